@@ -1,0 +1,1 @@
+"""Recipes: `<task>.yaml` and its overlays `<task>-<recipe>.yaml`."""

@@ -1,0 +1,1 @@
+"""What happens around a run: checkpoints, interruption, progress, the NaN guard."""

@@ -1,0 +1,1 @@
+"""One module a verb of the command line; each has `add_arguments(parser)` and `main(args, flags)`."""

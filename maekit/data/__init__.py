@@ -1,0 +1,1 @@
+"""Reading, transforming, sampling, making and checking images."""

@@ -1,0 +1,1 @@
+"""Layer-decayed parameter groups, schedules and optimizers. No Lightning here."""

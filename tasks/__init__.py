@@ -1,0 +1,1 @@
+"""One module a task: a `Model` and a `Data` class."""
