@@ -9,12 +9,19 @@ class DataSpec:
     """Facts a data set has and a model is built from.
 
     Attributes:
-        class_names: one name a class, in label order.
+        class_names: one name a class, in label order, for people to read.
         image_size: height and width in pixels of what the model is given.
+        class_ids: what tells two data sets' classes apart, in label order: folder names. ImageNet's names differ with
+            the files beside it (`n01440764` or `tench, Tinca tinca`), its ids do not. Empty: the names themselves.
     """
 
     class_names: tuple[str, ...]
     image_size: tuple[int, int]
+    class_ids: tuple[str, ...] = ()
+
+    def ids(self) -> tuple[str, ...]:
+        """Returns the ids by which classes are compared, one a class."""
+        return self.class_ids or self.class_names
 
 
 class Draw(NamedTuple):
@@ -24,4 +31,4 @@ class Draw(NamedTuple):
     """
 
     epoch: int
-    index: int
+    index: int  # type: ignore[assignment]  # hides tuple.index

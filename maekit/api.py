@@ -1,0 +1,136 @@
+"""The Python interface: a task built from its recipe, trained and validated without the command line."""
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from maekit.backbone.extract import load_backbone
+from maekit.card import Card, read_card
+from maekit.data.base import TransferData
+from maekit.data.folders import require_batch
+from maekit.errors import UserError
+from maekit.model import TransferModel
+from maekit.recipe import load_recipe
+from maekit.settings import Settings, resolve
+from maekit.story import one_line_errors, say_all
+from maekit.task import find_task
+
+if TYPE_CHECKING:
+    from lightning.pytorch import Callback
+
+__all__ = ["Session", "build", "load_backbone"]
+
+
+def build(
+    task: str,
+    recipe: str | None = None,
+    overrides: Mapping[str, Any] | None = None,
+    config: Sequence[str | Path] = (),
+) -> "Session":
+    """Builds a task's model and data from its recipe.
+
+    Args:
+        task: a shipped task's name, or the path of your own task.py.
+        recipe: an overlay such as `base`; default: the task's base recipe.
+        overrides: dotted keys and values, as the flags of `maekit fit`: `{"data.root": "photos"}`.
+        config: your own YAML files on top of the recipe.
+
+    Returns:
+        A session with `model`, `data`, `fit()` and `validate()`.
+
+    Raises:
+        UserError: what the command line would print as one line.
+    """
+    stacked = load_recipe(find_task(task), recipe, [Path(file) for file in config])
+    module = stacked.task.load()
+    flags = [f"--{key}={v if isinstance(v, str) else json.dumps(v)}" for key, v in (overrides or {}).items()]
+    return Session(resolve(stacked, module, flags, training=True), module)
+
+
+class Session:
+    """One task with its model and data, ready to train or to validate.
+
+    Args:
+        settings: checked values of every section.
+        module: the task's Python module.
+
+    Attributes:
+        data: the task's data, read from its folder.
+        model: the task's model with its initial weights; `fit` and `validate` load `--model.weights` into it.
+    """
+
+    def __init__(self, settings: Settings, module: ModuleType) -> None:
+        from maekit.run import seed_all
+
+        self.settings = settings
+        self.data: TransferData = module.Data(**settings.values["data"])
+        self.data.setup()
+        seed_all(settings.values["run"]["seed"])
+        self.model: TransferModel = module.Model(self.data.spec(), **settings.values["model"])
+
+    def fit(
+        self, ckpt_path: str | Path | None = None, *, command: str = "", callbacks: "Sequence[Callback]" = ()
+    ) -> dict[str, Any]:
+        """Trains, or goes on with a run.
+
+        Args:
+            ckpt_path: the last.ckpt of the run to go on with, in whose folder it then continues.
+            command: how an interrupted run is resumed, for its message.
+            callbacks: Lightning callbacks of your own.
+
+        Returns:
+            The run's result, as in its `metrics.json`, and its folder.
+        """
+        from maekit import run
+
+        images = len(self.data.train_dataset(self.settings.values["run"]["seed"]))
+        require_batch(images, self.data.total_batch_size, self.model.optimisation.base_lr)
+        start, changed = None, []
+        if ckpt_path is None:
+            start = self.model.load_start(complete=False)
+            folder = run.make_folder(self.settings)
+        else:
+            card = self._check_card(Path(ckpt_path))
+            changed = card.changes(self.settings.values)
+            folder = Path(ckpt_path).resolve().parent
+        job = run.prepare(self.settings, self.model, self.data, folder=folder, resume=command, callbacks=callbacks)
+        run.start_records(job, self.settings)
+        if start is not None:
+            say_all(start.lines())
+        if ckpt_path is not None:
+            say_all([f"resume  {ckpt_path} at step {card.step}", *changed])
+        with job.interruption, one_line_errors(changed):
+            job.trainer.fit(job.module, ckpt_path=ckpt_path, weights_only=True)
+        return {**run.finish(job), "folder": str(folder)}
+
+    def validate(self, ckpt_path: str | Path | None = None) -> dict[str, float]:
+        """Measures a checkpoint, or the weights the settings name, on the validation images.
+
+        Args:
+            ckpt_path: a checkpoint of this task; None takes `model.weights`.
+
+        Returns:
+            Metric name -> value.
+        """
+        from maekit import run
+
+        job = run.prepare(self.settings, self.model, self.data, folder=None)
+        if ckpt_path is not None:
+            self._check_card(Path(ckpt_path))
+        elif report := self.model.load_start(complete=True):
+            say_all(report.lines())
+        with one_line_errors([]):
+            job.trainer.validate(job.module, ckpt_path=ckpt_path, verbose=False, weights_only=True)
+        return job.record.validated
+
+    def _check_card(self, path: Path) -> Card:
+        card = read_card(path)
+        mine, theirs = self.settings.recipe.task.name, Path(card.task).stem
+        if mine != theirs:
+            raise UserError(
+                f"{path} is of task {theirs}, got --task {mine}; leave --task out, or give its own checkpoint"
+            )
+        card.require_classes(self.data.spec(), path)
+        return card

@@ -1,0 +1,76 @@
+"""One transformer block: attention and an MLP, each normalised before and added to the residual stream after."""
+
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from maekit.backbone.attention import Attention, Grid, Plain, attend_in_windows
+
+NORM_EPS = 1e-6
+
+
+def add_branch(tokens: Tensor, branch: Callable[[Tensor], Tensor], drop_path: float) -> Tensor:
+    """Returns tokens + branch(tokens) for tokens [B, N, D], with stochastic depth (drop path).
+
+    Each sample loses the branch with probability `drop_path` (0 <= drop_path < 1), drawn from the generator of
+    the tokens' device; the branch of the others is divided by 1 - drop_path.
+    """
+    if drop_path == 0.0:
+        return tokens + branch(tokens)
+    keep = tokens.new_empty(tokens.shape[0]).bernoulli_(1.0 - drop_path)
+    scale = 1.0 / (1.0 - drop_path)
+    if not tokens.is_cpu or torch.compiler.is_compiling():
+        return tokens + branch(tokens) * (scale * keep)[:, None, None]
+    # On a CPU, where arithmetic is what costs, a branch that would be multiplied by zero is not computed. With no
+    # sample left it still runs, on an empty batch: its parameters then have gradients, of zero, as DDP needs.
+    # Elsewhere reading the draws would stall the device, and a compiler wants fixed shapes.
+    kept = keep.nonzero().squeeze(1)
+    if len(kept) == len(keep):
+        return torch.add(tokens, branch(tokens), alpha=scale)
+    added = branch(tokens.index_select(0, kept))
+    return tokens.index_add(0, kept, added.to(tokens.dtype), alpha=scale)
+
+
+class Mlp(nn.Module):
+    """Two linear layers, four times as wide between them, with the exact GELU."""
+
+    def __init__(self, embed_dim: int):
+        super().__init__()
+        self.fc1 = nn.Linear(embed_dim, 4 * embed_dim)
+        self.fc2 = nn.Linear(4 * embed_dim, embed_dim)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        """Returns [B, N, D] for tokens [B, N, D]."""
+        out: Tensor = self.fc2(F.gelu(self.fc1(tokens)))
+        return out
+
+
+class Block(nn.Module):
+    """A pre-norm transformer block.
+
+    Args:
+        embed_dim: D, a multiple of `num_heads`.
+        num_heads: attention heads.
+        drop_path: probability that a sample skips a branch in training; attention and MLP are drawn separately.
+        window: side in patches of the windows attention is confined to; 0 for the whole grid.
+    """
+
+    def __init__(self, embed_dim: int, num_heads: int, *, drop_path: float, window: int):
+        super().__init__()
+        self.drop_path = drop_path
+        self.window = window
+        self.norm1 = nn.LayerNorm(embed_dim, eps=NORM_EPS)
+        self.attn = Attention(embed_dim, num_heads, Plain())
+        self.norm2 = nn.LayerNorm(embed_dim, eps=NORM_EPS)
+        self.mlp = Mlp(embed_dim)
+
+    def forward(self, tokens: Tensor, grid: Grid) -> Tensor:
+        """Returns the residual stream [B, N, D] after the block, for tokens [B, N, D] on `grid` (h, w)."""
+        drop_path = self.drop_path if self.training else 0.0
+        tokens = add_branch(tokens, lambda x: self._attend(x, grid), drop_path)
+        return add_branch(tokens, lambda x: self.mlp(self.norm2(x)), drop_path)
+
+    def _attend(self, tokens: Tensor, grid: Grid) -> Tensor:
+        return attend_in_windows(self.attn, self.norm1(tokens), grid, self.window)

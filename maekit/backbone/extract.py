@@ -1,0 +1,53 @@
+"""A backbone on its own, with the weights of a file, to get features from."""
+
+from pathlib import Path
+
+from torch import nn
+
+from maekit.backbone.layouts import measure, read_state
+from maekit.backbone.sizes import load_size
+from maekit.backbone.vit import ViT
+from maekit.backbone.weights import load_weights
+from maekit.errors import UserError
+
+
+def load_backbone(source: str | Path, *, image_size: int | tuple[int, int] = 224, size: str | None = None) -> ViT:
+    """Builds the ViT that a weights file holds and loads it, for features.
+
+    Args:
+        source: an MAE file (pre-trained, full or fine-tuned), a bare state dict, or a checkpoint of a run.
+        image_size: height and width in pixels, multiples of the patch; positions are resized to it.
+        size: the ViT's size by name; default: read off the file.
+
+    Returns:
+        The backbone in evaluation mode. `features(images [B, 3, H, W], blocks)` gives the class token [B, D] and maps
+        [B, D, h, w]; `backbone(images)` gives tokens [B, 1 + N, D]. Without a final norm in the file (fine-tuned with
+        mean pooling) the tokens are the raw ones.
+
+    Raises:
+        UserError: the file is missing, damaged, or of a ViT of another kind.
+    """
+    tensors = read_state(source).tensors
+    name = size or measure(tensors).name
+    if name is None:
+        raise UserError(
+            f"{source} holds {measure(tensors)}; no known size fits, give size= (see maekit/backbone/sizes.yaml)"
+        )
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    vit = ViT(load_size(name), image_size=(height, width), final_norm="norm.weight" in tensors)
+    load_weights(
+        _Alone(vit),
+        source,
+        allow_new=(),
+        allow_unused=("head.*", "decoder*", "mask_token"),
+        allow_resized=("pos_embed",),
+    )
+    return vit.eval()
+
+
+class _Alone(nn.Module):
+    """A backbone where the loader expects it: beside a head, of which there is none."""
+
+    def __init__(self, backbone: ViT) -> None:
+        super().__init__()
+        self.backbone = backbone

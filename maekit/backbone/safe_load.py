@@ -1,0 +1,149 @@
+"""Reads files of tensors without running anything that is in them."""
+
+import re
+import warnings
+import zipfile
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import safetensors.torch
+import torch
+
+from maekit.errors import UserError, nearest
+
+_TORCH_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the pickled magic number that opens such a file
+_FOREIGN = {
+    b"version https://git-lfs": "a Git LFS pointer, not the file itself; fetch it with `git lfs pull`",
+    b"\x1f\x8b": "a gzip archive; unpack it first",
+    b"\x89HDF": "an HDF5 file (Keras); convert it to safetensors",
+    b"\x80": "a Python pickle that torch.save did not write, and nothing in it was executed; convert it to safetensors",
+}
+_AGAIN = "download or copy it again and compare its size with the source's"
+
+
+class _DType:
+    """Stands in for `numpy.dtype` while a numpy scalar is read: keeps its code, makes no numpy object."""
+
+    def __init__(self, code: str, align: bool = False, copy: bool = False) -> None:
+        if not re.fullmatch(r"[biufcSU]\d+", code):
+            raise ValueError(f"numpy type '{code}'")
+        self.code = code
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.code = state[1] + self.code
+
+
+def _scalar(dtype: _DType, data: bytes) -> object:
+    """Stands in for numpy's own scalar constructor, which trusts type and bytes blindly; gives a plain value."""
+    return np.frombuffer(data, dtype.code, count=1)[0].item()
+
+
+_ALLOWED: list[Any] = [
+    (Namespace, "argparse.Namespace"),
+    (_DType, "numpy.dtype"),
+    (_scalar, "numpy.core.multiarray.scalar"),
+    (_scalar, "numpy._core.multiarray.scalar"),
+]
+
+
+def load_file(path: str | Path, *, map_location: Any = "cpu", mmap: bool = True) -> object:
+    """Reads a checkpoint of torch (both formats) or safetensors; only tensors and plain values are built.
+
+    Besides torch's own types `argparse.Namespace` and numpy scalars (as plain numbers) are let through, because
+    released files hold them. Nothing that a pickle asks to call is called.
+
+    Args:
+        path: the file; its content decides the format, not its name.
+        map_location: as in torch.load; safetensors always go to the CPU.
+        mmap: leave tensors on disk until they are used, where the format allows it. They stay valid when the
+            file is replaced or deleted, not when it is overwritten in place.
+
+    Returns:
+        What was saved, usually a dict.
+
+    Raises:
+        UserError: no such file, a folder, empty, not a checkpoint, cut short, or a pickle that asks for more.
+    """
+    path = Path(path).expanduser()
+    kind = _kind(path)
+    try:
+        if kind == "safetensors":
+            return safetensors.torch.load_file(path)
+        stored = kind == "zip" and _torch_zip(path)
+        with warnings.catch_warnings(), torch.serialization.safe_globals(_ALLOWED):
+            warnings.simplefilter("ignore")  # torch remarks on pickle protocols and typed storages
+            return torch.load(path, map_location=map_location, weights_only=True, mmap=mmap and stored)
+    except UserError:
+        raise
+    except Exception as error:  # the bytes decide what fails inside the unpickler: KeyError, EOFError, OSError ...
+        raise UserError(_why(path, error)) from error
+
+
+def _kind(path: Path) -> str:
+    """Tells `zip`, `legacy` and `safetensors` by their first bytes, and refuses what is none of them."""
+    try:
+        with path.open("rb") as file:
+            head = file.read(512)
+    except FileNotFoundError as error:
+        raise UserError(f"no file {path}{_nearest_file(path)}") from error
+    except IsADirectoryError as error:
+        raise UserError(f"{path} is a folder, expected a checkpoint file{_one_inside(path)}") from error
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror}; check its name and permissions") from error
+    if not head:
+        raise UserError(f"{path} is empty (0 bytes); {_AGAIN}")
+    if head.startswith(b"PK\x03\x04"):
+        return "zip"
+    if head.startswith(_TORCH_LEGACY):
+        return "legacy"
+    if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**30:  # the length of its JSON header
+        return "safetensors"
+    raise UserError(f"{path} is not a checkpoint but {_foreign(head)}")
+
+
+def _one_inside(folder: Path) -> str:
+    names = sorted(p.name for p in folder.iterdir() if p.suffix in (".pth", ".pt", ".ckpt", ".safetensors"))
+    return f"; name one of those in it, such as '{names[0]}'" if names else "; there is no checkpoint in it"
+
+
+def _nearest_file(path: Path) -> str:
+    if not path.parent.is_dir():
+        return f": there is no folder {path.parent}; check the path"
+    return nearest(path.name, [p.name for p in path.parent.iterdir() if p.name[0] != "."]) or "; check the path"
+
+
+def _foreign(head: bytes) -> str:
+    for start, what in _FOREIGN.items():
+        if head.startswith(start):
+            return what
+    text = head.lstrip().lower()
+    if text.startswith((b"<!doctype", b"<html", b"<?xml")):
+        return "a web page (the download gave an error page); download the file itself"
+    if all(byte >= 32 or byte in b"\t\r\n" for byte in head):
+        return "a text file; name the file of weights"
+    return "something unknown; name a file of torch.save or safetensors"
+
+
+def _torch_zip(path: Path) -> bool:
+    """Refuses an archive that torch.save did not write, and says whether it is uncompressed (mmap needs that)."""
+    with zipfile.ZipFile(path) as archive:
+        entries = archive.infolist()
+    names = [entry.filename.rpartition("/")[2] for entry in entries]
+    if "constants.pkl" in names:
+        raise UserError(f"{path} is a TorchScript program, not a checkpoint; save its state_dict() with torch.save")
+    if "data.pkl" not in names:
+        raise UserError(f"{path} is a zip archive that torch.save did not write; convert it to safetensors")
+    return all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)
+
+
+def _why(path: Path, error: Exception) -> str:
+    """One line for whatever stopped the reading: the forbidden name if there is one, else damage."""
+    if found := re.search(r"(?:Unsupported global|load unsupported GLOBAL)[:\s]+(?:GLOBAL )?(\S+)", str(error)):
+        return (
+            f"{path} asks to call '{found[1]}', expected tensors and plain values only; it was not executed; "
+            "get the file from a source you trust, or save the state_dict() alone with torch.save where it was made"
+        )
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
+    return f"{path} ({path.stat().st_size:,} bytes) is cut short or damaged ({reason}); {_AGAIN}"

@@ -1,0 +1,44 @@
+"""The ViT sizes by name, read from sizes.yaml. No torch here: the command line asks without loading it."""
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+import yaml
+
+from maekit.errors import UserError, nearest
+
+
+@dataclass(frozen=True)
+class Size:
+    """The shape of a ViT.
+
+    Attributes:
+        name: what recipes call it.
+        embed_dim: D, the width of the residual stream; a multiple of `num_heads` and of 4 (two axes, sine and cosine).
+        num_blocks: attention + MLP blocks.
+        num_heads: attention heads a block.
+        patch_size: side of a square patch in pixels.
+    """
+
+    name: str
+    embed_dim: int
+    num_blocks: int
+    num_heads: int
+    patch_size: int
+
+
+@cache
+def all_sizes() -> dict[str, Size]:
+    """Returns every size of sizes.yaml by name, in its order."""
+    table = yaml.safe_load(files("maekit.backbone").joinpath("sizes.yaml").read_text(encoding="utf-8"))
+    return {name: Size(name, **numbers) for name, numbers in table.items()}
+
+
+def load_size(name: str) -> Size:
+    """Returns the size called `name`; a UserError names the nearest one when there is none."""
+    sizes = all_sizes()
+    if name not in sizes:
+        known = ", ".join(sizes)
+        raise UserError(f"got the ViT size '{name}', expected one of {known}{nearest(name, sizes)}")
+    return sizes[name]

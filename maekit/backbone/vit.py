@@ -1,0 +1,180 @@
+"""The one ViT every task runs on: any size, any image whose sides are multiples of the patch."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from maekit.backbone.attention import Grid
+from maekit.backbone.block import NORM_EPS, Block
+from maekit.backbone.pos_embed import patch_grid, resize_pos_embed, sincos_pos_embed
+from maekit.backbone.sizes import Size
+from maekit.errors import UserError
+
+
+class Encoded(NamedTuple):
+    """What the blocks make of the tokens.
+
+    `tokens` [B, (1+)N, D] are the last block's, normalised if the ViT has a final norm; `taps` are the raw residual
+    streams [B, (1+)N, D] after the blocks asked for, in that order.
+    """
+
+    tokens: Tensor
+    taps: tuple[Tensor, ...]
+
+
+class Features(NamedTuple):
+    """An image as a head wants it: its class token [B, D] if the ViT has one, and maps [B, D, h, w] at some blocks."""
+
+    class_token: Tensor | None
+    maps: tuple[Tensor, ...]
+
+
+class PatchEmbed(nn.Module):
+    """Cuts an image into square patches and projects each to a token."""
+
+    def __init__(self, embed_dim: int, patch_size: int):
+        super().__init__()
+        self.proj = nn.Conv2d(3, embed_dim, kernel_size=patch_size, stride=patch_size)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Returns tokens [B, h*w, D], row by row, for images [B, 3, H, W]."""
+        return torch.flatten(self.proj(images), 2).transpose(1, 2)
+
+
+class ViT(nn.Module):
+    """A vision transformer with the parameter names of MAE and timm, freshly initialised as MAE does.
+
+    Args:
+        size: width, depth, heads and patch.
+        image_size: (height, width) in pixels, multiples of the patch; the default grid. Other sizes may be given.
+        pos_grid: the grid (h, w) the position table is stored for; None for that of `image_size`.
+        drop_path: stochastic depth of the last block, 0 <= drop_path < 1; it grows linearly from 0 at the first.
+        class_token: whether a class token goes before the patches.
+        final_norm: whether `encode` ends in a LayerNorm.
+        gradient_checkpointing: whether to recompute each block in the backward pass, for memory.
+        window: side in patches of the windows that attention is confined to; 0 for none.
+        global_blocks: the blocks (from 0) that attend to the whole grid all the same.
+    """
+
+    def __init__(
+        self,
+        size: Size,
+        *,
+        image_size: tuple[int, int],
+        pos_grid: Grid | None = None,
+        drop_path: float = 0.0,
+        class_token: bool = True,
+        final_norm: bool = True,
+        gradient_checkpointing: bool = False,
+        window: int = 0,
+        global_blocks: Sequence[int] = (),
+    ):
+        super().__init__()
+        if window and class_token:
+            raise UserError(f"got window {window} with a class token, which no window holds; set class_token to false")
+        if not 0.0 <= drop_path < 1.0:
+            raise UserError(f"got drop_path {drop_path}, expected 0 <= drop_path < 1; set it so in the recipe")
+        self.embed_dim, self.patch_size, self.num_blocks = size.embed_dim, size.patch_size, size.num_blocks
+        self.grid = patch_grid(*image_size, size.patch_size)
+        self.pos_grid = pos_grid or self.grid
+        self.gradient_checkpointing = gradient_checkpointing
+        self.num_prefix = int(class_token)
+        num_rows = self.num_prefix + self.pos_grid[0] * self.pos_grid[1]
+        self.patch_embed = PatchEmbed(size.embed_dim, size.patch_size)
+        self.cls_token = nn.Parameter(torch.empty(1, 1, size.embed_dim)) if class_token else None
+        self.pos_embed = nn.Parameter(torch.empty(1, num_rows, size.embed_dim))
+        self._check_blocks(global_blocks)
+        self.blocks = nn.ModuleList(
+            Block(
+                size.embed_dim,
+                size.num_heads,
+                drop_path=drop_path * index / max(size.num_blocks - 1, 1),
+                window=0 if index in global_blocks else window,
+            )
+            for index in range(size.num_blocks)
+        )
+        self.norm = nn.LayerNorm(size.embed_dim, eps=NORM_EPS) if final_norm else nn.Identity()
+        self._initialise()
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Returns tokens [B, (1+)h*w, D], the class token first, for images [B, 3, H, W]."""
+        return self.encode(*self.embed(images)).tokens
+
+    def embed(self, images: Tensor) -> tuple[Tensor, Grid]:
+        """Returns patch tokens [B, h*w, D] with their positions added, and the grid (h, w), for images [B, 3, H, W].
+
+        The position table is resized when the grid is not the stored one. Sides that are no multiples of the patch
+        are a UserError.
+        """
+        grid = patch_grid(images.shape[2], images.shape[3], self.patch_size)
+        positions = resize_pos_embed(self.pos_embed, self.pos_grid, grid, self.num_prefix)
+        return self.patch_embed(images) + positions[:, self.num_prefix :], grid
+
+    def encode(self, tokens: Tensor, grid: Grid, taps: Sequence[int] = ()) -> Encoded:
+        """Runs the class token (if any) and patch tokens [B, N, D] of `embed`, or some of them, through the blocks.
+
+        `taps` are blocks (from 0) whose residual stream is returned too; one that is not there is a UserError.
+        """
+        self._check_blocks(taps)
+        if self.cls_token is not None:
+            class_token = self.cls_token + self.pos_embed[:, :1]
+            tokens = torch.cat([class_token.expand(len(tokens), -1, -1), tokens], dim=1)
+        tapped = {}
+        for index, block in enumerate(self.blocks):
+            recompute = self.gradient_checkpointing and torch.is_grad_enabled()
+            run = partial(checkpoint, block, use_reentrant=False) if recompute else block
+            tokens = run(tokens, grid)
+            if index in taps:
+                tapped[index] = tokens
+        return Encoded(self.norm(tokens), tuple(tapped[index] for index in taps))
+
+    def features(self, images: Tensor, blocks: Sequence[int]) -> Features:
+        """Returns the class token (final norm applied, if built) and the raw maps after `blocks`, in that order."""
+        tokens, grid = self.embed(images)
+        encoded = self.encode(tokens, grid, blocks)
+        shape = (len(images), self.embed_dim, *grid)
+        maps = tuple(tap[:, self.num_prefix :].transpose(1, 2).reshape(shape) for tap in encoded.taps)
+        return Features(encoded.tokens[:, 0] if self.num_prefix else None, maps)
+
+    def layer_of(self, name: str) -> int:
+        """Returns the layer of a parameter by its name in the ViT, as layer-wise lr decay counts.
+
+        0 for tokens, positions and patch embedding, i + 1 for block i, num_blocks + 1 for the final norm; a name
+        that matches none is a UserError. Source: facebookresearch/mae @ efb2a80 util/lr_decay.py.
+        """
+        first, _, rest = name.partition(".")
+        if first in ("cls_token", "mask_token", "pos_embed", "patch_embed"):
+            return 0
+        if first == "norm":
+            return self.num_blocks + 1
+        index = rest.partition(".")[0]
+        if first == "blocks" and index.isdecimal() and int(index) < self.num_blocks:
+            return int(index) + 1
+        raise UserError(
+            f"got the backbone parameter '{name}', expected patch_embed.*, cls_token, mask_token, pos_embed, "
+            f"blocks.0.* to blocks.{self.num_blocks - 1}.* or norm.*; give it a layer in ViT.layer_of"
+        )
+
+    def _check_blocks(self, blocks: Sequence[int]) -> None:
+        wrong = [index for index in blocks if not 0 <= index < self.num_blocks]
+        if wrong:
+            raise UserError(
+                f"got the blocks {wrong}, expected numbers from 0 to {self.num_blocks - 1}: "
+                f"the ViT has {self.num_blocks} blocks; correct the list of blocks in the recipe"
+            )
+
+    @torch.no_grad()
+    def _initialise(self) -> None:
+        """Source: facebookresearch/mae @ efb2a80 models_mae.py; the patch embedding counts as a linear layer."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.xavier_uniform_(module.weight)
+                nn.init.zeros_(module.bias)
+        nn.init.xavier_uniform_(self.patch_embed.proj.weight.flatten(1))
+        if self.cls_token is not None:
+            nn.init.normal_(self.cls_token, std=0.02)
+        self.pos_embed.copy_(sincos_pos_embed(self.embed_dim, self.pos_grid, self.num_prefix > 0))

@@ -1,0 +1,93 @@
+"""Loads weights into a model: everything is accounted for, or nothing is loaded."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from torch import nn
+
+from maekit.backbone.layouts import StateFile, model_name, read_state, seems, stored_grid
+from maekit.backbone.pos_embed import resize_pos_embed
+from maekit.backbone.vit import ViT
+from maekit.backbone.weights_fit import Fit, check_size, matches, problems
+from maekit.backbone.weights_report import Grid, Report
+from maekit.errors import UserError
+
+__all__ = ["Report", "load_weights", "read_state"]
+
+
+def load_weights(
+    model: nn.Module,
+    path: str | Path,
+    *,
+    allow_new: Sequence[str],
+    allow_unused: Sequence[str],
+    allow_resized: Sequence[str],
+    leave_out: Sequence[str] = (),
+) -> Report:
+    """Copies a file's tensors into `model.backbone` (a ViT) and `model.head`, or changes nothing and says why.
+
+    Patterns are those of fnmatch, over the model's names without `backbone.` (`blocks.0.norm1.weight`,
+    `head.fc.weight`); for tensors of the file its own names do as well (`fc_norm.weight`).
+
+    Args:
+        allow_new: what of the model need not be in the file.
+        allow_unused: what of the file need not be in the model.
+        allow_resized: what may be resized to the model's patch grid; only `pos_embed` can.
+        leave_out: what of the file is treated as if it were not there, though it might fit.
+
+    Raises:
+        UserError: anything else is missing, left over, of another shape or kind, or not finite; a head would be
+            loaded only in part; or the file cannot be read.
+    """
+    path, state, backbone = Path(path), read_state(path), _backbone(model)
+    fit, left_out = _beside(model, state, leave_out)
+    check_size(path, fit)
+    fit, grids = _at_grid(fit, state, backbone)
+    wrong = list(problems(fit, allow_new, allow_unused))
+    if grids and not matches("pos_embed", allow_resized):
+        wrong.append("pos_embed is of a {}x{} patch grid, expected {}x{}".format(*grids[0], *grids[1]))
+    if wrong:
+        raise UserError(f"{path} ({state.layout}) does not fit the model: {'; '.join(wrong)}{seems(fit.unused)}")
+    for name in fit.shared:
+        fit.own[name].copy_(fit.found[name])
+    weights = {name: weight.numel() for name, weight in backbone.named_parameters()}
+    return Report(
+        path=path,
+        layout=state.layout,
+        matched=tuple(name for name in fit.shared if not grids or name != "pos_embed"),
+        resized=("pos_embed",) if grids else (),
+        new=tuple(fit.new),
+        unused=tuple(fit.in_file[name] for name in (*fit.unused, *left_out)),
+        grids=grids,
+        coverage=sum(weights.get(name, 0) for name in fit.shared) / sum(weights.values()),
+    )
+
+
+def _backbone(model: nn.Module) -> ViT:
+    backbone = model.get_submodule("backbone")
+    if not isinstance(backbone, ViT):
+        raise TypeError(f"model.backbone is a {type(backbone).__name__}, expected a ViT")
+    return backbone
+
+
+def _beside(model: nn.Module, state: StateFile, leave_out: Sequence[str]) -> tuple[Fit, list[str]]:
+    """Puts the file's tensors beside the model's; also the names of those left out."""
+    in_file = {model_name(name): name for name in state.tensors}
+    left_out = [new for new, old in in_file.items() if matches(new, leave_out) or matches(old, leave_out)]
+    found = {new: state.tensors[old] for new, old in in_file.items() if new not in left_out}
+    tensors = {n: t for n, t in model.state_dict().items() if n.startswith(("backbone.", "head."))}
+    return Fit({n.removeprefix("backbone."): t for n, t in tensors.items()}, found, in_file), left_out
+
+
+def _at_grid(fit: Fit, state: StateFile, backbone: ViT) -> tuple[Fit, tuple[Grid, Grid] | None]:
+    """Brings the file's position table to the model's patch grid; both grids, or None where it serves as it is."""
+    table, new = fit.found.get("pos_embed"), backbone.pos_grid
+    if table is None or table.ndim != 3 or "pos_embed" not in fit.own:
+        return fit, None
+    theirs, ours = int("cls_token" in fit.found), int("cls_token" in fit.own)
+    old = stored_grid(state, table.shape[1] - theirs)
+    if old is None or theirs < ours or (theirs == ours and old == new):
+        return fit, None
+    table = resize_pos_embed(table[:, theirs - ours :].float(), old, new, ours)
+    return replace(fit, found={**fit.found, "pos_embed": table}), (old, new)

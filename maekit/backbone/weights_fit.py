@@ -1,0 +1,132 @@
+"""How a file's tensors fit a model's, and what to say when they do not."""
+
+import difflib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from maekit.backbone.layouts import measure, seems
+from maekit.backbone.weights_report import some
+from maekit.errors import UserError
+
+_FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
+
+
+@dataclass(frozen=True)
+class Fit:
+    """A file's tensors beside a model's, both by the model's names without `backbone.`.
+
+    Attributes:
+        own: the model's tensors.
+        found: the file's.
+        in_file: the file's own name of each of them.
+    """
+
+    own: Mapping[str, Tensor]
+    found: Mapping[str, Tensor]
+    in_file: Mapping[str, str]
+
+    @property
+    def shared(self) -> list[str]:
+        """Names in both."""
+        return [name for name in self.own if name in self.found]
+
+    @property
+    def new(self) -> list[str]:
+        """Names in the model only."""
+        return [name for name in self.own if name not in self.found]
+
+    @property
+    def unused(self) -> list[str]:
+        """Names in the file only."""
+        return [name for name in self.found if name not in self.own]
+
+
+def matches(name: str, patterns: Sequence[str]) -> bool:
+    """Whether one of the fnmatch patterns fits."""
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def check_size(path: Path, fit: Fit) -> None:
+    """Refuses a file that holds no such ViT at all, or one of another width, depth or patch size."""
+    key = "patch_embed.proj.weight"
+    if key not in fit.found and not any(name.startswith("blocks.") for name in fit.found):
+        names = list(fit.in_file.values())
+        prefix = next((name.removesuffix(key) for name in names if name.endswith(f".{key}")), "")
+        hint = f"; its names start with '{prefix}': save it again without that" if prefix else ""
+        raise UserError(
+            f"{path} has none of the backbone's tensors: got {some(names, 4)}, expected {key}, blocks.0.norm1.weight "
+            f"and so on{hint}{seems(names)}"
+        )
+    theirs, ours = measure(fit.found), measure(fit.own)
+    if any(got not in (None, expected) for got, expected in zip(theirs, ours, strict=True)):
+        name = theirs.name
+        mend = f"add --recipe {name.split('_')[1]} or --model.backbone {name}, or " if name else ""
+        raise UserError(f"{path} holds {theirs}, expected {ours}; {mend}name weights of the model's size")
+
+
+def problems(fit: Fit, allow_new: Sequence[str], allow_unused: Sequence[str]) -> Iterator[str]:
+    """Says, one by one, what keeps the file from being loaded."""
+    if missing := [name for name in fit.new if not matches(name, allow_new)]:
+        yield f"{len(missing)} of the model's tensors are not in it: {some(missing)}{_nearest(missing, fit)}"
+    names = [(name, fit.in_file[name]) for name in fit.unused]
+    if left := [old for new, old in names if not matches(new, allow_unused) and not matches(old, allow_unused)]:
+        yield f"{len(left)} of its tensors have no place in the model: {some(left)}"
+    fresh_head = [name for name in fit.new if name.startswith("head.") and name not in missing]
+    if fresh_head and any(name.startswith("head.") for name in fit.shared):
+        yield f"its head fits only in part, {some(fresh_head)} would be new"
+    yield from _shapes(fit)
+    if broken := [fit.in_file[name] for name in fit.shared if not _finite(fit.found[name])]:
+        yield f"NaN or infinite values in {some(broken)}: take another copy or an earlier checkpoint"
+    yield from _poolings(fit, missing)
+
+
+def _nearest(missing: Sequence[str], fit: Fit) -> str:
+    unused = [fit.in_file[name] for name in fit.unused]
+    close = {name: difflib.get_close_matches(name, unused, n=1) for name in missing[:3]}
+    pairs = [f"{found[0]} for {name}" for name, found in close.items() if found]
+    return f" (nearest there: {', '.join(pairs)})" if pairs else ""
+
+
+def _shapes(fit: Fit) -> Iterator[str]:
+    wrong = [name for name in fit.shared if not _fits(fit.own[name], fit.found[name])]
+    if "head.fc.weight" in wrong and fit.own["head.fc.weight"].shape[1:] == fit.found["head.fc.weight"].shape[1:]:
+        wrong = [name for name in wrong if name not in ("head.fc.weight", "head.fc.bias")]
+        got, expected = fit.found["head.fc.weight"].shape[0], fit.own["head.fc.weight"].shape[0]
+        yield (
+            f"got {got} classes in its head, expected {expected}: evaluate on the data it was trained on, "
+            "or fine-tune with --model.new_head true"
+        )
+    for name in wrong[:3]:
+        yield f"{fit.in_file[name]}: got {_describe(fit.found[name])}, expected {_describe(fit.own[name])}"
+    if len(wrong) > 3:
+        yield f"{len(wrong) - 3} more of another shape"
+
+
+def _fits(own: Tensor, found: Tensor) -> bool:
+    same_kind = found.dtype in _FLOATS if own.is_floating_point() else found.dtype == own.dtype
+    return same_kind and found.shape == own.shape and found.layout == torch.strided
+
+
+def _describe(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
+
+
+def _finite(tensor: Tensor) -> bool:
+    if tensor.dtype not in _FLOATS or not tensor.numel():
+        return True
+    return all(bool(end.isfinite()) for end in torch.aminmax(tensor))
+
+
+def _poolings(fit: Fit, missing: Sequence[str]) -> Iterator[str]:
+    """Explains the two kinds of fine-tuned file, and one without a classifier where that is asked for."""
+    if "norm.weight" in missing and "head.fc_norm.weight" in fit.unused:
+        yield "it was fine-tuned with mean pooling: add --model.pooling mean"
+    if "norm.weight" in fit.unused and "head.fc_norm.weight" in fit.new and "head.fc.weight" in fit.shared:
+        yield "it was fine-tuned on the class token: add --model.pooling class"
+    if "head.fc.weight" in missing and not any(name.startswith("head.") for name in fit.found):
+        yield "it holds no classifier: fine-tune it first, or name a fine-tuned file"

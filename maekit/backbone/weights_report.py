@@ -1,0 +1,95 @@
+"""What a load of weights did, in a few lines."""
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import takewhile
+from pathlib import Path
+
+Grid = tuple[int, int]
+_NUMBERED = re.compile(r"(.*?)\.(\d+)\.(.+)")
+
+
+@dataclass(frozen=True)
+class Report:
+    """What of a file went into a model; every tensor of either is in exactly one of the four lists.
+
+    Names are the model's without `backbone.` (`blocks.0.norm1.weight`, `head.fc.weight`), and the file's for `unused`.
+
+    Attributes:
+        path: the file.
+        layout: what kind of file it is, see `maekit.backbone.layouts.StateFile`.
+        matched: copied as they are.
+        resized: brought to the model's patch grid first.
+        new: not in the file; they keep the values they were built with.
+        unused: in the file, not in the model.
+        grids: the patch grids, (h, w) in the file and in the model, where something was resized.
+        coverage: share of the backbone's parameters, by number of elements, that came from the file; in [0, 1].
+    """
+
+    path: Path
+    layout: str
+    matched: tuple[str, ...]
+    resized: tuple[str, ...]
+    new: tuple[str, ...]
+    unused: tuple[str, ...]
+    grids: tuple[Grid, Grid] | None
+    coverage: float
+
+    def lines(self) -> list[str]:
+        """The report as text: one line on the whole, one for each list that has something in it."""
+        grids = "" if self.grids is None else " ({}x{} -> {}x{} patches)".format(*self.grids[0], *self.grids[1])
+        share = f"{100 * self.coverage:.1f}% of the backbone's parameters"
+        text = [f"weights {self.path} ({self.layout}): {share}"]
+        for word, names in (
+            ("matched", self.matched),
+            ("resized", self.resized),
+            ("new", self.new),
+            ("unused", self.unused),
+        ):
+            if names:
+                text.append(f"  {word:<7} {len(names):>4}: {some(names)}{grids if word == 'resized' else ''}")
+        return text
+
+
+def some(names: Sequence[str], most: int = 8) -> str:
+    """Names for a line of text, collapsed and cut after `most` entries."""
+    short = collapse(names)
+    return ", ".join(short[:most]) + (f" and {len(short) - most} more" if len(short) > most else "")
+
+
+def collapse(names: Iterable[str]) -> list[str]:
+    """Shortens names of parameters: those of blocks to `blocks.0-11.*`, those of one module to `norm.*`.
+
+    Blocks are joined when they list the same parameters; `*` stands for two names or more, not always for all.
+    """
+    numbers: dict[tuple[str, str], list[int]] = {}
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        if match := _NUMBERED.fullmatch(name):
+            numbers.setdefault((match[1], match[3]), []).append(int(match[2]))
+        else:
+            parent, dot, leaf = name.rpartition(".")
+            groups.setdefault(parent + dot, []).append(leaf)
+    for (stem, rest), at in numbers.items():
+        groups.setdefault(f"{stem}.{_ranges(at)}.", []).append(rest)
+    return [short for start, rests in groups.items() for short in _joined(start, rests)]
+
+
+def _joined(start: str, rests: list[str]) -> list[str]:
+    if len(rests) == 1 or not start:
+        return [start + rest for rest in rests]
+    parts = zip(*(rest.split(".") for rest in rests), strict=False)
+    common = [same[0] for same in takewhile(lambda same: len(set(same)) == 1, parts)]
+    return [start + ".".join([*common, "*"])]
+
+
+def _ranges(numbers: Iterable[int]) -> str:
+    """Writes 0, 1, 2, 5 as `0-2,5`."""
+    runs: list[list[int]] = []
+    for number in sorted(numbers):
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)

@@ -1,0 +1,110 @@
+"""The recipe's total batch as devices x images x accumulation, exactly, and the learning rate that goes with it."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from maekit.errors import UserError
+
+_REFERENCE_BATCH = 256  # base_lr is stated per so many images (linear scaling rule, arXiv 1706.02677)
+
+
+@dataclass(frozen=True)
+class BatchPlan:
+    """How one optimizer step sees exactly `total` images: devices x device_batch x accumulation."""
+
+    total: int
+    devices: int
+    device_batch: int
+    accumulation: int
+
+
+def solve_batch(total: int, device_batch: int | None, world: int, *, even: bool = False) -> BatchPlan:
+    """Splits `total` images over `world` devices, at most `device_batch` of them at a time on each.
+
+    Args:
+        device_batch: images a device holds at once; None or more than its share means the whole share at once.
+        even: each device batch must be even, since mixup and cutmix pair its images.
+
+    Raises:
+        UserError: no exact split exists; the line lists the totals, device counts or device batches that work.
+    """
+    for what, number in (("total_batch_size", total), ("device_batch_size", device_batch), ("devices", world)):
+        if number is not None and number < 1:
+            raise UserError(f"got {what} {number}, expected 1 or more; set it in the recipe or by its flag")
+    unit = 2 if even else 1
+    if total % (world * unit):
+        raise UserError(_no_share(total, world, unit))
+    share = total // world
+    size = share if device_batch is None else min(device_batch, share)
+    if share % size or size % unit:
+        raise UserError(_no_size(share, size, unit))
+    return BatchPlan(total, world, size, share // size)
+
+
+def _no_share(total: int, world: int, unit: int) -> str:
+    step = world * unit
+    totals = [number for number in (total // step * step, (total // step + 1) * step) if number]
+    counts = [count for count in _divisors(total) if total // count % unit == 0]
+    devices = f" or --trainer.devices {_list(_by_distance(counts, world))}" if counts else ""
+    kind = "an even" if unit == 2 else "a whole"
+    return (
+        f"got total batch {total} on {world} devices, expected {kind} number of images "
+        f"on each{_why(unit)}; set --data.total_batch_size {_list(totals)}{devices}"
+    )
+
+
+def _no_size(share: int, size: int, unit: int) -> str:
+    sizes = [number for number in _divisors(share) if number % unit == 0]
+    return (
+        f"got device batch {size} for a share of {share} images a device, expected {'an even' if unit == 2 else 'a'} "
+        f"divisor of {share}{_why(unit)}; set --data.device_batch_size {_list(_by_distance(sizes, size))}"
+    )
+
+
+def _why(unit: int) -> str:
+    return " since mixup and cutmix pair images" if unit == 2 else ""
+
+
+def _divisors(number: int) -> list[int]:
+    return [divisor for divisor in range(1, number + 1) if number % divisor == 0]
+
+
+def _by_distance(numbers: Iterable[int], wanted: int) -> list[int]:
+    return sorted(numbers, key=lambda number: abs(number - wanted))[:4]
+
+
+def _list(numbers: list[int]) -> str:
+    return " or ".join(", ".join(map(str, numbers)).rsplit(", ", 1))
+
+
+def scaled_lr(base_lr: float | None, lr: float | None, total: int, published_total: int | None = None) -> float:
+    """Returns the peak learning rate: base_lr x total / 256, or the absolute `lr`.
+
+    Args:
+        total: images in one optimizer step of this run.
+        published_total: the total batch the recipe states beside its `lr`; None when the user gave `lr` for this run.
+
+    Raises:
+        UserError: not exactly one of the two rates, or the recipe's absolute `lr` under another total batch.
+    """
+    if (base_lr is None) == (lr is None):
+        got = "neither base_lr nor lr" if lr is None else f"both base_lr {base_lr:g} and lr {lr:g}"
+        raise UserError(
+            f"got {got}, expected exactly one; set --model.base_lr (per 256 images) or --model.lr, the other to null"
+        )
+    if base_lr is not None:
+        return base_lr * total / _REFERENCE_BATCH
+    assert lr is not None
+    if published_total not in (None, total):
+        raise UserError(
+            f"got total batch {total}, expected {published_total} for which the recipe states lr {lr:g}; "
+            f"set --model.lr too (in proportion it would be {lr * total / published_total:.3g})"
+        )
+    return lr
+
+
+def describe(plan: BatchPlan, *, base_lr: float | None, lr: float) -> str:
+    """Returns one line for the log, e.g. `1024 = 8 devices x 32 images x 4 accumulated, lr 4.0e-03 = 1.0e-03 x ...`."""
+    split = f"{plan.total} = {plan.devices} devices x {plan.device_batch} images x {plan.accumulation} accumulated"
+    rule = "as given" if base_lr is None else f"= {base_lr:.1e} x {plan.total} / {_REFERENCE_BATCH}"
+    return f"{split}, lr {lr:.1e} {rule}"

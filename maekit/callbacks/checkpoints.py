@@ -1,0 +1,99 @@
+"""`last.ckpt`, from which a run goes on, and `best.ckpt`, the weights worth keeping. Two callbacks."""
+
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+
+from maekit.errors import Interrupted
+
+
+class SaveLast(Checkpoint):
+    """Keeps the full state of the newest optimizer step, whatever the metric does.
+
+    It is saved after every validation and epoch, every so many minutes, and when the run is interrupted or fails.
+
+    Args:
+        folder: the run's folder.
+        every_minutes: at most this long between two saves; 0 saves after every optimizer step.
+    """
+
+    def __init__(self, folder: Path, every_minutes: float) -> None:
+        self.path = folder / "last.ckpt"
+        self.every_seconds = 60 * every_minutes
+        self.saved_step = 0
+        self.saved_at = time.monotonic()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A resumed run starts from a saved step."""
+        self.saved_step, self.saved_at = trainer.global_step, time.monotonic()
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Saves when it is time to; the ranks agree on it."""
+        if trainer.global_step > self.saved_step:
+            due = time.monotonic() - self.saved_at >= self.every_seconds
+            if trainer.strategy.reduce_boolean_decision(due, all=False) if trainer.world_size > 1 else due:
+                self._save(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves after a validation inside a run."""
+        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+            self._save(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves an epoch that ended without a validation."""
+        if trainer.global_step > self.saved_step:
+            self._save(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves a run that max_steps ended inside an epoch."""
+        if trainer.global_step > self.saved_step:
+            self._save(trainer)
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Saves the last whole step of a run that stops; ranks that did not agree to stop cannot save together."""
+        together = trainer.world_size == 1 or isinstance(exception, Interrupted)
+        if trainer.state.fn == "fit" and trainer.global_step > self.saved_step and together:
+            self._save(trainer)
+
+    def _save(self, trainer: Trainer) -> None:
+        trainer.save_checkpoint(self.path)
+        self.saved_step, self.saved_at = trainer.global_step, time.monotonic()
+
+
+class SaveBest(Checkpoint):
+    """Keeps the weights with the best value of one metric.
+
+    Args:
+        folder: the run's folder.
+        metric: its log key, such as `val/top1`.
+        mode: whether more or less of it is better.
+    """
+
+    def __init__(self, folder: Path, metric: str, mode: Literal["max", "min"]) -> None:
+        self.path = folder / "best.ckpt"
+        self.metric = metric
+        self.mode = mode
+        self.value: float | None = None
+        self.step = 0
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves when the metric improved; a NaN never does."""
+        value = trainer.callback_metrics.get(self.metric)
+        if trainer.state.fn != "fit" or trainer.sanity_checking or value is None:
+            return
+        new = float(value)
+        better = new == new if self.value is None else (new > self.value if self.mode == "max" else new < self.value)
+        if better:
+            self.value, self.step = new, trainer.global_step
+            trainer.save_checkpoint(self.path, weights_only=True)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run must know."""
+        return {"value": self.value, "step": self.step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on from what an earlier part of the run reached."""
+        self.value, self.step = state_dict["value"], state_dict["step"]

@@ -1,0 +1,104 @@
+"""What a run writes down of itself: loss, lr and speed as it goes, and its result at the end."""
+
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from maekit.callbacks.checkpoints import SaveBest
+from maekit.callbacks.table_log import TableLog
+from maekit.run_folder import write_json
+
+
+class Record(Callback):
+    """Logs `train/*` every so many optimizer steps, `val/*` after each validation, and the result.
+
+    `train/lr` is the head's: with layer decay the mean over groups says nothing.
+
+    Args:
+        folder: the run's folder; `metrics.json` is written there.
+        every_steps: optimizer steps between two rows of `train/*`.
+    """
+
+    def __init__(self, folder: Path, every_steps: int) -> None:
+        self.folder = folder
+        self.every_steps = every_steps
+        self.step_started = 0.0
+        self.latest: dict[str, float] = {}
+        self.validated: dict[str, float] = {}
+        self.steps_seen = 0
+        self.training_seconds = 0.0
+        self.started = time.monotonic()
+        self.mark = (0, 0.0)
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Starts the clock, and drops logged rows that a resumed run is about to make again."""
+        self.started = time.monotonic()
+        for logger in trainer.loggers:
+            if isinstance(logger, TableLog) and trainer.global_step:
+                logger.forget_after(trainer.global_step)
+        self.step_started = time.monotonic()
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """Notes the lr that this step uses: when a step ends the schedule has moved on."""
+        self.latest["lr"] = max(group["lr"] for group in pl_module.optimizer_groups())
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Counts the step; logs now and then."""
+        if (batch_idx + 1) % pl_module.plan.accumulation:
+            return
+        now = time.monotonic()
+        self.training_seconds += now - self.step_started
+        self.step_started = now
+        self.steps_seen += 1
+        if trainer.global_step % self.every_steps == 0 or self.steps_seen == 1:
+            steps, seconds = self.mark
+            span = max(self.training_seconds - seconds, 1e-9)
+            self.latest["images_per_second"] = (self.steps_seen - steps) * pl_module.plan.total / span
+            self.mark = (self.steps_seen, self.training_seconds)
+            self.latest["loss"] = float(trainer.callback_metrics["train/loss"])
+            self._log(trainer, "train", {**self.latest, "epoch": (trainer.global_step - 1) / pl_module.steps_per_epoch})
+
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Logs the metrics of a validation."""
+        if trainer.sanity_checking:
+            return
+        found = {key: float(v) for key, v in trainer.callback_metrics.items() if key.startswith("val/")}
+        self.validated = {key.removeprefix("val/"): value for key, value in found.items()}
+        if trainer.state.fn == "fit":
+            self._log(trainer, "val", {**self.validated, "epoch": trainer.global_step / pl_module.steps_per_epoch})
+        self.step_started = time.monotonic()
+
+    def result(self, trainer: Trainer, module: Any) -> dict[str, Any]:
+        """The run's result as plain values; also written to `metrics.json`."""
+        best = next((c for c in trainer.checkpoint_callbacks if isinstance(c, SaveBest)), None)
+        images = self.steps_seen * module.plan.total
+        result: dict[str, Any] = {
+            "status": "finished" if trainer.state.status == "finished" else str(trainer.state.status),
+            "step": trainer.global_step,
+            "val": self.validated,
+            "best": {"metric": best.metric, "value": best.value, "step": best.step} if best else None,
+            "seconds": round(time.monotonic() - self.started, 1),
+            "images_per_second": round(images / self.training_seconds, 1) if self.training_seconds else None,
+            "peak_memory_gib": round(peak_memory_gib(trainer), 2),
+        }
+        if trainer.is_global_zero:
+            write_json(self.folder / "metrics.json", result)
+        return result
+
+    def _log(self, trainer: Trainer, split: str, values: dict[str, float]) -> None:
+        for logger in trainer.loggers:
+            logger.log_metrics({f"{split}/{key}": value for key, value in values.items()}, step=trainer.global_step)
+
+
+def peak_memory_gib(trainer: Trainer) -> float:
+    """Peak memory in GiB: of the accelerator, or of this process on CPU."""
+    device = trainer.strategy.root_device
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30

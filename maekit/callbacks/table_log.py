@@ -1,0 +1,76 @@
+"""Metrics as CSV files that a killed and resumed run simply continues."""
+
+import csv
+from argparse import Namespace
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch.loggers.logger import Logger
+from lightning.pytorch.utilities import rank_zero_only
+
+
+class TableLog(Logger):
+    """Writes `train/loss` to the column `loss` of `train.csv`, `val/top1` to `top1` of `val.csv`, and so on.
+
+    Args:
+        folder: the run's folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__()
+        self.folder = folder
+
+    @property
+    def name(self) -> str:
+        """Part of Lightning's interface."""
+        return "table"
+
+    @property
+    def version(self) -> int:
+        """Part of Lightning's interface."""
+        return 0
+
+    @rank_zero_only
+    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+        """Nothing: config.yaml holds them."""
+
+    @rank_zero_only
+    def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
+        """Appends one row to the table of each split; a row is on disk when this returns."""
+        for split in dict.fromkeys(key.split("/")[0] for key in metrics):
+            row = {
+                key.removeprefix(f"{split}/"): value for key, value in metrics.items() if key.startswith(f"{split}/")
+            }
+            append_row(self.folder / f"{split}.csv", {"step": step, **row})
+
+    @rank_zero_only
+    def forget_after(self, step: int) -> None:
+        """Drops rows beyond the step from which a run resumes: they are about to be made again."""
+        for file in self.folder.glob("*.csv"):
+            rows = [row for row in read_rows(file) if int(row["step"]) <= step]
+            file.unlink()
+            for row in rows:
+                append_row(file, row)
+
+
+def read_rows(file: Path) -> list[dict[str, str]]:
+    """Rows of one table, whole ones only: a kill may have cut the last."""
+    if not file.is_file():
+        return []
+    with file.open(newline="", encoding="utf-8") as lines:
+        return [row for row in csv.DictReader(lines) if None not in row and None not in row.values()]
+
+
+def append_row(file: Path, row: Mapping[str, Any]) -> None:
+    """Appends a row; a new column rewrites the table with it, empty in the rows before."""
+    with file.open("a+", newline="", encoding="utf-8") as lines:
+        lines.seek(0)
+        columns = next(csv.reader(lines), [])
+        if not set(row) <= set(columns):
+            before = read_rows(file)
+            columns = [*columns, *(key for key in row if key not in columns)]
+            lines.truncate(0)
+            csv.writer(lines).writerow(columns)
+            csv.DictWriter(lines, columns, restval="").writerows(before)
+        csv.DictWriter(lines, columns, restval="").writerow(dict(row))

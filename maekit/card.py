@@ -1,0 +1,79 @@
+"""What a checkpoint says of itself: task, recipe, configuration, class names, input transform."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from maekit.backbone.safe_load import load_file
+from maekit.data.spec import DataSpec
+from maekit.errors import UserError
+from maekit.recipe import Recipe, Values, flat
+from maekit.task import find_task
+
+KEY = "maekit"
+
+
+@dataclass(frozen=True)
+class Card:
+    """The card of one checkpoint, enough to predict and validate with nothing else.
+
+    Attributes:
+        task: what `--task` was given.
+        recipe: the recipe's name.
+        config: the resolved configuration, by section.
+        spec: class names and image size.
+        input: the evaluation transform's values.
+        step: optimizer steps done.
+    """
+
+    task: str
+    recipe: str
+    config: Values
+    spec: DataSpec
+    input: dict[str, Any]
+    step: int
+
+    def as_recipe(self, path: Path) -> Recipe:
+        """The checkpoint's configuration as a recipe on which flags can be put."""
+        config = dict(self.config)
+        origins = dict.fromkeys((key for key, _ in flat(config)), path)
+        return Recipe(find_task(self.task), self.recipe, config, origins, (path,))
+
+    def require_classes(self, data: DataSpec, path: Path) -> None:
+        """Refuses data whose classes are not the checkpoint's, in its order."""
+        names, mine = data.ids(), self.spec.ids()
+        if names == mine:
+            return
+        if len(names) != len(mine):
+            found = f"{len(names)} classes, expected {len(mine)}"
+        else:
+            at = next(i for i, (a, b) in enumerate(zip(names, mine, strict=True)) if a != b)
+            found = f"class {at} '{names[at]}', expected '{mine[at]}'"
+        raise UserError(
+            f"the data has {found} as {path} was trained on; give --data.root of the same classes, "
+            "or start a new run with --model.weights FILE --model.new_head true"
+        )
+
+    def changes(self, values: Mapping[str, Any]) -> list[str]:
+        """Where other values differ from the checkpoint's, one line each."""
+        now, then = dict(flat(values)), dict(flat(self.config))
+        keys = [key for key in now if key in then and now[key] != then[key]]
+        return [f"changed: {key} {then[key]} -> {now[key]}" for key in keys]
+
+
+def read_card(path: Path) -> Card:
+    """Reads the card of a checkpoint without loading its tensors into memory.
+
+    Raises:
+        UserError: the file is missing, damaged, or no checkpoint of maekit.
+    """
+    contents = load_file(path)
+    card = contents.get(KEY) if isinstance(contents, Mapping) else None
+    if not isinstance(card, Mapping):
+        raise UserError(
+            f"{path} is no checkpoint of a maekit run; give best.ckpt or last.ckpt, or use it as --model.weights"
+        )
+    height, width = card["image_size"]
+    spec = DataSpec(tuple(card["class_names"]), (height, width), tuple(card["class_ids"]))
+    return Card(card["task"], card["recipe"], dict(card["config"]), spec, dict(card["input"]), int(card["step"]))

@@ -1,0 +1,86 @@
+"""argv -> command. argparse only: nothing here, or in a command's module, imports torch at import."""
+
+import argparse
+import sys
+import traceback
+from collections.abc import Sequence
+from importlib import import_module
+from typing import NoReturn
+
+from maekit import __version__
+from maekit.errors import UserError, nearest
+
+COMMANDS = {
+    "fit": "train a task, or resume a run with --ckpt_path",
+    "validate": "measure a checkpoint or a weights file",
+    "predict": "run a checkpoint on a folder of images",
+    "tasks": "list the tasks and their recipes",
+    "show": "print a task's recipe with its sources",
+    "copy": "copy a task and its recipes into your own folder",
+    "lr-table": "print parameter -> layer -> scale -> lr -> weight decay",
+    "data": "make synthetic data, or check a data set",
+}
+
+
+class Parser(argparse.ArgumentParser):
+    """An argparse parser that raises UserError instead of printing its usage and exiting."""
+
+    def error(self, message: str) -> NoReturn:
+        """Raises the message as one line, with where to look further."""
+        raise UserError(f"{message}; see `{self.prog} --help`")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command; returns the exit status: 0, 2 for a user's error, 1 for a bug, 130 for Ctrl-C."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    verbose = bool({"-v", "--verbose"} & set(argv))
+    try:
+        return _run([word for word in argv if word not in ("-v", "--verbose")])
+    except UserError as error:
+        if verbose:
+            traceback.print_exc()
+        return _fail(str(error), error.status)
+    except SystemExit as stop:
+        return int(stop.code or 0)
+    except KeyboardInterrupt:
+        return _fail("stopped by Ctrl-C", 130)
+    except BrokenPipeError:
+        sys.stderr.close()
+        return 0
+    except Exception as error:
+        if verbose:
+            traceback.print_exc()
+        first = (str(error).strip() or "no message").splitlines()[0]
+        return _fail(f"unexpected {type(error).__name__}: {first} (add -v for the trace)", 1)
+
+
+def _run(argv: list[str]) -> int:
+    parser = Parser(
+        prog="maekit",
+        description="Transfer tasks of masked autoencoders (MAE).",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        epilog="commands:\n"
+        + "\n".join(f"  {name:<10}{text}" for name, text in COMMANDS.items())
+        + "\n\n`maekit COMMAND --help` tells more; -v anywhere shows the full trace of an error.",
+        usage="maekit COMMAND [options]",
+    )
+    parser.add_argument("--version", action="version", version=f"maekit {__version__}")
+    if not argv or argv[0].startswith("-"):
+        parser.parse_args(argv)
+        parser.print_help()
+        return 0 if argv else 2
+    name = argv[0]
+    if name not in COMMANDS:
+        raise UserError(f"unknown command '{name}'{nearest(name, COMMANDS)} (known: {', '.join(COMMANDS)})")
+    command = import_module(f"maekit.commands.{name.replace('-', '_')}")
+    sub = Parser(prog=f"maekit {name}", description=COMMANDS[name], allow_abbrev=False, add_help=not command.FORWARDS)
+    command.add_arguments(sub)
+    if command.FORWARDS:
+        args, flags = sub.parse_known_args(argv[1:])
+        return int(command.main(args, flags, sub))
+    return int(command.main(sub.parse_args(argv[1:])))
+
+
+def _fail(message: str, status: int) -> int:
+    print(f"maekit: {message}", file=sys.stderr)
+    return status

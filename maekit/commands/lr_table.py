@@ -1,0 +1,73 @@
+"""`maekit lr-table`: which parameter learns how fast. Built without weights or data, on torch's meta device."""
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from maekit.recipe import load_recipe
+from maekit.task import find_task
+
+if TYPE_CHECKING:
+    from maekit.optim.groups import ParameterRow
+
+FORWARDS = True
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of this command; `--model.*` and `--data.*` are the task's own."""
+    parser.add_argument("--task", help="a task's name, or the path of your own task.py")
+    parser.add_argument("--recipe", help="an overlay of the task's recipe; default: its base recipe")
+    parser.add_argument(
+        "--config", type=Path, action="append", default=[], help="your own YAML on top; may be repeated"
+    )
+    parser.add_argument("--json", action="store_true", help='print {"parameters": [{"name", "layer", ...}]}')
+    parser.add_argument("--groups", action="store_true", help="one line for each optimizer group, not each parameter")
+    parser.add_argument("-h", "--help", action="store_true", help="this help")
+
+
+def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentParser) -> int:
+    """Prints the table."""
+    if args.help:
+        parser.print_help()
+        print("\n--model.* and --data.* flags of the task apply, such as --model.layer_decay 0.65.")
+        return 0
+    rows, sizes = table(args, flags)
+    if args.json:
+        print(json.dumps({"parameters": [asdict(row) for row in rows]}, indent=1))
+    elif args.groups:
+        print_groups(rows, sizes)
+    else:
+        width = max(len(row.name) for row in rows)
+        print(f"{'parameter':<{width}}  layer  lr_scale   lr         weight_decay")
+        for row in rows:
+            print(f"{row.name:<{width}}  {row.layer:>5}  {row.lr_scale:<9.3e}  {row.lr:<9.3e}  {row.weight_decay:g}")
+    return 0
+
+
+def table(args: argparse.Namespace, flags: list[str]) -> "tuple[list[ParameterRow], dict[str, int]]":
+    """The rows of a recipe's model, built for the published data set, and each parameter's number of elements."""
+    recipe = load_recipe(find_task(args.task), args.recipe, args.config)
+    import torch
+
+    from maekit.settings import resolve
+
+    module = recipe.task.load()
+    settings = resolve(recipe, module, flags, training=False, prog="maekit lr-table")
+    with torch.device("meta"):
+        model = module.Model(module.Data.published, **settings.values["model"])
+    rows = model.optimisation.rows(model, model.backbone, settings.values["data"]["total_batch_size"])
+    return rows, {name: parameter.numel() for name, parameter in model.named_parameters()}
+
+
+def print_groups(rows: "list[ParameterRow]", sizes: dict[str, int]) -> None:
+    """One line for each layer and weight decay."""
+    print("layer  lr_scale   lr         weight_decay  tensors  parameters")
+    for key in sorted({(row.layer, row.weight_decay) for row in rows}):
+        group = [row for row in rows if (row.layer, row.weight_decay) == key]
+        first, count = group[0], sum(sizes[row.name] for row in group)
+        print(
+            f"{first.layer:>5}  {first.lr_scale:<9.3e}  {first.lr:<9.3e}  {first.weight_decay:<12g}  "
+            f"{len(group):>7}  {count:>10,}"
+        )

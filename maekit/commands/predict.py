@@ -1,0 +1,104 @@
+"""`maekit predict`: run a checkpoint on images. It trains nothing, so it needs no Lightning."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from maekit.errors import UserError, nearest
+from maekit.run_folder import find_checkpoint
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from maekit.card import Card
+    from maekit.model import TransferModel
+
+FORWARDS = False
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of this command."""
+    parser.add_argument("--ckpt_path", required=True, help="best.ckpt or last.ckpt of a run, or the run's folder")
+    parser.add_argument("--images", type=Path, required=True, help="an image, or a folder with images at any depth")
+    parser.add_argument("--output", type=Path, default=Path("predictions"), help="folder of the results")
+    parser.add_argument("--task", help="where the task is now, if its own file has moved")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    parser.add_argument("--batch_size", type=int, default=32, help="images at a time")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Predicts; unreadable images are named and left out."""
+    if args.batch_size < 1:
+        raise UserError(f"--batch_size: got {args.batch_size}, expected 1 or more")
+    path = find_checkpoint(args.ckpt_path, Path("runs"), args.task or "TASK", "RECIPE")
+    files = image_files(args.images)
+    model, card = load_model(path, args.device, args.task)
+    writer = model.prediction_writer(args.output)
+    done = 0
+    for names, images in batches(files, card, args.batch_size):
+        writer.write(names, images.to(next(model.parameters()).device))
+        done += len(names)
+    written = writer.close()
+    skipped = f"; {len(files) - done} could not be read" if done < len(files) else ""
+    print(f"{done} images -> {written}{skipped}")
+    return 0 if done else 2
+
+
+def image_files(given: Path) -> list[Path]:
+    """The image itself, or every image below a folder in the order of their names."""
+    from maekit.data.listing import IMAGE_SUFFIXES, image_names
+
+    if given.is_file():
+        return [given]
+    if not given.is_dir():
+        near = nearest(given.name, [path.name for path in given.parent.iterdir()]) if given.parent.is_dir() else ""
+        raise UserError(f"no image or folder {given}{near}")
+    files = [given / name for name in image_names(given)]
+    if not files:
+        raise UserError(f"{given}: no images in this folder, expected {', '.join(IMAGE_SUFFIXES)}")
+    return files
+
+
+def load_model(path: Path, device: str, task: str | None = None) -> "tuple[TransferModel, Card]":
+    """The model of a checkpoint, ready to evaluate, and its card."""
+    import torch
+
+    from maekit.backbone.safe_load import load_file
+    from maekit.card import read_card
+    from maekit.task import find_task
+
+    card = read_card(path)
+    module = find_task(task or card.task).load()
+    model: TransferModel = module.Model(card.spec, **card.config["model"])
+    state = load_file(path)["state_dict"]  # type: ignore[index]
+    model.load_state_dict({name.removeprefix("model."): t for name, t in state.items() if name.startswith("model.")})
+    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
+    try:
+        return model.eval().to(chosen), card
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device {device} cannot be used here: {str(error).splitlines()[0]}") from error
+
+
+def batches(files: list[Path], card: "Card", size: int) -> "Iterator[tuple[list[Path], Tensor]]":
+    """Reads and transforms images, as many at a time as `size`; prints a line for each that cannot be read."""
+    import torch
+
+    from maekit.data.decode import read_image
+    from maekit.data.transforms import EvalTransform
+
+    transform = EvalTransform(**card.input)
+    names: list[Path] = []
+    images: list[Tensor] = []
+    for number, file in enumerate(files, 1):
+        try:
+            images.append(transform(read_image(file)))
+            names.append(file)
+        except UserError as error:
+            print(f"maekit: left out: {error}", file=sys.stderr)
+        if images and (len(images) == size or number == len(files)):
+            yield names, torch.stack(images)
+            names, images = [], []
+    if images:
+        yield names, torch.stack(images)

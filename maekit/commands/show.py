@@ -1,0 +1,34 @@
+"""`maekit show`: a recipe as it stands in its files, or resolved."""
+
+import argparse
+import json
+
+import yaml
+
+from maekit.recipe import load_recipe
+from maekit.task import find_task
+
+FORWARDS = False
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of this command."""
+    parser.add_argument("task", help="a task's name, or the path of your own task.py")
+    parser.add_argument("--recipe", help="an overlay; default: the task's base recipe")
+    parser.add_argument(
+        "--resolved", action="store_true", help="one stacked YAML instead of the files with their sources"
+    )
+    parser.add_argument("--json", action="store_true", help="the stacked recipe as JSON")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Prints the recipe's files, or the stacked values."""
+    recipe = load_recipe(find_task(args.task), args.recipe)
+    if args.json:
+        print(json.dumps(recipe.values, indent=2))
+    elif args.resolved:
+        print(yaml.safe_dump(recipe.values, sort_keys=False), end="")
+    else:
+        for file in recipe.files:
+            print(f"# ---- {file}\n{file.read_text(encoding='utf-8')}")
+    return 0

@@ -1,0 +1,28 @@
+"""`maekit tasks`: what there is to run."""
+
+import argparse
+import json
+
+from maekit.recipe import recipe_names
+from maekit.task import shipped_tasks
+
+FORWARDS = False
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of this command."""
+    parser.add_argument("--json", action="store_true", help="print JSON")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Prints each task with its summary and recipes."""
+    rows = [{"task": task.name, "summary": task.summary(), "recipes": recipe_names(task)} for task in shipped_tasks()]
+    if args.json:
+        print(json.dumps(rows, indent=2))
+        return 0
+    for row in rows:
+        print(
+            f"{row['task']}\n    {row['summary']}\n    recipes: {', '.join(row['recipes'])} (the first is the default)"
+        )
+    print("\nNext: maekit show TASK, then maekit fit --task TASK --recipe RECIPE")
+    return 0

@@ -1,0 +1,109 @@
+"""A look at a folder of class folders before hours are spent on it."""
+
+import os
+import random
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from PIL import Image
+
+from maekit.data.decode import read_image
+from maekit.data.findings import Findings
+from maekit.data.layout import VAL_NAMES
+from maekit.data.listing import Listing
+from maekit.data.loader import usable_cores
+from maekit.errors import UserError
+
+MAX_QUICK = 10_000
+MAX_QUICK_DECODED = 2_000
+FEW = 200
+TAIL_BYTES = 64
+LAST_BYTES = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
+NO_VAL = f"validation: no folder {' or '.join(VAL_NAMES)}; data.val_fraction of each class will be set aside"
+
+ReadTree = Callable[[Path], tuple[Listing, Listing | None]]
+Lacking = Callable[[Listing, Listing | None], list[str]]
+
+
+def check_class_folders(
+    root: Path, read_tree: ReadTree, lacking: Lacking, *, classes: int | None, full: bool
+) -> Findings:
+    """Verifies layout, class count and files.
+
+    All files are listed. The quick look reads up to 10,000 of them, chosen at random: it decodes 2,000 and looks at the
+    beginning and end of the others. The full one decodes all.
+
+    Args:
+        root: the data folder.
+        read_tree: lists the splits, or raises a UserError for what is wrong with the layout.
+        lacking: names what the splits should hold besides.
+        classes: of the head that is to be used; None where it is sized from the data.
+        full: decode every file.
+    """
+    findings = Findings()
+    try:
+        train, val = read_tree(root.expanduser().absolute())
+    except UserError as error:
+        findings.problems.append(str(error))
+        return findings
+    findings.facts.append(f"training: {len(train):,} images of {len(train.classes):,} classes")
+    findings.facts.append(f"validation: {len(val):,} images" if val else NO_VAL)
+    findings.problems += _class_problems(train.classes, classes) + lacking(train, val)
+    _check_files([part for part in (train, val) if part], full, findings)
+    return findings
+
+
+def file_problem(path: str, decode: bool) -> str | None:
+    """Returns one line if an image file cannot be read, after decoding it or a look at its beginning and end."""
+    try:
+        if decode or not _looks_whole(path):
+            read_image(path)
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def _looks_whole(path: str) -> bool:
+    """Says whether a file begins as an image and ends as its format does; False also where only decoding can tell."""
+    try:
+        with Image.open(path) as image, Path(path).open("rb") as file:
+            last = LAST_BYTES.get(image.format or "")
+            file.seek(-min(TAIL_BYTES, Path(path).stat().st_size), os.SEEK_END)
+            return last is not None and last in file.read()
+    except Exception:  # whatever it is, decoding will meet it again and say it in one line
+        return False
+
+
+def _class_problems(names: tuple[str, ...], head_classes: int | None) -> list[str]:
+    problems = []
+    if head_classes is not None and head_classes != len(names):
+        advice = "use this head's own data, or weights without a head (a new one is sized from the data)"
+        problems.append(f"the head has {head_classes:,} classes, the data {len(names):,}; {advice}")
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(" ".join(name.casefold().split()), name)
+        if other != name:
+            problems.append(
+                f"class folders '{other}' and '{name}' differ only in case or spaces; join them or rename one"
+            )
+    return problems
+
+
+def _check_files(splits: list[Listing], full: bool, findings: Findings) -> None:
+    """Reads the files, a few in this process and many in as many processes as there are cores."""
+    files = [(split, index) for split in splits for index in range(len(split))]
+    chosen = files if full else random.Random(0).sample(files, min(len(files), MAX_QUICK))
+    paths = [split.path(index) for split, index in chosen]
+    decode = len(paths) if full else min(len(paths), MAX_QUICK_DECODED)
+    jobs = [(path, rank < decode) for rank, path in enumerate(paths)]
+    findings.problems += sorted(filter(None, _run(jobs)))
+    partly = "" if decode == len(files) else f", {decode:,} of them whole; --full decodes all"
+    findings.facts.append(f"files: {len(paths):,} of {len(files):,} read{partly}")
+
+
+def _run(jobs: list[tuple[str, bool]]) -> list[str | None]:
+    if len(jobs) <= FEW:
+        return [file_problem(*job) for job in jobs]
+    with ProcessPoolExecutor(usable_cores()) as pool:
+        return list(pool.map(file_problem, *zip(*jobs, strict=True), chunksize=64))

@@ -1,0 +1,34 @@
+"""The images of a listing as samples."""
+
+from maekit.data.augment import TrainTransform
+from maekit.data.base import DrawDataset, seeded
+from maekit.data.batch import Sample
+from maekit.data.decode import read_image
+from maekit.data.listing import Listing
+from maekit.data.spec import Draw
+from maekit.data.transforms import EvalTransform
+
+
+class FolderDataset(DrawDataset):
+    """The images of a listing, one sample a draw.
+
+    Args:
+        listing: what to read.
+        transform: RGB image to tensor.
+        seed: of the augmentation; None where the transform draws nothing.
+    """
+
+    def __init__(self, listing: Listing, transform: TrainTransform | EvalTransform, seed: int | None) -> None:
+        self.listing, self.transform, self.seed = listing, transform, seed
+
+    def __len__(self) -> int:
+        return len(self.listing)
+
+    def __getitem__(self, draw: Draw) -> Sample:
+        index = max(draw.index, 0)
+        label = int(self.listing.labels[index]) if draw.index >= 0 else 0
+        image = read_image(self.listing.path(index))
+        if self.seed is None:
+            return self.transform(image), label, draw.index
+        with seeded(self.seed, draw.epoch, index):
+            return self.transform(image), label, draw.index

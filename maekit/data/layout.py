@@ -1,0 +1,93 @@
+"""Where in a data folder the class folders are, and what to say when they are not there."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+from maekit.data.listing import image_names, sub_folders
+from maekit.errors import UserError, nearest
+
+VAL_NAMES = ("val", "validation", "valid")
+EXPECTED = "expected train/<class>/ and val/<class>/ in it, or class folders of images"
+
+
+class Layout(NamedTuple):
+    """The folders of the splits; `val` is None where a share of `train` must serve."""
+
+    train: Path
+    val: Path | None
+
+
+def find_layout(root: Path) -> Layout:
+    """Finds the splits: `root/train` with `root/val` (or `validation`, `valid`) beside it or without, or `root` itself.
+
+    A folder called `train` that holds no folders is a class of trains.
+
+    Raises:
+        UserError: `root` is missing, is a file, holds no class folders, or is itself one split of two.
+    """
+    if not root.is_dir():
+        raise UserError(_missing(root))
+    if root.name == "train" and _val_beside(root.parent):
+        raise UserError(
+            f"{root}: this is the training split alone; give the folder above it: --data.root {root.parent}"
+        )
+    if (root / "train").is_dir() and sub_folders(root / "train"):
+        return Layout(root / "train", _val_beside(root))
+    if _val_beside(root) and not set(sub_folders(root)) - {"train", *VAL_NAMES, "test"}:
+        raise UserError(f"{root}: it has a validation split and no class folders in train/; {EXPECTED}")
+    return Layout(root, None)
+
+
+def class_folders(folder: Path) -> tuple[str, ...]:
+    """Returns the class folders in label order, which is their names' sorted order, as in torchvision's ImageFolder.
+
+    Raises:
+        UserError: there are fewer than two.
+    """
+    classes = sub_folders(folder)
+    if not classes:
+        loose = " (but images)" if image_names(folder) else ""
+        raise UserError(f"{folder}: no class folders in it{loose}, {EXPECTED}")
+    if len(classes) == 1:
+        raise UserError(f"{folder}: one class only ('{classes[0]}'), expected two or more; {_one_class_hint(folder)}")
+    return classes
+
+
+def same_classes(val: Path, classes: tuple[str, ...]) -> None:
+    """Refuses a validation split whose class folders are not those of the training split.
+
+    Raises:
+        UserError: with a class that only one of the two has.
+    """
+    found = sub_folders(val)
+    if not found:
+        raise UserError(f"{val}: no class folders in it, expected those of the training split ('{classes[0]}', ...)")
+    for name in found:
+        if name not in classes:
+            hint = nearest(name, classes)
+            raise UserError(
+                f"{val / name}: the training split has no class '{name}'{hint}; rename or remove the folder"
+            )
+    lacking = [name for name in classes if name not in found]
+    if lacking:
+        count = f"; {len(lacking)} classes in all" if len(lacking) > 1 else ""
+        advice = f"add its images, or remove {val} and have a share of the training images set aside"
+        raise UserError(f"{val}: no folder for class '{lacking[0]}' of the training split{count}; {advice}")
+
+
+def _val_beside(root: Path) -> Path | None:
+    return next((root / name for name in VAL_NAMES if (root / name).is_dir()), None)
+
+
+def _one_class_hint(folder: Path) -> str:
+    only = sub_folders(folder)[0]
+    deeper = len(sub_folders(folder / only)) > 1
+    return f"did you mean --data.root {folder / only}?" if deeper else "put each class into a folder of its own"
+
+
+def _missing(root: Path) -> str:
+    if root.exists():
+        return f"{root}: this is a file, expected a folder; unpack it if it is an archive, and give the folder"
+    parent = next(folder for folder in root.absolute().parents if folder.is_dir())
+    name = root.absolute().relative_to(parent).parts[0]
+    return f"{root}: no such folder ({parent} has no '{name}'{nearest(name, sub_folders(parent))}); give --data.root"

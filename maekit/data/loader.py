@@ -1,0 +1,114 @@
+"""Data loaders: how many workers, how a batch is put together, and what a failed worker says."""
+
+import os
+import re
+import sys
+from collections.abc import Callable
+from typing import Any
+
+from torch.utils.data import DataLoader, Sampler
+
+from maekit.data.base import DrawDataset
+from maekit.data.batch import collate_images
+from maekit.data.spec import Draw
+from maekit.errors import UserError
+
+MAX_WORKERS = 16
+Collate = Callable[[list[Any]], Any]
+
+
+def usable_cores() -> int:
+    """Returns the number of cores this process may run on, which under a scheduler is fewer than the machine has."""
+    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+
+
+def choose_workers(requested: int | None, world: int) -> int:
+    """Returns the number of data-loading workers of one process.
+
+    Args:
+        requested: what the user asked for, 0 (load in the training process) or more; None to choose.
+        world: processes on this machine that share its cores.
+
+    Returns:
+        `requested`, or this process's share of the cores it may use less one for training: at least 1, at most 16.
+
+    Raises:
+        UserError: `requested` is negative.
+    """
+    if requested is None:
+        return min(max(usable_cores() // world - 1, 1), MAX_WORKERS)
+    if requested < 0:
+        raise UserError(f"data.num_workers: got {requested}, expected 0 or more; leave it out to have it chosen")
+    return requested
+
+
+def train_loader(
+    dataset: DrawDataset,
+    sampler: Sampler[Draw],
+    batch_size: int,
+    num_workers: int,
+    pin: bool,
+    collate: Collate = collate_images,
+) -> DataLoader[Any]:
+    """Returns a loader of whole micro-batches in the sampler's order.
+
+    Args:
+        dataset: what the draws address.
+        sampler: a `TrainSampler`.
+        batch_size: images of one micro-batch.
+        num_workers: processes; they outlive the epoch, and run torch with one thread each.
+        pin: page-locked memory, for a faster way to an accelerator.
+        collate: joins samples into a batch.
+    """
+    return _loader(dataset, sampler, batch_size, num_workers, pin, collate, drop_last=True)
+
+
+def eval_loader(
+    dataset: DrawDataset,
+    sampler: Sampler[Draw],
+    batch_size: int,
+    num_workers: int,
+    pin: bool,
+    collate: Collate = collate_images,
+) -> DataLoader[Any]:
+    """Returns a loader like `train_loader` that keeps the smaller last batch."""
+    return _loader(dataset, sampler, batch_size, num_workers, pin, collate, drop_last=False)
+
+
+def _loader(
+    dataset: DrawDataset,
+    sampler: Sampler[Draw],
+    batch_size: int,
+    num_workers: int,
+    pin: bool,
+    collate: Collate,
+    *,
+    drop_last: bool,
+) -> DataLoader[Any]:
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=sampler,
+        num_workers=num_workers,
+        collate_fn=collate,
+        pin_memory=pin,
+        drop_last=drop_last,
+        persistent_workers=num_workers > 0,
+    )
+
+
+def worker_error_line(exc: BaseException) -> str | None:
+    """Returns the one line for the user in an exception of a data-loading worker, or None when it has none.
+
+    torch raises a worker's UserError again in the training process, with the worker's trace as its text; a worker that
+    the system killed becomes a RuntimeError.
+    """
+    if isinstance(exc, UserError) and str(exc).startswith("Caught UserError in DataLoader worker"):
+        return str(exc).rstrip().rsplit("UserError: ", 1)[-1]
+    killed = re.search(r"DataLoader worker \(pid.*(killed by signal|exited unexpectedly)", str(exc))
+    if isinstance(exc, RuntimeError) and killed:
+        return (
+            "a data-loading worker was ended by the system, most often for want of memory or shared memory (/dev/shm); "
+            "use fewer with --data.num_workers, or 0 to load in the training process"
+        )
+    return None

@@ -1,0 +1,92 @@
+"""Which sample each process takes when: the same union whatever the number of processes and accumulated batches."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch.utils.data import Sampler
+
+from maekit.data.spec import Draw
+
+
+class TrainSampler(Sampler[Draw]):
+    """Draws for one rank: each epoch a permutation from (seed, epoch), cut to whole total batches.
+
+    Micro-batches are dealt to the ranks in turn, so optimizer step t of an epoch sees exactly the samples
+    `permutation[t * total_batch : (t + 1) * total_batch]`, however many ranks and accumulated batches make it up.
+
+    Args:
+        num_samples: length of the data set, at least `total_batch`.
+        total_batch: images of one optimizer step; a multiple of `device_batch * world`.
+        device_batch: images of one micro-batch on one rank.
+        rank: this process, 0..world-1.
+        world: number of processes.
+        seed: the run's seed.
+        resume_epoch: the epoch to start with.
+        skip_batches: micro-batches of this rank that `resume_epoch` has already had; later epochs are whole.
+    """
+
+    def __init__(
+        self,
+        num_samples: int,
+        *,
+        total_batch: int,
+        device_batch: int,
+        rank: int,
+        world: int,
+        seed: int,
+        resume_epoch: int = 0,
+        skip_batches: int = 0,
+    ) -> None:
+        if total_batch % (device_batch * world):
+            raise ValueError(f"{world} ranks x batches of {device_batch} do not divide a total batch of {total_batch}")
+        if num_samples < total_batch:
+            raise ValueError(f"{num_samples} samples do not fill one total batch of {total_batch}")
+        self.num_samples, self.total_batch, self.device_batch = num_samples, total_batch, device_batch
+        self.rank, self.world, self.seed = rank, world, seed
+        self.resume_epoch, self.skip_batches = resume_epoch, skip_batches
+        self.epoch = resume_epoch
+
+    def set_epoch(self, epoch: int) -> None:
+        """Chooses the permutation of the next iteration."""
+        self.epoch = epoch
+
+    def __len__(self) -> int:
+        """Returns this rank's draws of a whole epoch, also where a resumed epoch yields fewer."""
+        return self.num_samples // self.total_batch * self.total_batch // self.world
+
+    def __iter__(self) -> Iterator[Draw]:
+        epoch = self.epoch
+        skip = self.skip_batches if epoch == self.resume_epoch else 0
+        for index in self._own(self._permutation(epoch))[skip * self.device_batch :].tolist():
+            yield Draw(epoch, index)
+
+    def _permutation(self, epoch: int) -> np.ndarray:
+        """Returns [num_samples] indices; NumPy keeps this generator's stream, so an upgrade reorders no resumed run."""
+        words = np.random.SeedSequence((self.seed, epoch)).generate_state(8)
+        return np.random.RandomState(words).permutation(self.num_samples)
+
+    def _own(self, permutation: np.ndarray) -> np.ndarray:
+        """Returns [len(self)]: every `world`-th micro-batch, from `rank` on."""
+        whole = permutation[: len(self) * self.world]
+        return whole.reshape(-1, self.world, self.device_batch)[:, self.rank].reshape(-1)
+
+
+class EvalSampler(Sampler[Draw]):
+    """Draws for one rank: every sample once over all ranks, every rank as many draws, evened out by index -1.
+
+    Args:
+        num_samples: length of the data set; may be smaller than `world`.
+        rank: this process, 0..world-1.
+        world: number of processes.
+    """
+
+    def __init__(self, num_samples: int, rank: int, world: int) -> None:
+        self.num_samples, self.rank, self.world = num_samples, rank, world
+
+    def __len__(self) -> int:
+        """Returns this rank's draws, padding among them."""
+        return -(-self.num_samples // self.world)
+
+    def __iter__(self) -> Iterator[Draw]:
+        for index in range(self.rank, len(self) * self.world, self.world):
+            yield Draw(0, index if index < self.num_samples else -1)

@@ -1,0 +1,87 @@
+"""From a PIL image to the normalised tensor a model is given, without randomness."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from maekit.errors import UserError
+
+BICUBIC = Image.Resampling.BICUBIC
+LONGEST_ASPECT = 32
+
+
+class Normalise:
+    """RGB image to [3, H, W] float32: scaled to 0..1, less the mean, by the standard deviation.
+
+    Args:
+        mean: of the three channels, in 0..1.
+        std: of the three channels, above 0.
+    """
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
+            raise UserError(f"data.mean, data.std: got {list(mean)}, {list(std)}, expected three each, std above 0")
+        self.mean = torch.tensor(mean).view(3, 1, 1)
+        self.std = torch.tensor(std).view(3, 1, 1)
+        self.plain = {"mean": [float(m) for m in mean], "std": [float(s) for s in std]}
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """Returns [3, H, W] float32."""
+        pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
+        return pixels.to(torch.float32).div_(255).sub_(self.mean).div_(self.std)
+
+    def describe(self) -> dict[str, list[float]]:
+        """Returns the six numbers as plain values."""
+        return self.plain
+
+
+class EvalTransform:
+    """Resizes the short side to `image_size / crop_fraction` (bicubic, antialiased), then crops the centre.
+
+    As facebookresearch/mae and torchvision do it, bit for bit.
+
+    Args:
+        image_size: height and width of the result in pixels.
+        crop_fraction: the crop's share of the resized short side, above 0 and at most 1.
+        mean: of the three channels, in 0..1.
+        std: of the three channels, above 0.
+    """
+
+    def __init__(self, *, image_size: int, crop_fraction: float, mean: Sequence[float], std: Sequence[float]) -> None:
+        if image_size < 1:
+            raise UserError(f"data.image_size: got {image_size}, expected 1 or more pixels")
+        if not 0 < crop_fraction <= 1:
+            raise UserError(f"data.eval_crop_fraction: got {crop_fraction}, expected above 0 and at most 1")
+        self.image_size = image_size
+        self.crop_fraction = crop_fraction
+        self.normalise = Normalise(mean, std)
+
+    def __call__(self, image: Image.Image) -> Tensor:
+        """Returns [3, S, S] float32 of an RGB image of any size."""
+        resized = _resize_short_side(_shorten(image), int(self.image_size / self.crop_fraction))
+        left, top = (round((side - self.image_size) / 2) for side in resized.size)
+        return self.normalise(resized.crop((left, top, left + self.image_size, top + self.image_size)))
+
+    def describe(self) -> dict[str, Any]:
+        """Returns plain values; `EvalTransform(**description)` is this transform again."""
+        return {"image_size": self.image_size, "crop_fraction": self.crop_fraction, **self.normalise.describe()}
+
+
+def _resize_short_side(image: Image.Image, short: int) -> Image.Image:
+    width, height = image.size
+    long = int(short * max(width, height) / min(width, height))
+    size = (short, long) if width <= height else (long, short)
+    return image if size == image.size else image.resize(size, BICUBIC)
+
+
+def _shorten(image: Image.Image) -> Image.Image:
+    """Cuts the ends off a strip: resized whole, one pixel by ten thousand would take gigabytes."""
+    width, height = image.size
+    longest = LONGEST_ASPECT * min(image.size)
+    w, h = min(width, longest), min(height, longest)
+    left, top = (width - w) // 2, (height - h) // 2
+    return image if (w, h) == image.size else image.crop((left, top, left + w, top + h))

@@ -1,0 +1,23 @@
+"""What the hardware is good at. Imports torch, no Lightning."""
+
+import torch
+
+
+def auto_precision(accelerator: str) -> str:
+    """Lightning's precision flag for `auto`: bf16 where matrix products are faster in it, else fp32.
+
+    Args:
+        accelerator: `cuda`, `cpu`, or another accelerator's name.
+    """
+    if accelerator == "cuda":
+        return "bf16-mixed" if torch.cuda.is_bf16_supported(including_emulation=False) else "32-true"
+    if accelerator == "cpu":
+        return "bf16-mixed" if cpu_has_bf16() else "32-true"
+    return "32-true"
+
+
+def cpu_has_bf16() -> bool:
+    """Whether this CPU multiplies bf16 in hardware (AVX512-BF16, AMX or Arm's BF16), not by conversion."""
+    capabilities = torch.backends.cpu.get_cpu_capability()
+    flags = torch.cpu.get_capabilities()
+    return any(flags.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16")) and capabilities != "DEFAULT"

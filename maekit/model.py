@@ -1,0 +1,137 @@
+"""The trained network of a task, without Lightning: backbone, head, loss, metrics."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol
+
+from torch import Tensor, nn
+
+from maekit.backbone.sizes import load_size
+from maekit.backbone.vit import ViT
+from maekit.backbone.weights import Report, load_weights
+from maekit.data.spec import DataSpec
+from maekit.errors import UserError
+from maekit.optim.settings import Optimisation
+
+
+class Metrics(Protocol):
+    """What evaluates a task: filled batch by batch, exact under any split of the data over ranks."""
+
+    def compute(self) -> dict[str, Tensor]:
+        """Values by name, over everything since the last reset, on every rank."""
+
+    def reset(self) -> None:
+        """Forgets everything."""
+
+
+class PredictionWriter(Protocol):
+    """Where `maekit predict` puts what a model says of its images."""
+
+    def write(self, files: Sequence[Path], images: Tensor) -> None:
+        """Takes the next files and their transformed images [B, 3, H, W]."""
+
+    def close(self) -> Path:
+        """Finishes, and returns what was written."""
+
+
+class TransferModel(nn.Module, ABC):
+    """A shared ViT backbone to which a task adds a head, a loss and a metric.
+
+    A subclass builds `self.head` in its constructor, whose keyword arguments become the flags `--model.*`,
+    and implements the abstract methods. `TransferModule` trains it; it needs no Lightning itself.
+
+    Attributes:
+        monitor: the metric by which the best checkpoint is chosen, and whether more or less is better.
+        expect_new: patterns of this model's parameters that a pre-trained file need not have.
+        expect_unused: patterns of a file's tensors that this model need not use.
+        expect_resized: patterns of parameters that may be resized to the model's image size.
+        pairs_images: whether the loss mixes images in pairs, and so needs an even device batch.
+    """
+
+    monitor: ClassVar[tuple[str, Literal["max", "min"]]]
+    expect_new: tuple[str, ...] = ("head.*",)
+    expect_unused: tuple[str, ...] = ("decoder*", "mask_token")
+    expect_resized: tuple[str, ...] = ("pos_embed",)
+    pairs_images: bool = False
+    head: nn.Module
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        *,
+        backbone: str,
+        weights: str | None = None,
+        new_head: bool = False,
+        drop_path: float,
+        gradient_checkpointing: bool = False,
+        final_norm: bool,
+        **optimisation: Any,
+    ) -> None:
+        """Builds the backbone and reads the numbers of its training.
+
+        Args:
+            spec: class names and image size of the data.
+            backbone: the ViT's size by name, such as vit_base_patch16.
+            weights: a checkpoint file to start from, or the word `none` for random weights; must be said.
+            new_head: leave out the file's head and start a fresh one (other classes than the file's).
+            drop_path: stochastic depth of the last block, in [0, 1); linear from 0 at the first.
+            gradient_checkpointing: recompute each block in the backward pass: less memory, about a third more time.
+            final_norm: whether the backbone ends in its LayerNorm.
+            optimisation: see Optimisation.
+        """
+        super().__init__()
+        self.spec = spec
+        self.weights = weights
+        self.new_head = new_head
+        self.optimisation = Optimisation(**optimisation)
+        self.backbone = ViT(
+            load_size(backbone),
+            image_size=spec.image_size,
+            drop_path=drop_path,
+            gradient_checkpointing=gradient_checkpointing,
+            final_norm=final_norm,
+        )
+
+    @abstractmethod
+    def training_losses(self, batch: Any) -> dict[str, Tensor]:
+        """Loss terms of one batch; `loss` is their sum and the one that is minimised."""
+
+    @abstractmethod
+    def new_metrics(self) -> nn.Module:
+        """A module that implements `Metrics`."""
+
+    @abstractmethod
+    def update_metrics(self, metrics: Any, batch: Any) -> None:
+        """Runs the model on a batch and adds the outcome to the metrics; index -1 counts nothing."""
+
+    @abstractmethod
+    def prediction_writer(self, folder: Path) -> PredictionWriter:
+        """Writes this model's predictions into a folder."""
+
+    def load_start(self, *, complete: bool) -> Report | None:
+        """Loads `self.weights`, the checkpoint this model was told to start from.
+
+        Args:
+            complete: whether the head too must come from the file (to validate), or may be new (to train).
+
+        Returns:
+            What was matched, resized, new and unused, or None for the word `none`.
+
+        Raises:
+            UserError: no weights were named, or the file does not fit.
+        """
+        if self.weights is None:
+            raise UserError(
+                "no weights given; add --model.weights FILE (or --model.weights none to start from scratch)"
+            )
+        if self.weights == "none":
+            return None
+        return load_weights(
+            self,
+            Path(self.weights).expanduser(),
+            allow_new=() if complete else self.expect_new,
+            allow_unused=self.expect_unused,
+            allow_resized=self.expect_resized,
+            leave_out=("head.*",) if self.new_head and not complete else (),
+        )

@@ -1,0 +1,140 @@
+"""Layer decay as real parameter groups: one a layer, with its own rate and weight decay, told apart by name."""
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol, get_args
+
+from torch import nn
+
+from maekit.errors import UserError, nearest
+
+Rule = Literal["1d", "bias", "layer_norm", "pos_embed", "cls_token", "mask_token"]
+Group = dict[str, Any]
+
+
+class LayeredBackbone(Protocol):
+    """What layer decay asks of a backbone: how many blocks it has, and the layer of each of its parameters."""
+
+    num_blocks: int
+
+    def layer_of(self, name: str) -> int:
+        """Returns 0 for the embeddings, i + 1 for block i, num_blocks + 1 for the final norm."""
+
+    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+        """Yields its parameters under the names `layer_of` understands."""
+
+
+@dataclass(frozen=True)
+class ParameterRow:
+    """One trainable parameter: lr = recipe's lr x lr_scale at the peak of the schedule; layer 0 is the embeddings."""
+
+    name: str
+    layer: int
+    lr_scale: float
+    lr: float
+    weight_decay: float
+
+
+def parameter_rows(
+    model: nn.Module,
+    backbone: LayeredBackbone,
+    *,
+    lr: float,
+    layer_decay: float,
+    weight_decay: float,
+    no_weight_decay: Sequence[Rule],
+) -> list[ParameterRow]:
+    """Gives every trainable parameter of `model` its layer, learning rate and weight decay.
+
+    The layer is asked of the backbone for the parameter object itself, so no prefix (`module.`, `_orig_mod.`) matters.
+    All else (head, neck, decoder) is layer num_blocks + 1. lr_scale = layer_decay ** (num_blocks + 1 - layer), as in
+    facebookresearch/mae, BEiT and ViTDet. A parameter that any rule of `no_weight_decay` names is not decayed: "1d" by
+    its number of dimensions, "layer_norm" by its torch.nn.LayerNorm module, the others by the last part of its name.
+
+    Raises:
+        UserError: a parameter of the backbone has no layer or is not in `model`, or a rule is unknown.
+    """
+    _check(model, backbone, no_weight_decay)
+    layers = {id(p): backbone.layer_of(name) for name, p in backbone.named_parameters()}
+    norms = {id(p) for m in model.modules() if isinstance(m, nn.LayerNorm) for p in m.parameters(recurse=False)}
+    top = backbone.num_blocks + 1
+    rows = []
+    for name, p in model.named_parameters():
+        if p.requires_grad:
+            layer = layers.get(id(p), top)
+            scale = layer_decay ** (top - layer)
+            exempt = _labels(name, p, norms).intersection(no_weight_decay)
+            rows.append(ParameterRow(name, layer, scale, lr * scale, 0.0 if exempt else weight_decay))
+    return rows
+
+
+def _check(model: nn.Module, backbone: LayeredBackbone, rules: Sequence[Rule]) -> None:
+    for rule in rules:
+        if rule not in get_args(Rule):
+            hint = nearest(rule, get_args(Rule))
+            raise UserError(f"got '{rule}' in no_weight_decay, expected only {', '.join(get_args(Rule))}{hint}")
+    inside = {id(p) for p in model.parameters()}
+    for name, p in backbone.named_parameters():
+        if id(p) not in inside:
+            raise UserError(
+                f"got backbone parameter '{name}' outside the model, expected it inside; pass its own backbone"
+            )
+
+
+def _labels(name: str, parameter: nn.Parameter, norms: set[int]) -> set[str]:
+    labels = {name.rpartition(".")[2]}
+    if parameter.ndim <= 1:
+        labels.add("1d")
+    if id(parameter) in norms:
+        labels.add("layer_norm")
+    return labels
+
+
+def parameter_groups(model: nn.Module, rows: Sequence[ParameterRow]) -> list[Group]:
+    """Collects rows into optimizer groups, one per (layer, decayed or not), by layer and decayed first.
+
+    Besides torch's `params`, `lr` and `weight_decay` a group holds plain `name` (`layer_03_decay`, `head_no_decay`),
+    `layer`, `lr_scale`, `peak_lr` (`lr` is what the schedule moves) and `parameter_names` in the order of `params`.
+    """
+    parameters = dict(model.named_parameters())
+    top = max((row.layer for row in rows), default=0)
+    groups: dict[tuple[int, bool], Group] = {}
+    for row in rows:
+        group = groups.setdefault((row.layer, row.weight_decay == 0), _empty_group(row, top))
+        group["params"].append(parameters[row.name])
+        group["parameter_names"].append(row.name)
+    return [groups[key] for key in sorted(groups)]
+
+
+def _empty_group(row: ParameterRow, top: int) -> Group:
+    # A backbone whose head is frozen has no layer of scale 1 at the top, unless nothing is scaled at all.
+    place = "head" if row.layer == top and row.lr_scale == 1 else f"layer_{row.layer:02d}"
+    return {
+        "params": [],
+        "lr": row.lr,
+        "weight_decay": row.weight_decay,
+        "name": f"{place}_{'decay' if row.weight_decay else 'no_decay'}",
+        "layer": row.layer,
+        "lr_scale": row.lr_scale,
+        "peak_lr": row.lr,
+        "parameter_names": [],
+    }
+
+
+def check_groups(model: nn.Module, groups: Sequence[Group]) -> None:
+    """Stops the run with a UserError when a trainable parameter is in no group or in more than one."""
+    counts = Counter(id(p) for group in groups for p in group["params"])
+    for name, p in model.named_parameters():
+        if p.requires_grad and counts[id(p)] != 1:
+            raise UserError(
+                f"got trainable parameter '{name}' in {counts[id(p)]} optimizer groups, expected exactly one; "
+                "build the groups with maekit.optim.groups.parameter_groups after the last parameter is added or frozen"
+            )
+
+
+def describe(groups: Sequence[Group]) -> str:
+    """Returns one line for the log: number of groups, range of peak rates, the weight decays."""
+    rates = [group["peak_lr"] for group in groups]
+    decays = " / ".join(f"{decay:g}" for decay in sorted({group["weight_decay"] for group in groups}))
+    return f"{len(groups)} groups, lr {min(rates):.1e} .. {max(rates):.1e}, weight decay {decays}"

@@ -1,0 +1,114 @@
+"""How a model is trained: the numbers of a recipe that make its optimizer and its schedule."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from torch import nn
+from torch.optim import AdamW, Optimizer
+
+from maekit.backbone.vit import ViT
+from maekit.batch_plan import scaled_lr
+from maekit.errors import UserError
+from maekit.optim.groups import ParameterRow, Rule, check_groups, parameter_groups, parameter_rows
+from maekit.optim.schedules import make_schedule
+
+Factor = Callable[[int, Mapping[str, Any]], float]
+
+
+@dataclass(frozen=True)
+class Optimisation:
+    """AdamW with layer-wise learning-rate decay and a per-step schedule.
+
+    Args:
+        base_lr: peak lr for 256 images; the lr used is base_lr x total batch / 256. Give this or `lr`, not both.
+        lr: absolute peak lr for the recipe's own total batch.
+        layer_decay: factor per layer, in (0, 1]; 1 gives every layer the same lr.
+        weight_decay: AdamW's decoupled weight decay, 0 or more.
+        no_weight_decay: which parameters are exempt from weight decay.
+        betas: AdamW's two betas, each in [0, 1).
+        schedule: shape of the lr after the warmup.
+        warmup_epochs: length of the linear warmup in epochs (fractions allowed). Give this or `warmup_steps`.
+        warmup_steps: length of the linear warmup in optimizer steps.
+        warmup_start: the warmup's first factor, in [0, 1].
+        min_lr: the floor of the schedule.
+        min_lr_scaled: whether the floor too is multiplied by each layer's scale (as facebookresearch/mae does).
+        power: exponent of `poly`.
+        poly_after_warmup: whether `poly` counts from the end of the warmup, not from step 0.
+        milestones: optimizer steps at which `multistep` multiplies the lr by `gamma`.
+        gamma: factor of `multistep`.
+    """
+
+    base_lr: float | None
+    lr: float | None
+    layer_decay: float
+    weight_decay: float
+    no_weight_decay: list[Rule]
+    betas: list[float]
+    schedule: Literal["cosine", "poly", "multistep"]
+    min_lr: float
+    min_lr_scaled: bool
+    warmup_epochs: float | None = None
+    warmup_steps: int | None = None
+    warmup_start: float = 0.0
+    power: float = 1.0
+    poly_after_warmup: bool = False
+    milestones: list[int] | None = None
+    gamma: float = 0.1
+
+    def __post_init__(self) -> None:
+        """Refuses values outside their range, with the flag's name."""
+        _require(
+            (self.base_lr is None) != (self.lr is None), "exactly one of model.base_lr and model.lr", "both or none"
+        )
+        _require((self.warmup_epochs is None) or (self.warmup_steps is None), "model.warmup_epochs or _steps", "both")
+        _require(0 < self.layer_decay <= 1, "model.layer_decay in (0, 1]", self.layer_decay)
+        _require(self.weight_decay >= 0, "model.weight_decay of 0 or more", self.weight_decay)
+        _require((self.base_lr or self.lr or 0) > 0, "a learning rate above 0", self.base_lr or self.lr)
+        _require(self.min_lr >= 0, "model.min_lr of 0 or more", self.min_lr)
+        _require(len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas), "two model.betas in [0, 1)", self.betas)
+        _require(
+            self.schedule != "multistep" or bool(self.milestones), "model.milestones for multistep", self.milestones
+        )
+
+    def peak_lr(self, total_batch_size: int) -> float:
+        """The head's peak learning rate at this total batch."""
+        return scaled_lr(self.base_lr, self.lr, total_batch_size)
+
+    def rows(self, model: nn.Module, backbone: ViT, total_batch_size: int) -> list[ParameterRow]:
+        """One row for each trainable parameter: layer, scale, lr, weight decay."""
+        return parameter_rows(
+            model,
+            backbone,
+            lr=self.peak_lr(total_batch_size),
+            layer_decay=self.layer_decay,
+            weight_decay=self.weight_decay,
+            no_weight_decay=self.no_weight_decay,
+        )
+
+    def optimizer(self, model: nn.Module, backbone: ViT, total_batch_size: int) -> Optimizer:
+        """AdamW over real parameter groups, one for each layer and decay kind; fused kernels."""
+        groups = parameter_groups(model, self.rows(model, backbone, total_batch_size))
+        check_groups(model, groups)
+        return AdamW(groups, betas=(self.betas[0], self.betas[1]), fused=True)
+
+    def factor(self, total_steps: int, steps_per_epoch: int) -> Factor:
+        """The schedule `factor(step, group)` that multiplies each group's peak lr."""
+        warmup = self.warmup_steps if self.warmup_epochs is None else round(self.warmup_epochs * steps_per_epoch)
+        return make_schedule(
+            self.schedule,
+            total_steps=total_steps,
+            warmup_steps=warmup or 0,
+            warmup_start=self.warmup_start,
+            min_lr=self.min_lr,
+            min_lr_scaled=self.min_lr_scaled,
+            power=self.power,
+            poly_after_warmup=self.poly_after_warmup,
+            milestones=self.milestones or [],
+            gamma=self.gamma,
+        )
+
+
+def _require(holds: bool, expected: str, got: object) -> None:
+    if not holds:
+        raise UserError(f"got {got}, expected {expected}; set it in the recipe or by its flag")

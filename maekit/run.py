@@ -1,0 +1,153 @@
+"""Task + recipe + flags -> a Lightning run."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, Trainer, seed_everything
+
+from maekit.batch_plan import BatchPlan, describe, solve_batch
+from maekit.callbacks.checkpoints import SaveBest, SaveLast
+from maekit.callbacks.interruption import Interruption
+from maekit.callbacks.progress import Progress
+from maekit.callbacks.record import Record
+from maekit.callbacks.validation import CatchUp
+from maekit.data.base import TransferData
+from maekit.data.loader import choose_workers
+from maekit.files import atomic_write_text
+from maekit.model import TransferModel
+from maekit.optim.groups import describe as describe_groups
+from maekit.optim.groups import parameter_groups
+from maekit.run_folder import FOLDER, new_folder, rank, write_environment
+from maekit.settings import Settings, run_options
+from maekit.story import say
+from maekit.trainer import loggers, make_trainer, quiet
+from maekit.transfer import TransferModule
+
+
+@dataclass
+class Run:
+    """Everything one run is made of, ready to fit or to validate.
+
+    Attributes:
+        module: the LightningModule with its model and data.
+        trainer: Lightning's Trainer, with every callback.
+        plan: how the total batch is made.
+        folder: the run's folder, or None for a validation.
+        record: loss, speed and result.
+        interruption: to be entered around the fit, so that signals stop it in order.
+    """
+
+    module: TransferModule
+    trainer: Trainer
+    plan: BatchPlan
+    folder: Path | None
+    record: Record
+    interruption: Interruption
+
+
+def prepare(
+    settings: Settings,
+    model: TransferModel,
+    data: TransferData,
+    *,
+    folder: Path | None,
+    resume: str = "",
+    callbacks: Sequence[Callback] = (),
+) -> Run:
+    """Builds the Trainer and the LightningModule around a model and its data, and solves the batch.
+
+    Args:
+        settings: checked values of every section.
+        model: the task's model.
+        data: the task's data, set up.
+        folder: where the run is kept; None keeps nothing (validation).
+        resume: the command by which an interrupted run goes on, for its message.
+        callbacks: more Lightning callbacks.
+    """
+    quiet()
+    options = run_options(settings.values["run"])
+    every = settings.values["trainer"].get("log_every_n_steps") or 50
+    record = Record(folder or Path(), every)
+    own: list[Callback] = [record, Progress(record), *callbacks]
+    interruption = Interruption(resume)
+    if folder is not None:
+        metric, mode = model.monitor
+        own = [CatchUp(), *own]
+        own += [
+            SaveBest(folder, f"val/{metric}", mode),
+            SaveLast(folder, options.save_every_minutes),
+            interruption,
+        ]
+    trainer = make_trainer(settings, own, loggers(folder, options) if folder else [])
+    plan = solve_batch(data.total_batch_size, data.device_batch_size, trainer.world_size, even=model.pairs_images)
+    trainer.accumulate_grad_batches = plan.accumulation
+    if isinstance(trainer.val_check_interval, int):
+        trainer.val_check_interval *= plan.accumulation
+    data.num_workers = choose_workers(data.num_workers, max(trainer.num_devices, 1))
+    module = TransferModule(model, data, plan=plan, seed=options.seed, card=card(settings, model, data))
+    if options.compile:
+        model.backbone.compile()
+    return Run(module, trainer, plan, folder, record, interruption)
+
+
+def card(settings: Settings, model: TransferModel, data: TransferData) -> dict[str, Any]:
+    """What a checkpoint says of itself: enough to predict and validate with nothing else."""
+    return {
+        "format": 1,
+        "task": settings.recipe.task.given_as,
+        "recipe": settings.recipe.name,
+        "config": settings.values,
+        "class_names": list(model.spec.class_names),
+        "class_ids": list(model.spec.class_ids),
+        "image_size": list(model.spec.image_size),
+        "input": data.input_transform(),
+    }
+
+
+def make_folder(settings: Settings) -> Path:
+    """The run's new folder; ranks that share nothing with the first get a name and write nothing."""
+    options = run_options(settings.values["run"])
+    if rank() > 0:
+        return Path(os.environ.get(FOLDER, Path(options.folder) / "rank"))
+    return new_folder(Path(options.folder), settings.recipe.task.name, settings.recipe.name)
+
+
+def start_records(run: Run, settings: Settings) -> None:
+    """Saves config and environment, and prints what is about to happen."""
+    if run.folder is None or not run.trainer.is_global_zero:
+        return
+    device = f"{run.trainer.world_size} x {run.trainer.strategy.root_device.type}, precision {run.trainer.precision}"
+    write_environment(run.folder, device)
+    atomic_write_text(run.folder / "config.yaml", settings.yaml())
+    atomic_write_text(run.folder / "classes.txt", "\n".join(run.module.model.spec.class_names) + "\n")
+    optimisation = run.module.model.optimisation
+    rows = optimisation.rows(run.module.model, run.module.model.backbone, run.plan.total)
+    say(f"run     {run.folder}")
+    say(f"data    {run.module.data.summary()}; {run.module.data.num_workers} workers")
+    say(f"batch   {describe(run.plan, base_lr=optimisation.base_lr, lr=optimisation.peak_lr(run.plan.total))}")
+    say(f"layers  {describe_groups(parameter_groups(run.module.model, rows))}")
+    say(f"device  {device}")
+
+
+def finish(run: Run) -> dict[str, Any]:
+    """Writes the result and prints the final line."""
+    result = run.record.result(run.trainer, run.module)
+    if run.trainer.is_global_zero:
+        best = result["best"]
+        reached = (
+            f"best {best['metric']} {best['value']:.3f} at step {best['step']}"
+            if best and best["value"] is not None
+            else ""
+        )
+        speed = f", {result['images_per_second']} images/s" if result["images_per_second"] else ""
+        say(f"done    {reached} in {result['seconds']:.0f} s{speed}, peak memory {result['peak_memory_gib']} GiB")
+        say(f"        {run.folder}: best.ckpt, last.ckpt, config.yaml, metrics.json, train.csv, val.csv, tensorboard/")
+    return result
+
+
+def seed_all(seed: int) -> None:
+    """Seeds the initial weights."""
+    seed_everything(seed, verbose=False)

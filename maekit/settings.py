@@ -1,0 +1,206 @@
+"""Recipe + flags -> checked values of every section. The only importer of jsonargparse; no Lightning unless asked."""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from types import ModuleType
+from typing import Any, Literal
+
+from jsonargparse import ArgumentError, ArgumentParser
+from yaml import safe_dump
+
+from maekit.errors import UserError, nearest
+from maekit.recipe import Recipe, Values, flat
+
+Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed", "64-true"]
+
+# Flags of Lightning's Trainer that the run decides itself, each owned elsewhere.
+OWNED = {
+    "accumulate_grad_batches": "data.device_batch_size decides how often gradients are accumulated",
+    "use_distributed_sampler": "maekit's own samplers always split the data",
+    "enable_checkpointing": "last.ckpt and best.ckpt are always written",
+    "default_root_dir": "give --run.folder",
+    "limit_train_batches": "give --trainer.max_steps",
+    "overfit_batches": "give --trainer.max_steps",
+    "fast_dev_run": "give --trainer.max_steps 3",
+    "reload_dataloaders_every_n_epochs": "the data set does not change under a run",
+    "callbacks": "a task or the Python API adds callbacks",
+    "logger": "give --run.wandb PROJECT; CSV and TensorBoard are always on",
+    "plugins": "the run chooses its checkpoint writer",
+    "precision": "",
+    "barebones": "a run without its records is not a run",
+    "enable_autolog_hparams": "config.yaml holds the configuration",
+    "model_registry": "the run keeps its own checkpoints",
+}
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """Where and how a run is kept.
+
+    Args:
+        seed: seed of the initial weights, the order of the data and every draw.
+        folder: the folder in which `<task>/<recipe>/<number>` is made.
+        save_every_minutes: at most this long between two saves of last.ckpt.
+        wandb: also log to this Weights & Biases project (needs `pip install wandb`).
+        compile: compile the backbone with torch.compile: slow to start, faster steps on accelerators.
+    """
+
+    seed: int = 0
+    folder: str = "runs"
+    save_every_minutes: float = 10.0
+    wandb: str | None = None
+    compile: bool = False
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Checked values of every section, with defaults filled in.
+
+    Attributes:
+        recipe: the recipe the values began as.
+        values: plain values by section: model, data, and for a run trainer and run.
+        given: dotted keys that were given as flags.
+    """
+
+    recipe: Recipe
+    values: Values = field(repr=False)
+    given: frozenset[str]
+
+    def yaml(self) -> str:
+        """The resolved configuration, as saved with a run."""
+        return safe_dump(self.values, sort_keys=False)
+
+
+def make_parser(module: ModuleType, *, training: bool, prog: str = "maekit fit") -> ArgumentParser:
+    """The parser of one task: its Model's and Data's constructors, and for a run the Trainer's."""
+    parser = ArgumentParser(prog=prog, exit_on_error=False)
+    parser.add_argument("--config", action="config", help="your own YAML on top of the recipe; may be repeated")
+    parser.add_class_arguments(module.Model, "model", skip={"spec"}, instantiate=False)
+    parser.add_class_arguments(module.Data, "data", instantiate=False)
+    if training:
+        from lightning.pytorch import Trainer
+
+        parser.add_class_arguments(Trainer, "trainer", skip=set(OWNED), instantiate=False)
+        parser.add_argument("--trainer.precision", type=Precision, default="auto", help="auto: bf16 where it is fast")
+        parser.add_class_arguments(RunOptions, "run", instantiate=False)
+    return parser
+
+
+def resolve(
+    recipe: Recipe, module: ModuleType, flags: Sequence[str], *, training: bool, prog: str = "maekit fit"
+) -> Settings:
+    """Checks the recipe and the flags against the task, and fills in defaults.
+
+    Raises:
+        UserError: an unknown key or flag (with the nearest right one), a missing or ill-typed value, with its place.
+    """
+    parser = make_parser(module, training=training, prog=prog)
+    known = [str(key) for key in parser.get_defaults().as_flat().__dict__ if key != "config"]
+    sections = {key.split(".")[0] for key in known}
+    values = {key: value for key, value in recipe.values.items() if training or key not in ("trainer", "run")}
+    _check_keys(flat(values), known, sections, recipe)
+    given = _check_flags(flags, known)
+    try:
+        parsed = parser.parse_args(["--config", safe_dump(values), *flags])
+    except ArgumentError as error:
+        raise UserError(_one_line(str(error), given, recipe)) from error
+    plain: Values = parsed.as_dict()
+    _check_lr_owner(recipe, plain, given)
+    return Settings(recipe, {key: plain[key] for key in ("model", "data", "trainer", "run") if key in plain}, given)
+
+
+def run_options(values: Mapping[str, Any]) -> RunOptions:
+    """The `run` section as an object."""
+    return RunOptions(**values)
+
+
+def default_run_options() -> Values:
+    """The `run` section of a run that says nothing of it."""
+    return asdict(RunOptions())
+
+
+def _check_keys(found: Iterable[tuple[str, Any]], known: Sequence[str], sections: set[str], recipe: Recipe) -> None:
+    for key, _ in found:
+        if key in known:
+            continue
+        where = recipe.origins.get(key, "the recipe")
+        section, _, name = key.partition(".")
+        if section not in sections:
+            names = ", ".join(sorted(sections))
+            raise UserError(f"unknown section '{section}' in {where}{nearest(section, sections)} (known: {names})")
+        hint = f"{_owner(section, name)}{nearest(key, known)}"
+        raise UserError(f"unknown key '{key}' in {where}{hint} (all keys: maekit fit --task {recipe.task.name} --help)")
+
+
+def _check_flags(flags: Sequence[str], known: Sequence[str]) -> frozenset[str]:
+    given = set()
+    for flag in flags:
+        if not flag.startswith("--") or flag in ("--config", "--help"):
+            continue
+        key = flag[2:].split("=")[0].rstrip("+")
+        if key not in known:
+            section, _, name = key.partition(".")
+            raise UserError(f"unknown flag '--{key}'{_owner(section, name)}{_nearest_flag(key, known)}")
+        given.add(key)
+    return frozenset(given)
+
+
+def _nearest_flag(key: str, known: Sequence[str]) -> str:
+    own = ["task", "recipe", "config", "ckpt_path", "print_config"]
+    return nearest(f"--{key}", [f"--{name}" for name in (*known, *own)]) or "; see --help"
+
+
+def _owner(section: str, name: str) -> str:
+    return f" ({OWNED[name]})" if section == "trainer" and OWNED.get(name) else ""
+
+
+def _one_line(message: str, given: frozenset[str], recipe: Recipe) -> str:
+    """jsonargparse's message in one line, with the file or flag the value came from."""
+    missing = re.search(r"the following arguments are required: (.*)", message)
+    if missing:
+        return f"no value for {missing[1]}; set it in the recipe or by its flag (recipe: {recipe.files[-1]})"
+    key = re.search(r'Parser key "([^"]+)"', message)
+    types = [_type_name(word) for word in re.findall(r"Expected an? (.+?)(?:\.? Got value|\n|$)", message)]
+    got = re.search(r"(?:Given value|Got value): (.*)", message)
+    if key and types and got:
+        where = "its flag" if key[1] in given else str(recipe.origins.get(key[1], "the recipe"))
+        return f"{key[1]}: got {got[1]!r}, expected {' or '.join(dict.fromkeys(types))}, in {where}"
+    return " ".join(message.split())
+
+
+def _type_name(word: str) -> str:
+    choices = re.match(r"typing\.Literal\[(.*)\]", word)
+    if choices:
+        return "one of " + choices[1]
+    name = re.sub(r"<class '(.*)'>", r"\1", word).rstrip(".")
+    return {
+        "NoneType": "null",
+        "int": "a whole number",
+        "float": "a number",
+        "str": "text",
+        "bool": "true or false",
+    }.get(name, name)
+
+
+def _check_lr_owner(recipe: Recipe, values: Values, given: frozenset[str]) -> None:
+    """An absolute lr was tuned for the total batch it was said with: a batch said later needs an lr said with it."""
+
+    def said(key: str) -> int:
+        return (
+            len(recipe.files)
+            if key in given
+            else recipe.files.index(recipe.origins[key])
+            if key in recipe.origins
+            else 0
+        )
+
+    later = said("data.total_batch_size") > said("model.lr")
+    published = recipe.values.get("data", {}).get("total_batch_size") if "data.total_batch_size" in given else None
+    total, lr = values["data"]["total_batch_size"], values["model"].get("lr")
+    if lr is not None and later and published != total:
+        example = f", for example --model.lr {lr * total / published:.3g}" if published else ""
+        raise UserError(
+            f"got data.total_batch_size {total}, but the recipe's lr {lr:g} is absolute, tuned for "
+            f"{published or 'another'} images a step; say the lr with it{example}"
+        )

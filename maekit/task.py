@@ -1,0 +1,109 @@
+"""What a task is, and where tasks and their recipes are found. Standard library and YAML only."""
+
+import ast
+import importlib
+import os
+import sys
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from types import ModuleType
+
+from maekit import user_tasks
+from maekit.errors import UserError, nearest
+
+
+@dataclass(frozen=True)
+class Task:
+    """One task: a Python file with `Model` and `Data`, and a folder with its recipes.
+
+    Attributes:
+        name: the file's name without `.py`.
+        file: the Python file.
+        configs: the folder that holds `<name>.yaml` and its overlays `<name>-<recipe>.yaml`.
+        shipped: whether it is part of maekit (else it was given by its path).
+    """
+
+    name: str
+    file: Path
+    configs: Path
+    shipped: bool
+
+    @property
+    def given_as(self) -> str:
+        """What `--task` is told to find this task again, from any folder."""
+        return self.name if self.shipped else str(self.file)
+
+    def summary(self) -> str:
+        """First line of the task's docstring, read without importing it."""
+        try:
+            text = ast.get_docstring(ast.parse(self.file.read_text(encoding="utf-8"))) or ""
+        except SyntaxError as error:
+            raise UserError(f"{self.file}:{error.lineno}: not valid Python: {error.msg}") from error
+        return text.split("\n")[0]
+
+    def load(self) -> ModuleType:
+        """Imports the task, with torch and all it needs."""
+        module = importlib.import_module(self._import_path())
+        for name in ("Model", "Data"):
+            if name not in vars(module):
+                raise UserError(
+                    f"{self.file} defines no class '{name}'; a task defines Model and Data (see ARCHITECTURE.md)"
+                )
+        return module
+
+    def _import_path(self) -> str:
+        if self.shipped:
+            return f"maekit.tasks.{self.name}"
+        folder = str(self.file.parent)
+        os.environ[user_tasks.ENVIRONMENT] = folder
+        if user_tasks.__path__ != [folder]:
+            user_tasks.__path__ = [folder]
+            for loaded in [name for name in sys.modules if name.startswith("maekit.user_tasks.")]:
+                del sys.modules[loaded]
+        return f"maekit.user_tasks.{self.name}"
+
+
+def shipped_tasks() -> list[Task]:
+    """The tasks of this installation, by name."""
+    folder, configs = _package_folder("maekit.tasks"), _package_folder("maekit.configs")
+    files = sorted(path for path in folder.glob("*.py") if not path.name.startswith("_"))
+    return [Task(path.stem, path, configs, shipped=True) for path in files]
+
+
+def find_task(given: str | None) -> Task:
+    """Finds a shipped task by name, or anyone's by the path of its Python file.
+
+    Raises:
+        UserError: nothing was given, the file is missing, or no task has this name.
+    """
+    shipped = {task.name: task for task in shipped_tasks()}
+    if given is None:
+        raise UserError(
+            f"no task given; add --task NAME, one of: {', '.join(shipped)} (or the path of your own task.py)"
+        )
+    if given in shipped:
+        return shipped[given]
+    if given.endswith(".py") or os.sep in given:
+        return _task_at(Path(given).expanduser().resolve())
+    raise UserError(f"unknown task '{given}'{nearest(given, shipped)} (known: {', '.join(shipped)})")
+
+
+def _task_at(file: Path) -> Task:
+    if not file.is_file():
+        near = nearest(file.name, [path.name for path in file.parent.glob("*.py")]) if file.parent.is_dir() else ""
+        raise UserError(f"no task file {file}{near}")
+    if not file.stem.isidentifier():
+        raise UserError(f"task file {file.name} cannot be imported; rename it to letters, digits and underscores")
+    places = [file.parent.parent / "configs", file.parent / "configs", file.parent]
+    for folder in places:
+        if (folder / f"{file.stem}.yaml").is_file():
+            return Task(file.stem, file, folder, shipped=False)
+    raise UserError(f"task {file} has no recipe; put {file.stem}.yaml in {places[0]} (`maekit copy` shows the layout)")
+
+
+def _package_folder(package: str) -> Path:
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:
+        raise UserError(f"package {package} is not installed; install maekit with `pip install -e .` or from its wheel")
+    return Path(spec.origin).parent

@@ -1,0 +1,152 @@
+"""TransferModule: the one LightningModule. It trains any TransferModel on any TransferData."""
+
+import random
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+from lightning.pytorch import LightningModule
+from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader
+
+from maekit.batch_plan import BatchPlan
+from maekit.data.base import TransferData
+from maekit.data.loader import eval_loader, train_loader
+from maekit.data.sampler import EvalSampler, TrainSampler
+from maekit.errors import UserError
+from maekit.model import TransferModel
+from maekit.nan_guard import check_finite
+from maekit.optim.groups import parameter_groups
+from maekit.optim.resume import restore_order
+from maekit.progress_state import settle
+
+CARD = "maekit"
+
+
+class TransferModule(LightningModule):
+    """A task's model and data, with the layer-decayed optimizer, the per-step schedule and the loaders.
+
+    Args:
+        model: backbone, head, loss and metrics.
+        data: the data set, set up.
+        plan: how the total batch is made of devices, device batch and accumulation.
+        seed: randomness of a step comes from (seed, step, rank), of a sample from (seed, epoch, index).
+        card: what a checkpoint says of itself: task, recipe, config, class names, input transform. Plain values.
+    """
+
+    def __init__(
+        self, model: TransferModel, data: TransferData, *, plan: BatchPlan, seed: int, card: dict[str, Any]
+    ) -> None:
+        super().__init__()
+        self.model = model
+        self.data = data
+        self.plan = plan
+        self.seed = seed
+        self.card = card
+        self.metrics: Any = model.new_metrics()
+        self.train_data = data.train_dataset(seed)
+        self.steps_per_epoch = len(self.train_data) // plan.total
+        self._step_loss = torch.zeros(())
+
+    def total_steps(self) -> int:
+        """Optimizer steps of the whole run: the smaller of max_steps and max_epochs."""
+        steps, epochs = self.trainer.max_steps, self.trainer.max_epochs
+        limits = [limit for limit in (steps, (epochs or -1) * self.steps_per_epoch) if limit > 0]
+        if not limits:
+            raise UserError("the run has no end; give --trainer.max_epochs or --trainer.max_steps")
+        return min(limits)
+
+    def train_dataloader(self) -> DataLoader[Any]:
+        """Whole total batches in the epoch's order, from where a resumed run stood."""
+        epoch, step = divmod(self.trainer.global_step, max(self.steps_per_epoch, 1))
+        sampler = TrainSampler(
+            len(self.train_data),
+            total_batch=self.plan.total,
+            device_batch=self.plan.device_batch,
+            rank=self.trainer.global_rank,
+            world=self.trainer.world_size,
+            seed=self.seed,
+            resume_epoch=epoch,
+            skip_batches=step * self.plan.accumulation,
+        )
+        return train_loader(
+            self.train_data, sampler, self.plan.device_batch, self.data.num_workers or 0, self._pin(), self.data.collate
+        )
+
+    def val_dataloader(self) -> DataLoader[Any]:
+        """Every validation image once; ranks are evened out with padding that no metric counts."""
+        images = self.data.val_dataset()
+        sampler = EvalSampler(len(images), rank=self.trainer.global_rank, world=self.trainer.world_size)
+        return eval_loader(
+            images, sampler, self.plan.device_batch, self.data.num_workers or 0, self._pin(), self.data.collate
+        )
+
+    def configure_optimizers(self) -> Any:
+        """AdamW over layer-decayed groups, and the schedule by which each step scales them."""
+        optimizer = self.model.optimisation.optimizer(self.model, self.model.backbone, self.plan.total)
+        factor = self.model.optimisation.factor(self.total_steps(), self.steps_per_epoch)
+
+        def of_group(group: dict[str, Any]) -> Callable[[int], float]:
+            return lambda step: factor(step, group)
+
+        frozen = [{**group, "params": None} for group in optimizer.param_groups]
+        schedule = LambdaLR(optimizer, [of_group(group) for group in frozen])
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Seeds the step, so that a resumed run draws what an uninterrupted one would have drawn."""
+        place = (self.seed, self.trainer.global_step, batch_idx % self.plan.accumulation, self.global_rank)
+        drawn = int(np.random.SeedSequence(place).generate_state(1)[0])
+        random.seed(drawn)
+        np.random.seed(drawn)
+        torch.manual_seed(drawn)
+
+    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+        """The loss of one device batch; logs the mean over the whole optimizer step."""
+        losses = self.model.training_losses(batch)
+        check_finite(self.model, batch, losses, self.trainer.global_step)
+        part = losses["loss"].detach() / self.plan.accumulation
+        self._step_loss = part if batch_idx % self.plan.accumulation == 0 else self._step_loss + part
+        if (batch_idx + 1) % self.plan.accumulation == 0:
+            self.log("train/loss", self._step_loss, prog_bar=True, logger=False, sync_dist=self.trainer.world_size > 1)
+        return losses["loss"]
+
+    def validation_step(self, batch: Any, batch_idx: int) -> None:
+        """Adds one batch to the metrics."""
+        self.model.update_metrics(self.metrics, batch)
+
+    def on_validation_epoch_end(self) -> None:
+        """Publishes `val/<metric>` on every rank, and starts afresh."""
+        values = {f"val/{name}": value for name, value in self.metrics.compute().items()}
+        self.metrics.reset()
+        self.log_dict(values, logger=False, rank_zero_only=False)
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Adds the card, and settles the loops' counters on the last whole optimizer step."""
+        checkpoint[CARD] = {**self.card, "step": checkpoint["global_step"]}
+        loops, step = checkpoint["loops"]["fit_loop"], checkpoint["global_step"]
+        settle(loops, step, self.plan.accumulation, self.steps_per_epoch)
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Matches the optimizer's state to today's groups by parameter name."""
+        if self.trainer.training or self.trainer.state.fn == "fit":
+            states = checkpoint.get("optimizer_states")
+            if not states:
+                raise UserError(
+                    "this checkpoint holds weights only, so no run can resume from it; "
+                    "give last.ckpt, or start a new run with --model.weights FILE"
+                )
+            rows = self.model.optimisation.rows(self.model, self.model.backbone, self.plan.total)
+            checkpoint["optimizer_states"] = [restore_order(states[0], parameter_groups(self.model, rows))]
+
+    def optimizer_groups(self) -> list[dict[str, Any]]:
+        """The live parameter groups, with their current lr and weight decay."""
+        optimizer = self.optimizers()
+        assert isinstance(optimizer, Optimizer)
+        return optimizer.param_groups
+
+    def _pin(self) -> bool:
+        return self.trainer.strategy.root_device.type == "cuda"

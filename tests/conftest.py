@@ -1,0 +1,60 @@
+"""What tests share: their own cache of made data, and short runs of a small model."""
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # small models: a second thread costs more than it brings
+
+import pytest
+import torch
+
+from maekit import run_folder
+from maekit.data.synthetic import digits_root
+
+# A run as small as one can be: the smoke recipe with a 3-block ViT, on 80 digits, 16 a step, 5 steps an epoch.
+TINY = (
+    "--model.backbone=vit_test_patch8",
+    "--data.total_batch_size=16",
+    "--data.device_batch_size=16",
+    "--data.num_workers=0",
+    "--trainer.limit_val_batches=1",
+    "--trainer.log_every_n_steps=1",
+    "--trainer.precision=32-true",
+)
+
+
+def few_digits() -> Path:
+    """A folder with 8 training and 2 validation images of each digit, made once a session."""
+    root = Path(os.environ["MAEKIT_CACHE"]) / "few"
+    if not root.is_dir():
+        for split, count in (("train", 8), ("val", 2)):
+            for folder in sorted((digits_root() / split).iterdir()):
+                (root / split / folder.name).mkdir(parents=True)
+                for file in sorted(folder.iterdir())[:count]:
+                    shutil.copyfile(file, root / split / folder.name / file.name)
+    return root
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Made data goes to a folder of this session; the processes a test starts find it there too."""
+    folder = tmp_path_factory.mktemp("cache")
+    before = os.environ.get("MAEKIT_CACHE")
+    os.environ["MAEKIT_CACHE"] = str(folder)
+    yield folder
+    if before is None:
+        del os.environ["MAEKIT_CACHE"]
+    else:
+        os.environ["MAEKIT_CACHE"] = before
+
+
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """No test sees another's run folder, or changes the number of threads for the next."""
+    monkeypatch.delenv(run_folder.FOLDER, raising=False)
+    threads = torch.get_num_threads()
+    yield
+    os.environ.pop(run_folder.FOLDER, None)
+    torch.set_num_threads(threads)

@@ -1,0 +1,142 @@
+"""`maekit data check`: what is wrong, one line each with its fix."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from maekit.data import check as check_module
+from maekit.data.findings import Findings
+from maekit.data.folders import ClassFolders
+from maekit.data.imagenet import ImageNet
+
+RNG = np.random.default_rng(0)
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    root = tmp_path / "pets"
+    for split in ("train", "val"):
+        for name in ("cat", "dog"):
+            (root / split / name).mkdir(parents=True)
+            for number in range(4):
+                pixels = RNG.integers(0, 256, (20, 20, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(root / split / name / f"{number}.{'jpg' if number % 2 else 'png'}")
+    return root
+
+
+def test_a_sound_folder(root: Path) -> None:
+    findings = ClassFolders.check(root, classes=2)
+    assert findings.ok
+    assert findings.lines() == [
+        "training: 8 images of 2 classes",
+        "validation: 8 images",
+        "files: 16 of 16 read",
+        "ok",
+    ]
+
+
+@pytest.mark.parametrize("full", [False, True])
+@pytest.mark.parametrize("decoded", [0, 2000])
+def test_unreadable_files_are_all_found(root: Path, full: bool, decoded: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check_module, "MAX_QUICK_DECODED", decoded)
+    whole = (root / "train/cat/1.jpg").read_bytes()
+    bad = {
+        "train/cat/0.png": b"",
+        "train/dog/1.jpg": b"<html>",
+        "val/cat/1.jpg": whole[:-30],
+        "val/dog/0.png": whole[:90],
+    }
+    bad["train/dog/2.png"] = (root / "train/dog/0.png").read_bytes()[:-40]
+    for name, data in bad.items():
+        (root / name).write_bytes(data)
+    (root / "train/cat/link.jpg").symlink_to(root / "nowhere.jpg")
+    findings = ClassFolders.check(root, full=full)
+    assert [line.split(": ")[0] for line in findings.problems] == sorted(
+        str(root / name) for name in [*bad, "train/cat/link.jpg"]
+    )
+    assert all("\n" not in line for line in findings.problems)
+    assert findings.lines()[-1] == "6 problems"
+
+
+def test_a_flipped_bit_in_the_middle_needs_the_whole_file(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check_module, "MAX_QUICK_DECODED", 0)
+    path = root / "train/cat/0.png"
+    data = bytearray(path.read_bytes())
+    data[len(data) // 2] ^= 0xFF
+    path.write_bytes(data)
+    quick, full = ClassFolders.check(root), ClassFolders.check(root, full=True)
+    assert quick.ok
+    assert "files: 16 of 16 read, 0 of them whole; --full decodes all" in quick.facts
+    assert [line.split(": ")[0] for line in full.problems] == [str(path)]
+
+
+def test_trailing_bytes_do_no_harm(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check_module, "MAX_QUICK_DECODED", 0)
+    with (root / "train/cat/1.jpg").open("ab") as file:
+        file.write(bytes(500))
+    assert ClassFolders.check(root).ok
+
+
+def test_many_files_are_read_by_processes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check_module, "FEW", 4)
+    (root / "val/dog/3.jpg").write_bytes(b"")
+    assert ClassFolders.check(root).problems == [
+        f"{root}/val/dog/3.jpg: is an empty file; replace or remove it (`maekit data check` lists all such files)"
+    ]
+
+
+def test_a_large_tree_is_sampled(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(check_module, "MAX_QUICK", 6)
+    assert "files: 6 of 16 read, 6 of them whole; --full decodes all" in ClassFolders.check(root).facts
+    assert "files: 16 of 16 read" in ClassFolders.check(root, full=True).facts
+
+
+def test_the_head_must_have_the_datas_classes(root: Path) -> None:
+    problems = ClassFolders.check(root, classes=1000).problems
+    assert len(problems) == 1
+    assert "the head has 1,000 classes, the data 2; use" in problems[0]
+
+
+def test_classes_that_differ_in_case_only(root: Path) -> None:
+    for split in ("train", "val"):
+        (root / split / "Cat ").mkdir()
+        Image.new("RGB", (2, 2)).save(root / split / "Cat " / "1.png")
+    assert ClassFolders.check(root).problems == [
+        "class folders 'Cat ' and 'cat' differ only in case or spaces; join them or rename one"
+    ]
+
+
+def test_a_wrong_layout_is_one_finding(root: Path, tmp_path: Path) -> None:
+    assert ClassFolders.check(tmp_path / "nothing").problems[0].startswith(f"{tmp_path / 'nothing'}: no such folder")
+    (root / "train/emu").mkdir()
+    assert "no images in this class folder" in ClassFolders.check(root).problems[0]
+    det = tmp_path / "ILSVRC/Data/DET/train/ILSVRC2013_train"
+    det.mkdir(parents=True)
+    assert "detection data" in ImageNet.check(det.parents[1]).problems[0]
+
+
+def test_a_set_without_validation_says_what_will_happen(root: Path) -> None:
+    findings = ImageNet.check(root / "val")
+    assert findings.ok
+    assert findings.facts[1].startswith("validation: no folder val or validation or valid; data.val_fraction")
+
+
+def test_imagenet_must_be_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("maekit.data.imagenet.NUM_CLASSES", 2)
+    for split in ("train", "val"):
+        for name in ("n00000001", "n00000002"):
+            (tmp_path / split / name).mkdir(parents=True)
+            Image.new("RGB", (2, 2)).save(tmp_path / split / name / "1.JPEG")
+    assert ImageNet.check(tmp_path).problems == [
+        "2 training images, ImageNet-1K has 1,281,167; unpack its archive again",
+        "2 validation images, ImageNet-1K has 50,000; unpack its archive again",
+    ]
+
+
+def test_many_problems_are_cut_short() -> None:
+    findings = Findings(["fact"], [f"problem {i}" for i in range(30)])
+    lines = findings.lines()
+    assert len(lines) == 1 + 20 + 1 + 1
+    assert lines[-2:] == ["... and 10 more like these", "30 problems"]

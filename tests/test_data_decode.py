@@ -1,0 +1,153 @@
+"""Reading images: every pixel format becomes 8-bit RGB, every unreadable file one line that names it."""
+
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageFile
+from torchvision.datasets.folder import pil_loader
+
+from maekit.data.decode import read_image
+from maekit.errors import UserError
+
+RNG = np.random.default_rng(0)
+COLOURS = Image.fromarray(RNG.integers(0, 256, (20, 30, 3), dtype=np.uint8))
+
+
+def transparent_palette() -> Image.Image:
+    image = COLOURS.quantize(16)
+    image.info["transparency"] = bytes(range(0, 256, 16))
+    return image
+
+
+FORMATS = {
+    "rgb.jpg": COLOURS,
+    "cmyk.jpg": COLOURS.convert("CMYK"),
+    "cmyk.tif": COLOURS.convert("CMYK"),
+    "grey.jpg": COLOURS.convert("L"),
+    "grey.png": COLOURS.convert("L"),
+    "grey_alpha.png": COLOURS.convert("LA"),
+    "alpha.png": Image.merge("RGBA", (*COLOURS.split(), COLOURS.split()[0])),
+    "alpha.webp": Image.merge("RGBA", (*COLOURS.split(), COLOURS.split()[0])),
+    "palette.png": COLOURS.quantize(16),
+    "palette.gif": COLOURS.quantize(16),
+    "palette_alpha.png": transparent_palette(),
+    "one_bit.png": COLOURS.convert("1"),
+    "one_pixel.png": COLOURS.crop((0, 0, 1, 1)),
+    "rgb.bmp": COLOURS,
+}
+
+
+@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.filterwarnings("ignore:Palette images with Transparency")
+def test_pixels_are_those_of_torchvision(name: str, tmp_path: Path) -> None:
+    path = tmp_path / name
+    FORMATS[name].save(path)
+    image = read_image(path)
+    assert image.mode == "RGB"
+    np.testing.assert_array_equal(np.asarray(image), np.asarray(pil_loader(path)))
+
+
+def test_a_palette_with_transparency_gives_no_warning(tmp_path: Path) -> None:
+    transparent_palette().save(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png").size == (30, 20)
+
+
+@pytest.mark.parametrize("name", ["a.png", "a.tif"])
+def test_sixteen_bit_grey_is_scaled(name: str, tmp_path: Path) -> None:
+    values = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    Image.fromarray(values).save(tmp_path / name)
+    expected = np.rint(values / 257.0).astype(np.uint8)
+    np.testing.assert_array_equal(np.asarray(read_image(tmp_path / name)), np.stack([expected] * 3, axis=2))
+
+
+def test_wide_integers_of_sixteen_bit_range_are_scaled_alike(tmp_path: Path) -> None:
+    values = np.array([[0, 257, 65535]], dtype=np.int32)
+    Image.fromarray(values).save(tmp_path / "a.tif")
+    assert np.asarray(read_image(tmp_path / "a.tif"))[0, :, 0].tolist() == [0, 1, 255]
+
+
+def test_orientation_is_ignored_as_torchvision_does(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    COLOURS.save(tmp_path / "turned.png", exif=exif)
+    np.testing.assert_array_equal(np.asarray(read_image(tmp_path / "turned.png")), np.asarray(COLOURS))
+
+
+def encoded(kind: str) -> bytes:
+    buffer = io.BytesIO()
+    COLOURS.resize((200, 200)).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def float_tiff() -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.ones((4, 4), dtype=np.float32)).save(buffer, "TIFF")
+    return buffer.getvalue()
+
+
+def deep_tiff() -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(np.full((4, 4), 1 << 20, dtype=np.int32)).save(buffer, "TIFF")
+    return buffer.getvalue()
+
+
+def flipped_png() -> bytes:
+    data = bytearray(encoded("PNG"))
+    data[len(data) // 2] ^= 0xFF
+    return bytes(data)
+
+
+BAD = {
+    "empty file": (b"", "is an empty file"),
+    "text": (b"<html>404 not found</html>", "is not an image"),
+    "noise": (bytes(RNG.integers(0, 256, 5000, dtype=np.uint8)), "is not an image"),
+    "half a JPEG": (encoded("JPEG")[:3000], "truncated"),
+    "a JPEG less its last bytes": (encoded("JPEG")[:-40], "truncated"),
+    "half a PNG": (encoded("PNG")[:3000], "truncated"),
+    "a PNG of flipped bits": (flipped_png(), "cannot be read"),
+    "half a WebP": (encoded("WEBP")[:3000], "cannot be read"),
+    "half a BMP": (encoded("BMP")[:3000], "truncated"),
+    "only a header": (encoded("JPEG")[:20], "cannot be read|not an image"),
+    "float pixels": (float_tiff(), "float pixels"),
+    "32-bit pixels": (deep_tiff(), "32-bit pixels"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_an_unreadable_file_is_one_line_with_its_name(kind: str, tmp_path: Path) -> None:
+    data, expected = BAD[kind]
+    path = tmp_path / "bad.jpg"
+    path.write_bytes(data)
+    with pytest.raises(UserError, match=expected) as caught:
+        read_image(path)
+    line = str(caught.value)
+    assert "\n" not in line
+    assert line.startswith(str(path))
+    assert "maekit data check" in line
+
+
+def test_truncated_files_do_not_pass_where_a_library_allowed_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
+    (tmp_path / "half.jpg").write_bytes(encoded("JPEG")[:3000])
+    with pytest.raises(UserError, match="truncated"):
+        read_image(tmp_path / "half.jpg")
+
+
+def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"gone\.jpg: cannot be opened \(No such file") as caught:
+        read_image(tmp_path / "gone.jpg")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_large_image_is_read_and_a_huge_one_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    COLOURS.save(tmp_path / "large.png")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 400)
+    assert read_image(tmp_path / "large.png").size == (30, 20)
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 200)
+    with pytest.raises(UserError, match="exceeds limit of 400 pixels") as caught:
+        read_image(tmp_path / "large.png")
+    assert "\n" not in str(caught.value)

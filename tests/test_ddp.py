@@ -1,0 +1,69 @@
+"""Two CPU processes give what one gives with the same total batch: the user's own command, with a task of one's own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from maekit.callbacks.table_log import read_rows
+from maekit.cli import main
+from maekit.run_folder import FOLDER
+from tests.conftest import TINY, few_digits
+
+STILL = ("--model.drop_path=0", "--model.mixup=0", "--model.cutmix=0", "--trainer.accelerator=cpu")
+
+
+def environment() -> dict[str, str]:
+    """This process's, without what a launcher or another test left there."""
+    left_out = (FOLDER, "LOCAL_RANK", "MASTER_PORT", "NODE_RANK", "WORLD_SIZE")
+    return {key: value for key, value in os.environ.items() if key not in left_out} | {"OMP_NUM_THREADS": "1"}
+
+
+def launch(folder: Path, *flags: str, status: int = 0) -> str:
+    done = subprocess.run(
+        [sys.executable, "-m", "maekit", *flags],
+        cwd=folder, env=environment(), capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == status, done.stderr[-3000:]
+    return done.stderr
+
+
+def test_two_processes_equal_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """21 validation images: the second process has one fewer, so padding must not be counted."""
+    root = tmp_path / "data"
+    for file in few_digits().rglob("*.JPEG"):
+        target = root / file.relative_to(few_digits())
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.symlink_to(file)
+    extra = next((root / "train").rglob("*.JPEG"))
+    (root / "val" / extra.parent.name / "extra.JPEG").symlink_to(extra.resolve())
+    monkeypatch.chdir(tmp_path)
+    assert main(["copy", "imagenet_finetune", str(tmp_path / "my"), "--name", "mine"]) == 0
+    flags = [*TINY, *STILL, f"--data.root={root}", "--trainer.max_steps=4", "--trainer.limit_val_batches=1.0"]
+    common = ["fit", "--task", "my/tasks/mine.py", "--recipe", "smoke", *flags]
+    assert main([*common, "--run.folder=one"]) == 0
+    launch(tmp_path, *common, "--run.folder=two", "--trainer.devices=2", "--data.num_workers=1")
+    one, two = tmp_path / "one/mine/smoke/0", tmp_path / "two/mine/smoke/0"
+    assert not (two.parent / "1").exists(), "the second process made a run of its own"
+    assert [row["step"] for row in read_rows(two / "train.csv")] == ["1", "2", "3", "4"]
+    for a, b in zip(read_rows(one / "train.csv"), read_rows(two / "train.csv"), strict=True):
+        assert float(b["loss"]) == pytest.approx(float(a["loss"]), rel=1e-5)
+    single, double = read_rows(one / "val.csv")[-1], read_rows(two / "val.csv")[-1]
+    assert double["top1"] == single["top1"]
+    assert float(double["loss"]) == pytest.approx(float(single["loss"]), rel=1e-5)
+    expected = torch.load(one / "last.ckpt", weights_only=True)["state_dict"]
+    found = torch.load(two / "last.ckpt", weights_only=True)["state_dict"]
+    for name, tensor in expected.items():
+        torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=2e-6, msg=name)
+
+
+def test_a_fault_in_two_processes_ends_both(tmp_path: Path) -> None:
+    """Too large a share for two devices: both say why and stop."""
+    text = launch(
+        tmp_path, "fit", "--task", "imagenet_finetune", "--recipe", "smoke", *TINY, *STILL,
+        "--data.total_batch_size=17", "--trainer.devices=2", status=2,
+    )  # fmt: skip
+    assert "got total batch 17 on 2 devices" in text

@@ -1,0 +1,49 @@
+"""`maekit lr-table`, against recipes worked out by hand."""
+
+import json
+
+import pytest
+
+from maekit.cli import main
+
+
+def parameters(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, dict[str, float]]:
+    assert main(["lr-table", "--task", "imagenet_finetune", "--json", *words]) == 0
+    rows = json.loads(capsys.readouterr().out)["parameters"]
+    assert all(set(row) == {"name", "layer", "lr_scale", "lr", "weight_decay"} for row in rows)
+    return {row["name"]: row for row in rows}
+
+
+@pytest.mark.parametrize(
+    ("recipe", "blocks", "decay", "lr"), [("base", 12, 0.65, 2e-3), ("large", 24, 0.75, 4e-3), ("huge", 32, 0.75, 4e-3)]
+)
+def test_the_table_is_the_recipes(
+    recipe: str, blocks: int, decay: float, lr: float, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = parameters(capsys, "--recipe", recipe)
+    assert len(rows) == 12 * blocks + 4 + 4  # blocks; patches, tokens, positions; fc_norm and fc
+    for name, layer in {
+        "backbone.pos_embed": 0, "backbone.cls_token": 0, "backbone.patch_embed.proj.weight": 0,
+        "backbone.blocks.0.attn.qkv.weight": 1, f"backbone.blocks.{blocks - 1}.mlp.fc2.bias": blocks,
+        "head.fc_norm.weight": blocks + 1, "head.fc.weight": blocks + 1,
+    }.items():  # fmt: skip
+        assert rows[name]["layer"] == layer
+        assert rows[name]["lr"] == pytest.approx(lr * decay ** (blocks + 1 - layer), rel=1e-12)
+        assert rows[name]["lr_scale"] == pytest.approx(decay ** (blocks + 1 - layer), rel=1e-12)
+    plain = {name for name, row in rows.items() if row["weight_decay"] == 0}
+    assert plain == {name for name in rows if name.endswith((".bias", "pos_embed", "cls_token")) or "norm" in name}
+
+
+def test_flags_change_the_table(capsys: pytest.CaptureFixture[str]) -> None:
+    rows = parameters(capsys, "--recipe", "base", "--model.layer_decay", "1.0", "--data.total_batch_size", "256")
+    assert {row["lr"] for row in rows.values()} == {5e-4}
+
+
+def test_the_text_has_a_line_a_parameter_or_a_group(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["lr-table", "--task", "imagenet_finetune", "--recipe", "base"]) == 0
+    text = capsys.readouterr().out
+    assert "backbone.blocks.11.mlp.fc2.weight" in text
+    assert main(["lr-table", "--task", "imagenet_finetune", "--recipe", "base", "--groups"]) == 0
+    groups = capsys.readouterr().out.splitlines()
+    assert len(groups) == 1 + 2 * 14
+    assert sum(int(line.split()[-1].replace(",", "")) for line in groups[1:]) == 86_567_656

@@ -1,0 +1,126 @@
+"""`maekit predict` and the Python interface: a checkpoint is enough."""
+
+import csv
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import maekit
+from maekit.cli import main
+from maekit.data.decode import read_image
+from maekit.data.transforms import EvalTransform
+from maekit.errors import UserError
+from tests.conftest import few_digits
+from tests.test_run import tiny, weights
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("run")
+    return Path(tiny(folder, trainer__max_steps=3).fit()["folder"])
+
+
+def test_predict_writes_names_and_probabilities(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    photos = tmp_path / "photos"
+    photos.mkdir()
+    source = sorted((few_digits() / "val").rglob("*.JPEG"))[:5]
+    for number, file in enumerate(source):
+        (photos / f"{number}.jpg").write_bytes(file.read_bytes())
+    (photos / "broken.jpg").write_bytes(source[0].read_bytes()[:100])
+    capsys.readouterr()
+    assert main(["predict", "--ckpt_path", str(run), "--images", "photos", "--output", "out", "--batch_size", "2"]) == 0
+    printed = capsys.readouterr()
+    assert "5 images" in printed.out
+    assert "1 could not be read" in printed.out
+    assert "broken.jpg" in printed.err
+    with (tmp_path / "out/predictions.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    assert [Path(row["file"]).name for row in rows] == [f"{number}.jpg" for number in range(5)]
+
+    session = tiny(tmp_path, model__weights=str(run / "last.ckpt"))
+    session.model.load_start(complete=True)
+    transform = EvalTransform(**session.data.input_transform())
+    images = torch.stack([transform(read_image(file)) for file in source])
+    expected = session.model.eval()(images).softmax(-1).detach()
+    names = session.model.spec.class_names
+    for row, probabilities in zip(rows, expected, strict=True):
+        assert row["class_1"] == names[int(probabilities.argmax())]
+        assert float(row["probability_1"]) == pytest.approx(float(probabilities.max()), abs=2e-6)
+        assert sum(float(row[f"probability_{i}"]) for i in range(1, 6)) <= 1 + 1e-5
+
+
+def test_predict_needs_no_lightning(run: Path, tmp_path: Path) -> None:
+    image = next((few_digits() / "val").rglob("*.JPEG"))
+    code = (
+        "import sys; from maekit.cli import main; status = main(sys.argv[1:]); "
+        "sys.exit(status or 'lightning' in sys.modules)"
+    )
+    words = ["predict", "--ckpt_path", str(run / "best.ckpt"), "--images", str(image), "--output", str(tmp_path)]
+    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        (["--images", "nowhere"], "no image or folder nowhere"),
+        (["--images", "empty"], "no images in this folder"),
+        (["--images", "empty", "--batch_size", "0"], "--batch_size"),
+        (["--images", "one.png", "--device", "cuda:9"], "cuda:9 cannot be used"),
+        (["--images", "one.png", "--task", "imagenet_finetun"], "did you mean"),
+    ],
+)
+def test_predict_refuses_in_one_line(
+    run: Path,
+    words: list[str],
+    expected: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "empty").mkdir()
+    Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save("one.png")
+    capsys.readouterr()
+    assert main(["predict", "--ckpt_path", str(run), *words]) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert expected in lines[0]
+
+
+def test_a_weights_file_is_no_checkpoint_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    torch.save({"model": {"a": torch.zeros(1)}}, tmp_path / "w.pth")
+    assert main(["predict", "--ckpt_path", str(tmp_path / "w.pth"), "--images", str(few_digits())]) == 2
+    assert "no checkpoint of a maekit run" in capsys.readouterr().err
+
+
+def test_a_backbone_alone_gives_features_at_any_size(run: Path) -> None:
+    backbone = maekit.load_backbone(run / "best.ckpt", image_size=(32, 48))
+    assert not backbone.training
+    features = backbone.features(torch.randn(2, 3, 32, 48), blocks=[0, 2])
+    assert features.class_token is not None
+    assert features.class_token.shape == (2, 48)
+    assert [tuple(each.shape) for each in features.maps] == [(2, 48, 4, 6)] * 2
+    saved = weights(run / "best.ckpt")
+    for name, tensor in backbone.state_dict().items():
+        if name != "pos_embed":
+            torch.testing.assert_close(tensor, saved[f"model.backbone.{name}"], rtol=0, atol=0)
+    with pytest.raises(UserError, match="no file"):
+        maekit.load_backbone("nowhere.pth")
+
+
+def test_validate_from_python_equals_the_runs_own_number(run: Path, tmp_path: Path) -> None:
+    from maekit.callbacks.table_log import read_rows
+
+    found = tiny(tmp_path).validate(run / "last.ckpt")
+    assert found == {key: float(read_rows(run / "val.csv")[-1][key]) for key in ("top1", "top5", "loss")}
+    again = tiny(tmp_path, model__weights=str(run / "last.ckpt")).validate()
+    assert again == found

@@ -1,0 +1,292 @@
+"""Runs as a user has them: exact resumption, interruption, refusals, and what is kept."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from lightning.pytorch import Callback, Trainer
+
+import maekit
+from maekit.callbacks.table_log import read_rows
+from maekit.card import read_card
+from maekit.cli import main
+from maekit.errors import Interrupted, UserError
+from tests.conftest import TINY, few_digits
+
+# Everything that draws is on, and two device batches make a step.
+RANDOM = (
+    "--model.drop_path=0.3",
+    "--model.mixup=0.8",
+    "--model.cutmix=1.0",
+    "--data.device_batch_size=8",
+    "--data.random_erasing=0.5",
+    "--model.layer_decay=0.7",
+    "--trainer.max_epochs=6",
+)
+
+
+def fit(*flags: str) -> list[str]:
+    """The command line of a tiny run."""
+    return ["fit", "--task", "imagenet_finetune", "--recipe", "smoke", *TINY, f"--data.root={few_digits()}", *flags]
+
+
+class At(Callback):
+    """Does something once, when a number of optimizer steps is done."""
+
+    def __init__(self, step: int, what: Callable[[Trainer, Any], None], *, validating: bool = False) -> None:
+        self.step, self.what, self.validating = step, what, validating
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
+        if not self.validating and trainer.global_step == self.step:
+            self.step = -1
+            self.what(trainer, pl_module)
+
+    def on_validation_batch_start(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
+        if self.validating and not trainer.sanity_checking and trainer.global_step >= self.step >= 0:
+            self.step = -1
+            self.what(trainer, pl_module)
+
+
+def tiny(folder: Path, **overrides: Any) -> maekit.Session:
+    """A tiny session whose runs go to `folder`."""
+    values: dict[str, Any] = {flag[2:].split("=")[0]: flag.split("=")[1] for flag in TINY}
+    values |= {"run.folder": str(folder), "data.root": str(few_digits())} | {
+        key.replace("__", "."): value for key, value in overrides.items()
+    }
+    return maekit.build("imagenet_finetune", "smoke", values)
+
+
+def losses(run: Path) -> dict[int, str]:
+    """Each step's loss as it was written, digit for digit."""
+    return {int(row["step"]): row["loss"] for row in read_rows(run / "train.csv")}
+
+
+def weights(file: Path) -> dict[str, torch.Tensor]:
+    """The parameters of a checkpoint."""
+    state: dict[str, torch.Tensor] = torch.load(file, weights_only=True)["state_dict"]
+    return state
+
+
+def same_weights(a: Path, b: Path) -> None:
+    """Bit for bit."""
+    one, two = weights(a), weights(b)
+    assert one.keys() == two.keys()
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], rtol=0, atol=0, msg=name)
+
+
+def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(fit(*RANDOM, "--run.folder=whole")) == 0
+    command = fit(*RANDOM, "--run.folder=killed", "--run.save_every_minutes=0")
+    process = subprocess.Popen([sys.executable, "-m", "maekit", *command], stderr=subprocess.DEVNULL)
+    killed = tmp_path / "killed/imagenet_finetune/smoke/0"
+    deadline = time.monotonic() + 120
+    while len(losses(killed)) < 8 and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.005)
+    process.kill()
+    process.wait(timeout=30)
+    at = read_card(killed / "last.ckpt").step
+    assert 6 <= at < 30, "the kill came too late to prove anything"
+    assert main([*command, "--ckpt_path", "last"]) == 0
+    whole = tmp_path / "whole/imagenet_finetune/smoke/0"
+    assert losses(killed) == losses(whole)
+    assert set(losses(whole)) == set(range(1, 31))
+    same_weights(killed / "last.ckpt", whole / "last.ckpt")
+
+
+def test_a_run_that_max_steps_ended_can_be_made_longer(tmp_path: Path) -> None:
+    """On the same samples in the same order: 3 + 4 steps of epochs of 5, at a rate that does not know the length."""
+    options: dict[str, Any] = {
+        "trainer__max_epochs": 9,
+        "model__schedule": "multistep", "model__milestones": [100],
+    }  # fmt: skip
+    whole = Path(tiny(tmp_path / "whole", trainer__max_steps=7, **options).fit()["folder"])
+    run = Path(tiny(tmp_path / "parts", trainer__max_steps=3, **options).fit()["folder"])
+    assert read_card(run / "best.ckpt").step == 3
+    tiny(tmp_path / "parts", trainer__max_steps=7, **options).fit(run / "last.ckpt")
+    assert losses(run) == losses(whole)
+    same_weights(run / "last.ckpt", whole / "last.ckpt")
+
+
+def stop(number: signal.Signals) -> Callable[[Trainer, Any], None]:
+    """Sends this process a signal."""
+    return lambda trainer, module: os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize(
+    ("number", "step", "validating"),
+    [(signal.SIGTERM, 7, False), (signal.SIGINT, 10, True), (signal.SIGINT, 11, False)],
+)
+def test_a_signal_stops_in_order_and_nothing_is_lost(
+    number: signal.Signals, step: int, validating: bool, tmp_path: Path
+) -> None:
+    """Epochs of 5 steps: in the middle of one, in the validation after two, at the start of the third."""
+    options: dict[str, Any] = {"trainer__max_epochs": 3, "model__drop_path": 0.2}
+    whole = Path(tiny(tmp_path / "whole", **options).fit()["folder"])
+    session = tiny(tmp_path / "stopped", **options)
+    with pytest.raises(Interrupted, match=f"at step {step}") as caught:
+        session.fit(callbacks=[At(step if validating else step - 1, stop(number), validating=validating)])
+    assert caught.value.status == 128 + number
+    run = tmp_path / "stopped/imagenet_finetune/smoke/0"
+    assert read_card(run / "last.ckpt").step == step
+    tiny(tmp_path / "stopped", **options).fit(run / "last.ckpt")
+    assert losses(run) == losses(whole)
+    same_weights(run / "last.ckpt", whole / "last.ckpt")
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
+
+
+def test_last_holds_the_final_step_though_the_metric_never_improves(tmp_path: Path) -> None:
+    result = tiny(tmp_path, trainer__max_steps=4, trainer__val_check_interval=1, model__base_lr=1e-12).fit()
+    run = Path(result["folder"])
+    assert read_card(run / "last.ckpt").step == 4
+    assert result["best"]["step"] == 1
+    assert read_card(run / "best.ckpt").step == 1
+
+
+def test_a_resumed_run_has_the_groups_the_log_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options: dict[str, Any] = {"model__layer_decay": 0.6, "model__weight_decay": 0.3, "trainer__max_epochs": 1}
+    run = Path(tiny(tmp_path, trainer__max_steps=3, **options).fit()["folder"])
+    found: dict[str, Any] = {}
+
+    def look(trainer: Trainer, module: Any) -> None:
+        found.update({group["name"]: dict(group) for group in module.optimizer_groups()})
+
+    capsys.readouterr()
+    session = tiny(tmp_path, trainer__max_steps=5, **options)
+    session.fit(run / "last.ckpt", callbacks=[At(3, look)])
+    rows = session.model.optimisation.rows(session.model, session.model.backbone, 16)
+    factor = session.model.optimisation.factor(5, 5)
+    for row in rows:
+        group = next(group for group in found.values() if row.name in group["parameter_names"])
+        assert group["weight_decay"] == row.weight_decay
+        assert group["peak_lr"] == row.lr
+        assert group["lr"] == pytest.approx(row.lr * factor(3, group), rel=1e-9)
+    text = capsys.readouterr().out
+    peaks = sorted(row.lr for row in rows)
+    assert f"lr {peaks[0]:.1e} .. {peaks[-1]:.1e}" in text
+    assert "weight decay 0 / 0.3" in text
+
+
+def test_resuming_with_another_weight_decay_is_refused(tmp_path: Path) -> None:
+    run = Path(tiny(tmp_path, trainer__max_steps=2).fit()["folder"])
+    before = (run / "last.ckpt").read_bytes()
+    with pytest.raises(UserError, match="weight_decay"):
+        tiny(tmp_path, trainer__max_steps=4, model__weight_decay=0.123).fit(run / "last.ckpt")
+    with pytest.raises(UserError, match="holds weights only"):
+        tiny(tmp_path, trainer__max_steps=4).fit(run / "best.ckpt")
+    assert (run / "last.ckpt").read_bytes() == before
+
+
+def test_a_nan_stops_the_run_and_names_the_layer(tmp_path: Path) -> None:
+    def spoil(trainer: Trainer, module: Any) -> None:
+        with torch.no_grad():
+            module.model.backbone.blocks[1].mlp.fc2.weight[0, 0] = float("nan")
+
+    with pytest.raises(UserError, match=r"loss is nan at step 3.*parameter backbone\.blocks\.1\.mlp\.fc2\.weight"):
+        tiny(tmp_path, trainer__max_steps=6, run__save_every_minutes=0).fit(callbacks=[At(3, spoil)])
+    assert read_card(tmp_path / "imagenet_finetune/smoke/0/last.ckpt").step == 3
+    kept = weights(tmp_path / "imagenet_finetune/smoke/0/last.ckpt")
+    assert all(bool(tensor.isfinite().all()) for tensor in kept.values())
+
+
+def test_an_overflow_names_the_first_layer_whose_output_is_bad(tmp_path: Path) -> None:
+    def inflate(trainer: Trainer, module: Any) -> None:
+        with torch.no_grad():
+            module.model.backbone.blocks[1].mlp.fc1.weight.fill_(3e38)
+
+    with pytest.raises(UserError, match=r"begun in backbone\.blocks\.1\.mlp\.fc1;"):
+        tiny(tmp_path, trainer__max_steps=6).fit(callbacks=[At(2, inflate)])
+
+
+def test_same_seed_same_losses_whatever_the_workers(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"trainer__max_steps": 4, "data__random_erasing": 0.5, "model__drop_path": 0.2}
+    runs = [tiny(tmp_path, data__num_workers=workers, **options).fit()["folder"] for workers in (0, 0, 2)]
+    first, second, workers = (losses(Path(run)) for run in runs)
+    assert first == second == workers
+    other = losses(Path(tiny(tmp_path, run__seed=1, **options).fit()["folder"]))
+    assert other != first
+
+
+def test_accumulation_changes_the_plan_not_the_result(tmp_path: Path) -> None:
+    options: dict[str, Any] = {"trainer__max_steps": 3, "data__total_batch_size": 32, "model__drop_path": 0.0}
+    one = Path(tiny(tmp_path, data__device_batch_size=32, **options).fit()["folder"])
+    four = Path(tiny(tmp_path, data__device_batch_size=8, **options).fit()["folder"])
+    for name, tensor in weights(one / "last.ckpt").items():
+        torch.testing.assert_close(weights(four / "last.ckpt")[name], tensor, rtol=1e-4, atol=1e-6, msg=name)
+    for step, loss in losses(one).items():
+        assert float(losses(four)[step]) == pytest.approx(float(loss), rel=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ({"trainer.strategy": "fsdp"}, "use ddp"),
+        ({"trainer.strategy": "deepspeed_stage_2"}, "use ddp"),
+        ({"data.total_batch_size": 4096, "data.device_batch_size": 64}, "use --data.total_batch_size 64"),
+        ({"data.device_batch_size": 5}, "--data.device_batch_size"),
+        ({"data.device_batch_size": 1, "model.mixup": 0.8}, "even"),
+        ({"model.lr": 1e-3}, "exactly one of model.base_lr and model.lr"),
+        ({"model.layer_decay": 0.0}, "model.layer_decay in (0, 1]"),
+        ({"data.root": "nowhere"}, "nowhere"),
+        ({"model.weights": "nowhere.pth"}, "nowhere.pth"),
+        ({"model.weights": None}, "add --model.weights FILE"),
+        ({"model.backbone": "vit_bse_patch16"}, "vit_base_patch16"),
+        ({"run.wandb": "mae"}, "pip install"),
+        ({"trainer.max_epochs": -1}, "the run has no end"),
+        ({"data.image_size": 36}, "patch"),
+    ],
+)  # fmt: skip
+def test_refusals_are_one_line_and_leave_no_run(overrides: dict[str, Any], expected: str, tmp_path: Path) -> None:
+    values = {**{flag[2:].split("=")[0]: flag.split("=")[1] for flag in TINY if "backbone" in flag}, **overrides}
+    numbers = {
+        "data.total_batch_size": 16,
+        "data.device_batch_size": 16,
+        "data.num_workers": 0,
+        "run.folder": str(tmp_path),
+    }
+    numbers["data.root"] = str(few_digits())
+    with pytest.raises(UserError) as caught:
+        maekit.build("imagenet_finetune", "smoke", {**numbers, **values}).fit()
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+    assert not list(tmp_path.rglob("*.ckpt"))
+
+
+def test_the_checkpoint_of_other_classes_is_refused(tmp_path: Path) -> None:
+    run = Path(tiny(tmp_path, trainer__max_steps=1).fit()["folder"])
+    digits = few_digits()
+    fewer = tmp_path / "fewer"
+    for split in ("train", "val"):
+        (fewer / split).mkdir(parents=True)
+        for folder in sorted((digits / split).iterdir())[:7]:
+            (fewer / split / folder.name).symlink_to(folder)
+    session = tiny(tmp_path, data__root=str(fewer))
+    with pytest.raises(UserError, match="7 classes, expected 10"):
+        session.validate(run / "best.ckpt")
+    with pytest.raises(UserError, match="new_head"):
+        tiny(tmp_path, data__root=str(fewer), model__weights=str(run / "best.ckpt")).fit()
+    result = tiny(
+        tmp_path,
+        data__root=str(fewer),
+        model__weights=str(run / "best.ckpt"),
+        model__new_head=True,
+        trainer__max_steps=1,
+    ).fit()
+    assert result["status"] == "finished"
+
+
+def test_an_intact_run_starts_from_another_runs_weights(tmp_path: Path) -> None:
+    run = Path(tiny(tmp_path, trainer__max_steps=2).fit()["folder"])
+    session = tiny(tmp_path, model__weights=str(run / "best.ckpt"))
+    session.model.load_start(complete=True)
+    state = weights(run / "best.ckpt")
+    for name, tensor in session.model.state_dict().items():
+        torch.testing.assert_close(tensor, state[f"model.{name}"], rtol=0, atol=0)

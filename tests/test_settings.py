@@ -1,0 +1,93 @@
+"""Recipe and flags against a task: each mistake is one line that names the right key and the place."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from maekit.errors import UserError
+from maekit.recipe import load_recipe
+from maekit.settings import Settings, resolve
+from maekit.task import find_task
+
+ABSOLUTE = "model: {lr: 1e-3, base_lr: null}\ndata: {total_batch_size: 64}"
+
+
+def settings(*flags: str, config: str = "", folder: Path = Path(), recipe: str = "smoke") -> Settings:
+    extra = []
+    if config:
+        extra = [folder / "mine.yaml"]
+        extra[0].write_text(config)
+    loaded = load_recipe(find_task("imagenet_finetune"), recipe, extra)
+    return resolve(loaded, loaded.task.load(), flags, training=True)
+
+
+def test_flags_win_over_files_and_files_over_recipes(tmp_path: Path) -> None:
+    found = settings("--model.layer_decay", "0.4", config="model: {layer_decay: 0.5, drop_path: 0.25}", folder=tmp_path)
+    assert found.values["model"]["layer_decay"] == 0.4
+    assert found.values["model"]["drop_path"] == 0.25
+    assert found.values["model"]["backbone"] == "vit_smoke_patch4"
+    assert found.given == {"model.layer_decay"}
+
+
+def test_what_a_run_saves_gives_the_same_run(tmp_path: Path) -> None:
+    first = settings("--model.base_lr=3e-3", "--trainer.max_steps=7", "--run.seed=5")
+    again = settings(config=first.yaml(), folder=tmp_path)
+    assert again.values == first.values
+
+
+@pytest.mark.parametrize(
+    ("flags", "config", "expected"),
+    [
+        (["--model.layer_decy", "0.5"], "", "did you mean '--model.layer_decay'?"),
+        (["--recip", "base"], "", "did you mean '--recipe'?"),
+        (["--trainer.accumulate_grad_batches", "2"], "", "data.device_batch_size decides"),
+        (["--trainer.fast_dev_run", "true"], "", "--trainer.max_steps 3"),
+        ([], "model: {layer_decy: 0.5}", "mine.yaml; did you mean 'model.layer_decay'?"),
+        ([], "modle: {layer_decay: 0.5}", "unknown section 'modle' in"),
+        ([], "model: {base_lr: fast}", "model.base_lr: got 'fast', expected a number or null, in"),
+        (["--model.pooling", "max"], "", "model.pooling: got 'max', expected one of"),
+        (["--model.schedule", "cosin"], "", "'cosine'"),
+        (["--data.total_batch_size", "many"], "", "got 'many', expected a whole number, in its flag"),
+        (["stray"], "", "stray"),
+    ],
+)  # fmt: skip
+def test_a_mistake_is_one_line(flags: list[str], config: str, expected: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError) as caught:
+        settings(*flags, config=config, folder=tmp_path)
+    assert expected in str(caught.value)
+    assert "\n" not in str(caught.value)
+    if config:
+        assert "mine.yaml" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("flags", "config", "fine"),
+    [
+        (["--data.total_batch_size=32"], ABSOLUTE, False),
+        (["--data.total_batch_size=32", "--model.lr=5e-4"], ABSOLUTE, True),
+        (["--data.total_batch_size=64"], ABSOLUTE, True),
+        (["--model.lr=5e-4", "--model.base_lr=null"], "data: {total_batch_size: 32}", True),
+        (["--data.total_batch_size=32"], "", True),
+    ],
+)  # fmt: skip
+def test_an_absolute_lr_holds_for_its_own_batch(flags: list[str], config: str, fine: bool, tmp_path: Path) -> None:
+    if fine:
+        settings(*flags, config=config, folder=tmp_path)
+        return
+    with pytest.raises(UserError, match=r"for example --model.lr 0.0005"):
+        settings(*flags, config=config, folder=tmp_path)
+
+
+def test_resolving_without_a_run_needs_no_lightning() -> None:
+    import subprocess
+    import sys
+
+    code: Any = (
+        "import sys; from maekit.cli import main; "
+        "main(['lr-table', '--task', 'imagenet_finetune', '--recipe', 'base', '--groups']); "
+        "sys.exit('lightning' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert len(done.stdout.splitlines()) == 1 + 28

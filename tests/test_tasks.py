@@ -1,0 +1,68 @@
+"""Every shipped task, found by itself: its recipes parse and build, and the user's own commands run."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from maekit.card import read_card
+from maekit.cli import main
+from maekit.recipe import load_recipe, recipe_names
+from maekit.settings import resolve
+from maekit.task import find_task, shipped_tasks
+
+TASKS = [task.name for task in shipped_tasks()]
+RECIPES = [(task.name, name) for task in shipped_tasks() for name in recipe_names(task)]
+QUICK = ("--trainer.max_steps=3", "--trainer.limit_val_batches=2")
+
+
+def test_there_are_tasks_and_recipes() -> None:
+    assert TASKS
+    assert len(RECIPES) >= 5 * len(TASKS)
+
+
+@pytest.mark.parametrize(("task", "name"), RECIPES)
+def test_every_recipe_builds_its_model(task: str, name: str) -> None:
+    recipe = load_recipe(find_task(task), name)
+    module = recipe.task.load()
+    settings = resolve(recipe, module, [], training=True)
+    with torch.device("meta"):
+        model = module.Model(module.Data.published, **settings.values["model"])
+    total = settings.values["data"]["total_batch_size"]
+    rows = model.optimisation.rows(model, model.backbone, total)
+    assert {row.name for row in rows} == {key for key, p in model.named_parameters() if p.requires_grad}
+    assert {row.layer for row in rows} == set(range(model.backbone.num_blocks + 2))
+    factor = model.optimisation.factor(total_steps=1000, steps_per_epoch=10)
+    assert 0 <= factor(0, {"peak_lr": 1.0, "lr_scale": 1.0, "lr": 1.0}) <= 1
+
+
+@pytest.mark.parametrize("task", TASKS)
+def test_smoke_fit_validate_resume_predict(
+    task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["fit", "--task", task, "--recipe", "smoke", *QUICK]) == 0
+    run = tmp_path / "runs" / task / "smoke" / "0"
+    result = json.loads((run / "metrics.json").read_text())
+    assert result["status"] == "finished"
+    assert result["step"] == 3
+    for name in ("config.yaml", "classes.txt", "environment.json", "train.csv", "val.csv", "best.ckpt", "last.ckpt"):
+        assert (run / name).stat().st_size > 0, name
+    assert list((run / "tensorboard").glob("events*"))
+    assert read_card(run / "last.ckpt").step == 3
+    capsys.readouterr()
+
+    assert main(["validate", "--ckpt_path", str(run / "last.ckpt"), "--json", QUICK[1]]) == 0
+    validated = json.loads(capsys.readouterr().out.splitlines()[-1])
+    with (run / "val.csv").open() as file:
+        last = list(csv.DictReader(file))[-1]
+    assert {key: float(last[key]) for key in validated} == validated
+
+    flags = [flag for flag in QUICK if "max_steps" not in flag]
+    assert (
+        main(["fit", "--task", task, "--recipe", "smoke", "--ckpt_path", "last", "--trainer.max_steps=5", *flags]) == 0
+    )
+    assert read_card(run / "last.ckpt").step == 5
+    assert not (run.parent / "1").exists()
