@@ -110,6 +110,15 @@ def resolve(
     return Settings(recipe, {key: plain[key] for key in ("model", "data", "trainer", "run") if key in plain}, given)
 
 
+def help_text(recipe: Recipe, module: ModuleType, prog: str) -> str:
+    """Every flag of a task, with the recipe's values as defaults."""
+    parser = make_parser(module, training=True, prog=prog)
+    parser.usage = f"{prog} --task {recipe.task.given_as} [--recipe RECIPE] [--config FILE] [--ckpt_path FILE] [flags]"
+    parser.description = f"Defaults are those of the recipe '{recipe.name}'. Lists are written [0.9,0.999]."
+    parser.set_defaults(dict(flat(recipe.values)))
+    return re.sub(r"\(required,\s+type", "(type", parser.format_help())
+
+
 def run_options(values: Mapping[str, Any]) -> RunOptions:
     """The `run` section as an object."""
     return RunOptions(**values)

@@ -1,6 +1,7 @@
 """Runs as a user has them: exact resumption, interruption, refusals, and what is kept."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -290,3 +291,63 @@ def test_an_intact_run_starts_from_another_runs_weights(tmp_path: Path) -> None:
     state = weights(run / "best.ckpt")
     for name, tensor in session.model.state_dict().items():
         torch.testing.assert_close(tensor, state[f"model.{name}"], rtol=0, atol=0)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_broken_image_stops_the_run_with_its_name_and_saves_it(workers: int, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    shutil.copytree(few_digits(), root)
+    broken = sorted((root / "train").rglob("*.JPEG"))[13]
+    broken.write_bytes(broken.read_bytes()[:300])
+    with pytest.raises(UserError, match=broken.name) as caught:
+        tiny(tmp_path, data__root=str(root), data__num_workers=workers, run__seed=3).fit()
+    assert "\n" not in str(caught.value)
+    assert "Traceback" not in str(caught.value)
+
+
+def test_a_full_disk_keeps_the_checkpoint_that_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = torch.save
+
+    def full(trainer: Trainer, module: Any) -> None:
+        def save(*args: Any, **kwargs: Any) -> None:
+            raise OSError(28, "No space left on device")
+
+        monkeypatch.setattr(torch, "save", save)
+
+    with pytest.raises(UserError, match="No space left on device") as caught:
+        tiny(tmp_path, trainer__max_steps=5, run__save_every_minutes=0).fit(callbacks=[At(2, full)])
+    assert "intact" in str(caught.value)
+    monkeypatch.setattr(torch, "save", real)
+    run = tmp_path / "imagenet_finetune/smoke/0"
+    assert read_card(run / "last.ckpt").step == 2
+    assert not list(run.glob(".*partial"))
+
+
+def test_slurms_signal_saves_and_requeues_and_the_requeued_job_goes_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = tmp_path / "asked"
+    scontrol = tmp_path / "bin/scontrol"
+    scontrol.parent.mkdir()
+    scontrol.write_text(f'#!/bin/sh\necho "$@" > {asked}\n')
+    scontrol.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{scontrol.parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("SLURM_JOB_ID", "4711")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(Interrupted, match="the job is back in the queue"):
+        tiny(tmp_path / "runs", trainer__max_steps=6).fit(callbacks=[At(2, stop(signal.SIGUSR1))])
+    assert asked.read_text() == "requeue 4711\n"
+    monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
+    assert main(fit("--trainer.max_steps=6")) == 0
+    assert read_card(tmp_path / "runs/imagenet_finetune/smoke/0/last.ckpt").step == 6
+    assert not (tmp_path / "runs/imagenet_finetune/smoke/1").exists()
+
+
+def test_compiling_keeps_the_names_and_the_groups(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    session = tiny(tmp_path, trainer__max_steps=2)
+    before = set(session.model.state_dict())
+    session.model.backbone.compile(backend="eager")
+    session.fit()
+    assert set(session.model.state_dict()) == before
+    rows = session.model.optimisation.rows(session.model, session.model.backbone, 16)
+    assert {row.layer for row in rows} == set(range(5))

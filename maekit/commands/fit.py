@@ -68,11 +68,11 @@ def chosen_recipe(args: argparse.Namespace, flags: list[str], parser: argparse.A
 
 def open_session(args: argparse.Namespace, recipe: Recipe, flags: list[str], prog: str) -> "Session | None":
     """Checks the flags and builds model and data; None when help or the configuration was all that was asked."""
-    from maekit.settings import make_parser, resolve
+    from maekit.settings import help_text, resolve
 
     module = recipe.task.load()
     if args.help:
-        make_parser(module, training=True, prog=f"{prog} --task {recipe.task.given_as}").print_help()
+        print(help_text(recipe, module, prog))
         return None
     settings = resolve(recipe, module, flags, training=True)
     if args.print_config:
