@@ -293,6 +293,24 @@ def test_an_intact_run_starts_from_another_runs_weights(tmp_path: Path) -> None:
         torch.testing.assert_close(tensor, state[f"model.{name}"], rtol=0, atol=0)
 
 
+def test_ctrl_c_on_a_terminal_reaches_the_workers_too_and_all_is_quiet(tmp_path: Path) -> None:
+    command = fit("--data.num_workers=2", "--trainer.max_epochs=500", f"--run.folder={tmp_path}")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "maekit", *command], stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    run = tmp_path / "imagenet_finetune/smoke/0"
+    deadline = time.monotonic() + 120
+    while len(losses(run)) < 7 and time.monotonic() < deadline and process.poll() is None:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGINT)
+    error = process.communicate(timeout=60)[1]
+    assert process.returncode == 130, error
+    assert "Traceback" not in error
+    assert "stopped by Ctrl-C at step" in error.splitlines()[-1]
+    assert "--ckpt_path last" in error.splitlines()[-1]
+    assert read_card(run / "last.ckpt").step == max(losses(run))
+
+
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_broken_image_stops_the_run_with_its_name_and_saves_it(workers: int, tmp_path: Path) -> None:
     root = tmp_path / "data"

@@ -27,6 +27,7 @@ class Interruption(Callback):
     def __init__(self, resume_command: str) -> None:
         self.resume_command = resume_command
         self.received: int | None = None
+        self.owner = os.getpid()
         self.previous: dict[int, Any] = {}
 
     def __enter__(self) -> None:
@@ -49,6 +50,11 @@ class Interruption(Callback):
         self._stop_if_told(trainer)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self.owner:  # a data-loading worker, forked with this handler
+            if number != signal.SIGINT:
+                signal.signal(number, signal.SIG_DFL)
+                os.kill(os.getpid(), number)
+            return
         if self.received == signal.SIGINT == number:
             raise KeyboardInterrupt
         self.received = number

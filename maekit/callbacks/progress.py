@@ -71,7 +71,7 @@ class Progress(ProgressBar):
 
     def _text(self, trainer: Trainer, module: Any) -> str:
         latest = self.record.latest
-        epoch = min(trainer.global_step // module.steps_per_epoch + 1, max(trainer.current_epoch + 1, 1))
+        epoch = max(trainer.global_step - 1, 0) // module.steps_per_epoch + 1
         shown = {"loss": ".4f", "lr": ".2e", "images_per_second": ".0f"}
         words = [
             f"{key.replace('images_per_second', 'img/s')} {latest[key]:{form}}"
