@@ -7,9 +7,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from maekit.backbone.extract import load_backbone
+from maekit.batch_plan import require_batch
 from maekit.card import Card, read_card
 from maekit.data.base import TransferData
-from maekit.data.folders import require_batch
 from maekit.errors import UserError
 from maekit.model import TransferModel
 from maekit.recipe import load_recipe

@@ -103,6 +103,28 @@ def scaled_lr(base_lr: float | None, lr: float | None, total: int, published_tot
     return lr
 
 
+def require_batch(num_train: int, total_batch_size: int, base_lr: float | None) -> None:
+    """Refuses fewer training images than one total batch: no optimizer step would ever be taken.
+
+    Args:
+        num_train: number of training images.
+        total_batch_size: images of one optimizer step.
+        base_lr: the recipe's learning rate per 256 images; None where it states an absolute one.
+
+    Raises:
+        UserError: with the largest batch that works, the largest power of two in it, and the learning rate of that.
+    """
+    if num_train >= total_batch_size:
+        return
+    handy = 2 ** (num_train.bit_length() - 1)
+    if base_lr is None:
+        rate = "with a learning rate for it (--model.lr)"
+    else:
+        rate = f"whose learning rate is {base_lr * handy / 256:g} (base_lr {base_lr:g} per 256 images)"
+    found = f"{num_train} training images, fewer than the total batch of {total_batch_size}"
+    raise UserError(f"{found}; use --data.total_batch_size {handy} ({num_train} at most), {rate}")
+
+
 def describe(plan: BatchPlan, *, base_lr: float | None, lr: float) -> str:
     """Returns one line for the log, e.g. `1024 = 8 devices x 32 images x 4 accumulated, lr 4.0e-03 = 1.0e-03 x ...`."""
     split = f"{plan.total} = {plan.devices} devices x {plan.device_batch} images x {plan.accumulation} accumulated"

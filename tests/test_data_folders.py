@@ -8,7 +8,8 @@ import pytest
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
-from maekit.data.folders import ClassFolders, require_batch
+from maekit.batch_plan import require_batch
+from maekit.data.folders import ClassFolders
 from maekit.data.listing import Names, list_classes, split, sub_folders
 from maekit.errors import UserError
 
