@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
 
 from maekit.batch_plan import BatchPlan, describe, solve_batch
@@ -90,6 +91,8 @@ def prepare(
     module = TransferModule(model, data, plan=plan, seed=options.seed, card=card(settings, model, data))
     if options.compile:
         model.backbone.compile()
+    if options.num_threads is not None:
+        torch.set_num_threads(max(options.num_threads, 1))
     return Run(module, trainer, plan, folder, record, interruption)
 
 

@@ -44,6 +44,7 @@ class RunOptions:
         save_every_minutes: at most this long between two saves of last.ckpt.
         wandb: also log to this Weights & Biases project (needs `pip install wandb`).
         compile: compile the backbone with torch.compile: slow to start, faster steps on accelerators.
+        num_threads: CPU threads of a process; null leaves torch's choice. A small model on a CPU is fastest with 1.
     """
 
     seed: int = 0
@@ -51,6 +52,7 @@ class RunOptions:
     save_every_minutes: float = 10.0
     wandb: str | None = None
     compile: bool = False
+    num_threads: int | None = None
 
 
 @dataclass(frozen=True)
