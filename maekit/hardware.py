@@ -19,5 +19,5 @@ def auto_precision(accelerator: str) -> str:
 def cpu_has_bf16() -> bool:
     """Whether this CPU multiplies bf16 in hardware (AVX512-BF16, AMX or Arm's BF16), not by conversion."""
     find = getattr(torch.cpu, "get_capabilities", dict)  # newer than the oldest torch this runs on
-    flags = find()
-    return any(flags.get(name, False) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+    flags: dict[str, object] = dict(find())
+    return any(flags.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))

@@ -41,8 +41,8 @@ def test_predict_writes_names_and_probabilities(
     assert "5 images" in printed.out
     assert "1 could not be read" in printed.out
     assert "broken.jpg" in printed.err
-    with (tmp_path / "out/predictions.csv").open() as file:
-        rows = list(csv.DictReader(file))
+    with (tmp_path / "out/predictions.csv").open() as table:
+        rows = list(csv.DictReader(table))
     assert [Path(row["file"]).name for row in rows] == [f"{number}.jpg" for number in range(5)]
 
     session = tiny(tmp_path, model__weights=str(run / "last.ckpt"))
