@@ -77,15 +77,16 @@ def _list(numbers: list[int]) -> str:
     return " or ".join(", ".join(map(str, numbers)).rsplit(", ", 1))
 
 
-def scaled_lr(base_lr: float | None, lr: float | None, total: int, published_total: int | None = None) -> float:
+def scaled_lr(base_lr: float | None, lr: float | None, total: int) -> float:
     """Returns the peak learning rate: base_lr x total / 256, or the absolute `lr`.
 
     Args:
+        base_lr: per 256 images; None where `lr` is given.
+        lr: absolute; None where `base_lr` is given.
         total: images in one optimizer step of this run.
-        published_total: the total batch the recipe states beside its `lr`; None when the user gave `lr` for this run.
 
     Raises:
-        UserError: not exactly one of the two rates, or the recipe's absolute `lr` under another total batch.
+        UserError: not exactly one of the two rates.
     """
     if (base_lr is None) == (lr is None):
         got = "neither base_lr nor lr" if lr is None else f"both base_lr {base_lr:g} and lr {lr:g}"
@@ -95,11 +96,6 @@ def scaled_lr(base_lr: float | None, lr: float | None, total: int, published_tot
     if base_lr is not None:
         return base_lr * total / _REFERENCE_BATCH
     assert lr is not None
-    if published_total not in (None, total):
-        raise UserError(
-            f"got total batch {total}, expected {published_total} for which the recipe states lr {lr:g}; "
-            f"set --model.lr too (in proportion it would be {lr * total / published_total:.3g})"
-        )
     return lr
 
 

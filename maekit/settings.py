@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any, Literal
 
@@ -124,11 +124,6 @@ def help_text(recipe: Recipe, module: ModuleType, prog: str) -> str:
 def run_options(values: Mapping[str, Any]) -> RunOptions:
     """The `run` section as an object."""
     return RunOptions(**values)
-
-
-def default_run_options() -> Values:
-    """The `run` section of a run that says nothing of it."""
-    return asdict(RunOptions())
 
 
 def _check_keys(found: Iterable[tuple[str, Any]], known: Sequence[str], sections: set[str], recipe: Recipe) -> None:

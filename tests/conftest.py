@@ -25,6 +25,14 @@ TINY = (
 )
 
 
+def without_key_bias(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """The weights without the keys' biases: softmax cancels them, so AdamW scales pure rounding noise there."""
+    return {
+        name: torch.cat([tensor.chunk(3)[0], tensor.chunk(3)[2]]) if name.endswith("attn.qkv.bias") else tensor
+        for name, tensor in state.items()
+    }
+
+
 def few_digits() -> Path:
     """A folder with 8 training and 2 validation images of each digit, made once a session."""
     root = Path(os.environ["MAEKIT_CACHE"]) / "few"

@@ -19,14 +19,19 @@ FORWARDS = True
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags that `fit` and `validate` share; all others are the task's own."""
+    add_recipe_arguments(parser)
+    parser.add_argument("--ckpt_path", help="a checkpoint, a run's folder, or `last` / `best` of the newest run")
+    parser.add_argument("--print_config", action="store_true", help="print the resolved configuration and stop")
+    parser.add_argument("-h", "--help", action="store_true", help="this help; with --task, every flag of the task")
+
+
+def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that name a recipe."""
     parser.add_argument("--task", help="a task's name, or the path of your own task.py")
     parser.add_argument("--recipe", help="an overlay of the task's recipe; default: its base recipe")
     parser.add_argument(
         "--config", type=Path, action="append", default=[], help="your own YAML on top; may be repeated"
     )
-    parser.add_argument("--ckpt_path", help="a checkpoint, a run's folder, or `last` / `best` of the newest run")
-    parser.add_argument("--print_config", action="store_true", help="print the resolved configuration and stop")
-    parser.add_argument("-h", "--help", action="store_true", help="this help; with --task, every flag of the task")
 
 
 def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentParser) -> int:

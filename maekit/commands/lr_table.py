@@ -3,9 +3,9 @@
 import argparse
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from maekit.commands import fit
 from maekit.recipe import load_recipe
 from maekit.task import find_task
 
@@ -17,11 +17,7 @@ FORWARDS = True
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of this command; `--model.*` and `--data.*` are the task's own."""
-    parser.add_argument("--task", help="a task's name, or the path of your own task.py")
-    parser.add_argument("--recipe", help="an overlay of the task's recipe; default: its base recipe")
-    parser.add_argument(
-        "--config", type=Path, action="append", default=[], help="your own YAML on top; may be repeated"
-    )
+    fit.add_recipe_arguments(parser)
     parser.add_argument("--json", action="store_true", help='print {"parameters": [{"name", "layer", ...}]}')
     parser.add_argument("--groups", action="store_true", help="one line for each optimizer group, not each parameter")
     parser.add_argument("-h", "--help", action="store_true", help="this help")
