@@ -294,7 +294,9 @@ def test_an_intact_run_starts_from_another_runs_weights(tmp_path: Path) -> None:
         torch.testing.assert_close(tensor, state[f"model.{name}"], rtol=0, atol=0)
 
 
-def test_ctrl_c_on_a_terminal_reaches_the_workers_too_and_all_is_quiet(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("number", "name"), [(signal.SIGINT, "Ctrl-C"), (signal.SIGTERM, "SIGTERM")])
+def test_a_signal_to_the_workers_too_is_one_quiet_stop(number: signal.Signals, name: str, tmp_path: Path) -> None:
+    """As a terminal and SLURM send it."""
     command = fit("--data.num_workers=2", "--trainer.max_epochs=500", f"--run.folder={tmp_path}")
     process = subprocess.Popen(
         [sys.executable, "-m", "maekit", *command], stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -303,11 +305,11 @@ def test_ctrl_c_on_a_terminal_reaches_the_workers_too_and_all_is_quiet(tmp_path:
     deadline = time.monotonic() + 120
     while len(losses(run)) < 7 and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.05)
-    os.killpg(process.pid, signal.SIGINT)
+    os.killpg(process.pid, number)
     error = process.communicate(timeout=60)[1]
-    assert process.returncode == 130, error
+    assert process.returncode == 128 + number, error
     assert "Traceback" not in error
-    assert "stopped by Ctrl-C at step" in error.splitlines()[-1]
+    assert f"stopped by {name} at step" in error.splitlines()[-1]
     assert "--ckpt_path last" in error.splitlines()[-1]
     assert read_card(run / "last.ckpt").step == max(losses(run))
 

@@ -50,11 +50,8 @@ class Interruption(Callback):
         self._stop_if_told(trainer)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if os.getpid() != self.owner:  # a data-loading worker, forked with this handler
-            if number != signal.SIGINT:
-                signal.signal(number, signal.SIG_DFL)
-                os.kill(os.getpid(), number)
-            return
+        if os.getpid() != self.owner:
+            return  # a data-loading worker, forked with this handler: the run still needs it
         if self.received == signal.SIGINT == number:
             raise KeyboardInterrupt
         self.received = number

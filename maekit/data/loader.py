@@ -2,6 +2,7 @@
 
 import os
 import re
+import signal
 import sys
 from collections.abc import Callable
 from typing import Any
@@ -94,7 +95,20 @@ def _loader(
         pin_memory=pin,
         drop_last=drop_last,
         persistent_workers=num_workers > 0,
+        worker_init_fn=_outlive_one_sigterm,
     )
+
+
+def _outlive_one_sigterm(worker: int) -> None:
+    """Lets a worker live on when SLURM signals it along with the run, which needs it to stop in order.
+
+    A second SIGTERM, which is torch's or Python's own at the end, ends it; so does the end of the run's process.
+    """
+
+    def once(number: int, frame: object) -> None:
+        signal.signal(number, signal.SIG_DFL)
+
+    signal.signal(signal.SIGTERM, once)
 
 
 def worker_error_line(exc: BaseException) -> str | None:
