@@ -44,13 +44,15 @@ def new_folder(runs: Path, task: str, recipe: str) -> Path:
     return base / str(number)
 
 
-def find_checkpoint(given: str, runs: Path, task: str, recipe: str) -> Path:
+def find_checkpoint(given: str, runs: Path, task: str | None = None, recipe: str | None = None) -> Path:
     """The file that `--ckpt_path` means: a path, a run's folder, or `last` / `best` of the newest run.
 
     Raises:
         UserError: no such file, or no run of this task and recipe has one.
     """
     if given in ("last", "best"):
+        if task is None or recipe is None:
+            raise UserError(f"got --ckpt_path {given} and no --task to look for it; give the file or its run's folder")
         base = runs / task / recipe
         numbers = (
             sorted((int(p.name) for p in base.iterdir() if p.name.isdigit()), reverse=True) if base.is_dir() else []

@@ -10,12 +10,13 @@ from lightning.pytorch import LightningModule
 from torch import Tensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Sampler
 
 from maekit.batch_plan import BatchPlan
-from maekit.data.base import TransferData
-from maekit.data.loader import eval_loader, train_loader
+from maekit.data.base import DrawDataset, TransferData
+from maekit.data.loader import make_loader
 from maekit.data.sampler import EvalSampler, TrainSampler
+from maekit.data.spec import Draw
 from maekit.errors import UserError
 from maekit.model import TransferModel
 from maekit.nan_guard import check_finite
@@ -72,17 +73,13 @@ class TransferModule(LightningModule):
             resume_epoch=epoch,
             skip_batches=step * self.plan.accumulation,
         )
-        return train_loader(
-            self.train_data, sampler, self.plan.device_batch, self.data.num_workers or 0, self._pin(), self.data.collate
-        )
+        return self._loader(self.train_data, sampler)
 
     def val_dataloader(self) -> DataLoader[Any]:
         """Every validation image once; ranks are evened out with padding that no metric counts."""
         images = self.data.val_dataset()
         sampler = EvalSampler(len(images), rank=self.trainer.global_rank, world=self.trainer.world_size)
-        return eval_loader(
-            images, sampler, self.plan.device_batch, self.data.num_workers or 0, self._pin(), self.data.collate
-        )
+        return self._loader(images, sampler)
 
     def configure_optimizers(self) -> Any:
         """AdamW over layer-decayed groups, and the schedule by which each step scales them."""
@@ -132,7 +129,7 @@ class TransferModule(LightningModule):
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Matches the optimizer's state to today's groups by parameter name."""
-        if self.trainer.training or self.trainer.state.fn == "fit":
+        if self.trainer.state.fn == "fit":
             states = checkpoint.get("optimizer_states")
             if not states:
                 raise UserError(
@@ -148,5 +145,7 @@ class TransferModule(LightningModule):
         assert isinstance(optimizer, Optimizer)
         return optimizer.param_groups
 
-    def _pin(self) -> bool:
-        return self.trainer.strategy.root_device.type == "cuda"
+    def _loader(self, images: DrawDataset, sampler: Sampler[Draw]) -> DataLoader[Any]:
+        pin = self.trainer.strategy.root_device.type == "cuda"
+        workers = self.data.num_workers or 0
+        return make_loader(images, sampler, self.plan.device_batch, workers, pin, self.data.collate)

@@ -63,6 +63,8 @@ def test_unknown_attribute_of_the_package_says_what_there_is() -> None:
         (["fit", "--task", "imagenet_finetun"], "did you mean 'imagenet_finetune'?"),
         (["fit", "--task", "imagenet_finetune", "--recipe", "bse"], "did you mean 'base'?"),
         (["show", "imagenet_finetune", "--recipe", "larg"], "did you mean 'large'?"),
+        (["fit", "--ckpt_path", "last"], "no --task to look for it"),
+        (["predict", "--ckpt_path", "best", "--images", "x"], "no --task to look for it"),
         (["fit"], "no task given; add --task NAME, one of: imagenet_finetune"),
         (["fit", "--tsk", "imagenet_finetune"], "did you mean '--task'?"),
         (["tasks", "--jsn"], "--jsn"),

@@ -12,7 +12,7 @@ from PIL import Image
 from maekit.data.base import DrawDataset
 from maekit.data.batch import ImageBatch, Sample
 from maekit.data.folders import ClassFolders
-from maekit.data.loader import choose_workers, eval_loader, train_loader, usable_cores, worker_error_line
+from maekit.data.loader import choose_workers, make_loader, usable_cores, worker_error_line
 from maekit.data.sampler import EvalSampler, TrainSampler
 from maekit.data.spec import Draw
 from maekit.errors import UserError
@@ -50,7 +50,7 @@ def train_batches(data: ClassFolders, workers: int, world: int = 1) -> dict[int,
     found = {}
     for rank in range(world):
         sampler = TrainSampler(18, total_batch=8, device_batch=8 // world // 2, rank=rank, world=world, seed=3)
-        loader = train_loader(data.train_dataset(3), sampler, 8 // world // 2, workers, pin=False)
+        loader = make_loader(data.train_dataset(3), sampler, 8 // world // 2, workers, pin=False)
         for epoch in range(2):
             sampler.set_epoch(epoch)
             for batch in loader:
@@ -73,7 +73,7 @@ def test_pictures_depend_on_seed_epoch_and_index_alone(folders: ClassFolders, wo
 
 @pytest.mark.parametrize("start", ["spawn", pytest.param("forkserver", marks=pytest.mark.slow)])
 def test_workers_may_be_started_afresh(folders: ClassFolders, start: str) -> None:
-    loaders = [eval_loader(folders.val_dataset(), EvalSampler(6, 0, 1), 4, workers, pin=False) for workers in (0, 1)]
+    loaders = [make_loader(folders.val_dataset(), EvalSampler(6, 0, 1), 4, workers, pin=False) for workers in (0, 1)]
     loaders[1].multiprocessing_context = start
     for here, there in zip(*loaders, strict=True):
         assert torch.equal(here.image, there.image)
@@ -92,7 +92,7 @@ def test_validation_covers_each_image_once_over_the_ranks(folders: ClassFolders)
     batches = [
         batch
         for rank in range(4)
-        for batch in eval_loader(folders.val_dataset(), EvalSampler(6, rank, 4), 2, 0, pin=False)
+        for batch in make_loader(folders.val_dataset(), EvalSampler(6, rank, 4), 2, 0, pin=False)
     ]
     indices, labels = (torch.cat([getattr(b, name) for b in batches]) for name in ("index", "label"))
     images = torch.cat([batch.image for batch in batches])
@@ -122,7 +122,7 @@ class Killed(Threads):
 
 
 def test_workers_use_one_thread() -> None:
-    for batch in eval_loader(Threads(), EvalSampler(4, 0, 1), 2, 1, pin=False):
+    for batch in make_loader(Threads(), EvalSampler(4, 0, 1), 2, 1, pin=False):
         assert batch.label.tolist() == [1, 1]
 
 
@@ -136,7 +136,7 @@ def test_a_corrupt_image_reaches_the_user_as_one_line(tmp_path: Path, folders: C
     assert val is None
     broken = type(dataset)(train, dataset.transform, None)
     with pytest.raises(UserError) as caught:
-        list(eval_loader(broken, EvalSampler(2, 0, 1), 2, workers, pin=False))
+        list(make_loader(broken, EvalSampler(2, 0, 1), 2, workers, pin=False))
     line = worker_error_line(caught.value) if workers else str(caught.value)
     assert line is not None
     assert line.startswith(str(tmp_path / "a" / "bad.jpg"))
@@ -145,7 +145,7 @@ def test_a_corrupt_image_reaches_the_user_as_one_line(tmp_path: Path, folders: C
 
 def test_a_killed_worker_is_one_line() -> None:
     with pytest.raises(RuntimeError) as caught:
-        list(eval_loader(Killed(), EvalSampler(4, 0, 1), 2, 1, pin=False))
+        list(make_loader(Killed(), EvalSampler(4, 0, 1), 2, 1, pin=False))
     line = worker_error_line(caught.value)
     assert line is not None
     assert "--data.num_workers" in line

@@ -66,7 +66,7 @@ def chosen_recipe(args: argparse.Namespace, flags: list[str], parser: argparse.A
         if args.ckpt_path and args.recipe is None and not args.config:
             from maekit.card import read_card
 
-            path = find_checkpoint(args.ckpt_path, Path("runs"), "TASK", "RECIPE")
+            path = find_checkpoint(args.ckpt_path, Path("runs"))
             return read_card(path).as_recipe(path)
     return load_recipe(find_task(args.task), args.recipe, args.config)
 

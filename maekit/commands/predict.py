@@ -32,7 +32,7 @@ def main(args: argparse.Namespace) -> int:
     """Predicts; unreadable images are named and left out."""
     if args.batch_size < 1:
         raise UserError(f"--batch_size: got {args.batch_size}, expected 1 or more")
-    path = find_checkpoint(args.ckpt_path, Path("runs"), args.task or "TASK", "RECIPE")
+    path = find_checkpoint(args.ckpt_path, Path("runs"))
     files = image_files(args.images)
     model, card = load_model(path, args.device, args.task)
     writer = model.prediction_writer(args.output)

@@ -43,7 +43,7 @@ def choose_workers(requested: int | None, world: int) -> int:
     return requested
 
 
-def train_loader(
+def make_loader(
     dataset: DrawDataset,
     sampler: Sampler[Draw],
     batch_size: int,
@@ -51,41 +51,16 @@ def train_loader(
     pin: bool,
     collate: Collate = collate_images,
 ) -> DataLoader[Any]:
-    """Returns a loader of whole micro-batches in the sampler's order.
+    """Returns a loader of batches in the sampler's order; only an evaluation's last one may be smaller.
 
     Args:
         dataset: what the draws address.
-        sampler: a `TrainSampler`.
-        batch_size: images of one micro-batch.
+        sampler: a `TrainSampler`, which yields whole batches of `batch_size`, or an `EvalSampler`.
+        batch_size: images of one batch on one device.
         num_workers: processes; they outlive the epoch, and run torch with one thread each.
         pin: page-locked memory, for a faster way to an accelerator.
         collate: joins samples into a batch.
     """
-    return _loader(dataset, sampler, batch_size, num_workers, pin, collate, drop_last=True)
-
-
-def eval_loader(
-    dataset: DrawDataset,
-    sampler: Sampler[Draw],
-    batch_size: int,
-    num_workers: int,
-    pin: bool,
-    collate: Collate = collate_images,
-) -> DataLoader[Any]:
-    """Returns a loader like `train_loader` that keeps the smaller last batch."""
-    return _loader(dataset, sampler, batch_size, num_workers, pin, collate, drop_last=False)
-
-
-def _loader(
-    dataset: DrawDataset,
-    sampler: Sampler[Draw],
-    batch_size: int,
-    num_workers: int,
-    pin: bool,
-    collate: Collate,
-    *,
-    drop_last: bool,
-) -> DataLoader[Any]:
     return DataLoader(
         dataset,
         batch_size=batch_size,
@@ -93,7 +68,6 @@ def _loader(
         num_workers=num_workers,
         collate_fn=collate,
         pin_memory=pin,
-        drop_last=drop_last,
         persistent_workers=num_workers > 0,
         worker_init_fn=_outlive_one_sigterm,
     )
