@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -174,3 +176,16 @@ def test_cores_are_those_this_process_may_use() -> None:
         assert usable_cores() == 1
     finally:
         os.sched_setaffinity(0, before)
+
+
+def test_a_run_that_ends_without_its_loaders_goodbye_waits_for_no_worker(tmp_path: Path) -> None:
+    """As after Ctrl-C: what holds the loader lives until Python exits, which signals each worker once and waits."""
+    script = tmp_path / "held.py"
+    script.write_text(
+        "from maekit.data.loader import make_loader\n"
+        "loader = make_loader(list(range(100)), range(100), 4, 2, False, collate=list)\n"
+        "batches = iter(loader)\n"
+        "print(next(batches))\n"
+    )
+    ended = subprocess.run([sys.executable, str(script)], capture_output=True, text=True, timeout=60)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "[0, 1, 2, 3]\n", "")

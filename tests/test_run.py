@@ -306,7 +306,10 @@ def test_a_signal_to_the_workers_too_is_one_quiet_stop(number: signal.Signals, n
     while len(losses(run)) < 7 and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.05)
     os.killpg(process.pid, number)
-    error = process.communicate(timeout=60)[1]
+    try:
+        error = process.communicate(timeout=60)[1]
+    finally:
+        process.kill()
     assert process.returncode == 128 + number, error
     assert "Traceback" not in error
     assert f"stopped by {name} at step" in error.splitlines()[-1]

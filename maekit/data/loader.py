@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import sys
+import threading
 from collections.abc import Callable
 from typing import Any
 
@@ -69,20 +70,26 @@ def make_loader(
         collate_fn=collate,
         pin_memory=pin,
         persistent_workers=num_workers > 0,
-        worker_init_fn=_outlive_one_sigterm,
+        worker_init_fn=_outlive_sigterm,
     )
 
 
-def _outlive_one_sigterm(worker: int) -> None:
+def _outlive_sigterm(worker: int) -> None:
     """Lets a worker live on when SLURM signals it along with the run, which needs it to stop in order.
 
-    A second SIGTERM, which is torch's or Python's own at the end, ends it; so does the end of the run's process.
+    The run's own SIGTERM ends it, as does the end of the run: Python sends one at its exit, and waits. Linux only.
     """
+    if sys.platform != "linux":
+        return
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGTERM})
+    run = os.getppid()
 
-    def once(number: int, frame: object) -> None:
-        signal.signal(number, signal.SIG_DFL)
+    def wait() -> None:
+        while signal.sigwaitinfo({signal.SIGTERM}).si_pid != run:
+            pass
+        os._exit(0)
 
-    signal.signal(signal.SIGTERM, once)
+    threading.Thread(target=wait, daemon=True).start()
 
 
 def worker_error_line(exc: BaseException) -> str | None:
