@@ -6,7 +6,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from maekit.backbone.extract import load_backbone
 from maekit.batch_plan import require_batch
 from maekit.card import Card, read_card
 from maekit.data.base import TransferData
@@ -16,6 +15,7 @@ from maekit.recipe import load_recipe
 from maekit.settings import Settings, resolve
 from maekit.story import one_line_errors, say_all
 from maekit.task import find_task
+from maekit.weights.extract import load_backbone
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback

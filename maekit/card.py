@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from maekit.backbone.safe_load import load_file
 from maekit.data.spec import DataSpec
 from maekit.errors import UserError
 from maekit.recipe import Recipe, Values, flat
 from maekit.task import find_task
+from maekit.weights.safe_load import load_file
 
 KEY = "maekit"
 

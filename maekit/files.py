@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import sys
 import time
 import uuid
 from collections.abc import Iterator
@@ -13,6 +14,16 @@ from maekit.errors import UserError
 
 _PARTIAL = ".partial"
 _PROCESS_START = time.time()
+
+
+def cache_folder() -> Path:
+    """Where made data, downloads and cached features go: `$MAEKIT_CACHE`, else `maekit` in the user's cache folder."""
+    named = os.environ.get("MAEKIT_CACHE")
+    if named:
+        return Path(named).expanduser().absolute()
+    if sys.platform == "darwin":
+        return Path.home() / "Library" / "Caches" / "maekit"
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "maekit"
 
 
 @contextmanager

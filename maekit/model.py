@@ -9,10 +9,10 @@ from torch import Tensor, nn
 
 from maekit.backbone.sizes import load_size
 from maekit.backbone.vit import ViT
-from maekit.backbone.weights import Report, load_weights
 from maekit.data.spec import DataSpec
 from maekit.errors import UserError
 from maekit.optim.settings import Optimisation
+from maekit.weights.load import Report, load_weights
 
 
 class Metrics(Protocol):

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 
 from maekit.backbone.sizes import load_size
 from maekit.backbone.vit import ViT
-from maekit.backbone.weights import Report, load_weights
 from maekit.heads.linear import LinearHead
+from maekit.weights.load import Report, load_weights
 
 PRETRAINED_NAMES = {"allow_new": ("head.*",), "allow_unused": ("decoder*", "mask_token", "norm.*")}
 

@@ -40,8 +40,10 @@ def test_imports_flow_one_way(file: Path) -> None:
     if where != "maekit/settings.py":
         assert "jsonargparse" not in {name.split(".")[0] for name in names}
     if part(file) == "heads":
-        assert not any(name.startswith("maekit.backbone") for name in names)
-    if part(file) in ("backbone", "heads", "optim", "data", "metrics") and where.startswith("maekit"):
+        assert not any(name.startswith(("maekit.backbone", "maekit.weights")) for name in names)
+    if part(file) == "backbone":
+        assert not any(name.startswith("maekit.weights") for name in names)
+    if part(file) in ("backbone", "weights", "heads", "optim", "data", "metrics") and where.startswith("maekit"):
         assert not any(
             name.startswith(("maekit.transfer", "maekit.run", "maekit.commands", "maekit.model")) for name in names
         )

@@ -19,10 +19,10 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
 from maekit import files
-from maekit.backbone.safe_load import load_file
 from maekit.callbacks.checkpoint_io import AtomicCheckpointIO, plain
 from maekit.errors import UserError
 from maekit.files import atomic_write, atomic_write_text
+from maekit.weights.safe_load import load_file
 
 MEBI = 2**20
 

@@ -129,7 +129,7 @@ def test_the_second_of_two_writers_drops_its_own(tmp_path: Path, monkeypatch: py
             place.mkdir(exist_ok=True)
             (place / "LOC_synset_mapping.txt").write_text(place.name)
 
-    monkeypatch.setattr("maekit.data.synthetic._write_digits", write)
+    monkeypatch.setattr("maekit.data.synthetic.write_digits", write)
     assert digits_root() == folder
     assert [path.name for path in tmp_path.iterdir()] == ["digits-v1"]
     assert (folder / "LOC_synset_mapping.txt").read_text() == "digits-v1"
@@ -148,7 +148,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
         (part / "half").write_text("x")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("maekit.data.synthetic._write_digits", full)
+    monkeypatch.setattr("maekit.data.synthetic.write_digits", full)
     with pytest.raises(UserError, match="No space left on device"):
         make_digits(tmp_path / "new")
     assert list(tmp_path.iterdir()) == []

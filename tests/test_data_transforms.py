@@ -1,5 +1,6 @@
 """Transforms against torchvision (evaluation) and timm (training): the same tensors, bit for bit."""
 
+import math
 import pickle
 import random
 
@@ -10,7 +11,7 @@ from PIL import Image
 from timm.data.transforms_factory import create_transform
 from torchvision import transforms as tv
 
-from maekit.data.augment import TrainTransform
+from maekit.data.augment import TrainTransform, clipped_crop_box
 from maekit.data.base import seeded
 from maekit.data.transforms import EvalTransform
 from maekit.errors import UserError
@@ -177,3 +178,21 @@ def test_an_impossible_evaluation_crop_is_one_line() -> None:
         EvalTransform(image_size=32, crop_fraction=1.2, mean=MEAN, std=STD)
     with pytest.raises(UserError, match="got 0, expected 1 or more pixels"):
         EvalTransform(image_size=0, crop_fraction=1.0, mean=MEAN, std=STD)
+
+
+def test_the_clipped_crop_is_drawn_once_and_cut_to_the_image() -> None:
+    """By its definition, on an image so narrow that most draws are cut."""
+    for seed in range(300):
+        random.seed(seed)
+        box = clipped_crop_box((40, 400), (0.08, 1.0), (3 / 4, 4 / 3))
+        random.seed(seed)
+        area = random.uniform(0.08, 1.0) * 40 * 400
+        aspect = math.exp(random.uniform(math.log(3 / 4), math.log(4 / 3)))
+        width, height = min(round((area * aspect) ** 0.5), 40), min(round((area / aspect) ** 0.5), 400)
+        top = random.randint(0, 400 - height)
+        left = random.randint(0, 40 - width)
+        assert box == (left, top, left + width, top + height)
+
+
+def test_a_clipped_crop_of_a_pixel_is_the_pixel() -> None:
+    assert clipped_crop_box((1, 1), (0.08, 0.08), (1.0, 1.0)) == (0, 0, 1, 1)

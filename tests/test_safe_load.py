@@ -14,8 +14,8 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from maekit.backbone.safe_load import load_file
 from maekit.errors import UserError
+from maekit.weights.safe_load import load_file
 
 FORMATS = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 

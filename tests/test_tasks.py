@@ -33,7 +33,9 @@ def test_every_recipe_builds_its_model(task: str, name: str) -> None:
     total = settings.values["data"]["total_batch_size"]
     rows = model.optimisation.rows(model, model.backbone, total)
     assert {row.name for row in rows} == {key for key, p in model.named_parameters() if p.requires_grad}
-    assert {row.layer for row in rows} == set(range(model.backbone.num_blocks + 2))
+    frozen = not any(p.requires_grad for p in model.backbone.parameters())
+    top = model.backbone.num_blocks + 1
+    assert {row.layer for row in rows} == ({top} if frozen else set(range(top + 1)))
     factor = model.optimisation.factor(total_steps=1000, steps_per_epoch=10)
     assert 0 <= factor(0, {"peak_lr": 1.0, "lr_scale": 1.0, "lr": 1.0}) <= 1
 

@@ -11,9 +11,9 @@ from torch.nn import functional as F
 
 from maekit.backbone.sizes import load_size
 from maekit.backbone.vit import ViT
-from maekit.backbone.weights import load_weights, read_state
-from maekit.backbone.weights_report import collapse
 from maekit.errors import UserError
+from maekit.weights.load import load_weights, read_state
+from maekit.weights.report import collapse
 from tests.helpers_weights import Small, decoder, encoder, load, peer, released
 
 BLOCK_TENSORS = 12

@@ -65,9 +65,9 @@ def load_model(path: Path, device: str, task: str | None = None) -> "tuple[Trans
     """The model of a checkpoint, ready to evaluate, and its card."""
     import torch
 
-    from maekit.backbone.safe_load import load_file
     from maekit.card import read_card
     from maekit.task import find_task
+    from maekit.weights.safe_load import load_file
 
     card = read_card(path)
     module = find_task(task or card.task).load()

@@ -26,6 +26,7 @@ class TrainTransform:
         image_size: height and width of the result in pixels.
         crop_scale: smallest and largest share of the image's area that a crop covers.
         crop_ratio: smallest and largest width / height of a crop.
+        crop_clip: draw a crop once and cut it to the image, instead of drawing until one fits.
         horizontal_flip: probability, 0..1.
         rand_augment: timm's policy string, as `rand-m9-mstd0.5-inc1`; None for none.
         random_erasing: probability, 0..1.
@@ -39,6 +40,7 @@ class TrainTransform:
         image_size: int,
         crop_scale: Sequence[float],
         crop_ratio: Sequence[float],
+        crop_clip: bool = False,
         horizontal_flip: float,
         rand_augment: str | None,
         random_erasing: float,
@@ -50,6 +52,7 @@ class TrainTransform:
         self.image_size = image_size
         self.crop_scale = (crop_scale[0], crop_scale[1])
         self.crop_ratio = (crop_ratio[0], crop_ratio[1])
+        self.crop_box = clipped_crop_box if crop_clip else random_crop_box
         self.horizontal_flip = horizontal_flip
         self.normalise = Normalise(mean, std)
         self.augment = _rand_augment(rand_augment, mean) if rand_augment else None
@@ -57,7 +60,7 @@ class TrainTransform:
 
     def __call__(self, image: Image.Image) -> Tensor:
         """Returns [3, S, S] float32 of an RGB image of any size."""
-        box = random_crop_box(image.size, self.crop_scale, self.crop_ratio)
+        box = self.crop_box(image.size, self.crop_scale, self.crop_ratio)
         image = image.crop(box).resize((self.image_size, self.image_size), BICUBIC)
         if self.horizontal_flip and torch.rand(1).item() < self.horizontal_flip:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -81,9 +84,7 @@ def random_crop_box(
     """
     width, height = size
     for _ in range(CROP_TRIES):
-        area = random.uniform(*scale) * width * height
-        aspect = math.exp(random.uniform(math.log(ratio[0]), math.log(ratio[1])))
-        w, h = round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+        w, h = _draw_sides(size, scale, ratio)
         if 0 < w <= width and 0 < h <= height:
             top = random.randint(0, height - h)
             left = random.randint(0, width - w)
@@ -92,6 +93,27 @@ def random_crop_box(
     h = max(1, min(height, round(width / ratio[0])))
     left, top = (width - w) // 2, (height - h) // 2
     return left, top, left + w, top + h
+
+
+def clipped_crop_box(
+    size: tuple[int, int], scale: tuple[float, float], ratio: tuple[float, float]
+) -> tuple[int, int, int, int]:
+    """As `random_crop_box`, but drawn once, its sides cut to the image's: facebookresearch/mae util/crop.py.
+
+    The linear probe's crop; it imitates TensorFlow's, where a wide crop of a narrow image is not drawn again.
+    """
+    width, height = size
+    w, h = _draw_sides(size, scale, ratio)
+    w, h = max(1, min(w, width)), max(1, min(h, height))
+    top = random.randint(0, height - h)
+    left = random.randint(0, width - w)
+    return left, top, left + w, top + h
+
+
+def _draw_sides(size: tuple[int, int], scale: tuple[float, float], ratio: tuple[float, float]) -> tuple[int, int]:
+    area = random.uniform(*scale) * size[0] * size[1]
+    aspect = math.exp(random.uniform(math.log(ratio[0]), math.log(ratio[1])))
+    return round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
 
 
 def _rand_augment(policy: str, mean: Sequence[float]) -> Augment:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 from torch import nn
 
-from maekit.backbone.layouts import StateFile, model_name, read_state, seems, stored_grid
 from maekit.backbone.pos_embed import resize_pos_embed
 from maekit.backbone.vit import ViT
-from maekit.backbone.weights_fit import Fit, check_size, matches, problems
-from maekit.backbone.weights_report import Grid, Report
 from maekit.errors import UserError
+from maekit.weights.fit import Fit, check_size, matches, problems
+from maekit.weights.report import Grid, Report
+from maekit.weights.state_file import StateFile, model_name, read_state, seems, stored_grid
 
 __all__ = ["Report", "load_weights", "read_state"]
 

@@ -10,10 +10,10 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from maekit.backbone.safe_load import load_file
 from maekit.backbone.sizes import all_sizes
-from maekit.backbone.weights_report import Grid
 from maekit.errors import UserError
+from maekit.weights.report import Grid
+from maekit.weights.safe_load import load_file
 
 _RENAMED = (("fc_norm.", "head.fc_norm."), ("head.weight", "head.fc.weight"), ("head.bias", "head.fc.bias"))
 _NOT_META = {"state_dict", "model", "optimizer", "scaler", "optimizer_states", "lr_schedulers", "callbacks", "loops"}

@@ -9,9 +9,9 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from maekit.backbone.layouts import measure, seems
-from maekit.backbone.weights_report import some
 from maekit.errors import UserError
+from maekit.weights.report import some
+from maekit.weights.state_file import measure, seems
 
 _FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 

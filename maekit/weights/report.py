@@ -18,7 +18,7 @@ class Report:
 
     Attributes:
         path: the file.
-        layout: what kind of file it is, see `maekit.backbone.layouts.StateFile`.
+        layout: what kind of file it is, see `maekit.weights.state_file.StateFile`.
         matched: copied as they are.
         resized: brought to the model's patch grid first.
         new: not in the file; they keep the values they were built with.

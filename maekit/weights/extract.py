@@ -4,11 +4,11 @@ from pathlib import Path
 
 from torch import nn
 
-from maekit.backbone.layouts import measure, read_state
 from maekit.backbone.sizes import load_size
 from maekit.backbone.vit import ViT
-from maekit.backbone.weights import load_weights
 from maekit.errors import UserError
+from maekit.weights.load import load_weights
+from maekit.weights.state_file import measure, read_state
 
 
 def load_backbone(source: str | Path, *, image_size: int | tuple[int, int] = 224, size: str | None = None) -> ViT:

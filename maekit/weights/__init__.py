@@ -1,0 +1,1 @@
+"""Files of weights: reading them safely, whose layout they have, and getting them into a model completely."""
