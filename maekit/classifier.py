@@ -1,0 +1,109 @@
+"""Classifiers on the shared backbone: what every classification task has, and fine-tuning with mixup and cutmix."""
+
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from timm.data.mixup import Mixup
+from torch import Tensor
+from torch.nn import functional as F
+
+from maekit.data.batch import ImageBatch
+from maekit.data.spec import DataSpec
+from maekit.errors import UserError
+from maekit.heads.linear import LinearHead
+from maekit.metrics.classification import ClassificationMetrics
+from maekit.model import TransferModel
+from maekit.predictions import ClassTable
+
+
+class Classifier(TransferModel):
+    """ViT and a head that gives one score a class: metrics and predictions. A subclass builds the head and the loss."""
+
+    monitor: ClassVar[tuple[str, Literal["max", "min"]]] = ("top1", "max")
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images [B, 3, H, W], normalised, to logits [B, C]."""
+        logits: Tensor = self.head(self.backbone(images))
+        return logits
+
+    def new_metrics(self) -> ClassificationMetrics:
+        """Top-1, top-5 and loss."""
+        return ClassificationMetrics()
+
+    def update_metrics(self, metrics: ClassificationMetrics, batch: ImageBatch) -> None:
+        """Adds one evaluated batch."""
+        metrics.update(self(batch.image), batch.label, batch.index)
+
+    @torch.inference_mode()
+    def class_probabilities(self, images: Tensor) -> Tensor:
+        """Images [B, 3, H, W], normalised, to probabilities [B, C] in fp32."""
+        logits: Tensor = self(images)
+        return logits.float().softmax(-1)
+
+    def prediction_writer(self, folder: Path) -> ClassTable:
+        """A CSV with the best classes of each image."""
+        return ClassTable(folder, self.spec.class_names, self.class_probabilities)
+
+
+class FineTunedClassifier(Classifier):
+    """ViT and a linear classifier, all of it trained, with mixup and cutmix (MAE paper, Tables 3 and 6)."""
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        *,
+        pooling: Literal["mean", "class"],
+        label_smoothing: float,
+        mixup: float,
+        cutmix: float,
+        mix_probability: float,
+        mix_switch_probability: float,
+        head_init_std: float,
+        **shared: Any,
+    ) -> None:
+        """Builds the classifier.
+
+        Args:
+            spec: class names and image size of the data.
+            pooling: `mean` averages the patch tokens and norms them; `class` takes the class token.
+            label_smoothing: share of the target spread over all classes, in [0, 1).
+            mixup: alpha of mixup's Beta distribution; 0 turns mixup off.
+            cutmix: alpha of cutmix's Beta distribution; 0 turns cutmix off.
+            mix_probability: how often a batch is mixed at all, in [0, 1].
+            mix_switch_probability: how often cutmix is taken when both are on, in [0, 1].
+            head_init_std: standard deviation of the classifier's initial weights.
+            shared: see TransferModel.
+        """
+        super().__init__(spec, final_norm=pooling == "class", **shared)
+        classes = len(spec.class_names)
+        self.head = LinearHead(self.backbone.embed_dim, classes, pooling=pooling, init_std=head_init_std)
+        self.expect_unused = (*TransferModel.expect_unused, *(("norm.*",) if pooling == "mean" else ()))
+        self.label_smoothing = label_smoothing
+        self.mix: Any = None
+        if mixup > 0 or cutmix > 0:
+            mixer: Any = Mixup
+            self.mix = mixer(
+                mixup,
+                cutmix,
+                prob=mix_probability,
+                switch_prob=mix_switch_probability,
+                mode="batch",
+                label_smoothing=label_smoothing,
+                num_classes=classes,
+            )
+        self.pairs_images = self.mix is not None
+
+    def training_losses(self, batch: ImageBatch) -> dict[str, Tensor]:
+        """Cross entropy in fp32 against mixed targets [B, C], or smoothed labels; needs an even batch when it mixes."""
+        if self.mix is None:
+            loss = F.cross_entropy(self(batch.image).float(), batch.label, label_smoothing=self.label_smoothing)
+        else:
+            if len(batch.image) % 2:
+                raise UserError(
+                    f"got a batch of {len(batch.image)} images, expected an even number: mixup and cutmix pair them; "
+                    "set an even --data.device_batch_size, or --model.mixup 0 --model.cutmix 0"
+                )
+            images, targets = self.mix(batch.image.clone(), batch.label)
+            loss = F.cross_entropy(self(images).float(), targets)
+        return {"loss": loss}
