@@ -140,7 +140,7 @@ def imagenet_finetune(args: argparse.Namespace) -> dict[str, Any]:
         session = maekit_session(args, folder)
         other = maekit_session(args, folder).model.to(args.device).train()
         batch = ImageBatch(images, labels, labels)
-        optimizer = other.optimisation.optimizer(other, other.backbone, args.batch)
+        optimizer = other.optimisation.make_optimizer(other, other.backbone, args.batch)
         own = bare_step(lambda: other.training_losses(batch)["loss"], optimizer, args.device, args.precision)
         sides = {
             "maekit": own,

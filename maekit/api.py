@@ -95,7 +95,10 @@ class Session:
             card = self._check_card(Path(ckpt_path))
             changed = card.changes(self.settings.values)
             folder = Path(ckpt_path).resolve().parent
-        job = run.prepare(self.settings, self.model, self.data, folder=folder, resume=command, callbacks=callbacks)
+            with one_line_errors(changed):
+                self.model.load_checkpoint(Path(ckpt_path))
+        data = self.model.training_data(self.data, run.local_device(self.settings))
+        job = run.prepare(self.settings, self.model, data, folder=folder, resume=command, callbacks=callbacks)
         run.start_records(job, self.settings)
         if start is not None:
             say_all(start.lines())

@@ -19,6 +19,7 @@ COMMANDS = {
     "copy": "copy a task and its recipes into your own folder",
     "lr-table": "print parameter -> layer -> scale -> lr -> weight decay",
     "data": "make synthetic data, or check a data set",
+    "weights": "say what is in a file of weights, or convert it",
 }
 
 

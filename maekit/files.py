@@ -27,6 +27,21 @@ def cache_folder() -> Path:
 
 
 @contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Waits until no other process is inside a block on the same lock file, so that one makes what all of them want.
+
+    The lock goes with its process, however it ends. Where the system has no such locks (Windows), nobody waits.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("a") as file:
+        if sys.platform != "win32":
+            import fcntl
+
+            fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+@contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
     """Gives a file to write to, which takes the place of `path` when the block ends without an error.
 

@@ -5,14 +5,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
+import torch
 from torch import Tensor, nn
 
 from maekit.backbone.sizes import load_size
 from maekit.backbone.vit import ViT
+from maekit.data.base import RunData, TransferData
 from maekit.data.spec import DataSpec
 from maekit.errors import UserError
 from maekit.optim.settings import Optimisation
+from maekit.weights.find import find_weights
 from maekit.weights.load import Report, load_weights
+from maekit.weights.safe_load import load_file
 
 
 class Metrics(Protocol):
@@ -47,6 +51,7 @@ class TransferModel(nn.Module, ABC):
         expect_unused: patterns of a file's tensors that this model need not use.
         expect_resized: patterns of parameters that may be resized to the model's image size.
         pairs_images: whether the loss mixes images in pairs, and so needs an even device batch.
+        local_batch_norm: whether BatchNorm measures each device's own batch, by the recipe, and is never synchronised.
     """
 
     monitor: ClassVar[tuple[str, Literal["max", "min"]]]
@@ -54,6 +59,7 @@ class TransferModel(nn.Module, ABC):
     expect_unused: tuple[str, ...] = ("decoder*", "mask_token")
     expect_resized: tuple[str, ...] = ("pos_embed",)
     pairs_images: bool = False
+    local_batch_norm: bool = False
     head: nn.Module
 
     def __init__(
@@ -73,7 +79,8 @@ class TransferModel(nn.Module, ABC):
         Args:
             spec: class names and image size of the data.
             backbone: the ViT's size by name, such as vit_base_patch16.
-            weights: a checkpoint file to start from, or the word `none` for random weights; must be said.
+            weights: what to start from: a file, a transformers folder, hf:OWNER/NAME, a published file's name such as
+                mae_vit_huge, which is downloaded, or the word `none` for random weights; must be said.
             new_head: leave out the file's head and start a fresh one (other classes than the file's).
             drop_path: stochastic depth of the last block, in [0, 1); linear from 0 at the first.
             gradient_checkpointing: recompute each block in the backward pass: less memory, about a third more time.
@@ -109,6 +116,18 @@ class TransferModel(nn.Module, ABC):
     def prediction_writer(self, folder: Path) -> PredictionWriter:
         """Writes this model's predictions into a folder."""
 
+    def training_data(self, data: TransferData, device: torch.device) -> RunData:
+        """What to train and validate on, once the weights are loaded: the data itself, or what it becomes on `device`.
+
+        Called on every rank before the run is built, and not for a validation alone.
+        """
+        return data
+
+    def load_checkpoint(self, path: Path) -> None:
+        """Takes all weights from a checkpoint of a run of this very model."""
+        state = load_file(path)["state_dict"]  # type: ignore[index]
+        self.load_state_dict({key.removeprefix("model."): t for key, t in state.items() if key.startswith("model.")})
+
     def load_start(self, *, complete: bool) -> Report | None:
         """Loads `self.weights`, the checkpoint this model was told to start from.
 
@@ -123,13 +142,14 @@ class TransferModel(nn.Module, ABC):
         """
         if self.weights is None:
             raise UserError(
-                "no weights given; add --model.weights FILE (or --model.weights none to start from scratch)"
+                "no weights given; add --model.weights FILE, or a name such as mae_vit_base or hf:OWNER/NAME, which is "
+                "downloaded (or --model.weights none to start from scratch)"
             )
         if self.weights == "none":
             return None
         return load_weights(
             self,
-            Path(self.weights).expanduser(),
+            find_weights(self.weights),
             allow_new=() if complete else self.expect_new,
             allow_unused=self.expect_unused,
             allow_resized=self.expect_resized,

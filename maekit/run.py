@@ -15,8 +15,9 @@ from maekit.callbacks.interruption import Interruption
 from maekit.callbacks.progress import Progress
 from maekit.callbacks.record import Record
 from maekit.callbacks.validation import CatchUp
-from maekit.data.base import TransferData
-from maekit.data.loader import choose_workers
+from maekit.data.base import RunData
+from maekit.data.loader import choose_workers, describe_loading
+from maekit.errors import UserError
 from maekit.files import atomic_write_text
 from maekit.model import TransferModel
 from maekit.optim.groups import describe as describe_groups
@@ -24,7 +25,7 @@ from maekit.optim.groups import parameter_groups
 from maekit.run_folder import FOLDER, new_folder, rank, write_environment
 from maekit.settings import Settings, run_options
 from maekit.story import say
-from maekit.trainer import loggers, make_trainer, quiet
+from maekit.trainer import accelerator_of, loggers, make_trainer, quiet
 from maekit.transfer import TransferModule
 
 
@@ -52,7 +53,7 @@ class Run:
 def prepare(
     settings: Settings,
     model: TransferModel,
-    data: TransferData,
+    data: RunData,
     *,
     folder: Path | None,
     resume: str = "",
@@ -74,6 +75,10 @@ def prepare(
     record = Record(folder or Path(), every)
     own: list[Callback] = [record, Progress(record), *callbacks]
     interruption = Interruption(resume)
+    if model.local_batch_norm and settings.values["trainer"].get("sync_batchnorm"):
+        raise UserError(
+            "got --trainer.sync_batchnorm true, expected false: this task's BatchNorm measures each device's own batch"
+        )
     if folder is not None:
         metric, mode = model.monitor
         own = [CatchUp(), *own]
@@ -96,7 +101,7 @@ def prepare(
     return Run(module, trainer, plan, folder, record, interruption)
 
 
-def card(settings: Settings, model: TransferModel, data: TransferData) -> dict[str, Any]:
+def card(settings: Settings, model: TransferModel, data: RunData) -> dict[str, Any]:
     """What a checkpoint says of itself: enough to predict and validate with nothing else."""
     return {
         "format": 1,
@@ -108,6 +113,13 @@ def card(settings: Settings, model: TransferModel, data: TransferData) -> dict[s
         "image_size": list(model.spec.image_size),
         "input": data.input_transform(),
     }
+
+
+def local_device(settings: Settings) -> torch.device:
+    """The accelerator, or CPU, that this process is going to train on."""
+    kind = accelerator_of(settings.values["trainer"])
+    local = int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")))
+    return torch.device(kind, local) if kind == "cuda" else torch.device(kind)
 
 
 def make_folder(settings: Settings) -> Path:
@@ -129,7 +141,9 @@ def start_records(run: Run, settings: Settings) -> None:
     optimisation = run.module.model.optimisation
     rows = optimisation.rows(run.module.model, run.module.model.backbone, run.plan.total)
     say(f"run     {run.folder}")
-    say(f"data    {run.module.data.summary()}; {run.module.data.num_workers} workers")
+    pin = run.trainer.strategy.root_device.type == "cuda"
+    loading = describe_loading(run.module.data.num_workers or 0, run.plan.device_batch, pin)
+    say(f"data    {run.module.data.summary()}; {loading}")
     say(f"batch   {describe(run.plan, base_lr=optimisation.base_lr, lr=optimisation.peak_lr(run.plan.total))}")
     say(f"layers  {describe_groups(parameter_groups(run.module.model, rows))}")
     say(f"device  {device}")

@@ -22,6 +22,7 @@ QUIET = (
     r".*Consider setting `persistent_workers.*",
     r".*your dataloader is not resumable.*",
     r".*callbacks used to create the checkpoint need to be provided.*",
+    r".*It is recommended to use `self\.log\('val/.*sync_dist=True.*",  # our metrics have joined the ranks already
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
 )
 

@@ -1,4 +1,4 @@
-"""TransferModule: the one LightningModule. It trains any TransferModel on any TransferData."""
+"""TransferModule: the one LightningModule. It trains any TransferModel on any data."""
 
 import random
 from collections.abc import Callable
@@ -13,7 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Sampler
 
 from maekit.batch_plan import BatchPlan
-from maekit.data.base import DrawDataset, TransferData
+from maekit.data.base import DrawDataset, RunData
 from maekit.data.loader import make_loader
 from maekit.data.sampler import EvalSampler, TrainSampler
 from maekit.data.spec import Draw
@@ -39,7 +39,7 @@ class TransferModule(LightningModule):
     """
 
     def __init__(
-        self, model: TransferModel, data: TransferData, *, plan: BatchPlan, seed: int, card: dict[str, Any]
+        self, model: TransferModel, data: RunData, *, plan: BatchPlan, seed: int, card: dict[str, Any]
     ) -> None:
         super().__init__()
         self.model = model
@@ -82,8 +82,8 @@ class TransferModule(LightningModule):
         return self._loader(images, sampler)
 
     def configure_optimizers(self) -> Any:
-        """AdamW over layer-decayed groups, and the schedule by which each step scales them."""
-        optimizer = self.model.optimisation.optimizer(self.model, self.model.backbone, self.plan.total)
+        """The optimizer over layer-decayed groups, and the schedule by which each step scales them."""
+        optimizer = self.model.optimisation.make_optimizer(self.model, self.model.backbone, self.plan.total)
         factor = self.model.optimisation.factor(self.total_steps(), self.steps_per_epoch)
 
         def of_group(group: dict[str, Any]) -> Callable[[int], float]:

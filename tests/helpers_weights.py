@@ -4,12 +4,14 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any, Literal
 
+import pytest
 import timm.models.vision_transformer as timm_vit
 import torch
 from torch import Tensor, nn
 
 from maekit.backbone.sizes import load_size
 from maekit.backbone.vit import ViT
+from maekit.errors import UserError
 from maekit.heads.linear import LinearHead
 from maekit.weights.load import Report, load_weights
 
@@ -50,14 +52,65 @@ def encoder() -> dict[str, Tensor]:
 
 def decoder() -> dict[str, Tensor]:
     """What mae_pretrain_vit_*_full.pth has beside them."""
-    block = peer(classes=0).blocks[0].state_dict()
-    layers = [f"decoder_{layer}.{kind}" for layer in ("embed", "norm", "pred") for kind in ("weight", "bias")]
-    return {
-        "mask_token": torch.ones(1, 1, 48),
-        "decoder_pos_embed": torch.ones(1, 17, 48),
-        **{name: torch.ones(48) for name in layers},
-        **{f"decoder_blocks.{index}.{name}": tensor for index in range(2) for name, tensor in block.items()},
-    }
+    torch.manual_seed(3)
+    blocks = [timm_vit.Block(64, 2, qkv_bias=True) for _ in range(2)]
+    layers = {"embed": nn.Linear(48, 64), "norm": nn.LayerNorm(64), "pred": nn.Linear(64, 8 * 8 * 3)}
+    modules = {f"decoder_{name}": layer for name, layer in layers.items()}
+    modules |= {f"decoder_blocks.{index}": block for index, block in enumerate(blocks)}
+    named = {"mask_token": torch.empty(1, 1, 64), "decoder_pos_embed": torch.empty(1, 17, 64)}
+    named |= {f"{name}.{leaf}": t for name, module in modules.items() for leaf, t in module.state_dict().items()}
+    return {name: torch.randn(tensor.shape) for name, tensor in named.items()}
+
+
+class Probe(nn.Module):
+    """A model as the linear probe trains it: the class token through BatchNorm without weights, then a Linear."""
+
+    def __init__(self, classes: int = 5) -> None:
+        super().__init__()
+        self.backbone = ViT(load_size("vit_test_patch8"), image_size=(32, 32))
+        norm, classifier = nn.BatchNorm1d(48, affine=False, eps=1e-6), nn.Linear(48, classes)
+        self.head = nn.ModuleDict({"fc_norm": norm, "fc": classifier})
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.head["fc"](self.head["fc_norm"](self.backbone(images)[:, 0]))
+        return logits
+
+
+def probe_peer() -> Any:
+    """timm's ViT with the head that facebookresearch/mae gives it in main_linprobe.py."""
+    model = peer(pooling="class")
+    norm = nn.BatchNorm1d(48, affine=False, eps=1e-6)
+    nn.init.normal_(norm.running_mean)  # type: ignore[arg-type]
+    nn.init.uniform_(norm.running_var, 0.01, 4)  # type: ignore[arg-type]
+    norm.num_batches_tracked.fill_(77)  # type: ignore[union-attr]
+    model.head = nn.Sequential(norm, model.head)
+    return model.eval()
+
+
+def images(*size: int) -> Tensor:
+    """Two images that are always the same."""
+    return torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(2))
+
+
+def refusal(model: nn.Module, path: Path, **changes: Any) -> str:
+    """The one line of a refusal, which left the model as it was."""
+    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
+    with pytest.raises(UserError) as caught:
+        load(model, path, **changes)
+    for name, tensor in model.state_dict().items():
+        assert torch.equal(tensor, before[name]), name
+    text = str(caught.value)
+    assert "\n" not in text
+    assert str(path) in text
+    return text
+
+
+def same(found: dict[str, Tensor], expected: dict[str, Tensor]) -> None:
+    """Asserts the same names, types and numbers, bit for bit."""
+    assert found.keys() == expected.keys()
+    for name, tensor in expected.items():
+        assert found[name].dtype == tensor.dtype, name
+        assert torch.equal(found[name], tensor), name
 
 
 def released(path: Path, tensors: dict[str, Tensor], **more: object) -> Path:

@@ -1,7 +1,9 @@
 """Reading images: every pixel format becomes 8-bit RGB, every unreadable file one line that names it."""
 
 import io
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -9,6 +11,7 @@ from PIL import Image, ImageFile
 from torchvision.datasets.folder import pil_loader
 
 from maekit.data.decode import read_image
+from maekit.data.fast_decode import read_pixels
 from maekit.errors import UserError
 
 RNG = np.random.default_rng(0)
@@ -115,31 +118,34 @@ BAD = {
 }
 
 
+@pytest.mark.parametrize("read", [read_image, read_pixels])
 @pytest.mark.parametrize("kind", BAD)
-def test_an_unreadable_file_is_one_line_with_its_name(kind: str, tmp_path: Path) -> None:
+def test_an_unreadable_file_is_one_line_with_its_name(kind: str, read: Callable[[Path], Any], tmp_path: Path) -> None:
     data, expected = BAD[kind]
     path = tmp_path / "bad.jpg"
     path.write_bytes(data)
     with pytest.raises(UserError, match=expected) as caught:
-        read_image(path)
+        read(path)
     line = str(caught.value)
     assert "\n" not in line
     assert line.startswith(str(path))
     assert "maekit data check" in line
 
 
+@pytest.mark.parametrize("read", [read_image, read_pixels])
 def test_truncated_files_do_not_pass_where_a_library_allowed_them(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    read: Callable[[Path], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(ImageFile, "LOAD_TRUNCATED_IMAGES", True)
     (tmp_path / "half.jpg").write_bytes(encoded("JPEG")[:3000])
     with pytest.raises(UserError, match="truncated"):
-        read_image(tmp_path / "half.jpg")
+        read(tmp_path / "half.jpg")
 
 
-def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("read", [read_image, read_pixels])
+def test_a_missing_file_is_one_line(read: Callable[[Path], Any], tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"gone\.jpg: cannot be opened \(No such file") as caught:
-        read_image(tmp_path / "gone.jpg")
+        read(tmp_path / "gone.jpg")
     assert "\n" not in str(caught.value)
 
 

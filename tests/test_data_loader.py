@@ -14,7 +14,14 @@ from PIL import Image
 from maekit.data.base import DrawDataset
 from maekit.data.batch import ImageBatch, Sample
 from maekit.data.folders import ClassFolders
-from maekit.data.loader import choose_workers, make_loader, usable_cores, worker_error_line
+from maekit.data.loader import (
+    choose_prefetch,
+    choose_workers,
+    describe_loading,
+    make_loader,
+    usable_cores,
+    worker_error_line,
+)
 from maekit.data.sampler import EvalSampler, TrainSampler
 from maekit.data.spec import Draw
 from maekit.errors import UserError
@@ -167,6 +174,22 @@ def test_workers_follow_the_cores_of_each_process(monkeypatch: pytest.MonkeyPatc
     assert choose_workers(5, 8) == 5
     with pytest.raises(UserError, match="num_workers: got -1"):
         choose_workers(-1, 1)
+
+
+def test_batches_ahead_are_bounded_by_the_images_they_hold() -> None:
+    """4 batches ahead of each worker while all hold 2048 images at most, and never fewer than 2."""
+    for workers, batch, expected in ((1, 32, 4), (8, 64, 4), (16, 32, 4), (11, 64, 2), (8, 80, 3), (16, 1024, 2)):
+        assert choose_prefetch(workers, batch) == expected
+        assert workers * batch * expected <= 2048 or expected == 2
+    assert make_loader(Threads(), EvalSampler(4, 0, 1), 640, 1, pin=False).prefetch_factor == 3
+    assert make_loader(Threads(), EvalSampler(4, 0, 1), 80, 0, pin=False).prefetch_factor is None
+
+
+def test_the_runs_line_says_how_it_loads() -> None:
+    assert describe_loading(2, 32, True) == "2 workers, 4 batches ahead each, pinned"
+    assert describe_loading(1, 32, False) == "1 worker, 4 batches ahead"
+    assert describe_loading(8, 80, False) == "8 workers, 3 batches ahead each"
+    assert describe_loading(0, 32, False) == "0 workers (loading in the training process)"
 
 
 def test_cores_are_those_this_process_may_use() -> None:

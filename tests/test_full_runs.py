@@ -65,7 +65,7 @@ torch.manual_seed(0)
 model = module.Model(DataSpec(module.Data.published.class_names, (size, size)), **settings.values["model"]).train()
 images = torch.randn(1, 3, size, size)
 if sys.argv[3] == "step":
-    optimizer = model.optimisation.optimizer(model, model.backbone, 1024)
+    optimizer = model.optimisation.make_optimizer(model, model.backbone, 1024)
     before = model.backbone.blocks[31].mlp.fc2.weight[:2].clone()
     loss = model.training_losses(ImageBatch(images, torch.tensor([3]), torch.tensor([0])))["loss"]
     loss.backward()
@@ -108,3 +108,20 @@ def test_gradient_checkpointing_saves_memory_on_large() -> None:
             vit(torch.randn(1, 3, 64, 64)).sum()
         kept[recompute] = sum(sizes)
     assert kept[True] < kept[False] / 8
+
+
+def test_a_probe_tells_learned_features_from_random_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On every seed, by a clear margin. The backbone learned the same digits with labels."""
+    monkeypatch.chdir(tmp_path)
+    learn = ["--model.pooling=class", "--trainer.max_epochs=12"]
+    assert main(["fit", "--task", "imagenet_finetune", "--recipe", "smoke", *learn]) == 0
+    learned = tmp_path / "runs/imagenet_finetune/smoke/0/best.ckpt"
+    for seed in range(3):
+        best = {}
+        for number, weights in enumerate(("none", str(learned))):
+            flags = [f"--model.weights={weights}", "--model.new_head=true", "--model.cached_features=true"]
+            assert main(["fit", "--task", "imagenet_linprobe", "--recipe", "smoke", *flags, f"--run.seed={seed}"]) == 0
+            run = tmp_path / f"runs/imagenet_linprobe/smoke/{2 * seed + number}"
+            best[weights] = json.loads((run / "metrics.json").read_text())["best"]["value"]
+        assert best[str(learned)] > best["none"] + 5, best
+        assert best[str(learned)] > 94, best

@@ -146,16 +146,23 @@ def test_the_pickles_of_these_tests_would_execute(tmp_path: Path) -> None:
     assert (tmp_path / "executed").exists()
 
 
-def test_a_module_or_an_object_array_is_refused_by_name(tmp_path: Path) -> None:
+def test_a_module_is_refused_by_name(tmp_path: Path) -> None:
     text = refusal(save({"model": torch.nn.Linear(2, 2)}, tmp_path / "module.pth"))
     assert "torch.nn.modules.linear.Linear" in text
     assert "state_dict()" in text
-    assert "_reconstruct" in refusal(save(np.array([None]), tmp_path / "array.pth"))
+
+
+def test_an_object_array_is_left_out_and_what_is_in_it_is_not_run(tmp_path: Path) -> None:
+    save({"array": np.array([None])}, tmp_path / "a.pth")
+    assert "_Inert" in type(load_file(tmp_path / "a.pth")["array"]).__name__  # type: ignore[index]
+    text = refusal(save({"array": np.array([Runs(tmp_path / "executed")])}, tmp_path / "b.pth"))
+    assert "system" in text
+    assert not (tmp_path / "executed").exists()
 
 
 def test_numpy_types_that_hold_pointers_are_refused(tmp_path: Path) -> None:
     path = save(np.float64(1), tmp_path / "a.pth")
-    assert "numpy type 'O8'" in refusal(edited(path, b"f8", b"O8"))
+    assert "numpy type '<O8'" in refusal(edited(path, b"f8", b"O8"))
 
 
 def test_the_permission_ends_with_the_call(tmp_path: Path) -> None:
@@ -238,3 +245,35 @@ def test_a_folder_suggests_what_is_in_it(tmp_path: Path) -> None:
     save({}, tmp_path / "last.ckpt")
     assert "such as 'last.ckpt'" in refusal(tmp_path)
     assert "check its name" in refusal(tmp_path / "last.ckpt" / "inside")
+
+
+class Asks:
+    """Pickles as a call of `getattr`, through which a file could reach anything."""
+
+    def __init__(self, owner: object, name: str) -> None:
+        self.owner, self.name = owner, name
+
+    def __reduce__(self) -> tuple[Callable[..., object], tuple[object, str]]:
+        return getattr, (self.owner, self.name)
+
+
+def test_getattr_of_a_file_reaches_nothing(tmp_path: Path) -> None:
+    contents: Any = load_file(save({"found": Asks([7], "pop"), "array": np.arange(3)}, tmp_path / "a.pth"))
+    assert not callable(contents["found"])
+    assert not isinstance(contents["array"], np.ndarray)
+
+
+def test_what_getattr_gave_cannot_be_called(tmp_path: Path) -> None:
+    """getattr([], "append")(1), by hand: pickle itself does not write it."""
+    path = save({"model": 1}, tmp_path / "a.pth")
+    asked = b"\x80\x02cbuiltins\ngetattr\n]X\x06\x00\x00\x00append\x86R"
+    for pickled, refused in ((asked + b".", False), (asked + b"K\x01\x85R.", True)):
+        with zipfile.ZipFile(path) as archive:
+            entries = {entry.filename: archive.read(entry) for entry in archive.infolist()}
+        with zipfile.ZipFile(tmp_path / "b.pth", "w") as archive:
+            for name, data in entries.items():
+                archive.writestr(name, pickled if name.endswith("data.pkl") else data)
+        if refused:
+            refusal(tmp_path / "b.pth")
+        else:
+            assert not callable(load_file(tmp_path / "b.pth"))

@@ -1,7 +1,7 @@
 """Weights load exactly, from every layout, and are accounted for; what does not fit is refused and changes nothing."""
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pytest
 import torch
@@ -11,30 +11,12 @@ from torch.nn import functional as F
 
 from maekit.backbone.sizes import load_size
 from maekit.backbone.vit import ViT
-from maekit.errors import UserError
 from maekit.weights.load import load_weights, read_state
 from maekit.weights.report import collapse
-from tests.helpers_weights import Small, decoder, encoder, load, peer, released
+from tests.helpers_weights import Small, decoder, encoder, images, load, peer, refusal, released
 
 BLOCK_TENSORS = 12
 ENCODER_TENSORS = 4 + 3 * BLOCK_TENSORS
-
-
-def refusal(model: nn.Module, path: Path, **changes: Any) -> str:
-    """The one line of a refusal, which left the model as it was."""
-    before = {name: tensor.clone() for name, tensor in model.state_dict().items()}
-    with pytest.raises(UserError) as caught:
-        load(model, path, **changes)
-    for name, tensor in model.state_dict().items():
-        assert torch.equal(tensor, before[name]), name
-    text = str(caught.value)
-    assert "\n" not in text
-    assert str(path) in text
-    return text
-
-
-def images(*size: int) -> Tensor:
-    return torch.randn(2, 3, *size, generator=torch.Generator().manual_seed(2))
 
 
 # every layout
@@ -45,7 +27,7 @@ def test_a_pretrained_file_gives_timms_tokens(tmp_path: Path) -> None:
     report = load(model, released(tmp_path / "mae_pretrain.pth", encoder()))
     expected = peer(pooling="class", classes=0).forward_features(images(32, 32))
     torch.testing.assert_close(model.backbone(images(32, 32)), expected, atol=1e-5, rtol=0)
-    assert report.layout == "mae_pretrain"
+    assert (report.layout, report.kind) == ("mae", "encoder")
     assert len(report.matched) == ENCODER_TENSORS + 2
     assert report.new == ("head.fc.weight", "head.fc.bias")
     assert (report.resized, report.unused, report.coverage) == ((), (), 1.0)
@@ -57,7 +39,7 @@ def test_a_finetuned_file_gives_timms_logits(tmp_path: Path, pooling: Literal["m
     source = peer(pooling=pooling)
     report = load(model, released(tmp_path / "mae_finetuned.pth", dict(source.state_dict())), allow_new=())
     torch.testing.assert_close(model(images(32, 32)), source(images(32, 32)), atol=1e-5, rtol=0)
-    assert report.layout == "mae_finetuned"
+    assert (report.layout, report.kind) == ("mae", f"classifier_{pooling}")
     assert (report.new, report.unused, report.coverage) == ((), (), 1.0)
     assert {"head.fc.weight", "head.fc.bias"} <= set(report.matched)
 
@@ -66,7 +48,7 @@ def test_a_full_file_leaves_its_decoder(tmp_path: Path) -> None:
     model = Small()
     extra = decoder()
     report = load(model, released(tmp_path / "full.pth", {**encoder(), **extra}))
-    assert report.layout == "mae_full"
+    assert (report.layout, report.kind) == ("mae", "pretraining")
     assert set(report.unused) == {"norm.weight", "norm.bias", *extra}
     for name, tensor in encoder().items():
         if not name.startswith("norm."):
@@ -81,7 +63,7 @@ def test_a_bare_state_dict_loads(tmp_path: Path, form: str) -> None:
     else:
         torch.save(encoder(), path, _use_new_zipfile_serialization=form == "zip")
     model = Small(pooling="class")
-    assert load(model, path).layout == "mae_pretrain"
+    assert load(model, path).layout == "state_dict"
     for name, tensor in encoder().items():
         assert torch.equal(model.state_dict()[f"backbone.{name}"], tensor), name
 
@@ -227,8 +209,8 @@ def test_a_renamed_key_is_shown_beside_its_nearest(tmp_path: Path) -> None:
     assert "6 of its tensors have no place in the model: blocks.0-2.attn.in_proj.*" in text
 
 
-@pytest.mark.parametrize("prefix", ["module.", "encoder.", "_orig_mod."])
-def test_a_prefix_is_named(tmp_path: Path, prefix: str) -> None:
+@pytest.mark.parametrize("prefix", ["student.", "model.trunk."])
+def test_a_prefix_that_is_no_wrapper_is_named(tmp_path: Path, prefix: str) -> None:
     text = refusal(Small(), released(tmp_path / "a.pth", {prefix + name: t for name, t in encoder().items()}))
     assert f"its names start with '{prefix}': save it again without that" in text
 
@@ -312,7 +294,7 @@ def test_all_problems_are_told_at_once(tmp_path: Path) -> None:
     del tensors["blocks.0.norm2.bias"]
     text = refusal(Small(), released(tmp_path / "a.pth", tensors))
     for part in (
-        "(mae_pretrain) does not fit the model: ",
+        "(facebookresearch/mae, encoder alone) does not fit the model: ",
         "blocks.0.norm2.bias",
         "foo",
         "infinite values in cls_token",
@@ -343,7 +325,7 @@ def test_batchnorm_statistics_of_a_head_are_loaded_too(tmp_path: Path) -> None:
 def test_the_report_is_short(tmp_path: Path) -> None:
     path = released(tmp_path / "mae.pth", {**encoder(), **decoder()})
     assert load(Small(image_size=(48, 32)), path).lines() == [
-        f"weights {path} (mae_full): 100.0% of the backbone's parameters",
+        f"weights {path} (facebookresearch/mae, pre-training with decoder): 100.0% of the backbone's parameters",
         "  matched   39: cls_token, patch_embed.proj.*, blocks.0-2.*",
         "  resized    1: pos_embed (4x4 -> 6x4 patches)",
         "  new        4: head.fc_norm.*, head.fc.*",

@@ -67,13 +67,11 @@ def load_model(path: Path, device: str, task: str | None = None) -> "tuple[Trans
 
     from maekit.card import read_card
     from maekit.task import find_task
-    from maekit.weights.safe_load import load_file
 
     card = read_card(path)
     module = find_task(task or card.task).load()
     model: TransferModel = module.Model(card.spec, **card.config["model"])
-    state = load_file(path)["state_dict"]  # type: ignore[index]
-    model.load_state_dict({name.removeprefix("model."): t for name, t in state.items() if name.startswith("model.")})
+    model.load_checkpoint(path)
     chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
     try:
         return model.eval().to(chosen), card

@@ -30,14 +30,8 @@ class DrawDataset(Dataset[Any], ABC):
         """Returns the sample of one draw; an index of -1 gives sample 0's picture, marked as padding."""
 
 
-class TransferData(ABC):
-    """A data set as a task, the trainer and the commands see it. Building one reads nothing.
-
-    Attributes:
-        published: the facts of the data set the recipes were published on, for when no data is at hand.
-    """
-
-    published: ClassVar[DataSpec]
+class RunData(ABC):
+    """What a run needs of its data. Building one reads nothing."""
 
     def __init__(self, *, total_batch_size: int, device_batch_size: int | None, num_workers: int | None) -> None:
         for name, value in (("total_batch_size", total_batch_size), ("device_batch_size", device_batch_size)):
@@ -73,8 +67,22 @@ class TransferData(ABC):
 
     @staticmethod
     @abstractmethod
-    def collate(samples: list[Any]) -> Any:
+    def collate(samples: Any) -> Any:
         """Joins samples into the task's typed batch."""
+
+
+class TransferData(RunData):
+    """A task's data set, as the commands see it too.
+
+    Attributes:
+        published: the facts of the data set the recipes were published on, for when no data is at hand.
+    """
+
+    published: ClassVar[DataSpec]
+
+    @abstractmethod
+    def plain_train_dataset(self) -> DrawDataset:
+        """Returns the training samples through the evaluation transform, without any randomness."""
 
     @classmethod
     @abstractmethod

@@ -49,8 +49,8 @@ def check_class_folders(
         return findings
     findings.facts.append(f"training: {len(train):,} images of {len(train.classes):,} classes")
     findings.facts.append(f"validation: {len(val):,} images" if val else NO_VAL)
-    findings.problems += _class_problems(train.classes, classes) + lacking(train, val)
-    _check_files([part for part in (train, val) if part], full, findings)
+    findings.problems += class_problems(train.classes, classes) + lacking(train, val)
+    check_files([part for part in (train, val) if part], full, findings)
     return findings
 
 
@@ -75,7 +75,8 @@ def _looks_whole(path: str) -> bool:
         return False
 
 
-def _class_problems(names: tuple[str, ...], head_classes: int | None) -> list[str]:
+def class_problems(names: tuple[str, ...], head_classes: int | None) -> list[str]:
+    """Returns a line if a head has another number of classes, and one for each class name that another resembles."""
     problems = []
     if head_classes is not None and head_classes != len(names):
         advice = "use this head's own data, or weights without a head (a new one is sized from the data)"
@@ -90,8 +91,8 @@ def _class_problems(names: tuple[str, ...], head_classes: int | None) -> list[st
     return problems
 
 
-def _check_files(splits: list[Listing], full: bool, findings: Findings) -> None:
-    """Reads the files, a few in this process and many in as many processes as there are cores."""
+def check_files(splits: list[Listing], full: bool, findings: Findings) -> None:
+    """Reads files as `check_class_folders` says, a few in this process and many in as many as there are cores."""
     files = [(split, index) for split in splits for index in range(len(split))]
     chosen = files if full else random.Random(0).sample(files, min(len(files), MAX_QUICK))
     paths = [split.path(index) for split, index in chosen]

@@ -1,9 +1,13 @@
 """The images of a listing as samples."""
 
+from collections.abc import Callable
+from typing import Any, Literal
+
 from maekit.data.augment import TrainTransform
 from maekit.data.base import DrawDataset, seeded
 from maekit.data.batch import Sample
 from maekit.data.decode import read_image
+from maekit.data.fast_decode import load_decoder, read_pixels
 from maekit.data.listing import Listing
 from maekit.data.spec import Draw
 from maekit.data.transforms import EvalTransform
@@ -16,10 +20,23 @@ class FolderDataset(DrawDataset):
         listing: what to read.
         transform: RGB image to tensor.
         seed: of the augmentation; None where the transform draws nothing.
+        decoder: how images for a `TrainTransform` are read: `fast` as tensors, `pillow` as PIL images. Evaluation is
+            Pillow's alone.
     """
 
-    def __init__(self, listing: Listing, transform: TrainTransform | EvalTransform, seed: int | None) -> None:
+    def __init__(
+        self,
+        listing: Listing,
+        transform: TrainTransform | EvalTransform,
+        seed: int | None,
+        *,
+        decoder: Literal["fast", "pillow"] = "pillow",
+    ) -> None:
         self.listing, self.transform, self.seed = listing, transform, seed
+        fast = decoder == "fast" and isinstance(transform, TrainTransform)
+        self.read: Callable[[str], Any] = read_pixels if fast else read_image
+        if fast:
+            load_decoder()
 
     def __len__(self) -> int:
         return len(self.listing)
@@ -27,7 +44,7 @@ class FolderDataset(DrawDataset):
     def __getitem__(self, draw: Draw) -> Sample:
         index = max(draw.index, 0)
         label = int(self.listing.labels[index]) if draw.index >= 0 else 0
-        image = read_image(self.listing.path(index))
+        image = self.read(self.listing.path(index))
         if self.seed is None:
             return self.transform(image), label, draw.index
         with seeded(self.seed, draw.epoch, index):

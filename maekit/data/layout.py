@@ -1,5 +1,6 @@
 """Where in a data folder the class folders are, and what to say when they are not there."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -8,6 +9,7 @@ from maekit.errors import UserError, nearest
 
 VAL_NAMES = ("val", "validation", "valid")
 EXPECTED = "expected train/<class>/ and val/<class>/ in it, or class folders of images"
+MAX_INSIDE, MAX_ABOVE = 100, 5
 
 
 class Layout(NamedTuple):
@@ -25,8 +27,7 @@ def find_layout(root: Path) -> Layout:
     Raises:
         UserError: `root` is missing, is a file, holds no class folders, or is itself one split of two.
     """
-    if not root.is_dir():
-        raise UserError(_missing(root))
+    require_folder(root)
     if root.name == "train" and _val_beside(root.parent):
         raise UserError(
             f"{root}: this is the training split alone; give the folder above it: --data.root {root.parent}"
@@ -36,6 +37,40 @@ def find_layout(root: Path) -> Layout:
     if _val_beside(root) and not set(sub_folders(root)) - {"train", *VAL_NAMES, "test"}:
         raise UserError(f"{root}: it has a validation split and no class folders in train/; {EXPECTED}")
     return Layout(root, None)
+
+
+def require_folder(root: Path) -> None:
+    """Refuses a data folder that is missing or is a file.
+
+    Raises:
+        UserError: with the nearest name there is.
+    """
+    if not root.is_dir():
+        raise UserError(_missing(root))
+
+
+def nearby_root(root: Path, holds: Callable[[Path], object]) -> Path | None:
+    """Returns the folder in or above `root` that holds a data set, for whoever gave a wrong one.
+
+    Args:
+        root: the folder that was given.
+        holds: says of a folder whether it is right.
+    """
+
+    def right(folder: Path) -> bool:
+        try:
+            return bool(holds(folder))
+        except OSError:  # such as lost+found, which is closed to most
+            return False
+
+    inside = [root / name for name in sub_folders(root)[:MAX_INSIDE]]
+    return next((folder for folder in (*inside, *list(root.parents)[:MAX_ABOVE]) if right(folder)), None)
+
+
+def still_packed(folder: Path, *patterns: str) -> str | None:
+    """Returns the name of an archive in a folder, the first that fits one of the glob `patterns`."""
+    found = [path.name for pattern in patterns for path in sorted(folder.glob(pattern))]
+    return next((name for name in found if name.endswith((".tar", ".tar.gz", ".tgz", ".zip"))), None)
 
 
 def class_folders(folder: Path) -> tuple[str, ...]:

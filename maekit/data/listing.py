@@ -1,6 +1,7 @@
 """Which images a tree of class folders holds: fast for millions of files, always in one order, small in memory."""
 
 import os
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -14,13 +15,14 @@ from maekit.errors import UserError
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 SCAN_THREADS = 8
+FILE_NAMES = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 
 
 class Names:
     """Many strings in two arrays: forked workers share them, where a list would be copied object by object."""
 
     def __init__(self, names: Iterable[str]) -> None:
-        encoded = [os.fsencode(name) for name in names]
+        encoded = [name.encode(*FILE_NAMES) for name in names]  # as os.fsencode, four times as fast
         self._text = np.frombuffer(b"".join(encoded), dtype=np.uint8)
         self._ends = np.cumsum([0, *map(len, encoded)], dtype=np.int64)
 
@@ -82,6 +84,15 @@ def image_names(folder: str | Path, prefix: str = "") -> list[str]:
             elif entry.name.lower().endswith(IMAGE_SUFFIXES):
                 found.append(prefix + entry.name)
     return sorted(found)
+
+
+def files_in(folder: Path) -> set[str]:
+    """Returns the names of what can be opened in a folder: none if there is no folder; no dead links."""
+    try:
+        with os.scandir(folder) as entries:
+            return {entry.name for entry in entries if not entry.is_symlink() or Path(entry.path).exists()}
+    except OSError:
+        return set()
 
 
 def list_classes(root: Path, classes: tuple[str, ...]) -> Listing:

@@ -27,12 +27,17 @@ class Normalise:
             raise UserError(f"data.mean, data.std: got {list(mean)}, {list(std)}, expected three each, std above 0")
         self.mean = torch.tensor(mean).view(3, 1, 1)
         self.std = torch.tensor(std).view(3, 1, 1)
+        self.scale, self.offset = 1 / (255 * self.std), -self.mean / self.std
         self.plain = {"mean": [float(m) for m in mean], "std": [float(s) for s in std]}
 
     def __call__(self, image: Image.Image) -> Tensor:
         """Returns [3, H, W] float32."""
         pixels = torch.from_numpy(np.array(image)).permute(2, 0, 1).contiguous()
         return pixels.to(torch.float32).div_(255).sub_(self.mean).div_(self.std)
+
+    def planes(self, planes: Tensor) -> Tensor:
+        """Returns [3, H, W] float32 of [3, H, W] uint8: the same up to float32's rounding, in two passes."""
+        return planes.to(torch.float32).mul_(self.scale).add_(self.offset)
 
     def describe(self) -> dict[str, list[float]]:
         """Returns the six numbers as plain values."""

@@ -137,4 +137,5 @@ def describe(groups: Sequence[Group]) -> str:
     """Returns one line for the log: number of groups, range of peak rates, the weight decays."""
     rates = [group["peak_lr"] for group in groups]
     decays = " / ".join(f"{decay:g}" for decay in sorted({group["weight_decay"] for group in groups}))
-    return f"{len(groups)} groups, lr {min(rates):.1e} .. {max(rates):.1e}, weight decay {decays}"
+    count = f"{len(groups)} group{'s' if len(groups) > 1 else ''}"
+    return f"{count}, lr {min(rates):.1e} .. {max(rates):.1e}, weight decay {decays}"

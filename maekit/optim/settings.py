@@ -11,6 +11,7 @@ from maekit.backbone.vit import ViT
 from maekit.batch_plan import scaled_lr
 from maekit.errors import UserError
 from maekit.optim.groups import ParameterRow, Rule, check_groups, parameter_groups, parameter_rows
+from maekit.optim.lars import LARS
 from maekit.optim.schedules import make_schedule
 
 Factor = Callable[[int, Mapping[str, Any]], float]
@@ -18,15 +19,18 @@ Factor = Callable[[int, Mapping[str, Any]], float]
 
 @dataclass(frozen=True)
 class Optimisation:
-    """AdamW with layer-wise learning-rate decay and a per-step schedule.
+    """An optimizer with layer-wise learning-rate decay and a per-step schedule.
 
     Args:
         base_lr: peak lr for 256 images; the lr used is base_lr x total batch / 256. Give this or `lr`, not both.
         lr: absolute peak lr for the recipe's own total batch.
         layer_decay: factor per layer, in (0, 1]; 1 gives every layer the same lr.
-        weight_decay: AdamW's decoupled weight decay, 0 or more.
+        weight_decay: AdamW's decoupled weight decay, or what LARS adds to the gradient; 0 or more.
         no_weight_decay: which parameters are exempt from weight decay.
+        optimizer: `adamw`, or `lars` as the linear probe uses it.
         betas: AdamW's two betas, each in [0, 1).
+        momentum: of LARS, in [0, 1).
+        trust_coefficient: of LARS, above 0: the step of a tensor is this share of its norm.
         schedule: shape of the lr after the warmup.
         warmup_epochs: length of the linear warmup in epochs (fractions allowed). Give this or `warmup_steps`.
         warmup_steps: length of the linear warmup in optimizer steps.
@@ -44,10 +48,13 @@ class Optimisation:
     layer_decay: float
     weight_decay: float
     no_weight_decay: list[Rule]
-    betas: list[float]
     schedule: Literal["cosine", "poly", "multistep"]
     min_lr: float
     min_lr_scaled: bool
+    optimizer: Literal["adamw", "lars"] = "adamw"
+    betas: list[float] | None = None
+    momentum: float | None = None
+    trust_coefficient: float | None = None
     warmup_epochs: float | None = None
     warmup_steps: int | None = None
     warmup_start: float = 0.0
@@ -66,10 +73,19 @@ class Optimisation:
         _require(self.weight_decay >= 0, "model.weight_decay of 0 or more", self.weight_decay)
         _require((self.base_lr or self.lr or 0) > 0, "a learning rate above 0", self.base_lr or self.lr)
         _require(self.min_lr >= 0, "model.min_lr of 0 or more", self.min_lr)
-        _require(len(self.betas) == 2 and all(0 <= b < 1 for b in self.betas), "two model.betas in [0, 1)", self.betas)
+        self._check_optimizer()
         _require(
             self.schedule != "multistep" or bool(self.milestones), "model.milestones for multistep", self.milestones
         )
+
+    def _check_optimizer(self) -> None:
+        if self.optimizer == "adamw":
+            betas = self.betas or []
+            _require(len(betas) == 2 and all(0 <= b < 1 for b in betas), "two model.betas in [0, 1)", self.betas)
+        else:
+            momentum, trust = self.momentum, self.trust_coefficient
+            _require(momentum is not None and 0 <= momentum < 1, "model.momentum in [0, 1) for lars", momentum)
+            _require(trust is not None and trust > 0, "model.trust_coefficient above 0 for lars", trust)
 
     def peak_lr(self, total_batch_size: int) -> float:
         """The head's peak learning rate at this total batch."""
@@ -86,11 +102,15 @@ class Optimisation:
             no_weight_decay=self.no_weight_decay,
         )
 
-    def optimizer(self, model: nn.Module, backbone: ViT, total_batch_size: int) -> Optimizer:
-        """AdamW over real parameter groups, one for each layer and decay kind; fused kernels."""
+    def make_optimizer(self, model: nn.Module, backbone: ViT, total_batch_size: int) -> Optimizer:
+        """The optimizer over real parameter groups, one for each layer and decay kind; AdamW with fused kernels."""
         groups = parameter_groups(model, self.rows(model, backbone, total_batch_size))
         check_groups(model, groups)
-        return AdamW(groups, betas=(self.betas[0], self.betas[1]), fused=True)
+        if self.optimizer == "adamw":
+            assert self.betas is not None
+            return AdamW(groups, betas=(self.betas[0], self.betas[1]), fused=True)
+        assert self.momentum is not None and self.trust_coefficient is not None
+        return LARS(groups, momentum=self.momentum, trust_coefficient=self.trust_coefficient)
 
     def factor(self, total_steps: int, steps_per_epoch: int) -> Factor:
         """The schedule `factor(step, group)` that multiplies each group's peak lr."""

@@ -7,6 +7,7 @@ from torch import nn
 from maekit.backbone.sizes import load_size
 from maekit.backbone.vit import ViT
 from maekit.errors import UserError
+from maekit.weights.find import find_weights
 from maekit.weights.load import load_weights
 from maekit.weights.state_file import measure, read_state
 
@@ -15,7 +16,8 @@ def load_backbone(source: str | Path, *, image_size: int | tuple[int, int] = 224
     """Builds the ViT that a weights file holds and loads it, for features.
 
     Args:
-        source: an MAE file (pre-trained, full or fine-tuned), a bare state dict, or a checkpoint of a run.
+        source: a file of weights (of any layout that `read_state` reads, or a checkpoint of a run), the folder of a
+            Hugging Face model, or a name that `find_weights` downloads, such as mae_vit_base.
         image_size: height and width in pixels, multiples of the patch; positions are resized to it.
         size: the ViT's size by name; default: read off the file.
 
@@ -25,8 +27,9 @@ def load_backbone(source: str | Path, *, image_size: int | tuple[int, int] = 224
         mean pooling) the tokens are the raw ones.
 
     Raises:
-        UserError: the file is missing, damaged, or of a ViT of another kind.
+        UserError: the file is missing, damaged, or of a ViT of another kind, or cannot be downloaded.
     """
+    source = find_weights(source)
     tensors = read_state(source).tensors
     name = size or measure(tensors).name
     if name is None:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from maekit.errors import UserError
+from maekit.weights.names import is_probe
 from maekit.weights.report import some
 from maekit.weights.state_file import measure, seems
 
@@ -23,7 +24,7 @@ class Fit:
     Attributes:
         own: the model's tensors.
         found: the file's.
-        in_file: the file's own name of each of them.
+        in_file: the released name of each of them, or the file's own.
     """
 
     own: Mapping[str, Tensor]
@@ -53,9 +54,8 @@ def matches(name: str, patterns: Sequence[str]) -> bool:
 
 def check_size(path: Path, fit: Fit) -> None:
     """Refuses a file that holds no such ViT at all, or one of another width, depth or patch size."""
-    key = "patch_embed.proj.weight"
+    key, names = "patch_embed.proj.weight", list(fit.in_file.values())
     if key not in fit.found and not any(name.startswith("blocks.") for name in fit.found):
-        names = list(fit.in_file.values())
         prefix = next((name.removesuffix(key) for name in names if name.endswith(f".{key}")), "")
         hint = f"; its names start with '{prefix}': save it again without that" if prefix else ""
         raise UserError(
@@ -66,7 +66,7 @@ def check_size(path: Path, fit: Fit) -> None:
     if any(got not in (None, expected) for got, expected in zip(theirs, ours, strict=True)):
         name = theirs.name
         mend = f"add --recipe {name.split('_')[1]} or --model.backbone {name}, or " if name else ""
-        raise UserError(f"{path} holds {theirs}, expected {ours}; {mend}name weights of the model's size")
+        raise UserError(f"{path} holds {theirs}, expected {ours}; {mend}name weights of the model's size{seems(names)}")
 
 
 def problems(fit: Fit, allow_new: Sequence[str], allow_unused: Sequence[str]) -> Iterator[str]:
@@ -122,11 +122,29 @@ def _finite(tensor: Tensor) -> bool:
     return all(bool(end.isfinite()) for end in torch.aminmax(tensor))
 
 
+_KINDS = {"mean": "fine-tuned with mean pooling", "class": "fine-tuned on the class token", "probe": "a linear probe"}
+
+
+def _kind_of_head(names: Mapping[str, Tensor]) -> str | None:
+    if "head.fc.weight" not in names:
+        return None
+    if is_probe(names):
+        return "probe"
+    return "mean" if "head.fc_norm.weight" in names else "class"
+
+
 def _poolings(fit: Fit, missing: Sequence[str]) -> Iterator[str]:
-    """Explains the two kinds of fine-tuned file, and one without a classifier where that is asked for."""
-    if "norm.weight" in missing and "head.fc_norm.weight" in fit.unused:
-        yield "it was fine-tuned with mean pooling: add --model.pooling mean"
-    if "norm.weight" in fit.unused and "head.fc_norm.weight" in fit.new and "head.fc.weight" in fit.shared:
-        yield "it was fine-tuned on the class token: add --model.pooling class"
+    """Explains a classifier of another kind than the model's, and a file without one where that is asked for."""
+    theirs, ours = _kind_of_head(fit.found), _kind_of_head(fit.own)
+    if theirs and ours and theirs != ours:
+        if "probe" in (theirs, ours):
+            yield (
+                f"got the head of a model that is {_KINDS[theirs]}, expected one that is {_KINDS[ours]}: "
+                "start a fresh head with --model.new_head true"
+            )
+        else:
+            yield f"it was {_KINDS[theirs]}: add --model.pooling {theirs}"
+    if theirs == ours == "mean" and "norm.weight" in fit.unused:
+        yield "it normalises tokens before pooling and after, which no model here does: start a fresh head"
     if "head.fc.weight" in missing and not any(name.startswith("head.") for name in fit.found):
         yield "it holds no classifier: fine-tune it first, or name a fine-tuned file"

@@ -10,10 +10,16 @@ from maekit.backbone.pos_embed import resize_pos_embed
 from maekit.backbone.vit import ViT
 from maekit.errors import UserError
 from maekit.weights.fit import Fit, check_size, matches, problems
+from maekit.weights.names import model_names
 from maekit.weights.report import Grid, Report
-from maekit.weights.state_file import StateFile, model_name, read_state, seems, stored_grid
+from maekit.weights.state_file import StateFile, read_state, seems, stored_grid
+from maekit.weights.words import Layout, in_words
 
 __all__ = ["Report", "load_weights", "read_state"]
+
+# What a library puts beside a ViT that is no part of it: solo-learn's online classifier only watches the pre-training,
+# ViTModel has a pooler whether it was trained or not.
+_BESIDE: dict[Layout, tuple[str, ...]] = {"solo-learn": ("classifier.*",), "transformers": ("pooler.*",)}
 
 
 def load_weights(
@@ -27,8 +33,10 @@ def load_weights(
 ) -> Report:
     """Copies a file's tensors into `model.backbone` (a ViT) and `model.head`, or changes nothing and says why.
 
+    The file may have any layout that `read_state` knows.
+
     Patterns are those of fnmatch, over the model's names without `backbone.` (`blocks.0.norm1.weight`,
-    `head.fc.weight`); for tensors of the file its own names do as well (`fc_norm.weight`).
+    `head.fc.weight`); for tensors of the file their released names do as well (`fc_norm.weight`).
 
     Args:
         allow_new: what of the model need not be in the file.
@@ -38,23 +46,28 @@ def load_weights(
 
     Raises:
         UserError: anything else is missing, left over, of another shape or kind, or not finite; a head would be
-            loaded only in part; or the file cannot be read.
+            loaded only in part; the ViT has another number of heads; or the file cannot be read.
     """
     path, state, backbone = Path(path), read_state(path), _backbone(model)
     fit, left_out = _beside(model, state, leave_out)
     check_size(path, fit)
     fit, grids = _at_grid(fit, state, backbone)
-    wrong = list(problems(fit, allow_new, allow_unused))
+    wrong = list(problems(fit, allow_new, (*allow_unused, *_BESIDE.get(state.layout, ()))))
+    heads = getattr(backbone.get_submodule("blocks.0.attn"), "num_heads", None)
+    if state.num_heads is not None and heads is not None and state.num_heads != heads:
+        wrong.append(f"got {state.num_heads} attention heads, expected {heads}")
     if grids and not matches("pos_embed", allow_resized):
         wrong.append("pos_embed is of a {}x{} patch grid, expected {}x{}".format(*grids[0], *grids[1]))
     if wrong:
-        raise UserError(f"{path} ({state.layout}) does not fit the model: {'; '.join(wrong)}{seems(fit.unused)}")
+        what = in_words(state.layout, state.kind)
+        raise UserError(f"{path} ({what}) does not fit the model: {'; '.join(wrong)}{seems(fit.unused)}")
     for name in fit.shared:
         fit.own[name].copy_(fit.found[name])
     weights = {name: weight.numel() for name, weight in backbone.named_parameters()}
     return Report(
         path=path,
         layout=state.layout,
+        kind=state.kind,
         matched=tuple(name for name in fit.shared if not grids or name != "pos_embed"),
         resized=("pos_embed",) if grids else (),
         new=tuple(fit.new),
@@ -73,7 +86,7 @@ def _backbone(model: nn.Module) -> ViT:
 
 def _beside(model: nn.Module, state: StateFile, leave_out: Sequence[str]) -> tuple[Fit, list[str]]:
     """Puts the file's tensors beside the model's; also the names of those left out."""
-    in_file = {model_name(name): name for name in state.tensors}
+    in_file = {new: old for old, new in model_names(state.tensors).items()}
     left_out = [new for new, old in in_file.items() if matches(new, leave_out) or matches(old, leave_out)]
     found = {new: state.tensors[old] for new, old in in_file.items() if new not in left_out}
     tensors = {n: t for n, t in model.state_dict().items() if n.startswith(("backbone.", "head."))}

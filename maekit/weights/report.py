@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
+from maekit.weights.words import Kind, Layout, in_words
+
 Grid = tuple[int, int]
 _NUMBERED = re.compile(r"(.*?)\.(\d+)\.(.+)")
 
@@ -14,11 +16,13 @@ _NUMBERED = re.compile(r"(.*?)\.(\d+)\.(.+)")
 class Report:
     """What of a file went into a model; every tensor of either is in exactly one of the four lists.
 
-    Names are the model's without `backbone.` (`blocks.0.norm1.weight`, `head.fc.weight`), and the file's for `unused`.
+    Names are the model's without `backbone.` (`blocks.0.norm1.weight`, `head.fc.weight`); those of `unused` are
+    facebookresearch/mae's (`head.weight`), or the file's own where that has none.
 
     Attributes:
         path: the file.
-        layout: what kind of file it is, see `maekit.weights.state_file.StateFile`.
+        layout: whose file it is, see `maekit.weights.state_file.StateFile`.
+        kind: what it holds.
         matched: copied as they are.
         resized: brought to the model's patch grid first.
         new: not in the file; they keep the values they were built with.
@@ -28,7 +32,8 @@ class Report:
     """
 
     path: Path
-    layout: str
+    layout: Layout
+    kind: Kind
     matched: tuple[str, ...]
     resized: tuple[str, ...]
     new: tuple[str, ...]
@@ -40,7 +45,7 @@ class Report:
         """The report as text: one line on the whole, one for each list that has something in it."""
         grids = "" if self.grids is None else " ({}x{} -> {}x{} patches)".format(*self.grids[0], *self.grids[1])
         share = f"{100 * self.coverage:.1f}% of the backbone's parameters"
-        text = [f"weights {self.path} ({self.layout}): {share}"]
+        text = [f"weights {self.path} ({in_words(self.layout, self.kind)}): {share}"]
         for word, names in (
             ("matched", self.matched),
             ("resized", self.resized),

@@ -27,8 +27,6 @@ class _DType:
     """Stands in for `numpy.dtype` while a numpy scalar is read: keeps its code, makes no numpy object."""
 
     def __init__(self, code: str, align: bool = False, copy: bool = False) -> None:
-        if not re.fullmatch(r"[biufcSU]\d+", code):
-            raise ValueError(f"numpy type '{code}'")
         self.code = code
 
     def __setstate__(self, state: tuple[Any, ...]) -> None:
@@ -37,7 +35,24 @@ class _DType:
 
 def _scalar(dtype: _DType, data: bytes) -> object:
     """Stands in for numpy's own scalar constructor, which trusts type and bytes blindly; gives a plain value."""
+    if not re.fullmatch(r"[<>|=]?[biufcSU]\d+", dtype.code):
+        raise ValueError(f"numpy type '{dtype.code}'")
     return np.frombuffer(data, dtype.code, count=1)[0].item()
+
+
+class _Inert:
+    """Stands in for what mmengine keeps beside the weights (loss histories): takes anything, does and keeps nothing."""
+
+    def __new__(cls, *_: object, **__: object) -> "_Inert":
+        return super().__new__(cls)
+
+    def __setstate__(self, state: object) -> None:
+        pass
+
+
+def _inert(*_: object) -> _Inert:
+    """Stands in for a function that a pickle asks to call: it is not called."""
+    return _Inert()
 
 
 _ALLOWED: list[Any] = [
@@ -45,6 +60,12 @@ _ALLOWED: list[Any] = [
     (_DType, "numpy.dtype"),
     (_scalar, "numpy.core.multiarray.scalar"),
     (_scalar, "numpy._core.multiarray.scalar"),
+    (_Inert, "mmengine.logging.history_buffer.HistoryBuffer"),
+    (_Inert, "numpy.ndarray"),
+    (_inert, "numpy.core.multiarray._reconstruct"),
+    (_inert, "numpy._core.multiarray._reconstruct"),
+    (_inert, "builtins.getattr"),
+    (_inert, "__builtin__.getattr"),
 ]
 
 
@@ -52,7 +73,8 @@ def load_file(path: str | Path, *, map_location: Any = "cpu", mmap: bool = True)
     """Reads a checkpoint of torch (both formats) or safetensors; only tensors and plain values are built.
 
     Besides torch's own types `argparse.Namespace` and numpy scalars (as plain numbers) are let through, because
-    released files hold them. Nothing that a pickle asks to call is called.
+    released files hold them; empty objects stand in for those of mmengine's checkpoints. Nothing that a pickle asks
+    to call is called.
 
     Args:
         path: the file; its content decides the format, not its name.

@@ -1,83 +1,89 @@
-"""What a file of weights holds: its layout, its names, its size."""
+"""What a file of weights holds: its layout, its kind, its names, its size."""
 
 import math
-import re
 from argparse import Namespace
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal
 
+import torch
 from torch import Tensor
 
-from maekit.backbone.sizes import all_sizes
+from maekit.backbone.pos_embed import sincos_pos_embed
+from maekit.backbone.sizes import load_size
 from maekit.errors import UserError
+from maekit.weights.hf_folder import read_folder
+from maekit.weights.layouts_hf import from_transformers
+from maekit.weights.layouts_mmpretrain import class_names, from_mmpretrain
+from maekit.weights.layouts_plain import from_plain, from_solo, is_solo
+from maekit.weights.names import is_probe, model_name, released_name
 from maekit.weights.report import Grid
 from maekit.weights.safe_load import load_file
+from maekit.weights.shape import Shape, measure
+from maekit.weights.signs import seems
+from maekit.weights.words import Kind, Layout
+from maekit.weights.wrappers import find_encoder
 
-_RENAMED = (("fc_norm.", "head.fc_norm."), ("head.weight", "head.fc.weight"), ("head.bias", "head.fc.bias"))
+__all__ = [
+    "Kind",
+    "Layout",
+    "Shape",
+    "StateFile",
+    "measure",
+    "model_name",
+    "positions",
+    "read_state",
+    "seems",
+    "stored_grid",
+]
+
 _NOT_META = {"state_dict", "model", "optimizer", "scaler", "optimizer_states", "lr_schedulers", "callbacks", "loops"}
-_SIGNS = (
-    (r"(teacher|student)\.", "a DINO training state"),
-    (r"(module\.)?(base_encoder|momentum_encoder|encoder_q)\.", "a MoCo training state"),
-    (r"blocks\.\d+\.ls1\.gamma", "a DINOv2 ViT (it has LayerScale)"),
-    (r"blocks\.\d+\.gamma_1", "a BEiT (it has LayerScale)"),
-    (r"visual\.", "a CLIP model"),
-    (r"(vision_model|text_model)\.", "a CLIP or SigLIP of transformers"),
-    (r"vit\.embeddings\.", "a ViT or ViTMAE of transformers"),
-    (r"backbone\.layers\.\d+\.ln1\.", "a ViT of mmpretrain"),
-    (r"backbone\.net\.", "a ViTDet of detectron2"),
-    (r"transformer\.layers\.", "a ViT of vit-pytorch"),
-    (r"layers\.\d+\.blocks\.", "a Swin transformer"),
-    (r"stages\.", "a ConvNeXt"),
-    (r"(module\.|backbone\.)?layer\d\.\d+\.conv\d\.", "a ResNet"),
-)
 
 
 @dataclass(frozen=True)
 class StateFile:
-    """The tensors of a weights file under their MAE/timm names, whatever wrapped them.
+    """The tensors of a weights file under the names of facebookresearch/mae, whatever wrapped them.
 
     Attributes:
-        layout: `mae_pretrain` (encoder alone), `mae_full` (with decoder), `mae_finetuned` (with classifier),
-            `maekit` (a checkpoint of a run) or `unknown` (no ViT blocks by these names).
-        tensors: by name: `cls_token`, `blocks.0.attn.qkv.weight`, `fc_norm.weight`, `head.weight`, ...
-        meta: what the file says beside them (epoch, arguments, class names), without optimizer state.
+        layout: whose file it is.
+        kind: what it holds; `unknown` also where names give a foreign model away.
+        tensors: by name: `cls_token`, `blocks.0.attn.qkv.weight`, `fc_norm.weight`, `head.weight`,
+            `head.0.running_mean` (a linear probe), `decoder_blocks.0.norm1.weight`, ...; what has no such name keeps
+            its own, less a prefix before the whole encoder.
+        meta: what the file says beside them (epoch, `args`, `config`, `class_names`), without optimizer state.
+        num_heads: attention heads of the encoder, from a config or because the size is known; None if neither says.
+        decoder_heads: attention heads of the decoder, from a config.
     """
 
-    layout: str
+    layout: Layout
+    kind: Kind
     tensors: dict[str, Tensor]
     meta: dict[str, object]
-
-
-class Shape(NamedTuple):
-    """The size of a ViT as its tensors show it; None where they do not."""
-
-    embed_dim: int | None
-    num_blocks: int
-    patch_size: int | None
-
-    def __str__(self) -> str:
-        facts = f"{self.embed_dim} wide, {self.num_blocks} blocks, {self.patch_size} px patches"
-        return f"{self.name} ({facts})" if self.name else f"a ViT of another kind ({facts})"
-
-    @property
-    def name(self) -> str | None:
-        """The known size it is, such as vit_base_patch16."""
-        return next((s.name for s in all_sizes().values() if (s.embed_dim, s.num_blocks, s.patch_size) == self), None)
+    num_heads: int | None = None
+    decoder_heads: int | None = None
 
 
 def read_state(path: str | Path) -> StateFile:
-    """Reads a file of facebookresearch/mae, a bare state dict (torch or safetensors) or a maekit checkpoint.
+    """Reads weights in any layout of `Layout`: a file, or a folder of transformers.
+
+    Nothing in the file is executed. A wrapper before the whole encoder (`module.`, `model.`, `backbone.`, ...) is
+    taken off.
 
     Raises:
-        UserError: as `load_file`, or nothing in the file is a tensor by name.
+        UserError: as `load_file` and `read_folder`; nothing in the file is a tensor by name; or it has two encoders.
     """
+    path = Path(path).expanduser()
+    if path.is_dir():
+        folder = read_folder(path)
+        state = _named(path, folder.tensors, folder.meta, "unknown")
+        heads = folder.decoder_heads if state.kind == "pretraining" else None
+        return StateFile("transformers", state.kind, state.tensors, state.meta, folder.num_heads, heads)
     contents = load_file(path)
     if not isinstance(contents, Mapping):
         raise UserError(f"{path} holds a {type(contents).__name__}, expected a dict of tensors; save a state_dict()")
-    inner = next((contents[key] for key in ("state_dict", "model") if isinstance(contents.get(key), Mapping)), contents)
-    tensors = {str(name): value for name, value in inner.items() if isinstance(value, Tensor)}
+    key = next((key for key in ("state_dict", "model") if isinstance(contents.get(key), Mapping)), None)
+    tensors = {str(name): t for name, t in (contents[key] if key else contents).items() if isinstance(t, Tensor)}
     if not tensors:
         keys = ", ".join(map(str, list(contents)[:5])) or "nothing"
         raise UserError(
@@ -87,54 +93,85 @@ def read_state(path: str | Path) -> StateFile:
     meta = {str(key): value for key, value in contents.items() if key not in _NOT_META and key not in tensors}
     if isinstance(arguments := meta.get("args"), Namespace):
         meta["args"] = vars(arguments)
-    if any(name.startswith("model.backbone.") for name in tensors):
-        ours = {name: t for name, t in tensors.items() if name.startswith(("model.backbone.", "model.head."))}
-        return StateFile("maekit", {_from_maekit(name): tensor for name, tensor in ours.items()}, meta)
-    return StateFile(_layout(tensors), tensors, meta)
+    if _is_maekit(contents, tensors):
+        return _from_maekit(tensors, meta)
+    lightning = key == "state_dict" and "pytorch-lightning_version" in contents
+    return _named(path, tensors, meta, "lightning" if lightning else "mae" if key == "model" else "state_dict")
 
 
-def _layout(names: Iterable[str]) -> str:
-    names = set(names)
-    if "blocks.0.attn.qkv.weight" not in names:
+def _named(path: Path, tensors: dict[str, Tensor], meta: dict[str, object], layout: Layout) -> StateFile:
+    """Finds the encoder and gives everything its released name; `layout` is that of plain names, by the wrapping."""
+    encoder = find_encoder(path, tensors)
+    if encoder is None:
+        return StateFile("unknown", "unknown", tensors, meta)
+    if encoder.family == "transformers":
+        layout, tensors = "transformers", from_transformers(path, tensors, encoder.prefix)
+    elif encoder.family == "mmpretrain":
+        layout, tensors = "mmpretrain", from_mmpretrain(path, tensors, encoder.prefix)
+        if names := class_names(meta):
+            meta["class_names"] = names
+    elif is_solo(tensors, encoder.prefix):
+        layout, tensors = "solo-learn", from_solo(path, tensors, encoder.prefix)
+    else:
+        layout = "state_dict" if layout == "mae" and encoder.prefix else layout
+        tensors = from_plain(path, tensors, encoder.prefix)
+    return StateFile(layout, _kind(tensors), tensors, meta, _heads(tensors))
+
+
+def _is_maekit(contents: Mapping[str, object], names: Collection[str]) -> bool:
+    """A run's checkpoint has a card; one without, made by hand, has the names of our own head."""
+    backbone = any(name.startswith("model.backbone.") for name in names)
+    return backbone and ("maekit" in contents or "model.head.fc.weight" in names)
+
+
+def _from_maekit(tensors: dict[str, Tensor], meta: dict[str, object]) -> StateFile:
+    ours = {name.removeprefix("model."): t for name, t in tensors.items()}
+    ours = {n.removeprefix("backbone."): t for n, t in ours.items() if n.startswith(("backbone.", "head."))}
+    named = {released_name(name, probe=is_probe(ours)): tensor for name, tensor in ours.items()}
+    return StateFile("maekit", _kind(named), named, meta, _heads(named))
+
+
+def _kind(names: Collection[str]) -> Kind:
+    if "patch_embed.proj.weight" not in names or "blocks.0.attn.qkv.weight" not in names or seems(names):
         return "unknown"
     if "decoder_pred.weight" in names:
-        return "mae_full"
-    return "mae_finetuned" if "head.weight" in names else "mae_pretrain"
+        return "pretraining"
+    if "head.0.running_mean" in names:
+        return "linear_probe"
+    if "head.weight" in names:
+        return "classifier_mean" if "fc_norm.weight" in names else "classifier_class"
+    return "encoder"
 
 
-def model_name(name: str) -> str:
-    """The name in a maekit model, without `backbone.`, of a tensor of a released file."""
-    return next((new + name[len(old) :] for old, new in _RENAMED if name.startswith(old)), name)
-
-
-def _from_maekit(name: str) -> str:
-    name = name.removeprefix("model.").removeprefix("backbone.")
-    return next((old + name[len(new) :] for old, new in _RENAMED if name.startswith(new)), name)
+def _heads(tensors: Mapping[str, Tensor]) -> int | None:
+    name = measure(tensors).name
+    return load_size(name).num_heads if name else None
 
 
 def stored_grid(state: StateFile, num_positions: int) -> Grid | None:
-    """The patch grid (h, w) of a file's position table: of a run's image size if it says it, else the square one."""
-    card = state.meta.get("maekit")
-    patch_size = measure(state.tensors).patch_size
-    if isinstance(card, dict) and "image_size" in card and patch_size:
-        height, width = (pixels // patch_size for pixels in card["image_size"])
+    """The patch grid (h, w) of a file's position table: of the image size if the file says it, else the square one."""
+    card, patch_size = state.meta.get("maekit"), measure(state.tensors).patch_size
+    size = card.get("image_size") if isinstance(card, Mapping) else state.meta.get("image_size")
+    if isinstance(size, (list, tuple)) and patch_size:
+        height, width = (pixels // patch_size for pixels in size)
         if height * width == num_positions:
             return height, width
     side = math.isqrt(num_positions)
     return (side, side) if side * side == num_positions else None
 
 
-def measure(tensors: Mapping[str, Tensor]) -> Shape:
-    """Reads a ViT's size off its tensors (names without prefix)."""
-    patches = tensors.get("patch_embed.proj.weight")
-    blocks = {match[1] for name in tensors if (match := re.match(r"blocks\.(\d+)\.", name))}
-    if patches is None or patches.ndim != 4:
-        return Shape(None, len(blocks), None)
-    return Shape(patches.shape[0], len(blocks), patches.shape[-1])
+def positions(state: StateFile) -> Literal["sincos", "learned", "none"]:
+    """Whether a file's positions are MAE's fixed sine-cosine table or other ones (`learned`), to 1e-3.
 
-
-def seems(names: Iterable[str]) -> str:
-    """Says `; the file seems to hold a ResNet` where names give a known foreign model away, else nothing."""
-    names = list(names)
-    found = next((what for sign, what in _SIGNS if any(re.match(sign, name) for name in names)), None)
-    return f"; the file seems to hold {found}" if found else ""
+    A table kept in a shorter type may differ by that type's rounding too.
+    """
+    table = state.tensors.get("pos_embed")
+    if table is None or table.ndim != 3 or not table.is_floating_point():
+        return "none"
+    prefix = int("cls_token" in state.tensors)
+    grid = stored_grid(state, table.shape[1] - prefix)
+    if grid is None or table.shape[0] != 1 or table.shape[2] % 4:
+        return "learned"
+    fixed = sincos_pos_embed(table.shape[2], grid, prefix > 0)
+    same = torch.allclose(table.float(), fixed, rtol=0, atol=1e-3 + torch.finfo(table.dtype).eps)
+    return "sincos" if same else "learned"

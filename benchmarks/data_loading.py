@@ -1,0 +1,257 @@
+"""Images a second on one core, from JPEG file to training tensor: timm's pipeline beside maekit's, alternately.
+
+    python benchmarks/data_loading.py            # text; --json FILE writes the numbers too
+
+Both sides read the same files: crops and flips of scikit-learn's two bundled photographs. timm's side is its own
+`create_transform` on an image opened by Pillow. A round takes each side over all files, in blocks of ten by turns; the
+rounds' medians and the range of their ratios are printed, then maekit's stages one by one and how far its resized
+pixels are from Pillow's. Times are the CPU's, of one thread: on an idle core they are the clock's.
+"""
+
+import argparse
+import json
+import platform
+import random
+import statistics
+import time
+from collections.abc import Callable, Iterable
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, cast
+
+import numpy as np
+import PIL
+import timm
+import torch
+import torchvision
+from PIL import Image
+from sklearn.datasets import load_sample_images
+from timm.data import auto_augment
+from timm.data.transforms_factory import create_transform
+from torch import Tensor
+
+from maekit.data.augment import TrainTransform, random_crop_box
+from maekit.data.base import seeded
+from maekit.data.decode import read_image
+from maekit.data.fast_decode import read_pixels
+from maekit.data.rand_augment import apply
+from maekit.data.resize import crop_resize
+from maekit.data.transforms import BICUBIC
+
+SIZE, MEAN, STD, RATIO = 224, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225], (3 / 4, 4 / 3)
+AUGMENTATIONS: dict[str, dict[str, Any]] = {
+    "fine-tuning": {"scale": (0.08, 1.0), "policy": "rand-m9-mstd0.5-inc1", "erasing": 0.25},
+    "pre-training": {"scale": (0.2, 1.0), "policy": None, "erasing": 0.0},
+}
+BLOCK = 10
+Side = Callable[[Path], Tensor]
+
+
+def write_photographs(folder: Path, count: int) -> list[Path]:
+    """Writes JPEGs of 500x375, quality 90, and returns their paths."""
+    photographs = load_sample_images().images
+    rng = np.random.default_rng(0)
+    paths = []
+    for number in range(count):
+        whole = photographs[number % len(photographs)]
+        width = int(rng.integers(320, 569))
+        height = width * 3 // 4
+        top, left = rng.integers(0, whole.shape[0] - height + 1), rng.integers(0, whole.shape[1] - width + 1)
+        part = whole[top : top + height, left : left + width][:, :: rng.choice([1, -1])]
+        paths.append(folder / f"{number:04}.jpg")
+        Image.fromarray(np.ascontiguousarray(part)).resize((500, 375), BICUBIC).save(paths[-1], quality=90)
+    return paths
+
+
+def timm_side(settings: dict[str, Any]) -> Side:
+    """Pillow and timm's training transform."""
+    transform = create_transform(
+        SIZE, is_training=True, scale=settings["scale"], ratio=RATIO, hflip=0.5, color_jitter=cast(Any, None),
+        auto_augment=settings["policy"], interpolation="bicubic", re_prob=settings["erasing"], re_mode="pixel",
+        re_count=1, mean=tuple(MEAN), std=tuple(STD),
+    )  # fmt: skip
+
+    def load(path: Path) -> Tensor:
+        with Image.open(path) as image:
+            tensor: Tensor = transform(image.convert("RGB"))
+            return tensor
+
+    return load
+
+
+def maekit_transform(settings: dict[str, Any]) -> TrainTransform:
+    """maekit's training transform of the same settings."""
+    return TrainTransform(
+        image_size=SIZE, crop_scale=settings["scale"], crop_ratio=RATIO, horizontal_flip=0.5,
+        rand_augment=settings["policy"], random_erasing=settings["erasing"], mean=MEAN, std=STD,
+    )  # fmt: skip
+
+
+def sides(settings: dict[str, Any]) -> dict[str, Side]:
+    """Each side as a function of a path; maekit's exact path is shown beside its fast one."""
+    transform = maekit_transform(settings)
+    return {
+        "timm": timm_side(settings),
+        "maekit": lambda path: transform(read_pixels(path)),
+        "maekit, data.decoder pillow": lambda path: transform(read_image(path)),
+    }
+
+
+def time_block(side: Side, block: list[tuple[int, Path]], epoch: int) -> float:
+    """Seconds of one pass over a few files; every side seeds each sample, so all draw the same."""
+    began = time.process_time()
+    for index, path in block:
+        with seeded(0, epoch, index):
+            side(path)
+    return time.process_time() - began
+
+
+def time_round(competitors: dict[str, Side], paths: list[Path], epoch: int) -> dict[str, float]:
+    """Seconds of each side over all files, the sides taking turns every few files, each block with another first."""
+    names, numbered = list(competitors), list(enumerate(paths))
+    seconds = dict.fromkeys(names, 0.0)
+    for turn, start in enumerate(range(0, len(paths), BLOCK)):
+        first = (turn + epoch) % len(names)
+        for name in names[first:] + names[:first]:
+            seconds[name] += time_block(competitors[name], numbered[start : start + BLOCK], epoch)
+    return seconds
+
+
+def compare(settings: dict[str, Any], paths: list[Path], rounds: int) -> dict[str, Any]:
+    """Images a second of each side, and their ratio to timm's, as medians over the rounds after a first."""
+    competitors = sides(settings)
+    found = [time_round(competitors, paths, epoch) for epoch in range(rounds + 1)][1:]
+    names = list(competitors)
+    seconds = {name: [one[name] for one in found] for name in names}
+    ratios = {n: [t / own for t, own in zip(seconds["timm"], seconds[n], strict=True)] for n in names}
+    return {
+        name: {
+            "images_per_second": round(len(paths) / statistics.median(seconds[name]), 1),
+            "over_timm": round(statistics.median(ratios[name]), 2),
+            "over_timm_range": [round(min(ratios[name]), 2), round(max(ratios[name]), 2)],
+        }
+        for name in names
+    }
+
+
+def stages(settings: dict[str, Any], paths: list[Path]) -> dict[str, float]:
+    """Microseconds an image of each stage of maekit's fast path, the median of 3 passes."""
+    transform = maekit_transform(settings)
+    pixels = [read_pixels(path) for path in paths]
+    boxes = draw_boxes(settings, paths)
+    crops = [crop_resize(p, box, SIZE) for p, box in zip(pixels, boxes, strict=True)]
+    planes = [apply((), crop) for crop in crops]
+    tensors = [transform.normalise.planes(plane) for plane in planes]
+    found = {
+        "read and decode": each(read_pixels, paths),
+        "crop and resize": each(
+            lambda pair: crop_resize(pair[0], pair[1], SIZE), list(zip(pixels, boxes, strict=True))
+        ),
+        "flip (half of them)": each(lambda crop: crop.flip(1), crops) / 2,
+        "normalise": each(transform.normalise.planes, planes),
+        "seeding": each(enter, range(len(paths))),
+    }
+    augment, erase = transform.augment, transform.erase
+    draw = augment.draw if augment else tuple
+    found["RandAugment and planes" if augment else "planes"] = each(lambda crop: apply(draw(), crop), crops)
+    if erase:
+        found["random erasing"] = each(erase, tensors)
+    return {name: round(value, 1) for name, value in found.items()}
+
+
+def enter(index: int) -> None:
+    with seeded(0, 0, index):
+        pass
+
+
+def each(function: Callable[[Any], Any], items: Iterable[Any]) -> float:
+    """Microseconds an item."""
+    given, passes = list(items), []
+    for turn in range(3):
+        with seeded(1, turn, 0):
+            began = time.process_time()
+            for item in given:
+                function(item)
+            passes.append((time.process_time() - began) / len(given) * 1e6)
+    return statistics.median(passes)
+
+
+def draw_boxes(settings: dict[str, Any], paths: list[Path]) -> list[tuple[int, int, int, int]]:
+    random.seed(0)
+    return [random_crop_box((500, 375), settings["scale"], RATIO) for _ in paths]
+
+
+def pixel_difference(settings: dict[str, Any], paths: list[Path]) -> dict[str, float]:
+    """How far crops, resized, are from Pillow's of the same boxes, in levels of 255."""
+    differences = []
+    for path, box in zip(paths, draw_boxes(settings, paths), strict=True):
+        pillow = np.asarray(read_image(path).crop(box).resize((SIZE, SIZE), BICUBIC)).astype(np.int16)
+        differences.append(np.abs(crop_resize(read_pixels(path), box, SIZE).numpy() - pillow))
+    means = [float(d.mean()) for d in differences]
+    return {
+        "mean": round(statistics.mean(means), 3),
+        "mean_of_worst_crop": round(max(means), 3),
+        "largest": float(max(d.max() for d in differences)),
+    }
+
+
+@contextmanager
+def mended_posterize() -> Any:
+    """timm's posterize raises from Pillow 13 on where magnitude 10 leaves no bits; here it gives black, as before."""
+    own: Any = auto_augment.NAME_TO_OP["PosterizeIncreasing"]
+    auto_augment.NAME_TO_OP["PosterizeIncreasing"] = lambda image, bits, **options: (
+        own(image, bits, **options) if bits else Image.new(image.mode, image.size)
+    )
+    yield
+    auto_augment.NAME_TO_OP["PosterizeIncreasing"] = own
+
+
+def measure(images: int, rounds: int) -> dict[str, Any]:
+    """Everything the benchmark finds."""
+    with TemporaryDirectory() as folder, mended_posterize():
+        paths = write_photographs(Path(folder), images)
+        kib = statistics.mean(path.stat().st_size for path in paths) / 1024
+        found: dict[str, Any] = {
+            "files": f"{images} JPEGs of 500x375, {kib:.0f} KiB on average",
+            "versions": {module.__name__: module.__version__ for module in (torch, torchvision, timm, PIL)},
+            "machine": platform.processor() or platform.machine(),
+            "rounds": rounds,
+        }
+        for name, settings in AUGMENTATIONS.items():
+            found[name] = {
+                "rates": compare(settings, paths, rounds),
+                "microseconds_an_image": stages(settings, paths),
+                "levels_from_pillow": pixel_difference(settings, paths),
+            }
+    return found
+
+
+def show(found: dict[str, Any]) -> None:
+    """Prints the result as text."""
+    print(f"{found['files']}; {found['rounds']} rounds; {found['versions']}")
+    for name in AUGMENTATIONS:
+        print(f"\n{name}")
+        for side, rate in found[name]["rates"].items():
+            low, high = rate["over_timm_range"]
+            speed = f"{rate['images_per_second']:8.1f} images/s"
+            print(f"  {side:28} {speed}, {rate['over_timm']:.2f} ({low}-{high}) times timm's")
+        print("  us an image: " + ", ".join(f"{k} {v:.0f}" for k, v in found[name]["microseconds_an_image"].items()))
+        print(f"  levels of 255 from Pillow's resize: {found[name]['levels_from_pillow']}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", type=int, default=100)
+    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--json", type=Path, help="also write the result as JSON")
+    args = parser.parse_args()
+    torch.set_num_threads(1)
+    found = measure(args.images, args.rounds)
+    show(found)
+    if args.json:
+        args.json.write_text(json.dumps(found, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

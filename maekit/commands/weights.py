@@ -1,0 +1,137 @@
+"""`maekit weights inspect` and `maekit weights convert`: what is in a file of weights; from and to every layout."""
+
+import argparse
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from maekit.weights.find import find_weights
+
+if TYPE_CHECKING:
+    from maekit.weights.facts import Facts
+    from maekit.weights.uses import Use
+
+FORWARDS = False
+_PURPOSES = {
+    "fine_tuning": "start of fine-tuning",
+    "features": "features",
+    "linear_probe": "linear probe",
+    "validation": "validation",
+    "reconstruction": "reconstruction",
+    "pre_training": "going on with pre-training",
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the two actions and their flags."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="inspect|convert")
+    inspect = actions.add_parser("inspect", help="what a file holds, what it serves for, what is missing")
+    convert = actions.add_parser("convert", help="write it in another layout")
+    for action in (inspect, convert):
+        action.add_argument(
+            "source",
+            metavar="FILE_OR_NAME",
+            help="a file, a folder of transformers, an official name such as mae_vit_base, or hf:owner/name",
+        )
+    inspect.add_argument("--json", action="store_true", help="print the facts as one JSON object")
+    convert.add_argument(
+        "--to",
+        required=True,
+        choices=("mae", "hf", "timm"),
+        help="the layout: facebookresearch/mae, a folder of Hugging Face transformers, or timm",
+    )
+    convert.add_argument("out", metavar="OUT", type=Path, help="the file to write, or the folder for hf; must be new")
+    convert.add_argument(
+        "--norm_pix_loss",
+        choices=("true", "false"),
+        help="for hf: whether its pre-training predicted normalised pixels; default: as the file says",
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    """Inspects or converts."""
+    path = find_weights(args.source)
+    if args.action == "convert":
+        from maekit.weights.convert import convert
+
+        normalised = None if args.norm_pix_loss is None else args.norm_pix_loss == "true"
+        print("\n".join(convert(path, args.to, args.out, norm_pix_loss=normalised)))
+        return 0
+    from maekit.weights.inspect import inspect
+    from maekit.weights.uses import uses
+
+    facts = inspect(path)
+    table = uses(facts)
+    if args.json:
+        print(json.dumps(asdict(facts) | {"uses": {name: asdict(use) for name, use in table.items()}}, indent=1))
+    else:
+        print("\n".join(_lines(facts, table)))
+    return 0
+
+
+def _lines(facts: "Facts", table: "dict[str, Use]") -> Iterator[str]:
+    from maekit.weights.report import some
+
+    yield f"weights {facts.path}"
+    for word, text in _rows(facts):
+        yield f"  {word:<13}{text}"
+    for use, names in _grouped(table).items():
+        purposes = ", ".join(_PURPOSES[name] for name in names)
+        yield f"  {'good for' if use.possible else 'not for':<13}{purposes}: {use.how}"
+    lists = {"missing": facts.missing, "left over": facts.unused, "not finite": facts.not_finite}
+    yield from (f"  {word:<13}{len(listed)}: {some(listed)}" for word, listed in lists.items() if listed)
+
+
+def _grouped(table: "dict[str, Use]") -> "dict[Use, list[str]]":
+    """What has the same answer stands together, what can be done first."""
+    groups: dict[Use, list[str]] = {}
+    for name, use in sorted(table.items(), key=lambda item: not item[1].possible):
+        groups.setdefault(use, []).append(name)
+    return groups
+
+
+def _rows(facts: "Facts") -> Iterator[tuple[str, str]]:
+    yield "what", facts.in_words + (f"; seems to hold {facts.seems}" if facts.seems else "")
+    if facts.embed_dim is None:
+        yield "tensors", f"{facts.num_tensors}, none of them a patch embedding"
+        return
+    heads = f", {facts.num_heads} heads" if facts.num_heads else ", heads not said"
+    shape = f"{facts.embed_dim} wide, {facts.num_blocks} blocks{heads}, {facts.patch_size} px patches"
+    yield "size", f"{facts.size or 'none of the known ones'} ({shape})"
+    share = "" if facts.coverage is None else f", {_percent(facts.coverage)} of such a ViT"
+    yield "encoder", f"{facts.encoder_parameters / 1e6:.2f} M parameters, {' and '.join(facts.dtypes)}{share}"
+    yield "positions", _positions(facts)
+    yield "decoder", _decoder(facts)
+    head = facts.classifier
+    probe = " on batch-normalised features (linear probe)" if facts.kind == "linear_probe" else ""
+    pooling = {"mean": "mean of the patch tokens", "class": "class token"}
+    yield "classifier", f"{head.num_classes} classes, {pooling[head.pooling]}{probe}" if head else "none"
+    yield "class names", f"{facts.class_names} in the file" if facts.class_names else "not in the file"
+    for word in ("task", "recipe", "epoch", "step"):
+        if (value := getattr(facts, word)) is not None:
+            yield word, f"{value:,}" if isinstance(value, int) else value
+
+
+def _percent(share: float) -> str:
+    """100% only for all of it."""
+    return f"{100 * share if share == 1 else min(100 * share, 99.9):.1f}%"
+
+
+def _positions(facts: "Facts") -> str:
+    if facts.positions == "none":
+        return "none"
+    kind = {"sincos": "MAE's fixed sine-cosine table", "learned": "learned, or changed from MAE's fixed table"}
+    if facts.pos_grid is None or facts.image_size is None:
+        return f"{kind[facts.positions]}, of an unknown grid"
+    grid, size = "{}x{}".format(*facts.pos_grid), "{}x{}".format(*facts.image_size)
+    return f"{kind[facts.positions]}, {grid} patches (images of {size} px)"
+
+
+def _decoder(facts: "Facts") -> str:
+    if facts.decoder is None:
+        return "none"
+    heads = f", {facts.decoder.num_heads} heads" if facts.decoder.num_heads else ""
+    pixels = {True: ", normalised pixels", False: ", plain pixels", None: ""}[facts.norm_pix_loss]
+    return f"{facts.decoder.embed_dim} wide, {facts.decoder.num_blocks} blocks{heads}{pixels}"

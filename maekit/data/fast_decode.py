@@ -1,0 +1,68 @@
+"""Reading a training image as a tensor: plain JPEG files by torchvision, everything else by Pillow, the same pixels."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from maekit.data.decode import read_image
+
+# Start-of-frame markers hold the size; 0xC4, 0xC8 and 0xCC of that range are something else.
+FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+
+
+def load_decoder() -> None:
+    """Imports torchvision, which takes a second: called before workers are forked, so that none of them has to."""
+    import torchvision.io  # noqa: F401
+
+
+def read_pixels(path: str | Path) -> Tensor:
+    """Reads an image file as [H, W, 3] uint8 RGB, pixel for pixel what `read_image` gives.
+
+    torchvision decodes grey and colour JPEGs of 8 bits. CMYK, other formats, damaged files and images above Pillow's
+    limit of pixels go to `read_image`, and so does every complaint.
+
+    Raises:
+        UserError: as `read_image`.
+    """
+    pixels = _decode_jpeg(path)
+    return torch.from_numpy(np.array(read_image(path))) if pixels is None else pixels
+
+
+def _decode_jpeg(path: str | Path) -> Tensor | None:
+    from torchvision.io import ImageReadMode, decode_jpeg
+
+    try:
+        data = np.fromfile(path, np.uint8)
+        if not _is_plain(data.data):
+            return None
+        pixels: Tensor = decode_jpeg(torch.from_numpy(data), mode=ImageReadMode.RGB)
+    except (OSError, RuntimeError, AttributeError):  # the last where torchvision was built without its decoders
+        return None
+    return pixels.permute(1, 2, 0).contiguous()
+
+
+def _is_plain(data: memoryview) -> bool:
+    """Whether both decoders give the same pixels: a JPEG of 8 bits, one or three channels and no excessive size."""
+    found = frame(data)
+    if found is None:
+        return False
+    bits, height, width, channels = found
+    limit = Image.MAX_IMAGE_PIXELS
+    return bits == 8 and channels in (1, 3) and (limit is None or height * width <= 2 * limit)
+
+
+def frame(data: memoryview) -> tuple[int, int, int, int] | None:
+    """Returns bits, height, width and channels from a JPEG's header, or None of anything else."""
+    if bytes(data[:3]) != b"\xff\xd8\xff":
+        return None
+    place = 2
+    while place + 9 < len(data) and data[place] == 0xFF:
+        marker = data[place + 1]
+        if marker in FRAMES:
+            height, width = int.from_bytes(data[place + 5 : place + 7]), int.from_bytes(data[place + 7 : place + 9])
+            return data[place + 4], height, width, data[place + 9]
+        place += 1 if marker == 0xFF else 2 + int.from_bytes(data[place + 2 : place + 4])
+    return None

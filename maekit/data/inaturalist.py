@@ -1,0 +1,65 @@
+"""iNaturalist 2017, 2018 and 2019 as the competitions released them: images, and JSON files that label them."""
+
+from pathlib import Path
+from typing import Any, ClassVar
+
+from maekit.data.findings import Findings
+from maekit.data.inaturalist_release import EXPECTED, Year, find_year, gaps, read_lists, years_in
+from maekit.data.labelled_images import LabelledImages, Splits
+from maekit.data.layout import require_folder
+from maekit.data.list_check import check_lists
+from maekit.data.spec import DataSpec
+from maekit.data.synthetic import cached, make
+from maekit.data.synthetic_lists import INATURALIST, write_inaturalist
+from maekit.errors import UserError
+
+
+class INaturalist(LabelledImages):
+    """iNaturalist of one year, or any images with annotation files of that form.
+
+    Labels are the places of the sorted category ids. The test images have no public labels and are not used.
+    """
+
+    published: ClassVar[DataSpec] = DataSpec(tuple(f"category_{i:04}" for i in range(8_142)), (224, 224))
+    expected: ClassVar[str] = EXPECTED
+
+    def __init__(self, *, year: Year | None = None, **shared: Any) -> None:
+        """Keeps the numbers; nothing is read.
+
+        Args:
+            year: of the competition; null where the folder holds the annotation files of one year only.
+            shared: see LabelledImages.
+        """
+        super().__init__(**shared)
+        self.year = year
+
+    def read_splits(self, root: Path) -> Splits:
+        """Reads the two annotation files of the year."""
+        year = find_year(root, self.year)
+        lists = read_lists(root, year)
+        return Splits(lists.train, lists.val, lists.names, f"iNaturalist {year}")
+
+    @classmethod
+    def digits_root(cls) -> Path:
+        """Returns the cached folder of handwritten digits in the form of 2018, made by the first call."""
+        return cached(INATURALIST, write_inaturalist)
+
+    @classmethod
+    def make(cls, root: Path) -> str:
+        """Writes the handwritten digits in the form of 2018; see `write_inaturalist`."""
+        return f"wrote 1,397 training and 400 validation images of 10 classes to {make(root, write_inaturalist)}"
+
+    @classmethod
+    def check(cls, root: Path, *, classes: int | None = None, full: bool = False) -> Findings:
+        """Verifies the annotation files of every year there, and that each image is there; see `check_lists`."""
+        findings = Findings()
+        root = root.expanduser().absolute()
+        try:
+            require_folder(root)
+            for year in years_in(root) or [find_year(root, None)]:
+                lists = read_lists(root, year)
+                findings.facts += [f"form: iNaturalist {year}", *gaps(lists)]
+                check_lists(lists, findings, classes=classes, full=full)
+        except UserError as error:
+            findings.problems.append(str(error))
+        return findings

@@ -1,0 +1,165 @@
+"""Images with one label each, as the data of a classification task, however the labels are found."""
+
+from abc import abstractmethod
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple
+
+from maekit.data.augment import TrainTransform
+from maekit.data.base import TransferData
+from maekit.data.batch import ImageBatch, Sample, collate_images
+from maekit.data.folder_dataset import FolderDataset
+from maekit.data.listing import Listing
+from maekit.data.spec import DataSpec
+from maekit.data.transforms import EvalTransform
+from maekit.errors import UserError
+
+
+class Splits(NamedTuple):
+    """What a reader found.
+
+    Attributes:
+        train: the training images; `classes` are the ids that tell two data sets' classes apart.
+        val: the validation images, with the same classes.
+        names: one name a class for people, in label order.
+        origin: what the summary says in brackets: which list or copy it is, or how the validation split was made.
+    """
+
+    train: Listing
+    val: Listing
+    names: tuple[str, ...]
+    origin: str
+
+
+class LabelledImages(TransferData):
+    """Augmented training images and centre-cropped validation images; a subclass reads which there are.
+
+    Attributes:
+        expected: what the folder should hold, for whoever gave none.
+    """
+
+    expected: ClassVar[str]
+
+    def __init__(
+        self,
+        *,
+        root: str | None,
+        synthetic: Literal["digits"] | None = None,
+        total_batch_size: int,
+        device_batch_size: int | None,
+        num_workers: int | None = None,
+        image_size: int,
+        crop_scale: list[float],
+        crop_ratio: list[float],
+        crop_clip: bool = False,
+        horizontal_flip: float,
+        rand_augment: str | None,
+        random_erasing: float,
+        eval_crop_fraction: float,
+        mean: list[float],
+        std: list[float],
+        decoder: Literal["fast", "pillow"] = "fast",
+    ) -> None:
+        """Keeps the numbers; nothing is read.
+
+        Args:
+            root: folder of the data set.
+            synthetic: made data to use where no root is given: `digits` are scikit-learn's handwritten digits.
+            total_batch_size: images of one optimizer step, over all devices and accumulated batches.
+            device_batch_size: images of one forward pass on one device; null to have it solved.
+            num_workers: data-loading processes of each training process; null to choose by the cores.
+            image_size: height and width in pixels of what the model is given.
+            crop_scale: smallest and largest share of an image's area that a random training crop covers.
+            crop_ratio: smallest and largest width / height of a random training crop.
+            crop_clip: draw a training crop once and cut it to the image, as the linear probe does, not until one fits.
+            horizontal_flip: probability of mirroring a training image; 0 where left and right differ, as in digits.
+            rand_augment: timm's RandAugment policy, as rand-m9-mstd0.5-inc1; null for none.
+            random_erasing: probability of overwriting a box of a training image with noise.
+            eval_crop_fraction: centre crop's share of the resized short side at evaluation, above 0 and at most 1.
+            mean: of the three channels, in 0..1.
+            std: of the three channels, in 0..1.
+            decoder: how training images are decoded: `fast` (torchvision's JPEG decoder, Pillow for what it cannot
+                read) or `pillow`. Evaluation always uses Pillow, with which the published numbers were measured.
+        """
+        super().__init__(
+            total_batch_size=total_batch_size, device_batch_size=device_batch_size, num_workers=num_workers
+        )
+        self.root, self.synthetic = root, synthetic
+        self.decoder = decoder
+        self._eval = EvalTransform(image_size=image_size, crop_fraction=eval_crop_fraction, mean=mean, std=std)
+        self._make_augmentation = partial(
+            TrainTransform,
+            image_size=image_size,
+            crop_scale=crop_scale,
+            crop_ratio=crop_ratio,
+            crop_clip=crop_clip,
+            horizontal_flip=horizontal_flip,
+            rand_augment=rand_augment,
+            random_erasing=random_erasing,
+            mean=mean,
+            std=std,
+        )
+        self._splits: Splits | None = None
+
+    @abstractmethod
+    def read_splits(self, root: Path) -> Splits:
+        """Lists the images below a folder.
+
+        Raises:
+            UserError: the folder does not have the expected form.
+        """
+
+    @classmethod
+    @abstractmethod
+    def digits_root(cls) -> Path:
+        """Returns the cached folder of handwritten digits in this data set's format, made by the first call."""
+
+    def setup(self) -> None:
+        """Reads the listings, and makes the digits where they are asked for and not there yet."""
+        self._read()
+
+    def spec(self) -> DataSpec:
+        """Returns the classes found and the image size asked for."""
+        splits = self._read()
+        size = self._eval.image_size
+        return DataSpec(splits.names, (size, size), splits.train.classes)
+
+    def summary(self) -> str:
+        """Returns counts, folder and origin in one line."""
+        train, val, _, origin = self._read()
+        counts = f"{len(train):,} training and {len(val):,} validation images of {len(train.classes):,} classes"
+        return f"{counts} in {self._data_root()} ({origin})"
+
+    def train_dataset(self, seed: int) -> FolderDataset:
+        """Returns the training images, augmented by (seed, epoch, index)."""
+        return FolderDataset(self._read().train, self._make_augmentation(), seed, decoder=self.decoder)
+
+    def plain_train_dataset(self) -> FolderDataset:
+        """Returns the training images, resized and centre-cropped."""
+        return FolderDataset(self._read().train, self._eval, None)
+
+    def val_dataset(self) -> FolderDataset:
+        """Returns the validation images, resized and centre-cropped."""
+        return FolderDataset(self._read().val, self._eval, None)
+
+    def input_transform(self) -> dict[str, Any]:
+        """Returns the arguments of the `EvalTransform` in use."""
+        return self._eval.describe()
+
+    @staticmethod
+    def collate(samples: list[Sample]) -> ImageBatch:
+        """Stacks samples into an `ImageBatch`."""
+        return collate_images(samples)
+
+    def _data_root(self) -> Path:
+        if self.root is not None:
+            return Path(self.root).expanduser().absolute()
+        if self.synthetic is not None:
+            return self.digits_root()
+        advice = f"add --data.root DIR with your images ({self.expected}), or --data.synthetic digits"
+        raise UserError(f"no data given; {advice}")
+
+    def _read(self) -> Splits:
+        if self._splits is None:
+            self._splits = self.read_splits(self._data_root())
+        return self._splits

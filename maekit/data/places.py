@@ -1,0 +1,93 @@
+"""Places365-standard and Places205 as released: lists of labelled images, and one or two copies of the images."""
+
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from maekit.data.check import check_class_folders
+from maekit.data.findings import Findings
+from maekit.data.labelled_images import LabelledImages, Splits
+from maekit.data.layout import require_folder
+from maekit.data.list_check import check_lists
+from maekit.data.places_images import copies_in
+from maekit.data.places_release import (
+    EXPECTED,
+    find_version,
+    has_class_folders,
+    lacking,
+    read_class_folders,
+    read_lists,
+    versions_in,
+)
+from maekit.data.spec import DataSpec
+from maekit.data.synthetic import cached, make
+from maekit.data.synthetic_lists import PLACES, write_places
+from maekit.errors import UserError
+
+
+class Places(LabelledImages):
+    """Places365-standard, Places205, or any images with lists of that form, or in class folders.
+
+    Labels are those of the lists; in class folders the places of the sorted folder names.
+    """
+
+    published: ClassVar[DataSpec] = DataSpec(tuple(f"category_{i:03}" for i in range(365)), (224, 224))
+    expected: ClassVar[str] = EXPECTED
+
+    def __init__(
+        self,
+        *,
+        version: Literal["places365", "places205"] | None = None,
+        images: Literal["large", "small"] | None = None,
+        **shared: Any,
+    ) -> None:
+        """Keeps the numbers; nothing is read.
+
+        Args:
+            version: whose lists to use; null where the folder holds those of one only.
+            images: which copy of Places365 to use: `large` ones or those of 256 px; null where there is one only.
+            shared: see LabelledImages.
+        """
+        super().__init__(**shared)
+        self.version, self.images = version, images
+
+    def read_splits(self, root: Path) -> Splits:
+        """Reads the lists, or the class folders where there are none."""
+        require_folder(root)
+        if not versions_in(root) and has_class_folders(root):
+            if self.version or self.images:
+                flags = "--data.version and --data.images, which choose among lists"
+                raise UserError(f"{root}: class folders without lists; leave out {flags}")
+            train, val = read_class_folders(root)
+            return Splits(train, val, train.classes, "class folders")
+        version = find_version(root, self.version)
+        lists, copy = read_lists(root, version, self.images)
+        return Splits(lists.train, lists.val, lists.names, f"{lists.released.title}, {copy.title}")
+
+    @classmethod
+    def digits_root(cls) -> Path:
+        """Returns the cached folder of handwritten digits in Places365's form, made by the first call."""
+        return cached(PLACES, write_places)
+
+    @classmethod
+    def make(cls, root: Path) -> str:
+        """Writes the handwritten digits in Places365's form; see `write_places`."""
+        return f"wrote 1,397 training and 400 validation images of 10 classes to {make(root, write_places)}"
+
+    @classmethod
+    def check(cls, root: Path, *, classes: int | None = None, full: bool = False) -> Findings:
+        """Verifies every version and copy in the folder, and that each image is there; see `check_lists`."""
+        root = root.expanduser().absolute()
+        if root.is_dir() and not versions_in(root) and has_class_folders(root):
+            return check_class_folders(root, read_class_folders, lacking, classes=classes, full=full)
+        findings = Findings()
+        try:
+            require_folder(root)
+            for version in versions_in(root) or [find_version(root, None)]:
+                copies: list[str | None] = [*copies_in(root)] if version == "places365" else []
+                for copy in copies or [None]:
+                    lists, images = read_lists(root, version, copy)
+                    findings.facts.append(f"form: {lists.released.title}, {images.title} in {images.train}")
+                    check_lists(lists, findings, classes=classes, full=full)
+        except UserError as error:
+            findings.problems.append(str(error))
+        return findings

@@ -1,0 +1,109 @@
+"""Writes weights in another layout: facebookresearch/mae's, timm's, or a folder of transformers."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, get_args
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from maekit.errors import UserError, nearest
+from maekit.files import atomic_write
+from maekit.weights.expected import whole
+from maekit.weights.report import some
+from maekit.weights.state_file import StateFile, read_state
+from maekit.weights.words import in_words
+from maekit.weights.write_hf import write_hf
+
+Target = Literal["mae", "hf", "timm"]
+_PROBE_EPS = 1e-6  # of the probe's BatchNorm; facebookresearch/mae @ efb2a80 main_linprobe.py
+_FOLDED = "folded: the linear probe's BatchNorm (running statistics, eps 1e-6) into its classifier"
+
+
+def convert(source: str | Path, to: Target, out: Path, *, norm_pix_loss: bool | None = None) -> list[str]:
+    """Writes a file of weights in another layout, its numbers as they are.
+
+    Args:
+        source: weights in any layout that `read_state` knows.
+        to: "mae", `{"model": tensors}` as facebookresearch/mae saves; "timm", the state dict of timm's
+            VisionTransformer, in safetensors if `out` ends so; "hf", a folder for transformers' from_pretrained.
+        out: the file or folder to make; it must not be there, or be an empty folder for "hf".
+        norm_pix_loss: what a pre-training's config says for "hf": whether it predicted normalised pixels; None for
+            what the source says.
+
+    Returns:
+        Lines of text: what was read, what was changed or left out, what was written.
+
+    Raises:
+        UserError: `source` cannot be read or is not whole; the target cannot hold it; `out` is there already.
+    """
+    if to not in get_args(Target):
+        raise UserError(f"got the layout '{to}' to write, expected mae, hf or timm{nearest(to, get_args(Target))}")
+    source, out = Path(source).expanduser(), Path(out).expanduser()
+    _check_out(out, folder=to == "hf")
+    state = read_state(source)
+    tensors = whole(source, state)
+    lines = [f"read {source} ({in_words(state.layout, state.kind)})"]
+    if others := [name for name in state.tensors if name not in tensors]:
+        lines.append(f"left out: {some(others)}")
+    if to == "hf":
+        if state.kind == "linear_probe":
+            tensors = fold(tensors)
+            lines.append(_FOLDED)
+        return lines + write_hf(source, state, _owned(tensors), out, norm_pix_loss)
+    if to == "timm":
+        tensors, said = _for_timm(state, tensors)
+        lines += said
+    _write(out, to, _owned(tensors))
+    return [*lines, f"wrote {out} ({len(tensors)} tensors)"]
+
+
+def fold(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Turns a probe's BatchNorm and Linear, `head.0.*` and `head.1.*`, into one Linear, `head.*`.
+
+    W (x - m) / sqrt(v + eps) + b is W' x + (b - W' m) with W' = W / sqrt(v + eps); computed in float64.
+    """
+    mean, var = tensors["head.0.running_mean"].double(), tensors["head.0.running_var"].double()
+    weight, bias = tensors["head.1.weight"], tensors["head.1.bias"]
+    scaled = weight.double() / (var + _PROBE_EPS).sqrt()
+    folded = {name: tensor for name, tensor in tensors.items() if not name.startswith("head.")}
+    folded["head.weight"] = scaled.to(weight.dtype)
+    folded["head.bias"] = (bias.double() - scaled @ mean).to(bias.dtype)
+    return folded
+
+
+def _for_timm(state: StateFile, tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """What timm's VisionTransformer takes with strict=True, and what to say of it."""
+    said = []
+    if state.kind == "pretraining":
+        decoder = [name for name in tensors if name.startswith(("decoder_", "mask_token"))]
+        tensors = {name: tensor for name, tensor in tensors.items() if name not in decoder}
+        said.append(f"left out: {some(decoder)} (timm has no decoder)")
+    if state.kind == "linear_probe":
+        tensors = fold(tensors)
+        said.append(_FOLDED)
+    classes = tensors["head.weight"].shape[0] if "head.weight" in tensors else 0
+    pool = "avg" if "fc_norm.weight" in tensors else "token"
+    return tensors, [*said, f'for timm: num_classes={classes}, global_pool="{pool}"']
+
+
+def _check_out(out: Path, *, folder: bool) -> None:
+    if folder and out.is_dir() and not any(out.iterdir()):
+        return
+    if out.exists() or out.is_symlink():
+        what = "a new folder or an empty one" if folder else "the name of a new file"
+        raise UserError(f"{out} exists already, expected {what}; give another, or remove it first")
+
+
+def _owned(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies without shared or surplus memory, which both formats would write or refuse."""
+    return {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
+
+
+def _write(out: Path, to: Target, tensors: dict[str, Tensor]) -> None:
+    with atomic_write(out) as file:
+        if to == "timm" and out.suffix == ".safetensors":
+            file.write(safetensors.torch.save(tensors, metadata={"format": "pt"}))
+        else:
+            torch.save({"model": tensors} if to == "mae" else tensors, file)

@@ -1,0 +1,102 @@
+"""From what a user calls weights to a file: a path, an official name, or `hf:owner/name`. No torch here."""
+
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+import yaml
+
+from maekit.errors import UserError, nearest
+from maekit.files import cache_folder
+from maekit.weights.download import download, tell
+
+HUB = "hf:"
+
+
+@dataclass(frozen=True)
+class Official:
+    """One file that the authors of MAE released, see official.yaml.
+
+    Attributes:
+        name: what a user calls it.
+        url: where it is.
+        holds: what is in it, in words.
+        md5: the hex digits its MD5 begins with; empty where none are published.
+        licence: under which terms it was released.
+        source: who says so.
+    """
+
+    name: str
+    url: str
+    holds: str
+    md5: str
+    licence: str
+    source: str
+
+    @property
+    def file(self) -> str:
+        """The file's name; without its ending it is an alias of `name`."""
+        return self.url.rpartition("/")[2]
+
+
+@cache
+def official_weights() -> dict[str, Official]:
+    """Every official file by its name, in official.yaml's order; aliases are left out."""
+    table = yaml.safe_load(files("maekit.weights").joinpath("official.yaml").read_text(encoding="utf-8"))
+    return {
+        name: Official(
+            name, f"{table['base']}/{row['path']}", row["holds"], row.get("md5", ""), table["licence"], table["source"]
+        )
+        for name, row in table["weights"].items()
+    }
+
+
+def find_weights(given: str | Path) -> Path:
+    """Returns the file, or the folder of a Hugging Face model, that a user means; downloads what has a name.
+
+    Downloads of official files go to `$MAEKIT_CACHE/weights`, those of the Hugging Face hub to its own cache.
+
+    Args:
+        given: a path, which wins if it is there; an official name such as mae_vit_base (see official.yaml);
+            or hf:owner/name, optionally with @revision.
+
+    Raises:
+        UserError: there is no such path or name, or it cannot be downloaded.
+    """
+    path = Path(given).expanduser()
+    try:
+        if path.exists():
+            return path
+    except OSError as error:
+        raise UserError(f"cannot read {given}: {error.strerror}; check its name and permissions") from error
+    if str(given).startswith(HUB):
+        from maekit.weights.hub import download_model
+
+        return download_model(str(given).removeprefix(HUB))
+    official = _by_any_name().get(str(given))
+    if official is None:
+        raise UserError(_not_found(str(given), path))
+    folder = cache_folder() / "weights"
+    tell(f"{given}: {official.licence} (no commercial use), {official.source}; file: {folder / official.file}")
+    return download(official.url, folder, md5=official.md5)
+
+
+def _by_any_name() -> dict[str, Official]:
+    every = official_weights().values()
+    return {official.file.removesuffix(".pth"): official for official in every} | official_weights()
+
+
+def _not_found(given: str, path: Path) -> str:
+    """Names the nearest file in a folder that is there, or else the nearest official name."""
+    if "/" in given and not path.parent.is_dir():
+        owner = f"; for a model of the Hugging Face hub give {HUB}{given}" if given.count("/") == 1 else ""
+        return f"no file {given}: there is no folder {path.parent}{owner}; check the path"
+    beside: list[str] = []
+    with suppress(OSError):
+        beside = sorted(file.name for file in path.parent.iterdir() if file.name[0] != ".")
+    file, name = nearest(path.name, beside), nearest(given.removesuffix(".pth"), _by_any_name())
+    hint = file or name if path.suffix else name or file
+    known = ", ".join(official_weights())
+    return f"no file and no official weights called {given}{hint or f'; known names: {known}'}"

@@ -1,0 +1,184 @@
+"""Writes a folder that transformers' from_pretrained takes: config, weights, preprocessing."""
+
+import json
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from torch import Tensor
+
+from maekit.errors import UserError
+from maekit.files import atomic_write, atomic_write_text
+from maekit.weights.layouts_hf import to_transformers
+from maekit.weights.state_file import StateFile, measure, stored_grid
+
+_CLASSES = {"encoder": "ViTMAEModel", "pretraining": "ViTMAEForPreTraining"}
+_IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+_BICUBIC = 3  # PIL's number of it
+_DECODER_HEAD = 32  # channels a head: 512 wide with 16 heads; facebookresearch/mae @ efb2a80 models_mae.py
+
+
+def write_hf(
+    source: Path, state: StateFile, tensors: Mapping[str, Tensor], out: Path, norm_pix_loss: bool | None
+) -> list[str]:
+    """Writes config.json, model.safetensors and preprocessor_config.json, all of them or none.
+
+    Args:
+        source: where the tensors are from, for errors.
+        state: what was read there.
+        tensors: what to write, by released names; a probe folded already.
+        out: the folder; absent or empty.
+        norm_pix_loss: as for `convert`.
+
+    Returns:
+        Lines that say what was assumed and written.
+
+    Raises:
+        UserError: transformers has no such model, the number of heads or the patch grid is not known, or the disk is
+            full.
+    """
+    if "fc_norm.weight" in tensors:
+        raise UserError(
+            f"{source} classifies the mean of the patches, expected the class token: transformers' ViT knows no other; "
+            'convert it with `--to timm` (global_pool="avg")'
+        )
+    config = _encoder_config(source, state, tensors)
+    lines: list[str] = []
+    if "decoder_pred.weight" in tensors:
+        lines += _add_decoder(source, config, state, tensors, norm_pix_loss)
+    if "head.weight" in tensors:
+        lines += _add_classes(config, state, tensors["head.weight"].shape[0])
+    name = config["architectures"][0]
+    named = to_transformers(tensors, prefix="" if name == "ViTMAEModel" else "vit.")
+    with _new_folder(out) as folder:
+        atomic_write_text(folder / "config.json", _json(config))
+        atomic_write_text(folder / "preprocessor_config.json", _json(_preprocessor(state, config["image_size"])))
+        with atomic_write(folder / "model.safetensors") as file:
+            file.write(safetensors.torch.save(named, metadata={"format": "pt"}))
+    return [*lines, f"wrote {out} (load it with {name}.from_pretrained)"]
+
+
+def _encoder_config(source: Path, state: StateFile, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    shape, (hidden, width) = measure(tensors), tensors["blocks.0.mlp.fc1.weight"].shape
+    if state.num_heads is None:
+        raise UserError(
+            f"{source} holds {shape} and does not say how many attention heads it has, which config.json must; "
+            "convert it with `--to timm`, or start from a folder of transformers"
+        )
+    patch = tensors["patch_embed.proj.weight"].shape[2:]
+    grid = stored_grid(state, tensors["pos_embed"].shape[1] - 1)
+    if grid is None or patch[0] != patch[1]:
+        raise UserError(
+            f"{source} has positions for {tensors['pos_embed'].shape[1] - 1} patches of {patch[0]}x{patch[1]} px, "
+            "expected a grid of square patches whose sides the file says, or a square one; convert it with `--to timm`"
+        )
+    height, wide = (side * patch[0] for side in grid)
+    dtypes = {str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()}
+    return {
+        "architectures": [_CLASSES.get(state.kind, "ViTForImageClassification")],
+        "model_type": "vit_mae" if state.kind in _CLASSES else "vit",
+        "hidden_size": width,
+        "num_hidden_layers": shape.num_blocks,
+        "num_attention_heads": state.num_heads,
+        "intermediate_size": hidden,
+        "image_size": height if height == wide else [height, wide],
+        "patch_size": patch[0],
+        "num_channels": 3,
+        "qkv_bias": True,
+        "hidden_act": "gelu",
+        "layer_norm_eps": 1e-6,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+        "initializer_range": 0.02,
+        **({"dtype": dtypes.pop()} if len(dtypes) == 1 else {}),
+    }
+
+
+def _add_decoder(
+    source: Path, config: dict[str, Any], state: StateFile, tensors: Mapping[str, Tensor], norm_pix_loss: bool | None
+) -> list[str]:
+    hidden, width = tensors["decoder_blocks.0.mlp.fc1.weight"].shape
+    heads = state.decoder_heads or max(1, width // _DECODER_HEAD)
+    if width % heads:
+        raise UserError(
+            f"{source} has a decoder {width} wide and does not say how many attention heads it has, which config.json "
+            "must; convert its encoder with `--to timm`"
+        )
+    lines = (
+        [] if state.decoder_heads else [f"assumed: {heads} attention heads in the decoder, {_DECODER_HEAD} wide each"]
+    )
+    said = norm_pix_loss if norm_pix_loss is not None else _said_norm_pix_loss(state)
+    if said is None:
+        lines.append("assumed: norm_pix_loss false, since the file does not say it")
+    config |= {
+        "decoder_hidden_size": width,
+        "decoder_intermediate_size": hidden,
+        "decoder_num_attention_heads": heads,
+        "decoder_num_hidden_layers": len({n.split(".")[1] for n in tensors if n.startswith("decoder_blocks.")}),
+        "mask_ratio": 0.75,
+        "norm_pix_loss": bool(said),
+    }
+    return lines
+
+
+def _said_norm_pix_loss(state: StateFile) -> bool | None:
+    for key in ("args", "config"):
+        table = state.meta.get(key)
+        if isinstance(table, Mapping) and isinstance(said := table.get("norm_pix_loss"), bool):
+            return said
+    return None
+
+
+def _add_classes(config: dict[str, Any], state: StateFile, count: int) -> list[str]:
+    card = state.meta.get("maekit")
+    names = card.get("class_names") if isinstance(card, Mapping) else state.meta.get("class_names")
+    known = isinstance(names, (list, tuple)) and len(names) == count
+    labels = [str(name) for name in names] if known else [f"LABEL_{index}" for index in range(count)]  # type: ignore[union-attr]
+    config["id2label"] = {str(index): label for index, label in enumerate(labels)}
+    config["label2id"] = {label: index for index, label in enumerate(labels)}
+    return [] if known else [f"assumed: class names LABEL_0 to LABEL_{count - 1}, since the file does not say them"]
+
+
+def _preprocessor(state: StateFile, size: int | list[int]) -> dict[str, Any]:
+    """The transform of a run, as near as ViTImageProcessor comes to it, or ImageNet's: resize, scale, normalise."""
+    card = state.meta.get("maekit")
+    values = card.get("input") if isinstance(card, Mapping) else None
+    said = {**_IMAGENET, **(values if isinstance(values, Mapping) else {})}
+    height, width = (size, size) if isinstance(size, int) else size
+    return {
+        "image_processor_type": "ViTImageProcessor",
+        "do_resize": True,
+        "size": {"height": height, "width": width},
+        "resample": _BICUBIC,
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(said["mean"]),
+        "image_std": list(said["std"]),
+    }
+
+
+def _json(contents: Mapping[str, Any]) -> str:
+    return json.dumps(contents, indent=2) + "\n"
+
+
+@contextmanager
+def _new_folder(out: Path) -> Iterator[Path]:
+    """Gives a folder beside `out` that takes its place when the block ends without an error, and goes if not."""
+    place = out.resolve()  # the folder itself where `out` is a link to an empty one, and a name where it is `.`
+    temporary = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        temporary.replace(place)
+    except OSError as error:
+        raise UserError(
+            f"cannot write the folder {out}: {error.strerror or error}; nothing was left behind; "
+            "make room or choose a folder you can write to"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

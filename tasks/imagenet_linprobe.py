@@ -1,0 +1,57 @@
+"""ImageNet-1K linear probe: a classifier on the frozen backbone's class token (MAE paper, Table 12)."""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from maekit.cached_features import cache_features
+from maekit.classifier import Classifier
+from maekit.data.base import RunData, TransferData
+from maekit.data.batch import ImageBatch
+from maekit.data.imagenet import ImageNet as Data
+from maekit.data.spec import DataSpec
+from maekit.heads.probe import ProbeHead
+
+__all__ = ["Data", "Model"]
+
+
+class Model(Classifier):
+    """A frozen ViT, BatchNorm without weights, and a linear classifier, which alone is trained."""
+
+    local_batch_norm = True  # as published: facebookresearch/mae main_linprobe.py @ efb2a80
+
+    def __init__(self, spec: DataSpec, *, head_init_std: float, cached_features: bool = False, **shared: Any) -> None:
+        """Builds the probe.
+
+        Args:
+            spec: class names and image size of the data.
+            head_init_std: standard deviation of the classifier's initial weights.
+            cached_features: run the backbone once over all images, without augmentation, and train on what it gave:
+                minutes instead of hours, and not the paper's protocol.
+            shared: see TransferModel.
+        """
+        super().__init__(spec, final_norm=True, drop_path=0.0, gradient_checkpointing=False, layer_decay=1.0, **shared)
+        self.cached_features = cached_features
+        self.head = ProbeHead(self.backbone.embed_dim, len(spec.class_names), init_std=head_init_std)
+        self.backbone.requires_grad_(False)
+
+    @torch.no_grad()
+    def pooled(self, images: Tensor) -> Tensor:
+        """Images [B, 3, H, W], normalised, to the class token [B, D] after the final norm, without a graph."""
+        tokens: Tensor = self.backbone(images)
+        return tokens[:, 0]
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images [B, 3, H, W], or features [B, D] that `pooled` gave before, to logits [B, C]."""
+        logits: Tensor = self.head(images if images.ndim == 2 else self.pooled(images))
+        return logits
+
+    def training_losses(self, batch: ImageBatch) -> dict[str, Tensor]:
+        """Cross entropy in fp32."""
+        return {"loss": F.cross_entropy(self(batch.image).float(), batch.label)}
+
+    def training_data(self, data: TransferData, device: torch.device) -> RunData:
+        """The images, or their features where they are to be cached."""
+        return cache_features(self.backbone, self.pooled, data, device) if self.cached_features else data

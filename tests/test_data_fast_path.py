@@ -1,0 +1,383 @@
+"""The fast path of training images: the exact path's draws, and pixels within a fraction of a level of Pillow's."""
+
+import os
+import pickle
+import random
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from sklearn.datasets import load_sample_images
+from timm.data import auto_augment
+from torch import Tensor
+
+from maekit.data import fast_decode, moves
+from maekit.data.augment import TrainTransform, random_crop_box
+from maekit.data.base import seeded
+from maekit.data.batch import Sample
+from maekit.data.decode import read_image
+from maekit.data.fast_decode import frame, read_pixels
+from maekit.data.folder_dataset import FolderDataset
+from maekit.data.listing import Listing, list_classes
+from maekit.data.loader import make_loader
+from maekit.data.rand_augment import RandAugment, apply
+from maekit.data.resize import crop_resize
+from maekit.data.sampler import EvalSampler
+from maekit.data.sharpness import sharpness
+from maekit.data.spec import Draw
+from maekit.data.transforms import BICUBIC, EvalTransform
+from maekit.errors import UserError
+
+MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+POLICY = "rand-m9-mstd0.5-inc1"
+PHOTOGRAPHS = [Image.fromarray(pixels) for pixels in load_sample_images().images]
+COLOURS = PHOTOGRAPHS[0].resize((60, 40), BICUBIC)
+
+
+def transform(
+    size: int = 64, *, policy: str | None = POLICY, erasing: float = 0.5, clip: bool = False
+) -> TrainTransform:
+    return TrainTransform(
+        image_size=size,
+        crop_scale=[0.08, 1.0],
+        crop_ratio=[3 / 4, 4 / 3],
+        crop_clip=clip,
+        horizontal_flip=0.5,
+        rand_augment=policy,
+        random_erasing=erasing,
+        mean=MEAN,
+        std=STD,
+    )
+
+
+def as_pixels(image: Image.Image) -> Tensor:
+    return torch.from_numpy(np.array(image))
+
+
+# Decoding
+
+
+@pytest.fixture
+def by_pillow(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The files that `read_pixels` left to Pillow."""
+    names: list[str] = []
+
+    def spy(path: str | Path) -> Image.Image:
+        names.append(Path(path).name)
+        return read_image(path)
+
+    monkeypatch.setattr(fast_decode, "read_image", spy)
+    return names
+
+
+def turned() -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    return exif
+
+
+ADOBE_RGB = {"keep_rgb": True, "quality": 95}
+PLAIN: dict[str, tuple[Image.Image, dict[str, Any]]] = {
+    "colour.jpg": (COLOURS, {}),
+    "fine.jpg": (COLOURS, {"subsampling": 0, "quality": 97}),
+    "progressive.jpg": (COLOURS, {"progressive": True}),
+    "grey.jpg": (COLOURS.convert("L"), {}),
+    "turned.jpg": (COLOURS, {"exif": turned()}),
+    "rgb.jpg": (COLOURS, ADOBE_RGB),
+    "odd.jpg": (COLOURS.resize((17, 31)), {}),
+    "pixel.jpg": (COLOURS.resize((1, 1)), {}),
+}
+OTHER: dict[str, tuple[Image.Image, dict[str, Any]]] = {
+    "cmyk.jpg": (COLOURS.convert("CMYK"), {}),
+    "colour.png": (COLOURS, {}),
+    "palette.png": (COLOURS.quantize(16), {}),
+    "deep.png": (Image.fromarray(np.arange(600, dtype=np.uint16).reshape(20, 30) * 100), {}),
+    "colour.webp": (COLOURS, {"lossless": True}),
+    "colour.bmp": (COLOURS, {}),
+}
+
+
+@pytest.mark.parametrize("name", [*PLAIN, *OTHER])
+def test_pixels_are_those_of_pillow(name: str, tmp_path: Path, by_pillow: list[str]) -> None:
+    image, options = {**PLAIN, **OTHER}[name]
+    image.save(tmp_path / name, **options)
+    pixels = read_pixels(tmp_path / name)
+    assert by_pillow == ([] if name in PLAIN else [name])
+    assert (pixels.dtype, pixels.is_contiguous()) == (torch.uint8, True)
+    np.testing.assert_array_equal(pixels.numpy(), np.asarray(read_image(tmp_path / name)))
+
+
+def test_the_name_does_not_say_what_a_file_is(tmp_path: Path, by_pillow: list[str]) -> None:
+    COLOURS.save(tmp_path / "jpeg.png", "JPEG")
+    COLOURS.save(tmp_path / "png.jpg", "PNG")
+    for name in ("jpeg.png", "png.jpg"):
+        np.testing.assert_array_equal(read_pixels(tmp_path / name), np.asarray(read_image(tmp_path / name)))
+    assert by_pillow == ["png.jpg"]
+
+
+def test_damaged_files_end_as_with_pillow(tmp_path: Path) -> None:
+    """Cut anywhere, or with bytes changed: the same pixels, or the same line."""
+    COLOURS.save(tmp_path / "whole.jpg")
+    whole = (tmp_path / "whole.jpg").read_bytes()
+    rng = random.Random(0)
+    versions = [whole[:length] for length in range(0, len(whole), 41)] + [
+        whole[:-1],
+        whole + b"more",
+        whole[:-2] + b"x",
+    ]
+    for _ in range(60):
+        changed = bytearray(whole)
+        changed[rng.randrange(len(whole))] = rng.randrange(256)
+        versions.append(bytes(changed))
+    outcomes = [(outcome(read_pixels, tmp_path, v), outcome(read_image, tmp_path, v)) for v in versions]
+    assert all(fast == slow for fast, slow in outcomes)
+    assert {type(fast) for fast, _ in outcomes} == {str, bytes}
+
+
+def outcome(read: Any, folder: Path, data: bytes) -> str | bytes:
+    (folder / "a.jpg").write_bytes(data)
+    try:
+        return np.asarray(read(folder / "a.jpg")).tobytes()
+    except UserError as error:
+        return str(error)
+
+
+def test_an_excessive_jpeg_is_refused_before_it_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    COLOURS.save(tmp_path / "huge.jpg")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
+    with pytest.raises(UserError, match=r"huge\.jpg: cannot be read .* exceeds limit of 2000 pixels") as caught:
+        read_pixels(tmp_path / "huge.jpg")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_jpegs_header_tells_its_form(tmp_path: Path) -> None:
+    (COLOURS.convert("CMYK")).save(tmp_path / "a.jpg", exif=turned())
+    assert frame(memoryview((tmp_path / "a.jpg").read_bytes())) == (8, 40, 60, 4)
+    for data in (b"", b"\xff\xd8\xff", b"\xff\xd8\xff\xe0\x00", b"\x89PNG" + bytes(20), b"\xff\xd8" + b"\xff" * 30):
+        assert frame(memoryview(data)) is None
+
+
+# Resizing
+
+
+def test_crops_are_within_two_levels_of_pillows_on_average() -> None:
+    """Over and under the target's size, 60 boxes: each within half a level, where two are asked for."""
+    random.seed(0)
+    shares = []
+    for number in range(60):
+        image = PHOTOGRAPHS[number % 2]
+        box = random_crop_box(image.size, ((0.02, 0.1), (0.3, 1.0))[number // 2 % 2], (3 / 4, 4 / 3))
+        shares.append((box[2] - box[0]) / 224)
+        expected = np.asarray(image.crop(box).resize((224, 224), BICUBIC)).astype(int)
+        found = crop_resize(as_pixels(image), box, 224)
+        assert (found.shape, found.dtype, found.is_contiguous()) == ((224, 224, 3), torch.uint8, True)
+        assert np.abs(found.numpy() - expected).mean() <= 0.5
+    assert sum(share < 1 for share in shares) >= 20
+    assert sum(share > 1.5 for share in shares) >= 20
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 2), (2, 1), (1, 500), (3, 2)])
+def test_the_smallest_images_pass(size: tuple[int, int]) -> None:
+    pixels = as_pixels(COLOURS.resize(size))
+    for index in range(30):
+        with seeded(0, 0, index):
+            assert transform(32)(pixels).shape == (3, 32, 32)
+
+
+# Operations
+
+
+@pytest.mark.parametrize(
+    ("own", "timms", "largest"),
+    [
+        (moves.shear_x, auto_augment.shear_x, 0.3),
+        (moves.shear_y, auto_augment.shear_y, 0.3),
+        (moves.translate_x, auto_augment.translate_x_rel, 0.45),
+        (moves.translate_y, auto_augment.translate_y_rel, 0.45),
+        (sharpness, auto_augment.sharpness, 1.9),
+    ],
+)
+def test_faster_operations_give_timms_pixels(own: Any, timms: Any, largest: float) -> None:
+    options = {"fillcolor": (124, 116, 104), "resample": BICUBIC}
+    rng = random.Random(0)
+    for size in [(224, 224), (97, 211), (32, 32), (3, 2), (2, 3), (1, 1), (1, 40)]:
+        for image in (PHOTOGRAPHS[0].resize(size), PHOTOGRAPHS[1].crop((100, 100, 100 + size[0], 100 + size[1]))):
+            # Both compute in double precision and cut off. A cubic of a round factor often gives a whole number but for
+            # rounding, which decides then; factors as they are drawn hardly ever do.
+            for factor, share in ((0.1, 0.01), (largest, 0.01), (rng.uniform(0, largest), 0), (rng.random() / 4, 0)):
+                for argument in {factor, factor if own is sharpness else -factor}:
+                    expected = np.asarray(timms(image, argument, **options)).astype(int)
+                    difference = np.abs(np.asarray(own(image, argument, **options)) - expected)
+                    assert difference.max() <= 1
+                    assert (difference > 0).sum() <= max(1, share * difference.size)
+
+
+def test_posterizing_to_no_bits_is_black() -> None:
+    """Magnitude 10 leaves none; Pillow 13 refuses that, which would end a run by chance; Pillow 12 gives black."""
+    augment = RandAugment("rand-m10-n1-p1-inc1", MEAN)
+    names = [op.name for op in augment.timm.ops]
+    place = names.index("PosterizeIncreasing")
+    for choice in (augment.timm, augment.drawer):
+        choice.ops = [choice.ops[place]]
+    assert not np.asarray(augment(COLOURS)).any()
+    assert not apply(augment.draw(), as_pixels(COLOURS)).any()
+
+
+# Draws
+
+
+def drawn(name: str, calls: list[Any], function: Any) -> Any:
+    def spy(image: Any, *arguments: Any, **options: Any) -> Any:
+        calls.append((name, arguments, options))
+        return function(image, *arguments, **options)
+
+    return spy
+
+
+def spied(fast: bool, monkeypatch: pytest.MonkeyPatch, clip: bool) -> tuple[TrainTransform, list[Any]]:
+    """A transform, and the list of what it draws: boxes, operations with their arguments, erased pixels."""
+    calls: list[Any] = []
+    spying = transform(clip=clip)
+    augment, crop_box, erase = spying.augment, spying.crop_box, spying.erase
+    assert augment is not None
+    assert erase is not None
+    for timms, noted in zip(augment.timm.ops, augment.drawer.ops, strict=True):
+        if fast:
+            operation = noted.aug_fn.args[0]
+            noted.aug_fn = type(noted.aug_fn)(noted.aug_fn.func, drawn(timms.name, calls, operation))
+        else:
+            timms.aug_fn = drawn(timms.name, calls, timms.aug_fn)
+
+    def box(*arguments: Any) -> Any:
+        calls.append(crop_box(*arguments))
+        return calls[-1]
+
+    def erased(tensor: Tensor) -> Tensor:
+        before = tensor.clone()
+        after = erase(tensor)
+        changed = (after != before).any(0)
+        calls.append((changed.nonzero().tolist(), after[:, changed].tolist()))
+        return after
+
+    monkeypatch.setattr(spying, "crop_box", box)
+    monkeypatch.setattr(spying, "erase", erased)
+    return spying, calls
+
+
+@pytest.mark.parametrize("clip", [False, True])
+def test_both_paths_draw_the_same(clip: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = []
+    for fast in (False, True):
+        spying, calls = spied(fast, monkeypatch, clip)
+        for index in range(120):
+            image = PHOTOGRAPHS[index % 2].resize((90 + index, 80))
+            with seeded(0, 0, index):
+                spying(as_pixels(image) if fast else image)
+                calls.append((random.random(), float(np.random.rand()), float(torch.rand(()))))
+        found.append(calls)
+    assert found[0] == found[1]
+    assert len({call[0] for call in found[0] if isinstance(call[0], str)}) == 15  # each operation was drawn
+    assert sum(len(call) == 2 and bool(call[0]) for call in found[0]) > 30  # and boxes erased
+
+
+@pytest.mark.parametrize("policy", [None, POLICY])
+def test_both_paths_give_the_same_picture(policy: str | None) -> None:
+    """A missed flip or a wrong channel is tens of levels; operations may carry a level of the resize further."""
+    both = transform(224, policy=policy, erasing=0.25)
+    differences = []
+    for index in range(30):
+        image = PHOTOGRAPHS[index % 2]
+        with seeded(0, 0, index):
+            exact = both(image)
+        with seeded(0, 0, index):
+            fast = both(as_pixels(image))
+        assert (fast.shape, fast.dtype, fast.is_contiguous()) == ((3, 224, 224), torch.float32, True)
+        levels = (fast - exact).abs().mul(torch.tensor(STD).view(3, 1, 1) * 255)
+        differences.append(float(levels.mean()))
+    assert max(differences) < (0.5 if policy is None else 4)
+    assert sorted(differences)[15] < 0.5
+
+
+def test_normalising_planes_is_normalising_an_image() -> None:
+    normalise = EvalTransform(image_size=8, crop_fraction=1.0, mean=MEAN, std=STD).normalise
+    ramp = np.arange(256, dtype=np.uint8).repeat(3).reshape(16, 16, 3)
+    planes = normalise.planes(torch.from_numpy(ramp).permute(2, 0, 1).contiguous())
+    torch.testing.assert_close(planes, normalise(Image.fromarray(ramp)), rtol=0, atol=1e-6)
+    assert planes.is_contiguous()
+
+
+# Data sets and loaders
+
+
+@pytest.fixture(scope="module")
+def listing(tmp_path_factory: pytest.TempPathFactory) -> Listing:
+    root = tmp_path_factory.mktemp("photographs")
+    (root / "a").mkdir()
+    for number, box in enumerate([(0, 0, 300, 200), (100, 50, 220, 300), (300, 100, 600, 400)]):
+        PHOTOGRAPHS[number % 2].crop(box).save(root / "a" / f"{number}.jpg")
+    COLOURS.convert("CMYK").save(root / "a" / "3.jpg")
+    return list_classes(root, ("a",))
+
+
+def samples(dataset: FolderDataset) -> list[Sample]:
+    return [dataset[Draw(1, index)] for index in range(4)]
+
+
+def test_the_decoder_changes_the_resize_alone(listing: Listing) -> None:
+    plain = transform(policy=None)
+    slow, fast = (samples(FolderDataset(listing, plain, 0, decoder=d)) for d in ("pillow", "fast"))
+    for one, other in zip(slow, fast, strict=True):
+        assert one[1:] == other[1:]
+        assert not torch.equal(one[0], other[0])
+        assert float((one[0] - other[0]).abs().mean()) < 0.02
+
+
+def test_evaluation_is_pillows_whatever_the_decoder(listing: Listing) -> None:
+    evaluation = EvalTransform(image_size=32, crop_fraction=0.875, mean=MEAN, std=STD)
+    for index in range(4):
+        expected = evaluation(read_image(listing.path(index)))
+        assert torch.equal(FolderDataset(listing, evaluation, None, decoder="fast")[Draw(0, index)][0], expected)
+
+
+def test_a_fast_data_set_pickles(listing: Listing) -> None:
+    dataset = FolderDataset(listing, transform(), 3, decoder="fast")
+    for one, other in zip(samples(dataset), samples(pickle.loads(pickle.dumps(dataset))), strict=True):
+        assert torch.equal(one[0], other[0])
+
+
+@pytest.mark.parametrize("start", ["fork", "spawn"])
+def test_workers_give_the_same_pictures_however_started(listing: Listing, start: str) -> None:
+    dataset = FolderDataset(listing, transform(policy=None, erasing=0), 3, decoder="fast")
+    loader = make_loader(dataset, EvalSampler(4, 0, 1), 2, 1, pin=False)
+    loader.multiprocessing_context = start
+    found = torch.cat([batch.image for batch in loader])
+    assert torch.equal(found, torch.stack([dataset[Draw(0, index)][0] for index in range(4)]))
+
+
+def test_a_worker_forked_after_threads_were_used_does_not_hang(listing: Listing, tmp_path: Path) -> None:
+    """The parent's pool of threads does not come along into a fork; a worker that waited for it would never answer."""
+    script = tmp_path / "forked.py"
+    script.write_text(
+        "import pickle, sys, torch\n"
+        "from maekit.data.loader import make_loader\n"
+        "from maekit.data.sampler import EvalSampler\n"
+        "dataset = pickle.load(open(sys.argv[1], 'rb'))\n"
+        "torch.set_num_threads(2)\n"
+        "torch.randn(1000, 1000) @ torch.randn(1000, 1000)\n"
+        "torch.nn.functional.interpolate(torch.randn(8, 3, 256, 256), (224, 224), mode='bicubic', antialias=True)\n"
+        "loader = make_loader(dataset, EvalSampler(4, 0, 1), 2, 2, pin=False)\n"
+        "loader.multiprocessing_context = 'fork'\n"
+        "print(sum(len(batch.image) for batch in loader), torch.get_num_threads())\n"
+    )
+    (tmp_path / "dataset").write_bytes(
+        pickle.dumps(FolderDataset(listing, transform(policy=None, erasing=0), 3, decoder="fast"))
+    )
+    command = [sys.executable, str(script), str(tmp_path / "dataset")]
+    environment = {name: value for name, value in os.environ.items() if name != "OMP_NUM_THREADS"}
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=120, env=environment)
+    assert (ended.returncode, ended.stdout) == (0, "4 2\n"), ended.stderr

@@ -1,0 +1,208 @@
+"""The linear probe: only the classifier learns, without a graph below it, on BatchNorm of the device's own batch."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from maekit.api import Session, build
+from maekit.cached_features import CachedFeatures
+from maekit.card import read_card
+from maekit.data.batch import ImageBatch
+from maekit.data.spec import DataSpec, Draw
+from maekit.errors import UserError
+from maekit.recipe import load_recipe
+from maekit.settings import resolve
+from maekit.task import find_task
+from maekit.weights.safe_load import load_file
+from tests.conftest import few_digits
+
+
+def probe(recipe: str = "smoke", spec: DataSpec | None = None, *flags: str) -> Any:
+    stacked = load_recipe(find_task("imagenet_linprobe"), recipe)
+    module = stacked.task.load()
+    values = resolve(stacked, module, flags, training=False).values["model"]
+    torch.manual_seed(0)
+    return module.Model(spec or DataSpec(("a", "b", "c"), (16, 16)), **values)
+
+
+def batch(size: int = 6) -> ImageBatch:
+    images = torch.randn(size, 3, 16, 16, generator=torch.Generator().manual_seed(1))
+    return ImageBatch(images, torch.arange(size) % 3, torch.arange(size))
+
+
+def session(folder: Path, **overrides: Any) -> Session:
+    values = {
+        "model.backbone": "vit_test_patch8",
+        "data.root": str(few_digits()),
+        "data.total_batch_size": 16,
+        "data.device_batch_size": 8,
+        "data.num_workers": 0,
+        "trainer.max_steps": 8,
+        "trainer.check_val_every_n_epoch": 1,
+        "trainer.log_every_n_steps": 1,
+        "run.folder": str(folder),
+    }
+    return build("imagenet_linprobe", "smoke", {**values, **{k.replace("__", "."): v for k, v in overrides.items()}})
+
+
+@pytest.mark.parametrize("recipe", ["huge", "base", "large", "base_cached", "smoke"])
+def test_only_the_classifier_is_trained(recipe: str) -> None:
+    with torch.device("meta"):
+        model = probe(recipe, DataSpec(tuple(map(str, range(1000))), (224, 224)))
+    assert [name for name, p in model.named_parameters() if p.requires_grad] == ["head.fc.weight", "head.fc.bias"]
+    rows = model.optimisation.rows(model, model.backbone, 16384)
+    assert {row.name: row.weight_decay for row in rows} == {"head.fc.weight": 0.0, "head.fc.bias": 0.0}
+    if recipe != "smoke":
+        assert {row.lr for row in rows} == {6.4}
+
+
+def test_the_frozen_forward_keeps_no_graph() -> None:
+    model = probe()
+    saved: list[torch.Size] = []
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        saved.append(tensor.shape)
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        loss = model.train().training_losses(batch())["loss"]
+    assert all(len(shape) <= 2 for shape in saved), saved  # the head's own; tokens would be [B, N, D]
+    loss.backward()
+    assert [name for name, p in model.named_parameters() if p.grad is not None] == ["head.fc.weight", "head.fc.bias"]
+
+
+def test_loss_and_statistics_are_their_formulas() -> None:
+    model = probe().train()
+    images = batch()
+    features = model.backbone(images.image)[:, 0].detach().double()
+    mean, variance = features.mean(0), features.var(0, unbiased=False)
+    scaled = (features - mean) / (variance + 1e-6).sqrt()
+    logits = scaled @ model.head.fc.weight.double().T + model.head.fc.bias.double()
+    expected = -(logits.log_softmax(-1)[torch.arange(6), images.label]).mean()
+    found = model.training_losses(images)["loss"]
+    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-6)
+    running = model.head.fc_norm
+    torch.testing.assert_close(running.running_mean.double(), 0.1 * mean, rtol=1e-5, atol=1e-6)
+    torch.testing.assert_close(
+        running.running_var.double(), 0.9 + 0.1 * features.var(0, unbiased=True), rtol=1e-5, atol=1e-6
+    )
+
+
+def test_a_device_batch_of_one_is_refused() -> None:
+    with pytest.raises(UserError, match=r"got a device batch of 1, expected 2 or more.*--data.device_batch_size"):
+        probe().train().training_losses(batch(1))
+
+
+def test_a_run_changes_the_classifier_and_nothing_of_the_backbone(tmp_path: Path) -> None:
+    run = session(tmp_path)
+    before = {name: tensor.clone() for name, tensor in run.model.state_dict().items()}
+    result = run.fit()
+    assert result["status"] == "finished"
+    state: Any = load_file(Path(result["folder"]) / "last.ckpt")
+    changed = [name for name, tensor in before.items() if not torch.equal(state["state_dict"][f"model.{name}"], tensor)]
+    assert sorted(changed) == [
+        "head.fc.bias",
+        "head.fc.weight",
+        "head.fc_norm.num_batches_tracked",
+        "head.fc_norm.running_mean",
+        "head.fc_norm.running_var",
+    ]
+    assert state["state_dict"]["model.head.fc_norm.num_batches_tracked"] == 16  # 8 steps of two device batches
+
+
+def test_batch_norm_is_never_synchronised(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="sync_batchnorm"):
+        session(tmp_path, trainer__sync_batchnorm=True).fit()
+
+
+# cached features
+
+
+def features(run: Session) -> CachedFeatures:
+    data = run.model.training_data(run.data, torch.device("cpu"))
+    assert isinstance(data, CachedFeatures)
+    return data
+
+
+def test_cached_features_are_the_backbones_of_every_image(tmp_path: Path) -> None:
+    run = session(tmp_path, model__cached_features=True)
+    data = features(run)
+    for stored, images in ((data.train_dataset(0), run.data.plain_train_dataset()), (data.val_dataset(), None)):
+        images = images or run.data.val_dataset()
+        assert len(stored) == len(images)
+        for index in (0, 7, len(images) - 1):
+            picture, label, _ = images[Draw(0, index)]
+            with torch.no_grad():
+                expected = run.model.eval().backbone(picture[None])[0, 0]
+            feature, found, at = stored[Draw(5, index)]
+            torch.testing.assert_close(feature, expected, rtol=1e-5, atol=1e-5)
+            assert (found, at) == (label, index)
+
+
+def test_a_gathered_batch_is_the_samples_one_by_one(tmp_path: Path) -> None:
+    run = session(tmp_path, model__cached_features=True)
+    stored = features(run).val_dataset()
+    draws = [Draw(0, 3), Draw(0, -1), Draw(0, 0)]
+    whole, single = (
+        CachedFeatures.collate(stored.__getitems__(draws)),
+        CachedFeatures.collate([stored[d] for d in draws]),
+    )
+    for one, other in zip(whole, single, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=0)
+    assert whole.index.tolist() == [3, -1, 0]
+
+
+def test_other_weights_other_features_and_the_same_are_reused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = session(tmp_path, model__cached_features=True, data__image_size=24)
+    first = features(run).folder
+    assert "80 train and 20 val images through the backbone once, without augmentation" in capsys.readouterr().out
+    assert features(run).folder == first
+    assert capsys.readouterr().out == ""
+    with torch.no_grad():
+        run.model.backbone.get_parameter("norm.bias")[0] += 1
+    assert features(run).folder != first
+
+
+def test_a_killed_extraction_leaves_nothing_that_counts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = session(tmp_path, model__cached_features=True, data__image_size=32)
+    monkeypatch.setenv("MAEKIT_CACHE", str(tmp_path / "cache"))
+
+    def killed(*_: Any) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(np, "save", killed)
+        with pytest.raises(KeyboardInterrupt):
+            features(run)
+    assert [path.suffix for path in (tmp_path / "cache/features").iterdir()] == [".lock"]
+    assert len(features(run).val_dataset()) == 20
+
+
+def test_a_cached_run_validates_as_the_images_do_and_resumes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    result = session(tmp_path, model__cached_features=True).fit()
+    assert "augmentation frozen (not the paper's protocol)" in capsys.readouterr().out
+    run = Path(result["folder"])
+    found = session(tmp_path, model__cached_features=True).validate(run / "last.ckpt")
+    assert found["top1"] == result["val"]["top1"]
+    assert found["loss"] == pytest.approx(result["val"]["loss"], rel=1e-4)
+    again = session(tmp_path, model__cached_features=True, trainer__max_steps=11).fit(run / "last.ckpt")
+    assert (again["status"], read_card(run / "last.ckpt").step) == ("finished", 11)
+
+
+def test_features_may_be_read_by_workers(tmp_path: Path) -> None:
+    result = session(tmp_path, model__cached_features=True, data__num_workers=2, trainer__max_steps=3).fit()
+    assert result["status"] == "finished"
+
+
+def test_an_open_feature_file_does_not_travel_to_workers(tmp_path: Path) -> None:
+    run = session(tmp_path, model__cached_features=True)
+    stored = features(run).val_dataset()
+    assert stored.features.shape == (20, 48)
+    assert stored.__getstate__()["_features"] is None
