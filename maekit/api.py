@@ -126,6 +126,7 @@ class Session:
             say_all(report.lines())
         with one_line_errors([]):
             job.trainer.validate(job.module, ckpt_path=ckpt_path, verbose=False, weights_only=True)
+        say_all(job.module.table)
         return job.record.validated
 
     def _check_card(self, path: Path) -> Card:

@@ -75,5 +75,6 @@ def read_card(path: Path) -> Card:
             f"{path} is no checkpoint of a maekit run; give best.ckpt or last.ckpt, or use it as --model.weights"
         )
     height, width = card["image_size"]
-    spec = DataSpec(tuple(card["class_names"]), (height, width), tuple(card["class_ids"]))
+    palette = tuple((red, green, blue) for red, green, blue in card.get("palette", ()))
+    spec = DataSpec(tuple(card["class_names"]), (height, width), tuple(card["class_ids"]), palette)
     return Card(card["task"], card["recipe"], dict(card["config"]), spec, dict(card["input"]), int(card["step"]))

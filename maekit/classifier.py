@@ -1,5 +1,6 @@
 """Classifiers on the shared backbone: what every classification task has, and fine-tuning with mixup and cutmix."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -10,6 +11,7 @@ from torch.nn import functional as F
 
 from maekit.data.batch import ImageBatch
 from maekit.data.spec import DataSpec
+from maekit.data.transforms import EvalTransform
 from maekit.errors import UserError
 from maekit.heads.linear import LinearHead
 from maekit.metrics.classification import ClassificationMetrics
@@ -41,9 +43,9 @@ class Classifier(TransferModel):
         logits: Tensor = self(images)
         return logits.float().softmax(-1)
 
-    def prediction_writer(self, folder: Path) -> ClassTable:
+    def prediction_writer(self, folder: Path, input: Mapping[str, Any]) -> ClassTable:
         """A CSV with the best classes of each image."""
-        return ClassTable(folder, self.spec.class_names, self.class_probabilities)
+        return ClassTable(folder, self.spec.class_names, EvalTransform(**input), self.class_probabilities)
 
 
 class FineTunedClassifier(Classifier):

@@ -1,11 +1,12 @@
 """The trained network of a task, without Lightning: backbone, head, loss, metrics."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
 import torch
+from PIL.Image import Image
 from torch import Tensor, nn
 
 from maekit.backbone.sizes import load_size
@@ -32,8 +33,11 @@ class Metrics(Protocol):
 class PredictionWriter(Protocol):
     """Where `maekit predict` puts what a model says of its images."""
 
-    def write(self, files: Sequence[Path], images: Tensor) -> None:
-        """Takes the next files and their transformed images [B, 3, H, W]."""
+    def prepare(self, image: Image) -> Any:
+        """What the model needs of one RGB image of any size; runs before the model, image by image."""
+
+    def write(self, files: Sequence[Path], samples: Sequence[Any], device: torch.device) -> None:
+        """Runs the model, which is on `device`, on the next files' prepared images, and keeps what it says."""
 
     def close(self) -> Path:
         """Finishes, and returns what was written."""
@@ -72,6 +76,7 @@ class TransferModel(nn.Module, ABC):
         drop_path: float,
         gradient_checkpointing: bool = False,
         final_norm: bool,
+        adapt: Mapping[str, Any] | None = None,
         **optimisation: Any,
     ) -> None:
         """Builds the backbone and reads the numbers of its training.
@@ -85,6 +90,7 @@ class TransferModel(nn.Module, ABC):
             drop_path: stochastic depth of the last block, in [0, 1); linear from 0 at the first.
             gradient_checkpointing: recompute each block in the backward pass: less memory, about a third more time.
             final_norm: whether the backbone ends in its LayerNorm.
+            adapt: what else a task changes about the ViT: further arguments of it.
             optimisation: see Optimisation.
         """
         super().__init__()
@@ -98,6 +104,7 @@ class TransferModel(nn.Module, ABC):
             drop_path=drop_path,
             gradient_checkpointing=gradient_checkpointing,
             final_norm=final_norm,
+            **(adapt or {}),
         )
 
     @abstractmethod
@@ -113,8 +120,16 @@ class TransferModel(nn.Module, ABC):
         """Runs the model on a batch and adds the outcome to the metrics; index -1 counts nothing."""
 
     @abstractmethod
-    def prediction_writer(self, folder: Path) -> PredictionWriter:
-        """Writes this model's predictions into a folder."""
+    def prediction_writer(self, folder: Path, input: Mapping[str, Any]) -> PredictionWriter:
+        """Writes this model's predictions into a folder; `input` are the values of the data's `input_transform()`."""
+
+    def table(self, metrics: Any) -> list[str]:
+        """Returns lines on the parts of computed metrics, such as each class; none unless a task has any."""
+        return []
+
+    def picture(self, data: RunData) -> Image | None:
+        """Returns what the model makes of a few fixed validation images, if a task shows such a thing."""
+        return None
 
     def training_data(self, data: TransferData, device: torch.device) -> RunData:
         """What to train and validate on, once the weights are loaded: the data itself, or what it becomes on `device`.

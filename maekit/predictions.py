@@ -4,6 +4,8 @@ import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+import torch
+from PIL.Image import Image
 from torch import Tensor
 
 
@@ -13,15 +15,22 @@ class ClassTable:
     Args:
         folder: where `predictions.csv` is written.
         class_names: one name a class, in label order.
+        transform: RGB image to [3, H, W].
         probabilities: images [B, 3, H, W] to probabilities [B, C].
         top: how many classes a row names.
     """
 
     def __init__(
-        self, folder: Path, class_names: Sequence[str], probabilities: Callable[[Tensor], Tensor], top: int = 5
+        self,
+        folder: Path,
+        class_names: Sequence[str],
+        transform: Callable[[Image], Tensor],
+        probabilities: Callable[[Tensor], Tensor],
+        top: int = 5,
     ) -> None:
         self.path = folder / "predictions.csv"
         self.class_names = class_names
+        self.transform = transform
         self.probabilities = probabilities
         self.top = min(top, len(class_names))
         folder.mkdir(parents=True, exist_ok=True)
@@ -31,9 +40,13 @@ class ClassTable:
             ["file", *(f"{what}_{i + 1}" for i in range(self.top) for what in ("class", "probability"))]
         )
 
-    def write(self, files: Sequence[Path], images: Tensor) -> None:
-        """Appends a row for each image [3, H, W] of the batch."""
-        values, classes = self.probabilities(images).topk(self.top)
+    def prepare(self, image: Image) -> Tensor:
+        """Returns [3, H, W]."""
+        return self.transform(image)
+
+    def write(self, files: Sequence[Path], samples: Sequence[Tensor], device: torch.device) -> None:
+        """Appends a row for each file."""
+        values, classes = self.probabilities(torch.stack(list(samples)).to(device)).topk(self.top)
         for file, row, labels in zip(files, values.tolist(), classes.tolist(), strict=True):
             cells = [
                 cell for p, label in zip(row, labels, strict=True) for cell in (self.class_names[label], f"{p:.6f}")

@@ -12,6 +12,7 @@ from lightning.pytorch import Callback, Trainer, seed_everything
 from maekit.batch_plan import BatchPlan, describe, solve_batch
 from maekit.callbacks.checkpoints import SaveBest, SaveLast
 from maekit.callbacks.interruption import Interruption
+from maekit.callbacks.pictures import Pictures
 from maekit.callbacks.progress import Progress
 from maekit.callbacks.record import Record
 from maekit.callbacks.validation import CatchUp
@@ -74,6 +75,8 @@ def prepare(
     every = settings.values["trainer"].get("log_every_n_steps") or 50
     record = Record(folder or Path(), every)
     own: list[Callback] = [record, Progress(record), *callbacks]
+    if folder is not None:
+        own.append(Pictures(folder))
     interruption = Interruption(resume)
     if model.local_batch_norm and settings.values["trainer"].get("sync_batchnorm"):
         raise UserError(
@@ -111,6 +114,7 @@ def card(settings: Settings, model: TransferModel, data: RunData) -> dict[str, A
         "class_names": list(model.spec.class_names),
         "class_ids": list(model.spec.class_ids),
         "image_size": list(model.spec.image_size),
+        "palette": [list(colour) for colour in model.spec.palette],
         "input": data.input_transform(),
     }
 

@@ -78,7 +78,7 @@ def make_parser(module: ModuleType, *, training: bool, prog: str = "maekit fit")
     """The parser of one task: its Model's and Data's constructors, and for a run the Trainer's."""
     parser = ArgumentParser(prog=prog, exit_on_error=False)
     parser.add_argument("--config", action="config", help="your own YAML on top of the recipe; may be repeated")
-    parser.add_class_arguments(module.Model, "model", skip={"spec"}, instantiate=False)
+    parser.add_class_arguments(module.Model, "model", skip={"spec", "adapt"}, instantiate=False)
     parser.add_class_arguments(module.Data, "data", instantiate=False)
     if training:
         from lightning.pytorch import Trainer

@@ -43,6 +43,9 @@ def make_trainer(settings: Settings, callbacks: list[Callback], logs: list[Logge
         "enable_model_summary": values.pop("enable_model_summary", False),
         "num_sanity_val_steps": values.pop("num_sanity_val_steps", 1),
     }
+    if isinstance(values.get("val_check_interval"), int):
+        fixed["check_val_every_n_epoch"] = None  # counted over epochs: Lightning refuses more than one has otherwise
+        values.pop("check_val_every_n_epoch", None)
     try:
         if precision == "auto":
             precision = auto_precision(accelerator_of(values))

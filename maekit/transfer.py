@@ -50,6 +50,7 @@ class TransferModule(LightningModule):
         self.metrics: Any = model.new_metrics()
         self.train_data = data.train_dataset(seed)
         self.steps_per_epoch = len(self.train_data) // plan.total
+        self.table: list[str] = []  # of the last validation: each class, if the task has such a thing
         self._step_loss = torch.zeros(())
 
     def total_steps(self) -> int:
@@ -118,6 +119,7 @@ class TransferModule(LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Publishes `val/<metric>` on every rank, and starts afresh."""
         values = {f"val/{name}": value for name, value in self.metrics.compute().items()}
+        self.table = self.model.table(self.metrics)
         self.metrics.reset()
         self.log_dict(values, logger=False, rank_zero_only=False)
 

@@ -347,3 +347,16 @@ def test_what_is_no_vit_is_a_programming_error(tmp_path: Path) -> None:
     model = nn.ModuleDict({"backbone": nn.Linear(1, 1)})
     with pytest.raises(TypeError, match="expected a ViT"):
         load_weights(model, released(tmp_path / "a.pth", encoder()), allow_new=(), allow_unused=(), allow_resized=())
+
+
+def test_patch_filters_are_resampled_where_that_is_allowed(tmp_path: Path) -> None:
+    """As ViT-H's, from 14 to 16 px: filters and positions both change, and the report says so."""
+    smaller = {**encoder(), "patch_embed.proj.weight": torch.randn(48, 3, 6, 6)}
+    path, model = released(tmp_path / "a.pth", smaller), Small(image_size=(48, 48))
+    assert "6 px patches" in refusal(model, path)
+    report = load(model, path, allow_resized=("pos_embed", "patch_embed.proj.weight"))
+    expected = F.interpolate(smaller["patch_embed.proj.weight"], (8, 8), mode="bicubic")
+    torch.testing.assert_close(model.backbone.patch_embed.proj.weight.data, expected, rtol=0, atol=0)
+    assert report.resized == ("patch_embed.proj.weight", "pos_embed")
+    assert report.lines()[2].endswith("patch_embed.proj.weight, pos_embed (4x4 -> 6x6 patches) (patches of 6 -> 8 px)")
+    assert report.coverage == 1.0

@@ -55,22 +55,42 @@ class Block(nn.Module):
         num_heads: attention heads.
         drop_path: probability that a sample skips a branch in training; attention and MLP are drawn separately.
         window: side in patches of the windows attention is confined to; 0 for the whole grid.
+        position: the module that attends; None for attention by content alone.
+        layer_scale: initial value of the learned scale of each channel of the two branches (LayerScale, arXiv
+            2103.17239; `gamma_1` and `gamma_2` as BEiT calls them); None for no scale.
     """
 
-    def __init__(self, embed_dim: int, num_heads: int, *, drop_path: float, window: int):
+    def __init__(
+        self,
+        embed_dim: int,
+        num_heads: int,
+        *,
+        drop_path: float,
+        window: int,
+        position: nn.Module | None = None,
+        layer_scale: float | None = None,
+    ):
         super().__init__()
         self.drop_path = drop_path
         self.window = window
         self.norm1 = nn.LayerNorm(embed_dim, eps=NORM_EPS)
-        self.attn = Attention(embed_dim, num_heads, Plain())
+        self.attn = Attention(embed_dim, num_heads, position or Plain())
         self.norm2 = nn.LayerNorm(embed_dim, eps=NORM_EPS)
         self.mlp = Mlp(embed_dim)
+        self.gamma_1, self.gamma_2 = (
+            None if layer_scale is None else nn.Parameter(torch.full((embed_dim,), layer_scale)) for _ in range(2)
+        )
 
     def forward(self, tokens: Tensor, grid: Grid) -> Tensor:
         """Returns the residual stream [B, N, D] after the block, for tokens [B, N, D] on `grid` (h, w)."""
         drop_path = self.drop_path if self.training else 0.0
         tokens = add_branch(tokens, lambda x: self._attend(x, grid), drop_path)
-        return add_branch(tokens, lambda x: self.mlp(self.norm2(x)), drop_path)
+        return add_branch(tokens, self._transform, drop_path)
 
     def _attend(self, tokens: Tensor, grid: Grid) -> Tensor:
-        return attend_in_windows(self.attn, self.norm1(tokens), grid, self.window)
+        attended = attend_in_windows(self.attn, self.norm1(tokens), grid, self.window)
+        return attended if self.gamma_1 is None else attended * self.gamma_1
+
+    def _transform(self, tokens: Tensor) -> Tensor:
+        transformed: Tensor = self.mlp(self.norm2(tokens))
+        return transformed if self.gamma_2 is None else transformed * self.gamma_2

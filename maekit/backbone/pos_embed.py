@@ -1,4 +1,4 @@
-"""Position tables: the patch grid of an image, the 2-D sine-cosine table, and its resizing to another grid."""
+"""Position tables: the patch grid of an image, the 2-D sine-cosine table, and resizing to another grid or patch."""
 
 from itertools import product
 
@@ -55,3 +55,14 @@ def resize_pos_embed(table: Tensor, old_grid: tuple[int, int], new_grid: tuple[i
     image = patches.float().transpose(1, 2).reshape(1, -1, *old_grid)
     resized = F.interpolate(image, size=new_grid, mode="bicubic", align_corners=False)
     return torch.cat([prefix, resized.flatten(2).transpose(1, 2).to(table.dtype)], dim=1)
+
+
+def resize_patches(filters: Tensor, patch_size: int) -> Tensor:
+    """Returns patch filters [D, 3, p, p] for another patch size, in their dtype: bicubic, align_corners False.
+
+    So ViTDet brings ViT-H from 14 to 16 px (arXiv 2203.16527, appendix A.2); the mode is inferred, not published.
+    """
+    if filters.shape[-1] == patch_size:
+        return filters
+    size = (patch_size, patch_size)
+    return F.interpolate(filters.float(), size, mode="bicubic", align_corners=False).to(filters.dtype)

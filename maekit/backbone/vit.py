@@ -11,6 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from maekit.backbone.attention import Grid
 from maekit.backbone.block import NORM_EPS, Block
 from maekit.backbone.pos_embed import patch_grid, resize_pos_embed, sincos_pos_embed
+from maekit.backbone.relative_bias import TableBias
 from maekit.backbone.sizes import Size
 from maekit.errors import UserError
 
@@ -58,6 +59,8 @@ class ViT(nn.Module):
         gradient_checkpointing: whether to recompute each block in the backward pass, for memory.
         window: side in patches of the windows that attention is confined to; 0 for none.
         global_blocks: the blocks (from 0) that attend to the whole grid all the same.
+        relative_bias: whether each block has a table of biases by relative position, for the grid of `image_size` only.
+        layer_scale: initial value of LayerScale in each block; None for none.
     """
 
     def __init__(
@@ -72,10 +75,16 @@ class ViT(nn.Module):
         gradient_checkpointing: bool = False,
         window: int = 0,
         global_blocks: Sequence[int] = (),
+        relative_bias: bool = False,
+        layer_scale: float | None = None,
     ):
         super().__init__()
         if window and class_token:
             raise UserError(f"got window {window} with a class token, which no window holds; set class_token to false")
+        if window and relative_bias:
+            raise UserError(
+                f"got relative_bias with window {window}, expected one of the two: its tables are for whole grids"
+            )
         if not 0.0 <= drop_path < 1.0:
             raise UserError(f"got drop_path {drop_path}, expected 0 <= drop_path < 1; set it so in the recipe")
         self.embed_dim, self.patch_size, self.num_blocks = size.embed_dim, size.patch_size, size.num_blocks
@@ -94,6 +103,8 @@ class ViT(nn.Module):
                 size.num_heads,
                 drop_path=drop_path * index / max(size.num_blocks - 1, 1),
                 window=0 if index in global_blocks else window,
+                position=TableBias(size.num_heads, self.grid, class_token=class_token) if relative_bias else None,
+                layer_scale=layer_scale,
             )
             for index in range(size.num_blocks)
         )

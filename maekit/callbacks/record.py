@@ -11,6 +11,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 from maekit.callbacks.checkpoints import SaveBest
 from maekit.callbacks.table_log import TableLog
+from maekit.files import atomic_write_text
 from maekit.run_folder import write_json
 
 
@@ -70,6 +71,8 @@ class Record(Callback):
         found = {key: float(v) for key, v in trainer.callback_metrics.items() if key.startswith("val/")}
         self.validated = {key.removeprefix("val/"): value for key, value in found.items()}
         if trainer.state.fn == "fit":
+            if pl_module.table and trainer.is_global_zero:
+                atomic_write_text(self.folder / "val_table.txt", "\n".join(pl_module.table) + "\n")
             self._log(trainer, "val", {**self.validated, "epoch": trainer.global_step / pl_module.steps_per_epoch})
         self.step_started = time.monotonic()
 

@@ -4,16 +4,14 @@ import argparse
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from maekit.errors import UserError, nearest
 from maekit.run_folder import find_checkpoint
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
     from maekit.card import Card
-    from maekit.model import TransferModel
+    from maekit.model import PredictionWriter, TransferModel
 
 FORWARDS = False
 
@@ -35,10 +33,11 @@ def main(args: argparse.Namespace) -> int:
     path = find_checkpoint(args.ckpt_path, Path("runs"))
     files = image_files(args.images)
     model, card = load_model(path, args.device, args.task)
-    writer = model.prediction_writer(args.output)
+    writer = model.prediction_writer(args.output, card.input)
+    device = next(model.parameters()).device
     done = 0
-    for names, images in batches(files, card, args.batch_size):
-        writer.write(names, images.to(next(model.parameters()).device))
+    for names, samples in batches(files, writer, args.batch_size):
+        writer.write(names, samples, device)
         done += len(names)
     written = writer.close()
     skipped = f"; {len(files) - done} could not be read" if done < len(files) else ""
@@ -79,24 +78,20 @@ def load_model(path: Path, device: str, task: str | None = None) -> "tuple[Trans
         raise UserError(f"--device {device} cannot be used here: {str(error).splitlines()[0]}") from error
 
 
-def batches(files: list[Path], card: "Card", size: int) -> "Iterator[tuple[list[Path], Tensor]]":
-    """Reads and transforms images, as many at a time as `size`; prints a line for each that cannot be read."""
-    import torch
-
+def batches(files: list[Path], writer: "PredictionWriter", size: int) -> Iterator[tuple[list[Path], list[Any]]]:
+    """Reads and prepares images, as many at a time as `size`; prints a line for each that cannot be read."""
     from maekit.data.decode import read_image
-    from maekit.data.transforms import EvalTransform
 
-    transform = EvalTransform(**card.input)
     names: list[Path] = []
-    images: list[Tensor] = []
-    for number, file in enumerate(files, 1):
+    samples: list[Any] = []
+    for file in files:
         try:
-            images.append(transform(read_image(file)))
+            samples.append(writer.prepare(read_image(file)))
             names.append(file)
         except UserError as error:
             print(f"maekit: left out: {error}", file=sys.stderr)
-        if images and (len(images) == size or number == len(files)):
-            yield names, torch.stack(images)
-            names, images = [], []
-    if images:
-        yield names, torch.stack(images)
+        if len(names) == size:
+            yield names, samples
+            names, samples = [], []
+    if names:
+        yield names, samples

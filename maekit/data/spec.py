@@ -13,11 +13,13 @@ class DataSpec:
         image_size: height and width in pixels of what the model is given.
         class_ids: what tells two data sets' classes apart, in label order: folder names. ImageNet's names differ with
             the files beside it (`n01440764` or `tench, Tinca tinca`), its ids do not. Empty: the names themselves.
+        palette: a colour (red, green, blue; 0..255) a class, where predictions are painted. Empty: none is given.
     """
 
     class_names: tuple[str, ...]
     image_size: tuple[int, int]
     class_ids: tuple[str, ...] = ()
+    palette: tuple[tuple[int, int, int], ...] = ()
 
     def ids(self) -> tuple[str, ...]:
         """Returns the ids by which classes are compared, one a class."""

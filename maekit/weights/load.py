@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import nn
 
-from maekit.backbone.pos_embed import resize_pos_embed
+from maekit.backbone.pos_embed import resize_patches, resize_pos_embed
 from maekit.backbone.vit import ViT
 from maekit.errors import UserError
 from maekit.weights.fit import Fit, check_size, matches, problems
@@ -41,7 +41,7 @@ def load_weights(
     Args:
         allow_new: what of the model need not be in the file.
         allow_unused: what of the file need not be in the model.
-        allow_resized: what may be resized to the model's patch grid; only `pos_embed` can.
+        allow_resized: what may be resized to the model's patches; only `pos_embed` and `patch_embed.proj.weight` can.
         leave_out: what of the file is treated as if it were not there, though it might fit.
 
     Raises:
@@ -50,6 +50,7 @@ def load_weights(
     """
     path, state, backbone = Path(path), read_state(path), _backbone(model)
     fit, left_out = _beside(model, state, leave_out)
+    fit, patches = _at_patch(fit, backbone, allow_resized)
     check_size(path, fit)
     fit, grids = _at_grid(fit, state, backbone)
     wrong = list(problems(fit, allow_new, (*allow_unused, *_BESIDE.get(state.layout, ()))))
@@ -63,15 +64,17 @@ def load_weights(
         raise UserError(f"{path} ({what}) does not fit the model: {'; '.join(wrong)}{seems(fit.unused)}")
     for name in fit.shared:
         fit.own[name].copy_(fit.found[name])
+    resized = (*(["patch_embed.proj.weight"] if patches else []), *(["pos_embed"] if grids else []))
     weights = {name: weight.numel() for name, weight in backbone.named_parameters()}
     return Report(
         path=path,
         layout=state.layout,
         kind=state.kind,
-        matched=tuple(name for name in fit.shared if not grids or name != "pos_embed"),
-        resized=("pos_embed",) if grids else (),
+        matched=tuple(name for name in fit.shared if name not in resized),
+        resized=resized,
         new=tuple(fit.new),
         unused=tuple(fit.in_file[name] for name in (*fit.unused, *left_out)),
+        patches=patches,
         grids=grids,
         coverage=sum(weights.get(name, 0) for name in fit.shared) / sum(weights.values()),
     )
@@ -91,6 +94,15 @@ def _beside(model: nn.Module, state: StateFile, leave_out: Sequence[str]) -> tup
     found = {new: state.tensors[old] for new, old in in_file.items() if new not in left_out}
     tensors = {n: t for n, t in model.state_dict().items() if n.startswith(("backbone.", "head."))}
     return Fit({n.removeprefix("backbone."): t for n, t in tensors.items()}, found, in_file), left_out
+
+
+def _at_patch(fit: Fit, backbone: ViT, allowed: Sequence[str]) -> tuple[Fit, tuple[int, int] | None]:
+    """Brings the file's patch filters to the model's patch size if that is allowed; both sizes, or None."""
+    key, new = "patch_embed.proj.weight", backbone.patch_size
+    filters = fit.found.get(key)
+    if filters is None or filters.ndim != 4 or filters.shape[-1] == new or not matches(key, allowed):
+        return fit, None
+    return replace(fit, found={**fit.found, key: resize_patches(filters, new)}), (filters.shape[-1], new)
 
 
 def _at_grid(fit: Fit, state: StateFile, backbone: ViT) -> tuple[Fit, tuple[Grid, Grid] | None]:

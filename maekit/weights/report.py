@@ -27,6 +27,7 @@ class Report:
         resized: brought to the model's patch grid first.
         new: not in the file; they keep the values they were built with.
         unused: in the file, not in the model.
+        patches: the patch sizes in pixels, in the file and in the model, where filters were resized.
         grids: the patch grids, (h, w) in the file and in the model, where something was resized.
         coverage: share of the backbone's parameters, by number of elements, that came from the file; in [0, 1].
     """
@@ -38,12 +39,15 @@ class Report:
     resized: tuple[str, ...]
     new: tuple[str, ...]
     unused: tuple[str, ...]
+    patches: tuple[int, int] | None
     grids: tuple[Grid, Grid] | None
     coverage: float
 
     def lines(self) -> list[str]:
         """The report as text: one line on the whole, one for each list that has something in it."""
         grids = "" if self.grids is None else " ({}x{} -> {}x{} patches)".format(*self.grids[0], *self.grids[1])
+        if self.patches is not None:
+            grids += " (patches of {} -> {} px)".format(*self.patches)
         share = f"{100 * self.coverage:.1f}% of the backbone's parameters"
         text = [f"weights {self.path} ({in_words(self.layout, self.kind)}): {share}"]
         for word, names in (
