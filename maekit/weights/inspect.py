@@ -18,6 +18,7 @@ from maekit.weights.words import in_words
 
 _BACKBONE = re.compile(r"(cls_token|pos_embed|patch_embed\..+|blocks\..+|norm\..+)")
 _BESIDE = re.compile(r"(mask_token|decoder_.+|(head|fc_norm)\..+)")
+_ADAPTED = re.compile(r"blocks\.\d+\.(gamma_[12]|attn\.position\.table|attn\.relative_position_index)")
 _PIXELS = 224  # of the positions that a ViT without any is counted to lack
 _FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
@@ -36,12 +37,14 @@ def inspect(path: str | Path) -> Facts:
     total = sum(shape.numel() for shape in wanted.values())
     encoder = {name: tensor for name, tensor in tensors.items() if _BACKBONE.fullmatch(name)}
     known = {*wanted, *(name for name in tensors if _BESIDE.fullmatch(name))}
+    if state.kind == "segmenter":
+        known |= {name for name in tensors if _ADAPTED.fullmatch(name)}
     return Facts(
         path=str(path),
         layout=state.layout,
         kind=state.kind,
         in_words=in_words(state.layout, state.kind),
-        seems=seems(tensors).rpartition("to hold ")[2],
+        seems="" if state.kind == "segmenter" else seems(tensors).rpartition("to hold ")[2],
         size=shape.name,
         embed_dim=shape.embed_dim,
         num_blocks=shape.num_blocks,

@@ -1,4 +1,4 @@
-"""Names of mmpretrain: MAE pre-training, fine-tuning and linear probing."""
+"""Names of mmpretrain (MAE pre-training, fine-tuning, linear probing) and of mmsegmentation (MAE with UperNet)."""
 
 import re
 from collections.abc import Mapping
@@ -18,6 +18,12 @@ _IN_LAYER = {
     "ffn.layers.1": "mlp.fc2",
 }
 _INSIDE = {"patch_embed.projection": "patch_embed.proj", "ln1": "norm", "ln2": "fc_norm"}
+_ADAPTED = {"attn.relative_position_bias_table": "attn.position.table"}
+_SEGMENTER = {
+    "neck.upsample_": "head.pyramid.upsample_",
+    "decode_head.": "head.decode.",
+    "auxiliary_head.": "head.auxiliary.",
+}
 _NECK = {"decoder_embed": "decoder_embed", "ln1": "decoder_norm", "decoder_pred": "decoder_pred"}
 
 
@@ -27,12 +33,15 @@ def from_mmpretrain(path: Path, tensors: Mapping[str, Tensor], prefix: str) -> d
     Of the backbone, `ln1` normalises the tokens and `ln2` their mean (out_type avg_featmap). A pre-training neck is
     the decoder, whose norm mmcv names `ln1`; that of linear probing is the BatchNorm before the classifier.
     Source: open-mmlab/mmpretrain mmpretrain/models/backbones/vision_transformer.py, necks/mae_neck.py,
-    heads/linear_head.py (`head.fc`), heads/vision_transformer_head.py (`head.layers.head`).
+    heads/linear_head.py (`head.fc`), heads/vision_transformer_head.py (`head.layers.head`); open-mmlab/mmsegmentation
+    mmseg/models/backbones/mae.py, beit.py, necks/featurepyramid.py, whose names go to those of maekit's own model.
     """
     probe = any(name.endswith("neck.bn.running_mean") for name in tensors)
 
     def rename(name: str, inside: bool) -> str | None:
-        return (_backbone(name) or name) if inside else _layer(name) or _neck(name) or _head(name, probe)
+        if inside:
+            return _backbone(name) or _adapted(name) or name
+        return _layer(name) or _neck(name) or _head(name, probe) or _segmenter(name)
 
     return unwrap(path, tensors, prefix, rename)
 
@@ -56,6 +65,17 @@ def _layer(name: str) -> str | None:
 def _backbone(name: str) -> str | None:
     module, _, leaf = name.rpartition(".")
     return f"{_INSIDE[module]}.{leaf}" if module in _INSIDE else _layer(name)
+
+
+def _adapted(name: str) -> str | None:
+    """What mmsegmentation's MAE has more than a ViT."""
+    match = re.fullmatch(r"layers\.(\d+)\.(gamma_[12]|attn\.relative_position_bias_table)", name)
+    return f"blocks.{match[1]}.{_ADAPTED.get(match[2], match[2])}" if match else None
+
+
+def _segmenter(name: str) -> str | None:
+    part = next((part for part in _SEGMENTER if name.startswith(part)), None)
+    return _SEGMENTER[part] + name.removeprefix(part) if part else None
 
 
 def _neck(name: str) -> str | None:

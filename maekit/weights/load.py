@@ -19,7 +19,11 @@ __all__ = ["Report", "load_weights", "read_state"]
 
 # What a library puts beside a ViT that is no part of it: solo-learn's online classifier only watches the pre-training,
 # ViTModel has a pooler whether it was trained or not.
-_BESIDE: dict[Layout, tuple[str, ...]] = {"solo-learn": ("classifier.*",), "transformers": ("pooler.*",)}
+_BESIDE: dict[Layout, tuple[str, ...]] = {
+    "solo-learn": ("classifier.*",),
+    "transformers": ("pooler.*",),
+    "mmsegmentation": ("*.relative_position_index",),  # which maekit computes
+}
 
 
 def load_weights(

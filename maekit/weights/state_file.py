@@ -107,7 +107,8 @@ def _named(path: Path, tensors: dict[str, Tensor], meta: dict[str, object], layo
     if encoder.family == "transformers":
         layout, tensors = "transformers", from_transformers(path, tensors, encoder.prefix)
     elif encoder.family == "mmpretrain":
-        layout, tensors = "mmpretrain", from_mmpretrain(path, tensors, encoder.prefix)
+        layout = "mmsegmentation" if "decode_head.conv_seg.weight" in tensors else "mmpretrain"
+        tensors = from_mmpretrain(path, tensors, encoder.prefix)
         if names := class_names(meta):
             meta["class_names"] = names
     elif is_solo(tensors, encoder.prefix):
@@ -132,7 +133,11 @@ def _from_maekit(tensors: dict[str, Tensor], meta: dict[str, object]) -> StateFi
 
 
 def _kind(names: Collection[str]) -> Kind:
-    if "patch_embed.proj.weight" not in names or "blocks.0.attn.qkv.weight" not in names or seems(names):
+    if "patch_embed.proj.weight" not in names or "blocks.0.attn.qkv.weight" not in names:
+        return "unknown"
+    if "head.decode.conv_seg.weight" in names:
+        return "segmenter"
+    if seems(names):
         return "unknown"
     if "decoder_pred.weight" in names:
         return "pretraining"

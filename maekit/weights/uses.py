@@ -10,9 +10,9 @@ from maekit.weights.fit import matches
 from maekit.weights.report import some
 from maekit.weights.words import Layout
 
-_OVERLAYS = ("base", "large", "huge", "smoke")
+_OVERLAYS = ("base", "large", "huge", "smoke")  # the sizes that recipes come in
 _DECODER, _HEAD = ("decoder_", "mask_token"), ("head.", "fc_norm.")
-_BESIDE: dict[Layout, tuple[str, ...]] = {"solo-learn": ("classifier.*",), "transformers": ("pooler.*",)}  # left out
+_BESIDE: dict[Layout, tuple[str, ...]] = {"solo-learn": ("classifier.*",), "transformers": ("pooler.*",)}  # of no use
 _BROKEN = "NaN or infinite values in"
 
 
@@ -30,6 +30,10 @@ def uses(facts: Facts) -> dict[str, Use]:
     Purposes are fine_tuning (to start it), features, linear_probe (to train one), validation, reconstruction, and
     pre_training (to go on with it).
     """
+    if facts.kind == "segmenter":
+        adapted = Use(False, "its ViT has relative positions and LayerScale, which a plain one lacks")
+        own = Use(True, f"--model.weights {facts.path} on the task of its kind and size")
+        return {name: own if name == "validation" else adapted for name in _PURPOSES}
     if why := _nothing(facts):
         return {name: Use(False, why) for name in _PURPOSES}
     return {name: purpose(facts) for name, purpose in _PURPOSES.items()}

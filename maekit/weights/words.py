@@ -2,13 +2,24 @@
 
 from typing import Literal
 
-Layout = Literal["mae", "transformers", "mmpretrain", "solo-learn", "lightning", "maekit", "state_dict", "unknown"]
-Kind = Literal["encoder", "pretraining", "classifier_mean", "classifier_class", "linear_probe", "unknown"]
+Layout = Literal[
+    "mae",
+    "transformers",
+    "mmpretrain",
+    "mmsegmentation",
+    "solo-learn",
+    "lightning",
+    "maekit",
+    "state_dict",
+    "unknown",
+]
+Kind = Literal["encoder", "pretraining", "classifier_mean", "classifier_class", "linear_probe", "segmenter", "unknown"]
 
 LAYOUTS: dict[Layout, str] = {
     "mae": "facebookresearch/mae",
     "transformers": "Hugging Face transformers",
     "mmpretrain": "mmpretrain",
+    "mmsegmentation": "mmsegmentation",
     "solo-learn": "solo-learn",
     "lightning": "a Lightning checkpoint",
     "maekit": "a maekit run",
@@ -21,6 +32,7 @@ KINDS: dict[Kind, str] = {
     "classifier_mean": "classifier, mean pooling",
     "classifier_class": "classifier, class token",
     "linear_probe": "linear probe",
+    "segmenter": "segmentation with UperNet",
     "unknown": "unknown content",
 }
 
