@@ -39,6 +39,11 @@ class Normalise:
         """Returns [3, H, W] float32 of [3, H, W] uint8: the same up to float32's rounding, in two passes."""
         return planes.to(torch.float32).mul_(self.scale).add_(self.offset)
 
+    def undo(self, tensor: Tensor) -> Image.Image:
+        """Returns the RGB image of a normalised tensor [3, H, W], rounded to 8 bit."""
+        pixels = tensor.cpu().mul(self.std).add(self.mean).mul(255).round().clamp(0, 255)
+        return Image.fromarray(pixels.to(torch.uint8).permute(1, 2, 0).numpy())
+
     def describe(self) -> dict[str, list[float]]:
         """Returns the six numbers as plain values."""
         return self.plain

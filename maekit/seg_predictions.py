@@ -1,0 +1,134 @@
+"""What `maekit predict` writes for semantic segmentation."""
+
+import os
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from maekit.errors import UserError
+from maekit.pictures import LARGEST, Labels, check_palette, overlay
+from maekit.pictures_legend import Colour
+
+
+class Sample(NamedTuple):
+    """An image on its way through the model: its pixels [3, H, W], a picture of it, and the file's height and width."""
+
+    pixels: Tensor
+    picture: Image.Image
+    size: tuple[int, int]
+
+
+class SegmentationWriter:
+    """Two PNGs for each image: `<name>.png` for people, and `<name>_labels.png`, the labels at the file's own size.
+
+    The labels' PNG holds a byte a pixel, the label itself, and shows the class colours in a viewer (palette mode P).
+    Results lie below the folder as the images lie below their common parent, which is known only when the last image
+    came: where a later image lies outside it, the results so far move one folder down.
+
+    Args:
+        folder: where the results go; no image may lie in it or below it.
+        class_names: one a class, in label order; at most 255.
+        palette: one colour a class.
+        transform: an RGB image to the model's pixels [3, H, W].
+        labels_of: pixels [3, H, W] on the device, and the file's height and width, to labels, int64 [h, w].
+
+    Raises:
+        UserError: more classes than a byte has, or not as many colours as names.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        class_names: Sequence[str],
+        palette: Sequence[Colour],
+        transform: Callable[[Image.Image], Tensor],
+        labels_of: Callable[[Tensor, tuple[int, int]], Tensor],
+    ) -> None:
+        check_palette(palette, class_names)
+        self.names, self.palette, self.transform, self.labels_of = class_names, palette, transform, labels_of
+        self.places = ResultPlaces(folder, ("", "_labels"))
+
+    def prepare(self, image: Image.Image) -> Sample:
+        """Returns what is kept of a file until its batch is predicted; a large image is kept small."""
+        picture = image.convert("RGB")
+        pixels, size = self.transform(picture), (image.height, image.width)
+        picture.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
+        return Sample(pixels, picture, size)
+
+    def write(self, files: Sequence[Path], samples: Sequence[Sample], device: torch.device) -> None:
+        """Predicts and writes each image of a batch, one after the other, since sizes differ.
+
+        Raises:
+            UserError: an image lies in the folder of the results.
+        """
+        for file, sample in zip(files, samples, strict=True):
+            labels: Labels = self.labels_of(sample.pixels.to(device), sample.size).cpu().numpy()
+            picture_file, labels_file = self.places.take(file)
+            overlay(sample.picture, labels, self.palette, self.names).save(picture_file)
+            indexed = Image.fromarray(labels.astype(np.uint8))
+            indexed.putpalette(np.asarray(self.palette, dtype=np.uint8).tobytes())
+            indexed.save(labels_file)
+
+    def close(self) -> Path:
+        """Returns the folder."""
+        return self.places.folder
+
+
+class ResultPlaces:
+    """Gives each image the files of its results, which mirror the images' folders, whatever names they share.
+
+    Args:
+        folder: of the results; it is made.
+        endings: what follows the image's name in each of its results, before `.png`.
+    """
+
+    def __init__(self, folder: Path, endings: Sequence[str]) -> None:
+        self.folder, self.endings = folder, endings
+        self.root: Path | None = None
+        self.taken: dict[str, Path] = {}  # result files below the folder; by names as case-blind disks compare them
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def take(self, file: Path) -> list[Path]:
+        """Returns one result file for each ending, in a folder that exists, for an image file.
+
+        `a.jpg` and `a.png` of one folder become `a.png` and `a.png.png`.
+
+        Raises:
+            UserError: the image lies in the results' folder, where a result could overwrite it.
+        """
+        parent = file.absolute().parent
+        if parent.resolve().is_relative_to(self.folder.resolve()):
+            raise UserError(
+                f"{file}: lies in the folder of the results, which could overwrite it; choose another --output than "
+                f"{self.folder}"
+            )
+        root = parent if self.root is None else Path(os.path.commonpath((self.root, parent)))
+        if root != self.root:
+            self._rise(root)
+        below = parent.relative_to(root)
+        for name in (file.stem, file.name, *(f"{file.name}-{number}" for number in range(2, len(self.taken) + 3))):
+            results = [below / f"{name}{ending}.png" for ending in self.endings]
+            if not any(str(result).casefold() in self.taken for result in results):
+                break
+        self.taken.update({str(result).casefold(): result for result in results})
+        (self.folder / below).mkdir(parents=True, exist_ok=True)
+        return [self.folder / result for result in results]
+
+    def _rise(self, root: Path) -> None:
+        """Makes `root` the folder that the results mirror; those there are move down by what it lies above the old."""
+        before, self.root = self.root, root
+        if before is None:
+            return
+        down = before.relative_to(root)
+        # The deepest first: it may lie where another goes.
+        old = sorted(self.taken.values(), key=lambda result: -len(result.parts))
+        for result in old:
+            target = self.folder / down / result
+            target.parent.mkdir(parents=True, exist_ok=True)
+            (self.folder / result).replace(target)
+        self.taken = {str(down / result).casefold(): down / result for result in old}
