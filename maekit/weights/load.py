@@ -13,17 +13,9 @@ from maekit.weights.fit import Fit, check_size, matches, problems
 from maekit.weights.names import model_names
 from maekit.weights.report import Grid, Report
 from maekit.weights.state_file import StateFile, read_state, seems, stored_grid
-from maekit.weights.words import Layout, in_words
+from maekit.weights.words import BESIDE, in_words
 
 __all__ = ["Report", "load_weights", "read_state"]
-
-# What a library puts beside a ViT that is no part of it: solo-learn's online classifier only watches the pre-training,
-# ViTModel has a pooler whether it was trained or not.
-_BESIDE: dict[Layout, tuple[str, ...]] = {
-    "solo-learn": ("classifier.*",),
-    "transformers": ("pooler.*",),
-    "mmsegmentation": ("*.relative_position_index",),  # which maekit computes
-}
 
 
 def load_weights(
@@ -57,7 +49,7 @@ def load_weights(
     fit, patches = _at_patch(fit, backbone, allow_resized)
     check_size(path, fit)
     fit, grids = _at_grid(fit, state, backbone)
-    wrong = list(problems(fit, allow_new, (*allow_unused, *_BESIDE.get(state.layout, ()))))
+    wrong = list(problems(fit, allow_new, (*allow_unused, *BESIDE.get(state.layout, ()))))
     heads = getattr(backbone.get_submodule("blocks.0.attn"), "num_heads", None)
     if state.num_heads is not None and heads is not None and state.num_heads != heads:
         wrong.append(f"got {state.num_heads} attention heads, expected {heads}")

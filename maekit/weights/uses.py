@@ -8,11 +8,10 @@ from maekit.weights.facts import Facts
 from maekit.weights.find import official_weights
 from maekit.weights.fit import matches
 from maekit.weights.report import some
-from maekit.weights.words import Layout
+from maekit.weights.words import BESIDE
 
 _OVERLAYS = ("base", "large", "huge", "smoke")  # the sizes that recipes come in
 _DECODER, _HEAD = ("decoder_", "mask_token"), ("head.", "fc_norm.")
-_BESIDE: dict[Layout, tuple[str, ...]] = {"solo-learn": ("classifier.*",), "transformers": ("pooler.*",)}  # of no use
 _BROKEN = "NaN or infinite values in"
 
 
@@ -53,7 +52,7 @@ def _nothing(facts: Facts) -> str:
         return f"it has {_BROKEN} {some(broken, 4)}; take another copy or an earlier checkpoint"
     if lacking := _of_blocks(facts.missing):
         return f"it lacks {some(lacking, 4)}"
-    known = ("norm.*", *_BESIDE.get(facts.layout, ()))
+    known = ("norm.*", *BESIDE.get(facts.layout, ()))
     if left := [name for name in facts.unused if not matches(name, known)]:
         return f"it has {len(left)} tensors that no such model has: {some(left, 4)}"
     return ""

@@ -1,4 +1,4 @@
-"""What a file of weights can be: its layout and its kind, and how a report says them."""
+"""What a file of weights can be: its layout and its kind, how a report says them, and what it may have beside a ViT."""
 
 from typing import Literal
 
@@ -14,6 +14,14 @@ Layout = Literal[
     "unknown",
 ]
 Kind = Literal["encoder", "pretraining", "classifier_mean", "classifier_class", "linear_probe", "segmenter", "unknown"]
+
+# What a library puts beside a ViT that is no part of it: solo-learn's online classifier only watches the pre-training,
+# ViTModel has a pooler whether it was trained or not.
+BESIDE: dict[Layout, tuple[str, ...]] = {
+    "solo-learn": ("classifier.*",),
+    "transformers": ("pooler.*",),
+    "mmsegmentation": ("*.relative_position_index",),  # which maekit computes
+}
 
 LAYOUTS: dict[Layout, str] = {
     "mae": "facebookresearch/mae",
