@@ -2,9 +2,12 @@
 
     python benchmarks/step_time.py imagenet_finetune --precision bf16
     python benchmarks/step_time.py imagenet_finetune --precision bf16 --profile
+    python benchmarks/step_time.py ade20k_upernet --precision fp32      # see ade20k_step.py
+    python benchmarks/step_time.py coco_maskrcnn --precision fp32       # see coco_step.py
 
-Every side has the same images, fused AdamW, precision and thread count; the peers run in a bare loop, maekit in a
-bare loop and in Lightning's Trainer. A round times each side once; medians and ratios over the rounds are printed.
+Every side has the same images, precision and thread count. A round times each side once; medians and ratios over the
+rounds are printed. Of imagenet_finetune every side has fused AdamW; the peers run in a bare loop, maekit in a bare loop
+and in Lightning's Trainer.
 """
 
 import argparse
@@ -28,6 +31,15 @@ from maekit.data.batch import ImageBatch
 
 Step = Callable[[], None]
 CLASSES = 1000
+DEFAULTS = {
+    "imagenet_finetune": {"batch": 8, "rounds": 7, "warmup": 1},
+    "ade20k_upernet": {"batch": 2, "rounds": 3, "warmup": 1},
+    "coco_maskrcnn": {"batch": 1, "rounds": 3, "warmup": 0},
+}
+PARTS = {
+    "ade20k_upernet": ["logits", "sliding_windows", "training_step", "memory"],
+    "coco_maskrcnn": ["backbone", "detector"],
+}
 
 
 def bare_step(loss: Callable[[], Tensor], optimizer: torch.optim.Optimizer, device: str, precision: str) -> Step:
@@ -178,21 +190,46 @@ def report(medians: dict[str, float], args: argparse.Namespace) -> dict[str, Any
     return result
 
 
-def main() -> None:
+def arguments(words: list[str] | None = None) -> argparse.Namespace:
+    """The flags; where none is given, what its task is measured at."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("task", choices=["imagenet_finetune"])
-    parser.add_argument("--backbone", default="vit_base_patch16")
-    parser.add_argument("--batch", type=int, default=8)
-    parser.add_argument("--image_size", type=int, default=224)
+    parser.add_argument("task", choices=list(DEFAULTS))
+    parser.add_argument("--batch", type=int, help="images a step: 8, of segmentation 2, of detection 1")
     parser.add_argument("--drop_path", type=float, default=0.0, help="transformers' ViT has none, whatever is given")
     parser.add_argument("--precision", choices=["bf16", "fp32"], default="bf16")
-    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--warmup", type=int, default=1)
+    parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--rounds", type=int, help="7, of segmentation and detection 3")
+    parser.add_argument("--warmup", type=int, help="steps of each side that are not counted: 1, of detection 0")
     parser.add_argument("--profile", action="store_true", help="print the profile of maekit's step instead")
     parser.add_argument("--output", type=Path, help="also write the result as JSON")
-    args = parser.parse_args()
-    result = imagenet_finetune(args)
+    classification = parser.add_argument_group("imagenet_finetune")
+    classification.add_argument("--backbone", default="vit_base_patch16")
+    classification.add_argument("--image_size", type=int, default=224)
+    classification.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    others = parser.add_argument_group("ade20k_upernet and coco_maskrcnn, on a CPU")
+    others.add_argument("--parts", nargs="+", help="; ".join(f"{name}: {' '.join(of)}" for name, of in PARTS.items()))
+    args = parser.parse_args(words)
+    if args.parts and (wrong := [part for part in args.parts if part not in PARTS.get(args.task, [])]):
+        parser.error(f"--parts: got {wrong[0]}, expected some of {' '.join(PARTS.get(args.task, [])) or 'none'}")
+    for name, value in DEFAULTS[args.task].items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
+    torch.set_num_threads(args.threads)
+    return args
+
+
+def main() -> None:
+    args = arguments()
+    if args.task == "ade20k_upernet":
+        import ade20k_step
+
+        result = ade20k_step.ade20k_upernet(args)
+    elif args.task == "coco_maskrcnn":
+        import coco_step
+
+        result = coco_step.coco_maskrcnn(args)
+    else:
+        result = imagenet_finetune(args)
     if args.output:
         args.output.write_text(json.dumps(result, indent=1, default=str) + "\n")
 

@@ -42,7 +42,7 @@ class Card:
 
     def require_classes(self, data: DataSpec, path: Path) -> None:
         """Refuses data whose classes are not the checkpoint's, in its order."""
-        names, mine = data.ids(), self.spec.ids()
+        names, mine = _classes(data), _classes(self.spec)
         if names == mine:
             return
         if len(names) != len(mine):
@@ -60,6 +60,13 @@ class Card:
         now, then = dict(flat(values)), dict(flat(self.config))
         keys = [key for key in now if key in then and now[key] != then[key]]
         return [f"changed: {key} {then[key]} -> {now[key]}" for key in keys]
+
+
+def _classes(spec: DataSpec) -> tuple[str, ...]:
+    """What tells the classes of two data sets apart; ids that are mere numbers do not without their names."""
+    if not all(ident.isdecimal() for ident in spec.ids()):
+        return spec.ids()
+    return tuple(f"{ident} {name}" for ident, name in zip(spec.ids(), spec.class_names, strict=True))
 
 
 def read_card(path: Path) -> Card:

@@ -51,17 +51,21 @@ class TransferModel(nn.Module, ABC):
 
     Attributes:
         monitor: the metric by which the best checkpoint is chosen, and whether more or less is better.
+        headline: the metrics that a line of text shows, such as a run's progress; all of them where this is empty.
         expect_new: patterns of this model's parameters that a pre-trained file need not have.
         expect_unused: patterns of a file's tensors that this model need not use.
         expect_resized: patterns of parameters that may be resized to the model's image size.
+        class_layers: patterns of what a file's head has for its own classes, and a fresh head does not take from it.
         pairs_images: whether the loss mixes images in pairs, and so needs an even device batch.
         local_batch_norm: whether BatchNorm measures each device's own batch, by the recipe, and is never synchronised.
     """
 
     monitor: ClassVar[tuple[str, Literal["max", "min"]]]
+    headline: ClassVar[tuple[str, ...]] = ()
     expect_new: tuple[str, ...] = ("head.*",)
     expect_unused: tuple[str, ...] = ("decoder*", "mask_token")
     expect_resized: tuple[str, ...] = ("pos_embed",)
+    class_layers: tuple[str, ...] = ("head.*",)
     pairs_images: bool = False
     local_batch_norm: bool = False
     head: nn.Module
@@ -86,7 +90,8 @@ class TransferModel(nn.Module, ABC):
             backbone: the ViT's size by name, such as vit_base_patch16.
             weights: what to start from: a file, a transformers folder, hf:OWNER/NAME, a published file's name such as
                 mae_vit_huge, which is downloaded, or the word `none` for random weights; must be said.
-            new_head: leave out the file's head and start a fresh one (other classes than the file's).
+            new_head: start with fresh layers for the classes, which are others than the file's: a classifier's whole
+                head, of a detector the layers that name classes and what has numbers for each of them.
             drop_path: stochastic depth of the last block, in [0, 1); linear from 0 at the first.
             gradient_checkpointing: recompute each block in the backward pass: less memory, about a third more time.
             final_norm: whether the backbone ends in its LayerNorm.
@@ -123,9 +128,17 @@ class TransferModel(nn.Module, ABC):
     def prediction_writer(self, folder: Path, input: Mapping[str, Any]) -> PredictionWriter:
         """Writes this model's predictions into a folder; `input` are the values of the data's `input_transform()`."""
 
+    def headlines(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Returns those of an evaluation's values that a line of text shows."""
+        return {name: values[name] for name in self.headline or values if name in values}
+
     def table(self, metrics: Any) -> list[str]:
         """Returns lines on the parts of computed metrics, such as each class; none unless a task has any."""
         return []
+
+    def results(self, metrics: Any) -> dict[str, Any]:
+        """Returns what of an evaluation is kept as JSON files, by name, if anything; every process calls it."""
+        return {}
 
     def picture(self, data: RunData) -> Image | None:
         """Returns what the model makes of a few fixed validation images, if a task shows such a thing."""
@@ -168,5 +181,5 @@ class TransferModel(nn.Module, ABC):
             allow_new=() if complete else self.expect_new,
             allow_unused=self.expect_unused,
             allow_resized=self.expect_resized,
-            leave_out=("head.*",) if self.new_head and not complete else (),
+            leave_out=self.class_layers if self.new_head and not complete else (),
         )

@@ -3,6 +3,7 @@
 import csv
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import ClassVar
 
 import torch
 from PIL.Image import Image
@@ -19,6 +20,8 @@ class ClassTable:
         probabilities: images [B, 3, H, W] to probabilities [B, C].
         top: how many classes a row names.
     """
+
+    writes_images: ClassVar[bool] = False  # so the folder may lie among the images
 
     def __init__(
         self,

@@ -1,6 +1,7 @@
 """`runs/<task>/<recipe>/<number>/`: made once, never overwritten, found again by `last`. Standard library only."""
 
 import json
+import math
 import os
 import platform
 import subprocess
@@ -108,8 +109,17 @@ def write_environment(folder: Path, devices: str) -> None:
 
 
 def write_json(file: Path, values: Any) -> None:
-    """Writes plain values as indented JSON, whole or not at all."""
-    atomic_write_text(file, json.dumps(values, indent=2) + "\n")
+    """Writes plain values as indented JSON, whole or not at all; a number that is none becomes null."""
+    atomic_write_text(file, json.dumps(finite(values), indent=2) + "\n")
+
+
+def finite(values: Any) -> Any:
+    """Returns plain values with None for nan and infinity, which JSON has no words for."""
+    if isinstance(values, dict):
+        return {key: finite(value) for key, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [finite(value) for value in values]
+    return None if isinstance(values, float) and not math.isfinite(values) else values
 
 
 def _version(package: str) -> str | None:

@@ -1,6 +1,5 @@
 """What `maekit predict` writes for semantic segmentation."""
 
-import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -10,9 +9,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from maekit.errors import UserError
 from maekit.pictures import LARGEST, Labels, check_palette, overlay
 from maekit.pictures_legend import Colour
+from maekit.result_places import ResultPlaces
 
 
 class Sample(NamedTuple):
@@ -77,58 +76,3 @@ class SegmentationWriter:
     def close(self) -> Path:
         """Returns the folder."""
         return self.places.folder
-
-
-class ResultPlaces:
-    """Gives each image the files of its results, which mirror the images' folders, whatever names they share.
-
-    Args:
-        folder: of the results; it is made.
-        endings: what follows the image's name in each of its results, before `.png`.
-    """
-
-    def __init__(self, folder: Path, endings: Sequence[str]) -> None:
-        self.folder, self.endings = folder, endings
-        self.root: Path | None = None
-        self.taken: dict[str, Path] = {}  # result files below the folder; by names as case-blind disks compare them
-        folder.mkdir(parents=True, exist_ok=True)
-
-    def take(self, file: Path) -> list[Path]:
-        """Returns one result file for each ending, in a folder that exists, for an image file.
-
-        `a.jpg` and `a.png` of one folder become `a.png` and `a.png.png`.
-
-        Raises:
-            UserError: the image lies in the results' folder, where a result could overwrite it.
-        """
-        parent = file.absolute().parent
-        if parent.resolve().is_relative_to(self.folder.resolve()):
-            raise UserError(
-                f"{file}: lies in the folder of the results, which could overwrite it; choose another --output than "
-                f"{self.folder}"
-            )
-        root = parent if self.root is None else Path(os.path.commonpath((self.root, parent)))
-        if root != self.root:
-            self._rise(root)
-        below = parent.relative_to(root)
-        for name in (file.stem, file.name, *(f"{file.name}-{number}" for number in range(2, len(self.taken) + 3))):
-            results = [below / f"{name}{ending}.png" for ending in self.endings]
-            if not any(str(result).casefold() in self.taken for result in results):
-                break
-        self.taken.update({str(result).casefold(): result for result in results})
-        (self.folder / below).mkdir(parents=True, exist_ok=True)
-        return [self.folder / result for result in results]
-
-    def _rise(self, root: Path) -> None:
-        """Makes `root` the folder that the results mirror; those there are move down by what it lies above the old."""
-        before, self.root = self.root, root
-        if before is None:
-            return
-        down = before.relative_to(root)
-        # The deepest first: it may lie where another goes.
-        old = sorted(self.taken.values(), key=lambda result: -len(result.parts))
-        for result in old:
-            target = self.folder / down / result
-            target.parent.mkdir(parents=True, exist_ok=True)
-            (self.folder / result).replace(target)
-        self.taken = {str(down / result).casefold(): down / result for result in old}

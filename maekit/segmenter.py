@@ -44,6 +44,7 @@ class Segmenter(TransferModel):
         aux_channels: int,
         aux_weight: float,
         dropout: float,
+        classifier_std: float,
         window_stride: int,
         window_batch: int = 4,
         scales: list[float] | None = None,
@@ -60,13 +61,14 @@ class Segmenter(TransferModel):
             aux_channels: channels of the auxiliary head.
             aux_weight: of the auxiliary loss, 0 or more.
             dropout: of whole channels before the classifiers, in [0, 1).
+            classifier_std: deviation of the classifiers' initial weights, above 0.
             window_stride: pixels between two evaluation windows, which are as large as the crop.
             window_batch: evaluation windows that go through the model at once.
             scales: sizes of the image at which it is evaluated, to be averaged; null for its own alone.
             flip: whether to average with the mirrored image at evaluation.
             shared: see TransferModel.
         """
-        adapt = {"relative_bias": True, "layer_scale": layer_scale}
+        adapt = {"relative_position": "table", "layer_scale": layer_scale}
         super().__init__(spec, final_norm=False, adapt=adapt, **shared)
         if len(taps) != 4:
             raise UserError(f"model.taps: got {taps}, expected four blocks, counted from 0")
@@ -79,6 +81,7 @@ class Segmenter(TransferModel):
             aux_channels=aux_channels,
             num_classes=len(spec.class_names),
             dropout=dropout,
+            classifier_std=classifier_std,
         )
         self.expect_new = (*TransferModel.expect_new, "blocks.*.gamma_*", "blocks.*.attn.position.table")
         self.expect_unused = (*TransferModel.expect_unused, "norm.*", "fc_norm.*")

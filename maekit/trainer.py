@@ -32,6 +32,8 @@ def make_trainer(settings: Settings, callbacks: list[Callback], logs: list[Logge
     values = {key: value for key, value in settings.values["trainer"].items() if value is not None}
     check_strategy(str(values.get("strategy", "auto")))
     precision = values.pop("precision")
+    if accelerator_of(values) == "cpu":
+        values.pop("sync_batchnorm", None)  # torch has it for accelerators only; a recipe asks for it all the same
     plugins: list[Any] = [AtomicCheckpointIO()]
     if SLURMEnvironment.detect():
         plugins.append(SLURMEnvironment(auto_requeue=False))

@@ -51,6 +51,7 @@ class TransferModule(LightningModule):
         self.train_data = data.train_dataset(seed)
         self.steps_per_epoch = len(self.train_data) // plan.total
         self.table: list[str] = []  # of the last validation: each class, if the task has such a thing
+        self.results: dict[str, Any] = {}  # of the last validation: JSON files by name
         self._step_loss = torch.zeros(())
 
     def total_steps(self) -> int:
@@ -120,6 +121,7 @@ class TransferModule(LightningModule):
         """Publishes `val/<metric>` on every rank, and starts afresh."""
         values = {f"val/{name}": value for name, value in self.metrics.compute().items()}
         self.table = self.model.table(self.metrics)
+        self.results = self.model.results(self.metrics)
         self.metrics.reset()
         self.log_dict(values, logger=False, rank_zero_only=False)
 

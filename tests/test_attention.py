@@ -8,7 +8,6 @@ from maekit.backbone.attention import (
     Attention,
     Grid,
     Plain,
-    attend_in_windows,
     attend_written_out,
     partition,
     unpartition,
@@ -97,7 +96,7 @@ def test_a_position_module_takes_the_place_of_plain_and_sees_the_grid_of_its_win
     tokens = _tokens(2, 12, 24)
     values = F.linear(tokens, module.qkv.weight[48:], module.qkv.bias[48:])
     torch.testing.assert_close(module(tokens, (3, 4)), module.proj(values))
-    attend_in_windows(module, tokens, (3, 4), 2)
+    module(tokens, (3, 4), 2)
     assert seen == [((2, 3, 12, 8), (3, 4)), ((8, 3, 4, 8), (2, 2))]
 
 
@@ -127,12 +126,12 @@ def test_windows_attend_to_themselves_and_their_zero_padding_only() -> None:
         for x in (0, 3):
             window = image[:, y : y + 3, x : x + 3].reshape(1, 9, 24)
             expected[:, y : y + 3, x : x + 3] = module(window, (3, 3)).view(1, 3, 3, 24)
-    out = attend_in_windows(module, tokens, grid, 3)
+    out = module(tokens, grid, 3)
     torch.testing.assert_close(out, expected[:, :4, :5].reshape(1, 20, 24), rtol=0, atol=1e-6)
 
 
 def test_a_window_equal_to_the_grid_is_global_attention_and_a_larger_one_is_not() -> None:
     module, grid, tokens = _attention(), (4, 4), _tokens(2, 16, 24)
-    everywhere = attend_in_windows(module, tokens, grid, 0)
-    torch.testing.assert_close(attend_in_windows(module, tokens, grid, 4), everywhere, rtol=0, atol=1e-6)
-    assert (attend_in_windows(module, tokens, grid, 5) - everywhere).abs().max() > 1e-3
+    everywhere = module(tokens, grid)
+    torch.testing.assert_close(module(tokens, grid, 4), everywhere, rtol=0, atol=1e-6)
+    assert (module(tokens, grid, 5) - everywhere).abs().max() > 1e-3

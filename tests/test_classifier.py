@@ -88,3 +88,7 @@ def test_a_pre_trained_file_may_lack_the_head_and_nothing_else(tmp_path: Any) ->
     torch.save({"model": state}, tmp_path / "pre.pth")
     with pytest.raises(UserError, match=r"blocks\.1\.attn\.qkv\.weight"):
         net.load_start(complete=False)
+
+
+def test_without_a_headline_a_line_shows_every_metric() -> None:
+    assert model().headlines({"top1": 1.0, "loss": 2.0}) == {"top1": 1.0, "loss": 2.0}

@@ -443,5 +443,5 @@ def test_no_list_of_classes(root: Path) -> None:
 def test_made_scenes_are_used_where_there_is_no_root() -> None:
     data = build(None, synthetic="scenes", crop_size=128, resize=[512, 128])
     assert len(data.spec().class_names) == 11
-    assert (len(data.train_dataset(0)), len(data.val_dataset())) == (400, 60)
+    assert (len(data.train_dataset(0)), len(data.val_dataset())) == (2000, 60)
     assert data.train_dataset(0)[Draw(0, 0)].image.shape == (3, 128, 128)

@@ -94,13 +94,13 @@ def test_edges_are_blended_and_cut_at_one_half(monkeypatch: pytest.MonkeyPatch) 
 
 def test_the_smoke_data_are_cached_and_sound(own_cache: Path) -> None:
     root = scenes_root(ADE_FORM)
-    assert root == own_cache / "scenes-v1"
+    assert root == own_cache / "scenes-v2"
     findings = ADE20K.check(root, classes=11)
     assert findings.lines() == [
-        "training: 400 images of 11 classes",
+        "training: 2,000 images of 11 classes",
         "validation: 60 images",
         "label maps: 0 unlabelled, 1 to 11 the classes, 255 ignored",
-        "files: 460 of 460 pairs read, the label maps whole; --full decodes all",
+        "files: 1,060 of 2,060 pairs read, the label maps whole; --full decodes all",
         "ok",
     ]
     labels = [np.asarray(Image.open(path)) for path in (root / "annotations/training").iterdir()]

@@ -4,6 +4,7 @@ import csv
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from PIL import Image
 
 import maekit
 from maekit.cli import main
+from maekit.commands import predict
 from maekit.data.decode import read_image
 from maekit.data.transforms import EvalTransform
 from maekit.errors import UserError
@@ -94,6 +96,47 @@ def test_predict_refuses_in_one_line(
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1
     assert expected in lines[0]
+
+
+@pytest.mark.parametrize(
+    ("output", "where"),
+    [
+        (".", "--output .: is the folder of the images, where the next run would take"),
+        ("photos/out", "--output photos/out: lies in the images' folder photos, where the next run would take"),
+        ("link/deep/out", "--output link/deep/out: lies in the images' folder photos, where the next run would take"),
+    ],
+)
+def test_images_are_not_written_among_the_images(
+    run: Path,
+    output: str,
+    where: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A writer of images; the folder of the class table may lie anywhere."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "link").symlink_to("photos")
+    Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save("photos/one.png")
+    images = "." if output == "." else "photos"
+    words = ["predict", "--ckpt_path", str(run), "--images", images, "--output", output]
+    assert main(words) == 0
+    assert (tmp_path / output / "predictions.csv").is_file()
+    monkeypatch.setattr("maekit.classifier.Classifier.prediction_writer", lambda *_: SimpleNamespace())
+    capsys.readouterr()
+    assert main(words) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1
+    assert where in lines[0]
+    assert f"choose a folder outside, such as {(tmp_path / images).parent / 'predictions'}" in lines[0]
+
+
+def test_results_beside_one_image_are_no_images_of_the_next_run(tmp_path: Path) -> None:
+    image = tmp_path / "one.png"
+    Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(image)
+    predict.refuse_results_among_images(image, tmp_path / "out")
+    predict.refuse_results_among_images(tmp_path, tmp_path.with_name(f"{tmp_path.name}_out"))
 
 
 def test_a_weights_file_is_no_checkpoint_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -77,7 +77,7 @@ def test_the_gradient_of_the_table_is_the_sum_over_its_places() -> None:
 def test_zero_tables_and_scales_of_one_leave_the_backbone_as_it_is() -> None:
     torch.manual_seed(0)
     plain = ViT(TINY, image_size=(32, 24), final_norm=False)
-    adapted = ViT(TINY, image_size=(32, 24), final_norm=False, relative_bias=True, layer_scale=1.0)
+    adapted = ViT(TINY, image_size=(32, 24), final_norm=False, relative_position="table", layer_scale=1.0)
     new = adapted.load_state_dict(plain.state_dict(), strict=False)
     assert not new.unexpected_keys
     assert set(new.missing_keys) == {
@@ -89,18 +89,18 @@ def test_zero_tables_and_scales_of_one_leave_the_backbone_as_it_is() -> None:
 
 
 def test_another_grid_than_the_tables_is_refused() -> None:
-    vit = ViT(TINY, image_size=(32, 32), relative_bias=True)
+    vit = ViT(TINY, image_size=(32, 32), relative_position="table")
     with pytest.raises(UserError, match="got a patch grid of 4x5, expected 4x4, that of the relative position table"):
         vit(torch.zeros(1, 3, 32, 40))
 
 
 def test_windows_and_tables_exclude_each_other() -> None:
-    with pytest.raises(UserError, match="got relative_bias with window 2, expected one of the two"):
-        ViT(TINY, image_size=(32, 32), class_token=False, window=2, relative_bias=True)
+    with pytest.raises(UserError, match="got relative_position 'table' with window 2, expected one of the two"):
+        ViT(TINY, image_size=(32, 32), class_token=False, window=2, relative_position="table")
 
 
 def test_what_a_block_has_more_learns_at_the_blocks_rate() -> None:
-    vit = ViT(TINY, image_size=(16, 16), final_norm=False, relative_bias=True, layer_scale=1.0)
+    vit = ViT(TINY, image_size=(16, 16), final_norm=False, relative_position="table", layer_scale=1.0)
     rows = parameter_rows(vit, vit, lr=1.0, layer_decay=0.5, weight_decay=0.1, no_weight_decay=["1d", "bias"])
     found = {row.name: (row.layer, row.weight_decay) for row in rows}
     assert found["blocks.1.attn.position.table"] == (2, 0.1)

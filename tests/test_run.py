@@ -19,6 +19,7 @@ from maekit.callbacks.table_log import read_rows
 from maekit.card import read_card
 from maekit.cli import main
 from maekit.errors import Interrupted, UserError
+from maekit.trainer import make_trainer
 from tests.conftest import TINY, few_digits, without_key_bias
 
 # Everything that draws is on, and two device batches make a step.
@@ -225,6 +226,17 @@ def test_accumulation_changes_the_plan_not_the_result(tmp_path: Path) -> None:
         torch.testing.assert_close(found[name], tensor, rtol=1e-4, atol=1e-6, msg=name)
     for step, loss in losses(one).items():
         assert float(losses(four)[step]) == pytest.approx(float(loss), rel=1e-5)
+
+
+def test_batch_norm_is_synchronised_on_accelerators_only(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a recipe asks for it: a CPU has no such BatchNorm, and torch's raises there."""
+    settings = tiny(Path(), trainer__sync_batchnorm=True).settings
+    seen: list[dict[str, Any]] = []
+    monkeypatch.setattr("maekit.trainer.Trainer", lambda **values: seen.append(values))
+    for kind in ("cpu", "cuda"):
+        monkeypatch.setattr("maekit.trainer.accelerator_of", lambda _, kind=kind: kind)
+        make_trainer(settings, [], [])
+    assert [values.get("sync_batchnorm", False) for values in seen] == [False, True]
 
 
 @pytest.mark.parametrize(

@@ -137,7 +137,7 @@ def test_a_pickle_that_calls_something_is_refused_unexecuted(
 def test_a_bare_pickle_is_refused_unexecuted(tmp_path: Path, protocol: int) -> None:
     path = tmp_path / "evil.pkl"
     path.write_bytes(pickle.dumps(Runs(tmp_path / "executed"), protocol=protocol))
-    assert "is not a checkpoint but a" in refusal(path)
+    assert ("asks to call 'posix.system'" if protocol else "is not a checkpoint but a text file") in refusal(path)
     assert not (tmp_path / "executed").exists()
 
 
@@ -213,7 +213,7 @@ def test_a_damaged_pickle_is_one_line(tmp_path: Path) -> None:
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:1\n", "git lfs pull"),
         (b"\x1f\x8b\x08\x00", "gzip"),
         (b"\x89HDF\r\n", "HDF5"),
-        (bytes(range(128, 256)), "a Python pickle"),
+        (bytes(range(128, 256)), "a Python pickle of an unknown protocol"),
         (b"\x01\x02\x03", "something unknown"),
     ],
 )

@@ -53,12 +53,12 @@ def _pyramid() -> tuple[nn.Module, nn.Module]:
 
 def _uper(dropout: float = 0.1) -> tuple[nn.Module, nn.Module]:
     widths = [D] * 4
-    ours = UperHead(widths, CHANNELS, CLASSES, dropout=dropout)
+    ours = UperHead(widths, CHANNELS, CLASSES, dropout=dropout, classifier_std=0.01)
     return _pair(ours, mmseg_peer.uper_head(widths, CHANNELS, CLASSES, dropout))
 
 
 def _fcn(num_convs: int = 1) -> tuple[nn.Module, nn.Module]:
-    ours = FCNHead(D, 12, CLASSES, num_convs=num_convs, dropout=0.1)
+    ours = FCNHead(D, 12, CLASSES, num_convs=num_convs, dropout=0.1, classifier_std=0.01)
     return _pair(ours, mmseg_peer.fcn_head(D, 12, CLASSES, num_convs, 0.1))
 
 
@@ -199,8 +199,11 @@ def test_initial_weights_are_distributed_as_mmsegmentations() -> None:
     width = 96
     pairs = [
         (FourScales(width), mmseg_peer.pyramid(width)),
-        (UperHead([width] * 4, width, 50, dropout=0.1), mmseg_peer.uper_head([width] * 4, width, 50, 0.1)),
-        (FCNHead(width, width, 50, dropout=0.1), mmseg_peer.fcn_head(width, width, 50, 1, 0.1)),
+        (
+            UperHead([width] * 4, width, 50, dropout=0.1, classifier_std=0.01),
+            mmseg_peer.uper_head([width] * 4, width, 50, 0.1),
+        ),
+        (FCNHead(width, width, 50, dropout=0.1, classifier_std=0.01), mmseg_peer.fcn_head(width, width, 50, 1, 0.1)),
     ]
     for ours, theirs in pairs:
         expected = theirs.state_dict()
@@ -226,7 +229,7 @@ def test_bfloat16_autocast_is_as_near_to_float32_as_mmsegmentations_is() -> None
 
 
 def test_training_on_one_image_is_refused_in_one_line_and_evaluation_is_not() -> None:
-    head = UperHead([D] * 4, CHANNELS, CLASSES, dropout=0.1)
+    head = UperHead([D] * 4, CHANNELS, CLASSES, dropout=0.1, classifier_std=0.01)
     maps = [torch.randn(1, D, size, size) for size in (16, 8, 4, 2)]
     with pytest.raises(UserError) as caught:
         head.train()(maps)
@@ -239,6 +242,6 @@ def test_training_on_one_image_is_refused_in_one_line_and_evaluation_is_not() ->
 
 def test_every_parameter_is_used() -> None:
     """One that is not would break DDP."""
-    neck, head = FourScales(D), UperHead([D] * 4, CHANNELS, CLASSES, dropout=0.0)
+    neck, head = FourScales(D), UperHead([D] * 4, CHANNELS, CLASSES, dropout=0.0, classifier_std=0.01)
     head(neck(_maps((4, 4)))).square().sum().backward()
     assert all(p.grad is not None and p.grad.any() for module in (neck, head) for p in module.parameters())

@@ -4,8 +4,6 @@ A position module does the attending: `position(q, k, v, grid) -> out`, all [B, 
 relative position; one that does (a bias table, a decomposed table) takes its place without a change here.
 """
 
-from collections.abc import Callable
-
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -58,16 +56,41 @@ class Attention(nn.Module):
         self.proj = nn.Linear(embed_dim, embed_dim)
         self.position = position
 
-    def forward(self, tokens: Tensor, grid: Grid) -> Tensor:
-        """Returns [B, N, D] for tokens [B, N, D] that lie on `grid` (h, w), a class token before them or not."""
-        batch, length, width = tokens.shape
+    def forward(self, tokens: Tensor, grid: Grid, window: int = 0) -> Tensor:
+        """Returns [B, N, D] for tokens [B, N, D] that lie on `grid` (h, w), a class token before them or not.
+
+        With `window`, patches attend within squares of `window` x `window` of them; there is no place for a class
+        token then. The padding of the last squares is of zero tokens and takes part in the attention (ViTDet does not
+        mask it), so a window larger than the grid is not global attention.
+        """
+        if window:
+            attended = self._attend(self._windows(tokens, grid, window), (window, window))
+            attended = unpartition(attended, grid, window)
+        else:
+            attended = self._attend(self.qkv(tokens), grid)
+        projected: Tensor = self.proj(attended)
+        return projected
+
+    def _attend(self, qkv: Tensor, grid: Grid) -> Tensor:
+        """Returns [B, N, D] for queries, keys and values [B, N, 3 * D]."""
+        batch, length, width = qkv.shape
         # Splitting before the heads are moved lets the backward pass gather the three gradients in the layout of
         # `qkv` in one copy; moving the whole tensor first would cost it a second.
-        split = self.qkv(tokens).view(batch, length, 3, self.num_heads, width // self.num_heads).unbind(2)
+        split = qkv.view(batch, length, 3, self.num_heads, width // 3 // self.num_heads).unbind(2)
         q, k, v = (part.transpose(1, 2) for part in split)
         out: Tensor = self.position(q, k, v, grid)
-        projected: Tensor = self.proj(out.transpose(1, 2).reshape(batch, length, width))
-        return projected
+        return out.transpose(1, 2).reshape(batch, length, width // 3)
+
+    def _windows(self, tokens: Tensor, grid: Grid, window: int) -> Tensor:
+        """Returns queries, keys and values in windows, [B * windows, window * window, 3 * D].
+
+        A zero token's are the bias alone, so padding is not projected: it is added once windows are made.
+        """
+        if grid[0] % window == 0 and grid[1] % window == 0:
+            return partition(self.qkv(tokens), grid, window)
+        weight, bias = self.qkv.weight, self.qkv.bias
+        windows = partition(F.linear(tokens, weight), grid, window)
+        return windows + bias.to(windows.dtype)
 
 
 def partition(tokens: Tensor, grid: Grid, window: int) -> Tensor:
@@ -90,14 +113,3 @@ def unpartition(windows: Tensor, grid: Grid, window: int) -> Tensor:
     cut = windows.view(batch, rows, columns, window, window, width).transpose(2, 3)
     image = cut.reshape(batch, rows * window, columns * window, width)[:, : grid[0], : grid[1]]
     return image.reshape(batch, grid[0] * grid[1], width)
-
-
-def attend_in_windows(attend: Callable[[Tensor, Grid], Tensor], tokens: Tensor, grid: Grid, window: int) -> Tensor:
-    """Applies `attend(tokens, grid)` in each window of `window` x `window` patches, or to the whole grid for 0.
-
-    Padding takes part in the attention (ViTDet does not mask it), so a window larger than the grid is not global
-    attention. There is no place for a class token in a window.
-    """
-    if window == 0:
-        return attend(tokens, grid)
-    return unpartition(attend(partition(tokens, grid, window), (window, window)), grid, window)

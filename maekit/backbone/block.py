@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from maekit.backbone.attention import Attention, Grid, Plain, attend_in_windows
+from maekit.backbone.attention import Attention, Grid, Plain
 
 NORM_EPS = 1e-6
 
@@ -88,7 +88,7 @@ class Block(nn.Module):
         return add_branch(tokens, self._transform, drop_path)
 
     def _attend(self, tokens: Tensor, grid: Grid) -> Tensor:
-        attended = attend_in_windows(self.attn, self.norm1(tokens), grid, self.window)
+        attended: Tensor = self.attn(self.norm1(tokens), grid, self.window)
         return attended if self.gamma_1 is None else attended * self.gamma_1
 
     def _transform(self, tokens: Tensor) -> Tensor:

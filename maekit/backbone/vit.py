@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 from maekit.backbone.attention import Grid
 from maekit.backbone.block import NORM_EPS, Block
 from maekit.backbone.pos_embed import patch_grid, resize_pos_embed, sincos_pos_embed
-from maekit.backbone.relative_bias import TableBias
+from maekit.backbone.positions import RelativePosition, block_position, check_relative_position, shared_tables
 from maekit.backbone.sizes import Size
 from maekit.errors import UserError
 
@@ -59,7 +59,10 @@ class ViT(nn.Module):
         gradient_checkpointing: whether to recompute each block in the backward pass, for memory.
         window: side in patches of the windows that attention is confined to; 0 for none.
         global_blocks: the blocks (from 0) that attend to the whole grid all the same.
-        relative_bias: whether each block has a table of biases by relative position, for the grid of `image_size` only.
+        relative_position: what each block's attention knows of it: `table`, a table of biases for the grid of
+            `image_size` only (BEiT); `decomposed`, tables of vectors for rows and for columns (ViTDet); `shared`, one
+            table of biases for all windowed blocks and one for all others, which is for the grid of `image_size` only;
+            None for nothing. All begin at zero.
         layer_scale: initial value of LayerScale in each block; None for none.
     """
 
@@ -75,16 +78,11 @@ class ViT(nn.Module):
         gradient_checkpointing: bool = False,
         window: int = 0,
         global_blocks: Sequence[int] = (),
-        relative_bias: bool = False,
+        relative_position: RelativePosition | None = None,
         layer_scale: float | None = None,
     ):
         super().__init__()
-        if window and class_token:
-            raise UserError(f"got window {window} with a class token, which no window holds; set class_token to false")
-        if window and relative_bias:
-            raise UserError(
-                f"got relative_bias with window {window}, expected one of the two: its tables are for whole grids"
-            )
+        check_relative_position(relative_position, window=window, class_token=class_token)
         if not 0.0 <= drop_path < 1.0:
             raise UserError(f"got drop_path {drop_path}, expected 0 <= drop_path < 1; set it so in the recipe")
         self.embed_dim, self.patch_size, self.num_blocks = size.embed_dim, size.patch_size, size.num_blocks
@@ -97,16 +95,20 @@ class ViT(nn.Module):
         self.cls_token = nn.Parameter(torch.empty(1, 1, size.embed_dim)) if class_token else None
         self.pos_embed = nn.Parameter(torch.empty(1, num_rows, size.embed_dim))
         self._check_blocks(global_blocks)
+        windows = [0 if index in global_blocks else window for index in range(size.num_blocks)]
+        shared = shared_tables(size, self.grid, windows) if relative_position == "shared" else None
+        position = partial(block_position, relative_position, size, self.grid, class_token=class_token, shared=shared)
+        self.shared_bias = shared
         self.blocks = nn.ModuleList(
             Block(
                 size.embed_dim,
                 size.num_heads,
                 drop_path=drop_path * index / max(size.num_blocks - 1, 1),
-                window=0 if index in global_blocks else window,
-                position=TableBias(size.num_heads, self.grid, class_token=class_token) if relative_bias else None,
+                window=side,
+                position=position(side),
                 layer_scale=layer_scale,
             )
-            for index in range(size.num_blocks)
+            for index, side in enumerate(windows)
         )
         self.norm = nn.LayerNorm(size.embed_dim, eps=NORM_EPS) if final_norm else nn.Identity()
         self._initialise()
@@ -154,20 +156,21 @@ class ViT(nn.Module):
     def layer_of(self, name: str) -> int:
         """Returns the layer of a parameter by its name in the ViT, as layer-wise lr decay counts.
 
-        0 for tokens, positions and patch embedding, i + 1 for block i, num_blocks + 1 for the final norm; a name
-        that matches none is a UserError. Source: facebookresearch/mae @ efb2a80 util/lr_decay.py.
+        0 for tokens, positions and patch embedding, i + 1 for block i, num_blocks + 1 for the final norm and for what
+        blocks share; a name that matches none is a UserError. Source: facebookresearch/mae @ efb2a80 util/lr_decay.py,
+        and for what is shared BEiT.
         """
         first, _, rest = name.partition(".")
         if first in ("cls_token", "mask_token", "pos_embed", "patch_embed"):
             return 0
-        if first == "norm":
+        if first in ("norm", "shared_bias"):
             return self.num_blocks + 1
         index = rest.partition(".")[0]
         if first == "blocks" and index.isdecimal() and int(index) < self.num_blocks:
             return int(index) + 1
         raise UserError(
             f"got the backbone parameter '{name}', expected patch_embed.*, cls_token, mask_token, pos_embed, "
-            f"blocks.0.* to blocks.{self.num_blocks - 1}.* or norm.*; give it a layer in ViT.layer_of"
+            f"blocks.0.* to blocks.{self.num_blocks - 1}.*, shared_bias.* or norm.*; give it a layer in ViT.layer_of"
         )
 
     def _check_blocks(self, blocks: Sequence[int]) -> None:

@@ -53,7 +53,8 @@ class Progress(ProgressBar):
     def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Prints the metrics."""
         if self.enabled and trainer.state.fn == "fit" and not trainer.sanity_checking:
-            values = " ".join(f"{name} {value:.4g}" for name, value in self.record.validated.items())
+            shown = pl_module.model.headlines(self.record.validated)
+            values = " ".join(f"{name} {value:.4g}" for name, value in shown.items())
             self._line(trainer, pl_module, f"val: {values}")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

@@ -1,5 +1,6 @@
 """What a run writes down of itself: loss, lr and speed as it goes, and its result at the end."""
 
+import json
 import resource
 import sys
 import time
@@ -73,6 +74,8 @@ class Record(Callback):
         if trainer.state.fn == "fit":
             if pl_module.table and trainer.is_global_zero:
                 atomic_write_text(self.folder / "val_table.txt", "\n".join(pl_module.table) + "\n")
+            if trainer.is_global_zero:
+                write_results(self.folder, pl_module)
             self._log(trainer, "val", {**self.validated, "epoch": trainer.global_step / pl_module.steps_per_epoch})
         self.step_started = time.monotonic()
 
@@ -96,6 +99,13 @@ class Record(Callback):
     def _log(self, trainer: Trainer, split: str, values: dict[str, float]) -> None:
         for logger in trainer.loggers:
             logger.log_metrics({f"{split}/{key}": value for key, value in values.items()}, step=trainer.global_step)
+
+
+def write_results(folder: Path, module: Any) -> None:
+    """Writes the last validation's own files, such as COCO's results; they leave the memory."""
+    for name, content in module.results.items():
+        atomic_write_text(folder / name, json.dumps(content, separators=(",", ":")) + "\n")
+    module.results = {}
 
 
 def peak_memory_gib(trainer: Trainer) -> float:

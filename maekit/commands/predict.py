@@ -34,6 +34,8 @@ def main(args: argparse.Namespace) -> int:
     files = image_files(args.images)
     model, card = load_model(path, args.device, args.task)
     writer = model.prediction_writer(args.output, card.input)
+    if writer_of_images(writer):
+        refuse_results_among_images(args.images, args.output)
     device = next(model.parameters()).device
     done = 0
     for names, samples in batches(files, writer, args.batch_size):
@@ -58,6 +60,22 @@ def image_files(given: Path) -> list[Path]:
     if not files:
         raise UserError(f"{given}: no images in this folder, expected {', '.join(IMAGE_SUFFIXES)}")
     return files
+
+
+def writer_of_images(writer: "PredictionWriter") -> bool:
+    """Whether images are written; a writer that writes none says so (`writes_images = False`)."""
+    return bool(getattr(writer, "writes_images", True))
+
+
+def refuse_results_among_images(images: Path, output: Path) -> None:
+    """Stops where the next run would find this one's results among its images."""
+    folder = images.resolve()
+    if images.is_dir() and output.resolve().is_relative_to(folder):
+        where = "is the folder of the images" if output.resolve() == folder else f"lies in the images' folder {images}"
+        raise UserError(
+            f"--output {output}: {where}, where the next run would take the results for images; "
+            f"choose a folder outside, such as {images.absolute().parent / 'predictions'}"
+        )
 
 
 def load_model(path: Path, device: str, task: str | None = None) -> "tuple[TransferModel, Card]":

@@ -4,6 +4,7 @@ import argparse
 import json
 
 from maekit.commands import fit
+from maekit.run_folder import finite, rank
 
 FORWARDS = True
 
@@ -15,7 +16,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentParser) -> int:
-    """Validates and prints the metrics."""
+    """Validates and prints the task's table, if it has one, and the metrics; as JSON all of them."""
     recipe = fit.chosen_recipe(args, flags, parser)
     if recipe is None:
         return 0
@@ -23,8 +24,10 @@ def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentPa
     if session is None:
         return 0
     metrics = session.validate(fit.checkpoint(args, recipe, session))
+    if rank() > 0:
+        return 0
     if args.json:
-        print(json.dumps(metrics))
+        print(json.dumps(finite(metrics)))
     else:
-        print("  ".join(f"{name} {value:.3f}" for name, value in metrics.items()))
+        print("  ".join(f"{name} {value:.3f}" for name, value in session.model.headlines(metrics).items()))
     return 0

@@ -39,8 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     convert.add_argument(
         "--to",
         required=True,
-        choices=("mae", "hf", "timm"),
-        help="the layout: facebookresearch/mae, a folder of Hugging Face transformers, or timm",
+        choices=("mae", "hf", "timm", "detectron2"),
+        help="the layout: facebookresearch/mae, a folder of Hugging Face transformers, timm, or, for a detector with "
+        "Mask R-CNN, a file of arrays that detectron2's ViTDet loads",
     )
     convert.add_argument("out", metavar="OUT", type=Path, help="the file to write, or the folder for hf; must be new")
     convert.add_argument(

@@ -10,7 +10,7 @@ from PIL import Image
 from maekit.data.synthetic import DIGITS, Digit, cached, digits, make
 
 SIDE = 128
-NUM_TRAIN, NUM_VAL = 400, 60
+NUM_TRAIN, NUM_VAL = 2000, 60
 DIGIT_SIDES = (52, 64)
 NUM_DIGITS = (2, 4)
 MAX_OVERLAP = 0.08  # share of a digit's pixels that may cover those of earlier ones
@@ -19,7 +19,7 @@ INK = (165, 255)  # each channel of a digit's colour
 DARKNESS = 0.45  # what backgrounds are multiplied by: a ViT from scratch has minutes to find the digits
 JPEG_QUALITY = 95
 CLASS_NAMES = ("background", *DIGITS)
-VERSION = 1
+VERSION = 2
 
 
 class SceneForm(NamedTuple):
@@ -45,12 +45,12 @@ OWN_FORM = SceneForm(("train", "val"), "masks", ("scene_", "scene_"), False, f"s
 
 
 def scenes_root(form: SceneForm) -> Path:
-    """Returns the folder of the scenes in one form, which the first call makes (as `$MAEKIT_CACHE/scenes-v1`)."""
+    """Returns the folder of the scenes in one form, which the first call makes (as `$MAEKIT_CACHE/scenes-v2`)."""
     return cached(form.name, lambda folder: write_scenes(folder, form))
 
 
 def make_scenes(folder: Path, form: SceneForm) -> str:
-    """Writes 400 training and 60 validation scenes of 128 x 128 pixels, 11 classes: background and ten digits.
+    """Writes 2,000 training and 60 validation scenes of 128 x 128 pixels, 11 classes: background and ten digits.
 
     In ADEChallengeData2016's form they are `images/training/ADE_train_00000001.jpg` with
     `annotations/training/ADE_train_00000001.png`, where 1 is background, 2 to 11 are the digits, and nothing is
@@ -67,7 +67,7 @@ def make_scenes(folder: Path, form: SceneForm) -> str:
         UserError: the folder holds something or cannot be written.
     """
     path = make(folder, lambda part: write_scenes(part, form))
-    return f"wrote {NUM_TRAIN} training and {NUM_VAL} validation scenes of {len(CLASS_NAMES)} classes to {path}"
+    return f"wrote {NUM_TRAIN:,} training and {NUM_VAL} validation scenes of {len(CLASS_NAMES)} classes to {path}"
 
 
 def write_scenes(folder: Path, form: SceneForm) -> None:

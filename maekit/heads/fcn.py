@@ -15,13 +15,20 @@ class FCNHead(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, channels: int, num_classes: int, *, num_convs: int = 1, dropout: float
+        self,
+        in_channels: int,
+        channels: int,
+        num_classes: int,
+        *,
+        num_convs: int = 1,
+        dropout: float,
+        classifier_std: float,
     ) -> None:
         super().__init__()
         widths = [in_channels] + [channels] * num_convs
         self.convs = nn.Sequential(*(ConvBlock(*pair, 3) for pair in pairwise(widths)))
         self.dropout = nn.Dropout2d(dropout)
-        self.conv_seg = pixel_classifier(channels, num_classes)
+        self.conv_seg = pixel_classifier(channels, num_classes, classifier_std)
 
     def forward(self, image: Tensor) -> Tensor:
         """Turns a map [B, in_channels, h, w] into logits [B, C, h, w]."""

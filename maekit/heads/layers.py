@@ -47,9 +47,13 @@ class JoinBlock(nn.Module):
         return F.relu(self.bn(total), inplace=True)
 
 
-def pixel_classifier(channels: int, num_classes: int) -> nn.Conv2d:
-    """The 1x1 convolution that classifies each pixel: weight from a normal of deviation 0.01, bias 0."""
+def pixel_classifier(channels: int, num_classes: int, std: float) -> nn.Conv2d:
+    """The 1x1 convolution that classifies each pixel: weight from a normal of deviation `std`, bias 0.
+
+    From scratch a small one is slow: the features come to tell objects from background, and for hundreds of steps not
+    one object from another, since what they would learn of that goes through the weight.
+    """
     conv = nn.Conv2d(channels, num_classes, 1)
-    nn.init.normal_(conv.weight, std=0.01)
+    nn.init.normal_(conv.weight, std=std)
     nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
     return conv

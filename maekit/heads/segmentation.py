@@ -21,14 +21,26 @@ class SegmentationHead(nn.Module):
         aux_channels: of the auxiliary head.
         num_classes: C.
         dropout: of whole channels before each classifier, in [0, 1).
+        classifier_std: deviation of each classifier's initial weights.
     """
 
-    def __init__(self, embed_dim: int, *, channels: int, aux_channels: int, num_classes: int, dropout: float) -> None:
+    def __init__(
+        self,
+        embed_dim: int,
+        *,
+        channels: int,
+        aux_channels: int,
+        num_classes: int,
+        dropout: float,
+        classifier_std: float,
+    ) -> None:
         super().__init__()
         self.num_classes = num_classes
         self.pyramid = FourScales(embed_dim)
-        self.decode = UperHead([embed_dim] * 4, channels, num_classes, dropout=dropout)
-        self.auxiliary = FCNHead(embed_dim, aux_channels, num_classes, num_convs=1, dropout=dropout)
+        self.decode = UperHead([embed_dim] * 4, channels, num_classes, dropout=dropout, classifier_std=classifier_std)
+        self.auxiliary = FCNHead(
+            embed_dim, aux_channels, num_classes, num_convs=1, dropout=dropout, classifier_std=classifier_std
+        )
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Returns logits [B, C, 4h, 4w] for four maps [B, D, h, w]."""

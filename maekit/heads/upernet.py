@@ -24,6 +24,7 @@ class UperHead(nn.Module):
         *,
         pool_scales: Sequence[int] = (1, 2, 3, 6),
         dropout: float,
+        classifier_std: float,
     ) -> None:
         super().__init__()
         *larger, smallest = in_channels
@@ -35,7 +36,7 @@ class UperHead(nn.Module):
         self.fpn_convs = nn.ModuleList(ConvBlock(channels, channels, 3) for _ in larger)
         self.fpn_bottleneck = JoinBlock([channels] * len(in_channels), channels)
         self.dropout = nn.Dropout2d(dropout)
-        self.conv_seg = pixel_classifier(channels, num_classes)
+        self.conv_seg = pixel_classifier(channels, num_classes, classifier_std)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
         """Turns maps [B, in_channels[i], h_i, w_i], largest first, into logits [B, C, h_0, w_0].

@@ -1,5 +1,6 @@
-"""Writes weights in another layout: facebookresearch/mae's, timm's, or a folder of transformers."""
+"""Writes weights in another layout: facebookresearch/mae's, timm's, detectron2's, or a folder of transformers."""
 
+import pickle
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, get_args
@@ -11,12 +12,13 @@ from torch import Tensor
 from maekit.errors import UserError, nearest
 from maekit.files import atomic_write
 from maekit.weights.expected import whole
+from maekit.weights.layouts_detectron2 import to_detectron2
 from maekit.weights.report import some
 from maekit.weights.state_file import StateFile, read_state
 from maekit.weights.words import in_words
 from maekit.weights.write_hf import write_hf
 
-Target = Literal["mae", "hf", "timm"]
+Target = Literal["mae", "hf", "timm", "detectron2"]
 _PROBE_EPS = 1e-6  # of the probe's BatchNorm; facebookresearch/mae @ efb2a80 main_linprobe.py
 _FOLDED = "folded: the linear probe's BatchNorm (running statistics, eps 1e-6) into its classifier"
 
@@ -28,6 +30,7 @@ def convert(source: str | Path, to: Target, out: Path, *, norm_pix_loss: bool | 
         source: weights in any layout that `read_state` knows.
         to: "mae", `{"model": tensors}` as facebookresearch/mae saves; "timm", the state dict of timm's
             VisionTransformer, in safetensors if `out` ends so; "hf", a folder for transformers' from_pretrained.
+            "detectron2", a pickle of numpy arrays as its model zoo has them, for a Mask R-CNN on a ViT.
         out: the file or folder to make; it must not be there, or be an empty folder for "hf".
         norm_pix_loss: what a pre-training's config says for "hf": whether it predicted normalised pixels; None for
             what the source says.
@@ -39,10 +42,17 @@ def convert(source: str | Path, to: Target, out: Path, *, norm_pix_loss: bool | 
         UserError: `source` cannot be read or is not whole; the target cannot hold it; `out` is there already.
     """
     if to not in get_args(Target):
-        raise UserError(f"got the layout '{to}' to write, expected mae, hf or timm{nearest(to, get_args(Target))}")
+        raise UserError(
+            f"got the layout '{to}' to write, expected mae, hf, timm or detectron2{nearest(to, get_args(Target))}"
+        )
     source, out = Path(source).expanduser(), Path(out).expanduser()
     _check_out(out, folder=to == "hf")
     state = read_state(source)
+    if (to == "detectron2") != (state.kind == "detector"):
+        raise UserError(
+            f"{source} is {in_words(state.layout, state.kind)}, which cannot be written as {to}; "
+            "give --to detectron2 for a detector with Mask R-CNN, and for nothing else"
+        )
     tensors = whole(source, state)
     lines = [f"read {source} ({in_words(state.layout, state.kind)})"]
     if others := [name for name in state.tensors if name not in tensors]:
@@ -52,6 +62,8 @@ def convert(source: str | Path, to: Target, out: Path, *, norm_pix_loss: bool | 
             tensors = fold(tensors)
             lines.append(_FOLDED)
         return lines + write_hf(source, state, _owned(tensors), out, norm_pix_loss)
+    if to == "detectron2":
+        tensors = to_detectron2(source, tensors)
     if to == "timm":
         tensors, said = _for_timm(state, tensors)
         lines += said
@@ -103,7 +115,10 @@ def _owned(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _write(out: Path, to: Target, tensors: dict[str, Tensor]) -> None:
     with atomic_write(out) as file:
-        if to == "timm" and out.suffix == ".safetensors":
+        if to == "detectron2":
+            arrays = {name: tensor.float().numpy() for name, tensor in tensors.items()}
+            pickle.dump({"model": arrays, "__author__": "maekit"}, file, protocol=4)
+        elif to == "timm" and out.suffix == ".safetensors":
             file.write(safetensors.torch.save(tensors, metadata={"format": "pt"}))
         else:
             torch.save({"model": tensors} if to == "mae" else tensors, file)

@@ -1,5 +1,6 @@
 """Which tensors a whole file of each kind has, and their shapes."""
 
+import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
@@ -11,13 +12,15 @@ from maekit.weights.report import some
 from maekit.weights.state_file import StateFile, measure, seems
 
 Sizes = tuple[int, ...]
+_DETECTOR = re.compile(r"head\..+|blocks\.\d+\.attn\.position\..+")
 _FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
 def whole(path: Path, state: StateFile) -> dict[str, Tensor]:
     """The tensors that a file of the state's kind has, in the order of its file; what else is there is left out.
 
-    A pre-training file has encoder and decoder, a classifier or a probe encoder and head.
+    A pre-training file has encoder and decoder, a classifier or a probe encoder and head. Of a detector only the
+    encoder's shapes are known; its head goes as it is.
 
     Raises:
         UserError: the kind is unknown, or a tensor is missing, of another shape or of no floating type.
@@ -37,7 +40,8 @@ def whole(path: Path, state: StateFile) -> dict[str, Tensor]:
         if (tensor.dtype not in _FLOATS and shape) or tensor.layout != torch.strided:
             kind = f"{str(tensor.dtype).removeprefix('torch.')}, {str(tensor.layout).removeprefix('torch.')}"
             raise UserError(f"{path}: {name} is {kind}, expected floating numbers; take a copy that is not quantised")
-    return {name: tensor for name, tensor in state.tensors.items() if name in shapes}
+    kept = {name for name in state.tensors if state.kind == "detector" and _DETECTOR.match(name)}
+    return {name: tensor for name, tensor in state.tensors.items() if name in shapes or name in kept}
 
 
 def _shapes(state: StateFile) -> Iterator[tuple[str, Sizes]]:
@@ -45,11 +49,14 @@ def _shapes(state: StateFile) -> Iterator[tuple[str, Sizes]]:
     width, num_blocks, _ = measure(tensors)
     patch = tensors["patch_embed.proj.weight"].shape
     dim = width or 0
-    yield "cls_token", (1, 1, dim)
+    if state.kind != "detector":
+        yield "cls_token", (1, 1, dim)
     yield "pos_embed", (1, _length(tensors, "pos_embed"), dim)
     yield "patch_embed.proj.weight", (dim, 3, *patch[2:])
     yield "patch_embed.proj.bias", (dim,)
     yield from _blocks("blocks", num_blocks, dim, _length(tensors, "blocks.0.mlp.fc1.weight", 0))
+    if state.kind == "detector":
+        return
     norm = "fc_norm" if "fc_norm.weight" in tensors and state.kind in ("classifier_mean", "linear_probe") else "norm"
     yield from _affine(norm, dim)
     if state.kind in ("classifier_mean", "classifier_class"):

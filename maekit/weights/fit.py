@@ -14,6 +14,9 @@ from maekit.weights.names import is_probe
 from maekit.weights.report import some
 from maekit.weights.state_file import measure, seems
 
+# Of detectors: the scores of each class and of the background, and what else has numbers for each class.
+_CLASSES = "head.detector.roi_heads.box_predictor.cls_score.weight"
+_OF_CLASSES = ("head.detector.roi_heads.box_predictor.", "head.detector.roi_heads.mask_head.predictor.")
 _FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
@@ -69,14 +72,16 @@ def check_size(path: Path, fit: Fit) -> None:
         raise UserError(f"{path} holds {theirs}, expected {ours}; {mend}name weights of the model's size{seems(names)}")
 
 
-def problems(fit: Fit, allow_new: Sequence[str], allow_unused: Sequence[str]) -> Iterator[str]:
-    """Says, one by one, what keeps the file from being loaded."""
+def problems(
+    fit: Fit, allow_new: Sequence[str], allow_unused: Sequence[str], fresh: Sequence[str] = ()
+) -> Iterator[str]:
+    """Says, one by one, what keeps the file from being loaded; what is `fresh` was not to be taken from it."""
     if missing := [name for name in fit.new if not matches(name, allow_new)]:
         yield f"{len(missing)} of the model's tensors are not in it: {some(missing)}{_nearest(missing, fit)}"
     names = [(name, fit.in_file[name]) for name in fit.unused]
     if left := [old for new, old in names if not matches(new, allow_unused) and not matches(old, allow_unused)]:
         yield f"{len(left)} of its tensors have no place in the model: {some(left)}"
-    fresh_head = [name for name in fit.new if name.startswith("head.") and name not in missing]
+    fresh_head = [n for n in fit.new if n.startswith("head.") and n not in missing and not matches(n, fresh)]
     if fresh_head and any(name.startswith("head.") for name in fit.shared):
         yield f"its head fits only in part, {some(fresh_head)} would be new"
     yield from _shapes(fit)
@@ -94,6 +99,16 @@ def _nearest(missing: Sequence[str], fit: Fit) -> str:
 
 def _shapes(fit: Fit) -> Iterator[str]:
     wrong = [name for name in fit.shared if not _fits(fit.own[name], fit.found[name])]
+    if (
+        _CLASSES in wrong
+        and (theirs := fit.found[_CLASSES].shape)[1:] == (ours := fit.own[_CLASSES].shape)[1:]
+        and min(theirs[0], ours[0]) > 1
+    ):
+        wrong = [name for name in wrong if not name.startswith(_OF_CLASSES)]
+        yield (
+            f"got {theirs[0] - 1} classes in its detector, expected {ours[0] - 1}: evaluate on the data it was "
+            "trained on, or fine-tune with --model.new_head true"
+        )
     if "head.fc.weight" in wrong and fit.own["head.fc.weight"].shape[1:] == fit.found["head.fc.weight"].shape[1:]:
         wrong = [name for name in wrong if name not in ("head.fc.weight", "head.fc.bias")]
         got, expected = fit.found["head.fc.weight"].shape[0], fit.own["head.fc.weight"].shape[0]

@@ -18,7 +18,9 @@ from maekit.weights.words import in_words
 
 _BACKBONE = re.compile(r"(cls_token|pos_embed|patch_embed\..+|blocks\..+|norm\..+)")
 _BESIDE = re.compile(r"(mask_token|decoder_.+|(head|fc_norm)\..+)")
-_ADAPTED = re.compile(r"blocks\.\d+\.(gamma_[12]|attn\.position\.table|attn\.relative_position_index)")
+_ADAPTED = re.compile(
+    r"blocks\.\d+\.(gamma_[12]|attn\.position\.table|attn\.relative_position_index|attn\.position\.rel_pos_[hw])|shared_bias\..+"
+)
 _PIXELS = 224  # of the positions that a ViT without any is counted to lack
 _FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
@@ -37,14 +39,14 @@ def inspect(path: str | Path) -> Facts:
     total = sum(shape.numel() for shape in wanted.values())
     encoder = {name: tensor for name, tensor in tensors.items() if _BACKBONE.fullmatch(name)}
     known = {*wanted, *(name for name in tensors if _BESIDE.fullmatch(name))}
-    if state.kind == "segmenter":
+    if state.kind in ("segmenter", "detector"):
         known |= {name for name in tensors if _ADAPTED.fullmatch(name)}
     return Facts(
         path=str(path),
         layout=state.layout,
         kind=state.kind,
         in_words=in_words(state.layout, state.kind),
-        seems="" if state.kind == "segmenter" else seems(tensors).rpartition("to hold ")[2],
+        seems="" if state.kind in ("segmenter", "detector") else seems(tensors).rpartition("to hold ")[2],
         size=shape.name,
         embed_dim=shape.embed_dim,
         num_blocks=shape.num_blocks,
@@ -87,7 +89,13 @@ def _wanted(state: StateFile, grid: Grid | None) -> dict[str, torch.Size]:
     rows, columns = grid or (_PIXELS // patch, _PIXELS // patch)
     with torch.device("meta"):
         size = Size("", width, num_blocks, 1, patch)
-        vit = ViT(size, image_size=(rows * patch, columns * patch), final_norm=not pooled)
+        plain = state.kind == "detector"
+        vit = ViT(
+            size,
+            image_size=(rows * patch, columns * patch),
+            class_token=not plain,
+            final_norm=not pooled and not plain,
+        )
     norm = {f"fc_norm.{leaf}": torch.Size([width]) for leaf in ("weight", "bias")} if pooled else {}
     return {name: parameter.shape for name, parameter in vit.named_parameters()} | norm
 

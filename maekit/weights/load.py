@@ -38,7 +38,8 @@ def load_weights(
         allow_new: what of the model need not be in the file.
         allow_unused: what of the file need not be in the model.
         allow_resized: what may be resized to the model's patches; only `pos_embed` and `patch_embed.proj.weight` can.
-        leave_out: what of the file is treated as if it were not there, though it might fit.
+        leave_out: what of the file is treated as if it were not there, though it might fit; with it goes what the file
+            has in its head and the model has not.
 
     Raises:
         UserError: anything else is missing, left over, of another shape or kind, or not finite; a head would be
@@ -49,7 +50,7 @@ def load_weights(
     fit, patches = _at_patch(fit, backbone, allow_resized)
     check_size(path, fit)
     fit, grids = _at_grid(fit, state, backbone)
-    wrong = list(problems(fit, allow_new, (*allow_unused, *BESIDE.get(state.layout, ()))))
+    wrong = list(problems(fit, allow_new, (*allow_unused, *BESIDE.get(state.layout, ())), fresh=leave_out))
     heads = getattr(backbone.get_submodule("blocks.0.attn"), "num_heads", None)
     if state.num_heads is not None and heads is not None and state.num_heads != heads:
         wrong.append(f"got {state.num_heads} attention heads, expected {heads}")
@@ -86,10 +87,16 @@ def _backbone(model: nn.Module) -> ViT:
 def _beside(model: nn.Module, state: StateFile, leave_out: Sequence[str]) -> tuple[Fit, list[str]]:
     """Puts the file's tensors beside the model's; also the names of those left out."""
     in_file = {new: old for old, new in model_names(state.tensors).items()}
-    left_out = [new for new, old in in_file.items() if matches(new, leave_out) or matches(old, leave_out)]
-    found = {new: state.tensors[old] for new, old in in_file.items() if new not in left_out}
     tensors = {n: t for n, t in model.state_dict().items() if n.startswith(("backbone.", "head."))}
-    return Fit({n.removeprefix("backbone."): t for n, t in tensors.items()}, found, in_file), left_out
+    own = {name.removeprefix("backbone."): tensor for name, tensor in tensors.items()}
+    left_out = [
+        new
+        for new, old in in_file.items()
+        if matches(new, leave_out)
+        or matches(old, leave_out)
+        or (leave_out and new.startswith("head.") and new not in own)
+    ]
+    return Fit(own, {new: state.tensors[old] for new, old in in_file.items() if new not in left_out}, in_file), left_out
 
 
 def _at_patch(fit: Fit, backbone: ViT, allowed: Sequence[str]) -> tuple[Fit, tuple[int, int] | None]:
@@ -102,13 +109,17 @@ def _at_patch(fit: Fit, backbone: ViT, allowed: Sequence[str]) -> tuple[Fit, tup
 
 
 def _at_grid(fit: Fit, state: StateFile, backbone: ViT) -> tuple[Fit, tuple[Grid, Grid] | None]:
-    """Brings the file's position table to the model's patch grid; both grids, or None where it serves as it is."""
+    """Brings the file's position table to the model's patch grid; both grids, or None where it serves as it is.
+
+    The class token's row is left out where the model has no class token.
+    """
     table, new = fit.found.get("pos_embed"), backbone.pos_grid
     if table is None or table.ndim != 3 or "pos_embed" not in fit.own:
         return fit, None
     theirs, ours = int("cls_token" in fit.found), int("cls_token" in fit.own)
     old = stored_grid(state, table.shape[1] - theirs)
-    if old is None or theirs < ours or (theirs == ours and old == new):
+    if old is None or theirs < ours:
         return fit, None
-    table = resize_pos_embed(table[:, theirs - ours :].float(), old, new, ours)
-    return replace(fit, found={**fit.found, "pos_embed": table}), (old, new)
+    table = table[:, theirs - ours :]
+    table = table if old == new else resize_pos_embed(table.float(), old, new, ours)
+    return replace(fit, found={**fit.found, "pos_embed": table}), None if old == new else (old, new)

@@ -9,6 +9,7 @@ from pathlib import Path
 from maekit.weights.words import Kind, Layout, in_words
 
 Grid = tuple[int, int]
+_OF_HEAD = re.compile(r"(head\.[^.]+)\..*")
 _NUMBERED = re.compile(r"(.*?)\.(\d+)\.(.+)")
 
 
@@ -57,8 +58,15 @@ class Report:
             ("unused", self.unused),
         ):
             if names:
-                text.append(f"  {word:<7} {len(names):>4}: {some(names)}{grids if word == 'resized' else ''}")
+                text.append(f"  {word:<7} {len(names):>4}: {_parts(names)}{grids if word == 'resized' else ''}")
         return text
+
+
+def _parts(names: Sequence[str], most: int = 8) -> str:
+    """Names for a line of text; of many, those in the head by its parts (`head.pyramid.*`), and what follows is cut."""
+    if len(short := collapse(names)) > most:
+        short = list(dict.fromkeys(_OF_HEAD.sub(r"\1.*", name) for name in short))
+    return some(short, most)
 
 
 def some(names: Sequence[str], most: int = 8) -> str:

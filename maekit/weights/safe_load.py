@@ -7,37 +7,20 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import safetensors.torch
 import torch
 
 from maekit.errors import UserError, nearest
+from maekit.weights.safe_pickle import DType, load_pickle, scalar
 
 _TORCH_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the pickled magic number that opens such a file
 _FOREIGN = {
     b"version https://git-lfs": "a Git LFS pointer, not the file itself; fetch it with `git lfs pull`",
     b"\x1f\x8b": "a gzip archive; unpack it first",
     b"\x89HDF": "an HDF5 file (Keras); convert it to safetensors",
-    b"\x80": "a Python pickle that torch.save did not write, and nothing in it was executed; convert it to safetensors",
+    b"\x80": "a Python pickle of an unknown protocol; convert it to safetensors",
 }
 _AGAIN = "download or copy it again and compare its size with the source's"
-
-
-class _DType:
-    """Stands in for `numpy.dtype` while a numpy scalar is read: keeps its code, makes no numpy object."""
-
-    def __init__(self, code: str, align: bool = False, copy: bool = False) -> None:
-        self.code = code
-
-    def __setstate__(self, state: tuple[Any, ...]) -> None:
-        self.code = state[1] + self.code
-
-
-def _scalar(dtype: _DType, data: bytes) -> object:
-    """Stands in for numpy's own scalar constructor, which trusts type and bytes blindly; gives a plain value."""
-    if not re.fullmatch(r"[<>|=]?[biufcSU]\d+", dtype.code):
-        raise ValueError(f"numpy type '{dtype.code}'")
-    return np.frombuffer(data, dtype.code, count=1)[0].item()
 
 
 class _Inert:
@@ -57,9 +40,9 @@ def _inert(*_: object) -> _Inert:
 
 _ALLOWED: list[Any] = [
     (Namespace, "argparse.Namespace"),
-    (_DType, "numpy.dtype"),
-    (_scalar, "numpy.core.multiarray.scalar"),
-    (_scalar, "numpy._core.multiarray.scalar"),
+    (DType, "numpy.dtype"),
+    (scalar, "numpy.core.multiarray.scalar"),
+    (scalar, "numpy._core.multiarray.scalar"),
     (_Inert, "mmengine.logging.history_buffer.HistoryBuffer"),
     (_Inert, "numpy.ndarray"),
     (_inert, "numpy.core.multiarray._reconstruct"),
@@ -70,11 +53,12 @@ _ALLOWED: list[Any] = [
 
 
 def load_file(path: str | Path, *, map_location: Any = "cpu", mmap: bool = True) -> object:
-    """Reads a checkpoint of torch (both formats) or safetensors; only tensors and plain values are built.
+    """Reads a checkpoint of torch (both formats), safetensors or a pickle of arrays; only plain values are built.
 
-    Besides torch's own types `argparse.Namespace` and numpy scalars (as plain numbers) are let through, because
-    released files hold them; empty objects stand in for those of mmengine's checkpoints. Nothing that a pickle asks
-    to call is called.
+    Those are tensors, also for the numpy arrays of a pickle that torch.save did not write (detectron2's), numbers,
+    text, and lists and dicts of them. In files of torch.save, besides its own types `argparse.Namespace` and numpy
+    scalars (as plain numbers) are let through, because released files hold them; empty objects stand in for those of
+    mmengine's checkpoints. Nothing that a pickle asks to call is called.
 
     Args:
         path: the file; its content decides the format, not its name.
@@ -93,6 +77,8 @@ def load_file(path: str | Path, *, map_location: Any = "cpu", mmap: bool = True)
     try:
         if kind == "safetensors":
             return safetensors.torch.load_file(path)
+        if kind == "pickle":
+            return load_pickle(path)
         stored = kind == "zip" and _torch_zip(path)
         with warnings.catch_warnings(), torch.serialization.safe_globals(_ALLOWED):
             warnings.simplefilter("ignore")  # torch remarks on pickle protocols and typed storages
@@ -104,7 +90,7 @@ def load_file(path: str | Path, *, map_location: Any = "cpu", mmap: bool = True)
 
 
 def _kind(path: Path) -> str:
-    """Tells `zip`, `legacy` and `safetensors` by their first bytes, and refuses what is none of them."""
+    """Tells `zip`, `legacy`, `safetensors` and `pickle` by their first bytes, and refuses what is none of them."""
     try:
         with path.open("rb") as file:
             head = file.read(512)
@@ -122,11 +108,13 @@ def _kind(path: Path) -> str:
         return "legacy"
     if head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 2**30:  # the length of its JSON header
         return "safetensors"
+    if head[:1] == b"\x80" and 2 <= head[1] <= 5:
+        return "pickle"
     raise UserError(f"{path} is not a checkpoint but {_foreign(head)}")
 
 
 def _one_inside(folder: Path) -> str:
-    names = sorted(p.name for p in folder.iterdir() if p.suffix in (".pth", ".pt", ".ckpt", ".safetensors"))
+    names = sorted(p.name for p in folder.iterdir() if p.suffix in (".pth", ".pt", ".ckpt", ".safetensors", ".pkl"))
     return f"; name one of those in it, such as '{names[0]}'" if names else "; there is no checkpoint in it"
 
 

@@ -14,6 +14,7 @@ from maekit.backbone.pos_embed import sincos_pos_embed
 from maekit.backbone.sizes import load_size
 from maekit.errors import UserError
 from maekit.weights.hf_folder import read_folder
+from maekit.weights.layouts_detectron2 import from_detectron2, is_detectron2
 from maekit.weights.layouts_hf import from_transformers
 from maekit.weights.layouts_mmpretrain import class_names, from_mmpretrain
 from maekit.weights.layouts_plain import from_plain, from_solo, is_solo
@@ -113,6 +114,8 @@ def _named(path: Path, tensors: dict[str, Tensor], meta: dict[str, object], layo
             meta["class_names"] = names
     elif is_solo(tensors, encoder.prefix):
         layout, tensors = "solo-learn", from_solo(path, tensors, encoder.prefix)
+    elif is_detectron2(tensors, encoder.prefix):
+        layout, tensors = "detectron2", from_detectron2(path, tensors, encoder.prefix)
     else:
         layout = "state_dict" if layout == "mae" and encoder.prefix else layout
         tensors = from_plain(path, tensors, encoder.prefix)
@@ -137,6 +140,8 @@ def _kind(names: Collection[str]) -> Kind:
         return "unknown"
     if "head.decode.conv_seg.weight" in names:
         return "segmenter"
+    if "head.detector.roi_heads.box_predictor.cls_score.weight" in names:
+        return "detector"
     if seems(names):
         return "unknown"
     if "decoder_pred.weight" in names:

@@ -29,10 +29,12 @@ def uses(facts: Facts) -> dict[str, Use]:
     Purposes are fine_tuning (to start it), features, linear_probe (to train one), validation, reconstruction, and
     pre_training (to go on with it).
     """
-    if facts.kind == "segmenter":
-        adapted = Use(False, "its ViT has relative positions and LayerScale, which a plain one lacks")
+    if facts.kind in ("segmenter", "detector"):
+        more = "relative positions and LayerScale" if facts.kind == "segmenter" else "windows and relative positions"
+        adapted = Use(False, f"its ViT has {more}, which a plain one lacks")
         own = Use(True, f"--model.weights {facts.path} on the task of its kind and size")
-        return {name: own if name == "validation" else adapted for name in _PURPOSES}
+        start = Use(True, f"{own.how}, with --model.new_head true for other classes")
+        return {name: {"validation": own, "fine_tuning": start}.get(name, adapted) for name in _PURPOSES}
     if why := _nothing(facts):
         return {name: Use(False, why) for name in _PURPOSES}
     return {name: purpose(facts) for name, purpose in _PURPOSES.items()}

@@ -7,13 +7,16 @@ Layout = Literal[
     "transformers",
     "mmpretrain",
     "mmsegmentation",
+    "detectron2",
     "solo-learn",
     "lightning",
     "maekit",
     "state_dict",
     "unknown",
 ]
-Kind = Literal["encoder", "pretraining", "classifier_mean", "classifier_class", "linear_probe", "segmenter", "unknown"]
+Kind = Literal[
+    "encoder", "pretraining", "classifier_mean", "classifier_class", "linear_probe", "segmenter", "detector", "unknown"
+]
 
 # What a library puts beside a ViT that is no part of it: solo-learn's online classifier only watches the pre-training,
 # ViTModel has a pooler whether it was trained or not.
@@ -21,6 +24,7 @@ BESIDE: dict[Layout, tuple[str, ...]] = {
     "solo-learn": ("classifier.*",),
     "transformers": ("pooler.*",),
     "mmsegmentation": ("*.relative_position_index",),  # which maekit computes
+    "detectron2": ("*.anchor_generator.cell_anchors.*", "pixel_mean", "pixel_std"),  # likewise
 }
 
 LAYOUTS: dict[Layout, str] = {
@@ -28,6 +32,7 @@ LAYOUTS: dict[Layout, str] = {
     "transformers": "Hugging Face transformers",
     "mmpretrain": "mmpretrain",
     "mmsegmentation": "mmsegmentation",
+    "detectron2": "detectron2",
     "solo-learn": "solo-learn",
     "lightning": "a Lightning checkpoint",
     "maekit": "a maekit run",
@@ -41,6 +46,7 @@ KINDS: dict[Kind, str] = {
     "classifier_class": "classifier, class token",
     "linear_probe": "linear probe",
     "segmenter": "segmentation with UperNet",
+    "detector": "detection with Mask R-CNN",
     "unknown": "unknown content",
 }
 

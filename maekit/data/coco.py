@@ -1,0 +1,193 @@
+"""COCO 2017's objects, and anyone's own in its JSON form, as the data of a detection task."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import yaml
+
+from maekit.data.base import TransferData
+from maekit.data.coco_check import check_coco
+from maekit.data.coco_file import CocoFile, read_coco
+from maekit.data.coco_layout import (
+    EXPECTED,
+    Part,
+    Places,
+    absent_images,
+    nothing_to_learn,
+    other_categories,
+    require_part,
+)
+from maekit.data.coco_scenes import make_object_scenes, object_scenes_root
+from maekit.data.det_batch import DetBatch, DetEvalBatch
+from maekit.data.det_dataset import DetEvalDataset, DetEvalSample, DetSample, DetTrainDataset, collate_objects
+from maekit.data.det_transforms import DetEvalTransform, DetTrainTransform
+from maekit.data.findings import Findings
+from maekit.data.spec import DataSpec
+from maekit.errors import UserError
+
+
+def published_categories() -> dict[int, str]:
+    """Returns the name of each of COCO's 80 categories, by ascending id."""
+    found = yaml.safe_load(Path(__file__).with_name("coco_classes.yaml").read_text(encoding="utf-8"))
+    return {int(ident): str(name) for ident, name in found.items()}
+
+
+CATEGORIES = published_categories()
+
+
+def spec_of(categories: dict[int, str], image_size: int) -> DataSpec:
+    """Returns the facts of some categories: classes in the order of their ids, and the ids as text."""
+    return DataSpec(tuple(categories.values()), (image_size, image_size), tuple(map(str, categories)))
+
+
+class COCO(TransferData):
+    """COCO 2017 as it is unpacked, or images with annotation files of its form and any categories.
+
+    Classes are in the order of the category ids, which may have gaps. Training leaves out crowds and images without any
+    other object; evaluation has all. An annotation without a usable shape is left out of both.
+    """
+
+    published: ClassVar[DataSpec] = spec_of(CATEGORIES, 1024)
+
+    def __init__(
+        self,
+        *,
+        root: str | None,
+        synthetic: Literal["scenes"] | None = None,
+        train_json: str | None = None,
+        val_json: str | None = None,
+        train_images: str | None = None,
+        val_images: str | None = None,
+        total_batch_size: int,
+        device_batch_size: int | None,
+        num_workers: int | None = None,
+        image_size: int,
+        scale_range: list[float],
+        horizontal_flip: float,
+        mean: list[float],
+        std: list[float],
+    ) -> None:
+        """Keeps the numbers; nothing is read.
+
+        Args:
+            root: folder of the data set.
+            synthetic: made data to use where no root is given: `scenes` are scikit-learn's digits on textures.
+            train_json: annotations of the training images, relative to the root; null for COCO 2017's own name, or
+                annotations/train.json, train.json and the like.
+            val_json: annotations of the validation images.
+            train_images: folder that the file names in `train_json` are relative to; null for train2017, or
+                images/train, train or images.
+            val_images: folder that the file names in `val_json` are relative to.
+            total_batch_size: images of one optimizer step, over all devices and accumulated batches.
+            device_batch_size: images of one forward pass on one device; null to have it solved.
+            num_workers: data-loading processes of each training process; null to choose by the cores.
+            image_size: height and width in pixels of the padded square a model is given.
+            scale_range: smallest and largest random factor on the size that just fits the square, in training.
+            horizontal_flip: probability of mirroring a training image; 0 where left and right differ, as in digits.
+            mean: of the three channels, in 0..1.
+            std: of the three channels, in 0..1.
+        """
+        super().__init__(
+            total_batch_size=total_batch_size, device_batch_size=device_batch_size, num_workers=num_workers
+        )
+        self.root, self.synthetic, self.image_size = root, synthetic, image_size
+        self.places = Places(train_json, val_json, train_images, val_images)
+        self._eval = DetEvalTransform(image_size=image_size, mean=mean, std=std)
+        self._make_augmentation = partial(
+            DetTrainTransform,
+            image_size=image_size,
+            scale_range=scale_range,
+            horizontal_flip=horizontal_flip,
+            mean=mean,
+            std=std,
+        )
+        self._files: tuple[CocoFile, CocoFile] | None = None
+
+    @property
+    def category_ids(self) -> tuple[int, ...]:
+        """The file's id of each class, in label order."""
+        return tuple(self._read()[0].categories)
+
+    def setup(self) -> None:
+        """Reads the annotation files and lists the images, and makes the scenes where they are asked for."""
+        self._read()
+
+    def spec(self) -> DataSpec:
+        """Returns the categories found and the size asked for."""
+        return spec_of(self._read()[0].categories, self.image_size)
+
+    def summary(self) -> str:
+        """Returns counts, what is left out, and folder in one line."""
+        train, val = self._read()
+        kept, objects = len(train.trainable()), int((train.objects.masked & ~train.objects.crowd).sum())
+        images = f"{kept:,} of {len(train):,} training images with {objects:,} objects"
+        out = sum(file.remarks.strangers.count + file.remarks.shapeless.count for file in (train, val))
+        odd = f"; {out:,} annotations cannot be used, `maekit data check` says why" if out else ""
+        return (
+            f"{images}, {len(val):,} validation images, {len(train.categories):,} classes in {train.path.parent}{odd}"
+        )
+
+    def train_dataset(self, seed: int) -> DetTrainDataset:
+        """Returns random views of the training images that hold an object, by (seed, epoch, index)."""
+        return DetTrainDataset(self._read()[0], self._make_augmentation(), seed)
+
+    def plain_train_dataset(self) -> DetEvalDataset:
+        """Returns all training images as they would be evaluated."""
+        return DetEvalDataset(self._read()[0], self._eval)
+
+    def val_dataset(self) -> DetEvalDataset:
+        """Returns all validation images with their annotations, in the order of the image ids."""
+        return DetEvalDataset(self._read()[1], self._eval)
+
+    def input_transform(self) -> dict[str, Any]:
+        """Returns the arguments of the `DetEvalTransform` in use."""
+        return self._eval.describe()
+
+    @staticmethod
+    def collate(samples: list[DetSample] | list[DetEvalSample]) -> DetBatch | DetEvalBatch:
+        """Makes a `DetBatch` of training samples and a `DetEvalBatch` of whole images."""
+        return collate_objects(samples)
+
+    @classmethod
+    def make(cls, root: Path) -> str:
+        """Writes the digit scenes; see `make_object_scenes`."""
+        return make_object_scenes(root)
+
+    @classmethod
+    def check(cls, root: Path, *, classes: int | None = None, full: bool = False) -> Findings:
+        """Verifies annotation files and images under the usual names; see `check_coco`."""
+        root = root.expanduser().absolute()
+        return check_coco(Places().parts(root), root, classes=classes, full=full)
+
+    def _data_root(self) -> Path | None:
+        if self.root is not None:
+            return Path(self.root).expanduser().absolute()
+        if not self.places.need_root():
+            return None
+        if self.synthetic is not None:
+            return object_scenes_root()
+        advice = f"add --data.root DIR with your images ({EXPECTED}), or --data.synthetic scenes"
+        raise UserError(f"no data given; {advice}")
+
+    def _read(self) -> tuple[CocoFile, CocoFile]:
+        if self._files is None:
+            root = self._data_root()
+            self._files = read_parts(self.places.parts(root), root)
+        return self._files
+
+
+def read_parts(parts: Sequence[Part], root: Path | None) -> tuple[CocoFile, CocoFile]:
+    """Reads both splits and makes sure that their images are there, that they agree, and that there is what to learn.
+
+    Raises:
+        UserError: with the first thing that is wrong.
+    """
+    for part in parts:
+        require_part(part, root)
+    val, train = (read_coco(part.json, part.images) for part in reversed(parts))  # the short one first
+    problems = [absent_images(train), absent_images(val), other_categories(train, val), nothing_to_learn(train)]
+    for problem in filter(None, problems):
+        raise UserError(problem)
+    return train, val

@@ -1,0 +1,145 @@
+"""Images with objects as samples, and their batches."""
+
+import warnings
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from maekit.data.base import DrawDataset, seeded
+from maekit.data.coco_file import CocoFile
+from maekit.data.coco_rle import bitmap_of_counts
+from maekit.data.decode import read_image
+from maekit.data.det_batch import DetBatch, DetEvalBatch, InstanceMask
+from maekit.data.det_transforms import DetEvalTransform, DetTrainTransform, Size
+from maekit.data.spec import Draw
+from maekit.errors import UserError
+
+
+class DetSample(NamedTuple):
+    """One training draw: image [3, S, S], size of the picture in it, boxes [K, 4], labels [K], K shapes, index."""
+
+    image: Tensor
+    size: Size
+    boxes: Tensor
+    labels: Tensor
+    masks: list[InstanceMask]
+    index: int  # type: ignore[assignment]  # hides tuple.index
+
+
+class DetEvalSample(NamedTuple):
+    """One draw of evaluation: image [3, S, S], sizes of the picture in it and of the file, id, annotations, index."""
+
+    image: Tensor
+    size: Size
+    original: Size
+    image_id: int
+    truth: list[dict[str, Any]]
+    index: int  # type: ignore[assignment]
+
+
+class DetTrainDataset(DrawDataset):
+    """Random views by (seed, epoch, index) of the images that hold an object; crowds are left out.
+
+    Args:
+        file: what to read.
+        transform: image and shapes to tensors.
+        seed: of the augmentation.
+    """
+
+    def __init__(self, file: CocoFile, transform: DetTrainTransform, seed: int) -> None:
+        self.file, self.transform, self.seed = file, transform, seed
+        self.rows = file.trainable()
+        self.category_ids = np.array(list(file.categories))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, draw: Draw) -> DetSample:
+        index = max(draw.index, 0)
+        row, objects = int(self.rows[index]), self.file.objects
+        image, size = read_sized(self.file.image(row), self.file.size(row)), self.file.size(row)
+        places = [place for place in self.file.shapes_of(row) if not objects.crowd[place]]
+        masks = [_shape(self.file, place, size) for place in places]
+        labels = np.searchsorted(self.category_ids, objects.category_ids[places]).tolist()
+        with seeded(self.seed, draw.epoch, index):
+            return DetSample(*self.transform(image, masks, labels), draw.index)
+
+
+class DetEvalDataset(DrawDataset):
+    """Whole images, with their annotations at the file's own size.
+
+    Args:
+        file: what to read.
+        transform: image to tensor.
+    """
+
+    def __init__(self, file: CocoFile, transform: DetEvalTransform) -> None:
+        self.file, self.transform = file, transform
+
+    def __len__(self) -> int:
+        return len(self.file)
+
+    def __getitem__(self, draw: Draw) -> DetEvalSample:
+        row = max(draw.index, 0)
+        original = self.file.size(row)
+        image, size = self.transform(read_sized(self.file.image(row), original))
+        return DetEvalSample(image, size, original, int(self.file.image_ids[row]), self.file.truth(row), draw.index)
+
+
+def _shape(file: CocoFile, place: int, size: Size) -> InstanceMask:
+    outlines = file.objects.outlines(place)
+    return InstanceMask(outlines, None if outlines else bitmap_of_counts(file.objects.runs[place], *size))
+
+
+def read_sized(path: str | Path, size: Size) -> Image.Image:
+    """Reads an image as RGB, turned as its EXIF orientation says, unless it has the expected size only as stored.
+
+    detectron2 turns it, with which the published numbers were made, and so do the programs that objects are drawn in.
+
+    Args:
+        path: of the file.
+        size: height and width that the annotation file states.
+
+    Raises:
+        UserError: it cannot be read, or has another size either way.
+    """
+    stored = read_image(path)
+    image = upright(stored)
+    if (image.height, image.width) != size and (stored.height, stored.width) == size:
+        image = stored
+    if (image.height, image.width) != size:
+        advice = "annotate the image as it is, or restore the one that was annotated"
+        raise UserError(
+            f"{path}: {image.width} x {image.height} pixels, its annotation file says {size[1]} x {size[0]}; {advice}"
+        )
+    return image
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Returns an image turned as its EXIF orientation says; broken EXIF data say nothing."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ImageOps.exif_transpose(image)
+    except Exception:  # Pillow raises whatever it stumbles over
+        return image
+
+
+def collate_objects(samples: list[DetSample] | list[DetEvalSample]) -> DetBatch | DetEvalBatch:
+    """Makes a `DetBatch` of training samples and a `DetEvalBatch` of whole images."""
+    image = default_collate([sample.image for sample in samples])
+    size = torch.tensor([sample.size for sample in samples])
+    index = torch.tensor([sample.index for sample in samples])
+    trained = [sample for sample in samples if isinstance(sample, DetSample)]
+    if trained:
+        boxes, labels = [sample.boxes for sample in trained], [sample.labels for sample in trained]
+        return DetBatch(image, size, boxes, labels, [sample.masks for sample in trained], index)
+    whole = [sample for sample in samples if isinstance(sample, DetEvalSample)]
+    original = torch.tensor([sample.original for sample in whole])
+    image_id = torch.tensor([sample.image_id for sample in whole])
+    return DetEvalBatch(image, size, original, image_id, [sample.truth for sample in whole], index)

@@ -1,0 +1,65 @@
+"""Names on boxes: none over another, none cut off at the border."""
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from PIL import Image, ImageDraw
+
+from maekit.pictures_legend import Colour, Font
+
+Box = tuple[float, float, float, float]  # x0 y0 x1 y1
+
+
+class Tag(NamedTuple):
+    """What is written on a box, and its colour."""
+
+    box: Box
+    text: str
+    colour: Colour
+
+
+def draw_tags(picture: Image.Image, tags: Sequence[Tag], font: Font, size: int) -> int:
+    """Writes as many tags as have room, the first before the others, and returns how many.
+
+    Args:
+        picture: RGB, is drawn on.
+        tags: boxes in the picture's pixels.
+        font: of the text.
+        size: of the font in pixels.
+    """
+    draw, taken = ImageDraw.Draw(picture), list[tuple[int, int, int, int]]()
+    pad, height = max(2, size // 5), size + size // 3
+    for tag in tags:
+        width = int(font.getlength(tag.text)) + 2 * pad + 1
+        place = next((p for p in _places(tag.box, (width, height), picture.size) if _free(p, taken)), None)
+        if place is None:
+            continue
+        taken.append(place)
+        draw.rectangle((place[0], place[1], place[2] - 1, place[3] - 1), tag.colour, ink_on(tag.colour))
+        draw.text((place[0] + pad, (place[1] + place[3]) // 2), tag.text, ink_on(tag.colour), font, anchor="lm")
+    return len(taken)
+
+
+def ink_on(colour: Colour) -> Colour:
+    """Returns black or white, whichever has more contrast (WCAG 2's relative luminance)."""
+    linear = [(c / 255 / 12.92) if c <= 10 else ((c / 255 + 0.055) / 1.055) ** 2.4 for c in colour]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return (0, 0, 0) if (luminance + 0.05) ** 2 > 1.05 * 0.05 else (255, 255, 255)
+
+
+def _places(box: Box, size: tuple[int, int], whole: tuple[int, int]) -> Iterator[tuple[int, int, int, int]]:
+    """Where a tag may stand, the best first: on top of the box, inside at its corners, below it, down its left side."""
+    (x0, y0, x1, y1), (width, height) = (round(side) for side in box), size
+    left, right = (x0, x1 - width)
+    rows = range(y0 + height, y1 - height, height)
+    corners = [(left, y0 - height), (left, y0), (right, y0 - height), (right, y0)]
+    corners += [(left, y1), (left, y1 - height), (right, y1), (right, y1 - height)]
+    for x, y in [*corners, *((side, row) for row in rows for side in (left, right))]:
+        x, y = max(0, min(x, whole[0] - width)), max(0, min(y, whole[1] - height))
+        if x + width <= whole[0] and y + height <= whole[1]:
+            yield x, y, x + width, y + height
+
+
+def _free(place: tuple[int, int, int, int], taken: Sequence[tuple[int, int, int, int]]) -> bool:
+    x0, y0, x1, y1 = place
+    return all(x1 <= a or c <= x0 or y1 <= b or d <= y0 for a, b, c, d in taken)
