@@ -27,7 +27,7 @@ from maekit.recipe import load_recipe
 from maekit.settings import resolve
 from maekit.task import find_task
 
-NEEDED_GB = {  # a little over what was seen
+NEEDED_GB = {  # a little over what was seen; of COCO's large and huge an estimate
     "ade20k_upernet": {"base": 6, "large": 11, "huge": 18},
     "coco_maskrcnn": {"base": 8, "large": 12, "huge": 19},
 }
