@@ -27,9 +27,9 @@ from maekit.recipe import load_recipe
 from maekit.settings import resolve
 from maekit.task import find_task
 
-NEEDED_GB = {  # a little over what was seen; of COCO's large and huge an estimate
+NEEDED_GB = {  # a little over what was seen
     "ade20k_upernet": {"base": 6, "large": 11, "huge": 18},
-    "coco_maskrcnn": {"base": 8, "large": 12, "huge": 19},
+    "coco_maskrcnn": {"base": 8, "large": 9, "huge": 14},
 }
 SIDES = {"ade20k_upernet": 512, "coco_maskrcnn": coco_batch.SIDE}
 CLASSES = {"ade20k_upernet": 150, "coco_maskrcnn": coco_batch.CLASSES}
