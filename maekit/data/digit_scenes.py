@@ -101,7 +101,7 @@ def draw_scene(pool: Sequence[Digit], rng: np.random.RandomState) -> tuple[np.nd
     label = np.zeros((SIDE, SIDE), np.uint8)
     for _ in range(rng.randint(NUM_DIGITS[0], NUM_DIGITS[1] + 1)):
         digit = pool[rng.randint(len(pool))]
-        cover = _enlarged(digit, rng.randint(DIGIT_SIDES[0], DIGIT_SIDES[1] + 1))
+        cover = enlarged(digit, rng.randint(DIGIT_SIDES[0], DIGIT_SIDES[1] + 1))
         window = _free_window(label, cover >= 0.5, rng)
         if window is not None:
             behind = image[window]
@@ -111,7 +111,7 @@ def draw_scene(pool: Sequence[Digit], rng: np.random.RandomState) -> tuple[np.nd
     return np.round(image).clip(0, 255).astype(np.uint8), label
 
 
-def _enlarged(digit: Digit, side: int) -> np.ndarray:
+def enlarged(digit: Digit, side: int) -> np.ndarray:
     """Returns [side, side] float32: the share of each pixel that a digit covers, in 0..1."""
     large = Image.fromarray(digit.pixels).resize((side, side), Image.Resampling.BICUBIC)
     grey = np.asarray(large, dtype=np.float32) / 255
