@@ -4,6 +4,7 @@
     python benchmarks/step_time.py imagenet_finetune --precision bf16 --profile
     python benchmarks/step_time.py ade20k_upernet --precision fp32      # see ade20k_step.py
     python benchmarks/step_time.py coco_maskrcnn --precision fp32       # see coco_step.py
+    python benchmarks/step_time.py mae_pretrain --precision fp32        # see mae_step.py
 
 Every side has the same images, precision and thread count. A round times each side once; medians and ratios over the
 rounds are printed. Of imagenet_finetune every side has fused AdamW; the peers run in a bare loop, maekit in a bare loop
@@ -35,10 +36,12 @@ DEFAULTS = {
     "imagenet_finetune": {"batch": 8, "rounds": 7, "warmup": 1},
     "ade20k_upernet": {"batch": 2, "rounds": 3, "warmup": 1},
     "coco_maskrcnn": {"batch": 1, "rounds": 3, "warmup": 0},
+    "mae_pretrain": {"batch": 8, "rounds": 5, "warmup": 1},
 }
 PARTS = {
     "ade20k_upernet": ["logits", "sliding_windows", "training_step", "memory"],
     "coco_maskrcnn": ["backbone", "detector"],
+    "mae_pretrain": ["peers", "masking"],
 }
 
 
@@ -195,10 +198,13 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("task", choices=list(DEFAULTS))
     parser.add_argument("--batch", type=int, help="images a step: 8, of segmentation 2, of detection 1")
+    parser.add_argument(
+        "--mae_repository", type=Path, help="of mae_pretrain: a clone of facebookresearch/mae, as another peer"
+    )
     parser.add_argument("--drop_path", type=float, default=0.0, help="transformers' ViT has none, whatever is given")
     parser.add_argument("--precision", choices=["bf16", "fp32"], default="bf16")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("--rounds", type=int, help="7, of segmentation and detection 3")
+    parser.add_argument("--rounds", type=int, help="7, of pre-training 5, of segmentation and detection 3")
     parser.add_argument("--warmup", type=int, help="steps of each side that are not counted: 1, of detection 0")
     parser.add_argument("--profile", action="store_true", help="print the profile of maekit's step instead")
     parser.add_argument("--output", type=Path, help="also write the result as JSON")
@@ -206,7 +212,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     classification.add_argument("--backbone", default="vit_base_patch16")
     classification.add_argument("--image_size", type=int, default=224)
     classification.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
-    others = parser.add_argument_group("ade20k_upernet and coco_maskrcnn, on a CPU")
+    others = parser.add_argument_group("the other tasks, on a CPU")
     others.add_argument("--parts", nargs="+", help="; ".join(f"{name}: {' '.join(of)}" for name, of in PARTS.items()))
     args = parser.parse_args(words)
     if args.parts and (wrong := [part for part in args.parts if part not in PARTS.get(args.task, [])]):
@@ -228,6 +234,10 @@ def main() -> None:
         import coco_step
 
         result = coco_step.coco_maskrcnn(args)
+    elif args.task == "mae_pretrain":
+        import mae_step
+
+        result = mae_step.mae_pretrain(args)
     else:
         result = imagenet_finetune(args)
     if args.output:

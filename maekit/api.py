@@ -49,6 +49,19 @@ def build(
     return Session(resolve(stacked, module, flags, training=True), module)
 
 
+def refuse_evaluation_only(settings: Settings, model: type[TransferModel]) -> None:
+    """Refuses to train a model that can only be evaluated.
+
+    Raises:
+        UserError: with the command that evaluates it.
+    """
+    if model.evaluates_only:
+        task, recipe = settings.recipe.task.given_as, settings.recipe.name
+        raise UserError(
+            f"this task evaluates only; use maekit validate --task {task} --recipe {recipe} --model.weights FILE"
+        )
+
+
 class Session:
     """One task with its model and data, ready to train or to validate.
 
@@ -59,6 +72,7 @@ class Session:
     Attributes:
         data: the task's data, read from its folder.
         model: the task's model with its initial weights; `fit` and `validate` load `--model.weights` into it.
+        results: after `validate`, what the task keeps of an evaluation as JSON files, by name.
     """
 
     def __init__(self, settings: Settings, module: ModuleType) -> None:
@@ -69,6 +83,7 @@ class Session:
         self.data.setup()
         seed_all(settings.values["run"]["seed"])
         self.model: TransferModel = module.Model(self.data.spec(), **settings.values["model"])
+        self.results: dict[str, Any] = {}
 
     def fit(
         self, ckpt_path: str | Path | None = None, *, command: str = "", callbacks: "Sequence[Callback]" = ()
@@ -85,6 +100,7 @@ class Session:
         """
         from maekit import run
 
+        refuse_evaluation_only(self.settings, type(self.model))
         images = len(self.data.train_dataset(self.settings.values["run"]["seed"]))
         require_batch(images, self.data.total_batch_size, self.model.optimisation.base_lr)
         start, changed = None, []
@@ -119,6 +135,8 @@ class Session:
         """
         from maekit import run
 
+        if ckpt_path is not None and self.model.evaluates_only:
+            raise UserError(f"this task has no checkpoints of its own; give it as --model.weights {ckpt_path}")
         job = run.prepare(self.settings, self.model, self.data, folder=None)
         if ckpt_path is not None:
             self._check_card(Path(ckpt_path))
@@ -127,6 +145,7 @@ class Session:
         with one_line_errors([]):
             job.trainer.validate(job.module, ckpt_path=ckpt_path, verbose=False, weights_only=True)
         say_all(job.module.table)
+        self.results = job.module.results
         return job.record.validated
 
     def _check_card(self, path: Path) -> Card:

@@ -83,5 +83,6 @@ def read_card(path: Path) -> Card:
         )
     height, width = card["image_size"]
     palette = tuple((red, green, blue) for red, green, blue in card.get("palette", ()))
-    spec = DataSpec(tuple(card["class_names"]), (height, width), tuple(card["class_ids"]), palette)
+    mean, std = (tuple(card["input"].get(name, ())) for name in ("mean", "std"))
+    spec = DataSpec(tuple(card["class_names"]), (height, width), tuple(card["class_ids"]), palette, mean, std)
     return Card(card["task"], card["recipe"], dict(card["config"]), spec, dict(card["input"]), int(card["step"]))

@@ -24,6 +24,20 @@ class Classifier(TransferModel):
 
     monitor: ClassVar[tuple[str, Literal["max", "min"]]] = ("top1", "max")
 
+    def __init__(self, spec: DataSpec, *, ema_decay: float | None = None, **shared: Any) -> None:
+        """Builds the backbone.
+
+        Args:
+            spec: class names and image size of the data.
+            ema_decay: average the weights, exponentially with this decay a step, in [0, 1), and validate, keep and
+                predict with the average; null for none.
+            shared: see TransferModel.
+        """
+        super().__init__(spec, **shared)
+        if ema_decay is not None and not 0 <= ema_decay < 1:
+            raise UserError(f"got ema_decay {ema_decay:g}, expected 0 <= ema_decay < 1; set --model.ema_decay, or null")
+        self.ema_decay = ema_decay
+
     def forward(self, images: Tensor) -> Tensor:
         """Images [B, 3, H, W], normalised, to logits [B, C]."""
         logits: Tensor = self.head(self.backbone(images))

@@ -20,6 +20,12 @@ COMMANDS = {
     "lr-table": "print parameter -> layer -> scale -> lr -> weight decay",
     "data": "make synthetic data, or check a data set",
     "weights": "say what is in a file of weights, or convert it",
+    "reconstruct": "mask images and draw what a pre-trained model makes of the rest",
+    "embed": "compute the features of a folder of images",
+    "knn": "measure features by their nearest neighbours",
+    "similar": "find the images most like one image",
+    "cluster": "group images by their features (k-means)",
+    "attention": "draw where a model looks, and its patch features in colour",
 }
 
 
@@ -61,7 +67,7 @@ def _run(argv: list[str]) -> int:
         description="Transfer tasks of masked autoencoders (MAE).",
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="commands:\n"
-        + "\n".join(f"  {name:<10}{text}" for name, text in COMMANDS.items())
+        + "\n".join(f"  {name:<13}{text}" for name, text in COMMANDS.items())
         + "\n\n`maekit COMMAND --help` tells more; -v anywhere shows the full trace of an error.",
         usage="maekit COMMAND [options]",
     )

@@ -57,7 +57,9 @@ class TransferModel(nn.Module, ABC):
         expect_resized: patterns of parameters that may be resized to the model's image size.
         class_layers: patterns of what a file's head has for its own classes, and a fresh head does not take from it.
         pairs_images: whether the loss mixes images in pairs, and so needs an even device batch.
+        evaluates_only: whether there is nothing to train: `fit` refuses, `validate` measures the weights.
         local_batch_norm: whether BatchNorm measures each device's own batch, by the recipe, and is never synchronised.
+        ema_decay: decay a step of the weights' moving average, which is then what is evaluated and kept; None for none.
     """
 
     monitor: ClassVar[tuple[str, Literal["max", "min"]]]
@@ -67,7 +69,9 @@ class TransferModel(nn.Module, ABC):
     expect_resized: tuple[str, ...] = ("pos_embed",)
     class_layers: tuple[str, ...] = ("head.*",)
     pairs_images: bool = False
+    evaluates_only: ClassVar[bool] = False
     local_batch_norm: bool = False
+    ema_decay: float | None = None
     head: nn.Module
 
     def __init__(
@@ -143,6 +147,13 @@ class TransferModel(nn.Module, ABC):
     def picture(self, data: RunData) -> Image | None:
         """Returns what the model makes of a few fixed validation images, if a task shows such a thing."""
         return None
+
+    def side_metrics(self, data: RunData) -> dict[str, float]:
+        """Returns more of an evaluation, by name, that is not of the validation images; only the first process asks.
+
+        It must leave the generators of random numbers as they were.
+        """
+        return {}
 
     def training_data(self, data: TransferData, device: torch.device) -> RunData:
         """What to train and validate on, once the weights are loaded: the data itself, or what it becomes on `device`.

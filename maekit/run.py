@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
 
 from maekit.batch_plan import BatchPlan, describe, solve_batch
+from maekit.callbacks.averaging import WeightAverage
 from maekit.callbacks.checkpoints import SaveBest, SaveLast
 from maekit.callbacks.interruption import Interruption
 from maekit.callbacks.pictures import Pictures
@@ -77,6 +78,8 @@ def prepare(
     own: list[Callback] = [record, Progress(record), *callbacks]
     if folder is not None:
         own.append(Pictures(folder))
+        if model.ema_decay is not None:
+            own.append(WeightAverage(model.ema_decay))
     interruption = Interruption(resume)
     if model.local_batch_norm and settings.values["trainer"].get("sync_batchnorm"):
         raise UserError(

@@ -13,6 +13,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Sampler
 
 from maekit.batch_plan import BatchPlan
+from maekit.callbacks.averaging import put_average, take_trained
 from maekit.data.base import DrawDataset, RunData
 from maekit.data.loader import make_loader
 from maekit.data.sampler import EvalSampler, TrainSampler
@@ -123,13 +124,16 @@ class TransferModule(LightningModule):
         self.table = self.model.table(self.metrics)
         self.results = self.model.results(self.metrics)
         self.metrics.reset()
+        if self.global_rank == 0 and not self.trainer.sanity_checking:
+            values |= {f"val/{name}": torch.tensor(value) for name, value in self.model.side_metrics(self.data).items()}
         self.log_dict(values, logger=False, rank_zero_only=False)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the card, and settles the loops' counters on the last whole optimizer step."""
+        """Adds the card, settles the loops' counters on the last whole step, and makes an average the weights."""
         checkpoint[CARD] = {**self.card, "step": checkpoint["global_step"]}
         loops, step = checkpoint["loops"]["fit_loop"], checkpoint["global_step"]
         settle(loops, step, self.plan.accumulation, self.steps_per_epoch)
+        put_average(checkpoint, self.trainer)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Matches the optimizer's state to today's groups by parameter name."""
@@ -142,6 +146,7 @@ class TransferModule(LightningModule):
                 )
             rows = self.model.optimisation.rows(self.model, self.model.backbone, self.plan.total)
             checkpoint["optimizer_states"] = [restore_order(states[0], parameter_groups(self.model, rows))]
+            take_trained(checkpoint)
 
     def optimizer_groups(self) -> list[dict[str, Any]]:
         """The live parameter groups, with their current lr and weight decay."""

@@ -14,7 +14,8 @@ from maekit.recipe import load_recipe, recipe_names
 from maekit.settings import resolve
 from maekit.task import find_task, shipped_tasks
 
-TASKS = [task.name for task in shipped_tasks()]
+TASKS = [task.name for task in shipped_tasks() if not task.load().Model.evaluates_only]
+EVALUATIONS = [task.name for task in shipped_tasks() if task.load().Model.evaluates_only]
 RECIPES = [(task.name, name) for task in shipped_tasks() for name in recipe_names(task)]
 QUICK = ("--trainer.max_steps=3", "--trainer.limit_val_batches=2")
 
@@ -34,9 +35,9 @@ def test_every_recipe_builds_its_model(task: str, name: str) -> None:
     total = settings.values["data"]["total_batch_size"]
     rows = model.optimisation.rows(model, model.backbone, total)
     assert {row.name for row in rows} == {key for key, p in model.named_parameters() if p.requires_grad}
-    frozen = not any(p.requires_grad for p in model.backbone.parameters())
     top = model.backbone.num_blocks + 1
-    assert {row.layer for row in rows} == ({top} if frozen else set(range(top + 1)))
+    trained = {model.backbone.layer_of(key) for key, p in model.backbone.named_parameters() if p.requires_grad} | {top}
+    assert {row.layer for row in rows} == trained == set(range(min(trained), top + 1))
     factor = model.optimisation.factor(total_steps=1000, steps_per_epoch=10)
     assert 0 <= factor(0, {"peak_lr": 1.0, "lr_scale": 1.0, "lr": 1.0}) <= 1
 
@@ -70,3 +71,16 @@ def test_smoke_fit_validate_resume_predict(
     )
     assert read_card(run / "last.ckpt").step == 5
     assert not (run.parent / "1").exists()
+
+
+@pytest.mark.parametrize("task", EVALUATIONS)
+def test_smoke_validate_of_a_task_that_evaluates_only(
+    task: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["fit", "--task", task, "--recipe", "smoke", "--model.weights", "none"]) == 2
+    assert "maekit validate" in capsys.readouterr().err
+    command = ["validate", "--task", task, "--recipe", "smoke", "--model.weights", "none", "--json", QUICK[1]]
+    assert main(command) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert not (tmp_path / "runs").exists()

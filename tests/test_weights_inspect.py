@@ -14,7 +14,7 @@ from maekit.errors import UserError
 from maekit.weights.extract import load_backbone
 from maekit.weights.facts import Decoder, Head
 from maekit.weights.inspect import inspect
-from maekit.weights.uses import uses
+from maekit.weights.uses import Use, uses
 from tests.helpers_weights import Probe, Small, decoder, encoder, load, peer, probe_peer, released
 from tests.test_weights_layouts import MM_MEAN, to_mmpretrain, to_solo
 
@@ -207,17 +207,23 @@ def test_what_is_said_to_be_possible_is_what_loads(name: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("make", "possible", "why"),
+    ("make", "why"),
     [
-        (full, True, "it holds encoder and decoder"),
-        (encoder, False, "it holds no decoder"),
-        (without(full, "mask_token"), False, "it lacks mask_token"),
-        (without(full, "decoder_blocks.1.attn.qkv.weight"), False, "it lacks decoder_blocks.1.attn.qkv.weight"),
-        (without(full, "norm.weight"), False, "it lacks norm.weight"),
-        (broken(full, "decoder_pred.bias"), False, "it has NaN or infinite values in decoder_pred.bias"),
+        (encoder, "it holds no decoder"),
+        (without(full, "mask_token"), "it lacks mask_token"),
+        (without(full, "decoder_blocks.1.attn.qkv.weight"), "it lacks decoder_blocks.1.attn.qkv.weight"),
+        (without(full, "norm.weight"), "it lacks norm.weight"),
+        (broken(full, "decoder_pred.bias"), "it has NaN or infinite values in decoder_pred.bias"),
     ],
 )
-def test_reconstruction_needs_the_whole_decoder(tmp_path: Path, make: Make, possible: bool, why: str) -> None:
+def test_reconstruction_needs_the_whole_decoder(tmp_path: Path, make: Make, why: str) -> None:
     said = uses(inspect(released(tmp_path / "a.pth", make())))
     for purpose in ("reconstruction", "pre_training"):
-        assert (said[purpose].possible, said[purpose].how) == (possible, why)
+        assert (said[purpose].possible, said[purpose].how) == (False, why)
+
+
+def test_a_whole_decoder_serves_for_both(tmp_path: Path) -> None:
+    file = released(tmp_path / "a.pth", full())
+    said = uses(inspect(file))
+    assert said["reconstruction"] == Use(True, f"maekit reconstruct IMAGES --weights {file}")
+    assert said["pre_training"] == Use(True, f"--model.weights {file} with --model.backbone vit_test_patch8")

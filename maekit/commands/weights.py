@@ -1,4 +1,4 @@
-"""`maekit weights inspect` and `maekit weights convert`: what is in a file of weights; from and to every layout."""
+"""`maekit weights`: what is in a file of weights (`inspect`), from and to every layout (`convert`), its `card`."""
 
 import argparse
 import json
@@ -25,16 +25,19 @@ _PURPOSES = {
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the two actions and their flags."""
-    actions = parser.add_subparsers(dest="action", required=True, metavar="inspect|convert")
+    """Adds the three actions and their flags."""
+    actions = parser.add_subparsers(dest="action", required=True, metavar="inspect|convert|card")
     inspect = actions.add_parser("inspect", help="what a file holds, what it serves for, what is missing")
-    convert = actions.add_parser("convert", help="write it in another layout")
-    for action in (inspect, convert):
+    convert = actions.add_parser("convert", help="write it in another layout, and a model card with it")
+    card = actions.add_parser("card", help="print its model card, in Markdown")
+    for action in (inspect, convert, card):
         action.add_argument(
             "source",
             metavar="FILE_OR_NAME",
-            help="a file, a folder of transformers, an official name such as mae_vit_base, or hf:owner/name",
+            help="a file, a run's folder (best.ckpt in it, else last.ckpt), a folder of transformers, an official name "
+            "such as mae_vit_base, or hf:owner/name",
         )
+    card.add_argument("--output", type=Path, metavar="FILE", help="write it to this file instead, which must be new")
     inspect.add_argument("--json", action="store_true", help="print the facts as one JSON object")
     convert.add_argument(
         "--to",
@@ -52,13 +55,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Inspects or converts."""
-    path = find_weights(args.source)
-    if args.action == "convert":
-        from maekit.weights.convert import convert
+    """Inspects, converts, or writes a card."""
+    found = find_weights(args.source)
+    from maekit.model_card.write import find_checkpoint_in
 
-        normalised = None if args.norm_pix_loss is None else args.norm_pix_loss == "true"
-        print("\n".join(convert(path, args.to, args.out, norm_pix_loss=normalised)))
+    path = find_checkpoint_in(found)
+    if args.action == "convert":
+        print("\n".join(_convert(args, path)))
+        return 0
+    if args.action == "card":
+        print(_card(args, path), end="")
         return 0
     from maekit.weights.inspect import inspect
     from maekit.weights.uses import uses
@@ -70,6 +76,25 @@ def main(args: argparse.Namespace) -> int:
     else:
         print("\n".join(_lines(facts, table)))
     return 0
+
+
+def _convert(args: argparse.Namespace, path: Path) -> list[str]:
+    from maekit.model_card.write import card_place, model_card, write_card
+    from maekit.weights.convert import convert
+
+    out = args.out.expanduser()
+    place = card_place(out, args.to)
+    normalised = None if args.norm_pix_loss is None else args.norm_pix_loss == "true"
+    lines = convert(path, args.to, out, norm_pix_loss=normalised)
+    return [*lines, write_card(model_card(path, given=args.source, exported=out, to=args.to), place)]
+
+
+def _card(args: argparse.Namespace, path: Path) -> str:
+    from maekit.model_card.write import model_card, new_file, write_card
+
+    output = new_file(args.output.expanduser()) if args.output else None
+    text = model_card(path, given=args.source)
+    return f"{write_card(text, output)}\n" if output else text
 
 
 def _lines(facts: "Facts", table: "dict[str, Use]") -> Iterator[str]:

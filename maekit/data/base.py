@@ -84,6 +84,10 @@ class TransferData(RunData):
     def plain_train_dataset(self) -> DrawDataset:
         """Returns the training samples through the evaluation transform, without any randomness."""
 
+    def probe_datasets(self) -> tuple[Any, Any] | None:
+        """Returns labelled images, to train and to judge a probe of frozen features on, where a run is to have one."""
+        return None
+
     @classmethod
     @abstractmethod
     def make(cls, root: Path) -> str:

@@ -122,7 +122,8 @@ class LabelledImages(TransferData):
         """Returns the classes found and the image size asked for."""
         splits = self._read()
         size = self._eval.image_size
-        return DataSpec(splits.names, (size, size), splits.train.classes)
+        mean, std = (tuple(numbers) for numbers in self._eval.normalise.describe().values())
+        return DataSpec(splits.names, (size, size), splits.train.classes, mean=mean, std=std)
 
     def summary(self) -> str:
         """Returns counts, folder and origin in one line."""

@@ -14,12 +14,16 @@ class DataSpec:
         class_ids: what tells two data sets' classes apart, in label order: folder names. ImageNet's names differ with
             the files beside it (`n01440764` or `tench, Tinca tinca`), its ids do not. Empty: the names themselves.
         palette: a colour (red, green, blue; 0..255) a class, where predictions are painted. Empty: none is given.
+        mean: of the three channels, in 0..1, by which images are normalised. Empty: not known.
+        std: of the three channels, likewise.
     """
 
     class_names: tuple[str, ...]
     image_size: tuple[int, int]
     class_ids: tuple[str, ...] = ()
     palette: tuple[tuple[int, int, int], ...] = ()
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
 
     def ids(self) -> tuple[str, ...]:
         """Returns the ids by which classes are compared, one a class."""

@@ -2,6 +2,7 @@
 
 import pickle
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -14,6 +15,7 @@ from maekit.files import atomic_write
 from maekit.weights.expected import whole
 from maekit.weights.layouts_detectron2 import to_detectron2
 from maekit.weights.report import some
+from maekit.weights.said import not_pixels, pretraining_arguments
 from maekit.weights.state_file import StateFile, read_state
 from maekit.weights.words import in_words
 from maekit.weights.write_hf import write_hf
@@ -28,9 +30,10 @@ def convert(source: str | Path, to: Target, out: Path, *, norm_pix_loss: bool | 
 
     Args:
         source: weights in any layout that `read_state` knows.
-        to: "mae", `{"model": tensors}` as facebookresearch/mae saves; "timm", the state dict of timm's
-            VisionTransformer, in safetensors if `out` ends so; "hf", a folder for transformers' from_pretrained.
-            "detectron2", a pickle of numpy arrays as its model zoo has them, for a Mask R-CNN on a ViT.
+        to: "mae", `{"model": tensors}` as facebookresearch/mae saves, and beside it `args` with what a run's card
+            says of its decoder and loss; "timm", the state dict of timm's VisionTransformer, in safetensors if `out`
+            ends so; "hf", a folder for transformers' from_pretrained; "detectron2", a pickle of numpy arrays as its
+            model zoo has them, for a Mask R-CNN on a ViT.
         out: the file or folder to make; it must not be there, or be an empty folder for "hf".
         norm_pix_loss: what a pre-training's config says for "hf": whether it predicted normalised pixels; None for
             what the source says.
@@ -53,8 +56,15 @@ def convert(source: str | Path, to: Target, out: Path, *, norm_pix_loss: bool | 
             f"{source} is {in_words(state.layout, state.kind)}, which cannot be written as {to}; "
             "give --to detectron2 for a detector with Mask R-CNN, and for nothing else"
         )
-    tensors = whole(source, state)
     lines = [f"read {source} ({in_words(state.layout, state.kind)})"]
+    if (own := not_pixels(state.meta)) and state.kind == "pretraining":
+        if to != "timm":
+            raise UserError(
+                f"{source} cannot be written as {to}, which knows pixels and mask tokens in the decoder only: {own}; "
+                "write its encoder alone with `--to timm`"
+            )
+        state = replace(state, kind="encoder")
+    tensors = whole(source, state)
     if others := [name for name in state.tensors if name not in tensors]:
         lines.append(f"left out: {some(others)}")
     if to == "hf":
@@ -67,7 +77,7 @@ def convert(source: str | Path, to: Target, out: Path, *, norm_pix_loss: bool | 
     if to == "timm":
         tensors, said = _for_timm(state, tensors)
         lines += said
-    _write(out, to, _owned(tensors))
+    _write(out, to, _owned(tensors), pretraining_arguments(state.meta) if state.kind == "pretraining" else {})
     return [*lines, f"wrote {out} ({len(tensors)} tensors)"]
 
 
@@ -113,7 +123,8 @@ def _owned(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
 
 
-def _write(out: Path, to: Target, tensors: dict[str, Tensor]) -> None:
+def _write(out: Path, to: Target, tensors: dict[str, Tensor], arguments: dict[str, object]) -> None:
+    beside = {"args": arguments} if arguments else {}
     with atomic_write(out) as file:
         if to == "detectron2":
             arrays = {name: tensor.float().numpy() for name, tensor in tensors.items()}
@@ -121,4 +132,4 @@ def _write(out: Path, to: Target, tensors: dict[str, Tensor]) -> None:
         elif to == "timm" and out.suffix == ".safetensors":
             file.write(safetensors.torch.save(tensors, metadata={"format": "pt"}))
         else:
-            torch.save({"model": tensors} if to == "mae" else tensors, file)
+            torch.save({"model": tensors, **beside} if to == "mae" else tensors, file)

@@ -12,12 +12,13 @@ from maekit.backbone.sizes import Size
 from maekit.backbone.vit import ViT
 from maekit.weights.facts import Decoder, Facts, Head
 from maekit.weights.report import Grid
+from maekit.weights.said import card_of, norm_pix_loss, of
 from maekit.weights.signs import seems
 from maekit.weights.state_file import StateFile, measure, positions, read_state, stored_grid
-from maekit.weights.words import in_words
+from maekit.weights.words import Kind, in_words
 
 _BACKBONE = re.compile(r"(cls_token|pos_embed|patch_embed\..+|blocks\..+|norm\..+)")
-_BESIDE = re.compile(r"(mask_token|decoder_.+|(head|fc_norm)\..+)")
+_BESIDE = re.compile(r"((encoder_)?mask_token|decoder_.+|(head|fc_norm)\..+)")
 _ADAPTED = re.compile(
     r"blocks\.\d+\.(gamma_[12]|attn\.position\.table|attn\.relative_position_index|attn\.position\.rel_pos_[hw])|shared_bias\..+"
 )
@@ -67,7 +68,7 @@ def inspect(path: str | Path) -> Facts:
         missing=(*(n for n in wanted if n not in held), *_missing_in_decoder(tensors), *_missing_in_head(state)),
         unused=tuple(name for name in tensors if name not in known),
         not_finite=tuple(name for name, tensor in tensors.items() if not _finite(tensor)),
-        **_said(state.meta),
+        **_said(state.kind, state.meta),
     )
 
 
@@ -117,7 +118,8 @@ def _missing_in_decoder(tensors: Mapping[str, Tensor]) -> list[str]:
     parts = [name.removeprefix("blocks.0.") for name in tensors if name.startswith("blocks.0.")]
     around = [f"decoder_{layer}.{leaf}" for layer in ("embed", "norm", "pred") for leaf in ("weight", "bias")]
     inside = [f"decoder_blocks.{index}.{part}" for index in sorted(blocks or {"0"}, key=int) for part in parts]
-    return [name for name in ("mask_token", "decoder_pos_embed", *around, *inside) if name not in tensors]
+    hidden = "encoder_mask_token" if "encoder_mask_token" in tensors else "mask_token"
+    return [name for name in (hidden, "decoder_pos_embed", *around, *inside) if name not in tensors]
 
 
 def _missing_in_head(state: StateFile) -> list[str]:
@@ -144,23 +146,15 @@ def _finite(tensor: Tensor) -> bool:
     return all(bool(end.isfinite()) for end in torch.aminmax(tensor))
 
 
-def _said(meta: Mapping[str, object]) -> dict[str, Any]:
+def _said(kind: Kind, meta: Mapping[str, object]) -> dict[str, Any]:
     """What the file tells beside its tensors; a value of another type than expected is not told."""
-    card, arguments, config = (_table(meta.get(key)) for key in ("maekit", "args", "config"))
-    names = card.get("class_names", meta.get("class_names"))
+    card = card_of(meta)
+    names = None if kind == "pretraining" else card.get("class_names", meta.get("class_names"))
     return {
         "class_names": len(names) if isinstance(names, (list, tuple)) else 0,
-        "epoch": _of(int, meta.get("epoch")),
-        "step": _of(int, card.get("step", meta.get("global_step"))),
-        "task": _of(str, card.get("task")),
-        "recipe": _of(str, card.get("recipe")),
-        "norm_pix_loss": _of(bool, arguments.get("norm_pix_loss", config.get("norm_pix_loss"))),
+        "epoch": of(int, meta.get("epoch")),
+        "step": of(int, card.get("step", meta.get("global_step"))),
+        "task": of(str, card.get("task")),
+        "recipe": of(str, card.get("recipe")),
+        "norm_pix_loss": norm_pix_loss(meta),
     }
-
-
-def _table(value: object) -> Mapping[str, Any]:
-    return value if isinstance(value, Mapping) else {}
-
-
-def _of(kind: type, value: object) -> Any:
-    return value if type(value) is kind else None

@@ -9,7 +9,7 @@ from torch import Tensor
 from maekit.weights.names import released_name
 from maekit.weights.wrappers import unwrap
 
-_DECODER = re.compile(r"(?:decoder\.)?(mask_token|decoder_(?:embed|pos_embed|blocks|norm|pred)(?:\..+)?)")
+_DECODER = re.compile(r"(?:decoder\.|head\.)?(mask_token|decoder_(?:embed|pos_embed|blocks|norm|pred)(?:\..+)?)")
 _HEAD = re.compile(r"(?:head|classifier)\.((?:fc\.|1\.)?(?:weight|bias)|(?:fc_norm|0)\..+)")
 
 
@@ -46,6 +46,8 @@ def _decoder(name: str) -> str | None:
 def _rename(name: str, inside: bool) -> str | None:
     if match := _HEAD.fullmatch(name):
         return f"head.{match[1]}"
+    if name.startswith("head.target."):  # of a decoder of ours, saved bare; `released_name` knows it
+        return name
     if inside:
         return name
     return name if name.startswith("fc_norm.") else _decoder(name)

@@ -10,12 +10,14 @@ from maekit.backbone.pos_embed import resize_patches, resize_pos_embed
 from maekit.backbone.vit import ViT
 from maekit.errors import UserError
 from maekit.weights.fit import Fit, check_size, matches, problems
-from maekit.weights.names import model_names
+from maekit.weights.names import ENCODER_MASK_TOKEN, has_decoder, model_names
 from maekit.weights.report import Grid, Report
 from maekit.weights.state_file import StateFile, read_state, seems, stored_grid
 from maekit.weights.words import BESIDE, in_words
 
 __all__ = ["Report", "load_weights", "read_state"]
+
+_TABLES = {"pos_embed": "cls_token", "head.decoder_pos_embed": "head.decoder_pos_embed"}  # and what a first row is for
 
 
 def load_weights(
@@ -29,7 +31,8 @@ def load_weights(
 ) -> Report:
     """Copies a file's tensors into `model.backbone` (a ViT) and `model.head`, or changes nothing and says why.
 
-    The file may have any layout that `read_state` knows.
+    The file may have any layout that `read_state` knows. Its decoder is for a model whose head is one (`mask_token`
+    becomes `head.mask_token`); for other models it is something of the file's that has no place.
 
     Patterns are those of fnmatch, over the model's names without `backbone.` (`blocks.0.norm1.weight`,
     `head.fc.weight`); for tensors of the file their released names do as well (`fc_norm.weight`).
@@ -37,31 +40,30 @@ def load_weights(
     Args:
         allow_new: what of the model need not be in the file.
         allow_unused: what of the file need not be in the model.
-        allow_resized: what may be resized to the model's patches; only `pos_embed` and `patch_embed.proj.weight` can.
+        allow_resized: what may be resized to the model's patches; only `pos_embed`, a decoder's own table
+            `decoder_pos_embed`, and `patch_embed.proj.weight` can.
         leave_out: what of the file is treated as if it were not there, though it might fit; with it goes what the file
             has in its head and the model has not.
 
     Raises:
         UserError: anything else is missing, left over, of another shape or kind, or not finite; a head would be
-            loaded only in part; the ViT has another number of heads; or the file cannot be read.
+            loaded only in part; the ViT or a decoder has another number of heads; or the file cannot be read.
     """
     path, state, backbone = Path(path), read_state(path), _backbone(model)
     fit, left_out = _beside(model, state, leave_out)
     fit, patches = _at_patch(fit, backbone, allow_resized)
     check_size(path, fit)
     fit, grids = _at_grid(fit, state, backbone)
+    unwanted = [name for name in grids if not _may_resize(name, allow_resized)]
     wrong = list(problems(fit, allow_new, (*allow_unused, *BESIDE.get(state.layout, ())), fresh=leave_out))
-    heads = getattr(backbone.get_submodule("blocks.0.attn"), "num_heads", None)
-    if state.num_heads is not None and heads is not None and state.num_heads != heads:
-        wrong.append(f"got {state.num_heads} attention heads, expected {heads}")
-    if grids and not matches("pos_embed", allow_resized):
-        wrong.append("pos_embed is of a {}x{} patch grid, expected {}x{}".format(*grids[0], *grids[1]))
+    wrong += _other_heads(model, state, fit)
+    wrong += ["{} is of a {}x{} patch grid, expected {}x{}".format(n, *grids[n][0], *grids[n][1]) for n in unwanted]
     if wrong:
         what = in_words(state.layout, state.kind)
         raise UserError(f"{path} ({what}) does not fit the model: {'; '.join(wrong)}{seems(fit.unused)}")
     for name in fit.shared:
         fit.own[name].copy_(fit.found[name])
-    resized = (*(["patch_embed.proj.weight"] if patches else []), *(["pos_embed"] if grids else []))
+    resized = (*(["patch_embed.proj.weight"] if patches else []), *grids)
     weights = {name: weight.numel() for name, weight in backbone.named_parameters()}
     return Report(
         path=path,
@@ -72,7 +74,7 @@ def load_weights(
         new=tuple(fit.new),
         unused=tuple(fit.in_file[name] for name in (*fit.unused, *left_out)),
         patches=patches,
-        grids=grids,
+        grids=next(iter(grids.values()), None),
         coverage=sum(weights.get(name, 0) for name in fit.shared) / sum(weights.values()),
     )
 
@@ -86,9 +88,10 @@ def _backbone(model: nn.Module) -> ViT:
 
 def _beside(model: nn.Module, state: StateFile, leave_out: Sequence[str]) -> tuple[Fit, list[str]]:
     """Puts the file's tensors beside the model's; also the names of those left out."""
-    in_file = {new: old for old, new in model_names(state.tensors).items()}
-    tensors = {n: t for n, t in model.state_dict().items() if n.startswith(("backbone.", "head."))}
+    held = model.state_dict().items()
+    tensors = {n: t for n, t in held if n.startswith(("backbone.", "head.")) or n == ENCODER_MASK_TOKEN}
     own = {name.removeprefix("backbone."): tensor for name, tensor in tensors.items()}
+    in_file = {new: old for old, new in model_names(state.tensors, decoder=has_decoder(own)).items()}
     left_out = [
         new
         for new, old in in_file.items()
@@ -108,18 +111,39 @@ def _at_patch(fit: Fit, backbone: ViT, allowed: Sequence[str]) -> tuple[Fit, tup
     return replace(fit, found={**fit.found, key: resize_patches(filters, new)}), (filters.shape[-1], new)
 
 
-def _at_grid(fit: Fit, state: StateFile, backbone: ViT) -> tuple[Fit, tuple[Grid, Grid] | None]:
-    """Brings the file's position table to the model's patch grid; both grids, or None where it serves as it is.
+def _at_grid(fit: Fit, state: StateFile, backbone: ViT) -> tuple[Fit, dict[str, tuple[Grid, Grid]]]:
+    """Brings the file's position tables to the model's patch grid; both grids of each that had another.
 
-    The class token's row is left out where the model has no class token.
+    The class token's row is left out where the model has no class token; a decoder's table always has it.
     """
-    table, new = fit.found.get("pos_embed"), backbone.pos_grid
-    if table is None or table.ndim != 3 or "pos_embed" not in fit.own:
-        return fit, None
-    theirs, ours = int("cls_token" in fit.found), int("cls_token" in fit.own)
-    old = stored_grid(state, table.shape[1] - theirs)
-    if old is None or theirs < ours:
-        return fit, None
-    table = table[:, theirs - ours :]
-    table = table if old == new else resize_pos_embed(table.float(), old, new, ours)
-    return replace(fit, found={**fit.found, "pos_embed": table}), None if old == new else (old, new)
+    found, grids = dict(fit.found), {}
+    for name, token in _TABLES.items():
+        table, new = fit.found.get(name), backbone.pos_grid
+        if table is None or table.ndim != 3 or name not in fit.own:
+            continue
+        theirs, ours = int(token in fit.found), int(token in fit.own)
+        old = stored_grid(state, table.shape[1] - theirs)
+        if old is None or theirs < ours:
+            continue
+        found[name] = table[:, theirs - ours :]
+        if old != new:
+            found[name] = resize_pos_embed(found[name].float(), old, new, ours)
+            grids[name] = (old, new)
+    return replace(fit, found=found), grids
+
+
+def _may_resize(name: str, allowed: Sequence[str]) -> bool:
+    return matches(name, allowed) or matches(name.removeprefix("head."), allowed)
+
+
+def _other_heads(model: nn.Module, state: StateFile, fit: Fit) -> list[str]:
+    """Says where attention is cut into other heads than the file's: the shapes would not show it."""
+    blocks = {"attention heads": ("backbone.blocks.0.attn", state.num_heads)}
+    if "head.decoder_blocks.0.attn.qkv.weight" in fit.shared:
+        blocks["attention heads in the decoder"] = ("head.decoder_blocks.0.attn", state.decoder_heads)
+    wrong = []
+    for what, (place, theirs) in blocks.items():
+        ours = getattr(model.get_submodule(place), "num_heads", None)
+        if theirs is not None and ours is not None and theirs != ours:
+            wrong.append(f"got {theirs} {what}, expected {ours}")
+    return wrong

@@ -1,5 +1,6 @@
 """Reads files of tensors without running anything that is in them."""
 
+import json
 import re
 import warnings
 import zipfile
@@ -7,6 +8,7 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
+import safetensors
 import safetensors.torch
 import torch
 
@@ -87,6 +89,34 @@ def load_file(path: str | Path, *, map_location: Any = "cpu", mmap: bool = True)
         raise
     except Exception as error:  # the bytes decide what fails inside the unpickler: KeyError, EOFError, OSError ...
         raise UserError(_why(path, error)) from error
+
+
+def read_metadata(path: str | Path) -> dict[str, object]:
+    """What a safetensors file says beside its tensors; values that are JSON tables are read as such.
+
+    Empty for files of other formats.
+
+    Raises:
+        UserError: as `load_file`.
+    """
+    path = Path(path).expanduser()
+    if _kind(path) != "safetensors":
+        return {}
+    try:
+        with safetensors.safe_open(path, framework="pt") as file:
+            said: dict[str, str] = file.metadata() or {}
+    except Exception as error:  # the bytes decide what fails
+        raise UserError(_why(path, error)) from error
+    return {name: _json_table(text) for name, text in said.items()}
+
+
+def _json_table(text: str) -> object:
+    if not text.startswith("{"):
+        return text
+    try:
+        return json.loads(text)
+    except (ValueError, RecursionError):
+        return text
 
 
 def _kind(path: Path) -> str:

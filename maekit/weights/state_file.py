@@ -18,9 +18,10 @@ from maekit.weights.layouts_detectron2 import from_detectron2, is_detectron2
 from maekit.weights.layouts_hf import from_transformers
 from maekit.weights.layouts_mmpretrain import class_names, from_mmpretrain
 from maekit.weights.layouts_plain import from_plain, from_solo, is_solo
-from maekit.weights.names import is_probe, model_name, released_name
+from maekit.weights.names import ENCODER_MASK_TOKEN, is_probe, model_name, released_name
 from maekit.weights.report import Grid
-from maekit.weights.safe_load import load_file
+from maekit.weights.safe_load import load_file, read_metadata
+from maekit.weights.said import CARD, card_of, decoder_heads, table
 from maekit.weights.shape import Shape, measure
 from maekit.weights.signs import seems
 from maekit.weights.words import Kind, Layout
@@ -54,7 +55,7 @@ class StateFile:
             its own, less a prefix before the whole encoder.
         meta: what the file says beside them (epoch, `args`, `config`, `class_names`), without optimizer state.
         num_heads: attention heads of the encoder, from a config or because the size is known; None if neither says.
-        decoder_heads: attention heads of the decoder, from a config.
+        decoder_heads: attention heads of the decoder, from a config or a card.
     """
 
     layout: Layout
@@ -94,7 +95,8 @@ def read_state(path: str | Path) -> StateFile:
     meta = {str(key): value for key, value in contents.items() if key not in _NOT_META and key not in tensors}
     if isinstance(arguments := meta.get("args"), Namespace):
         meta["args"] = vars(arguments)
-    if _is_maekit(contents, tensors):
+    meta |= {name: value for name, value in read_metadata(path).items() if name != "format"}
+    if _is_maekit(meta, tensors):
         return _from_maekit(tensors, meta)
     lightning = key == "state_dict" and "pytorch-lightning_version" in contents
     return _named(path, tensors, meta, "lightning" if lightning else "mae" if key == "model" else "state_dict")
@@ -119,20 +121,27 @@ def _named(path: Path, tensors: dict[str, Tensor], meta: dict[str, object], layo
     else:
         layout = "state_dict" if layout == "mae" and encoder.prefix else layout
         tensors = from_plain(path, tensors, encoder.prefix)
-    return StateFile(layout, _kind(tensors), tensors, meta, _heads(tensors))
+    return _state(layout, tensors, meta)
 
 
-def _is_maekit(contents: Mapping[str, object], names: Collection[str]) -> bool:
+def _state(layout: Layout, tensors: dict[str, Tensor], meta: dict[str, object]) -> StateFile:
+    kind = _kind(tensors)
+    decoder = decoder_heads(meta) if kind == "pretraining" else None
+    return StateFile(layout, kind, tensors, meta, _heads(tensors), decoder)
+
+
+def _is_maekit(meta: Mapping[str, object], names: Collection[str]) -> bool:
     """A run's checkpoint has a card; one without, made by hand, has the names of our own head."""
     backbone = any(name.startswith("model.backbone.") for name in names)
-    return backbone and ("maekit" in contents or "model.head.fc.weight" in names)
+    return backbone and (CARD in meta or "model.head.fc.weight" in names)
 
 
 def _from_maekit(tensors: dict[str, Tensor], meta: dict[str, object]) -> StateFile:
     ours = {name.removeprefix("model."): t for name, t in tensors.items()}
-    ours = {n.removeprefix("backbone."): t for n, t in ours.items() if n.startswith(("backbone.", "head."))}
+    kept = {n: t for n, t in ours.items() if n.startswith(("backbone.", "head.")) or n == ENCODER_MASK_TOKEN}
+    ours = {name.removeprefix("backbone."): tensor for name, tensor in kept.items()}
     named = {released_name(name, probe=is_probe(ours)): tensor for name, tensor in ours.items()}
-    return StateFile("maekit", _kind(named), named, meta, _heads(named))
+    return _state("maekit", named, meta)
 
 
 def _kind(names: Collection[str]) -> Kind:
@@ -160,10 +169,12 @@ def _heads(tensors: Mapping[str, Tensor]) -> int | None:
 
 def stored_grid(state: StateFile, num_positions: int) -> Grid | None:
     """The patch grid (h, w) of a file's position table: of the image size if the file says it, else the square one."""
-    card, patch_size = state.meta.get("maekit"), measure(state.tensors).patch_size
-    size = card.get("image_size") if isinstance(card, Mapping) else state.meta.get("image_size")
-    if isinstance(size, (list, tuple)) and patch_size:
-        height, width = (pixels // patch_size for pixels in size)
+    patch_size = measure(state.tensors).patch_size
+    places = (card_of(state.meta), state.meta, table(state.meta.get("args")))
+    size = next((place["image_size"] for place in places if "image_size" in place), None)
+    sides = size if isinstance(size, (list, tuple)) else ()
+    if patch_size and len(sides) == 2 and all(type(pixels) is int for pixels in sides):
+        height, width = (pixels // patch_size for pixels in sides)
         if height * width == num_positions:
             return height, width
     side = math.isqrt(num_positions)

@@ -1,7 +1,7 @@
 """What a file of weights serves for, and what not, with the reason."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from maekit.backbone.sizes import all_sizes, load_size
 from maekit.weights.facts import Facts
@@ -115,7 +115,12 @@ def _decoding(facts: Facts) -> Use:
         return Use(False, f"it holds no decoder{_full_file(facts)}")
     if why := _wrong(facts, *_DECODER, "norm."):
         return Use(False, why)
-    return Use(True, "it holds encoder and decoder")
+    return Use(True, f"maekit reconstruct IMAGES --weights {facts.path}")
+
+
+def _pre_training(facts: Facts) -> Use:
+    use = _decoding(facts)
+    return replace(use, how=f"--model.weights {facts.path} with {_size(facts)}") if use.possible else use
 
 
 def _size(facts: Facts) -> str:
@@ -137,5 +142,5 @@ _PURPOSES: dict[str, Callable[[Facts], Use]] = {
     "linear_probe": _linear_probe,
     "validation": _validation,
     "reconstruction": _decoding,
-    "pre_training": _decoding,
+    "pre_training": _pre_training,
 }

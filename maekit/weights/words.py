@@ -23,6 +23,7 @@ Kind = Literal[
 BESIDE: dict[Layout, tuple[str, ...]] = {
     "solo-learn": ("classifier.*",),
     "transformers": ("pooler.*",),
+    "maekit": ("encoder_mask_token",),  # of a pre-training whose encoder sees mask tokens
     "mmsegmentation": ("*.relative_position_index",),  # which maekit computes
     "detectron2": ("*.anchor_generator.cell_anchors.*", "pixel_mean", "pixel_std"),  # likewise
 }

@@ -13,12 +13,14 @@ from torch import Tensor
 
 from maekit.errors import UserError
 from maekit.files import atomic_write, atomic_write_text
+from maekit.weights import said
 from maekit.weights.layouts_hf import to_transformers
 from maekit.weights.state_file import StateFile, measure, stored_grid
 
 _CLASSES = {"encoder": "ViTMAEModel", "pretraining": "ViTMAEForPreTraining"}
-_IMAGENET = {"mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+_IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])  # mean, std
 _BICUBIC = 3  # PIL's number of it
+_MASK_RATIO = 0.75  # the paper's, which the released files were trained with
 _DECODER_HEAD = 32  # channels a head: 512 wide with 16 heads; facebookresearch/mae @ efb2a80 models_mae.py
 
 
@@ -49,6 +51,11 @@ def write_hf(
     config = _encoder_config(source, state, tensors)
     lines: list[str] = []
     if "decoder_pred.weight" in tensors:
+        if isinstance(config["image_size"], list):
+            raise UserError(
+                f"{source} was pre-trained on images of {'x'.join(map(str, config['image_size']))} px, expected square "
+                "ones: transformers' ViTMAE knows no others; write it with `--to mae`, or its encoder with `--to timm`"
+            )
         lines += _add_decoder(source, config, state, tensors, norm_pix_loss)
     if "head.weight" in tensors:
         lines += _add_classes(config, state, tensors["head.weight"].shape[0])
@@ -111,33 +118,25 @@ def _add_decoder(
     lines = (
         [] if state.decoder_heads else [f"assumed: {heads} attention heads in the decoder, {_DECODER_HEAD} wide each"]
     )
-    said = norm_pix_loss if norm_pix_loss is not None else _said_norm_pix_loss(state)
-    if said is None:
+    normalised = norm_pix_loss if norm_pix_loss is not None else said.norm_pix_loss(state.meta)
+    if normalised is None:
         lines.append("assumed: norm_pix_loss false, since the file does not say it")
+    ratio = said.mask_ratio(state.meta)
     config |= {
         "decoder_hidden_size": width,
         "decoder_intermediate_size": hidden,
         "decoder_num_attention_heads": heads,
         "decoder_num_hidden_layers": len({n.split(".")[1] for n in tensors if n.startswith("decoder_blocks.")}),
-        "mask_ratio": 0.75,
-        "norm_pix_loss": bool(said),
+        "mask_ratio": _MASK_RATIO if ratio is None else ratio,
+        "norm_pix_loss": bool(normalised),
     }
     return lines
 
 
-def _said_norm_pix_loss(state: StateFile) -> bool | None:
-    for key in ("args", "config"):
-        table = state.meta.get(key)
-        if isinstance(table, Mapping) and isinstance(said := table.get("norm_pix_loss"), bool):
-            return said
-    return None
-
-
 def _add_classes(config: dict[str, Any], state: StateFile, count: int) -> list[str]:
-    card = state.meta.get("maekit")
-    names = card.get("class_names") if isinstance(card, Mapping) else state.meta.get("class_names")
+    names = said.card_of(state.meta).get("class_names", state.meta.get("class_names"))
     known = isinstance(names, (list, tuple)) and len(names) == count
-    labels = [str(name) for name in names] if known else [f"LABEL_{index}" for index in range(count)]  # type: ignore[union-attr]
+    labels = [str(name) for name in names] if known else [f"LABEL_{index}" for index in range(count)]
     config["id2label"] = {str(index): label for index, label in enumerate(labels)}
     config["label2id"] = {label: index for index, label in enumerate(labels)}
     return [] if known else [f"assumed: class names LABEL_0 to LABEL_{count - 1}, since the file does not say them"]
@@ -145,9 +144,7 @@ def _add_classes(config: dict[str, Any], state: StateFile, count: int) -> list[s
 
 def _preprocessor(state: StateFile, size: int | list[int]) -> dict[str, Any]:
     """The transform of a run, as near as ViTImageProcessor comes to it, or ImageNet's: resize, scale, normalise."""
-    card = state.meta.get("maekit")
-    values = card.get("input") if isinstance(card, Mapping) else None
-    said = {**_IMAGENET, **(values if isinstance(values, Mapping) else {})}
+    mean, std = said.normalisation(state.meta) or _IMAGENET
     height, width = (size, size) if isinstance(size, int) else size
     return {
         "image_processor_type": "ViTImageProcessor",
@@ -157,8 +154,8 @@ def _preprocessor(state: StateFile, size: int | list[int]) -> dict[str, Any]:
         "do_rescale": True,
         "rescale_factor": 1 / 255,
         "do_normalize": True,
-        "image_mean": list(said["mean"]),
-        "image_std": list(said["std"]),
+        "image_mean": mean,
+        "image_std": std,
     }
 
 

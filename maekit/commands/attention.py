@@ -1,0 +1,111 @@
+"""`maekit attention`: where the class token looks, and what the patches' features have in common."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from maekit.commands.embed import add_weights_argument
+from maekit.commands.predict import image_files, refuse_results_among_images
+from maekit.errors import UserError
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+    from torch import Tensor
+
+    from maekit.features.attention_maps import View
+
+FORWARDS = False
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of this command."""
+    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGES", help="images, or folders of them")
+    add_weights_argument(parser)
+    parser.add_argument("--block", type=int, default=-1, help="the block, from 0 or from the end; default: the last")
+    parser.add_argument(
+        "--image_size",
+        help="short side in pixels, the whole image being shown; or HEIGHTxWIDTH, as 224x320, of its centre; default: "
+        "the weights' own size as the short side",
+    )
+    parser.add_argument(
+        "--joint", action="store_true", help="colours from the principal components of all images, to compare them"
+    )
+    parser.add_argument("--output", type=Path, default=Path("attention"), help="folder of the pictures, a PNG an image")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Draws one picture for each image; unreadable images are named and left out."""
+    size = _size(args.image_size)
+    files = [file for given in args.images for file in image_files(given)]
+    for given in args.images:
+        refuse_results_among_images(given, args.output)
+    from maekit.features.attention_maps import PatchColours
+    from maekit.features.attention_pictures import attention_picture
+    from maekit.result_places import ResultPlaces
+
+    viewer = _Viewer(args.weights, args.block, size, args.device)
+    shared = PatchColours()
+    if args.joint:
+        for _, _, view in viewer.views(files, quiet=True):
+            shared.add(view.patches[0])
+    places, done = ResultPlaces(args.output, ("",)), 0
+    for file, image, view in viewer.views(files, quiet=False):
+        colours = shared if args.joint else PatchColours()
+        if not args.joint:
+            colours.add(view.patches[0])
+        shown = colours.colours(view.patches[0]).reshape(*view.attention.shape[2:], 3)
+        title = f"{file.name}: class token's attention in block {viewer.block}"
+        picture = attention_picture(image, view.attention[0], view.own[0], shown, title, joint=args.joint)
+        picture.save(places.take(file)[0], "PNG")
+        done += 1
+    skipped = f"; {len(files) - done} could not be read" if done < len(files) else ""
+    print(f"{done} pictures -> {args.output}{skipped}")
+    return 0 if done else 2
+
+
+class _Viewer:
+    """A backbone that looks at one image at a time, each in its own shape."""
+
+    def __init__(self, weights: str, block: int, size: int | tuple[int, int] | None, device: str) -> None:
+        from maekit.features.source import choose_device, find_source
+        from maekit.features.tokens import block_index
+
+        source, self.device = find_source(weights), choose_device(device)
+        self.normalise = source.transform().normalise
+        self.vit = source.load(source.input["image_size"]).to(self.device)
+        self.block = block_index(self.vit, block)
+        self.size = size or int(source.input["image_size"])
+
+    def views(self, files: list[Path], *, quiet: bool) -> "Iterator[tuple[Path, Image, View]]":
+        """Yields each image that can be read as the backbone is given it, and what it makes of it, on the CPU."""
+        import torch
+
+        from maekit.data.decode import read_image
+        from maekit.features.attention_maps import View, view_block
+        from maekit.features.attention_pictures import whole_view
+
+        for file in files:
+            try:
+                image = whole_view(read_image(file), self.size, self.vit.patch_size)
+            except UserError as error:
+                if not quiet:
+                    print(f"maekit: left out: {error}", file=sys.stderr)
+                continue
+            pixels: Tensor = self.normalise(image)[None].to(self.device)
+            with torch.inference_mode():
+                view = view_block(self.vit, pixels, self.block)
+            yield file, image, View(*(part.cpu() for part in view))
+
+
+def _size(given: str | None) -> int | tuple[int, int] | None:
+    """Returns a short side, or height and width."""
+    if given is None:
+        return None
+    words = given.lower().split("x")
+    if not 1 <= len(words) <= 2 or not all(word.isdecimal() and int(word) for word in words):
+        raise UserError(f"--image_size: got '{given}', expected pixels such as 224, or HEIGHTxWIDTH such as 224x320")
+    height, width = int(words[0]), int(words[-1])
+    return height if len(words) == 1 else (height, width)

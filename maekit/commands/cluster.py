@@ -1,0 +1,49 @@
+"""`maekit cluster`: groups images by their features, and shows what the groups have in common."""
+
+import argparse
+from pathlib import Path
+
+from maekit.errors import UserError
+
+FORWARDS = False
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of this command."""
+    parser.add_argument(
+        "--features", type=Path, metavar="DIR", required=True, help="a folder that `maekit embed` wrote"
+    )
+    parser.add_argument("--clusters", type=int, required=True, metavar="K", help="how many groups to make")
+    parser.add_argument("--seed", type=int, default=0, help="of the starts; the same one gives the same groups")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        help="folder of clusters.csv, a contact sheet for each cluster and overview.png; outside the images' folder",
+    )
+    parser.add_argument(
+        "--images", type=Path, metavar="DIR", help="where the embedded images are now, if their folder has moved"
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    """Clusters; with class folders it prints how well the clusters match them."""
+    if not 0 <= args.seed < 2**32:
+        raise UserError(f"--seed: got {args.seed}, expected 0 to {2**32 - 1}")
+    from maekit.commands.predict import refuse_results_among_images
+    from maekit.features.cluster_results import write_results
+    from maekit.features.clusters import find_clusters, mutual_information, purity
+    from maekit.features.folder import read_features
+
+    folder = read_features(args.features)
+    refuse_results_among_images(args.images or Path(folder.facts["images"]), args.output)
+    clusters = find_clusters(folder.unit(), args.clusters, args.seed)
+    write_results(folder, clusters, args.output, args.images)
+    found = int(clusters.assigned.max()) + 1
+    fewer = f" (of {args.clusters} asked for: there are no more distinct images)" if found < args.clusters else ""
+    print(f"{len(folder.files):,} images in {found} clusters{fewer} -> {args.output / 'clusters.csv'}, overview.png")
+    if folder.labels is not None:
+        labels = folder.labels.numpy()
+        share = purity(clusters.assigned, labels)
+        print(f"normalised mutual information {mutual_information(clusters.assigned, labels):.3f}, purity {share:.3f}")
+    return 0

@@ -1,0 +1,108 @@
+"""`maekit embed`: the features of a folder of images, to use without fine-tuning."""
+
+import argparse
+from pathlib import Path
+
+from maekit.errors import UserError
+
+FORWARDS = False
+
+
+def add_weights_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds --weights, as all that uses a backbone alone takes it."""
+    parser.add_argument(
+        "--weights",
+        required=True,
+        metavar="FILE_OR_NAME",
+        help="a file of weights, a run's folder or checkpoint, a name such as mae_vit_base, or hf:owner/name",
+    )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of this command."""
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="images at any depth; class folders give labels")
+    add_weights_argument(parser)
+    parser.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        metavar="DIR",
+        help="folder of the features, best beside FOLDER (no images are written, so within it does no harm). The same "
+        "command again goes on where it was stopped",
+    )
+    parser.add_argument(
+        "--pooling",
+        choices=("class", "mean", "patches"),
+        default="class",
+        help="the class token (default), the mean of the patch tokens, or all patch tokens, [N, h*w, D]",
+    )
+    parser.add_argument(
+        "--block", type=int, default=-1, help="take the tokens after this block, from 0 or from the end; default: last"
+    )
+    parser.add_argument("--image_size", type=int, help="side in pixels the model is given; default: the weights' own")
+    parser.add_argument(
+        "--crop_fraction", type=float, help="centre crop's share of the short side; default: the weights' own, or 0.875"
+    )
+    parser.add_argument("--batch_size", type=int, default=64, help="images at a time")
+    parser.add_argument("--num_workers", type=int, help="processes that read images; default: by the cores")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of the backbone's arithmetic")
+    parser.add_argument("--half", action="store_true", help="store float16 instead of float32")
+    parser.add_argument(
+        "--format", choices=("npy", "parquet"), default="npy", help="of the features; knn and the others read npy"
+    )
+
+
+def main(args: argparse.Namespace) -> int:
+    """Embeds; unreadable images are counted, and named in skipped.txt."""
+    check(args)
+    from maekit.features.embedding import embed_folder
+    from maekit.features.extractor import make_extractor
+    from maekit.features.images import find_images
+    from maekit.features.source import find_source
+    from maekit.features.tokens import has_final_norm
+
+    images = find_images(args.folder)
+    extractor = make_extractor(
+        find_source(args.weights),
+        pooling=args.pooling,
+        block=args.block,
+        image_size=args.image_size,
+        crop_fraction=args.crop_fraction,
+        precision=args.precision,
+        device=args.device,
+    )
+    if not has_final_norm(extractor.vit):
+        print(f"note: {args.weights} has no final norm (fine-tuned with mean pooling); the features are raw tokens")
+    if images.note:
+        print(images.note)
+    counts = embed_folder(
+        images,
+        extractor,
+        args.output,
+        half=args.half,
+        file_format=args.format,
+        batch_size=args.batch_size,
+        num_workers=args.num_workers,
+    )
+    size = " x ".join(f"{number:,}" for number in (counts.rows, *extractor.shape))
+    classes = f" of {len(images.classes)} classes" if images.classes else ""
+    skipped = f"; {counts.skipped:,} could not be read, see skipped.txt" if counts.skipped else ""
+    print(f"{counts.rows:,} images{classes} -> {args.output / f'features.{args.format}'} ({size}){skipped}")
+    return 0
+
+
+def check(args: argparse.Namespace) -> None:
+    """Refuses numbers out of their range, before anything is loaded."""
+    for name, least in (("batch_size", 1), ("num_workers", 0), ("image_size", 1)):
+        value = getattr(args, name)
+        if value is not None and value < least:
+            raise UserError(f"--{name}: got {value}, expected {least} or more")
+    if args.crop_fraction is not None and not 0 < args.crop_fraction <= 1:
+        raise UserError(f"--crop_fraction: got {args.crop_fraction}, expected above 0 and at most 1")
+    if args.format == "parquet":
+        if args.pooling == "patches":
+            raise UserError("--format parquet holds one vector an image, not --pooling patches; use --format npy")
+        from maekit.features.parquet import require_pyarrow
+
+        require_pyarrow()

@@ -1,0 +1,213 @@
+"""`maekit reconstruct`: mask images, and draw what a masked autoencoder makes of the rest."""
+
+import argparse
+import json
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from maekit.commands.predict import batches, image_files, refuse_results_among_images
+from maekit.errors import UserError
+
+if TYPE_CHECKING:
+    from maekit.pretrainer import Pretrainer
+    from maekit.reconstruction import ReconstructionWriter
+
+FORWARDS = False
+
+Batch = tuple[list[Path], list[Any]]
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of this command."""
+    parser.add_argument(
+        "images", nargs="+", type=Path, metavar="IMAGES", help="images, or folders of them at any depth"
+    )
+    parser.add_argument(
+        "--weights",
+        required=True,
+        help="what has encoder and decoder: a file, a run's folder, a name such as mae_vit_base_full, hf:OWNER/NAME",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("reconstructions"),
+        help="folder of the pictures; its contact_sheet.png has the first 16",
+    )
+    parser.add_argument("--mask_ratio", type=float, default=0.75, help="share of the patches to hide; default: 0.75")
+    parser.add_argument(
+        "--masking", choices=("random", "block", "grid"), default="random", help="how they are chosen; default: random"
+    )
+    parser.add_argument(
+        "--seed", type=int, default=0, help="of the masks; with it an image has one mask, whatever its name and company"
+    )
+    parser.add_argument(
+        "--image_size",
+        type=int,
+        help="height and width in pixels of what the model is given: the whole short side of an image and as much of "
+        "its middle; default: what the weights are for",
+    )
+    parser.add_argument(
+        "--norm_pix_loss",
+        choices=("auto", "true", "false"),
+        default="auto",
+        help="whether the decoder predicts normalised pixels; auto: as the file says, else as fits the images better",
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    parser.add_argument("--batch_size", type=int, default=32, help="images at a time")
+    parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Reconstructs; unreadable images are named and left out."""
+    files = _check(args)
+    import torch
+
+    from maekit.reconstruction import ReconstructionWriter
+
+    model = _load(args)
+    mean, std = (list(values) for values in (model.spec.mean, model.spec.std))
+    input = {"image_size": model.spec.image_size[0], "crop_fraction": 1.0, "mean": mean, "std": std}
+    writer = ReconstructionWriter(args.output, model, input, seed=args.seed)
+    lines = [_said(model, args)]
+    device = torch.device(next(model.parameters()).device)
+    stream = batches(files, writer, args.batch_size)
+    first = _first(stream)
+    lines += [*_settle(model, writer, first, args), *_caution(model)]
+    if not args.json:
+        print("\n".join(lines))
+    for names, samples in chain(first, stream):
+        writer.write(names, samples, device)
+    writer.close()
+    _report(args, files, writer, model, lines)
+    return 0 if writer.files else 2
+
+
+def _check(args: argparse.Namespace) -> list[Path]:
+    """The image files; everything that can be refused before weights are read is refused here."""
+    if args.batch_size < 1:
+        raise UserError(f"--batch_size: got {args.batch_size}, expected 1 or more")
+    if not 0 < args.mask_ratio < 1:
+        raise UserError(f"--mask_ratio: got {args.mask_ratio:g}, expected above 0 and below 1 (the paper: 0.75)")
+    if args.output.exists() and not args.output.is_dir():
+        raise UserError(f"--output {args.output}: is a file, expected a folder; choose another")
+    files: dict[Path, Path] = {}
+    for given in args.images:
+        files |= {file.absolute(): file for file in image_files(given)}
+        refuse_results_among_images(given, args.output)
+    return list(files.values())
+
+
+def _load(args: argparse.Namespace) -> "Pretrainer":
+    import torch
+
+    from maekit.reconstruction import load_pretrainer
+
+    said = {"auto": None, "true": True, "false": False}[args.norm_pix_loss]
+    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device
+    try:
+        torch.zeros(1, device=chosen)
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device {args.device} cannot be used here: {str(error).splitlines()[0]}") from error
+    try:
+        model = load_pretrainer(
+            args.weights,
+            image_size=args.image_size,
+            mask_ratio=args.mask_ratio,
+            masking=args.masking,
+            norm_pix_loss=said,
+        )
+    except UserError as error:  # a model's own flags have a prefix that this command's do not
+        raise UserError(str(error).replace("--model.mask", "--mask")) from error
+    return model.to(chosen)
+
+
+def _first(stream: Iterator[Batch]) -> list[Batch]:
+    """The first batches, of as many images as a target is tried on or more."""
+    from maekit.reconstruction_target import TRIED
+
+    first: list[Batch] = []
+    while sum(len(names) for names, _ in first) < TRIED and (batch := next(stream, None)):
+        first.append(batch)
+    return first
+
+
+def _settle(
+    model: "Pretrainer", writer: "ReconstructionWriter", first: Sequence[Batch], args: argparse.Namespace
+) -> list[str]:
+    """Finds out what the predictions mean where nobody says, and warns where what was said does not fit."""
+    import torch
+
+    from maekit.heads.mae_target import NormalisedPixels, Pixels
+    from maekit.reconstruction import says_target
+    from maekit.reconstruction_target import TRIED, normalises, try_targets
+
+    samples = [sample for _, batch in first for sample in batch][:TRIED]
+    if not samples or normalises(model) is None:
+        return []
+    pixels = torch.stack([sample.pixels for sample in samples]).to(next(model.parameters()).device)
+    trial = try_targets(model, pixels, writer.noise(samples))
+    said = says_target(args.weights) if args.norm_pix_loss == "auto" else args.norm_pix_loss == "true"
+    if said is not None:
+        doubt = trial.sure and trial.norm_pix_loss != said
+        flag = str(trial.norm_pix_loss).lower()
+        return [f"norm_pix_loss {str(said).lower()}, but {trial}; try --norm_pix_loss {flag}"] if doubt else []
+    target = NormalisedPixels if trial.norm_pix_loss else Pixels
+    model.head.target = target(pixels.shape[1] * model.backbone.patch_size**2)
+    word, sure = str(trial.norm_pix_loss).lower(), "" if trial.sure else "not sure, "
+    return [f"norm_pix_loss {word} ({sure}the file does not say): {trial}"]
+
+
+def _caution(model: "Pretrainer") -> list[str]:
+    from maekit.reconstruction_target import normalises
+
+    how = "each patch is drawn with its true mean and deviation, which the model does not predict"
+    return [f"normalised pixels: {how}"] if normalises(model) else []
+
+
+def _said(model: "Pretrainer", args: argparse.Namespace) -> str:
+    """One line on the weights and on what becomes of an image."""
+    from maekit.masking import num_visible
+
+    patches = model.backbone.grid[0] * model.backbone.grid[1]
+    hidden, size = patches - num_visible(patches, model.mask_ratio), model.spec.image_size[0]
+    return (
+        f"{args.weights}: the middle {size}x{size} px of images with a short side of {size}, "
+        f"{hidden} of {patches} patches hidden ({model.masking}, seed {args.seed})"
+    )
+
+
+def _report(
+    args: argparse.Namespace,
+    files: Sequence[Path],
+    writer: "ReconstructionWriter",
+    model: "Pretrainer",
+    lines: Sequence[str],
+) -> None:
+    from maekit.reconstruction_pictures import decibels
+
+    done = len(writer.files)
+    mean = sum(writer.psnr) / done if done else None
+    if args.json:
+        from maekit.reconstruction_target import normalises
+
+        rows, seen = zip(writer.files, writer.psnr, writer.hidden, strict=True), set(writer.files)
+        results = {
+            "weights": args.weights,
+            "output": str(args.output),
+            "norm_pix_loss": normalises(model),
+            "image_size": list(model.spec.image_size),
+            "mask_ratio": args.mask_ratio,
+            "masking": args.masking,
+            "seed": args.seed,
+            "said": list(lines),
+            "psnr": mean,
+            "images": [{"file": str(f), "psnr": psnr, "masked_patches": hidden} for f, psnr, hidden in rows],
+            "left_out": [str(file) for file in files if file not in seen],
+        }
+        print(json.dumps(results))
+        return
+    skipped = f"; {len(files) - done} could not be read" if done < len(files) else ""
+    quality = f" (mean {decibels(mean)})" if mean is not None else ""
+    print(f"{done} images -> {writer.places.folder}{quality}{skipped}")

@@ -1,0 +1,95 @@
+"""`maekit similar`: the images of a folder that are most like one image."""
+
+import argparse
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from maekit.errors import UserError
+
+if TYPE_CHECKING:
+    from maekit.features.folder import FeatureFolder
+
+FORWARDS = False
+_COLUMNS = 6
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of this command."""
+    parser.add_argument("image", type=Path, metavar="IMAGE", help="the image to find others for")
+    parser.add_argument(
+        "--features", type=Path, metavar="DIR", required=True, help="a folder that `maekit embed` wrote"
+    )
+    parser.add_argument("--top", type=int, default=16, metavar="N", help="how many images to find; default: 16")
+    parser.add_argument(
+        "--output", type=Path, metavar="FILE", help="draw them as a contact sheet into this file, such as sheet.png"
+    )
+    parser.add_argument(
+        "--images", type=Path, metavar="DIR", help="where the embedded images are now, if their folder has moved"
+    )
+    parser.add_argument("--weights", help="where the weights are now, if they have moved; they must be the same")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Prints the nearest images with their cosine similarity, the nearest first."""
+    if args.top < 1:
+        raise UserError(f"--top: got {args.top}, expected 1 or more")
+    if args.output is not None:
+        check_picture(args.output)
+    if not args.image.is_file():
+        raise UserError(f"no image {args.image}; check the path")
+    from maekit.features.folder import read_features
+
+    folder = read_features(args.features)
+    root = args.images or Path(folder.facts["images"])
+    if args.output is not None and args.output.resolve().is_relative_to(root.resolve()):
+        raise UserError(f"--output {args.output}: lies among the images in {root}; choose a place outside")
+    rows = search(args, folder)
+    found = [(similarity, folder.image(row, args.images)) for similarity, row in rows]
+    if args.json:
+        images = [{"similarity": similarity, "file": str(path)} for similarity, path in found]
+        print(json.dumps({"image": str(args.image), "similar": images}))
+    else:
+        for similarity, path in found:
+            print(f"{similarity:.4f}  {path}")
+    if args.output is not None:
+        draw(args.image, found, args.output, quiet=args.json)
+    return 0
+
+
+def search(args: argparse.Namespace, folder: "FeatureFolder") -> list[tuple[float, int]]:
+    """Returns similarity and row of the images nearest to the query, which is not among them itself."""
+    from maekit.data.decode import read_image
+    from maekit.features.extractor import extractor_like
+    from maekit.features.knn import nearest_neighbours
+
+    image = read_image(args.image)
+    extractor = extractor_like(folder.facts, args.weights, args.device)
+    query = extractor(extractor.transform(image)[None])
+    count = min(args.top + 1, len(folder.files))
+    near = nearest_neighbours(query, folder.features, count)
+    rows = zip(near.similarity[0].tolist(), near.rows[0].tolist(), strict=True)
+    own = args.image.resolve()
+    return [(value, row) for value, row in rows if folder.image(row, args.images).resolve() != own][: args.top]
+
+
+def draw(image: Path, found: list[tuple[float, Path]], output: Path, *, quiet: bool) -> None:
+    """Draws the query and what was found."""
+    from maekit.features.contact_sheet import Tile, contact_sheet, thumbnail
+    from maekit.files import atomic_write
+
+    tiles = [Tile(thumbnail(image), ("query", image.name), marked=True)]
+    tiles += [Tile(thumbnail(path), (f"{n}: {value:.3f}", path.name)) for n, (value, path) in enumerate(found, 1)]
+    sheet = contact_sheet(tiles, columns=min(_COLUMNS, len(tiles)))
+    with atomic_write(output) as file:
+        sheet.save(file, "PNG")
+    if not quiet:
+        print(f"-> {output}")
+
+
+def check_picture(path: Path) -> None:
+    """Refuses a file to draw into that is not named as a PNG, or is a folder."""
+    if path.suffix.lower() != ".png" or path.is_dir():
+        raise UserError(f"--output: got {path}, expected a file to draw into, such as sheet.png")

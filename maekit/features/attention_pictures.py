@@ -1,0 +1,97 @@
+"""Pictures of attention for people: where the class token looks, each head, and patch features in colour."""
+
+import numpy as np
+from PIL import Image
+from torch import Tensor
+
+from maekit.data.transforms import BICUBIC
+from maekit.features.contact_sheet import GAP, Tile, contact_sheet, stacked
+
+LONGEST_ASPECT = 4
+NEAREST = Image.Resampling.NEAREST
+_LARGE, _HEADS_A_ROW = 384, 8
+# Black, violet, red, orange, light yellow: it grows brighter all the way, and no two values share a colour.
+_HEAT = np.array([(0, 0, 4), (81, 18, 124), (183, 55, 84), (252, 137, 20), (252, 253, 191)], dtype=np.float64)
+
+
+def whole_view(image: Image.Image, size: int | tuple[int, int], patch_size: int) -> Image.Image:
+    """Returns an image as the backbone is given it.
+
+    Args:
+        image: RGB.
+        size: of the short side in pixels, where the whole image is shown (up to four times as long as wide) and both
+            sides are rounded to whole patches; or height and width, where the centre is cut out.
+        patch_size: in pixels.
+    """
+    width, height = image.size
+    if isinstance(size, int):
+        scale = size / min(width, height)
+        tall, wide = (_whole(min(edge * scale, LONGEST_ASPECT * size), patch_size) for edge in (height, width))
+    else:
+        tall, wide = size
+    scale = max(tall / height, wide / width)
+    cut_width, cut_height = min(wide / scale, width), min(tall / scale, height)
+    left, top = (width - cut_width) / 2, (height - cut_height) / 2
+    box = (left, top, min(left + cut_width, width), min(top + cut_height, height))
+    return image.resize((wide, tall), BICUBIC, box=box)
+
+
+def _whole(pixels: float, patch_size: int) -> int:
+    return max(1, round(pixels / patch_size)) * patch_size
+
+
+def attention_picture(
+    image: Image.Image, attention: Tensor, own: Tensor, colours: Tensor, title: str, *, joint: bool
+) -> Image.Image:
+    """Returns one picture: the image, the mean of the heads over it, the patches' colours, and below each head.
+
+    Args:
+        image: RGB, as the backbone was given it.
+        attention: [heads, h, w] of the class token to the patches.
+        own: [heads] of the class token to itself.
+        colours: [h, w, 3] in 0..1.
+        title: a line above all.
+        joint: whether the colours are those of all images, for the caption.
+    """
+    mean, longest = attention.mean(dim=0), max(image.size)
+    size = (round(image.width * _LARGE / longest), round(image.height * _LARGE / longest))
+    shown = image.resize(size, BICUBIC)
+    patches = Image.fromarray((colours.numpy() * 255).round().astype(np.uint8))
+    large = [
+        Tile(shown, (f"{image.width} wide, {image.height} high, in pixels",)),
+        Tile(overlay(shown, mean), (f"mean of {len(attention)} heads, {100 * float(own.mean()):.1f} % to itself",)),
+        Tile(patches.resize(size, NEAREST), (f"first three principal components{' of all images' if joint else ''}",)),
+    ]
+    heads = [
+        Tile(heat(head).resize(size, NEAREST), (f"{index}: {100 * float(head.max()):.1f} %",))
+        for index, head in enumerate(attention)
+    ]
+    columns = -(-len(heads) // -(-len(heads) // _HEADS_A_ROW))  # rows of one length: 12 heads are 6 and 6
+    note = "each head, from black (0) to light (its largest share, below it)"
+    above = contact_sheet(large, columns=3, title=title, side=_LARGE)
+    side = min((above.width - GAP) // columns - GAP, _LARGE // 2)
+    return stacked([above, contact_sheet(heads, columns=columns, title=note, side=side)])
+
+
+def heat(values: Tensor) -> Image.Image:
+    """Returns values [h, w] of 0 or more as colours from black to light yellow, the largest being the lightest."""
+    return Image.fromarray(_heat_colours(values.double().numpy()).round().astype(np.uint8))
+
+
+def overlay(image: Image.Image, values: Tensor) -> Image.Image:
+    """Returns a grey image with values [h, w] of 0 or more over it in colour, interpolated; 0 leaves it grey."""
+    map_of = Image.fromarray(values.float().numpy()).resize(image.size, Image.Resampling.BILINEAR)
+    share = np.asarray(map_of, dtype=np.float64)
+    share = (share / max(float(share.max()), 1e-12)).clip(0, 1)
+    grey = np.asarray(image.convert("L"), dtype=np.float64)[..., None] * 0.55
+    opacity = 0.85 * np.sqrt(share)[..., None]
+    mixed = grey * (1 - opacity) + _heat_colours(share) * opacity
+    return Image.fromarray(mixed.round().clip(0, 255).astype(np.uint8))
+
+
+def _heat_colours(values: np.ndarray) -> np.ndarray:
+    """Returns [h, w, 3] in 0..255."""
+    place = values / max(float(values.max()), 1e-12) * (len(_HEAT) - 1)
+    low = np.minimum(place.astype(np.int64), len(_HEAT) - 2)
+    colours: np.ndarray = _HEAT[low] + (place - low)[..., None] * (_HEAT[low + 1] - _HEAT[low])
+    return colours

@@ -1,0 +1,131 @@
+"""From images to the features that are kept: a block, the final norm, and one way of pooling."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal, get_args
+
+import torch
+from torch import Tensor
+
+from maekit.backbone.vit import ViT
+from maekit.data.transforms import EvalTransform
+from maekit.errors import UserError
+from maekit.features.source import Source, choose_device, find_source, fingerprint
+from maekit.features.tokens import block_index, has_final_norm, normalised, residual_stream
+
+Pooling = Literal["class", "mean", "patches"]
+Precision = Literal["fp32", "bf16"]
+POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
+
+
+@dataclass(frozen=True, eq=False)
+class Extractor:
+    """What turns images into features.
+
+    Attributes:
+        source: the weights.
+        vit: the backbone on its device, in evaluation mode.
+        transform: RGB image to [3, S, S].
+        pooling: the class token, the mean of the patch tokens, or all patch tokens.
+        block: the block (from 0) whose tokens are taken.
+        precision: of the backbone's arithmetic; features are float32.
+        device: of the backbone.
+    """
+
+    source: Source
+    vit: ViT
+    transform: EvalTransform
+    pooling: Pooling
+    block: int
+    precision: Precision
+    device: torch.device
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """One image's features: (D,), or (h*w, D) of patches."""
+        height, width = self.vit.grid
+        return (height * width, self.vit.embed_dim) if self.pooling == "patches" else (self.vit.embed_dim,)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Returns features [B, D] or [B, h*w, D], float32 on the CPU, for images [B, 3, S, S]."""
+        half = self.precision == "bf16"
+        with torch.inference_mode(), torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=half):
+            tokens, _ = residual_stream(self.vit, images.to(self.device, non_blocking=True), self.block + 1)
+            tokens = normalised(self.vit, tokens).float()
+            return self._pooled(tokens).cpu()
+
+    def _pooled(self, tokens: Tensor) -> Tensor:
+        if self.pooling == "class":
+            return tokens[:, 0]
+        patches = tokens[:, self.vit.num_prefix :]
+        return patches.mean(dim=1) if self.pooling == "mean" else patches
+
+    def describe(self) -> dict[str, Any]:
+        """Returns plain values that decide what the features are."""
+        return {
+            "weights_hash": fingerprint(self.vit),
+            "pooling": self.pooling,
+            "block": self.block,
+            "final_norm": has_final_norm(self.vit),
+            "precision": self.precision,
+            "transform": self.transform.describe(),
+        }
+
+
+def make_extractor(
+    source: Source,
+    *,
+    pooling: Pooling = "class",
+    block: int = -1,
+    image_size: int | None = None,
+    crop_fraction: float | None = None,
+    precision: Precision = "fp32",
+    device: str = "auto",
+) -> Extractor:
+    """Loads weights for features.
+
+    Args:
+        source: the weights.
+        pooling: what is kept of an image's tokens.
+        block: from 0, or from the end (-1 is the last); the final norm is applied to any block's tokens.
+        image_size: side in pixels of the square the backbone is given; None for the weights' own.
+        crop_fraction: the centre crop's share of the resized short side, above 0 and at most 1; None for the weights'.
+        precision: of the arithmetic.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
+
+    Raises:
+        UserError: the weights cannot be used, there is no such block, or the device cannot be used.
+    """
+    transform, place = source.transform(image_size, crop_fraction), choose_device(device)
+    vit = source.load(transform.image_size)
+    return Extractor(source, vit.to(place), transform, pooling, block_index(vit, block), precision, place)
+
+
+def extractor_like(facts: Mapping[str, Any], weights: str | None, device: str) -> Extractor:
+    """Returns the extractor that a folder of features was made with.
+
+    Args:
+        facts: the folder's features.json.
+        weights: where the weights are, if not where they were.
+        device: as `make_extractor` takes it.
+
+    Raises:
+        UserError: the weights are gone, or others are in their place.
+    """
+    try:
+        source = find_source(weights or facts["weights"])
+    except UserError as error:
+        raise error if weights else UserError(f"{error}; if the weights have moved, give --weights") from error
+    extractor = make_extractor(
+        replace(source, input=facts["transform"]),
+        pooling=facts["pooling"],
+        block=facts["block"],
+        precision=facts["precision"],
+        device=device,
+    )
+    if fingerprint(extractor.vit) != facts["weights_hash"]:
+        raise UserError(
+            f"{source.path} does not hold the weights that the features were computed with; give those with "
+            "--weights, or embed again"
+        )
+    return extractor

@@ -1,0 +1,139 @@
+"""The images below a folder, the classes their folders stand for, and reading them in batches."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from maekit.data.decode import MEND, read_image
+from maekit.data.listing import IMAGE_SUFFIXES, Names, image_names
+from maekit.data.transforms import EvalTransform
+from maekit.errors import UserError, nearest
+
+SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
+
+
+@dataclass(frozen=True, eq=False)
+class ImageFolder:
+    """Every image below a folder, in the order of their relative paths.
+
+    Attributes:
+        root: the folder, absolute.
+        names: relative paths.
+        classes: the names of the folders directly in `root`, sorted, where every image lies in one of two or more; a
+            split is no class. Else empty.
+        note: a line for the user on why there are no classes where some could be meant; empty for none.
+    """
+
+    root: Path
+    names: Names
+    classes: tuple[str, ...]
+    note: str
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def labels(self, index: Sequence[int]) -> np.ndarray:
+        """Returns the labels [n] int64 of some images, by their class folders."""
+        number = {name: label for label, name in enumerate(self.classes)}
+        return np.array([number[_top(self.names[i])] for i in index], dtype=np.int64)
+
+    def fingerprint(self) -> str:
+        """Returns 24 hex digits of the relative paths in their order."""
+        digest = blake2b(digest_size=12)
+        for name in self.names:
+            digest.update(os.fsencode(name) + b"\0")
+        return digest.hexdigest()
+
+
+def find_images(folder: Path) -> ImageFolder:
+    """Lists the images below a folder at any depth, hidden ones left out.
+
+    Raises:
+        UserError: there is no such folder, it cannot be listed, or it holds no image.
+    """
+    if folder.is_file():
+        raise UserError(f"{folder} is a file, expected a folder of images; give the folder it lies in")
+    if not folder.is_dir():
+        near = nearest(folder.name, [path.name for path in folder.parent.iterdir()]) if folder.parent.is_dir() else ""
+        raise UserError(f"no folder {folder}{near or '; check the path'}")
+    try:
+        names = image_names(folder)
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be listed ({error.strerror}); mend its permissions") from None
+    if not names:
+        raise UserError(f"{folder}: no images in this folder or below, expected {', '.join(IMAGE_SUFFIXES)}")
+    classes, note = _classes(folder, names)
+    return ImageFolder(folder.resolve(), Names(names), classes, note)
+
+
+def _classes(folder: Path, names: Sequence[str]) -> tuple[tuple[str, ...], str]:
+    tops = {_top(name) if "/" in name else "" for name in names}
+    if "" in tops or len(tops) < 2:
+        return (), ""
+    if splits := sorted(top for top in tops if top.lower() in SPLITS):
+        return (), f"no labels: {folder} holds {' and '.join(splits)}; for classes embed {folder / splits[0]} by itself"
+    return tuple(sorted(tops)), ""
+
+
+def _top(name: str) -> str:
+    return name.partition("/")[0]
+
+
+class Read(NamedTuple):
+    """Some images of a folder: `total` of them, those read as `images` [B, 3, S, S], and why others were not read."""
+
+    total: int
+    images: Tensor | None
+    skipped: list[tuple[int, str]]
+
+
+class ImageReader(Dataset[tuple[int, Tensor | str]]):
+    """The images of a folder as tensors, or in words why one cannot be read.
+
+    Args:
+        folder: the images.
+        transform: RGB image to [3, S, S].
+    """
+
+    def __init__(self, folder: ImageFolder, transform: EvalTransform) -> None:
+        self.root, self.names, self.transform = str(folder.root), folder.names, transform
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def __getitem__(self, index: int) -> tuple[int, Tensor | str]:
+        name = self.names[index]
+        if "\n" in name:
+            return index, "its name has a line break, which no list of files can hold; rename it"
+        path = f"{self.root}/{name}"
+        try:
+            return index, self.transform(read_image(path))
+        except UserError as error:
+            return index, str(error).removeprefix(f"{path}: ").removesuffix(f"; {MEND}")
+
+
+def join(samples: list[tuple[int, Tensor | str]]) -> Read:
+    """Stacks the images that could be read."""
+    good = [image for _, image in samples if isinstance(image, Tensor)]
+    bad = [(index, reason) for index, reason in samples if isinstance(reason, str)]
+    return Read(len(samples), torch.stack(good) if good else None, bad)
+
+
+def image_loader(reader: ImageReader, first: int, batch_size: int, num_workers: int, pin: bool) -> DataLoader[Read]:
+    """Returns a loader of `Read` batches in order, from image number `first` on."""
+    return DataLoader(
+        reader,  # type: ignore[arg-type]
+        batch_size=batch_size,
+        sampler=range(first, len(reader)),
+        num_workers=num_workers,
+        collate_fn=join,
+        pin_memory=pin,
+    )
