@@ -16,6 +16,7 @@ from maekit.data.synthetic import digits_root
 # A run as small as one can be: the smoke recipe with a 3-block ViT, on 80 digits, 16 a step, 5 steps an epoch.
 TINY = (
     "--model.backbone=vit_test_patch8",
+    "--model.weights=none",
     "--data.total_batch_size=16",
     "--data.device_batch_size=16",
     "--data.num_workers=0",

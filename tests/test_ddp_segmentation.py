@@ -15,7 +15,8 @@ from maekit.data.digit_scenes import ADE_FORM, scenes_root
 from tests.test_ddp import environment
 
 SMALL = (
-    "--model.backbone=vit_test_patch8", "--model.taps=[0,1,1,2]", "--model.head_channels=24", "--data.num_workers=0",
+    "--model.backbone=vit_test_patch8", "--model.weights=none", "--model.taps=[0,1,1,2]", "--model.head_channels=24",
+    "--data.num_workers=0",
     "--data.device_batch_size=2", "--data.total_batch_size=2", "--model.lr=1e-4", "--trainer.accelerator=cpu",
 )  # fmt: skip
 NUM_VAL = 5

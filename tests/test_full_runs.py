@@ -111,21 +111,18 @@ def test_gradient_checkpointing_saves_memory_on_large() -> None:
     assert kept[True] < kept[False] / 8
 
 
-def test_a_probe_tells_learned_features_from_random_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On every seed, by a clear margin. The backbone learned the same digits with labels."""
+def test_a_probe_tells_pretrained_features_from_random_ones(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """On every seed, by a clear margin; the backbone was pre-trained on other images, without labels."""
     monkeypatch.chdir(tmp_path)
-    learn = ["--model.pooling=class", "--trainer.max_epochs=12"]
-    assert main(["fit", "--task", "imagenet_finetune", "--recipe", "smoke", *learn]) == 0
-    learned = tmp_path / "runs/imagenet_finetune/smoke/0/best.ckpt"
     for seed in range(3):
         best = {}
-        for number, weights in enumerate(("none", str(learned))):
-            flags = [f"--model.weights={weights}", "--model.new_head=true", "--model.cached_features=true"]
-            assert main(["fit", "--task", "imagenet_linprobe", "--recipe", "smoke", *flags, f"--run.seed={seed}"]) == 0
+        for number, weights in enumerate(("none", "mae_vit_smoke")):
+            flags = [f"--model.weights={weights}", "--model.cached_features=true", f"--run.seed={seed}"]
+            assert main(["fit", "--task", "imagenet_linprobe", "--recipe", "smoke", *flags]) == 0
             run = tmp_path / f"runs/imagenet_linprobe/smoke/{2 * seed + number}"
             best[weights] = json.loads((run / "metrics.json").read_text())["best"]["value"]
-        assert best[str(learned)] > best["none"] + 5, best
-        assert best[str(learned)] > 94, best
+        assert best["mae_vit_smoke"] > best["none"] + 4, best
+        assert best["mae_vit_smoke"] > 90, best
 
 
 def scores(path: Path) -> dict[tuple[int, int], list[float]]:

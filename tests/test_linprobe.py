@@ -36,6 +36,7 @@ def batch(size: int = 6) -> ImageBatch:
 def session(folder: Path, **overrides: Any) -> Session:
     values = {
         "model.backbone": "vit_test_patch8",
+        "model.weights": "none",
         "data.root": str(few_digits()),
         "data.total_batch_size": 16,
         "data.device_batch_size": 8,

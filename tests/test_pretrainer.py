@@ -33,7 +33,8 @@ def values(recipe: str = "smoke") -> dict[str, Any]:
 
 def pretrainer(spec: DataSpec = SPEC, **changed: Any) -> Pretrainer:
     torch.manual_seed(0)
-    chosen = {**values(), "backbone": "vit_test_patch8", "decoder_width": 32, "decoder_heads": 4, **changed}
+    small = {"backbone": "vit_test_patch8", "decoder_width": 32, "decoder_depth": 2, "decoder_heads": 4}
+    chosen = {**values(), **small, **changed}
     model: Pretrainer = find_task(TASK).load().Model(spec, **chosen)
     return model
 

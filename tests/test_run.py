@@ -259,7 +259,7 @@ def test_batch_norm_is_synchronised_on_accelerators_only(monkeypatch: pytest.Mon
     ],
 )  # fmt: skip
 def test_refusals_are_one_line_and_leave_no_run(overrides: dict[str, Any], expected: str, tmp_path: Path) -> None:
-    values = {**{flag[2:].split("=")[0]: flag.split("=")[1] for flag in TINY if "backbone" in flag}, **overrides}
+    values = {**{flag[2:].split("=")[0]: flag.split("=")[1] for flag in TINY if "--model" in flag}, **overrides}
     numbers = {
         "data.total_batch_size": 16,
         "data.device_batch_size": 16,

@@ -207,7 +207,8 @@ def test_a_run_keeps_its_table_and_pictures_and_predicts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    small = ["--model.backbone=vit_test_patch8", "--model.taps=[0,1,1,2]", "--data.num_workers=0"]
+    tiny = ["--model.backbone=vit_test_patch8", "--model.weights=none"]
+    small = [*tiny, "--model.taps=[0,1,1,2]", "--data.num_workers=0"]
     short = ["--trainer.max_steps=2", "--trainer.val_check_interval=2", "--trainer.limit_val_batches=1"]
     assert main(["fit", "--task", "ade20k_upernet", "--recipe", "smoke", *small, *short]) == 0
     run = tmp_path / "runs/ade20k_upernet/smoke/0"

@@ -26,7 +26,7 @@ def test_flags_win_over_files_and_files_over_recipes(tmp_path: Path) -> None:
     found = settings("--model.layer_decay", "0.4", config="model: {layer_decay: 0.5, drop_path: 0.25}", folder=tmp_path)
     assert found.values["model"]["layer_decay"] == 0.4
     assert found.values["model"]["drop_path"] == 0.25
-    assert found.values["model"]["backbone"] == "vit_smoke_patch4"
+    assert found.values["model"]["backbone"] == "vit_smoke_patch8"
     assert found.given == {"model.layer_decay"}
 
 

@@ -177,7 +177,7 @@ def test_parameter_counts_are_the_published_ones(name: str, image_size: int, cou
 
 def test_a_fresh_vit_is_initialised_as_mae_is() -> None:
     torch.manual_seed(0)
-    vit = ViT(load_size("vit_smoke_patch4"), image_size=(32, 48))
+    vit = ViT(load_size("vit_smoke_patch8"), image_size=(64, 96))
     torch.testing.assert_close(vit.pos_embed.data, sincos_pos_embed(96, (8, 12), class_token=True), rtol=0, atol=0)
     linears = [(m.weight, m.bias) for m in vit.modules() if isinstance(m, nn.Linear)]
     assert len(linears) == 4 * 4

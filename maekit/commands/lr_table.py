@@ -6,6 +6,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from maekit.commands import fit
+from maekit.errors import UserError
 from maekit.recipe import load_recipe
 from maekit.task import find_task
 
@@ -50,6 +51,8 @@ def table(args: argparse.Namespace, flags: list[str]) -> "tuple[list[ParameterRo
     from maekit.settings import resolve
 
     module = recipe.task.load()
+    if module.Model.evaluates_only:
+        raise UserError(f"task {recipe.task.name} evaluates only, so it has no learning rates; see `maekit validate`")
     settings = resolve(recipe, module, flags, training=False, prog="maekit lr-table")
     with torch.device("meta"):
         model = module.Model(module.Data.published, **settings.values["model"])

@@ -2,9 +2,13 @@
 
 import argparse
 import json
+from pathlib import Path
+from typing import Any
 
 from maekit.commands import fit
-from maekit.run_folder import finite, rank
+from maekit.errors import UserError
+from maekit.files import atomic_write_text
+from maekit.run_folder import finite, rank, write_json
 
 FORWARDS = True
 
@@ -13,6 +17,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of this command."""
     fit.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print the metrics as JSON")
+    parser.add_argument(
+        "--output", type=Path, help="folder for metrics.json and what else the task keeps of an evaluation"
+    )
 
 
 def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentParser) -> int:
@@ -26,8 +33,21 @@ def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentPa
     metrics = session.validate(fit.checkpoint(args, recipe, session))
     if rank() > 0:
         return 0
+    if args.output:
+        keep(args.output, finite(metrics), session.results)
     if args.json:
         print(json.dumps(finite(metrics)))
     else:
         print("  ".join(f"{name} {value:.3f}" for name, value in session.model.headlines(metrics).items()))
     return 0
+
+
+def keep(folder: Path, metrics: dict[str, Any], results: dict[str, Any]) -> None:
+    """Writes `metrics.json`, and the task's own results by their names."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        write_json(folder / "metrics.json", {"val": metrics})
+        for name, content in results.items():
+            atomic_write_text(folder / name, json.dumps(content, separators=(",", ":")) + "\n")
+    except OSError as error:
+        raise UserError(f"--output {folder}: cannot be written ({error.strerror}); give another folder") from None

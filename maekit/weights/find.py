@@ -53,14 +53,20 @@ def official_weights() -> dict[str, Official]:
     }
 
 
+def shipped_weights() -> dict[str, Path]:
+    """Every file of weights that comes with the package, by its name: small ones of our own, see CONTRIBUTING.md."""
+    folder = Path(str(files("maekit.weights")))
+    return {file.stem: file for file in sorted(folder.glob("*.safetensors"))}
+
+
 def find_weights(given: str | Path) -> Path:
     """Returns the file, or the folder of a Hugging Face model, that a user means; downloads what has a name.
 
     Downloads of official files go to `$MAEKIT_CACHE/weights`, those of the Hugging Face hub to its own cache.
 
     Args:
-        given: a path, which wins if it is there; an official name such as mae_vit_base (see official.yaml);
-            or hf:owner/name, optionally with @revision.
+        given: a path, which wins if it is there; the name of a shipped file, mae_vit_smoke; an official name such as
+            mae_vit_base (see official.yaml); or hf:owner/name, optionally with @revision.
 
     Raises:
         UserError: there is no such path or name, or it cannot be downloaded.
@@ -75,6 +81,8 @@ def find_weights(given: str | Path) -> Path:
         from maekit.weights.hub import download_model
 
         return download_model(str(given).removeprefix(HUB))
+    if shipped := shipped_weights().get(str(given)):
+        return shipped
     official = _by_any_name().get(str(given))
     if official is None:
         raise UserError(_not_found(str(given), path))
@@ -96,7 +104,10 @@ def _not_found(given: str, path: Path) -> str:
     beside: list[str] = []
     with suppress(OSError):
         beside = sorted(file.name for file in path.parent.iterdir() if file.name[0] != ".")
-    file, name = nearest(path.name, beside), nearest(given.removesuffix(".pth"), _by_any_name())
+    file, name = (
+        nearest(path.name, beside),
+        nearest(given.removesuffix(".pth"), {**_by_any_name(), **shipped_weights()}),
+    )
     hint = file or name if path.suffix else name or file
-    known = ", ".join(official_weights())
+    known = ", ".join((*official_weights(), *shipped_weights()))
     return f"no file and no official weights called {given}{hint or f'; known names: {known}'}"
