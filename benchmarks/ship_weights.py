@@ -35,7 +35,7 @@ def card_of(run: Path, commit: str) -> dict[str, Any]:
         "command": f"maekit fit --task {card.task} --recipe {card.recipe}",
         "commit": commit,
         "licence": "Apache-2.0",
-        "data": "2,000 made scenes of handwritten digits (scikit-learn's, UCI Optical Recognition of Handwritten Digits)",
+        "data": "2,000 made scenes of scikit-learn's handwritten digits (UCI, Optical Recognition)",
         "step": card.step,
         "image_size": list(card.spec.image_size),
         "mean": list(card.spec.mean),

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from maekit import run_folder
-from maekit.data.synthetic import digits_root
+from maekit.data.synthetic import cached, digits_root
 
 # A run as small as one can be: the smoke recipe with a 3-block ViT, on 80 digits, 16 a step, 5 steps an epoch.
 TINY = (
@@ -36,20 +36,24 @@ def without_key_bias(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
 
 def few_digits() -> Path:
     """A folder with 8 training and 2 validation images of each digit, made once a session."""
-    root = Path(os.environ["MAEKIT_CACHE"]) / "few"
-    if not root.is_dir():
-        for split, count in (("train", 8), ("val", 2)):
-            for folder in sorted((digits_root() / split).iterdir()):
-                (root / split / folder.name).mkdir(parents=True)
-                for file in sorted(folder.iterdir())[:count]:
-                    shutil.copyfile(file, root / split / folder.name / file.name)
-    return root
+    return cached("few", write_few)
+
+
+def write_few(root: Path) -> None:
+    """Copies them."""
+    for split, count in (("train", 8), ("val", 2)):
+        for folder in sorted((digits_root() / split).iterdir()):
+            (root / split / folder.name).mkdir(parents=True)
+            for file in sorted(folder.iterdir())[:count]:
+                shutil.copyfile(file, root / split / folder.name / file.name)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def own_cache(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Made data goes to a folder of this session; the processes a test starts find it there too."""
-    folder = tmp_path_factory.mktemp("cache")
+    """Made data goes to a folder of this session, also where several workers share it (`pytest -n 2`)."""
+    worker = "PYTEST_XDIST_WORKER" in os.environ
+    folder = tmp_path_factory.getbasetemp().parent / "cache" if worker else tmp_path_factory.mktemp("cache")
+    folder.mkdir(exist_ok=True)
     before = os.environ.get("MAEKIT_CACHE")
     os.environ["MAEKIT_CACHE"] = str(folder)
     yield folder

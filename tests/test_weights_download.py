@@ -268,7 +268,7 @@ def test_processes_at_once_download_once(server: Loopback, tmp_path: Path) -> No
 def test_a_stopped_process_leaves_what_the_next_goes_on_with(
     server: Loopback, tmp_path: Path, how: signal.Signals
 ) -> None:
-    server.slow = 0.02
+    server.slow = 0.1
     process = start(server.url + FILE, tmp_path)
     wait_for_part(tmp_path, 20_000)
     process.send_signal(how)
