@@ -22,7 +22,7 @@ from maekit.model_card.words import plain
 from maekit.model_card.write import model_card
 from tests.helpers_weights import decoder, encoder, images, peer, released
 
-HOME = "/home/somebody/secret"
+HOME = "/mnt/somebody/secret"
 CONFIG: dict[str, Any] = {
     "model": {
         "weights": f"{HOME}/mae_pretrain_vit_base.pth",
