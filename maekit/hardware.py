@@ -2,6 +2,8 @@
 
 import torch
 
+from maekit.errors import UserError
+
 
 def auto_precision(accelerator: str) -> str:
     """Lightning's precision flag for `auto`: bf16 where matrix products are faster in it, else fp32.
@@ -21,3 +23,16 @@ def cpu_has_bf16() -> bool:
     find = getattr(torch.cpu, "get_capabilities", dict)  # newer than the oldest torch this runs on
     flags: dict[str, object] = dict(find())
     return any(flags.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
+
+
+def choose_device(name: str) -> torch.device:
+    """Returns a device by name, `auto` for the GPU if there is one.
+
+    Raises:
+        UserError: the device cannot be used.
+    """
+    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
+    try:
+        return torch.empty(0, device=chosen).device
+    except (RuntimeError, AssertionError) as error:
+        raise UserError(f"--device {name} cannot be used here: {str(error).splitlines()[0]}") from error

@@ -70,8 +70,9 @@ class _Viewer:
     """A backbone that looks at one image at a time, each in its own shape."""
 
     def __init__(self, weights: str, block: int, size: int | tuple[int, int] | None, device: str) -> None:
-        from maekit.features.source import choose_device, find_source
+        from maekit.features.source import find_source
         from maekit.features.tokens import block_index
+        from maekit.hardware import choose_device
 
         source, self.device = find_source(weights), choose_device(device)
         self.normalise = source.transform().normalise

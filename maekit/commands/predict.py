@@ -80,20 +80,16 @@ def refuse_results_among_images(images: Path, output: Path) -> None:
 
 def load_model(path: Path, device: str, task: str | None = None) -> "tuple[TransferModel, Card]":
     """The model of a checkpoint, ready to evaluate, and its card."""
-    import torch
-
     from maekit.card import read_card
+    from maekit.hardware import choose_device
     from maekit.task import find_task
 
+    chosen = choose_device(device)
     card = read_card(path)
     module = find_task(task or card.task).load()
     model: TransferModel = module.Model(card.spec, **card.config["model"])
     model.load_checkpoint(path)
-    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    try:
-        return model.eval().to(chosen), card
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device {device} cannot be used here: {str(error).splitlines()[0]}") from error
+    return model.eval().to(chosen), card
 
 
 def batches(files: list[Path], writer: "PredictionWriter", size: int) -> Iterator[tuple[list[Path], list[Any]]]:

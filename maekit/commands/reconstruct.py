@@ -100,16 +100,11 @@ def _check(args: argparse.Namespace) -> list[Path]:
 
 
 def _load(args: argparse.Namespace) -> "Pretrainer":
-    import torch
-
+    from maekit.hardware import choose_device
     from maekit.reconstruction import load_pretrainer
 
     said = {"auto": None, "true": True, "false": False}[args.norm_pix_loss]
-    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if args.device == "auto" else args.device
-    try:
-        torch.zeros(1, device=chosen)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device {args.device} cannot be used here: {str(error).splitlines()[0]}") from error
+    chosen = choose_device(args.device)
     try:
         model = load_pretrainer(
             args.weights,

@@ -10,8 +10,9 @@ from torch import Tensor
 from maekit.backbone.vit import ViT
 from maekit.data.transforms import EvalTransform
 from maekit.errors import UserError
-from maekit.features.source import Source, choose_device, find_source, fingerprint
+from maekit.features.source import Source, find_source, fingerprint
 from maekit.features.tokens import block_index, has_final_norm, normalised, residual_stream
+from maekit.hardware import choose_device
 
 Pooling = Literal["class", "mean", "patches"]
 Precision = Literal["fp32", "bf16"]

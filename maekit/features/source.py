@@ -10,7 +10,6 @@ import torch
 
 from maekit.backbone.vit import ViT
 from maekit.data.transforms import EvalTransform
-from maekit.errors import UserError
 from maekit.weights.extract import load_backbone
 from maekit.weights.find import find_weights
 from maekit.weights.state_file import StateFile, measure, read_state, stored_grid
@@ -72,19 +71,6 @@ def fingerprint(vit: ViT) -> str:
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return digest.hexdigest()
-
-
-def choose_device(name: str) -> torch.device:
-    """Returns a device by name, `auto` for the GPU if there is one.
-
-    Raises:
-        UserError: the device cannot be used.
-    """
-    chosen = ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
-    try:
-        return torch.empty(0, device=chosen).device
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"--device {name} cannot be used here: {str(error).splitlines()[0]}") from error
 
 
 def _input(state: StateFile) -> dict[str, Any]:
