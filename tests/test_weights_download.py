@@ -184,6 +184,13 @@ def test_a_web_page_in_the_files_place_is_refused(server: Loopback, tmp_path: Pa
     assert_whole(download(server.url + FILE, tmp_path))
 
 
+@pytest.mark.parametrize("begins", [b"<", b" <\x00\x00", b"<vNM", b"\n<\xff"])
+def test_bytes_that_begin_like_a_tag_are_no_web_page(server: Loopback, tmp_path: Path, begins: bytes) -> None:
+    """A safetensors file opens with its header's length, whose bytes may be any."""
+    server.files[FILE] = begins + bytes(5000)
+    assert download(server.url + FILE, tmp_path).read_bytes() == begins + bytes(5000)
+
+
 @pytest.mark.parametrize(("status", "requests"), [(404, 1), (403, 1), (500, 3), (503, 3)])
 def test_an_error_answer_is_one_line_and_a_busy_server_is_asked_again(
     server: Loopback, tmp_path: Path, status: int, requests: int

@@ -2,6 +2,7 @@
 
 import http.client
 import json
+import re
 import shutil
 import sys
 import time
@@ -22,6 +23,7 @@ WAITS = (1.0, 3.0, 9.0)  # seconds before each further try, counted anew wheneve
 CHUNK = 2**20
 _BUSY = (408, 425, 429, 500, 502, 503, 504)  # answers that another try may better
 _DROPPED = (OSError, http.client.HTTPException)
+_PAGE = re.compile(rb"\s*<(!doctype|!--|\?xml|html|head|body)", re.IGNORECASE)  # weights may well begin with "<" alone
 _ROOM = "; make room, or set MAEKIT_CACHE to a folder on another disk"
 
 
@@ -166,7 +168,7 @@ def _append(response: http.client.HTTPResponse, part: Path, source: Source, star
     with bar, part.open("ab" if start else "wb", buffering=0) as file:
         first = not start
         while chunk := response.read1(CHUNK):
-            if first and chunk.lstrip().startswith(b"<"):
+            if first and _PAGE.match(chunk):
                 raise UserError(_page(source.url))
             first = False
             try:
