@@ -73,6 +73,7 @@ class Session:
         data: the task's data, read from its folder.
         model: the task's model with its initial weights; `fit` and `validate` load `--model.weights` into it.
         results: after `validate`, what the task keeps of an evaluation as JSON files, by name.
+        environment: after `validate`, on what it was measured: task, recipe, versions, devices, command.
     """
 
     def __init__(self, settings: Settings, module: ModuleType) -> None:
@@ -84,6 +85,7 @@ class Session:
         seed_all(settings.values["run"]["seed"])
         self.model: TransferModel = module.Model(self.data.spec(), **settings.values["model"])
         self.results: dict[str, Any] = {}
+        self.environment: dict[str, Any] = {}
 
     def fit(
         self, ckpt_path: str | Path | None = None, *, command: str = "", callbacks: "Sequence[Callback]" = ()
@@ -146,6 +148,7 @@ class Session:
             job.trainer.validate(job.module, ckpt_path=ckpt_path, verbose=False, weights_only=True)
         say_all(job.module.table)
         self.results = job.module.results
+        self.environment = run.environment(job, self.settings)
         return job.record.validated
 
     def _check_card(self, path: Path) -> Card:

@@ -13,6 +13,7 @@ from maekit.batch_plan import BatchPlan, describe, solve_batch
 from maekit.callbacks.averaging import WeightAverage
 from maekit.callbacks.checkpoints import SaveBest, SaveLast
 from maekit.callbacks.interruption import Interruption
+from maekit.callbacks.pause import Pause
 from maekit.callbacks.pictures import Pictures
 from maekit.callbacks.progress import Progress
 from maekit.callbacks.record import Record
@@ -24,11 +25,12 @@ from maekit.files import atomic_write_text
 from maekit.model import TransferModel
 from maekit.optim.groups import describe as describe_groups
 from maekit.optim.groups import parameter_groups
-from maekit.run_folder import FOLDER, new_folder, rank, write_environment
+from maekit.recipe import flat, load_recipe, recipe_names
+from maekit.run_folder import FOLDER, new_folder, rank, surroundings, write_json
 from maekit.settings import Settings, run_options
 from maekit.story import say
 from maekit.trainer import accelerator_of, loggers, make_trainer, quiet
-from maekit.transfer import TransferModule
+from maekit.transfer import TransferModule, steps_of
 
 
 @dataclass
@@ -73,11 +75,15 @@ def prepare(
     """
     quiet()
     options = run_options(settings.values["run"])
+    if options.stop_at_step is not None and options.stop_at_step < 1:
+        raise UserError(f"run.stop_at_step: got {options.stop_at_step}, expected 1 or more optimizer steps")
     every = settings.values["trainer"].get("log_every_n_steps") or 50
     record = Record(folder or Path(), every)
     own: list[Callback] = [record, Progress(record), *callbacks]
     if folder is not None:
         own.append(Pictures(folder))
+        if options.stop_at_step is not None:
+            own.append(Pause(options.stop_at_step))
         if model.ema_decay is not None:
             own.append(WeightAverage(model.ema_decay))
     interruption = Interruption(resume)
@@ -134,15 +140,14 @@ def make_folder(settings: Settings) -> Path:
     options = run_options(settings.values["run"])
     if rank() > 0:
         return Path(os.environ.get(FOLDER, Path(options.folder) / "rank"))
-    return new_folder(Path(options.folder), settings.recipe.task.name, settings.recipe.name)
+    return new_folder(Path(options.folder), settings.recipe.task.name, settings.recipe.name, options.name)
 
 
 def start_records(run: Run, settings: Settings) -> None:
     """Saves config and environment, and prints what is about to happen."""
     if run.folder is None or not run.trainer.is_global_zero:
         return
-    device = f"{run.trainer.world_size} x {run.trainer.strategy.root_device.type}, precision {run.trainer.precision}"
-    write_environment(run.folder, device)
+    write_json(run.folder / "environment.json", environment(run, settings))
     atomic_write_text(run.folder / "config.yaml", settings.yaml())
     atomic_write_text(run.folder / "classes.txt", "\n".join(run.module.model.spec.class_names) + "\n")
     optimisation = run.module.model.optimisation
@@ -153,7 +158,32 @@ def start_records(run: Run, settings: Settings) -> None:
     say(f"data    {run.module.data.summary()}; {loading}")
     say(f"batch   {describe(run.plan, base_lr=optimisation.base_lr, lr=optimisation.peak_lr(run.plan.total))}")
     say(f"layers  {describe_groups(parameter_groups(run.module.model, rows))}")
-    say(f"device  {device}")
+    say(f"device  {device_of(run)}")
+
+
+def device_of(run: Run) -> str:
+    """What the run computes on, in words."""
+    return f"{run.trainer.world_size} x {run.trainer.strategy.root_device.type}, precision {run.trainer.precision}"
+
+
+def environment(run: Run, settings: Settings) -> dict[str, Any]:
+    """What a run's folder says the run is: its recipe as shipped, what the command line changed of it, and on what."""
+    recipe, (metric, mode) = settings.recipe, run.module.model.monitor
+    own = None
+    if recipe.name in recipe_names(recipe.task):
+        own = dict(flat(load_recipe(recipe.task, recipe.name).values))
+    return {
+        "task": recipe.task.given_as,
+        "recipe": recipe.name,
+        "given": sorted(settings.given),
+        "recipe_values": own,
+        "monitor": [f"val/{metric}", mode],
+        "total_steps": steps_of(run.trainer.max_steps, run.trainer.max_epochs, run.module.steps_per_epoch)
+        if run.folder
+        else None,
+        "total_batch": run.plan.total,
+        **surroundings(device_of(run)),
+    }
 
 
 def finish(run: Run) -> dict[str, Any]:
@@ -167,7 +197,8 @@ def finish(run: Run) -> dict[str, Any]:
             else ""
         )
         speed = f", {result['images_per_second']} images/s" if result["images_per_second"] else ""
-        say(f"done    {reached} in {result['seconds']:.0f} s{speed}, peak memory {result['peak_memory_gib']} GiB")
+        word = "done  " if result["status"] == "finished" else "paused"
+        say(f"{word}  {reached} in {result['seconds']:.0f} s{speed}, peak memory {result['peak_memory_gib']} GiB")
         say(f"        {run.folder}: best.ckpt, last.ckpt, config.yaml, metrics.json, train.csv, val.csv, tensorboard/")
     return result
 

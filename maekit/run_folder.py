@@ -15,6 +15,7 @@ from maekit.errors import UserError, nearest
 from maekit.files import atomic_write_text
 
 FOLDER = "MAEKIT_RUN_FOLDER"
+LOCK = ".lock"  # of a study, which holds it while a run is on
 PACKAGES = ("maekit", "torch", "torchvision", "lightning", "timm", "torchmetrics", "jsonargparse", "numpy", "pillow")
 
 
@@ -24,15 +25,36 @@ def rank() -> int:
     return next((int(os.environ[name]) for name in names if name in os.environ), 0)
 
 
-def new_folder(runs: Path, task: str, recipe: str) -> Path:
-    """Makes the next numbered folder; two runs that start at once get two numbers.
+def new_folder(runs: Path, task: str, recipe: str, name: str | None = None) -> Path:
+    """Makes the next numbered folder, or that of a name; two runs that start at once get two numbers.
 
     The ranks that this process starts find it in the environment and use the same.
+
+    Raises:
+        UserError: the name is none for a folder, or its folder holds something.
     """
     inherited = os.environ.get(FOLDER)
     if inherited and "LOCAL_RANK" in os.environ:
         return Path(inherited)
     base = (runs / task / recipe).resolve()
+    folder = _numbered(base) if name is None else _named(base, name)
+    os.environ[FOLDER] = str(folder)
+    return folder
+
+
+def _named(base: Path, name: str) -> Path:
+    if name in ("", ".", "..") or "/" in name or os.sep in name:
+        raise UserError(f"got --run.name '{name}', expected the name of one folder; give the place with --run.folder")
+    folder = base / name
+    folder.mkdir(parents=True, exist_ok=True)
+    if any(path.name != LOCK for path in folder.iterdir()):
+        raise UserError(
+            f"{folder} holds a run already; give another --run.name, or go on with it: --ckpt_path {folder}"
+        )
+    return folder
+
+
+def _numbered(base: Path) -> Path:
     base.mkdir(parents=True, exist_ok=True)
     number = max((int(path.name) for path in base.iterdir() if path.name.isdigit()), default=-1) + 1
     while True:
@@ -41,7 +63,6 @@ def new_folder(runs: Path, task: str, recipe: str) -> Path:
             break
         except FileExistsError:
             number += 1
-    os.environ[FOLDER] = str(base / str(number))
     return base / str(number)
 
 
@@ -90,22 +111,19 @@ def requeued_checkpoint(runs: Path, task: str, recipe: str) -> Path | None:
     return None
 
 
-def write_environment(folder: Path, devices: str) -> None:
-    """Saves versions, devices, git state and the command beside the run."""
-    write_json(
-        folder / "environment.json",
-        {
-            "started": datetime.now(UTC).isoformat(timespec="seconds"),
-            "command": sys.argv,
-            "folder": str(Path.cwd()),
-            "python": platform.python_version(),
-            "platform": platform.platform(),
-            "versions": {name: _version(name) for name in PACKAGES},
-            "devices": devices,
-            "git": _git_state(),
-            "slurm_job": os.environ.get("SLURM_JOB_ID"),
-        },
-    )
+def surroundings(devices: str) -> dict[str, Any]:
+    """Versions, devices, git state and the command, as they are kept beside a run."""
+    return {
+        "started": datetime.now(UTC).isoformat(timespec="seconds"),
+        "command": sys.argv,
+        "folder": str(Path.cwd()),
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {name: _version(name) for name in PACKAGES},
+        "devices": devices,
+        "git": _git_state(),
+        "slurm_job": os.environ.get("SLURM_JOB_ID"),
+    }
 
 
 def write_json(file: Path, values: Any) -> None:

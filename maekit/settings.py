@@ -41,6 +41,9 @@ class RunOptions:
     Args:
         seed: seed of the initial weights, the order of the data and every draw.
         folder: the folder in which `<task>/<recipe>/<number>` is made.
+        name: the run's own name in place of the next number; a folder that has it already is refused.
+        stop_at_step: pause after so many optimizer steps in all, measured and saved; the schedule stays that of the
+            whole run, with which `--ckpt_path` goes on. null: no pause.
         save_every_minutes: at most this long between two saves of last.ckpt.
         wandb: also log to this Weights & Biases project (needs `pip install wandb`).
         compile: compile the backbone with torch.compile: slow to start, faster steps on accelerators.
@@ -49,6 +52,8 @@ class RunOptions:
 
     seed: int = 0
     folder: str = "runs"
+    name: str | None = None
+    stop_at_step: int | None = None
     save_every_minutes: float = 10.0
     wandb: str | None = None
     compile: bool = False

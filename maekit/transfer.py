@@ -28,6 +28,18 @@ from maekit.progress_state import settle
 CARD = "maekit"
 
 
+def steps_of(max_steps: int | None, max_epochs: int | None, steps_per_epoch: int) -> int:
+    """Optimizer steps of a run that ends at the smaller of two limits; a limit that is none is None or below 1.
+
+    Raises:
+        UserError: both are none.
+    """
+    limits = [limit for limit in (max_steps or -1, (max_epochs or -1) * steps_per_epoch) if limit > 0]
+    if not limits:
+        raise UserError("the run has no end; give --trainer.max_epochs or --trainer.max_steps")
+    return min(limits)
+
+
 class TransferModule(LightningModule):
     """A task's model and data, with the layer-decayed optimizer, the per-step schedule and the loaders.
 
@@ -57,11 +69,7 @@ class TransferModule(LightningModule):
 
     def total_steps(self) -> int:
         """Optimizer steps of the whole run: the smaller of max_steps and max_epochs."""
-        steps, epochs = self.trainer.max_steps, self.trainer.max_epochs
-        limits = [limit for limit in (steps, (epochs or -1) * self.steps_per_epoch) if limit > 0]
-        if not limits:
-            raise UserError("the run has no end; give --trainer.max_epochs or --trainer.max_steps")
-        return min(limits)
+        return steps_of(self.trainer.max_steps, self.trainer.max_epochs, self.steps_per_epoch)
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Whole total batches in the epoch's order, from where a resumed run stood."""

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from maekit.callbacks.table_log import read_rows
 from maekit.cli import main
+from maekit.results.rows import text_rows
 from maekit.run_folder import FOLDER
 from tests.conftest import TINY, few_digits, without_key_bias
 
@@ -54,10 +54,10 @@ def test_two_processes_equal_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     launch(tmp_path, *common, "--run.folder=two", "--trainer.devices=2", "--data.num_workers=1")
     one, two = tmp_path / "one/mine/smoke/0", tmp_path / "two/mine/smoke/0"
     assert not (two.parent / "1").exists(), "the second process made a run of its own"
-    assert [row["step"] for row in read_rows(two / "train.csv")] == ["1", "2", "3", "4"]
-    for a, b in zip(read_rows(one / "train.csv"), read_rows(two / "train.csv"), strict=True):
+    assert [row["step"] for row in text_rows(two / "train.csv")] == ["1", "2", "3", "4"]
+    for a, b in zip(text_rows(one / "train.csv"), text_rows(two / "train.csv"), strict=True):
         assert float(b["loss"]) == pytest.approx(float(a["loss"]), rel=1e-5)
-    single, double = read_rows(one / "val.csv")[-1], read_rows(two / "val.csv")[-1]
+    single, double = text_rows(one / "val.csv")[-1], text_rows(two / "val.csv")[-1]
     assert double["top1"] == single["top1"]
     assert float(double["loss"]) == pytest.approx(float(single["loss"]), rel=1e-5)
     expected = without_key_bias(torch.load(one / "last.ckpt", weights_only=True)["state_dict"])

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from maekit.callbacks.table_log import read_rows
 from maekit.cli import main
+from maekit.results.rows import text_rows
 from tests.conftest import without_key_bias
 from tests.test_ddp import environment
 from tests.test_detector_runs import SMALL, own_data
@@ -36,7 +36,7 @@ def test_two_processes_equal_one(tmp_path: Path, capsys: pytest.CaptureFixture[s
     launched(tmp_path, "fit", *flags, "--trainer.max_steps=2", "--run.folder=two", "--trainer.devices=2")
     one, two = (tmp_path / name / "coco_maskrcnn/base/0" for name in ("one", "two"))
     assert not (two.parent / "1").exists(), "the second process made a run of its own"
-    for a, b in zip(read_rows(one / "train.csv"), read_rows(two / "train.csv"), strict=True):
+    for a, b in zip(text_rows(one / "train.csv"), text_rows(two / "train.csv"), strict=True):
         assert float(b["loss"]) == pytest.approx(float(a["loss"]), rel=1e-5)
     states = [torch.load(run / "last.ckpt", weights_only=True)["state_dict"] for run in (one, two)]
     expected, found = map(without_key_bias, states)

@@ -16,9 +16,9 @@ from torch import Tensor
 
 import maekit
 from maekit.callbacks.averaging import TRAINED
-from maekit.callbacks.table_log import read_rows
 from maekit.commands.predict import load_model
 from maekit.errors import Interrupted
+from maekit.results.rows import text_rows
 from tests.conftest import TINY, few_digits, without_key_bias
 
 DECAY = 0.7
@@ -130,7 +130,7 @@ def test_a_validation_measures_the_average_and_leaves_the_trained_weights(finish
 def test_validate_and_predict_take_the_average(name: str, finished: Finished, tmp_path: Path) -> None:
     folder, _, _, _ = finished
     contents = read(folder / name)
-    rows = {int(row["step"]): row for row in read_rows(folder / "val.csv")}
+    rows = {int(row["step"]): row for row in text_rows(folder / "val.csv")}
     logged = rows[contents["maekit"]["step"]]
     found = session(tmp_path, **RANDOM).validate(folder / name)
     assert {key: pytest.approx(float(logged[key]), rel=1e-6) for key in found} == found
@@ -186,7 +186,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(
     session(tmp_path, **RANDOM).fit(run / "last.ckpt")
     same_files(run / "last.ckpt", finished[0] / "last.ckpt")
     same(read(run / "best.ckpt")["state_dict"], read(finished[0] / "best.ckpt")["state_dict"])
-    assert read_rows(run / "val.csv") == read_rows(finished[0] / "val.csv")
+    assert text_rows(run / "val.csv") == text_rows(finished[0] / "val.csv")
 
 
 def test_a_finished_run_can_be_made_longer(tmp_path: Path) -> None:
@@ -227,7 +227,7 @@ def test_a_killed_process_goes_on_as_if_nothing_had_happened(finished: Finished,
     process = subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL)
     run = tmp_path / "imagenet_scratch/smoke/0"
     deadline = time.monotonic() + 120
-    while len(read_rows(run / "train.csv")) < 3 and time.monotonic() < deadline and process.poll() is None:
+    while len(text_rows(run / "train.csv")) < 3 and time.monotonic() < deadline and process.poll() is None:
         time.sleep(0.005)
     process.kill()
     process.wait(timeout=30)
@@ -247,5 +247,5 @@ def test_two_processes_average_as_one_does(tmp_path: Path) -> None:
     for found, expected in ((b["state_dict"], a["state_dict"]), (b[TRAINED], a[TRAINED])):
         for name, tensor in without_key_bias(expected).items():
             torch.testing.assert_close(without_key_bias(found)[name], tensor, rtol=1e-4, atol=2e-6, msg=name)
-    logged = [read_rows(run / "val.csv")[-1] for run in (one, tmp_path / "two/imagenet_scratch/smoke/0")]
+    logged = [text_rows(run / "val.csv")[-1] for run in (one, tmp_path / "two/imagenet_scratch/smoke/0")]
     assert float(logged[1]["loss"]) == pytest.approx(float(logged[0]["loss"]), rel=1e-5)

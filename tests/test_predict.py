@@ -17,6 +17,7 @@ from maekit.commands import predict
 from maekit.data.decode import read_image
 from maekit.data.transforms import EvalTransform
 from maekit.errors import UserError
+from maekit.results.run import read_run
 from tests.conftest import few_digits
 from tests.test_run import tiny, weights
 
@@ -161,9 +162,17 @@ def test_a_backbone_alone_gives_features_at_any_size(run: Path) -> None:
 
 
 def test_validate_from_python_equals_the_runs_own_number(run: Path, tmp_path: Path) -> None:
-    from maekit.callbacks.table_log import read_rows
+    from maekit.results.rows import text_rows
 
     found = tiny(tmp_path).validate(run / "last.ckpt")
-    assert found == {key: float(read_rows(run / "val.csv")[-1][key]) for key in ("top1", "top5", "loss")}
+    assert found == {key: float(text_rows(run / "val.csv")[-1][key]) for key in ("top1", "top5", "loss")}
     again = tiny(tmp_path, model__weights=str(run / "last.ckpt")).validate()
     assert again == found
+
+
+def test_an_evaluation_says_of_itself_what_a_run_does(run: Path, tmp_path: Path) -> None:
+    assert main(["validate", "--ckpt_path", str(run), "--data.num_workers=0", "--output", str(tmp_path / "out")]) == 0
+    found = read_run(tmp_path / "out")
+    assert (found.status, found.task, found.recipe, found.problems) == ("validated", "imagenet_finetune", "smoke", ())
+    assert found.val.keys() == {"top1", "top5", "loss"}
+    assert found.flat_config["model.backbone"] == "vit_test_patch8"

@@ -15,10 +15,10 @@ import torch
 from lightning.pytorch import Callback, Trainer
 
 import maekit
-from maekit.callbacks.table_log import read_rows
 from maekit.card import read_card
 from maekit.cli import main
 from maekit.errors import Interrupted, UserError
+from maekit.results.rows import text_rows
 from maekit.trainer import make_trainer
 from tests.conftest import TINY, few_digits, without_key_bias
 
@@ -67,7 +67,7 @@ def tiny(folder: Path, **overrides: Any) -> maekit.Session:
 
 def losses(run: Path) -> dict[int, str]:
     """Each step's loss as it was written, digit for digit."""
-    return {int(row["step"]): row["loss"] for row in read_rows(run / "train.csv")}
+    return {int(row["step"]): row["loss"] for row in text_rows(run / "train.csv")}
 
 
 def weights(file: Path) -> dict[str, torch.Tensor]:

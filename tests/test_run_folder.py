@@ -67,9 +67,24 @@ def test_a_requeued_slurm_job_finds_its_own_run(tmp_path: Path, monkeypatch: pyt
     assert run_folder.requeued_checkpoint(tmp_path, "t", "r") == tmp_path / "t/r/1/last.ckpt"
 
 
-def test_environment_is_recorded(tmp_path: Path) -> None:
-    run_folder.write_environment(tmp_path, "1 x cpu")
-    found = json.loads((tmp_path / "environment.json").read_text())
+def test_environment_is_recorded() -> None:
+    found = run_folder.surroundings("1 x cpu")
     assert found["versions"]["torch"]
     assert found["devices"] == "1 x cpu"
     assert found["python"].startswith("3.")
+
+
+def test_a_named_folder_is_never_taken_twice(tmp_path: Path) -> None:
+    folder = run_folder.new_folder(tmp_path, "t", "r", "lr=1e-4,seed=0")
+    assert folder == tmp_path / "t/r/lr=1e-4,seed=0"
+    (folder / run_folder.LOCK).touch()
+    assert run_folder.new_folder(tmp_path, "t", "r", "lr=1e-4,seed=0") == folder
+    (folder / "config.yaml").touch()
+    with pytest.raises(UserError, match=r"seed=0 holds a run already; give another --run\.name, or go on with it"):
+        run_folder.new_folder(tmp_path, "t", "r", "lr=1e-4,seed=0")
+
+
+@pytest.mark.parametrize("name", ["", "..", "a/b"])
+def test_a_name_is_one_folder(tmp_path: Path, name: str) -> None:
+    with pytest.raises(UserError, match="expected the name of one folder"):
+        run_folder.new_folder(tmp_path, "t", "r", name)

@@ -19,7 +19,8 @@ from maekit.run_folder import write_json
 class Record(Callback):
     """Logs `train/*` every so many optimizer steps, `val/*` after each validation, and the result.
 
-    `train/lr` is the head's: with layer decay the mean over groups says nothing.
+    `train/lr` is the head's: with layer decay the mean over groups says nothing. Seconds, images and peak memory are
+    those of the whole run: a checkpoint keeps what the sessions before it took.
 
     Args:
         folder: the run's folder; `metrics.json` is written there.
@@ -36,6 +37,31 @@ class Record(Callback):
         self.training_seconds = 0.0
         self.started = time.monotonic()
         self.mark = (0, 0.0)
+        self.earlier: dict[str, float] = {}  # what the sessions before this one took
+        self.peak_memory = 0.0  # GiB
+
+    def due(self, step: int) -> bool:
+        """Whether `train.csv` gets a row of this step, from 1: of every so many, and of the first of a session."""
+        return step % self.every_steps == 0 or self.steps_seen == 0
+
+    def spent(self) -> dict[str, float]:
+        """Returns what the run took so far, in all its sessions; `steps` are those that `training_seconds` went to."""
+        now = {
+            "sessions": 1,
+            "seconds": time.monotonic() - self.started,
+            "training_seconds": self.training_seconds,
+            "steps": self.steps_seen,
+        }
+        return {name: value + self.earlier.get(name, 0) for name, value in now.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run must know; also of one that ended before `metrics.json` was written."""
+        return {"spent": self.spent(), "validated": dict(self.validated), "peak_memory_gib": self.peak_memory}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on from what an earlier part of the run took and measured."""
+        self.earlier, self.validated = state_dict["spent"], state_dict["validated"]
+        self.peak_memory = state_dict["peak_memory_gib"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the clock, and drops logged rows that a resumed run is about to make again."""
@@ -53,15 +79,16 @@ class Record(Callback):
         """Counts the step; logs now and then."""
         if (batch_idx + 1) % pl_module.plan.accumulation:
             return
-        now = time.monotonic()
+        now, due = time.monotonic(), self.due(trainer.global_step)
         self.training_seconds += now - self.step_started
         self.step_started = now
         self.steps_seen += 1
-        if trainer.global_step % self.every_steps == 0 or self.steps_seen == 1:
+        if due:
             steps, seconds = self.mark
             span = max(self.training_seconds - seconds, 1e-9)
             self.latest["images_per_second"] = (self.steps_seen - steps) * pl_module.plan.total / span
             self.mark = (self.steps_seen, self.training_seconds)
+            self.peak_memory = max(self.peak_memory, peak_memory_gib(trainer))
             self.latest["loss"] = float(trainer.callback_metrics["train/loss"])
             self._log(trainer, "train", {**self.latest, "epoch": (trainer.global_step - 1) / pl_module.steps_per_epoch})
 
@@ -82,15 +109,18 @@ class Record(Callback):
     def result(self, trainer: Trainer, module: Any) -> dict[str, Any]:
         """The run's result as plain values; also written to `metrics.json`."""
         best = next((c for c in trainer.checkpoint_callbacks if isinstance(c, SaveBest)), None)
-        images = self.steps_seen * module.plan.total
+        spent = self.spent()
+        images = spent["steps"] * module.plan.total
+        self.peak_memory = max(self.peak_memory, peak_memory_gib(trainer))
         result: dict[str, Any] = {
-            "status": "finished" if trainer.state.status == "finished" else str(trainer.state.status),
+            "status": "finished" if trainer.global_step >= module.total_steps() else "paused",
             "step": trainer.global_step,
             "val": self.validated,
             "best": {"metric": best.metric, "value": best.value, "step": best.step} if best else None,
-            "seconds": round(time.monotonic() - self.started, 1),
-            "images_per_second": round(images / self.training_seconds, 1) if self.training_seconds else None,
-            "peak_memory_gib": round(peak_memory_gib(trainer), 2),
+            "seconds": round(spent["seconds"], 1),
+            "sessions": spent["sessions"],
+            "images_per_second": round(images / spent["training_seconds"], 1) if spent["training_seconds"] else None,
+            "peak_memory_gib": round(self.peak_memory, 2),
         }
         if trainer.is_global_zero:
             write_json(self.folder / "metrics.json", result)

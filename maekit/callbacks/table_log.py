@@ -9,6 +9,8 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from maekit.results.rows import text_rows
+
 
 class TableLog(Logger):
     """Writes `train/loss` to the column `loss` of `train.csv`, `val/top1` to `top1` of `val.csv`, and so on.
@@ -48,18 +50,10 @@ class TableLog(Logger):
     def forget_after(self, step: int) -> None:
         """Drops rows beyond the step from which a run resumes: they are about to be made again."""
         for file in self.folder.glob("*.csv"):
-            rows = [row for row in read_rows(file) if int(row["step"]) <= step]
+            rows = [row for row in text_rows(file) if int(row["step"]) <= step]
             file.unlink()
             for row in rows:
                 append_row(file, row)
-
-
-def read_rows(file: Path) -> list[dict[str, str]]:
-    """Rows of one table, whole ones only: a kill may have cut the last."""
-    if not file.is_file():
-        return []
-    with file.open(newline="", encoding="utf-8") as lines:
-        return [row for row in csv.DictReader(lines) if None not in row and None not in row.values()]
 
 
 def append_row(file: Path, row: Mapping[str, Any]) -> None:
@@ -68,7 +62,7 @@ def append_row(file: Path, row: Mapping[str, Any]) -> None:
         lines.seek(0)
         columns = next(csv.reader(lines), [])
         if not set(row) <= set(columns):
-            before = read_rows(file)
+            before = text_rows(file)
             columns = [*columns, *(key for key in row if key not in columns)]
             lines.truncate(0)
             csv.writer(lines).writerow(columns)

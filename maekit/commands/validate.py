@@ -18,7 +18,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     fit.add_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print the metrics as JSON")
     parser.add_argument(
-        "--output", type=Path, help="folder for metrics.json and what else the task keeps of an evaluation"
+        "--output", type=Path, help="folder for metrics.json, config.yaml and what else is kept of an evaluation"
     )
 
 
@@ -34,7 +34,8 @@ def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentPa
     if rank() > 0:
         return 0
     if args.output:
-        keep(args.output, finite(metrics), session.results)
+        records = {"config.yaml": session.settings.yaml(), "environment.json": session.environment}
+        keep(args.output, finite(metrics), {**records, **session.results})
     if args.json:
         print(json.dumps(finite(metrics)))
     else:
@@ -43,11 +44,12 @@ def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentPa
 
 
 def keep(folder: Path, metrics: dict[str, Any], results: dict[str, Any]) -> None:
-    """Writes `metrics.json`, and the task's own results by their names."""
+    """Writes `metrics.json`, and the rest by its names: text as it is, values as JSON."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        write_json(folder / "metrics.json", {"val": metrics})
         for name, content in results.items():
-            atomic_write_text(folder / name, json.dumps(content, separators=(",", ":")) + "\n")
+            text = content if isinstance(content, str) else json.dumps(content, separators=(",", ":")) + "\n"
+            atomic_write_text(folder / name, text)
+        write_json(folder / "metrics.json", {"status": "validated", "val": metrics})
     except OSError as error:
         raise UserError(f"--output {folder}: cannot be written ({error.strerror}); give another folder") from None

@@ -1,0 +1,64 @@
+"""Finds the runs under folders, and names them so that a reader can tell them apart."""
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from maekit.errors import UserError, nearest
+from maekit.results.run import FILES, Run, read_run
+
+_NO_RUNS_IN = {"tensorboard", "examples", "pictures", "report", "wandb", "logs"}
+
+
+def find_runs(paths: Sequence[Path]) -> list[Run]:
+    """Reads the runs that folders are, or hold at any depth; each once, in the order of the paths, then by name.
+
+    Raises:
+        UserError: a path does not exist, or no run is in it.
+    """
+    found: dict[Path, Run] = {}
+    for path in paths:
+        folders = list(_folders(_existing(path)))
+        if not folders:
+            raise UserError(f"no run in {path}: no folder under it has one of {', '.join(FILES)}")
+        for folder in folders:
+            if folder.resolve() not in found:
+                found[folder.resolve()] = read_run(folder)
+    return list(found.values())
+
+
+def labels(runs: Sequence[Run]) -> dict[Path, str]:
+    """Returns for each run's folder the shortest end of its path, of two parts or more, that no other run has."""
+    parts = {run.folder: run.folder.resolve().parts for run in runs}
+    named = {}
+    for folder, mine in parts.items():
+        others = [theirs for other, theirs in parts.items() if other != folder]
+        length = next(
+            (n for n in range(2, len(mine) + 1) if not any(theirs[-n:] == mine[-n:] for theirs in others)), len(mine)
+        )
+        named[folder] = "/".join(mine[-length:]).replace("//", "/")
+    return named
+
+
+def _folders(top: Path) -> Iterator[Path]:
+    """Runs in a folder; what is inside a run's folder is its own."""
+    for here, below, files in os.walk(top):
+        if set(FILES) & set(files):
+            below.clear()
+            yield Path(here)
+        below[:] = sorted((name for name in below if name not in _NO_RUNS_IN and not name.startswith(".")), key=_order)
+
+
+def _order(name: str) -> tuple[int, str]:
+    """Run 10 comes after run 9."""
+    return (int(name), "") if name.isdigit() else (-1, name)
+
+
+def _existing(path: Path) -> Path:
+    path = path.expanduser()
+    if path.is_dir():
+        return path
+    if path.is_file():
+        raise UserError(f"{path} is a file, expected a run's folder or a folder of runs")
+    siblings = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
+    raise UserError(f"no folder {path}{nearest(path.name, siblings)}")

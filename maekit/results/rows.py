@@ -1,0 +1,33 @@
+"""The tables a run appends to as it goes: `train.csv`, `val.csv`, `layers.csv`."""
+
+import csv
+import math
+from pathlib import Path
+
+Row = dict[str, float]
+
+
+def text_rows(file: Path) -> list[dict[str, str]]:
+    """Rows of a table, whole ones only: a kill may have cut the last. None where there is no file."""
+    if not file.is_file():
+        return []
+    with file.open(newline="", encoding="utf-8") as lines:
+        return [row for row in csv.DictReader(lines) if None not in row and None not in row.values()]
+
+
+def number_rows(file: Path) -> list[Row]:
+    """The same rows as numbers; a cell that is no finite number is left out, and a row without its `step`."""
+    try:
+        found = text_rows(file)
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return []
+    rows = [{key: number for key, text in row.items() if (number := _number(text)) is not None} for row in found]
+    return [row for row in rows if "step" in row]
+
+
+def _number(text: str) -> float | None:
+    try:
+        value = float(text)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None

@@ -1,0 +1,62 @@
+"""A run that pauses and goes on is the run that never paused."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import maekit
+from maekit.results.rows import text_rows
+from maekit.results.run import read_run
+from tests.conftest import TINY, few_digits
+
+
+def session(folder: Path, **run: Any) -> maekit.Session:
+    """A tiny session of ten steps; everything that draws is on."""
+    values: dict[str, Any] = {flag[2:].split("=")[0]: flag.split("=")[1] for flag in TINY}
+    values |= {"run.folder": str(folder), "data.root": str(few_digits()), "trainer.max_epochs": 2}
+    values |= {"model.drop_path": 0.3, "model.mixup": 0.8, "data.device_batch_size": 8}
+    return maekit.build("imagenet_finetune", "smoke", values | {f"run.{key}": value for key, value in run.items()})
+
+
+def state(run: Path) -> dict[str, Any]:
+    found: dict[str, Any] = torch.load(run / "last.ckpt", weights_only=True)
+    return found
+
+
+def test_a_run_with_pauses_ends_as_one_without(tmp_path: Path) -> None:
+    whole = Path(session(tmp_path, name="whole").fit()["folder"])
+    first = session(tmp_path, name="parts", stop_at_step=3).fit()
+    parts = Path(first["folder"])
+    assert (first["status"], first["step"], read_run(parts).status) == ("paused", 3, "paused")
+    assert [row["step"] for row in text_rows(parts / "val.csv")] == ["3"]
+    second = session(tmp_path, stop_at_step=5).fit(parts / "last.ckpt")  # at an epoch's end
+    assert (second["status"], second["step"]) == ("paused", 5)
+    last = session(tmp_path, stop_at_step=99).fit(parts / "last.ckpt")
+    assert (last["status"], last["step"], read_run(parts).status) == ("finished", 10, "finished")
+    one, other = state(whole), state(parts)
+    for name, tensor in one["state_dict"].items():
+        assert torch.equal(tensor, other["state_dict"][name]), name
+    assert read_run(parts).val == read_run(whole).val
+    losses = [{row["step"]: row["loss"] for row in text_rows(run / "train.csv")} for run in (whole, parts)]
+    assert losses[0] == losses[1]
+    assert losses[0].keys() == {str(step) for step in range(1, 11)}
+
+
+def test_the_environment_says_what_the_run_is(tmp_path: Path) -> None:
+    run = read_run(Path(session(tmp_path, seed=3, stop_at_step=1, name="x").fit()["folder"]))
+    assert (run.task, run.recipe, run.seed, run.monitor) == ("imagenet_finetune", "smoke", 3, ("top1", "max"))
+    assert run.environment["total_steps"] == 10
+    assert run.environment["total_batch"] == 16
+    found = {key: (recipe, mine) for key, recipe, mine in run.differences()}
+    assert found["trainer.max_epochs"] == (24, 2)
+    assert found["model.drop_path"] == (0.0, 0.3)
+    assert found["trainer.limit_val_batches"] == (None, 1)  # a default of Lightning's, which a flag set
+    assert not {"run.seed", "run.name", "data.root", "data.num_workers"} & found.keys()
+
+
+@pytest.mark.parametrize("step", [0, -2])
+def test_a_pause_before_the_first_step_is_refused(tmp_path: Path, step: int) -> None:
+    with pytest.raises(maekit.UserError, match=f"run.stop_at_step: got {step}, expected 1 or more"):
+        session(tmp_path, stop_at_step=step).fit()

@@ -1,0 +1,119 @@
+"""Reading runs back: whole ones, cut ones, and names that tell them apart. Nothing is guessed."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from maekit.errors import UserError
+from maekit.results.find import find_runs, labels
+from maekit.results.run import Difference, is_hyper_parameter, read_run
+
+
+def write_run(folder: Path, *, top1: Any = 99.0, status: str = "finished", **model: Any) -> Path:
+    """A run's folder as a run leaves it, small."""
+    folder.mkdir(parents=True)
+    recipe = {"model.layer_decay": 0.75, "model.weights": None, "trainer.max_epochs": 50, "data.root": None}
+    (folder / "config.yaml").write_text(
+        "model:\n  layer_decay: 0.75\n  weights: mae.pth\n  drop_path: 0.1\n"
+        "trainer:\n  max_epochs: 50\ndata:\n  root: /d\nrun:\n  seed: 2\n"
+    )
+    if model:
+        (folder / "config.yaml").write_text(json.dumps({"model": model, "run": {"seed": 2}}))
+    about = {"task": "t", "recipe": "base", "given": ["model.drop_path"], "recipe_values": recipe}
+    (folder / "environment.json").write_text(json.dumps({**about, "monitor": ["val/top1", "max"]}))
+    metrics = {"status": status, "step": 10, "val": {"top1": top1, "loss": 0.5}, "best": {"value": 99.5}}
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    (folder / "val.csv").write_text("step,top1,extra\n5,50.0,\n10,99.0,nan\n15,9")
+    return folder
+
+
+def test_a_whole_run(tmp_path: Path) -> None:
+    run = read_run(write_run(tmp_path / "r"))
+    assert (run.task, run.recipe, run.status, run.seed) == ("t", "base", "finished", 2)
+    assert (run.val, run.best, run.monitor) == ({"top1": 99.0, "loss": 0.5}, 99.5, ("top1", "max"))
+    assert run.number("step") == 10
+    assert run.number("seconds") is None
+    assert run.problems == ()
+    assert run.rows("val") == [{"step": 5.0, "top1": 50.0}, {"step": 10.0, "top1": 99.0}]
+    assert run.rows("layers") == []
+    assert run.differences() == [Difference("model.drop_path", None, 0.1)]
+
+
+def test_a_changed_hyper_parameter_differs(tmp_path: Path) -> None:
+    run = read_run(write_run(tmp_path / "r", layer_decay=0.65, weights="w.pth"))
+    assert run.differences() == [Difference("model.layer_decay", 0.75, 0.65)]
+
+
+@pytest.mark.parametrize("length", [0, 1, 20, 60])
+@pytest.mark.parametrize("file", ["config.yaml", "environment.json", "metrics.json"])
+def test_a_file_cut_anywhere_is_said_and_the_rest_is_read(tmp_path: Path, file: str, length: int) -> None:
+    folder = write_run(tmp_path / "runs" / "t" / "base" / "0")
+    text = (folder / file).read_text()
+    (folder / file).write_text(text[:length])
+    run = read_run(folder)
+    if file != "config.yaml":  # YAML cut at a line's end is whole YAML
+        assert run.problems == (f"{file} is cut off or damaged",)
+    assert (run.task, run.recipe) == ("t", "base")
+    assert run.status == ("unfinished" if file == "metrics.json" else "finished")
+    if file == "environment.json":
+        assert run.differences() == []
+
+
+def test_a_missing_file_is_said(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "r")
+    (folder / "metrics.json").unlink()
+    run = read_run(folder)
+    assert (run.status, run.val, run.problems) == ("unfinished", {}, ("metrics.json is missing",))
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), float("inf"), "99", True])
+def test_a_metric_that_is_no_number_is_left_out_and_said(tmp_path: Path, value: Any) -> None:
+    run = read_run(write_run(tmp_path / "r", top1=value))
+    assert run.val == {"loss": 0.5}
+    assert run.problems == ("metrics.json: top1 is not a number",)
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"is no run's folder, expected one of config.yaml, environment.json, metrics"):
+        read_run(tmp_path)
+
+
+def test_runs_are_found_in_order_and_once(tmp_path: Path) -> None:
+    for number in (10, 9, 0):
+        write_run(tmp_path / "t/base" / str(number))
+    write_run(tmp_path / "t/base/9/tensorboard/inner")
+    found = find_runs([tmp_path, tmp_path / "t/base/9"])
+    assert [run.folder.name for run in found] == ["0", "9", "10"]
+    assert [run.folder.name for run in find_runs([tmp_path / "t/base/9"])] == ["9"]
+
+
+def test_clashing_names_get_more_of_their_path(tmp_path: Path) -> None:
+    for place in ("a/t/base/0", "b/t/base/0", "b/t/base/1"):
+        write_run(tmp_path / place)
+    runs = find_runs([tmp_path])
+    assert list(labels(runs).values()) == ["a/t/base/0", "b/t/base/0", "base/1"]
+
+
+def test_what_is_missing_is_one_line_with_the_nearest_name(tmp_path: Path) -> None:
+    write_run(tmp_path / "runs/0")
+    for path, expected in (("rusn", "did you mean 'runs'"), ("runs/0/val.csv", "is a file, expected a run's folder")):
+        with pytest.raises(UserError, match=expected):
+            find_runs([tmp_path / path])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match=r"no run in .*empty: no folder under it has one of"):
+        find_runs([tmp_path / "empty"])
+
+
+def test_where_and_how_watched_is_no_hyper_parameter() -> None:
+    changes = {"model.layer_decay", "data.total_batch_size", "trainer.max_epochs", "model.weights", "data.image_size"}
+    does_not = {"run.seed", "data.root", "data.train_json", "data.num_workers", "trainer.devices", "run.stop_at_step"}
+    assert {key for key in changes | does_not if is_hyper_parameter(key)} == changes
+
+
+def test_reading_waits_for_no_heavy_library() -> None:
+    code = "import sys, maekit.results.find; assert not {'torch', 'numpy', 'lightning', 'optuna'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
