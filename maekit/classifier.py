@@ -5,16 +5,20 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
+from PIL.Image import Image
 from timm.data.mixup import Mixup
 from torch import Tensor
 from torch.nn import functional as F
 
+from maekit.cached_features import CachedFeatures
+from maekit.data.base import RunData
 from maekit.data.batch import ImageBatch
-from maekit.data.spec import DataSpec
-from maekit.data.transforms import EvalTransform
+from maekit.data.spec import DataSpec, Draw
+from maekit.data.transforms import EvalTransform, Normalise
 from maekit.errors import UserError
+from maekit.examples import Judged, short_name, single_view
 from maekit.heads.linear import LinearHead
-from maekit.metrics.classification import ClassificationMetrics
+from maekit.metrics.classification import ClassificationMetrics, class_json, confusion_json
 from maekit.model import TransferModel
 from maekit.predictions import ClassTable
 
@@ -23,6 +27,7 @@ class Classifier(TransferModel):
     """ViT and a head that gives one score a class: metrics and predictions. A subclass builds the head and the loss."""
 
     monitor: ClassVar[tuple[str, Literal["max", "min"]]] = ("top1", "max")
+    example_score: ClassVar[tuple[str, Literal["low", "high"]] | None] = ("loss", "low")
 
     def __init__(self, spec: DataSpec, *, ema_decay: float | None = None, **shared: Any) -> None:
         """Builds the backbone.
@@ -50,6 +55,29 @@ class Classifier(TransferModel):
     def update_metrics(self, metrics: ClassificationMetrics, batch: ImageBatch) -> None:
         """Adds one evaluated batch."""
         metrics.update(self(batch.image), batch.label, batch.index)
+
+    def results(self, metrics: ClassificationMetrics) -> dict[str, Any]:
+        """Which classes are taken for which, and the top-1 of each."""
+        names, outcomes = self.spec.class_names, metrics.outcome_counts()
+        return {"confusion.json": confusion_json(names, outcomes), "per_class.json": class_json(names, outcomes)}
+
+    def judge(self, batch: ImageBatch) -> list[Judged]:
+        """The cross entropy of each image, in nats."""
+        logits = self(batch.image).float()
+        losses = F.cross_entropy(logits, batch.label, reduction="none")
+        shares, classes = logits.softmax(1).max(1)
+        columns = (column.tolist() for column in (losses, batch.label, classes, shares))
+        names = [short_name(name) for name in self.spec.class_names]
+        return [
+            Judged(loss, f"true {names[true]}, predicted {names[predicted]} (p {share:.2f})")
+            for loss, true, predicted, share in zip(*columns, strict=True)
+        ]
+
+    def example_picture(self, data: RunData, index: int) -> Image:
+        """The image as the model sees it."""
+        images = data.data if isinstance(data, CachedFeatures) else data
+        normalise = Normalise(data.input_transform()["mean"], data.input_transform()["std"])
+        return single_view(normalise.undo(images.val_dataset()[Draw(0, index)][0]))
 
     @torch.inference_mode()
     def class_probabilities(self, images: Tensor) -> Tensor:

@@ -16,13 +16,14 @@ from maekit.data.transforms import Normalise
 from maekit.det_pictures import detection_panel, shown_results, shown_truth
 from maekit.det_predictions import DetectionWriter
 from maekit.errors import UserError
+from maekit.examples import Judged
 from maekit.heads.detection.detectron2_engine import Detectron2MaskRCNN
 from maekit.heads.detection.mask_rcnn import MaskRCNN
 from maekit.heads.detection.settings import MaskRCNNSettings
 from maekit.heads.detection.types import Detections
 from maekit.heads.feature_pyramid import SimplePyramid, TapPyramid
 from maekit.metrics.coco_masks import coco_results
-from maekit.metrics.detection import DetectionMetrics
+from maekit.metrics.detection import DetectionMetrics, class_json, image_ap50
 from maekit.metrics.detection_table import class_table, summary_table
 from maekit.model import TransferModel
 
@@ -49,6 +50,7 @@ class Detector(TransferModel):
     """A ViT with windowed attention, a pyramid, and Mask R-CNN."""
 
     monitor: ClassVar[tuple[str, Literal["max", "min"]]] = ("box_AP", "max")
+    example_score: ClassVar[tuple[str, Literal["low", "high"]] | None] = ("AP50", "high")
     headline: ClassVar[tuple[str, ...]] = ("box_AP", "box_AP50", "mask_AP", "mask_AP50")
     class_layers = OF_CLASSES
     head: DetectionHead
@@ -139,16 +141,42 @@ class Detector(TransferModel):
         return [*class_table(self.spec.class_names, metrics), "", *summary_table(metrics)]
 
     def results(self, metrics: DetectionMetrics) -> dict[str, Any]:
-        """COCO's result dicts, for the file that COCO's own tools and servers read."""
-        return {"coco_results.json": metrics.results()}
+        """COCO's result dicts, for the file that COCO's own tools and servers read, and the AP of each class."""
+        per_class = class_json(self.spec.class_names, metrics)
+        return {"coco_results.json": metrics.results(), "per_class.json": per_class}
 
     def picture(self, data: RunData) -> Image.Image | None:
         """A few validation images, the same ones each time, with their objects and what the model finds."""
+        count = len(data.val_dataset())
+        rows = min(PANEL_ROWS, count)
+        return self._panel(data, [number * count // rows for number in range(rows)])
+
+    def judge(self, batch: DetEvalBatch) -> list[Judged]:
+        """The box AP at an IoU of 0.5 of each image alone, in percent; nan where there is nothing to find."""
+        found = self.detect(batch.image, batch.size, batch.original)
+        judged = []
+        for detections, (height, width), truth in zip(found, batch.original.tolist(), batch.truth, strict=True):
+            results, size = coco_results(detections, (height, width)), (height, width)
+            score, sure = (
+                image_ap50(results, size, truth, self.category_ids),
+                int((results.scores >= PANEL_SCORE).sum()),
+            )
+            objects = len(shown_truth(truth, size, self.category_ids))
+            judged.append(
+                Judged(score, f"AP50 {score:.1f}, objects {objects}, found {sure} (score {PANEL_SCORE} and up)")
+            )
+        return judged
+
+    def example_picture(self, data: RunData, index: int) -> Image.Image:
+        """The image with its objects, and with what the model finds."""
+        return self._panel(data, [index])
+
+    def _panel(self, data: RunData, indices: Sequence[int]) -> Image.Image:
         images, device = data.val_dataset(), next(self.parameters()).device
         normalise = Normalise(data.input_transform()["mean"], data.input_transform()["std"])
         rows = []
-        for number in range(min(PANEL_ROWS, len(images))):
-            one = data.collate([images[Draw(0, number * len(images) // min(PANEL_ROWS, len(images)))]])
+        for index in indices:
+            one = data.collate([images[Draw(0, index)]])
             (detections,) = self.detect(one.image.to(device), one.size.to(device), one.original.to(device))
             (height, width), (rows_inside, columns_inside) = one.original[0].tolist(), one.size[0].tolist()
             picture = normalise.undo(one.image[0, :, :rows_inside, :columns_inside])

@@ -14,6 +14,7 @@ from maekit.backbone.vit import ViT
 from maekit.data.base import RunData, TransferData
 from maekit.data.spec import DataSpec
 from maekit.errors import UserError
+from maekit.examples import Judged
 from maekit.optim.settings import Optimisation
 from maekit.weights.find import find_weights
 from maekit.weights.load import Report, load_weights
@@ -60,6 +61,8 @@ class TransferModel(nn.Module, ABC):
         evaluates_only: whether there is nothing to train: `fit` refuses, `validate` measures the weights.
         local_batch_norm: whether BatchNorm measures each device's own batch, by the recipe, and is never synchronised.
         ema_decay: decay a step of the weights' moving average, which is then what is evaluated and kept; None for none.
+        example_score: by what single images are told good from bad (`judge`), and whether low or high is good; None
+            where a task shows no examples.
     """
 
     monitor: ClassVar[tuple[str, Literal["max", "min"]]]
@@ -72,6 +75,7 @@ class TransferModel(nn.Module, ABC):
     evaluates_only: ClassVar[bool] = False
     local_batch_norm: bool = False
     ema_decay: float | None = None
+    example_score: ClassVar[tuple[str, Literal["low", "high"]] | None] = None
     head: nn.Module
 
     def __init__(
@@ -147,6 +151,14 @@ class TransferModel(nn.Module, ABC):
     def picture(self, data: RunData) -> Image | None:
         """Returns what the model makes of a few fixed validation images, if a task shows such a thing."""
         return None
+
+    def judge(self, batch: Any) -> list[Judged]:
+        """Scores each image of an evaluated batch by `example_score`; it asks no other process, and draws nothing."""
+        raise NotImplementedError("a model with an example_score says how it judges an image")
+
+    def example_picture(self, data: RunData, index: int) -> Image:
+        """Returns what there is to see of one validation image, by its place in the listing."""
+        raise NotImplementedError("a model with an example_score says how it shows an image")
 
     def side_metrics(self, data: RunData) -> dict[str, float]:
         """Returns more of an evaluation, by name, that is not of the validation images; only the first process asks.

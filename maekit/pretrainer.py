@@ -1,6 +1,6 @@
 """Masked autoencoding: a ViT that sees a few patches, and a decoder that predicts the others."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -14,6 +14,7 @@ from maekit.data.base import RunData, TransferData
 from maekit.data.batch import ImageBatch
 from maekit.data.spec import DataSpec, Draw
 from maekit.errors import UserError
+from maekit.examples import Judged
 from maekit.heads.mae_decoder import MAEDecoder
 from maekit.heads.mae_target import Components, Kind, Moments, make_target, patchify, unpatchify
 from maekit.masking import Grid, Masking, check_masking, draw_noise, fixed_noise, mask_by_noise
@@ -50,6 +51,7 @@ class Pretrainer(TransferModel):
     """A masked autoencoder (arXiv 2111.06377): the encoder sees visible patches only, a light decoder the rest."""
 
     monitor: ClassVar[tuple[str, Literal["max", "min"]]] = ("loss", "min")
+    example_score: ClassVar[tuple[str, Literal["low", "high"]] | None] = ("PSNR", "high")
     expect_new: tuple[str, ...] = ("head.*", "encoder_mask_token")
     expect_unused: tuple[str, ...] = ()
     expect_resized: tuple[str, ...] = ("pos_embed", "head.decoder_pos_embed")
@@ -175,9 +177,20 @@ class Pretrainer(TransferModel):
 
     def update_metrics(self, metrics: PretrainingMetrics, batch: ImageBatch) -> None:
         """Adds one evaluated batch, each image under a mask that depends on its place in the listing alone."""
+        metrics.update(*self._evaluated(batch), batch.index)
+
+    def _evaluated(self, batch: ImageBatch) -> tuple[Tensor, Tensor]:
+        """Loss and PSNR [B] of the hidden patches."""
         noise = fixed_noise(self.masking, batch.index.tolist(), self._grid(batch.image), self.mask_ratio)
         losses, predicted, true = self.patch_losses(batch.image, noise)
-        metrics.update(losses.mean(1), psnr(self._rgb(predicted), self._rgb(true)), batch.index)
+        return losses.mean(1), psnr(self._rgb(predicted), self._rgb(true))
+
+    def judge(self, batch: ImageBatch) -> list[Judged]:
+        """The PSNR of each image's hidden patches, in dB."""
+        columns = (column.tolist() for column in self._evaluated(batch))
+        return [
+            Judged(quality, f"PSNR {quality:.1f} dB, loss {loss:.3f}") for loss, quality in zip(*columns, strict=True)
+        ]
 
     @torch.inference_mode()
     def reconstruct(self, images: Tensor, noise: Tensor | None = None) -> Reconstruction:
@@ -194,10 +207,17 @@ class Pretrainer(TransferModel):
 
     def picture(self, data: RunData) -> Image:
         """A few validation images, masked and reconstructed."""
+        count = len(data.val_dataset())
+        return self._sheet(data, range(0, count, max(count // PICTURES, 1))[:PICTURES])
+
+    def example_picture(self, data: RunData, index: int) -> Image:
+        """One image, masked and reconstructed."""
+        return self._sheet(data, [index])
+
+    def _sheet(self, data: RunData, chosen: Sequence[int]) -> Image:
         from maekit.reconstruction_pictures import contact_sheet
 
         images = data.val_dataset()
-        chosen = range(0, len(images), max(len(images) // PICTURES, 1))[:PICTURES]
         device = self.backbone.pos_embed.device
         batch = torch.stack([images[Draw(0, index)][0] for index in chosen]).to(device)
         noise = fixed_noise(self.masking, list(chosen), self._grid(batch), self.mask_ratio)

@@ -97,7 +97,7 @@ class RobustnessClassifier(Classifier):
         """A row a data set and a corruption, and what was not evaluated."""
         return robustness_table(metrics.counts(), self._num_candidates(), len(self.spec.ids()))
 
-    def results(self, metrics: RobustnessMetrics) -> dict[str, Any]:
+    def results(self, metrics: RobustnessMetrics) -> dict[str, Any]:  # type: ignore[override]
         """All numbers by data set, corruption and severity."""
         return {RESULTS: robustness_json(metrics.counts(), self._num_candidates(), len(self.spec.ids()))}
 

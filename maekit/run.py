@@ -12,7 +12,9 @@ from lightning.pytorch import Callback, Trainer, seed_everything
 from maekit.batch_plan import BatchPlan, describe, solve_batch
 from maekit.callbacks.averaging import WeightAverage
 from maekit.callbacks.checkpoints import SaveBest, SaveLast
+from maekit.callbacks.examples import Examples
 from maekit.callbacks.interruption import Interruption
+from maekit.callbacks.layers import LayerLog
 from maekit.callbacks.pause import Pause
 from maekit.callbacks.pictures import Pictures
 from maekit.callbacks.progress import Progress
@@ -81,11 +83,12 @@ def prepare(
     record = Record(folder or Path(), every)
     own: list[Callback] = [record, Progress(record), *callbacks]
     if folder is not None:
-        own.append(Pictures(folder))
+        own += [Pictures(folder), LayerLog(folder, record)]
         if options.stop_at_step is not None:
             own.append(Pause(options.stop_at_step))
         if model.ema_decay is not None:
             own.append(WeightAverage(model.ema_decay))
+        own.append(Examples(folder))  # after the average, which is what they show
     interruption = Interruption(resume)
     if model.local_batch_norm and settings.values["trainer"].get("sync_batchnorm"):
         raise UserError(
@@ -169,14 +172,13 @@ def device_of(run: Run) -> str:
 def environment(run: Run, settings: Settings) -> dict[str, Any]:
     """What a run's folder says the run is: its recipe as shipped, what the command line changed of it, and on what."""
     recipe, (metric, mode) = settings.recipe, run.module.model.monitor
-    own = None
-    if recipe.name in recipe_names(recipe.task):
-        own = dict(flat(load_recipe(recipe.task, recipe.name).values))
+    shipped = load_recipe(recipe.task, recipe.name) if recipe.name in recipe_names(recipe.task) else None
+    added = {key for key, file in recipe.origins.items() if shipped and file not in shipped.files}
     return {
         "task": recipe.task.given_as,
         "recipe": recipe.name,
-        "given": sorted(settings.given),
-        "recipe_values": own,
+        "given": sorted(settings.given | added),
+        "recipe_values": dict(flat(shipped.values)) if shipped else None,
         "monitor": [f"val/{metric}", mode],
         "total_steps": steps_of(run.trainer.max_steps, run.trainer.max_epochs, run.module.steps_per_epoch)
         if run.folder

@@ -1,6 +1,6 @@
 """Semantic segmentation on the shared backbone: UperNet, two losses, evaluation in sliding windows."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -17,10 +17,11 @@ from maekit.data.segmentation import spread_palette
 from maekit.data.spec import DataSpec, Draw
 from maekit.data.transforms import Normalise
 from maekit.errors import UserError
+from maekit.examples import Judged
 from maekit.heads.pixel_loss import pixel_cross_entropy
 from maekit.heads.segmentation import SegmentationHead
 from maekit.heads.sliding import predict_labels
-from maekit.metrics.segmentation import SegmentationMetrics, class_table
+from maekit.metrics.segmentation import SegmentationMetrics, class_json, class_table, image_score
 from maekit.model import TransferModel
 from maekit.pictures import panel
 from maekit.seg_predictions import SegmentationWriter
@@ -32,6 +33,7 @@ class Segmenter(TransferModel):
     """A ViT with relative position biases, tapped after four blocks, and UperNet on the maps."""
 
     monitor: ClassVar[tuple[str, Literal["max", "min"]]] = ("mIoU", "max")
+    example_score: ClassVar[tuple[str, Literal["low", "high"]] | None] = ("mIoU", "high")
     head: SegmentationHead
 
     def __init__(
@@ -130,11 +132,33 @@ class Segmenter(TransferModel):
 
     def picture(self, data: RunData) -> Image.Image | None:
         """A few validation images, the same ones each time, with their labels and what the model makes of them."""
+        count = len(data.val_dataset())
+        rows = min(PANEL_ROWS, count)
+        return self._panel(data, [number * count // rows for number in range(rows)])
+
+    def results(self, metrics: SegmentationMetrics) -> dict[str, Any]:
+        """The IoU and accuracy of each class."""
+        return {"per_class.json": class_json(self.spec.class_names, metrics)}
+
+    def judge(self, batch: SegEvalBatch) -> list[Judged]:
+        """The mIoU of each image alone, in percent."""
+        judged = []
+        for image, label in zip(batch.images, batch.labels, strict=True):
+            predicted = self.labels(image, (label.shape[0], label.shape[1]))
+            score = image_score(predicted, label, len(self.spec.class_names))
+            judged.append(Judged(score.miou, f"mIoU {score.miou:.1f}, {score.right:.1f} % of the pixels right"))
+        return judged
+
+    def example_picture(self, data: RunData, index: int) -> Image.Image:
+        """The image, its labels, and what the model makes of it."""
+        return self._panel(data, [index])
+
+    def _panel(self, data: RunData, indices: Sequence[int]) -> Image.Image:
         images, device = data.val_dataset(), next(self.parameters()).device
         normalise = Normalise(data.input_transform()["mean"], data.input_transform()["std"])
         rows = []
-        for number in range(min(PANEL_ROWS, len(images))):
-            sample = images[Draw(0, number * len(images) // min(PANEL_ROWS, len(images)))]
+        for index in indices:
+            sample = images[Draw(0, index)]
             label = sample.label.numpy()
             predicted = self.labels(sample.image.to(device), label.shape).cpu().numpy()
             rows.append((normalise.undo(sample.image), label, predicted))

@@ -12,12 +12,13 @@ from maekit.results.run import read_run
 from tests.conftest import TINY, few_digits
 
 
-def session(folder: Path, **run: Any) -> maekit.Session:
+def session(folder: Path, config: tuple[Path, ...] = (), **run: Any) -> maekit.Session:
     """A tiny session of ten steps; everything that draws is on."""
     values: dict[str, Any] = {flag[2:].split("=")[0]: flag.split("=")[1] for flag in TINY}
     values |= {"run.folder": str(folder), "data.root": str(few_digits()), "trainer.max_epochs": 2}
     values |= {"model.drop_path": 0.3, "model.mixup": 0.8, "data.device_batch_size": 8}
-    return maekit.build("imagenet_finetune", "smoke", values | {f"run.{key}": value for key, value in run.items()})
+    values |= {f"run.{key}": value for key, value in run.items()}
+    return maekit.build("imagenet_finetune", "smoke", values, config)
 
 
 def state(run: Path) -> dict[str, Any]:
@@ -45,7 +46,9 @@ def test_a_run_with_pauses_ends_as_one_without(tmp_path: Path) -> None:
 
 
 def test_the_environment_says_what_the_run_is(tmp_path: Path) -> None:
-    run = read_run(Path(session(tmp_path, seed=3, stop_at_step=1, name="x").fit()["folder"]))
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("model:\n  ema_decay: 0.5\n  label_smoothing: 0.1\n")
+    run = read_run(Path(session(tmp_path, (mine,), seed=3, stop_at_step=1, name="x").fit()["folder"]))
     assert (run.task, run.recipe, run.seed, run.monitor) == ("imagenet_finetune", "smoke", 3, ("top1", "max"))
     assert run.environment["total_steps"] == 10
     assert run.environment["total_batch"] == 16
@@ -53,7 +56,8 @@ def test_the_environment_says_what_the_run_is(tmp_path: Path) -> None:
     assert found["trainer.max_epochs"] == (24, 2)
     assert found["model.drop_path"] == (0.0, 0.3)
     assert found["trainer.limit_val_batches"] == (None, 1)  # a default of Lightning's, which a flag set
-    assert not {"run.seed", "run.name", "data.root", "data.num_workers"} & found.keys()
+    assert found["model.ema_decay"] == (None, 0.5)  # from a file of one's own
+    assert not {"model.label_smoothing", "run.seed", "run.name", "data.root", "data.num_workers"} & found.keys()
 
 
 @pytest.mark.parametrize("step", [0, -2])

@@ -1,14 +1,16 @@
 """Metrics as CSV files that a killed and resumed run simply continues."""
 
 import csv
+import io
 from argparse import Namespace
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from maekit.files import atomic_write_text
 from maekit.results.rows import text_rows
 
 
@@ -50,10 +52,27 @@ class TableLog(Logger):
     def forget_after(self, step: int) -> None:
         """Drops rows beyond the step from which a run resumes: they are about to be made again."""
         for file in self.folder.glob("*.csv"):
-            rows = [row for row in text_rows(file) if int(row["step"]) <= step]
-            file.unlink()
-            for row in rows:
-                append_row(file, row)
+            found = text_rows(file)
+            kept = [row for row in found if int(row["step"]) <= step]
+            if len(kept) < len(found) or not whole(file):
+                rewrite(file, list(found[0]) if found else [], kept)
+
+
+def whole(file: Path) -> bool:
+    """Whether the last line came to its end; a kill may have cut it."""
+    with file.open("rb") as lines:
+        lines.seek(max(lines.seek(0, 2) - 1, 0))
+        return lines.read() in (b"", b"\n")
+
+
+def rewrite(file: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+    """Replaces a table as a whole: a reader, or a kill, finds the old one or the new one."""
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, columns, restval="")
+    if columns:
+        writer.writeheader()
+    writer.writerows(rows)
+    atomic_write_text(file, text.getvalue())
 
 
 def append_row(file: Path, row: Mapping[str, Any]) -> None:
@@ -64,7 +83,6 @@ def append_row(file: Path, row: Mapping[str, Any]) -> None:
         if not set(row) <= set(columns):
             before = text_rows(file)
             columns = [*columns, *(key for key in row if key not in columns)]
-            lines.truncate(0)
-            csv.writer(lines).writerow(columns)
-            csv.DictWriter(lines, columns, restval="").writerows(before)
-        csv.DictWriter(lines, columns, restval="").writerow(dict(row))
+            rewrite(file, columns, [*before, row])
+        else:
+            csv.DictWriter(lines, columns, restval="").writerow(dict(row))

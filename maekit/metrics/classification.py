@@ -1,11 +1,31 @@
-"""Top-1, top-5 and mean loss, exact under any split of the images over batches and processes."""
+"""Top-1, top-5, mean loss and mistakes, exact under any split of the images over batches and processes."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torchmetrics import Metric
 
+from maekit.metrics.per_class import ClassValue, per_class_json
+
+WHOLE_MATRIX, MOST_PAIRS = 100, 100  # classes of a matrix that is kept whole; pairs that are kept of a larger one
 _LOSS_UNIT = 2.0**-24  # integer sums do not depend on their order, and every device has them
+
+
+class Outcome(NamedTuple):
+    """How often images of one class were taken for one class, which may be their own.
+
+    Attributes:
+        true: the class, 0 to C-1.
+        predicted: the class with the highest logit.
+        images: how many.
+    """
+
+    true: int
+    predicted: int
+    images: int
 
 
 class ClassificationMetrics(Metric):
@@ -18,11 +38,14 @@ class ClassificationMetrics(Metric):
 
     full_state_update = False
     sums: Tensor
+    outcomes: Any
 
     def __init__(self) -> None:
         super().__init__()
         # images, top-1 hits, top-5 hits, loss, images whose loss is not finite
         self.add_state("sums", torch.zeros(5, dtype=torch.int64), dist_reduce_fx="sum")
+        # of each image its class and the predicted one, [n, 2]: a matrix of 8,142 classes would be half a gigabyte
+        self.add_state("outcomes", [], dist_reduce_fx="cat")
 
     def update(self, logits: Tensor, labels: Tensor, index: Tensor) -> None:
         """Adds a batch: logits [B, C], int64 labels [B] in [0, C), int64 index [B], -1 for padding.
@@ -31,15 +54,62 @@ class ClassificationMetrics(Metric):
         """
         real = index >= 0
         logits, labels = logits[real].float(), labels[real]
-        hits = logits.topk(min(5, logits.shape[1])).indices == labels[:, None]
+        best = logits.topk(min(5, logits.shape[1])).indices
+        hits = best == labels[:, None]
         loss = cross_entropy(logits, labels, reduction="none")
         finite = loss.isfinite()
         units = (loss.where(finite, 0.0) / _LOSS_UNIT).round().long()
         counts = [torch.ones_like(labels), hits[:, 0], hits.any(1), units, ~finite]
         self.sums += torch.stack([count.long().sum() for count in counts])
+        self.outcomes.append(torch.stack([labels.long(), best[:, 0]], dim=1))
 
     def compute(self) -> dict[str, Tensor]:
         """Returns float scalars: `top1` and `top5` in percent (0 to 100), `loss` in nats per image."""
         images, top1, top5, loss, bad = self.sums
         mean_loss = (loss / images * _LOSS_UNIT).where(bad == 0, torch.nan)
         return {"top1": 100 * top1 / images, "top5": 100 * top5 / images, "loss": mean_loss}
+
+    def outcome_counts(self) -> list[Outcome]:
+        """Returns what happened at least once, by class and prediction, over all processes; every one must call it."""
+        with self.sync_context(dist_sync_fn=self.dist_sync_fn):
+            parts = self.outcomes if isinstance(self.outcomes, list) else [self.outcomes]
+            if not parts:
+                return []
+            pairs, counts = torch.unique(torch.cat(parts), dim=0, return_counts=True)
+            rows = zip(pairs.tolist(), counts.tolist(), strict=True)
+            return [Outcome(true, predicted, images) for (true, predicted), images in rows]
+
+
+def confusion_json(names: Sequence[str], outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Returns which classes were taken for which, as `confusion.json` keeps it.
+
+    Of up to 100 classes it is the matrix `counts`, a row a true class; of more the 100 most frequent mistakes `pairs`.
+
+    Args:
+        names: one a class, in label order.
+        outcomes: see `ClassificationMetrics.outcome_counts`.
+    """
+    if len(names) <= WHOLE_MATRIX:
+        counts = [[0] * len(names) for _ in names]
+        for true, predicted, images in outcomes:
+            counts[true][predicted] = images
+        return {"classes": list(names), "counts": counts}
+    mistakes = sorted((o for o in outcomes if o.true != o.predicted), key=lambda o: (-o.images, o.true, o.predicted))
+    pairs = [{"true": o.true, "predicted": o.predicted, "count": o.images} for o in mistakes[:MOST_PAIRS]]
+    return {"classes": list(names), "pairs": pairs}
+
+
+def class_json(names: Sequence[str], outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Returns the top-1 of each class, as `per_class.json` keeps it.
+
+    Args:
+        names: one a class, in label order.
+        outcomes: see `ClassificationMetrics.outcome_counts`.
+    """
+    seen, hits = [0] * len(names), [0] * len(names)
+    for true, predicted, images in outcomes:
+        seen[true] += images
+        hits[true] += images * (true == predicted)
+    values = [100 * hit / images if images else float("nan") for hit, images in zip(hits, seen, strict=True)]
+    rows = [ClassValue(name, value, None, images) for name, value, images in zip(names, values, seen, strict=True)]
+    return per_class_json("top1", None, rows)

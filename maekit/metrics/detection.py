@@ -1,5 +1,6 @@
 """Box and mask AP of detection and instance segmentation, exact under any split of the images over processes."""
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from torch import Tensor, distributed, nn
 from maekit.errors import UserError
 from maekit.metrics.coco_eval import KINDS, NUMBERS, Scores, SeenImage, evaluate, standard_results
 from maekit.metrics.coco_masks import CocoResults, mask_areas, truth_rle
+from maekit.metrics.per_class import ClassValue, per_class_json
 
 
 class DetectionMetrics(nn.Module):
@@ -78,6 +80,15 @@ class DetectionMetrics(nn.Module):
         """Returns COCO's result dicts of all images, by rising image id. Every process must call it."""
         return standard_results(self._all(), self.category_ids)
 
+    def images_with(self) -> list[int]:
+        """Returns how many images have objects of each class, crowds left out. Every process must call it."""
+        found = Counter(
+            category
+            for image in self._all()
+            for category in {note["category_id"] for note in image.truth if not note["iscrowd"]}
+        )
+        return [found[category] for category in self.category_ids]
+
     def _all(self) -> list[SeenImage]:
         """The images of all processes, each once, by rising id."""
         if self._joined is None:
@@ -105,6 +116,37 @@ class DetectionMetrics(nn.Module):
             raise UserError(
                 f"got masks of {sizes.pop()} pixels for an image of {tuple(size)}; paste at the file's size"
             )
+
+
+def image_ap50(
+    found: CocoResults, size: tuple[int, int], truth: Sequence[Mapping[str, Any]], category_ids: Sequence[int]
+) -> float:
+    """Returns the box AP at an IoU of 0.5 of one image alone, in percent; it asks no other process.
+
+    Args:
+        found: what the model found in it.
+        size: height and width of its file.
+        truth: its annotations.
+        category_ids: COCO's id of each label.
+
+    Returns:
+        nan where the image has no object.
+    """
+    metrics = DetectionMetrics(category_ids)
+    metrics.update(found, 1, size, truth)
+    return evaluate(metrics.seen, metrics.category_ids, ("box",)).values["box_AP50"]
+
+
+def class_json(names: Sequence[str], metrics: DetectionMetrics) -> dict[str, Any]:
+    """Returns the box and mask AP of each class, as `per_class.json` keeps them.
+
+    Args:
+        names: one a class, in label order.
+        metrics: filled; every process must call this.
+    """
+    aps = metrics.scores().per_class
+    columns = zip(names, aps["box"], aps["mask"], metrics.images_with(), strict=True)
+    return per_class_json("box AP", "mask AP", [ClassValue(*row) for row in columns])
 
 
 def _annotation(note: Mapping[str, Any], size: tuple[int, int]) -> dict[str, Any]:

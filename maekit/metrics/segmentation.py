@@ -2,13 +2,14 @@
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
 from maekit.errors import UserError
+from maekit.metrics.per_class import ClassValue, per_class_json
 
 
 class ClassScore(NamedTuple):
@@ -75,14 +76,14 @@ class SegmentationMetrics(Metric):
 
     def compute(self) -> dict[str, Tensor]:
         """Returns float scalars in percent, 0 to 100: `mIoU`, `mAcc`, `aAcc`. Every process must call it."""
-        iou, acc = self._ratios()
+        iou, acc = self.iou_and_acc()
         right = self.confusion.diagonal().sum() / self.confusion.sum()
         return {"mIoU": iou.nanmean(), "mAcc": acc.nanmean(), "aAcc": 100 * right}
 
     def per_class(self) -> list[ClassScore]:
         """Returns one score a class, in label order, over all processes; every process must call it."""
         with self.sync_context(dist_sync_fn=self.dist_sync_fn):
-            iou, acc = self._ratios()
+            iou, acc = self.iou_and_acc()
             wrong = self.confusion.clone().fill_diagonal_(0)
             labelled = self.confusion.sum(1)
             most, where = wrong.max(1)
@@ -92,8 +93,8 @@ class SegmentationMetrics(Metric):
             for i, a, pixels, other, count in zip(*columns, strict=True)
         ]
 
-    def _ratios(self) -> tuple[Tensor, Tensor]:
-        """IoU and accuracy [C] in percent; 0/0 is nan."""
+    def iou_and_acc(self) -> tuple[Tensor, Tensor]:
+        """Returns IoU and accuracy [C] in percent of what this process has; 0/0 is nan."""
         both, labelled, predicted = self.confusion.diagonal(), self.confusion.sum(1), self.confusion.sum(0)
         return 100 * both / (labelled + predicted - both), 100 * both / labelled
 
@@ -123,6 +124,38 @@ def class_table(names: Sequence[str], metrics: SegmentationMetrics) -> list[str]
     header = f"{'label':>5}  {'class':<{width}}  {'IoU':>6}  {'Acc':>6}  {'pixels':>13}  most often taken for"
     left_out = [f"in no label and no prediction, so left out of the means: {', '.join(absent)}"] if absent else []
     return [header, *rows, *left_out]
+
+
+class ImageScore(NamedTuple):
+    """Of one image alone, in percent: the mean IoU of the classes it or its prediction has, and its right pixels."""
+
+    miou: float
+    right: float
+
+
+def image_score(predicted: Tensor, label: Tensor, num_classes: int) -> ImageScore:
+    """Returns the scores of one image, nan where every pixel is ignored; unlike `compute` it asks no other process.
+
+    Args:
+        predicted: integers [h, w].
+        label: integers [h, w], 255 is ignored.
+        num_classes: C.
+    """
+    metrics = SegmentationMetrics(num_classes).to(label.device)
+    metrics.update(predicted, label)
+    iou, counts = metrics.iou_and_acc()[0], metrics.confusion
+    return ImageScore(float(iou.nanmean()), float(100 * counts.diagonal().sum() / counts.sum()))
+
+
+def class_json(names: Sequence[str], metrics: SegmentationMetrics) -> dict[str, Any]:
+    """Returns the IoU and accuracy of each class, as `per_class.json` keeps them.
+
+    Args:
+        names: one a class, in label order.
+        metrics: filled; every process must call this.
+    """
+    rows = [ClassValue(name, score.iou, score.acc) for name, score in zip(names, metrics.per_class(), strict=True)]
+    return per_class_json("IoU", "Acc", rows)
 
 
 def _row(names: Sequence[str], label: int, score: ClassScore, width: int) -> str:

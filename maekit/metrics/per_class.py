@@ -1,0 +1,39 @@
+"""`per_class.json`: what an evaluation found of each class."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+
+class ClassValue(NamedTuple):
+    """One class.
+
+    Attributes:
+        name: for people to read.
+        value: in percent, 0 to 100; nan where there is nothing to measure.
+        more: a second such value, or None where the task has none.
+        images: evaluated images that have the class, or None where that is not known.
+    """
+
+    name: str
+    value: float
+    more: float | None = None
+    images: int | None = None
+
+
+def per_class_json(metric: str, more: str | None, rows: Sequence[ClassValue]) -> dict[str, Any]:
+    """Returns plain values for a JSON file, null where a value is nan.
+
+    Args:
+        metric: what the values are, such as `IoU`.
+        more: what the second values are, or None where there are none.
+        rows: one a class, in label order.
+    """
+    classes = [
+        {"name": row.name, "value": _finite(row.value), "more": _finite(row.more), "images": row.images} for row in rows
+    ]
+    return {"metric": metric, "more": more, "classes": classes}
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and math.isfinite(value) else None
