@@ -49,6 +49,8 @@ def test_imports_flow_one_way(file: Path) -> None:
         )
     if where.startswith("maekit"):
         assert not any(name.startswith("maekit.tasks.") for name in names)
+    if part(file) in ("results", "paper", "report"):  # a hundred runs are read in a second
+        assert not {"torch", "numpy", "optuna", "maekit.settings"} & (names | {name.split(".")[0] for name in names})
     if part(file) in ("cli", "commands", "task", "recipe", "errors", "run_folder") or where == "maekit/__init__.py":
         heavy = {"torch", "numpy", "timm", "torchvision", "maekit.settings", "maekit.api", "maekit.model", "maekit.run"}
         assert not heavy & (at_top | {name.split(".")[0] for name in at_top})

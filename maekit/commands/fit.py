@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from maekit import orphan
 from maekit.errors import UserError, nearest
 from maekit.recipe import Recipe, load_recipe
 from maekit.run_folder import find_checkpoint, requeued_checkpoint
@@ -36,6 +37,7 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentParser) -> int:
     """Trains."""
+    orphan.watch()
     recipe = chosen_recipe(args, flags, parser)
     if recipe is None:
         return 0

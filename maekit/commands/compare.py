@@ -1,0 +1,179 @@
+"""`maekit compare`: runs side by side: metrics, status, cost, and where their configurations differ."""
+
+import argparse
+import json
+import shutil
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from maekit.errors import UserError
+
+FORWARDS = False
+_Column = tuple[str, ...]
+_COST = {"best": "best", "time": "time", "images_per_second": "images/s", "peak_memory_gib": "GiB"}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags of this command."""
+    parser.add_argument(
+        "runs", type=Path, nargs="+", metavar="RUN", help="two or more runs' folders, or folders of runs"
+    )
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def main(args: argparse.Namespace) -> int:
+    """Prints the comparison."""
+    from maekit.results.find import find_runs
+
+    runs = find_runs(args.runs)
+    if len(runs) < 2:
+        raise UserError(f"got 1 run, {runs[0].folder}, expected two or more to compare; `maekit report` shows one")
+    found = compared(runs)
+    if args.json:
+        print(json.dumps(found))
+    else:
+        print("\n".join(text(found)))
+    return 0
+
+
+def compared(runs: Sequence[Any]) -> dict[str, Any]:
+    """Returns the comparison as plain values: `runs`, `metrics`, `differences`, `elsewhere`, `not_in_all`, `notes`.
+
+    A metric's `values` are by the runs' labels, None where a run has none or has not finished; `best` names the best
+    ones, and is empty across tasks. `differences` have no value of a run whose configuration is lost. `elsewhere` are
+    keys that differ and cannot change what is learned; `not_in_all` are keys that other runs do not have at all.
+    """
+    from maekit.report.side_by_side import metrics, split_keys, varying
+    from maekit.results.find import labels
+
+    named = labels(runs)
+    names = [named[run.folder] for run in runs]
+    different = varying(runs)
+    everywhere = {key: values for key, values in different.items() if len(values) == _num_told(runs)}
+    ours, elsewhere = split_keys(everywhere)
+    return {
+        "runs": [_facts(name, run) for name, run in zip(names, runs, strict=True)],
+        "metrics": [
+            {
+                "name": one.name,
+                "better": one.mode,
+                "values": dict(zip(names, one.values, strict=True)),
+                "best": [names[at] for at in one.best],
+            }
+            for one in metrics(runs)
+        ],
+        "differences": [
+            {"key": key, "values": {named[folder]: value for folder, value in everywhere[key].items()}} for key in ours
+        ],
+        "elsewhere": elsewhere,
+        "not_in_all": [key for key in different if key not in everywhere],
+        "notes": list(_notes(runs, names)),
+    }
+
+
+def text(found: dict[str, Any]) -> Iterator[str]:
+    """The comparison as lines: a column for each run, in several blocks where the terminal is too narrow for all.
+
+    Runs whose names are too long to head a column get numbers, which are explained first.
+    """
+    names = [run["label"] for run in found["runs"]]
+    columns = [_column(found, at) for at in range(len(names))]
+    width = shutil.get_terminal_size((120, 24)).columns
+    if _width([_row_names(found), *columns]) > width:
+        yield from (f"[{at}] {name}" for at, name in enumerate(names, 1))
+        columns = [(f"[{at}] ", *column[1:]) for at, column in enumerate(columns, 1)]
+    for number, block in enumerate(_blocks(_row_names(found), columns, width)):
+        yield from ["", *_aligned(block)] if number else _aligned(block)
+    if any(metric["best"] for metric in found["metrics"]):
+        yield "* the best of its row"
+    yield from found["notes"]
+    if not found["differences"]:
+        yield "no hyper-parameter and no seed differs"
+    if found["not_in_all"]:
+        yield f"keys that not all of these runs have, left out: {', '.join(found['not_in_all'])}"
+    if found["elsewhere"]:
+        yield f"also different, without effect on what is learned: {', '.join(found['elsewhere'])}"
+
+
+def _blocks(names: _Column, columns: Sequence[_Column], width: int) -> Iterator[list[_Column]]:
+    """The columns in blocks that fit the width, each with the rows' names; at least one column a block."""
+    block = [names]
+    for column in columns:
+        if len(block) > 1 and _width([*block, column]) > width:
+            yield block
+            block = [names]
+        block.append(column)
+    yield block
+
+
+def _row_names(found: dict[str, Any]) -> _Column:
+    tasks = ["task"] if len({run["task"] for run in found["runs"]}) > 1 else []
+    names = [metric["name"] for metric in found["metrics"]]
+    return ("", *tasks, "recipe", "status", *names, *_COST.values(), *(one["key"] for one in found["differences"]))
+
+
+def _column(found: dict[str, Any], at: int) -> _Column:
+    """What one run has in each row."""
+    from maekit.report.words import cell_text, setting, task_name
+
+    run = found["runs"][at]
+    label = run["label"]
+    tasks = [task_name(run["task"])] if len({other["task"] for other in found["runs"]}) > 1 else []
+    metrics = [
+        (cell_text(metric["values"][label]) or "-") + ("*" if label in metric["best"] else " ")
+        for metric in found["metrics"]
+    ]
+    cost = [cell_text(run[key]) or "-" for key in _COST]
+    settings = [setting(one["values"][label]) if label in one["values"] else "-" for one in found["differences"]]
+    plain = [f"{cell} " for cell in (label, *tasks, run["recipe"], run["status"])]  # below the marks stands a blank
+    return (*plain, *metrics, *(f"{cell} " for cell in (*cost, *settings)))
+
+
+def _num_told(runs: Sequence[Any]) -> int:
+    return sum(bool(run.config) for run in runs)
+
+
+def _facts(label: str, run: Any) -> dict[str, Any]:
+    from maekit.report.words import duration
+
+    seconds = run.number("seconds")
+    return {
+        "label": label,
+        "folder": str(run.folder),
+        "task": run.task,
+        "recipe": run.recipe,
+        "status": run.status,
+        "seed": run.seed,
+        "step": run.number("step"),
+        "best": run.best if run.status == "finished" else None,
+        "seconds": seconds,
+        "time": None if seconds is None else duration(seconds),
+        "images_per_second": run.number("images_per_second"),
+        "peak_memory_gib": run.number("peak_memory_gib"),
+        "differs_from_recipe": [one._asdict() for one in run.differences()],
+        "problems": list(run.problems),
+    }
+
+
+def _notes(runs: Sequence[Any], names: list[str]) -> Iterator[str]:
+    from maekit.report.run_facts import how_far
+
+    tasks = list(dict.fromkeys(run.task for run in runs))
+    if len(tasks) > 1:
+        yield f"the runs are of different tasks ({', '.join(tasks)}), so no best is marked"
+    for name, run in zip(names, runs, strict=True):
+        if run.status in ("unfinished", "paused"):
+            yield f"{name}: {how_far(run)}"
+        yield from (f"{name}: {problem}" for problem in run.problems)
+
+
+def _width(columns: Sequence[_Column]) -> int:
+    return sum(max(map(len, column)) + 2 for column in columns)
+
+
+def _aligned(columns: Sequence[_Column]) -> Iterator[str]:
+    widths = [max(map(len, column)) for column in columns]
+    for row in zip(*columns, strict=True):
+        first, *rest = zip(row, widths, strict=True)
+        yield "  ".join([first[0].ljust(first[1]), *(cell.rjust(width) for cell, width in rest)]).rstrip()

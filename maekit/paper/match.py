@@ -1,0 +1,234 @@
+"""Which cell a run belongs to, and why another fills none. Nothing that a run's folder does not say is assumed."""
+
+import fnmatch
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from maekit.errors import UserError
+from maekit.paper.tables import Cell
+from maekit.recipe import flat, load_recipe
+from maekit.results.run import Difference, Run, is_hyper_parameter, read_run
+from maekit.task import find_task
+
+FILE_ENDINGS = (".pth", ".pt", ".ckpt", ".safetensors", ".bin")
+
+
+@dataclass(frozen=True)
+class Sample:
+    """A run's number in a cell.
+
+    Attributes:
+        run: the run.
+        value: the metric, in the table's unit.
+        key: what makes it a sample of its own: the seed of a training, the weights of an evaluation.
+        differs: the hyper-parameters in which it differs from its recipe.
+        origin: the kind of weights that an evaluation measured; evaluations of two kinds are not averaged.
+    """
+
+    run: Run
+    value: float
+    key: str
+    differs: tuple[Difference, ...]
+    origin: str
+
+
+def why_not_here(run: Run, cells: Sequence[Cell]) -> str | None:
+    """Returns why a run belongs to none of the cells by its task, recipe and data; None where it belongs to one."""
+    of_task = [cell for cell in cells if cell.ours.task == run.task]
+    if not of_task:
+        return f"no cell is of task {run.task or '(unsaid)'}"
+    of_recipe = [cell for cell in of_task if run.recipe in cell.ours.recipes]
+    if not of_recipe:
+        toy = ", a toy and not the paper's data" if run.recipe == "smoke" else ""
+        return f"no cell is of recipe {run.recipe or '(unsaid)'}{toy}"
+    if not run.config:
+        return f"{_problem(run, 'config.yaml')}, so its data and hyper-parameters are not known"
+    if any(is_of(run, cell) for cell in of_recipe):
+        return None
+    if any(_has(run, cell) for cell in of_recipe):
+        return f"no cell is of an evaluation of {_word(run.flat_config.get('model.weights'))}"
+    keys = sorted({key for cell in of_recipe for key in cell.ours.when})
+    return "no cell is of " + ", ".join(f"{key} {_word(run.flat_config.get(key))}" for key in keys)
+
+
+def is_of(run: Run, cell: Cell) -> bool:
+    """Whether a run is of a cell's task, recipe and data, finished or not.
+
+    An evaluation of weights is of a cell that asks for evaluations of these weights, and of no other.
+    """
+    if run.task != cell.ours.task or run.recipe not in cell.ours.recipes or not _has(run, cell):
+        return False
+    if not cell.ours.evaluation:
+        return run.status != "validated"
+    return run.status in ("validated", "unfinished") and _origin(run, cell) is not None
+
+
+def refusal(run: Run, cell: Cell, which: str) -> str | None:
+    """Returns why a run of a cell must not fill it; None where it may."""
+    ours, config = cell.ours, run.flat_config
+    if config.get("data.synthetic") is not None:
+        return f"made data (data.synthetic {config['data.synthetic']}), not the paper's"
+    wanted = "validated" if ours.evaluation else "finished"
+    if run.status != wanted:
+        return _unlike(run, wanted)
+    steps, total = run.number("step"), run.environment.get("total_steps")
+    if not ours.evaluation and steps is not None and isinstance(total, int) and steps < total:
+        return f"it stopped at step {steps:.0f} of {total}"
+    if config.get("trainer.limit_val_batches") not in (None, 1.0):
+        return f"measured on a part of the images (trainer.limit_val_batches {config['trainer.limit_val_batches']})"
+    return _cut_config(run) or _other_data(run, cell) or _no_value(run, cell, which)
+
+
+def sample(run: Run, cell: Cell, which: str) -> Sample:
+    """A run's number in a cell that it may fill."""
+    value = value_of(run, cell, which)
+    assert value is not None
+    weights = str(run.flat_config.get("model.weights"))
+    key = weights if cell.ours.evaluation else str(run.seed if run.seed is not None else run.folder)
+    origin = (_origin(run, cell) or "") if cell.ours.evaluation else ""
+    return Sample(run, value, key, differences(run, cell), origin)
+
+
+def value_of(run: Run, cell: Cell, which: str) -> float | None:
+    """A run's metric at its end, or with `best` that of best.ckpt; None where metrics.json has none."""
+    if which == "best" and not cell.ours.evaluation:
+        best = run.metrics.get("best")
+        return run.best if isinstance(best, dict) and best.get("metric") == f"val/{cell.ours.metric}" else None
+    return run.val.get(cell.ours.metric)
+
+
+def differences(run: Run, cell: Cell) -> tuple[Difference, ...]:
+    """The hyper-parameters in which a run differs from the recipe, as it was when the run began or as it is now.
+
+    What makes the cell (its data, its number of blocks) is no difference; other weights than the cell's are one.
+    """
+    config = run.flat_config
+    found = {item.key: item for item in run.differences()}
+    for key, value in _recipe_values(run.task, run.recipe).items():
+        if is_hyper_parameter(key) and key in config and config[key] != value:
+            found[key] = Difference(key, value, config[key])
+    found.pop("model.weights", None)
+    if _origin(run, cell) is None:
+        found["model.weights"] = Difference("model.weights", cell.ours.start, config.get("model.weights"))
+    trained = _differences_of_training(run) if cell.ours.evaluation else []
+    return (*(found[key] for key in sorted(found) if key not in cell.ours.when), *trained)
+
+
+def num_classes(run: Run) -> int | None:
+    """How many classes a run's data have, as its classes.txt says; None where there is none."""
+    try:
+        return len((run.folder / "classes.txt").read_text(encoding="utf-8").splitlines())
+    except (OSError, UnicodeDecodeError):
+        return None
+
+
+@cache
+def _recipe_values(task: str, recipe: str) -> dict[str, Any]:
+    try:
+        return dict(flat(load_recipe(find_task(task), recipe).values))
+    except UserError:
+        return {}
+
+
+def _differences_of_training(run: Run) -> list[Difference]:
+    """What an evaluated checkpoint was trained with otherwise than its recipe, where its run's folder is there."""
+    weights = Path(str(run.flat_config.get("model.weights")))
+    if weights.suffix != ".ckpt":
+        return []
+    try:
+        trained = read_run((Path(str(run.environment.get("folder", ""))) / weights).parent)
+    except UserError:
+        return []
+    unfinished = (
+        [] if trained.status == "finished" else [Difference("status of its training", "finished", trained.status)]
+    )
+    return unfinished + [Difference(f"{key} of its training", *values) for key, *values in trained.differences()]
+
+
+def _has(run: Run, cell: Cell) -> bool:
+    """Whether a run's configuration has the cell's values.
+
+    A key of the data that the run leaves to the folder is settled by the number of its classes.
+    """
+    config, ours = run.flat_config, cell.ours
+    for key, wanted in ours.when.items():
+        unsaid = key.startswith("data.") and config.get(key) is None and num_classes(run) == ours.classes
+        if key not in config or (config[key] != wanted and not unsaid):
+            return False
+    return bool(config)
+
+
+def _origin(run: Run, cell: Cell) -> str | None:
+    """The pattern of the cell's weights that a run's are of."""
+    weights = str(run.flat_config.get("model.weights"))
+    return next((pattern for pattern in cell.ours.weights if _matches(weights, pattern)), None)
+
+
+def _cut_config(run: Run) -> str | None:
+    """A configuration cut between two lines is whole YAML, but lacks what the recipe has."""
+    keys = run.environment.get("recipe_values") or _recipe_values(run.task, run.recipe)
+    lacking = next((key for key in (*keys, "run.seed") if key not in run.flat_config), None)
+    return None if lacking is None else f"config.yaml lacks {lacking}, so it is cut off or damaged"
+
+
+def _unlike(run: Run, wanted: str) -> str:
+    if run.status == "paused":
+        return f"paused at step {run.number('step') or 0:.0f}"
+    if run.status == "unfinished":
+        return f"unfinished: {_problem(run, 'metrics.json')}"
+    return f"{run.status}, but the cell is of {'evaluations' if wanted == 'validated' else 'trainings'}"
+
+
+def _problem(run: Run, file: str) -> str:
+    return next((line for line in run.problems if line.startswith(file)), f"{file} does not say it")
+
+
+def _other_data(run: Run, cell: Cell) -> str | None:
+    ours = cell.ours
+    if ours.classes is not None:
+        classes = num_classes(run)
+        if classes is None and not ours.evaluation:
+            return "classes.txt is missing, so its data are not known"
+        if classes not in (None, ours.classes):
+            return f"its data have {classes:,} classes, the paper's {ours.classes:,}"
+    images = _num_images(run) if ours.val_images is not None else None
+    if images is not None and images != ours.val_images:
+        return f"measured on {images:,} images, the paper's are {ours.val_images:,}"
+    return None
+
+
+def _num_images(run: Run) -> int | None:
+    """How many images a run was measured on, as per_class.json says; None where it does not."""
+    try:
+        found = json.loads((run.folder / "per_class.json").read_text(encoding="utf-8"))
+        return int(sum(entry["images"] for entry in found["classes"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def _no_value(run: Run, cell: Cell, which: str) -> str | None:
+    if value_of(run, cell, which) is not None:
+        return None
+    metric = cell.ours.metric
+    if which == "best" and not cell.ours.evaluation:
+        return f"metrics.json has no best {metric}"
+    said = run.metrics.get("val")
+    if isinstance(said, dict) and metric in said:
+        return f"its {metric} is not a number"
+    return f"metrics.json has no {metric}"
+
+
+def _matches(weights: str, pattern: str) -> bool:
+    """Whether weights as they were given are what a pattern means: a path's end, or a file's or a known file's name."""
+    if "/" in pattern:
+        return fnmatch.fnmatchcase("/" + weights.lstrip("/"), pattern)
+    name = Path(weights)
+    return (name.stem if name.suffix in FILE_ENDINGS else name.name) == pattern
+
+
+def _word(value: Any) -> str:
+    return "null" if value is None else str(value)

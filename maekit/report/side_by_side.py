@@ -1,0 +1,157 @@
+"""Several runs beside each other: their metrics, and the keys in which their configurations differ."""
+
+import re
+import statistics
+from collections.abc import Hashable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from maekit.report.words import setting
+from maekit.results.run import Mode, Run, is_hyper_parameter
+
+_LESS = {"loss", "error", "mce"}
+_MORE = re.compile(r"top\d+|miou|macc|aacc|psnr|a[pr](\d+|[sml])?")
+
+
+class Metric(NamedTuple):
+    """One metric of several runs.
+
+    Attributes:
+        name: its name.
+        mode: whether more or less is better; None where that is not known.
+        values: one a run, None where a run has none.
+        best: positions of the best runs; empty where there is nothing to compare.
+    """
+
+    name: str
+    mode: Mode | None
+    values: tuple[float | None, ...]
+    best: tuple[int, ...]
+
+
+class Group(NamedTuple):
+    """Runs that differ in their seed alone.
+
+    Attributes:
+        runs: at least one.
+        values: the monitored metric of those that are finished.
+    """
+
+    runs: tuple[Run, ...]
+    values: tuple[float, ...]
+
+    @property
+    def mean(self) -> float | None:
+        """Mean of the values; None without any."""
+        return statistics.mean(self.values) if self.values else None
+
+    @property
+    def std(self) -> float | None:
+        """Standard deviation over n - 1; None for fewer than two values."""
+        return statistics.stdev(self.values) if len(self.values) > 1 else None
+
+
+def metrics(runs: Sequence[Run]) -> list[Metric]:
+    """The metrics of finished and validated runs, as far as they have them; the best is marked within one task only."""
+    values = [results(run) for run in runs]
+    monitor = next((found[0] for run in runs if (found := watched(run))), None)
+    names = shown_metrics(dict.fromkeys(name for one in values for name in one), monitor)
+    return [_metric(name, runs, tuple(one.get(name) for one in values)) for name in names]
+
+
+def shown_metrics(names: Iterable[str], monitor: str | None) -> list[str]:
+    """Metrics in the order of a report: the one that decides first, the loss last."""
+    ordered = [name for name in names if name not in ("step", "epoch")]
+    return sorted(ordered, key=lambda name: (name != monitor, name == "loss", ordered.index(name)))
+
+
+def results(run: Run) -> dict[str, float]:
+    """A run's metrics, if it came to its end."""
+    return run.val if run.status in ("finished", "validated") else {}
+
+
+def varying(runs: Sequence[Run]) -> dict[str, dict[Path, Any]]:
+    """Dotted keys -> run's folder -> value, of the runs that have the key, where they are not all alike.
+
+    A key that some runs do not have at all differs too. A run whose configuration cannot be read says nothing.
+    """
+    told = [run for run in runs if run.config]
+    keys = dict.fromkeys(key for run in told for key in run.flat_config)
+    columns = {key: {run.folder: run.flat_config[key] for run in told if key in run.flat_config} for key in keys}
+    return {
+        key: values
+        for key, values in columns.items()
+        if len(values) < len(told) or len({_hashable(value) for value in values.values()}) > 1
+    }
+
+
+def split_keys(keys: Iterable[str]) -> tuple[list[str], list[str]]:
+    """Keys that may change what is learned, the seed with them, and those that say where and on what a run ran."""
+    keys = list(keys)
+    ours = [key for key in keys if is_hyper_parameter(key) or key == "run.seed"]
+    return ours, [key for key in keys if key not in ours]
+
+
+def groups(runs: Sequence[Run]) -> list[Group]:
+    """Runs of one task and recipe whose hyper-parameters are the same, in the order of their first."""
+    found: dict[Hashable, list[Run]] = {}
+    for run in runs:
+        own = {key: value for key, value in run.flat_config.items() if is_hyper_parameter(key)}
+        # of a run whose configuration is lost nobody knows whose group it is
+        key = (run.task, run.recipe, run.status == "validated", _hashable(own) if run.config else run.folder)
+        found.setdefault(key, []).append(run)
+    return [Group(tuple(members), _monitored(members)) for members in found.values()]
+
+
+def better(name: str, runs: Sequence[Run]) -> Mode | None:
+    """Whether more or less of a metric is better; None where neither a run nor the name says it."""
+    said = {run.monitor[1] for run in runs if run.monitor and run.monitor[0] == name}
+    return said.pop() if len(said) == 1 else _mode_by_name(name)
+
+
+def watched(run: Run) -> tuple[str, Mode] | None:
+    """The metric by which a run is judged; of one that does not name it, that of its best checkpoint."""
+    if run.monitor is not None:
+        return run.monitor
+    best = run.metrics.get("best")
+    name = best.get("metric") if isinstance(best, dict) else None
+    if not isinstance(name, str):
+        return None
+    name = name.removeprefix("val/")
+    mode = _mode_by_name(name)
+    return (name, mode) if mode else None
+
+
+def setting_of(run: Run, key: str) -> str | None:
+    """A run's value of a key as text; None where it has no such key."""
+    return setting(run.flat_config[key]) if key in run.flat_config else None
+
+
+def _metric(name: str, runs: Sequence[Run], values: tuple[float | None, ...]) -> Metric:
+    mode = better(name, runs)
+    there = [value for value in values if value is not None]
+    if mode is None or len(there) < 2 or len({run.task for run in runs}) > 1 or min(there) == max(there):
+        return Metric(name, mode, values, ())
+    best = max(there) if mode == "max" else min(there)
+    return Metric(name, mode, values, tuple(at for at, value in enumerate(values) if value == best))
+
+
+def _monitored(runs: Sequence[Run]) -> tuple[float, ...]:
+    found = (results(run).get(name[0]) for run in runs if (name := watched(run)))
+    return tuple(value for value in found if value is not None)
+
+
+def _hashable(value: Any) -> Hashable:
+    if isinstance(value, dict):
+        return tuple((key, _hashable(item)) for key, item in value.items())
+    if isinstance(value, list | tuple):
+        return tuple(_hashable(item) for item in value)
+    # True == 1 in Python, and not in a configuration
+    return (isinstance(value, bool), value) if isinstance(value, Hashable) else repr(value)
+
+
+def _mode_by_name(name: str) -> Mode | None:
+    words = name.lower().split("_")
+    if _LESS & set(words):
+        return "min"
+    return "max" if any(map(_MORE.fullmatch, words)) else None

@@ -1,0 +1,58 @@
+"""SVG as text: elements, escaped words, and how wide a word is without a browser to ask."""
+
+import html
+import re
+
+FONT = 12.0  # px, of all words in a chart unless said otherwise
+_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+_NARROW, _WIDE = frozenset("iljtfrI.,:;'|!()[] "), frozenset("mwMW@%=+<>~#")
+
+
+def escaped(text: object) -> str:
+    """`text` fit for HTML and SVG, in an attribute too: letters that neither may hold become U+FFFD."""
+    return html.escape(_FORBIDDEN.sub("\ufffd", str(text)), quote=True)
+
+
+def element(name: str, inside: str = "", **attributes: object) -> str:
+    """`<name a="1">inside</name>`; `inside` is markup already. `class_` is class, `text_anchor` is text-anchor."""
+    written = "".join(f' {key.rstrip("_").replace("_", "-")}="{_value(value)}"' for key, value in attributes.items())
+    return f"<{name}{written}>{inside}</{name}>" if inside or name in ("text", "title") else f"<{name}{written}/>"
+
+
+def words(text: str, x: float, y: float, **attributes: object) -> str:
+    """A line of text at a place."""
+    return element("text", escaped(text), x=x, y=y, **attributes)
+
+
+def hint(text: str) -> str:
+    """What shows when the pointer rests on the element it is in."""
+    return element("title", escaped(text))
+
+
+def text_width(text: str, size: float = FONT) -> float:
+    """How many px `text` is wide at a size in px, on the generous side for the fonts a browser takes."""
+    shares = (
+        0.38 if letter in _NARROW else 0.92 if letter in _WIDE else 0.64 if letter.isascii() else 1.0 for letter in text
+    )
+    return size * sum(shares)
+
+
+def shortened(text: str, width: float, size: float = FONT) -> str:
+    """`text` in one line of `width` px; a longer one loses its middle, as names often differ at their ends."""
+    line = " ".join(text[:2000].split())
+    if text_width(line, size) <= width:
+        return line
+    for kept in range(int(width / size * 3), 1, -1):
+        cut = f"{line[: kept - kept // 3]}…{line[len(line) - kept // 3 :]}"
+        if text_width(cut, size) <= width:
+            return cut
+    return "…"
+
+
+def px(value: float) -> str:
+    """A length in px with one decimal at most: `12`, `12.5`."""
+    return f"{round(value, 1) + 0.0:.1f}".removesuffix(".0")
+
+
+def _value(value: object) -> str:
+    return px(value) if isinstance(value, float) else escaped(value)

@@ -1,0 +1,53 @@
+"""Studies that come with maekit: what to vary for each task, and where the values are from (`presets.yaml`)."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from maekit.errors import UserError, nearest
+from maekit.recipe import read_yaml
+from maekit.task import Task
+
+_FILE = Path(__file__).with_name("presets.yaml")
+
+
+@dataclass(frozen=True)
+class Preset:
+    """What to vary.
+
+    Attributes:
+        name: as `--preset` names it.
+        grid: dotted key -> values as text.
+        published: whether the whole space was published; else it is ours.
+        source: where the values are from, in one line.
+    """
+
+    name: str
+    grid: dict[str, list[str]]
+    published: bool
+    source: str
+
+
+def preset_names() -> list[str]:
+    """The presets there are."""
+    return list(read_yaml(_FILE))
+
+
+def find_preset(name: str, task: Task) -> Preset:
+    """The preset of a task; a task of one's own has what `any` says.
+
+    Raises:
+        UserError: no such preset, or none of it for this task, with the reason.
+    """
+    presets = read_yaml(_FILE)
+    if name not in presets:
+        raise UserError(f"--preset: unknown preset '{name}'{nearest(name, presets)} (known: {', '.join(presets)})")
+    preset: dict[str, Any] = presets[name]
+    found = preset.get(task.name, None if task.name in preset else preset.get("any"))
+    if isinstance(found, str):
+        raise UserError(f"--preset {name}: not for task {task.name}: {found}")
+    if found is None:
+        raise UserError(f"--preset {name}: nothing is known of task {task.name}; use --grid KEY=V,V,...")
+    grid = {key: [v if isinstance(v, str) else json.dumps(v) for v in values] for key, values in found["grid"].items()}
+    return Preset(name, grid, bool(found["published"]), " ".join(found["source"].split()))

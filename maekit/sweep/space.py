@@ -1,0 +1,186 @@
+"""What a study varies: lists and ranges of keys, the cells they span, and a cell's name and flags.
+
+Standard library only.
+"""
+
+import itertools
+import json
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from hashlib import blake2b
+from typing import Any
+
+from maekit.errors import UserError
+
+Cell = dict[str, Any]
+_LONGEST_NAME = 120  # of the 255 bytes a file system allows: the run's files and logs add theirs
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A key that takes each of some values.
+
+    Attributes:
+        key: dotted, such as `model.layer_decay`.
+        values: plain values, none twice.
+    """
+
+    key: str
+    values: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A key drawn from low to high, both included: whole numbers where both ends are.
+
+    Attributes:
+        key: dotted.
+        low: the smallest value.
+        high: the largest, above `low`.
+        log: drawn so that each factor is as likely as any other; `low` is above 0 then.
+    """
+
+    key: str
+    low: float
+    high: float
+    log: bool = False
+
+    @property
+    def whole(self) -> bool:
+        """Whether whole numbers are drawn."""
+        return isinstance(self.low, int) and isinstance(self.high, int)
+
+
+Space = tuple[Choice | Interval, ...]
+
+
+def grid_cells(space: Sequence[Choice | Interval]) -> list[Cell]:
+    """Every combination of the values, the last key varying fastest.
+
+    Raises:
+        UserError: a range, which has no list of values.
+    """
+    for axis in space:
+        if isinstance(axis, Interval):
+            raise UserError(
+                f"got a range of {axis.key} in a grid, expected a list; "
+                f"use --grid {axis.key}=V,V,... or --sampler random"
+            )
+    lists = [axis.values for axis in space if isinstance(axis, Choice)]
+    return [dict(zip((axis.key for axis in space), values, strict=True)) for values in itertools.product(*lists)]
+
+
+def short_keys(keys: Iterable[str]) -> dict[str, str]:
+    """The last part of each dotted key, or the whole key where two end alike."""
+    keys = list(keys)
+    ends = [key.rpartition(".")[2] for key in keys]
+    return {key: end if ends.count(end) == 1 else key for key, end in zip(keys, ends, strict=True)}
+
+
+def short_value(value: Any) -> str:
+    """A value as names and tables have it: `0.65`, `1e-4`, `true`, `[0.9,0.999]`. Of one type no two look alike."""
+    if isinstance(value, float) and math.isfinite(value) and value and not 1e-3 <= abs(value) < 1e6:
+        sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
+        tail = "".join(map(str, digits[1:]))
+        power = int(exponent) + len(digits) - 1
+        return f"{'-' if sign else ''}{digits[0]}{'.' + tail if tail else ''}e{power}"
+    if isinstance(value, list | tuple):
+        return f"[{','.join(map(short_value, value))}]"
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def cell_name(cell: Cell, seed: int) -> str:
+    """A folder's name for one run, such as `layer_decay=0.65,lr=1e-4,seed=1`.
+
+    What no file system minds stays as it is. Where something had to be replaced or cut off, eight digits of a hash of
+    the whole tell it from its likes. At most 120 characters.
+
+    Args:
+        cell: dotted key -> value.
+        seed: the run's seed.
+    """
+    names = short_keys(cell)
+    whole = ",".join([*(f"{names[key]}={short_value(value)}" for key, value in cell.items()), f"seed={seed}"])
+    safe = re.sub(r"[^A-Za-z0-9._=,+-]", "-", whole)
+    if safe == whole and len(safe) <= _LONGEST_NAME:
+        return safe
+    exact = json.dumps([sorted(cell.items()), seed], default=str)
+    digest = blake2b(exact.encode(), digest_size=4).hexdigest()
+    end = f",seed={seed},{digest}"
+    return safe.removesuffix(f",seed={seed}")[: _LONGEST_NAME - len(end)] + end
+
+
+def flags_of(cell: Cell, seed: int) -> list[str]:
+    """The flags by which `maekit fit` runs a cell with a seed."""
+    return [f"--{key}={_flag_value(value)}" for key, value in cell.items()] + [f"--run.seed={seed}"]
+
+
+def parse_grid(text: str) -> tuple[str, list[str]]:
+    """Reads `KEY=V,V,...`; lists stand in brackets.
+
+    Returns:
+        The key, and each value's text.
+
+    Raises:
+        UserError: no key or no value.
+    """
+    key, equals, given = text.partition("=")
+    values = [value.strip() for value in _split(given)]
+    if not key or not equals or not all(values):
+        raise UserError(f"--grid: got '{text}', expected KEY=VALUE,VALUE,... such as model.layer_decay=0.65,0.75")
+    return key.removeprefix("--"), values
+
+
+def parse_range(text: str) -> Interval:
+    """Reads `KEY=LOW:HIGH` or `KEY=LOW:HIGH:log`.
+
+    Raises:
+        UserError: another form, LOW not below HIGH, or a logarithmic range that does not begin above 0.
+    """
+    key, _, given = text.partition("=")
+    low, high, *rest = [*given.split(":"), "", ""][: max(3, given.count(":") + 1)]
+    wanted = "expected KEY=LOW:HIGH or KEY=LOW:HIGH:log such as model.base_lr=1e-4:1e-2:log"
+    try:
+        interval = Interval(key.removeprefix("--"), _number(low), _number(high), rest[0] == "log")
+    except ValueError:
+        interval = Interval("", 0, 0)
+    if not interval.key or rest not in ([""], ["log"], ["", ""], ["log", ""]):
+        raise UserError(f"--range: got '{text}', {wanted}")
+    if not interval.low < interval.high or (interval.log and interval.low <= 0):
+        above = " and above 0" if interval.log else ""
+        raise UserError(f"--range {interval.key}: got {low}:{high}, expected LOW below HIGH{above}")
+    return interval
+
+
+def _number(text: str) -> float:
+    try:
+        return int(text)
+    except ValueError:
+        value = float(text)
+    if not math.isfinite(value):
+        raise ValueError(text)
+    return value
+
+
+def _split(text: str) -> list[str]:
+    """Splits at commas that stand outside brackets and quotes."""
+    pieces, depth, quote = [""], 0, ""
+    for letter in text:
+        if quote:
+            quote = "" if letter == quote else quote
+        elif letter in "'\"":
+            quote = letter
+        else:
+            depth += (letter in "[{(") - (letter in "]})")
+            if letter == "," and depth == 0:
+                pieces.append("")
+                continue
+        pieces[-1] += letter
+    return pieces
+
+
+def _flag_value(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
