@@ -109,6 +109,9 @@ def test_one_run_of_the_grid_without_a_database(tmp_path: Path) -> None:
         run(told, tmp_path, only=4)
     run(told, tmp_path)  # collects it
     assert set(starts(tmp_path).values()) == {1} and len(starts(tmp_path)) == 4
+    whole = (tmp_path / "study.json").read_text()
+    assert run(told, tmp_path, only=1).trials[1]["state"] == "complete"
+    assert (tmp_path / "study.json").read_text() == whole  # others of the array may be telling theirs
 
 
 def test_random_cells_do_not_depend_on_who_draws_them(tmp_path: Path) -> None:

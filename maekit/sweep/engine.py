@@ -22,6 +22,7 @@ from maekit.sweep.pruning import make_plan
 from maekit.sweep.queue import Queue
 from maekit.sweep.signals import Signals
 from maekit.sweep.storage import Database, Say, Stopped, open_database, parse_url
+from maekit.sweep.study_file import file_of
 from maekit.sweep.table import Study, read_study
 from maekit.sweep.trials import Board, Leg
 from maekit.sweep.worker import Worker
@@ -54,7 +55,7 @@ def run_study(
         retry_failed: runs that failed get another try.
 
     Returns:
-        The study as its folder tells it.
+        The study as its folder tells it; with `only`, what is known of that run.
 
     Raises:
         UserError: another worker is on it and `join` is false; it is another study than the one of this folder or
@@ -78,13 +79,13 @@ def run_study(
                 if retry_failed:
                     queue.retry_failed()
                 keep_definition(folder, definition)
-                Worker(queue, folder, slots, say, signals).run()
+                Worker(queue, folder, folder / file_of(only), slots, say, signals).run()
         except Stopped as stop:
             line = f"stopped by {signals.said} while the database was away; go on with the same command"
             raise Interrupted(line, signals.number) from stop
         finally:
             _requeue(signals, say)
-    return read_study(folder)
+    return read_study(folder, file_of(only))
 
 
 def _leg(definition: Definition, only: int | None) -> Leg | None:

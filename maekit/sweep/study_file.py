@@ -43,9 +43,14 @@ def study_values(plan: Plan, shown: str, trials: Sequence[FrozenTrial], kept: Ke
     }
 
 
-def write_study(folder: Path, values: dict[str, Any]) -> None:
+def file_of(only: int | None) -> str:
+    """Where the whole study is told, or, of an array's one run, that alone: its siblings write at the same time."""
+    return STUDY_FILE if only is None else f"logs/trial-{only}.json"
+
+
+def write_study(file: Path, values: dict[str, Any]) -> None:
     """Writes the values, whole or not at all."""
-    write_json(folder / STUDY_FILE, {**values, "updated": datetime.now(UTC).isoformat(timespec="seconds")})
+    write_json(file, {**values, "updated": datetime.now(UTC).isoformat(timespec="seconds")})
 
 
 def row(trial: FrozenTrial) -> dict[str, Any]:

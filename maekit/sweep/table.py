@@ -70,15 +70,19 @@ class CellResult:
     reasons: tuple[str, ...]
 
 
-def read_study(folder: Path) -> Study:
+def read_study(folder: Path, file: str = STUDY_FILE) -> Study:
     """Reads a study's folder.
 
+    Args:
+        folder: the study's.
+        file: another file in it than that of the whole study.
+
     Raises:
-        UserError: no `study.json`, or one that is cut off or of another version.
+        UserError: no such file, or one that is cut off or of another version.
     """
-    path = folder / STUDY_FILE
+    path = folder / file
     if not path.is_file():
-        raise UserError(f"no study in {folder}: it has no {STUDY_FILE}; give the folder that `maekit sweep` made")
+        raise UserError(f"no study in {folder}: it has no {file}; give the folder that `maekit sweep` made")
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
     except (json.JSONDecodeError, UnicodeDecodeError) as error:

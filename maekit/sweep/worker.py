@@ -31,16 +31,20 @@ class Worker:
     Args:
         queue: its trials.
         folder: its folder.
+        file: where the study is told as it stands.
         slots: where runs may be at the same time.
         say: prints a line.
         signals: the signals that came.
     """
 
-    def __init__(self, queue: Queue, folder: Path, slots: Sequence[Slot], say: Say, signals: Signals) -> None:
+    def __init__(
+        self, queue: Queue, folder: Path, file: Path, slots: Sequence[Slot], say: Say, signals: Signals
+    ) -> None:
         self.queue = queue
         self.board = queue.board
         self.plan = queue.plan
         self.folder = folder
+        self.file = file
         self.free = list(slots)
         self.say = say
         self.signals = signals
@@ -209,7 +213,7 @@ class Worker:
         if values == self.written:
             return
         try:
-            write_study(self.folder, values)
+            write_study(self.file, values)
             self.written = values
         except UserError as error:  # a full disk: the next look tries again
             if must:
