@@ -3,8 +3,8 @@
     python benchmarks/layer_decay_study.py imagenet_finetune --output studies_bench --kills 7
 
 runs the study, killing (-9) it or one of its runs every one to three minutes and giving the same command again, then
-runs the same cells by successive halving, undisturbed, and prints both tables and how they agree. `--undisturbed FOLDER`
-compares every run's numbers with those of plain `maekit fit` runs below that folder.
+runs the same cells by successive halving, undisturbed, and prints both tables and how they agree. `--undisturbed DIR`
+says of how many runs every metric is that of the plain `maekit fit` run of the same decay and seed below that folder.
 """
 
 import argparse
