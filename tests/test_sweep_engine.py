@@ -14,8 +14,9 @@ import pytest
 
 from maekit.errors import UserError
 from maekit.sweep import lease, worker
+from maekit.sweep import process as process_module
 from maekit.sweep.devices import Slot
-from maekit.sweep.process import environment, last_words
+from maekit.sweep.process import Ended, Process, environment, last_words
 from maekit.sweep.space import Choice, Interval
 from maekit.sweep.table import read_study, text_table
 from tests.conftest import TINY
@@ -200,6 +201,24 @@ def test_an_orphan_is_waited_for(tmp_path: Path) -> None:
     assert [line.split()[0] for line in lines] == ["wait", "begin", "done"] or lines[1].startswith("resume"), lines
     log = (tmp_path / "logs" / "layer_decay=0.55,seed=0.log").read_text()
     assert "stopped by SIGTERM" in log
+
+
+def test_a_killed_runs_worker_that_lives_on_is_no_second_death(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A data-loading worker has the folder's lock too, and ends a moment after the run that was killed."""
+    forks = "import os, time; time.sleep(60 if os.fork() else 1.5)"
+    monkeypatch.setattr(process_module, "FIT", [sys.executable, "-c", forks])
+    process = Process(tmp_path / "run", tmp_path / "log", [], Slot("cpu", {}))
+    assert process.start()
+    assert process.child is not None
+    time.sleep(0.5)
+    os.kill(process.child.pid, signal.SIGKILL)
+    wait_for(lambda: process.poll() is not None)
+    assert process.poll() == Ended("killed", "killed by SIGKILL")
+    assert not process.start()
+    assert process.poll() is None  # it waits; that death was told
+    wait_for(process.start)
+    process.kill()
+    process.child.wait()
 
 
 def test_what_a_run_inherits(monkeypatch: pytest.MonkeyPatch) -> None:

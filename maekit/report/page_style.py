@@ -93,8 +93,8 @@ PAGE_STYLE = """
 html{color-scheme:light dark;-webkit-text-size-adjust:100%}
 body{margin:0;background:var(--page);color:var(--ink);
  font:16px/1.6 system-ui,-apple-system,"Segoe UI",Roboto,"Helvetica Neue","Liberation Sans",sans-serif}
-.frame{max-width:1120px;margin:0 auto;padding:40px 24px 72px}
-header{max-width:834px}
+.frame{max-width:1240px;margin:0 auto;padding:40px 24px 72px}
+header{max-width:970px}
 h1{font-size:30px;line-height:1.25;letter-spacing:-.01em;margin:0 0 6px;overflow-wrap:anywhere}
 h2{font-size:21px;line-height:1.3;margin:0 0 14px;padding-top:14px;border-top:2px solid var(--accent);
  overflow-wrap:anywhere}
@@ -158,7 +158,7 @@ pre{margin:0;padding:14px 16px;overflow-x:auto;font:13px/1.55 ui-monospace,"SF M
 .pictures p{margin:6px 0 0}
 .pictures .gone{border:1px dashed var(--soft);border-radius:4px;padding:18px 10px;text-align:center}
 @media (min-width:1080px){
- .body{display:grid;grid-template-columns:minmax(0,1fr) 190px;gap:0 48px}
+ .body{display:grid;grid-template-columns:minmax(0,1fr) 180px;gap:0 42px}
  nav{grid-column:2;grid-row:1;margin:44px 0 0;position:sticky;top:20px;align-self:start;max-height:calc(100vh - 40px);
   overflow-y:auto;padding-left:18px;border-left:1px solid var(--rule)}
  nav ol{display:block}
