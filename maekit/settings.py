@@ -1,10 +1,13 @@
 """Recipe + flags -> checked values of every section. The only importer of jsonargparse; no Lightning unless asked."""
 
+import functools
+import inspect
+import operator
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from types import ModuleType
-from typing import Any, Literal
+from types import GenericAlias, ModuleType
+from typing import Any, Literal, get_args
 
 from jsonargparse import ArgumentError, ArgumentParser
 from yaml import safe_dump
@@ -88,10 +91,24 @@ def make_parser(module: ModuleType, *, training: bool, prog: str = "maekit fit")
     if training:
         from lightning.pytorch import Trainer
 
+        _whole_numbers_first(Trainer)
         parser.add_class_arguments(Trainer, "trainer", skip=set(OWNED), instantiate=False)
         parser.add_argument("--trainer.precision", type=Precision, default="auto", help="auto: bf16 where it is fast")
         parser.add_class_arguments(RunOptions, "run", instantiate=False)
     return parser
+
+
+def _whole_numbers_first(trainer: type) -> None:
+    """Reads `1` of a number that may be whole or a share as whole: one batch, not all of them.
+
+    Lightning writes `Optional[Union[int, float]]`, and Python's typing keeps one object for it and for
+    `Optional[Union[float, int]]`: whichever a process happens to import first, scikit-learn's for instance.
+    """
+    kinds = inspect.unwrap(trainer.__init__).__annotations__  # type: ignore[misc]
+    for name, kind in kinds.items():
+        parts = get_args(kind)
+        if int in parts and float in parts and all(isinstance(part, type | GenericAlias) for part in parts):
+            kinds[name] = functools.reduce(operator.or_, sorted(parts, key=lambda part: part is not int))
 
 
 def resolve(

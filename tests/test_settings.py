@@ -1,7 +1,8 @@
 """Recipe and flags against a task: each mistake is one line that names the right key and the place."""
 
+import inspect
 from pathlib import Path
-from typing import Any
+from typing import Any, Union
 
 import pytest
 
@@ -91,3 +92,18 @@ def test_resolving_without_a_run_needs_no_lightning() -> None:
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert len(done.stdout.splitlines()) == 1 + 28
+
+
+def test_one_batch_is_not_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whichever of `Union[int, float]` and `Union[float, int]` a process has made first, typing gives it for both."""
+    from lightning.pytorch import Trainer
+
+    kinds = inspect.unwrap(Trainer.__init__).__annotations__
+    task = find_task("imagenet_finetune")
+    for given, expected in (("1", int), ("1.0", float), ("0.5", float)):
+        for name in ("limit_val_batches", "val_check_interval"):
+            monkeypatch.setitem(kinds, name, Union[float, int, None])  # noqa: UP007
+        flags = [f"--trainer.limit_val_batches={given}", f"--trainer.val_check_interval={given}"]
+        found = resolve(load_recipe(task, "smoke"), task.load(), flags, training=True).values["trainer"]
+        for name in ("limit_val_batches", "val_check_interval"):
+            assert type(found[name]) is expected and found[name] == float(given), (name, given)

@@ -111,7 +111,8 @@ def test_an_evaluation_is_kept_where_asked(
     printed = json.loads(capsys.readouterr().out.splitlines()[-1])
     kept = json.loads((tmp_path / "kept" / "metrics.json").read_text())
     assert kept["val"] == printed
-    assert [file.name for file in sorted((tmp_path / "kept").iterdir())] == ["metrics.json", "robustness.json"]
+    names = ["config.yaml", "environment.json", "metrics.json", "robustness.json"]
+    assert [file.name for file in sorted((tmp_path / "kept").iterdir())] == names
     (tmp_path / "file").write_text("")
     assert main([*command, "--output", "file"]) == 2
     assert "--output file: cannot be written" in capsys.readouterr().err
