@@ -70,6 +70,16 @@ def wait_for_line(child: Child, *words: str) -> list[str]:
     raise AssertionError(lines)
 
 
+def begins(child: Child) -> bool:
+    """Waits until a worker begins a run; false where all of them had ended before, as on a quick machine."""
+    try:
+        wait_for_line(child, "begin", "resume")
+    except AssertionError:
+        assert child.wait() == 0
+        return False
+    return True
+
+
 def quick(put: Callable[[object, str, object], None] = setattr) -> None:
     """Shortens what a study waits for, and has it run the stand-in; `put` is a test's `monkeypatch.setattr`."""
     put(storage, "PATIENCE_SECONDS", 20.0)

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from maekit.sweep.space import Choice, Interval
 from maekit.sweep.table import read_study, text_table
 from tests.conftest import TINY
 from tests.fake_fit import value
-from tests.sweep_worker import Child, begin, definition, quick, run, wait_for_line
+from tests.sweep_worker import Child, begin, begins, definition, quick, run, wait_for_line
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and locks are those of Unix")
 
@@ -170,11 +171,10 @@ def test_killed_at_random_moments_it_ends_with_the_same_table(tmp_path: Path) ->
     kills = 0
     for _ in range(3):
         with begin(told, tmp_path / "killed", env={"FAKE_SLEEP": "0.1"}, slots=2) as study:
-            wait_for_line(study, "begin", "resume")
+            if not begins(study):
+                break
             time.sleep(chance.uniform(0, 0.8))
-            for child in children(study):
-                os.kill(child, signal.SIGKILL)  # taken up again at once
-                kills += 1
+            kills += kill_children(study)  # taken up again at once
             time.sleep(chance.uniform(0, 0.8))
             study.kill()
             study.communicate()
@@ -261,16 +261,17 @@ def test_the_real_fit_killed_at_random_moments(tmp_path: Path, monkeypatch: pyte
     told = definition(0.65, 1.0, task="imagenet_finetune", recipe="smoke", flags=flags, max_steps=6)
     monkeypatch.setattr("maekit.sweep.process.FIT", [sys.executable, "-m", "maekit", "fit"])
     monkeypatch.setattr(worker, "LOOK_SECONDS", 1.0)
-    chance = random.Random(0)
+    chance, killed = random.Random(0), 0
     for _ in range(3):
         with begin(told, tmp_path / "killed", real=True) as study:
-            wait_for_line(study, "begin", "resume")
-            time.sleep(chance.uniform(0, 25))
-            for child in children(study):
-                os.kill(child, signal.SIGKILL)
-            time.sleep(chance.uniform(0, 25))
+            if not begins(study):
+                break
+            time.sleep(chance.uniform(0, 9))
+            killed += kill_children(study)
+            time.sleep(chance.uniform(0, 9))
             study.kill()
             study.communicate()
+    assert killed
     run(told, tmp_path / "killed")
     run(told, tmp_path / "undisturbed")
     keys = ("values", "seed", "state", "value", "best", "steps", "end_step", "intermediate")
@@ -278,10 +279,14 @@ def test_the_real_fit_killed_at_random_moments(tmp_path: Path, monkeypatch: pyte
     assert found[0] == found[1] and [row["state"] for row in found[0]] == ["complete", "complete"]
 
 
-def children(parent: Child) -> list[int]:
-    """The processes that a study has started."""
+def kill_children(parent: Child) -> int:
+    """Kills the processes that a study has started; returns how many there were."""
     found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(parent.pid)], capture_output=True, text=True, check=False)
-    return [int(word) for word in found.stdout.split()]
+    numbers = [int(word) for word in found.stdout.split()]
+    for number in numbers:
+        with suppress(ProcessLookupError):  # it has just ended
+            os.kill(number, signal.SIGKILL)
+    return len(numbers)
 
 
 def wait_for(what: Any) -> None:

@@ -11,7 +11,7 @@ from maekit.errors import UserError
 from maekit.sweep.pruning import make_plan, rung_steps
 from maekit.sweep.table import cell_results, full_grid_steps, halving_agreement, spent_steps
 from tests.fake_fit import value
-from tests.sweep_worker import begin, definition, quick, run, wait_for_line
+from tests.sweep_worker import begin, begins, definition, quick, run
 from tests.test_sweep_engine import rows, starts
 
 DECAYS = (0.55, 0.65, 0.75, 0.85, 1.0)
@@ -89,7 +89,8 @@ def test_halving_killed_at_a_random_moment(tmp_path: Path) -> None:
     told, chance = definition(0.55, 0.65, 0.75, seeds=(0, 1), pruning="halving"), random.Random(1)
     for _ in range(3):
         with begin(told, tmp_path / "killed", env={"FAKE_SLEEP": "0.1"}, slots=2) as study:
-            wait_for_line(study, "begin", "resume")
+            if not begins(study):
+                break
             time.sleep(chance.uniform(0, 1))
             study.kill()
             study.communicate()
