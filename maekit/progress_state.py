@@ -1,30 +1,41 @@
-"""The loop counters of a Lightning checkpoint, settled on an optimizer step.
+"""The loop counters with which Lightning resumes a run, made from the optimizer step alone.
 
-Lightning tells a resumed run where it stood from its counters of epochs and batches. Saved in the middle of an
-accumulation, of a batch that failed, of a validation, or where `max_steps` ended a run, they describe places from
-which it cannot go on exactly. So they are always rewritten to what they are right after a batch that stepped.
+Lightning tells a resumed run where it stood from its counters of epochs, batches and evaluations. A checkpoint's own
+are never used: they count the device batches of the run that saved it, which may have had other devices or another
+accumulation, and may describe the middle of an accumulation, of a failed batch, or of a validation, which Lightning
+would then finish over the remaining images instead of repeating it.
 """
 
+import copy
 from typing import Any
 
+Counters = dict[str, Any]
 
-def settle(fit_loop: dict[str, Any], step: int, accumulation: int, steps_per_epoch: int) -> None:
-    """Moves the counters to the last whole optimizer step, in place.
+
+def counters_at(fresh: Counters, step: int, accumulation: int, steps_per_epoch: int) -> Counters:
+    """Returns the counters of a run right after the last device batch of an optimizer step.
 
     Args:
-        fit_loop: `checkpoint["loops"]["fit_loop"]`.
-        step: optimizer steps done; nothing changes before the first.
-        accumulation: device batches an optimizer step.
-        steps_per_epoch: optimizer steps an epoch.
+        fresh: `trainer.fit_loop.state_dict()` of a trainer that has not run yet, with every counter at 0.
+        step: optimizer steps done; nothing changes at 0.
+        accumulation: device batches of an optimizer step, of the run that resumes.
+        steps_per_epoch: optimizer steps of an epoch, of the run that resumes.
     """
+    counters = copy.deepcopy(fresh)
     if step == 0:
-        return
+        return counters
     epoch = (step - 1) // steps_per_epoch
-    done = (step - epoch * steps_per_epoch) * accumulation
-    before = epoch * steps_per_epoch * accumulation
-    epochs, batches = fit_loop["epoch_progress"], fit_loop["epoch_loop.batch_progress"]
-    for counters in (epochs["current"], epochs["total"]):
-        counters.update(ready=epoch + 1, started=epoch + 1, processed=epoch, completed=epoch)
-    for counters, base in ((batches["current"], 0), (batches["total"], before)):
-        counters.update(ready=base + done, started=base + done, processed=base + done, completed=base + done - 1)
-    batches["is_last_batch"] = done == steps_per_epoch * accumulation
+    steps = step - epoch * steps_per_epoch
+    done, before = steps * accumulation, epoch * steps_per_epoch * accumulation
+    epochs, batches = counters["epoch_progress"], counters["epoch_loop.batch_progress"]
+    for progress in (epochs["current"], epochs["total"]):
+        progress.update(ready=epoch + 1, started=epoch + 1, processed=epoch, completed=epoch)
+    for progress, base in ((batches["current"], 0), (batches["total"], before)):
+        progress.update(ready=base + done, started=base + done, processed=base + done, completed=base + done - 1)
+    batches["is_last_batch"] = steps == steps_per_epoch
+    optimizer = counters["epoch_loop.automatic_optimization.optim_progress"]["optimizer"]
+    for progress in (*optimizer.values(), counters["epoch_loop.scheduler_progress"]):
+        for part, number in (("total", step), ("current", steps)):
+            progress[part].update(dict.fromkeys(progress[part], number))
+    counters["epoch_loop.state_dict"]["_batches_that_stepped"] = step - 1
+    return counters

@@ -19,7 +19,7 @@ from maekit.callbacks.pause import Pause
 from maekit.callbacks.pictures import Pictures
 from maekit.callbacks.progress import Progress
 from maekit.callbacks.record import Record
-from maekit.callbacks.validation import CatchUp
+from maekit.callbacks.validation import CatchUp, count_in_batches
 from maekit.data.base import RunData
 from maekit.data.loader import choose_workers, describe_loading
 from maekit.errors import UserError
@@ -105,10 +105,9 @@ def prepare(
     trainer = make_trainer(settings, own, loggers(folder, options) if folder else [])
     plan = solve_batch(data.total_batch_size, data.device_batch_size, trainer.world_size, even=model.pairs_images)
     trainer.accumulate_grad_batches = plan.accumulation
-    if isinstance(trainer.val_check_interval, int):
-        trainer.val_check_interval *= plan.accumulation
     data.num_workers = choose_workers(data.num_workers, max(trainer.num_devices, 1))
     module = TransferModule(model, data, plan=plan, seed=options.seed, card=card(settings, model, data))
+    count_in_batches(trainer, plan.accumulation, module.steps_per_epoch)
     if options.compile:
         model.backbone.compile()
     if options.num_threads is not None:

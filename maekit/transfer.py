@@ -23,7 +23,7 @@ from maekit.model import TransferModel
 from maekit.nan_guard import check_finite
 from maekit.optim.groups import parameter_groups
 from maekit.optim.resume import restore_order
-from maekit.progress_state import settle
+from maekit.progress_state import counters_at
 
 CARD = "maekit"
 
@@ -66,10 +66,13 @@ class TransferModule(LightningModule):
         self.table: list[str] = []  # of the last validation: each class, if the task has such a thing
         self.results: dict[str, Any] = {}  # of the last validation: JSON files by name
         self._step_loss = torch.zeros(())
+        self._total_steps: int | None = None
 
     def total_steps(self) -> int:
         """Optimizer steps of the whole run: the smaller of max_steps and max_epochs."""
-        return steps_of(self.trainer.max_steps, self.trainer.max_epochs, self.steps_per_epoch)
+        if self._total_steps is None:  # asked first before the run starts; CatchUp opens the trainer's limits for a while
+            self._total_steps = steps_of(self.trainer.max_steps, self.trainer.max_epochs, self.steps_per_epoch)
+        return self._total_steps
 
     def train_dataloader(self) -> DataLoader[Any]:
         """Whole total batches in the epoch's order, from where a resumed run stood."""
@@ -137,14 +140,12 @@ class TransferModule(LightningModule):
         self.log_dict(values, logger=False, rank_zero_only=False)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Adds the card, settles the loops' counters on the last whole step, and makes an average the weights."""
+        """Adds the card, and makes an average the weights."""
         checkpoint[CARD] = {**self.card, "step": checkpoint["global_step"]}
-        loops, step = checkpoint["loops"]["fit_loop"], checkpoint["global_step"]
-        settle(loops, step, self.plan.accumulation, self.steps_per_epoch)
         put_average(checkpoint, self.trainer)
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        """Matches the optimizer's state to today's groups by parameter name."""
+        """Matches the optimizer's state to this run's groups by parameter name, and makes the counters this run's."""
         if self.trainer.state.fn == "fit":
             states = checkpoint.get("optimizer_states")
             if not states:
@@ -154,6 +155,9 @@ class TransferModule(LightningModule):
                 )
             rows = self.model.optimisation.rows(self.model, self.model.backbone, self.plan.total)
             checkpoint["optimizer_states"] = [restore_order(states[0], parameter_groups(self.model, rows))]
+            fresh, step = self.trainer.fit_loop.state_dict(), checkpoint["global_step"]
+            counters = counters_at(fresh, step, self.plan.accumulation, self.steps_per_epoch)
+            checkpoint["loops"] = {"fit_loop": counters}
             take_trained(checkpoint)
 
     def optimizer_groups(self) -> list[dict[str, Any]]:

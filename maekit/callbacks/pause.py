@@ -17,6 +17,11 @@ class Pause(Callback):
     def __init__(self, step: int) -> None:
         self.step = step
 
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Takes no step if the run is there already, as when it was killed after the step and before its end."""
+        if trainer.global_step >= self.step:
+            trainer.should_stop = True
+
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
         """Stops here when the step is reached."""
         if trainer.global_step >= self.step:

@@ -1,4 +1,4 @@
-"""A validation where Lightning would leave one out: at the end of a run, and where a resumed one was stopped."""
+"""Validations that Lightning would leave out: at the end of a run, and where a resumed run was stopped."""
 
 from typing import Any
 
@@ -6,13 +6,27 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 
 class CatchUp(Callback):
-    """Validates a run that `max_steps` ended between two validations, or that was stopped inside one.
+    """Validates a run that `max_steps` ended between two validations, or that was stopped before one was complete.
 
-    It stands before the callbacks that save, so that they see its result.
+    An interrupted validation is repeated over all images, also that of a run's very last step. It stands before the
+    callbacks that save, so that they see its result.
     """
 
     def __init__(self) -> None:
         self.validated_step = 0
+        self.begun_step = 0
+        self.limits: tuple[int, int | None] | None = None
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+        """Opens the limits of a run that has taken all its steps: Lightning would not even start it."""
+        if checkpoint["global_step"] >= pl_module.total_steps():
+            self.limits = (trainer.fit_loop.max_steps, trainer.fit_loop.max_epochs)
+            trainer.fit_loop.epoch_loop.max_steps, trainer.fit_loop.max_epochs = -1, -1
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Notes the step."""
+        if not trainer.sanity_checking:
+            self.begun_step = trainer.global_step
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Notes the step."""
@@ -20,9 +34,11 @@ class CatchUp(Callback):
             self.validated_step = trainer.global_step
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
-        """Makes up for the validation in which the run was stopped."""
+        """Repeats the validation in which, or before which, the run was stopped."""
+        if self.limits is not None:
+            trainer.fit_loop.epoch_loop.max_steps, trainer.fit_loop.max_epochs = self.limits
         step = trainer.global_step
-        if step != self.validated_step and step % steps_between(trainer, pl_module) == 0:
+        if step and step != self.validated_step and (step == self.begun_step or is_due(trainer, pl_module, step)):
             validate(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -32,25 +48,52 @@ class CatchUp(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run must know."""
-        return {"validated_step": self.validated_step}
+        return {"validated_step": self.validated_step, "begun_step": self.begun_step}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Goes on from an earlier part of the run."""
-        self.validated_step = state_dict["validated_step"]
+        """Goes on from an earlier part of the run; checkpoints of maekit 0.1 lack `begun_step`."""
+        self.validated_step, self.begun_step = state_dict["validated_step"], state_dict.get("begun_step", 0)
 
 
-def steps_between(trainer: Trainer, module: Any) -> int:
-    """Optimizer steps from one validation to the next."""
-    interval = trainer.val_check_interval
-    if isinstance(interval, int):
-        return max(interval // int(module.plan.accumulation), 1)
+def count_in_batches(trainer: Trainer, accumulation: int, steps_per_epoch: int) -> None:
+    """Turns `val_check_interval`, which is in optimizer steps or a share of an epoch, into Lightning's device batches.
+
+    A share of an epoch becomes whole optimizer steps: in batches it would depend on the accumulation, and fall between
+    two steps. Intervals of time, and whole epochs (1.0), stay as they are.
+
+    Args:
+        trainer: Lightning's Trainer, before it runs.
+        accumulation: device batches of an optimizer step.
+        steps_per_epoch: optimizer steps of an epoch.
+    """
+    interval = interval_of(trainer)
     if isinstance(interval, float) and interval < 1:
-        return max(int(module.steps_per_epoch * interval), 1)
-    return int(module.steps_per_epoch) * (trainer.check_val_every_n_epoch or 1)
+        interval = max(int(steps_per_epoch * interval), 1)
+    if isinstance(interval, int):
+        trainer.val_check_interval = interval * accumulation
+
+
+def interval_of(trainer: Trainer) -> int | float | None:
+    """Returns `val_check_interval` in device batches (whole numbers) or epochs; None where it is a time."""
+    return vars(trainer).get("val_check_interval")  # Lightning does not set it for a time
+
+
+def is_due(trainer: Trainer, module: Any, step: int) -> bool:
+    """Whether the training loop validates after an optimizer step, from 1."""
+    interval, epochs = interval_of(trainer), trainer.check_val_every_n_epoch
+    if interval is None:
+        return False
+    steps = interval // int(module.plan.accumulation) if isinstance(interval, int) else int(module.steps_per_epoch)
+    if epochs is None:  # counted over epochs
+        return isinstance(interval, int) and step % max(steps, 1) == 0
+    epoch, within = divmod(step - 1, int(module.steps_per_epoch))
+    return (epoch + 1) % epochs == 0 and (within + 1) % max(steps, 1) == 0
 
 
 def validate(trainer: Trainer) -> None:
-    """Runs the validation loop inside the fit, as the training loop does."""
+    """Runs the whole validation loop inside the fit, as the training loop does."""
+    loop = trainer.fit_loop.epoch_loop.val_loop
+    loop.restarting = False  # otherwise Lightning would continue at the batch its counters name
     trainer.validating = True
-    trainer.fit_loop.epoch_loop.val_loop.run()
+    loop.run()
     trainer.training = True

@@ -1,0 +1,71 @@
+"""Short runs in this process: what tests of resumption, interruption and saving share."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, Trainer
+
+import maekit
+from maekit.results.rows import text_rows
+from tests.conftest import TINY, few_digits
+
+
+def tiny(folder: Path, task: str = "imagenet_finetune", **overrides: Any) -> maekit.Session:
+    """A tiny session whose runs go to `folder`: 80 images, 5 steps an epoch, two underscores for a dot in a flag."""
+    values: dict[str, Any] = {flag[2:].split("=")[0]: flag.split("=")[1] for flag in TINY}
+    values |= {"run.folder": str(folder), "data.root": str(few_digits())}
+    return maekit.build(task, "smoke", values | {key.replace("__", "."): value for key, value in overrides.items()})
+
+
+class At(Callback):
+    """Does something once, when a number of optimizer steps is done.
+
+    Args:
+        step: optimizer steps done.
+        what: given the trainer and the module.
+        hook: `train` before the next batch, `step` after the step's own batch, `gradient` before the optimizer uses
+            it, `validation` before a batch of the validation at this step.
+        batch: of the validation, from 0.
+    """
+
+    def __init__(self, step: int, what: Callable[[Trainer, Any], None], hook: str = "train", batch: int = 0) -> None:
+        self.step, self.what, self.hook, self.batch = step, what, hook, batch
+
+    def _look(self, hook: str, trainer: Trainer, module: Any) -> None:
+        if hook == self.hook and not trainer.sanity_checking and trainer.global_step == self.step:
+            self.step = -1
+            self.what(trainer, module)
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
+        self._look("train", trainer, pl_module)
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
+        self._look("step", trainer, pl_module)
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: Any, optimizer: Any) -> None:
+        self._look("gradient", trainer, pl_module)
+
+    def on_validation_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int, *_: Any) -> None:
+        if batch_idx == self.batch:
+            self._look("validation", trainer, pl_module)
+
+
+def losses(run: Path) -> dict[int, str]:
+    """Each step's loss as it was written, digit for digit."""
+    return {int(row["step"]): row["loss"] for row in text_rows(run / "train.csv")}
+
+
+def state(file: Path) -> dict[str, Any]:
+    """A checkpoint."""
+    found: dict[str, Any] = torch.load(file, weights_only=True)
+    return found
+
+
+def same_weights(a: Path, b: Path) -> None:
+    """Bit for bit."""
+    one, two = state(a)["state_dict"], state(b)["state_dict"]
+    assert one.keys() == two.keys()
+    for name in one:
+        torch.testing.assert_close(one[name], two[name], rtol=0, atol=0, msg=name)
