@@ -70,7 +70,9 @@ class TransferModule(LightningModule):
 
     def total_steps(self) -> int:
         """Optimizer steps of the whole run: the smaller of max_steps and max_epochs."""
-        if self._total_steps is None:  # asked first before the run starts; CatchUp opens the trainer's limits for a while
+        if (
+            self._total_steps is None
+        ):  # asked first before the run starts; CatchUp opens the trainer's limits for a while
             self._total_steps = steps_of(self.trainer.max_steps, self.trainer.max_epochs, self.steps_per_epoch)
         return self._total_steps
 

@@ -60,9 +60,7 @@ def test_a_validation_that_was_interrupted_twice_is_whole_in_the_end(tmp_path: P
     last = None
     for batch in (3, 1):
         with pytest.raises(Interrupted):
-            tiny(tmp_path, trainer__max_epochs=1, **WHOLE).fit(
-                last, callbacks=[At(5, terminate, "validation", batch)]
-            )
+            tiny(tmp_path, trainer__max_epochs=1, **WHOLE).fit(last, callbacks=[At(5, terminate, "validation", batch)])
         last = tmp_path / RUNS / "last.ckpt"
     tiny(tmp_path, trainer__max_epochs=1, **WHOLE).fit(last)
     assert text_rows(tmp_path / RUNS / "val.csv") == text_rows(whole / "val.csv")
@@ -71,15 +69,15 @@ def test_a_validation_that_was_interrupted_twice_is_whole_in_the_end(tmp_path: P
 def test_a_run_killed_in_its_last_validation_is_measured_when_resumed(tmp_path: Path) -> None:
     """SIGKILL leaves what was saved before the validation began; nothing tells that one had begun."""
 
-    class Die(RuntimeError):
+    class KillError(RuntimeError):
         pass
 
     def die(trainer: Trainer, module: Any) -> None:
-        raise Die
+        raise KillError
 
     options: dict[str, Any] = {"trainer__max_epochs": 1, "run__save_every_minutes": 0, **WHOLE}
     whole = Path(tiny(tmp_path / "whole", **options).fit()["folder"])
-    with pytest.raises(Die):
+    with pytest.raises(KillError):
         tiny(tmp_path, **options).fit(callbacks=[At(5, die, "validation", 2)])
     run = tmp_path / RUNS
     catch_up = next(key for key in state(run / "last.ckpt")["callbacks"] if CatchUp.__name__ in key)
