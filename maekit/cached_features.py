@@ -18,6 +18,7 @@ from tqdm import tqdm
 from maekit.backbone.vit import ViT
 from maekit.data.base import DrawDataset, RunData, TransferData
 from maekit.data.batch import ImageBatch, Sample, collate_images
+from maekit.data.identity import DataIdentity
 from maekit.data.loader import choose_workers, make_loader
 from maekit.data.sampler import EvalSampler
 from maekit.data.spec import DataSpec, Draw
@@ -86,6 +87,10 @@ class CachedFeatures(RunData):
     def spec(self) -> DataSpec:
         """Returns that of the images."""
         return self.data.spec()
+
+    def identity(self) -> DataIdentity:
+        """Returns that of the images."""
+        return self.data.identity()
 
     def summary(self) -> str:
         """Returns that of the images, and where the features are."""

@@ -127,6 +127,7 @@ def card(settings: Settings, model: TransferModel, data: RunData) -> dict[str, A
         "image_size": list(model.spec.image_size),
         "palette": [list(colour) for colour in model.spec.palette],
         "input": data.input_transform(),
+        "data": data.identity().plain(),
     }
 
 
@@ -183,6 +184,7 @@ def environment(run: Run, settings: Settings) -> dict[str, Any]:
         if run.folder
         else None,
         "total_batch": run.plan.total,
+        "data": run.module.data.identity().plain(),
         **surroundings(device_of(run)),
     }
 

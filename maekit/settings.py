@@ -134,6 +134,26 @@ def resolve(
     return Settings(recipe, {key: plain[key] for key in ("model", "data", "trainer", "run") if key in plain}, given)
 
 
+def resolve_data(recipe: Recipe, module: ModuleType, flags: Sequence[str]) -> Values:
+    """Checks the `data` section of the recipe and the flags `--data.*`, and fills in defaults.
+
+    Raises:
+        UserError: as `resolve`; also a flag of another section.
+    """
+    parser = ArgumentParser(prog="maekit data check", exit_on_error=False)
+    parser.add_class_arguments(module.Data, "data", instantiate=False)
+    given = _check_flags(flags, [str(key) for key in parser.get_defaults().as_flat().__dict__])
+    parser.add_argument("--config", action="config")
+    data = {"data": recipe.values.get("data", {})}
+    _check_keys(flat(data), [str(key) for key in parser.get_defaults().as_flat().__dict__], {"data"}, recipe)
+    try:
+        parsed = parser.parse_args(["--config", safe_dump(data), *flags])
+    except ArgumentError as error:
+        raise UserError(_one_line(str(error), given, recipe)) from error
+    values: Values = parsed.as_dict()["data"]
+    return values
+
+
 def help_text(recipe: Recipe, module: ModuleType, prog: str) -> str:
     """Every flag of a task, with the recipe's values as defaults."""
     parser = make_parser(module, training=True, prog=prog)

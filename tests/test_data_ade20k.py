@@ -20,6 +20,7 @@ from maekit.data.seg_transforms import SegEvalTransform
 from maekit.data.segmentation import SegBatch, SegEvalBatch, SegmentationFolders, spread_palette
 from maekit.data.spec import Draw
 from maekit.errors import UserError
+from tests.helpers_data import check
 
 RNG = np.random.default_rng(0)
 SPLITS = {"training": ("ADE_train_", 6), "validation": ("ADE_val_", 3)}
@@ -80,7 +81,7 @@ def refusal(data: SegmentationFolders, draw: Draw | None = None) -> str:
     line = str(caught.value)
     assert "\n" not in line
     if data.root:
-        assert line in type(data).check(Path(data.root), full=True).problems
+        assert line in check(type(data), Path(data.root), full=True).problems
     return line
 
 
@@ -193,7 +194,7 @@ def test_anyones_folder(root: Path) -> None:
     assert data.spec().class_names == ("sky", "sea", "sand")
     assert data.palette() == spread_palette(3)
     assert set(data.val_dataset()[Draw(0, 0)].label.flatten().tolist()) == {0, 1, 2, 255}
-    assert SegmentationFolders.check(root, classes=3).lines() == [
+    assert check(SegmentationFolders, root, classes=3).lines() == [
         "training: 6 images of 3 classes",
         "validation: 3 images",
         "label maps: 0 to 2 the classes, 255 ignored",
@@ -222,13 +223,13 @@ def test_a_sound_check(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         "files: 9 of 9 pairs read",
         "ok",
     ]
-    assert ADE20K.check(root, full=True).lines() == expected
+    assert check(ADE20K, root, full=True).lines() == expected
     monkeypatch.setattr(seg_check, "FEW", 1)  # as with more files: in other processes
-    assert ADE20K.check(root, full=True).lines() == expected
+    assert check(ADE20K, root, full=True).lines() == expected
 
 
 def test_wrong_counts_and_heads(root: Path) -> None:
-    problems = ADE20K.check(root, classes=21).problems
+    problems = check(ADE20K, root, classes=21).problems
     advice = "unpack its archive again"
     assert problems[:2] == [
         f"6 training images with a label map, ADEChallengeData2016 has 20,210; {advice}",
@@ -243,7 +244,7 @@ def test_absent_classes_are_a_fact(root: Path, monkeypatch: pytest.MonkeyPatch) 
         values = np.array(Image.open(path))
         values[(values == 3) | (values > 144)] = 0
         save_label(path, values)
-    findings = ADE20K.check(root)
+    findings = check(ADE20K, root)
     line = next(line for line in findings.facts if line.startswith("validation: no pixel"))
     assert line == (
         f"validation: no pixel of sky, {NAMES[144]}, {NAMES[145]}, {NAMES[146]}, {NAMES[147]} and 2 more "
@@ -251,9 +252,9 @@ def test_absent_classes_are_a_fact(root: Path, monkeypatch: pytest.MonkeyPatch) 
     )
     assert findings.ok
     monkeypatch.setitem(seg_check.MAX_QUICK, "validation", 2)
-    assert not any("no pixel" in line for line in ADE20K.check(root).facts)
+    assert not any("no pixel" in line for line in check(ADE20K, root).facts)
     (root / "annotations/validation/ADE_val_00000003.png").write_bytes(b"")
-    assert any("and 2 more in its 2 label maps" in line for line in ADE20K.check(root, full=True).facts)
+    assert any("and 2 more in its 2 label maps" in line for line in check(ADE20K, root, full=True).facts)
 
 
 def test_palette_images_are_read_by_index(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -267,7 +268,7 @@ def test_palette_images_are_read_by_index(root: Path, monkeypatch: pytest.Monkey
     with Image.open(path) as image:
         assert image.mode == "P"
     np.testing.assert_array_equal(read_label(path, Coding(150, True)), before)
-    findings = ADE20K.check(root)
+    findings = check(ADE20K, root)
     assert "label maps: palette PNG among them; the index of a colour is read, not the colour" in findings.facts
     assert findings.ok
 
@@ -322,7 +323,7 @@ def test_a_damaged_image(root: Path) -> None:
     path = root / "images/training/ADE_train_00000001.jpg"
     path.write_bytes(path.read_bytes()[:-200])
     assert refusal(build(root), Draw(0, 0)).startswith(f"{path}: cannot be read as an image")
-    assert any(str(path) in line for line in ADE20K.check(root).problems)
+    assert any(str(path) in line for line in check(ADE20K, root).problems)
 
 
 def test_a_turned_photograph(root: Path) -> None:
@@ -342,7 +343,7 @@ def test_files_that_stand_alone(root: Path) -> None:
     assert line == f"{lone}: no label map for it, {advice}"
     for number in (1, 3):
         (root / f"images/validation/ADE_val_0000000{number}.jpg").unlink()
-    problems = ADE20K.check(root).problems
+    problems = check(ADE20K, root).problems
     assert any(
         line.startswith(f"{root / 'annotations/validation/ADE_val_00000001.png'}: no image for it (and 1 more")
         for line in problems

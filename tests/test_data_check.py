@@ -10,6 +10,7 @@ from maekit.data import check as check_module
 from maekit.data.findings import Findings
 from maekit.data.folders import ClassFolders
 from maekit.data.imagenet import ImageNet
+from tests.helpers_data import check
 
 RNG = np.random.default_rng(0)
 
@@ -27,7 +28,7 @@ def root(tmp_path: Path) -> Path:
 
 
 def test_a_sound_folder(root: Path) -> None:
-    findings = ClassFolders.check(root, classes=2)
+    findings = check(ClassFolders, root, classes=2)
     assert findings.ok
     assert findings.lines() == [
         "training: 8 images of 2 classes",
@@ -52,7 +53,7 @@ def test_unreadable_files_are_all_found(root: Path, full: bool, decoded: int, mo
     for name, data in bad.items():
         (root / name).write_bytes(data)
     (root / "train/cat/link.jpg").symlink_to(root / "nowhere.jpg")
-    findings = ClassFolders.check(root, full=full)
+    findings = check(ClassFolders, root, full=full)
     assert [line.split(": ")[0] for line in findings.problems] == sorted(
         str(root / name) for name in [*bad, "train/cat/link.jpg"]
     )
@@ -66,7 +67,7 @@ def test_a_flipped_bit_in_the_middle_needs_the_whole_file(root: Path, monkeypatc
     data = bytearray(path.read_bytes())
     data[len(data) // 2] ^= 0xFF
     path.write_bytes(data)
-    quick, full = ClassFolders.check(root), ClassFolders.check(root, full=True)
+    quick, full = check(ClassFolders, root), check(ClassFolders, root, full=True)
     assert quick.ok
     assert "files: 16 of 16 read, 0 of them whole; --full decodes all" in quick.facts
     assert [line.split(": ")[0] for line in full.problems] == [str(path)]
@@ -76,25 +77,25 @@ def test_trailing_bytes_do_no_harm(root: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(check_module, "MAX_QUICK_DECODED", 0)
     with (root / "train/cat/1.jpg").open("ab") as file:
         file.write(bytes(500))
-    assert ClassFolders.check(root).ok
+    assert check(ClassFolders, root).ok
 
 
 def test_many_files_are_read_by_processes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check_module, "FEW", 4)
     (root / "val/dog/3.jpg").write_bytes(b"")
-    assert ClassFolders.check(root).problems == [
+    assert check(ClassFolders, root).problems == [
         f"{root}/val/dog/3.jpg: is an empty file; replace or remove it (`maekit data check` lists all such files)"
     ]
 
 
 def test_a_large_tree_is_sampled(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check_module, "MAX_QUICK", 6)
-    assert "files: 6 of 16 read, 6 of them whole; --full decodes all" in ClassFolders.check(root).facts
-    assert "files: 16 of 16 read" in ClassFolders.check(root, full=True).facts
+    assert "files: 6 of 16 read, 6 of them whole; --full decodes all" in check(ClassFolders, root).facts
+    assert "files: 16 of 16 read" in check(ClassFolders, root, full=True).facts
 
 
 def test_the_head_must_have_the_datas_classes(root: Path) -> None:
-    problems = ClassFolders.check(root, classes=1000).problems
+    problems = check(ClassFolders, root, classes=1000).problems
     assert len(problems) == 1
     assert "the head has 1,000 classes, the data 2; use" in problems[0]
 
@@ -103,22 +104,22 @@ def test_classes_that_differ_in_case_only(root: Path) -> None:
     for split in ("train", "val"):
         (root / split / "Cat ").mkdir()
         Image.new("RGB", (2, 2)).save(root / split / "Cat " / "1.png")
-    assert ClassFolders.check(root).problems == [
+    assert check(ClassFolders, root).problems == [
         "class folders 'Cat ' and 'cat' differ only in case or spaces; join them or rename one"
     ]
 
 
 def test_a_wrong_layout_is_one_finding(root: Path, tmp_path: Path) -> None:
-    assert ClassFolders.check(tmp_path / "nothing").problems[0].startswith(f"{tmp_path / 'nothing'}: no such folder")
+    assert check(ClassFolders, tmp_path / "nothing").problems[0].startswith(f"{tmp_path / 'nothing'}: no such folder")
     (root / "train/emu").mkdir()
-    assert "no images in this class folder" in ClassFolders.check(root).problems[0]
+    assert "no images in this class folder" in check(ClassFolders, root).problems[0]
     det = tmp_path / "ILSVRC/Data/DET/train/ILSVRC2013_train"
     det.mkdir(parents=True)
-    assert "detection data" in ImageNet.check(det.parents[1]).problems[0]
+    assert "detection data" in check(ImageNet, det.parents[1]).problems[0]
 
 
 def test_a_set_without_validation_says_what_will_happen(root: Path) -> None:
-    findings = ImageNet.check(root / "val")
+    findings = check(ImageNet, root / "val")
     assert findings.ok
     assert findings.facts[1].startswith("validation: no folder val or validation or valid; data.val_fraction")
 
@@ -129,7 +130,7 @@ def test_imagenet_must_be_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         for name in ("n00000001", "n00000002"):
             (tmp_path / split / name).mkdir(parents=True)
             Image.new("RGB", (2, 2)).save(tmp_path / split / name / "1.JPEG")
-    assert ImageNet.check(tmp_path).problems == [
+    assert check(ImageNet, tmp_path).problems == [
         "2 training images, ImageNet-1K has 1,281,167; unpack its archive again",
         "2 validation images, ImageNet-1K has 50,000; unpack its archive again",
     ]

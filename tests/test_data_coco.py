@@ -23,6 +23,7 @@ from maekit.data.loader import make_loader
 from maekit.data.sampler import EvalSampler, TrainSampler
 from maekit.data.spec import Draw
 from maekit.errors import UserError
+from tests.helpers_data import check
 
 RNG = np.random.default_rng(0)
 NUMBERS: dict[str, Any] = {
@@ -113,12 +114,12 @@ def refusal(data: COCO) -> str:
     line = str(caught.value)
     assert "\n" not in line
     if data.root and not any(data.places):
-        assert line in COCO.check(Path(data.root)).problems
+        assert line in check(COCO, Path(data.root)).problems
     return line
 
 
 def problems(root: Path) -> list[str]:
-    lines = COCO.check(root, full=True).problems
+    lines = check(COCO, root, full=True).problems
     assert not any("\n" in line for line in lines)
     return lines
 
@@ -253,7 +254,7 @@ def test_usual_names_are_found(root: Path, tmp_path: Path, json_form: str, folde
         (root / f"{split}2017").rename(own / folder_form.format(name))
         write(own / json_form.format(name), content())
     assert (len(build(own).train_dataset(0)), len(build(own).val_dataset())) == (3, 5)
-    assert COCO.check(own).ok
+    assert check(COCO, own).ok
 
 
 def test_what_the_file_leaves_out_comes_from_the_shape(root: Path) -> None:
@@ -524,7 +525,7 @@ def test_check_names_everything_once(root: Path) -> None:
 
 
 def test_check_of_good_data(root: Path) -> None:
-    found = COCO.check(root, full=True)
+    found = check(COCO, root, full=True)
     assert found.ok
     assert found.facts == [
         f"{root}/annotations/instances_train2017.json: 5 images, 6 objects of 3 classes",
@@ -533,7 +534,7 @@ def test_check_of_good_data(root: Path) -> None:
         "validation: 1 of 5 images hold nothing",
         "files: 10 of 10 images read",
     ]
-    assert "the head has 80 classes, the data 3" in COCO.check(root, classes=80).problems[0]
+    assert "the head has 80 classes, the data 3" in check(COCO, root, classes=80).problems[0]
 
 
 def test_images_of_another_size_or_broken(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,7 @@ from maekit.data.coco_outlines import filled, outlines
 from maekit.data.coco_scenes import CATEGORY_IDS, DIGIT_SIDES, MAX_HIDDEN, draw_objects, object_scenes_root
 from maekit.data.synthetic import DIGITS, Digit, digits
 from maekit.errors import UserError
+from tests.helpers_data import check
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def test_the_form_is_cocos_and_made_twice_alike(tmp_path: Path, monkeypatch: pyt
     assert trees[0] == trees[1]
     names = {f"train2017/{7 * i + 9:012}.jpg" for i in range(10)} | {f"val2017/{7 * i + 9:012}.jpg" for i in range(20)}
     assert set(trees[0]) == names | {f"annotations/instances_{split}2017.json" for split in ("train", "val")}
-    found = COCO.check(tmp_path / "a", full=True)
+    found = check(COCO, tmp_path / "a", full=True)
     assert found.ok
     assert "validation: 1 of 20 images hold nothing" in found.facts
     with pytest.raises(UserError, match="it exists and is not an empty folder"):

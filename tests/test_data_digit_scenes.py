@@ -13,6 +13,7 @@ from maekit.data.digit_scenes import ADE_FORM, CLASS_NAMES, OWN_FORM, draw_scene
 from maekit.data.segmentation import SegmentationFolders
 from maekit.data.synthetic import Digit, digits
 from maekit.errors import UserError
+from tests.helpers_data import check
 
 
 def files(root: Path) -> dict[str, bytes]:
@@ -47,7 +48,7 @@ def test_both_forms_hold_the_same_scenes(tmp_path: Path, monkeypatch: pytest.Mon
         np.testing.assert_array_equal(shifted, plain + 1)
         assert shifted.shape == (128, 128)
         assert set(np.unique(shifted)) <= set(range(1, 12))
-    assert SegmentationFolders.check(tmp_path / "own").ok
+    assert check(SegmentationFolders, tmp_path / "own").ok
 
 
 def test_splits_share_no_digit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -95,7 +96,7 @@ def test_edges_are_blended_and_cut_at_one_half(monkeypatch: pytest.MonkeyPatch) 
 def test_the_smoke_data_are_cached_and_sound(own_cache: Path) -> None:
     root = scenes_root(ADE_FORM)
     assert root == own_cache / "scenes-v2"
-    findings = ADE20K.check(root, classes=11)
+    findings = check(ADE20K, root, classes=11)
     assert findings.lines() == [
         "training: 2,000 images of 11 classes",
         "validation: 60 images",

@@ -21,6 +21,7 @@ from maekit.data.spec import Draw
 from maekit.errors import UserError
 from maekit.settings import make_parser
 from maekit.task import find_task
+from tests.helpers_data import check
 
 FOLDERS = {2017: "train_val_images", 2018: "train_val2018", 2019: "train_val2019"}
 NAMES = {3: "Apis mellifera", 7: "Bufo bufo", 9: "Cyanistes caeruleus"}
@@ -217,7 +218,7 @@ def test_a_faulty_file_is_one_line(root: Path, change: Callable[[Json], Any], li
     edit(root, change)
     assert refusal(root).startswith(f"{root}/train2018.json: ")
     assert line in refusal(root)
-    assert INaturalist.check(root).problems == [refusal(root)]
+    assert check(INaturalist, root).problems == [refusal(root)]
 
 
 def test_a_list_is_no_annotation_file(root: Path) -> None:
@@ -299,7 +300,7 @@ def test_the_folder_of_images_is_not_there(root: Path) -> None:
 
 
 def test_check_tells_facts_and_gaps(root: Path) -> None:
-    assert INaturalist.check(root, classes=3).lines() == [
+    assert check(INaturalist, root, classes=3).lines() == [
         "form: iNaturalist 2018",
         "category ids: 7 of 0 to 9 are missing (0, 1, 2, ...); labels count the others from 0",
         "training: 4 images of 3 classes",
@@ -308,11 +309,11 @@ def test_check_tells_facts_and_gaps(root: Path) -> None:
         "ok",
     ]
     plant(root, 2019)
-    assert [fact for fact in INaturalist.check(root).facts if "form" in fact] == [
+    assert [fact for fact in check(INaturalist, root).facts if "form" in fact] == [
         "form: iNaturalist 2018",
         "form: iNaturalist 2019",
     ]
-    assert INaturalist.check(root / "none").problems[0].endswith("give --data.root")
+    assert check(INaturalist, root / "none").problems[0].endswith("give --data.root")
 
 
 def test_check_finds_images_that_are_not_there(root: Path) -> None:
@@ -321,7 +322,7 @@ def test_check_finds_images_that_are_not_there(root: Path) -> None:
     (root / "train_val2018/Insecta/3/c.jpg").symlink_to(root / "nowhere.jpg")
     (root / "train_val2018/Amphibia/7/e.jpg").write_bytes(b"")
     gone = "train_val2018/Aves/9/a.jpg, train_val2018/Insecta/3/c.jpg"
-    assert INaturalist.check(root).problems == [
+    assert check(INaturalist, root).problems == [
         f"{root}/train2018.json: 2 of 4 listed images are not in {root} ({gone}); "
         "unpack the images again, or list what there is",
         f"{root}/train_val2018/Amphibia/7/e.jpg: is an empty file; replace or remove it "
@@ -334,7 +335,7 @@ def test_check_finds_images_that_are_not_there(root: Path) -> None:
 def test_check_finds_classes_without_images_and_shared_images(root: Path) -> None:
     edit(root, put("images", 3, file_name="train_val2018/Aves/9/g.jpg"))
     edit(root, lambda data: [entry.update(category_id=9) for entry in data["annotations"] if entry["category_id"] == 3])
-    assert INaturalist.check(root).problems == [
+    assert check(INaturalist, root).problems == [
         f"{root}/val2018.json: 1 validation images are also in train2018.json (the first: train_val2018/Aves/9/g.jpg); "
         "take them out of one list",
         f"{root}/train2018.json: 1 classes have no training images ('Apis mellifera'); add some, or remove the classes",
@@ -344,7 +345,7 @@ def test_check_finds_classes_without_images_and_shared_images(root: Path) -> Non
 def test_check_counts_a_year_with_its_number_of_classes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     released = {**inaturalist_release.RELEASED, 2018: Released("iNaturalist 2018", 3, 4, 24_426)}
     monkeypatch.setattr(inaturalist_release, "RELEASED", released)
-    assert INaturalist.check(root, classes=5).problems == [
+    assert check(INaturalist, root, classes=5).problems == [
         "the head has 5 classes, the data 3; use this head's own data, or weights without a head "
         "(a new one is sized from the data)",
         f"{root}/val2018.json: 3 validation images, iNaturalist 2018 has 24,426; download the list again",

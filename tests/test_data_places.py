@@ -16,6 +16,7 @@ from maekit.data.list_check import Released
 from maekit.data.places import Places
 from maekit.data.spec import Draw
 from maekit.errors import UserError
+from tests.helpers_data import check
 
 CATEGORIES = ("a/apple_orchard", "a/apartment_building/outdoor", "b/bow_window/indoor")
 NAMES = ("apple_orchard", "apartment_building/outdoor", "bow_window/indoor")
@@ -178,7 +179,7 @@ def test_class_folders(tmp_path: Path, form: str) -> None:
     data = build(root)
     assert found(data)[1] == [(f"{root}/val/airfield/val.jpg", 0), (f"{root}/val/alley/val.jpg", 1)]
     assert data.spec().class_names == data.spec().ids() == ("airfield", "alley")
-    assert Places.check(root).ok
+    assert check(Places, root).ok
     assert "class folders without lists; leave out --data.version and --data.images" in refusal(root, images="small")
     if root != tmp_path:
         assert refusal(tmp_path).endswith(f"use --data.root {root}")
@@ -222,7 +223,7 @@ def test_a_faulty_list_is_one_line(root: Path, name: str, change: Callable[[str]
     write(root, name, change)
     assert refusal(root).startswith(f"{root}/{name}:")
     assert line in refusal(root)
-    assert Places.check(root).problems == [refusal(root)]
+    assert check(Places, root).problems == [refusal(root)]
 
 
 def test_faulty_lists_without_categories(tmp_path: Path) -> None:
@@ -298,7 +299,7 @@ def test_check_looks_at_every_version_and_copy(tmp_path: Path) -> None:
     (root / "val_large" / "Places365_val_00000004.jpg").unlink()
     (root / "data_256_standard" / CATEGORIES[1] / "00000003.jpg").unlink()
     (root / "images256" / CATEGORIES[0] / "gsun_1.jpg").write_bytes(b"<html>")
-    findings = Places.check(root)
+    findings = check(Places, root)
     assert [fact for fact in findings.facts if "form" in fact] == [
         f"form: Places365-standard, large images in {root}/data_large_standard",
         f"form: Places365-standard, small images in {root}/data_256_standard",
@@ -319,13 +320,13 @@ def test_check_looks_at_every_version_and_copy(tmp_path: Path) -> None:
 
 def test_check_of_missing_folders_and_untaught_classes(root: Path) -> None:
     write(root, LISTS[0], lambda text: "".join(line for line in text.splitlines(True) if " 2" not in line))
-    assert Places.check(root).problems == [
+    assert check(Places, root).problems == [
         f"{root}/places365_train_standard.txt: 1 classes have no training images ('bow_window/indoor'); "
         "add some, or remove the classes"
     ]
     (root / "data_256_standard" / "a" / "apple_orchard").rename(root / "gone")
-    assert "2 of 3 listed images are not in" in Places.check(root).problems[1]
-    assert Places.check(root / "no").problems[0].endswith("give --data.root")
+    assert "2 of 3 listed images are not in" in check(Places, root).problems[1]
+    assert check(Places, root / "no").problems[0].endswith("give --data.root")
 
 
 def test_check_counts_a_version_with_its_number_of_classes(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -334,7 +335,7 @@ def test_check_counts_a_version_with_its_number_of_classes(root: Path, monkeypat
         places_release.FORMS, "places365", places_release.FORMS["places365"]._replace(released=released)
     )
     line = "4 training images, Places365-standard has 1,803,460; "
-    assert Places.check(root).problems == [f"{root}/{LISTS[0]}: {line}download the list again"]
+    assert check(Places, root).problems == [f"{root}/{LISTS[0]}: {line}download the list again"]
     for split, numbers in (("train", range(4)), ("val", range(1))):
         for name in ("a", "b", "c"):
             plant(root / "folders" / split / name / "1.jpg")

@@ -21,6 +21,7 @@ from maekit.data.spec import Draw
 from maekit.data.synthetic import digits
 from maekit.errors import UserError
 from maekit.files import cache_folder
+from tests.helpers_data import check
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
@@ -262,7 +263,7 @@ def test_check_finds_what_is_wrong(tmp_path: Path) -> None:
             picture(tmp_path / "imagenet-c" / corruption / "1" / ident / "x.JPEG")
     bad = tmp_path / "sketch" / imagenet_synsets()[0] / "bad.JPEG"
     bad.write_bytes(b"no picture")
-    findings = Robustness.check(tmp_path, classes=1)
+    findings = check(Robustness, tmp_path, classes=1)
     assert findings.facts[0] == "ImageNet-A: not there"
     assert findings.facts[2:4] == [
         "ImageNet-Sketch: 3 images of 2 classes",
@@ -277,4 +278,4 @@ def test_check_finds_what_is_wrong(tmp_path: Path) -> None:
     assert f"snow 1: 2 of 1,000 published class folders; {snow}" in problems
     assert f"snow 1: 2 of 50,000 published images; {snow}" in problems
     assert str(bad) in problems[-1]
-    assert Robustness.check(tmp_path / "none").problems[0].startswith(f"{tmp_path}/none: no such folder")
+    assert check(Robustness, tmp_path / "none").problems[0].startswith(f"{tmp_path}/none: no such folder")

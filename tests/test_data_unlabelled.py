@@ -12,6 +12,7 @@ from maekit.data.spec import Draw
 from maekit.data.unlabelled import AnyImages
 from maekit.errors import UserError
 from tests.conftest import few_digits
+from tests.helpers_data import check
 
 NUMBERS: dict[str, Any] = {
     "total_batch_size": 4,
@@ -97,14 +98,14 @@ def test_digit_scenes_need_no_folder() -> None:
 def test_check_counts_and_reads(tmp_path: Path) -> None:
     root = save(tmp_path, "a.png", "b.png")
     (root / "c.png").write_bytes(b"no image")
-    findings = AnyImages.check(root)
+    findings = check(AnyImages, root)
     assert findings.facts[:2] == [
         "training: 3 images",
         "validation: no such folder; data.val_fraction will be set aside",
     ]
     assert len(findings.problems) == 1
     assert "c.png" in findings.problems[0]
-    assert "no such folder" in AnyImages.check(root / "nowhere").problems[0]
+    assert "no such folder" in check(AnyImages, root / "nowhere").problems[0]
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from numpy.random.mtrand import get_bit_generator, set_bit_generator
 from torch.utils.data import Dataset
 
 from maekit.data.findings import Findings
+from maekit.data.identity import DataIdentity
 from maekit.data.spec import DataSpec, Draw
 from maekit.errors import UserError
 
@@ -48,6 +49,10 @@ class RunData(ABC):
     @abstractmethod
     def spec(self) -> DataSpec:
         """Returns the facts a model is built from; sets up where that has not been done."""
+
+    @abstractmethod
+    def identity(self) -> DataIdentity:
+        """Returns what tells this data set from another one; sets up where that has not been done."""
 
     @abstractmethod
     def summary(self) -> str:
@@ -93,10 +98,14 @@ class TransferData(RunData):
     def make(cls, root: Path) -> str:
         """Writes a small data set of real images in the true on-disk format into a new folder; returns one line."""
 
-    @classmethod
     @abstractmethod
-    def check(cls, root: Path, *, classes: int | None, full: bool) -> Findings:
-        """Verifies a data set on disk: against a head of so many `classes` if given, every file decoded if `full`."""
+    def check(self, *, classes: int | None = None, full: bool = False) -> Findings:
+        """Verifies the data set that a run with these settings would read, through the code that the run reads it with.
+
+        Args:
+            classes: number of classes of the head that is to be used; None where it is sized from the data.
+            full: decode every file.
+        """
 
 
 # NumPy's own generator is put aside and a second one lent: copying its state to and fro takes 120 us a sample.

@@ -24,6 +24,7 @@ from maekit.data.det_batch import DetBatch, DetEvalBatch
 from maekit.data.det_dataset import DetEvalDataset, DetEvalSample, DetSample, DetTrainDataset, collate_objects
 from maekit.data.det_transforms import DetEvalTransform, DetTrainTransform
 from maekit.data.findings import Findings
+from maekit.data.identity import DataIdentity
 from maekit.data.spec import DataSpec
 from maekit.errors import UserError
 
@@ -118,6 +119,12 @@ class COCO(TransferData):
         """Returns the categories found and the size asked for."""
         return spec_of(self._read()[0].categories, self.image_size)
 
+    def identity(self) -> DataIdentity:
+        """Returns folder, category ids with names, and a fingerprint of each split's images and annotations."""
+        train, val = self._read()
+        classes = tuple(f"{ident} {name}" for ident, name in train.categories.items())
+        return DataIdentity(train.folder, classes, {"train": train.identity(), "val": val.identity()})
+
     def summary(self) -> str:
         """Returns counts, what is left out, and folder in one line."""
         train, val = self._read()
@@ -155,11 +162,10 @@ class COCO(TransferData):
         """Writes the digit scenes; see `make_object_scenes`."""
         return make_object_scenes(root)
 
-    @classmethod
-    def check(cls, root: Path, *, classes: int | None = None, full: bool = False) -> Findings:
-        """Verifies annotation files and images under the usual names; see `check_coco`."""
-        root = root.expanduser().absolute()
-        return check_coco(Places().parts(root), root, classes=classes, full=full)
+    def check(self, *, classes: int | None = None, full: bool = False) -> Findings:
+        """Verifies annotation files and images; see `check_coco`."""
+        root = self._data_root()
+        return check_coco(self.places.parts(root), root, classes=classes, full=full)
 
     def _data_root(self) -> Path | None:
         if self.root is not None:

@@ -9,6 +9,7 @@ import numpy as np
 from maekit.data.coco_collect import ImageCollector, ObjectCollector, lacking, table, whole
 from maekit.data.coco_objects import Objects, Remarks, join
 from maekit.data.coco_stream import read_lists
+from maekit.data.identity import Split, fingerprint
 from maekit.data.listing import Names
 from maekit.errors import UserError
 
@@ -47,6 +48,12 @@ class CocoFile:
     def image(self, index: int) -> str:
         """Returns the path of one image."""
         return f"{self.folder}/{self.names[index]}"
+
+    def identity(self) -> Split:
+        """Returns the number of images and a fingerprint of their names and of their objects' classes and boxes."""
+        objects = self.objects
+        found = fingerprint(*self.names.content(), objects.image, objects.category_ids, objects.boxes)
+        return Split(len(self), found)
 
     def size(self, index: int) -> tuple[int, int]:
         """Returns height and width of one image."""

@@ -70,10 +70,9 @@ class ClassFolders(LabelledImages):
         """Writes the handwritten digits; see `make_digits`."""
         return make_digits(root)
 
-    @classmethod
-    def check(cls, root: Path, *, classes: int | None = None, full: bool = False) -> Findings:
+    def check(self, *, classes: int | None = None, full: bool = False) -> Findings:
         """Verifies layout, class count and files; see `check_class_folders`."""
-        return check_class_folders(root, cls.read_tree, cls.lacking, classes=classes, full=full)
+        return check_class_folders(self._data_root(), self.read_tree, self.lacking, classes=classes, full=full)
 
     @classmethod
     def lacking(cls, train: Listing, val: Listing | None) -> list[str]:

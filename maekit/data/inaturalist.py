@@ -49,14 +49,14 @@ class INaturalist(LabelledImages):
         """Writes the handwritten digits in the form of 2018; see `write_inaturalist`."""
         return f"wrote 1,397 training and 400 validation images of 10 classes to {make(root, write_inaturalist)}"
 
-    @classmethod
-    def check(cls, root: Path, *, classes: int | None = None, full: bool = False) -> Findings:
-        """Verifies the annotation files of every year there, and that each image is there; see `check_lists`."""
+    def check(self, *, classes: int | None = None, full: bool = False) -> Findings:
+        """Verifies the annotation files of the year, or of every year there, and that each image is there."""
         findings = Findings()
-        root = root.expanduser().absolute()
+        root = self._data_root()
         try:
             require_folder(root)
-            for year in years_in(root) or [find_year(root, None)]:
+            years = [find_year(root, self.year)] if self.year else years_in(root)
+            for year in years or [find_year(root, None)]:
                 lists = read_lists(root, year)
                 findings.facts += [f"form: iNaturalist {year}", *gaps(lists)]
                 check_lists(lists, findings, classes=classes, full=full)

@@ -9,6 +9,7 @@ from maekit.data.augment import TrainTransform
 from maekit.data.base import TransferData
 from maekit.data.batch import ImageBatch, Sample, collate_images
 from maekit.data.folder_dataset import FolderDataset
+from maekit.data.identity import DataIdentity
 from maekit.data.listing import Listing
 from maekit.data.spec import DataSpec
 from maekit.data.transforms import EvalTransform
@@ -124,6 +125,11 @@ class LabelledImages(TransferData):
         size = self._eval.image_size
         mean, std = (tuple(numbers) for numbers in self._eval.normalise.describe().values())
         return DataSpec(splits.names, (size, size), splits.train.classes, mean=mean, std=std)
+
+    def identity(self) -> DataIdentity:
+        """Returns folder, classes and a fingerprint of each split's names and labels."""
+        train, val, _, _ = self._read()
+        return DataIdentity(self._data_root(), train.classes, {"train": train.identity(), "val": val.identity()})
 
     def summary(self) -> str:
         """Returns counts, folder and origin in one line."""

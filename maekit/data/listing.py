@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from maekit.data.identity import Split, fingerprint
 from maekit.errors import UserError
 
 IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
@@ -37,6 +38,10 @@ class Names:
     def __iter__(self) -> Iterator[str]:
         return (self[index] for index in range(len(self)))
 
+    def content(self) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the names' bytes one after the other, and where each ends, to make a fingerprint of."""
+        return self._text, self._ends
+
 
 @dataclass(frozen=True, eq=False)
 class Listing:
@@ -60,6 +65,10 @@ class Listing:
     def path(self, index: int) -> str:
         """Returns the path of one image."""
         return f"{self.root}/{self.names[index]}"
+
+    def identity(self) -> Split:
+        """Returns the number of images and a fingerprint of their names and labels."""
+        return Split(len(self), fingerprint(*self.names.content(), self.labels.astype(np.int32)))
 
     def take(self, indices: Sequence[int]) -> "Listing":
         """Returns the listing of some of the images."""

@@ -73,18 +73,18 @@ class Places(LabelledImages):
         """Writes the handwritten digits in Places365's form; see `write_places`."""
         return f"wrote 1,397 training and 400 validation images of 10 classes to {make(root, write_places)}"
 
-    @classmethod
-    def check(cls, root: Path, *, classes: int | None = None, full: bool = False) -> Findings:
-        """Verifies every version and copy in the folder, and that each image is there; see `check_lists`."""
-        root = root.expanduser().absolute()
+    def check(self, *, classes: int | None = None, full: bool = False) -> Findings:
+        """Verifies the version and copy that are given, or every one there, and that each image is there."""
+        root = self._data_root()
         if root.is_dir() and not versions_in(root) and has_class_folders(root):
             return check_class_folders(root, read_class_folders, lacking, classes=classes, full=full)
         findings = Findings()
         try:
             require_folder(root)
-            for version in versions_in(root) or [find_version(root, None)]:
+            versions = [find_version(root, self.version)] if self.version else versions_in(root)
+            for version in versions or [find_version(root, None)]:
                 copies: list[str | None] = [*copies_in(root)] if version == "places365" else []
-                for copy in copies or [None]:
+                for copy in [self.images] if self.images else copies or [None]:
                     lists, images = read_lists(root, version, copy)
                     findings.facts.append(f"form: {lists.released.title}, {images.title} in {images.train}")
                     check_lists(lists, findings, classes=classes, full=full)

@@ -5,6 +5,7 @@ from typing import Any, ClassVar, Literal
 
 from maekit.data.base import TransferData
 from maekit.data.findings import Findings
+from maekit.data.identity import DataIdentity, Split, fingerprint
 from maekit.data.robustness_batch import (
     NoImages,
     RobustnessBatch,
@@ -99,6 +100,14 @@ class Robustness(TransferData):
             candidates=reading.candidates,
         )
 
+    def identity(self) -> DataIdentity:
+        """Returns folder, classes and one fingerprint of all images."""
+        parts = [part.listing.identity() for part in self._read().parts]
+        whole = fingerprint(*(part.fingerprint.encode() for part in parts))
+        folder = self._places()[0] or next(path for path in self._places()[1].values() if path)
+        split = Split(sum(part.images for part in parts), whole)
+        return DataIdentity(folder, self._read().classes, {"val": split})
+
     def summary(self) -> str:
         """Returns what is there and what is not in one line."""
         reading = self._read()
@@ -136,19 +145,19 @@ class Robustness(TransferData):
         """Writes hard, redrawn, traced and corrupted digits; see `write_robustness_digits`."""
         return f"{describe_digits()} to {make(root, write_robustness_digits)}"
 
-    @classmethod
-    def check(cls, root: Path, *, classes: int | None = None, full: bool = False) -> Findings:
-        """Verifies layout, classes, counts and files of the data sets in a folder; see `check_robustness`."""
-        return check_robustness(root, classes=classes, full=full)
+    def check(self, *, classes: int | None = None, full: bool = False) -> Findings:
+        """Verifies layout, classes, counts of images and files of the data sets; see `check_robustness`."""
+        return check_robustness(*self._places(), classes=classes, full=full)
 
     def _read(self) -> Reading:
         if self._reading is None:
-            root = Path(self.root).expanduser().absolute() if self.root is not None else None
-            given = {k: Path(path).expanduser().absolute() if path else None for k, path in self.given.items()}
-            if root is None and not any(given.values()):
-                root = self._made()
-            self._reading = read_sets(find_sets(root, given))
+            self._reading = read_sets(find_sets(*self._places()))
         return self._reading
+
+    def _places(self) -> tuple[Path | None, dict[str, Path | None]]:
+        root = Path(self.root).expanduser().absolute() if self.root is not None else None
+        given = {k: Path(path).expanduser().absolute() if path else None for k, path in self.given.items()}
+        return (root if root or any(given.values()) else self._made()), given
 
     def _made(self) -> Path:
         if self.synthetic is None:

@@ -1,5 +1,6 @@
 """A look at the robustness data sets on disk before a model is measured on them."""
 
+from collections.abc import Mapping
 from pathlib import Path
 
 from maekit.data.check import check_files
@@ -10,20 +11,23 @@ from maekit.data.robustness_sets import CORRUPTED, SETS, cells, imagenet_synsets
 from maekit.errors import UserError
 
 
-def check_robustness(root: Path, *, classes: int | None, full: bool) -> Findings:
+def check_robustness(
+    root: Path | None, given: Mapping[str, Path | None], *, classes: int | None, full: bool
+) -> Findings:
     """Verifies layout, classes, counts of images and files of the data sets in a folder.
 
     Counts are held against the published ones where the class folders are ImageNet's. A data set that is not there is
     no problem; a corruption or severity of ImageNet-C that is not there is one.
 
     Args:
-        root: the folder that holds the data sets.
+        root: the folder that holds the data sets; None where each has its own.
+        given: folders of single data sets, by name.
         classes: of the head that is to be measured; None where it is not known.
         full: decode every file, see `check_files`.
     """
     findings = Findings()
     try:
-        reading = read_sets(find_sets(root.expanduser().absolute(), {}))
+        reading = read_sets(find_sets(root, given))
     except UserError as error:
         findings.problems.append(str(error))
         return findings

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from maekit.data.identity import Split, fingerprint
 from maekit.data.layout import VAL_NAMES, nearby_root, require_folder
 from maekit.data.listing import IMAGE_SUFFIXES, Names, image_names, sub_folders
 from maekit.errors import UserError, nearest
@@ -41,6 +42,10 @@ class Pairs:
     def label(self, index: int) -> str:
         """Returns the path of its label map."""
         return f"{self.labels}/{self.label_names[index]}"
+
+    def identity(self) -> Split:
+        """Returns the number of images and a fingerprint of their names and their label maps' names."""
+        return Split(len(self), fingerprint(*self.image_names.content(), *self.label_names.content()))
 
 
 class Paired(NamedTuple):

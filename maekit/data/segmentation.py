@@ -9,6 +9,7 @@ import numpy as np
 from maekit.data.base import TransferData
 from maekit.data.digit_scenes import OWN_FORM, SceneForm, make_scenes, scenes_root
 from maekit.data.findings import Findings
+from maekit.data.identity import DataIdentity
 from maekit.data.seg_check import check_pairs
 from maekit.data.seg_dataset import (
     SegBatch,
@@ -148,6 +149,12 @@ class SegmentationFolders(TransferData):
         """Returns one colour for each of the classes."""
         return spread_palette(len(names))
 
+    def identity(self) -> DataIdentity:
+        """Returns folder, classes and a fingerprint of each split's images and label maps."""
+        train, val, names = self._read()
+        splits = {"train": train.pairs.identity(), "val": val.pairs.identity()}
+        return DataIdentity(self._data_root(), names, splits)
+
     def summary(self) -> str:
         """Returns counts and folder in one line."""
         train, val, names = self._read()
@@ -180,17 +187,16 @@ class SegmentationFolders(TransferData):
         """Writes the digit scenes; see `make_scenes`."""
         return make_scenes(root, cls.form)
 
-    @classmethod
-    def check(cls, root: Path, *, classes: int | None = None, full: bool = False) -> Findings:
+    def check(self, *, classes: int | None = None, full: bool = False) -> Findings:
         """Verifies layout, class count and files; see `check_pairs`."""
         findings = Findings()
         try:
-            tree = cls.read_tree(root.expanduser().absolute())
+            tree = self.read_tree(self._data_root())
         except UserError as error:
             findings.problems.append(str(error))
             return findings
-        findings.problems += cls.lacking(tree)
-        coding = Coding(len(tree.names), cls.form.unlabelled)
+        findings.problems += self.lacking(tree)
+        coding = Coding(len(tree.names), self.reduce_zero_label)
         check_pairs(tree.train, tree.val, tree.names, coding, findings, classes=classes, full=full)
         return findings
 

@@ -108,12 +108,11 @@ class AnyImages(LabelledImages):
         """Writes the digit scenes in ADE20K's form; their images alone are used."""
         return f"{make_scenes(root, ADE_FORM)}; give --data.root {root / 'images'}"
 
-    @classmethod
-    def check(cls, root: Path, *, classes: int | None = None, full: bool = False) -> Findings:
+    def check(self, *, classes: int | None = None, full: bool = False) -> Findings:
         """Verifies that there are images, and that they can be read."""
         findings = Findings()
         try:
-            train, val = list_images(root.expanduser().absolute())
+            train, val = list_images(self._data_root())
         except UserError as error:
             findings.problems.append(str(error))
             return findings

@@ -1,0 +1,40 @@
+"""`maekit data check` for tests: a data set built as the command builds it."""
+
+from pathlib import Path
+from typing import Any
+
+from maekit.data.ade20k import ADE20K
+from maekit.data.base import TransferData
+from maekit.data.coco import COCO
+from maekit.data.findings import Findings
+from maekit.data.folders import ClassFolders
+from maekit.data.imagenet import ImageNet
+from maekit.data.inaturalist import INaturalist
+from maekit.data.places import Places
+from maekit.data.robustness import Robustness
+from maekit.data.segmentation import SegmentationFolders
+from maekit.data.unlabelled import AnyImages
+from maekit.recipe import load_recipe
+from maekit.task import find_task
+
+TASK_OF: dict[type[TransferData], str] = {
+    ADE20K: "ade20k_upernet",
+    SegmentationFolders: "ade20k_upernet",
+    AnyImages: "mae_pretrain",
+    COCO: "coco_maskrcnn",
+    ClassFolders: "imagenet_finetune",
+    ImageNet: "imagenet_finetune",
+    INaturalist: "inaturalist_finetune",
+    Places: "places_finetune",
+    Robustness: "imagenet_robustness",
+}
+
+
+def check(
+    kind: type[TransferData], root: Path, *, classes: int | None = None, full: bool = False, **flags: Any
+) -> Findings:
+    """Checks a folder as `maekit data check --data.root ROOT` does, with the base recipe's numbers and more flags."""
+    numbers = load_recipe(find_task(TASK_OF[kind]), None).values["data"]
+    if kind is SegmentationFolders:
+        numbers.pop("reduce_zero_label", None)  # ADE20K's own
+    return kind(**{**numbers, "root": str(root), **flags}).check(classes=classes, full=full)
