@@ -78,7 +78,9 @@ class Session:
 
     def __init__(self, settings: Settings, module: ModuleType) -> None:
         from maekit.run import seed_all
+        from maekit.trainer import check_hardware
 
+        check_hardware(settings)
         self.settings = settings
         self.data: TransferData = module.Data(**settings.values["data"])
         self.data.setup()

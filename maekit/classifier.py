@@ -28,6 +28,7 @@ class Classifier(TransferModel):
 
     monitor: ClassVar[tuple[str, Literal["max", "min"]]] = ("top1", "max")
     example_score: ClassVar[tuple[str, Literal["low", "high"]] | None] = ("loss", "low")
+    calls_backbone: ClassVar[bool] = True
 
     def __init__(self, spec: DataSpec, *, ema_decay: float | None = None, **shared: Any) -> None:
         """Builds the backbone.

@@ -36,3 +36,35 @@ def choose_device(name: str) -> torch.device:
         return torch.empty(0, device=chosen).device
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"--device {name} cannot be used here: {str(error).splitlines()[0]}") from error
+
+
+def check_devices(accelerator: str, kind: str, devices: int | str | list[int]) -> None:
+    """Refuses devices that this machine does not have.
+
+    Args:
+        accelerator: as given: auto, cpu, gpu, cuda or mps.
+        kind: what that is here: cuda, mps or cpu; or as given, where there is none.
+        devices: how many, which ones, or auto.
+
+    Raises:
+        UserError: names the flag, what was given and what there is.
+    """
+    found = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}.get(kind, 0)
+    if not found:
+        raise UserError(
+            f"trainer.accelerator: got {accelerator}, and torch {torch.__version__} finds no such device here; "
+            "use --trainer.accelerator cpu, or auto"
+        )
+    text = str(devices).strip("[] ")
+    if kind == "cpu":
+        if text != "auto" and not (text.isdigit() and isinstance(devices, int | str)):
+            raise UserError(f"trainer.devices: got {devices}, expected a number of processes on a CPU, such as 2")
+        return
+    if text in ("auto", "-1"):
+        return
+    if isinstance(devices, list) or "," in text:
+        beyond = [int(word) for word in text.split(",") if word.strip() and int(word) >= found]
+        if beyond:
+            raise UserError(f"trainer.devices: got {devices}, and there is no {kind}:{beyond[0]} here ({found} found)")
+    elif int(text) > found:
+        raise UserError(f"trainer.devices: got {devices}, and this machine has {found} {kind} device(s)")

@@ -60,6 +60,7 @@ class TransferModel(nn.Module, ABC):
         pairs_images: whether the loss mixes images in pairs, and so needs an even device batch.
         evaluates_only: whether there is nothing to train: `fit` refuses, `validate` measures the weights.
         local_batch_norm: whether BatchNorm measures each device's own batch, by the recipe, and is never synchronised.
+        calls_backbone: whether training calls the backbone's `forward`, which is all that `--run.compile` compiles.
         ema_decay: decay a step of the weights' moving average, which is then what is evaluated and kept; None for none.
         example_score: by what single images are told good from bad (`judge`), and whether low or high is good; None
             where a task shows no examples.
@@ -74,6 +75,7 @@ class TransferModel(nn.Module, ABC):
     pairs_images: bool = False
     evaluates_only: ClassVar[bool] = False
     local_batch_norm: bool = False
+    calls_backbone: ClassVar[bool] = False
     ema_decay: float | None = None
     example_score: ClassVar[tuple[str, Literal["low", "high"]] | None] = None
     head: nn.Module

@@ -27,9 +27,10 @@ from maekit.files import atomic_write_text
 from maekit.model import TransferModel
 from maekit.optim.groups import describe as describe_groups
 from maekit.optim.groups import parameter_groups
+from maekit.options import run_options
 from maekit.recipe import flat, load_recipe, recipe_names
 from maekit.run_folder import FOLDER, new_folder, rank, surroundings, write_json
-from maekit.settings import Settings, run_options
+from maekit.settings import Settings
 from maekit.story import say
 from maekit.trainer import accelerator_of, loggers, make_trainer, quiet
 from maekit.transfer import TransferModule, steps_of
@@ -77,11 +78,10 @@ def prepare(
     """
     quiet()
     options = run_options(settings.values["run"])
-    if options.stop_at_step is not None and options.stop_at_step < 1:
-        raise UserError(f"run.stop_at_step: got {options.stop_at_step}, expected 1 or more optimizer steps")
     every = settings.values["trainer"].get("log_every_n_steps") or 50
     record = Record(folder or Path(), every)
-    own: list[Callback] = [record, Progress(record), *callbacks]
+    bar = settings.values["trainer"].get("enable_progress_bar") is not False
+    own: list[Callback] = [record, Progress(record, show_bar=bar), *callbacks]
     if folder is not None:
         own += [Pictures(folder), LayerLog(folder, record)]
         if options.stop_at_step is not None:
@@ -109,9 +109,15 @@ def prepare(
     module = TransferModule(model, data, plan=plan, seed=options.seed, card=card(settings, model, data))
     count_in_batches(trainer, plan.accumulation, module.steps_per_epoch)
     if options.compile:
+        what = (
+            "the backbone"
+            if model.calls_backbone
+            else "nothing: this task does not call ViT.forward, the part it covers"
+        )
+        say(f"compile --run.compile true compiles {what}")
         model.backbone.compile()
     if options.num_threads is not None:
-        torch.set_num_threads(max(options.num_threads, 1))
+        torch.set_num_threads(options.num_threads)
     return Run(module, trainer, plan, folder, record, interruption)
 
 

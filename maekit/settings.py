@@ -1,66 +1,20 @@
 """Recipe + flags -> checked values of every section. The only importer of jsonargparse; no Lightning unless asked."""
 
-import functools
-import inspect
-import operator
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from argparse import SUPPRESS
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from types import GenericAlias, ModuleType
-from typing import Any, Literal, get_args
+from types import ModuleType
+from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser
 from yaml import safe_dump
 
 from maekit.errors import UserError, nearest
+from maekit.options import OWNED, RunOptions, TrainerOptions
 from maekit.recipe import Recipe, Values, flat
 
-Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed", "64-true"]
-
-# Flags of Lightning's Trainer that the run decides itself, each owned elsewhere.
-OWNED = {
-    "accumulate_grad_batches": "data.device_batch_size decides how often gradients are accumulated",
-    "use_distributed_sampler": "maekit's own samplers always split the data",
-    "enable_checkpointing": "last.ckpt and best.ckpt are always written",
-    "default_root_dir": "give --run.folder",
-    "limit_train_batches": "give --trainer.max_steps",
-    "overfit_batches": "give --trainer.max_steps",
-    "fast_dev_run": "give --trainer.max_steps 3",
-    "reload_dataloaders_every_n_epochs": "the data set does not change under a run",
-    "callbacks": "a task or the Python API adds callbacks",
-    "logger": "give --run.wandb PROJECT; CSV and TensorBoard are always on",
-    "plugins": "the run chooses its checkpoint writer",
-    "precision": "",
-    "barebones": "a run without its records is not a run",
-    "enable_autolog_hparams": "config.yaml holds the configuration",
-    "model_registry": "the run keeps its own checkpoints",
-}
-
-
-@dataclass(frozen=True)
-class RunOptions:
-    """Where and how a run is kept.
-
-    Args:
-        seed: seed of the initial weights, the order of the data and every draw.
-        folder: the folder in which `<task>/<recipe>/<number>` is made.
-        name: the run's own name in place of the next number; a folder that has it already is refused.
-        stop_at_step: pause after so many optimizer steps in all, measured and saved; the schedule stays that of the
-            whole run, with which `--ckpt_path` goes on. null: no pause.
-        save_every_minutes: at most this long between two saves of last.ckpt.
-        wandb: also log to this Weights & Biases project (needs `pip install wandb`).
-        compile: compile the backbone with torch.compile: slow to start, faster steps on accelerators.
-        num_threads: CPU threads of a process; null leaves torch's choice. A small model on a CPU is fastest with 1.
-    """
-
-    seed: int = 0
-    folder: str = "runs"
-    name: str | None = None
-    stop_at_step: int | None = None
-    save_every_minutes: float = 10.0
-    wandb: str | None = None
-    compile: bool = False
-    num_threads: int | None = None
+SECTIONS = ("model", "data", "trainer", "run")
 
 
 @dataclass(frozen=True)
@@ -89,26 +43,12 @@ def make_parser(module: ModuleType, *, training: bool, prog: str = "maekit fit")
     parser.add_class_arguments(module.Model, "model", skip={"spec", "adapt"}, instantiate=False)
     parser.add_class_arguments(module.Data, "data", instantiate=False)
     if training:
-        from lightning.pytorch import Trainer
-
-        _whole_numbers_first(Trainer)
-        parser.add_class_arguments(Trainer, "trainer", skip=set(OWNED), instantiate=False)
-        parser.add_argument("--trainer.precision", type=Precision, default="auto", help="auto: bf16 where it is fast")
+        parser.add_class_arguments(TrainerOptions, "trainer", instantiate=False)
         parser.add_class_arguments(RunOptions, "run", instantiate=False)
+    for action in parser._actions:
+        if action.dest in SECTIONS or action.dest.startswith("print_"):
+            action.help = SUPPRESS  # `--model FILE` and the like: one --config has all sections
     return parser
-
-
-def _whole_numbers_first(trainer: type) -> None:
-    """Reads `1` of a number that may be whole or a share as whole: one batch, not all of them.
-
-    Lightning writes `Optional[Union[int, float]]`, and Python's typing keeps one object for it and for
-    `Optional[Union[float, int]]`: whichever a process happens to import first, scikit-learn's for instance.
-    """
-    kinds = inspect.unwrap(trainer.__init__).__annotations__  # type: ignore[misc]
-    for name, kind in kinds.items():
-        parts = get_args(kind)
-        if int in parts and float in parts and all(isinstance(part, type | GenericAlias) for part in parts):
-            kinds[name] = functools.reduce(operator.or_, sorted(parts, key=lambda part: part is not int))
 
 
 def resolve(
@@ -123,6 +63,7 @@ def resolve(
     known = [str(key) for key in parser.get_defaults().as_flat().__dict__ if key != "config"]
     sections = {key.split(".")[0] for key in known}
     values = {key: value for key, value in recipe.values.items() if training or key not in ("trainer", "run")}
+    values = {key: _without_unset(key, section) for key, section in values.items()}
     _check_keys(flat(values), known, sections, recipe)
     given = _check_flags(flags, known)
     try:
@@ -130,8 +71,11 @@ def resolve(
     except ArgumentError as error:
         raise UserError(_one_line(str(error), given, recipe)) from error
     plain: Values = parsed.as_dict()
+    if training:
+        TrainerOptions(**plain["trainer"])
+        RunOptions(**plain["run"])
     _check_lr_owner(recipe, plain, given)
-    return Settings(recipe, {key: plain[key] for key in ("model", "data", "trainer", "run") if key in plain}, given)
+    return Settings(recipe, {key: plain[key] for key in SECTIONS if key in plain}, given)
 
 
 def resolve_data(recipe: Recipe, module: ModuleType, flags: Sequence[str]) -> Values:
@@ -163,9 +107,11 @@ def help_text(recipe: Recipe, module: ModuleType, prog: str) -> str:
     return re.sub(r"\(required,\s+type", "(type", parser.format_help())
 
 
-def run_options(values: Mapping[str, Any]) -> RunOptions:
-    """The `run` section as an object."""
-    return RunOptions(**values)
+def _without_unset(section: str, values: Any) -> Any:
+    """The keys of a config.yaml that an earlier version wrote, less arguments of Lightning's that it left at null."""
+    if section != "trainer" or not isinstance(values, dict):
+        return values
+    return {key: value for key, value in values.items() if value is not None or key not in OWNED}
 
 
 def _check_keys(found: Iterable[tuple[str, Any]], known: Sequence[str], sections: set[str], recipe: Recipe) -> None:

@@ -2,19 +2,25 @@
 
 import logging
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.callbacks import ModelSummary
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 
 from maekit.callbacks.checkpoint_io import AtomicCheckpointIO
 from maekit.callbacks.table_log import TableLog
 from maekit.errors import UserError
-from maekit.hardware import auto_precision
-from maekit.settings import RunOptions, Settings
+from maekit.hardware import auto_precision, check_devices
+from maekit.options import RunOptions
+from maekit.settings import Settings
+from maekit.story import say
 
 QUIET = (
     r".*does not have many workers.*",
@@ -27,13 +33,36 @@ QUIET = (
 )
 
 
+class LayerTable(ModelSummary):
+    """Prints Lightning's table of layers and parameters, which otherwise goes to a log that is switched off."""
+
+    @staticmethod
+    def summarize(
+        summary_data: list[tuple[str, list[str]]],
+        total_parameters: int,
+        trainable_parameters: int,
+        model_size: float,
+        *rest: Any,
+        **_: Any,
+    ) -> None:
+        """Prints one line a layer, then the totals."""
+        columns = [[str(word) for word in column] for _, column in summary_data[1:4]]  # name, type, parameters
+        for name, kind, count in zip(*columns, strict=True):
+            say(f"  {name:<34} {kind:<22} {count:>12}")
+        say(f"  {trainable_parameters:,} of {total_parameters:,} parameters are trained ({model_size:,.1f} MB in fp32)")
+
+
 def make_trainer(settings: Settings, callbacks: list[Callback], logs: list[Logger]) -> Trainer:
     """Lightning's Trainer from the recipe's `trainer` section, with what maekit decides itself."""
     values = {key: value for key, value in settings.values["trainer"].items() if value is not None}
-    check_strategy(str(values.get("strategy", "auto")))
+    values["accelerator"] = check_hardware(settings)
+    _check_intervals(values, settings.given)
     precision = values.pop("precision")
-    if accelerator_of(values) == "cpu":
-        values.pop("sync_batchnorm", None)  # torch has it for accelerators only; a recipe asks for it all the same
+    if values["accelerator"] == "cpu" and values.pop("sync_batchnorm", False):
+        _without_sync_batchnorm(values, settings.given)
+    values.pop("enable_progress_bar", None)  # Progress prints lines where no bar is wanted
+    if values.pop("enable_model_summary", False):
+        callbacks = [LayerTable(max_depth=3), *callbacks]
     plugins: list[Any] = [AtomicCheckpointIO()]
     if SLURMEnvironment.detect():
         plugins.append(SLURMEnvironment(auto_requeue=False))
@@ -42,22 +71,43 @@ def make_trainer(settings: Settings, callbacks: list[Callback], logs: list[Logge
         "logger": logs,
         "plugins": plugins,
         "use_distributed_sampler": False,
-        "enable_model_summary": values.pop("enable_model_summary", False),
+        "enable_model_summary": False,
         "num_sanity_val_steps": values.pop("num_sanity_val_steps", 1),
     }
     if isinstance(values.get("val_check_interval"), int):
         fixed["check_val_every_n_epoch"] = None  # counted over epochs: Lightning refuses more than one has otherwise
         values.pop("check_val_every_n_epoch", None)
-    try:
+    with refusals():
         if precision == "auto":
-            precision = auto_precision(accelerator_of(values))
+            precision = auto_precision(values["accelerator"])
         return Trainer(**values, **fixed, precision=precision)
-    except (ValueError, TypeError, RuntimeError) as error:
-        raise UserError(f"Lightning's Trainer refuses these settings: {str(error).splitlines()[0]}") from error
+
+
+@contextmanager
+def refusals() -> Iterator[None]:
+    """Says in one line why Lightning refuses a setting."""
+    try:
+        yield
+    except (MisconfigurationException, ValueError, TypeError) as error:
+        raise UserError(f"Lightning's Trainer refuses these settings: {str(error).strip().splitlines()[0]}") from error
+
+
+def check_hardware(settings: Settings) -> str:
+    """Returns the kind of device that a run trains on.
+
+    Raises:
+        UserError: this machine does not have it, not so many of it, or it does not compute in the given precision.
+    """
+    values = settings.values["trainer"]
+    kind = accelerator_of(values)
+    check_devices(str(values["accelerator"]), kind, values["devices"])
+    if kind == "cpu" and values["precision"] == "16-mixed":
+        raise UserError("trainer.precision: got 16-mixed, which needs a GPU; on a CPU use bf16-mixed or 32-true")
+    return kind
 
 
 def accelerator_of(values: dict[str, Any]) -> str:
-    """The kind of device a run uses: cuda, cpu, or another accelerator's name."""
+    """The kind of device a run uses: cuda, mps or cpu; the given name where this machine has no such device."""
     asked = str(values.get("accelerator", "auto"))
     if asked in ("auto", "gpu", "cuda") and torch.cuda.is_available():
         return "cuda"
@@ -66,21 +116,21 @@ def accelerator_of(values: dict[str, Any]) -> str:
     return "cpu" if asked in ("auto", "cpu") else asked
 
 
-def check_strategy(strategy: str) -> None:
-    """Layer decay needs whole parameters in named groups: sharding strategies are refused."""
-    allowed = (
-        "auto",
-        "ddp",
-        "ddp_spawn",
-        "ddp_fork",
-        "ddp_find_unused_parameters_true",
-        "ddp_find_unused_parameters_false",
-    )
-    if strategy not in allowed:
+def _check_intervals(values: dict[str, Any], given: frozenset[str]) -> None:
+    if "trainer.check_val_every_n_epoch" in given and isinstance(values.get("val_check_interval"), int):
         raise UserError(
-            f"got --trainer.strategy {strategy}, expected auto or ddp: layer decay gives whole parameters their "
-            "own lr, and FSDP and DeepSpeed shard them; use ddp (--model.gradient_checkpointing true saves memory)"
+            f"got --trainer.check_val_every_n_epoch {values.get('check_val_every_n_epoch')} beside "
+            f"trainer.val_check_interval {values['val_check_interval']}, which counts optimizer steps over epochs; "
+            "set one of them to null"
         )
+
+
+def _without_sync_batchnorm(values: dict[str, Any], given: frozenset[str]) -> None:
+    """torch synchronises BatchNorm on GPUs only; a recipe for GPUs asks for it all the same."""
+    if "trainer.sync_batchnorm" in given:
+        raise UserError("got --trainer.sync_batchnorm true, which torch has for GPUs only; leave it out on a CPU")
+    if values.get("devices") not in ("auto", 1, "1"):
+        say("note    trainer.sync_batchnorm of the recipe needs GPUs: here each process normalises its own batch")
 
 
 def loggers(folder: Path, options: RunOptions) -> list[Logger]:

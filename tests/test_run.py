@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -229,14 +230,17 @@ def test_accumulation_changes_the_plan_not_the_result(tmp_path: Path) -> None:
 
 
 def test_batch_norm_is_synchronised_on_accelerators_only(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As a recipe asks for it: a CPU has no such BatchNorm, and torch's raises there."""
+    """A recipe asks for it, on a CPU too: a CPU has no such BatchNorm, and torch's raises there."""
     settings = tiny(Path(), trainer__sync_batchnorm=True).settings
     seen: list[dict[str, Any]] = []
     monkeypatch.setattr("maekit.trainer.Trainer", lambda **values: seen.append(values))
     for kind in ("cpu", "cuda"):
-        monkeypatch.setattr("maekit.trainer.accelerator_of", lambda _, kind=kind: kind)
-        make_trainer(settings, [], [])
+        monkeypatch.setattr("maekit.trainer.check_hardware", lambda _, kind=kind: kind)
+        make_trainer(replace(settings, given=frozenset()), [], [])
     assert [values.get("sync_batchnorm", False) for values in seen] == [False, True]
+    monkeypatch.setattr("maekit.trainer.check_hardware", lambda _: "cpu")
+    with pytest.raises(UserError, match=r"--trainer\.sync_batchnorm true"):  # as a flag it is refused
+        make_trainer(settings, [], [])
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,14 @@
 """Recipe and flags against a task: each mistake is one line that names the right key and the place."""
 
 import inspect
+from dataclasses import fields
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 import pytest
 
 from maekit.errors import UserError
+from maekit.options import OWNED, TrainerOptions
 from maekit.recipe import load_recipe
 from maekit.settings import Settings, resolve
 from maekit.task import find_task
@@ -94,16 +96,26 @@ def test_resolving_without_a_run_needs_no_lightning() -> None:
     assert len(done.stdout.splitlines()) == 1 + 28
 
 
-def test_one_batch_is_not_all_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whichever of `Union[int, float]` and `Union[float, int]` a process has made first, typing gives it for both."""
-    from lightning.pytorch import Trainer
-
-    kinds = inspect.unwrap(Trainer.__init__).__annotations__
+def test_one_batch_is_not_all_of_them() -> None:
     task = find_task("imagenet_finetune")
     for given, expected in (("1", int), ("1.0", float), ("0.5", float)):
-        for name in ("limit_val_batches", "val_check_interval"):
-            monkeypatch.setitem(kinds, name, Union[float, int, None])  # noqa: UP007
         flags = [f"--trainer.limit_val_batches={given}", f"--trainer.val_check_interval={given}"]
         found = resolve(load_recipe(task, "smoke"), task.load(), flags, training=True).values["trainer"]
         for name in ("limit_val_batches", "val_check_interval"):
             assert type(found[name]) is expected and found[name] == float(given), (name, given)
+
+
+def test_every_argument_of_the_trainer_is_a_flag_or_refused_with_a_reason() -> None:
+    from lightning.pytorch import Trainer
+
+    arguments = set(inspect.signature(Trainer.__init__).parameters) - {"self"}
+    offered = {field.name for field in fields(TrainerOptions)}
+    assert offered.isdisjoint(OWNED)
+    assert offered | set(OWNED) == arguments
+    assert all(OWNED.values())
+
+
+def test_the_null_arguments_in_an_earlier_versions_config_are_passed_over(tmp_path: Path) -> None:
+    assert "min_epochs" not in settings(config="trainer: {min_epochs: null}", folder=tmp_path).values["trainer"]
+    with pytest.raises(UserError, match=r"trainer\.min_epochs"):
+        settings(config="trainer: {min_epochs: 3}", folder=tmp_path)

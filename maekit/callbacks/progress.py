@@ -16,11 +16,13 @@ class Progress(ProgressBar):
 
     Args:
         record: where loss, lr and speed are found.
+        show_bar: false prints lines on a terminal too.
     """
 
-    def __init__(self, record: Record) -> None:
+    def __init__(self, record: Record, *, show_bar: bool = True) -> None:
         super().__init__()
         self.record = record
+        self.show_bar = show_bar
         self.bar: Any = None
         self.enabled = True
         self.line_at = time.monotonic()
@@ -35,7 +37,7 @@ class Progress(ProgressBar):
 
     def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
         """Opens the bar where the run stands."""
-        if self.enabled and sys.stderr.isatty():
+        if self.enabled and self.show_bar and sys.stderr.isatty():
             total = pl_module.total_steps()
             self.bar = tqdm(total=total, initial=trainer.global_step, unit="step", dynamic_ncols=True, leave=True)
         self.line_at = time.monotonic()
