@@ -103,6 +103,7 @@ class Session:
             The run's result, as in its `metrics.json`, and its folder.
         """
         from maekit import run
+        from maekit.hardware import autocast_of
 
         refuse_evaluation_only(self.settings, type(self.model))
         images = len(self.data.train_dataset(self.settings.values["run"]["seed"]))
@@ -117,7 +118,9 @@ class Session:
             folder = Path(ckpt_path).resolve().parent
             with one_line_errors(changed):
                 self.model.load_checkpoint(Path(ckpt_path))
-        data = self.model.training_data(self.data, run.local_device(self.settings))
+        device = run.local_device(self.settings)
+        with autocast_of(self.settings.values["trainer"].get("precision", "auto"), device.type):
+            data = self.model.training_data(self.data, device)
         job = run.prepare(self.settings, self.model, data, folder=folder, resume=command, callbacks=callbacks)
         run.start_records(job, self.settings)
         if start is not None:

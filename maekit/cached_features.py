@@ -24,10 +24,9 @@ from maekit.data.sampler import EvalSampler
 from maekit.data.spec import DataSpec, Draw
 from maekit.errors import UserError
 from maekit.files import cache_folder, locked
-from maekit.hardware import auto_precision
 from maekit.story import say
 
-_FORMAT = b"1"
+_FORMAT = b"2"
 
 
 class FeatureDataset(DrawDataset):
@@ -121,8 +120,8 @@ def cache_features(backbone: ViT, pool: Pool, data: TransferData, device: torch.
     """Puts every training and validation image through the backbone once, or finds that this was done before.
 
     The images are transformed as for evaluation. What is stored (float32, by image) goes to the cache folder under a
-    hash of the weights, the listings and the transform; `$MAEKIT_CACHE/features` may be removed at any time. Of
-    several processes one computes and the others wait.
+    hash of the weights, the listings, the transform and the precision (that of the caller's autocast);
+    `$MAEKIT_CACHE/features` may be removed at any time. Of several processes one computes and the others wait.
 
     Args:
         backbone: the frozen ViT; it is moved to `device`.
@@ -134,7 +133,7 @@ def cache_features(backbone: ViT, pool: Pool, data: TransferData, device: torch.
         UserError: an image cannot be read, or the folder cannot be written.
     """
     splits = {"train": data.plain_train_dataset(), "val": data.val_dataset()}
-    folder = cache_folder() / "features" / _fingerprint(backbone, splits)
+    folder = cache_folder() / "features" / _fingerprint(backbone, splits, _autocast_dtype(device))
     try:
         with locked(folder.with_suffix(".lock")):
             if not folder.is_dir():
@@ -144,8 +143,13 @@ def cache_features(backbone: ViT, pool: Pool, data: TransferData, device: torch.
     return CachedFeatures(data, folder)
 
 
-def _fingerprint(backbone: ViT, splits: dict[str, DrawDataset]) -> str:
-    digest = blake2b(_FORMAT, digest_size=12)
+def _autocast_dtype(device: torch.device) -> str:
+    enabled = torch.is_autocast_enabled(device.type)
+    return str(torch.get_autocast_dtype(device.type)) if enabled else "float32"
+
+
+def _fingerprint(backbone: ViT, splits: dict[str, DrawDataset], dtype: str) -> str:
+    digest = blake2b(_FORMAT + dtype.encode(), digest_size=12)
     for name, tensor in backbone.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
@@ -185,8 +189,7 @@ def _store(loader: DataLoader[Any], pool: Pool, width: int, device: torch.device
     count = len(loader.sampler)  # type: ignore[arg-type]
     features = open_memmap(folder / f"{split}.npy", mode="w+", dtype=np.float32, shape=(count, width))
     labels = np.zeros(count, dtype=np.int64)
-    half = auto_precision(device.type) == "bf16-mixed"
-    with torch.inference_mode(), torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
+    with torch.inference_mode():
         for batch in tqdm(loader, desc=f"features of {split}", unit="batch", disable=None, leave=False):
             at = batch.index.numpy()
             features[at] = pool(batch.image.to(device, non_blocking=True)).float().cpu().numpy()

@@ -18,6 +18,18 @@ def auto_precision(accelerator: str) -> str:
     return "32-true"
 
 
+def autocast_of(precision: str, accelerator: str) -> torch.autocast:
+    """Returns the autocast that a run with this `trainer.precision` has (disabled unless it is a mixed precision).
+
+    Args:
+        precision: Lightning's flag, or `auto`.
+        accelerator: `cuda`, `cpu`, or another accelerator's name.
+    """
+    chosen = auto_precision(accelerator) if precision == "auto" else precision
+    dtype = {"bf16-mixed": torch.bfloat16, "16-mixed": torch.float16}.get(chosen)
+    return torch.autocast(accelerator, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
+
+
 def cpu_has_bf16() -> bool:
     """Whether this CPU multiplies bf16 in hardware (AVX512-BF16, AMX or Arm's BF16), not by conversion."""
     find = getattr(torch.cpu, "get_capabilities", dict)  # newer than the oldest torch this runs on

@@ -172,7 +172,7 @@ class TransferModel(nn.Module, ABC):
     def training_data(self, data: TransferData, device: torch.device) -> RunData:
         """What to train and validate on, once the weights are loaded: the data itself, or what it becomes on `device`.
 
-        Called on every rank before the run is built, and not for a validation alone.
+        Called on every rank before the run is built, under its autocast, and not for a validation alone.
         """
         return data
 

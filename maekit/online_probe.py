@@ -15,7 +15,6 @@ from maekit.data.loader import make_loader
 from maekit.data.spec import Draw
 from maekit.features.knn import knn_scores
 from maekit.features.probe import linear_probe_accuracy
-from maekit.hardware import auto_precision
 
 BATCH = 128
 
@@ -30,7 +29,7 @@ def probe_accuracies(
     device: torch.device,
     num_workers: int,
 ) -> dict[str, float]:
-    """Returns `knn_top1` and `probe_top1` in percent.
+    """Returns `knn_top1` and `probe_top1` in percent. Features are computed under the caller's autocast.
 
     Args:
         features: images [B, 3, H, W] to features [B, D].
@@ -45,9 +44,10 @@ def probe_accuracies(
         known, labels = _embed(features, train, images, device, num_workers)
         asked, truth = _embed(features, val, images, device, num_workers)
         classes = len(train.listing.classes)
-        votes = knn_scores(asked, known, labels, num_classes=classes, neighbours=min(neighbours, len(known)))
-        knn = (votes.argmax(1) == truth).double().mean().item()
-        linear = linear_probe_accuracy(known, labels, asked, truth)
+        with torch.autocast(device.type, enabled=False):
+            votes = knn_scores(asked, known, labels, num_classes=classes, neighbours=min(neighbours, len(known)))
+            knn = (votes.argmax(1) == truth).double().mean().item()
+            linear = linear_probe_accuracy(known, labels, asked, truth)
     return {"knn_top1": 100 * knn, "probe_top1": 100 * linear}
 
 
@@ -74,12 +74,10 @@ def _embed(
 ) -> tuple[Tensor, Tensor]:
     """Returns features [n, D] float32 and labels [n] on the CPU, n at most `limit`."""
     chosen = np.unique(np.linspace(0, len(data) - 1, min(limit, len(data))).round().astype(int)).tolist()
-    half = auto_precision(device.type) == "bf16-mixed"
     found, labels = [], []
-    with torch.autocast(device.type, dtype=torch.bfloat16, enabled=half):
-        for batch in make_loader(data, Places(chosen), BATCH, num_workers, device.type == "cuda", collate_images):
-            found.append(features(batch.image.to(device)).float().cpu())
-            labels.append(batch.label)
+    for batch in make_loader(data, Places(chosen), BATCH, num_workers, device.type == "cuda", collate_images):
+        found.append(features(batch.image.to(device)).float().cpu())
+        labels.append(batch.label)
     return torch.cat(found), torch.cat(labels)
 
 

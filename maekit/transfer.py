@@ -138,7 +138,9 @@ class TransferModule(LightningModule):
         self.results = self.model.results(self.metrics)
         self.metrics.reset()
         if self.global_rank == 0 and not self.trainer.sanity_checking:
-            values |= {f"val/{name}": torch.tensor(value) for name, value in self.model.side_metrics(self.data).items()}
+            with self.trainer.precision_plugin.forward_context():
+                found = self.model.side_metrics(self.data)
+            values |= {f"val/{name}": torch.tensor(value) for name, value in found.items()}
         self.log_dict(values, logger=False, rank_zero_only=False)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:

@@ -71,3 +71,11 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     yield
     os.environ.pop(run_folder.FOLDER, None)
     torch.set_num_threads(threads)
+
+
+@pytest.fixture
+def float64() -> Iterator[None]:
+    """What the test makes is float64: structure is compared without a kernel's rounding (see tests/numeric.py)."""
+    torch.set_default_dtype(torch.float64)
+    yield
+    torch.set_default_dtype(torch.float32)

@@ -15,7 +15,9 @@ from maekit.backbone.vit import ViT
 from maekit.heads.channel_norm import ChannelNorm
 from maekit.heads.feature_pyramid import NormedConv, SimplePyramid, TapPyramid, Twice
 from tests.golden import vitdet_case as case
+from tests.numeric import MARGIN, SEEDS, assert_float64, assert_fp32, fp32_errors, moved
 
+pytestmark = pytest.mark.numeric
 ARRAYS = Path(__file__).parent / "golden/vitdet_arrays.npz"
 INSTALLED = importlib.util.find_spec("detectron2") is not None
 
@@ -56,12 +58,17 @@ def loaded(names: list[str], shapes: list[list[int]]) -> Backbone:
     return model
 
 
-def outcome(model: Backbone, name: str) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
-    maps = model(case.drawn(name, 3, *case.IMAGES[name])[None])
+def outcome(model: Backbone, name: str, image: Tensor | None = None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+    """The levels and the gradients, in the model's dtype."""
+    dtype = model.net.pos_embed.dtype
+    image = case.drawn(name, 3, *case.IMAGES[name]) if image is None else image
+    maps = model(image[None].to(dtype))
     model.zero_grad()
     levels = zip(case.LEVELS, maps, strict=True)
-    torch.autograd.backward(maps, [case.drawn(f"{name} {level}", *image.shape[1:])[None] for level, image in levels])
-    return maps, {key: value.grad for key, value in model.named_parameters() if value.grad is not None}
+    ups = [case.drawn(f"{name} {level}", *image.shape[1:])[None].to(dtype) for level, image in levels]
+    torch.autograd.backward(maps, ups)
+    gradients = {key: value.grad.clone() for key, value in model.named_parameters() if value.grad is not None}
+    return dict(zip(case.LEVELS, maps, strict=True)), gradients
 
 
 @pytest.fixture(scope="module")
@@ -74,13 +81,16 @@ def arrays() -> dict[str, Any]:
 def test_levels_and_gradients_equal_detectron2s(arrays: dict[str, Any], name: str) -> None:
     names = arrays["names"].tolist()
     model = loaded(names, [[int(size) for size in shape.split(",")] for shape in arrays["shapes"]])
-    maps, gradients = outcome(model, name)
-    for level, image in zip(case.LEVELS, maps, strict=True):
-        torch.testing.assert_close(image, torch.from_numpy(arrays[f"{name} {level}"]), rtol=0, atol=1e-5)
+    singles = [outcome(model, name, moved(case.drawn(name, 3, *case.IMAGES[name]), seed)) for seed in SEEDS]
+    maps, gradients = outcome(model.double(), name)
+    errors = fp32_errors(maps, [single for single, _ in singles])
+    for level, image in maps.items():
+        assert_fp32(torch.from_numpy(arrays[f"{name} {level}"]), image, errors[level], level)
+    errors = fp32_errors(gradients, [single for _, single in singles])
     norms = dict(zip(arrays["gradient_names"].tolist(), arrays[f"{name} gradient_norms"].tolist(), strict=True))
     assert len(norms) == len(gradients)
     for key, norm in norms.items():
-        assert gradients[renamed(key)].norm().item() == pytest.approx(norm, rel=1e-4), key
+        assert abs(gradients[renamed(key)].norm().item() - norm) <= MARGIN * errors[renamed(key)], key
     whole = [key for key in arrays if key.startswith(f"{name} gradient backbone.")]
     assert len(whole) > 8
     for key in whole:
@@ -88,8 +98,8 @@ def test_levels_and_gradients_equal_detectron2s(arrays: dict[str, Any], name: st
         if key.endswith("pos_embed"):
             assert not expected[:, 0].any()
             expected = expected[:, 1:]
-        found = gradients[renamed(key.removeprefix(f"{name} gradient "))]
-        torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-4 * expected.abs().max().item(), msg=key)
+        ours = renamed(key.removeprefix(f"{name} gradient "))
+        assert_fp32(expected, gradients[ours], errors[ours], ours)
 
 
 @pytest.mark.detectron2
@@ -99,17 +109,16 @@ def test_levels_and_gradients_equal_detectron2s(arrays: dict[str, Any], name: st
 def test_levels_and_gradients_equal_those_of_detectron2_live(name: str) -> None:
     from tests.golden.make_vitdet_arrays import detectron2_model
 
-    theirs = detectron2_model()
+    theirs = detectron2_model().double()
     state = theirs.state_dict()
-    maps, gradients = outcome(loaded(list(state), [list(tensor.shape) for tensor in state.values()]), name)
-    expected = theirs["backbone"](case.drawn(name, 3, *case.IMAGES[name])[None])
-    torch.testing.assert_close(dict(zip(case.LEVELS, maps, strict=True)), expected, rtol=0, atol=1e-5)
-    ups = [case.drawn(f"{name} {level}", *expected[level].shape[1:])[None] for level in case.LEVELS]
+    maps, gradients = outcome(loaded(list(state), [list(tensor.shape) for tensor in state.values()]).double(), name)
+    expected = theirs["backbone"](case.drawn(name, 3, *case.IMAGES[name])[None].double())
+    assert_float64(maps, expected)
+    ups = [case.drawn(f"{name} {level}", *expected[level].shape[1:])[None].double() for level in case.LEVELS]
     torch.autograd.backward(list(expected.values()), ups)
     for key, value in theirs.named_parameters():
         wanted = value.grad[:, 1:] if key.endswith("pos_embed") else value.grad
-        bound = 1e-4 * wanted.abs().max().item()
-        torch.testing.assert_close(gradients[renamed(key)], wanted, rtol=1e-4, atol=bound, msg=key)
+        assert_float64(gradients[renamed(key)], wanted, msg=key)
 
 
 def test_maps_go_out_channel_by_channel() -> None:
@@ -118,36 +127,45 @@ def test_maps_go_out_channel_by_channel() -> None:
     assert all(image.is_contiguous() for image in maps)
 
 
+@pytest.mark.usefixtures("float64")
 def test_channel_norm_is_layer_norm_of_each_pixel() -> None:
     norm, image = ChannelNorm(5), torch.randn(2, 5, 3, 4) * 10 + 3
     nn.init.normal_(norm.weight)
     nn.init.normal_(norm.bias)
-    x = image.double()
-    x = (x - x.mean(1, keepdim=True)) / (x.var(1, unbiased=False, keepdim=True) + 1e-6).sqrt()
+    x = (image - image.mean(1, keepdim=True)) / (image.var(1, unbiased=False, keepdim=True) + 1e-6).sqrt()
     expected = x * norm.weight[:, None, None] + norm.bias[:, None, None]
-    torch.testing.assert_close(norm(image).double(), expected, rtol=0, atol=1e-5)
+    assert_float64(norm(image), expected)
+
+
+def test_channel_norm_of_bfloat16_is_that_of_the_same_numbers_in_float32_rounded_once() -> None:
+    norm, image = ChannelNorm(5), torch.randn(2, 5, 3, 4) * 10 + 3
+    nn.init.normal_(norm.weight)
+    nn.init.normal_(norm.bias)
     with torch.autocast("cpu", torch.bfloat16):
         half = norm(image.bfloat16() + 1000)
     expected = norm((image.bfloat16() + 1000).float())
     torch.testing.assert_close(half.float(), expected, rtol=2**-7, atol=2**-7)
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("kernel_size", [1, 3])
 def test_a_convolution_is_that_of_torch_whatever_the_layout(kernel_size: int) -> None:
     conv = NormedConv(6, 4, kernel_size, nn.Identity())
     for image in (torch.randn(2, 6, 5, 3), torch.randn(2, 5, 3, 6).permute(0, 3, 1, 2)):
         expected = F.conv2d(image, conv.weight, padding=kernel_size // 2)
-        torch.testing.assert_close(conv(image), expected, rtol=0, atol=1e-5)
+        assert_float64(conv(image), expected)
 
 
+@pytest.mark.usefixtures("float64")
 def test_a_deconvolution_is_that_of_torch_with_gradients() -> None:
     twice, image = Twice(6, 4), torch.randn(2, 6, 5, 3, requires_grad=True)
     results = []
     for out in (twice(image), F.conv_transpose2d(image, twice.weight, twice.bias, stride=2)):
         results.append((out, *torch.autograd.grad(out.square().sum(), [image, *twice.parameters()])))
-    torch.testing.assert_close(results[0], results[1], rtol=1e-5, atol=1e-5)
+    assert_float64(results[0], results[1])
 
 
+@pytest.mark.usefixtures("float64")
 def test_the_pyramid_of_taps_is_an_fpn_of_its_rescaled_maps() -> None:
     torch.manual_seed(0)
     pyramid = TapPyramid(8, 6, norm_groups=2).eval()
@@ -178,7 +196,7 @@ def test_the_pyramid_of_taps_is_an_fpn_of_its_rescaled_maps() -> None:
     expected.append(expected[-1][:, :, ::2, ::2])
     found = pyramid(maps)
     assert [tuple(image.shape[1:]) for image in found] == [(6, 16, 24), (6, 8, 12), (6, 4, 6), (6, 2, 3), (6, 1, 2)]
-    torch.testing.assert_close(list(found), expected, rtol=1e-5, atol=1e-5)
+    assert_float64(list(found), expected)
 
 
 def test_every_parameter_of_the_pyramids_is_used() -> None:

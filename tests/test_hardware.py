@@ -25,6 +25,16 @@ def test_a_cpu_uses_bf16_only_if_it_has_it(
     assert hardware.auto_precision("mps") == "32-true"
 
 
+@pytest.mark.parametrize(
+    ("precision", "dtype"),
+    [("32-true", None), ("bf16-mixed", torch.bfloat16), ("16-mixed", torch.float16), ("64-true", None)],
+)
+def test_the_autocast_of_a_precision_is_that_of_lightning(precision: str, dtype: torch.dtype | None) -> None:
+    with hardware.autocast_of(precision, "cpu"):
+        found = torch.get_autocast_dtype("cpu") if torch.is_autocast_enabled("cpu") else None
+    assert found == dtype
+
+
 @pytest.mark.skipif(not Path("/proc/cpuinfo").is_file(), reason="needs Linux's list of CPU features")
 def test_this_cpus_answer_is_the_kernels() -> None:
     features = set(Path("/proc/cpuinfo").read_text().split())

@@ -1,5 +1,7 @@
 """The linear probe: only the classifier learns, without a graph below it, on BatchNorm of the device's own batch."""
 
+import copy
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +15,15 @@ from maekit.card import read_card
 from maekit.data.batch import ImageBatch
 from maekit.data.spec import DataSpec, Draw
 from maekit.errors import UserError
+from maekit.hardware import autocast_of
 from maekit.recipe import load_recipe
 from maekit.settings import resolve
 from maekit.task import find_task
 from maekit.weights.safe_load import load_file
 from tests.conftest import few_digits
+from tests.numeric import SEEDS, STEP, assert_float64, assert_fp32, fp32_errors, moved
+
+pytestmark = pytest.mark.numeric
 
 
 def probe(recipe: str = "smoke", spec: DataSpec | None = None, *flags: str) -> Any:
@@ -42,6 +48,7 @@ def session(folder: Path, **overrides: Any) -> Session:
         "data.device_batch_size": 8,
         "data.num_workers": 0,
         "trainer.max_steps": 8,
+        "trainer.precision": "32-true",
         "trainer.check_val_every_n_epoch": 1,
         "trainer.log_every_n_steps": 1,
         "run.folder": str(folder),
@@ -75,21 +82,20 @@ def test_the_frozen_forward_keeps_no_graph() -> None:
     assert [name for name, p in model.named_parameters() if p.grad is not None] == ["head.fc.weight", "head.fc.bias"]
 
 
+@pytest.mark.usefixtures("float64")
 def test_loss_and_statistics_are_their_formulas() -> None:
     model = probe().train()
-    images = batch()
-    features = model.backbone(images.image)[:, 0].detach().double()
+    images = batch()._replace(image=batch().image.double())
+    features = model.backbone(images.image)[:, 0].detach()
     mean, variance = features.mean(0), features.var(0, unbiased=False)
     scaled = (features - mean) / (variance + 1e-6).sqrt()
-    logits = scaled @ model.head.fc.weight.double().T + model.head.fc.bias.double()
+    logits = scaled @ model.head.fc.weight.T + model.head.fc.bias
     expected = -(logits.log_softmax(-1)[torch.arange(6), images.label]).mean()
     found = model.training_losses(images)["loss"]
-    torch.testing.assert_close(found.double(), expected, rtol=1e-5, atol=1e-6)
+    assert_fp32(found, expected, STEP * expected.item())  # computed in float64, then cast: losses are fp32
     running = model.head.fc_norm
-    torch.testing.assert_close(running.running_mean.double(), 0.1 * mean, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(
-        running.running_var.double(), 0.9 + 0.1 * features.var(0, unbiased=True), rtol=1e-5, atol=1e-6
-    )
+    assert_float64(running.running_mean, 0.1 * mean)
+    assert_float64(running.running_var, 0.9 + 0.1 * features.var(0, unbiased=True))
 
 
 def test_a_device_batch_of_one_is_refused() -> None:
@@ -128,19 +134,40 @@ def features(run: Session) -> CachedFeatures:
     return data
 
 
+@torch.no_grad()
 def test_cached_features_are_the_backbones_of_every_image(tmp_path: Path) -> None:
     run = session(tmp_path, model__cached_features=True)
     data = features(run)
+    backbone = run.model.eval().backbone
+    double = copy.deepcopy(backbone).double()
     for stored, images in ((data.train_dataset(0), run.data.plain_train_dataset()), (data.val_dataset(), None)):
         images = images or run.data.val_dataset()
         assert len(stored) == len(images)
         for index in (0, 7, len(images) - 1):
             picture, label, _ = images[Draw(0, index)]
-            with torch.no_grad():
-                expected = run.model.eval().backbone(picture[None])[0, 0]
+            expected = {"feature": double(picture[None].double())[0, 0]}
+            singles = [{"feature": backbone(moved(picture[None], seed))[0, 0]} for seed in SEEDS]
+            errors = fp32_errors(expected, singles)
             feature, found, at = stored[Draw(5, index)]
-            torch.testing.assert_close(feature, expected, rtol=1e-5, atol=1e-5)
+            assert_fp32(feature, expected["feature"], errors["feature"])
             assert (found, at) == (label, index)
+
+
+@pytest.mark.parametrize(("precision", "half"), [("32-true", False), ("bf16-mixed", True)])
+def test_features_are_cached_in_the_runs_own_precision(precision: str, half: bool, tmp_path: Path) -> None:
+    """They were in bfloat16 wherever the CPU has it, whatever `--trainer.precision` said."""
+    run = session(tmp_path, model__cached_features=True, trainer__precision=precision, trainer__max_steps=1)
+    seen: list[bool] = []
+    run.model.backbone.register_forward_pre_hook(lambda *_: seen.append(torch.is_autocast_enabled("cpu")))
+    with autocast_of(precision, "cpu"):
+        folder = features(run).folder
+    with autocast_of("32-true", "cpu"):
+        assert (features(run).folder == folder) != half
+    shutil.rmtree(folder)
+    seen.clear()
+    run.fit()
+    assert set(seen) == {half}
+    assert folder.is_dir()
 
 
 def test_a_gathered_batch_is_the_samples_one_by_one(tmp_path: Path) -> None:

@@ -15,9 +15,10 @@ from maekit.errors import UserError
 from maekit.heads.detection.mask_rcnn import MaskRCNN
 from maekit.heads.detection.mask_targets import mask_targets
 from maekit.heads.detection.paste import paste_masks
-from maekit.heads.detection.types import Detections
 from tests.golden import detection_case as case
+from tests.numeric import MARGIN, SEEDS, assert_fp32, fp32_errors, moved
 
+pytestmark = pytest.mark.numeric
 NORMS = ["LN", "BN"]
 LOSSES = {"rpn_cls", "rpn_loc", "cls", "box_reg", "mask"}
 Golden = dict[str, Tensor]
@@ -35,44 +36,72 @@ def _model(norm: str = "LN", **changes: Any) -> MaskRCNN:
     return model
 
 
-def _same_rows(got: Tensor, expected: Tensor, atol: Tensor) -> Tensor:
-    """The row of `got` that each row of `expected` is, to `atol` a column; all different: only near ties swap."""
+def _double(norm: str) -> tuple[MaskRCNN, list[Tensor]]:
+    """The same model and maps, with convolutions, norms and linear layers in float64; the boxes stay float32."""
+    return _model(norm).double(), [image.detach().double().requires_grad_() for image in case.maps()]
+
+
+def _moved_maps(seed: int) -> list[Tensor]:
+    return [moved(image.detach(), seed).requires_grad_() for image in case.maps()]
+
+
+def _order(got: Tensor, expected: Tensor) -> Tensor:
+    """The row of `got` that is nearest to each row of `expected`, one to one; only near ties swap."""
     assert got.shape == expected.shape
-    nearest = ((got[None] - expected[:, None]).abs() / atol).amax(2).min(1)
-    assert nearest.values.max() <= 1, f"{nearest.values.max()} times the tolerance"
-    assert len(set(nearest.indices.tolist())) == len(expected)
-    assert (nearest.indices - torch.arange(len(expected))).abs().max() <= 3
-    return nearest.indices
+    nearest = torch.cdist(expected.double(), got.double()).argmin(1)
+    assert nearest.sort().values.tolist() == list(range(len(expected)))
+    assert (nearest - torch.arange(len(expected))).abs().max() <= 3
+    return nearest
 
 
-def _tolerance(box: float, score: float) -> Tensor:
-    return torch.tensor([box] * 4 + [score])
+def _equal_up_to_rounding(
+    recorded: dict[str, Tensor], double: dict[str, Tensor], singles: list[dict[str, Tensor]]
+) -> None:
+    """Rows are brought into the order of float64 by box and score; then each part is compared as `assert_fp32` does."""
+
+    def ordered(found: dict[str, Tensor]) -> dict[str, Tensor]:
+        order = _order(torch.cat([found["boxes"], found["scores"][:, None]], 1), rows)
+        return {name: value[order] for name, value in found.items()}
+
+    rows = torch.cat([double["boxes"], double["scores"][:, None]], 1)
+    errors = fp32_errors(double, map(ordered, singles))
+    for name, value in ordered(recorded).items():
+        assert_fp32(value, double[name], errors[name], name)
 
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_proposals_equal_detectron2s(norm: str, golden: dict[str, Any]) -> None:
-    model, size = _model(norm).eval(), case.sizes()[0]
-    predictions = model.proposal_generator(case.maps())
-    for number, found in enumerate(model.proposal_generator.best(predictions, size, training=False)):
-        boxes, logits = (torch.from_numpy(golden[f"{norm}_{number}_{part}"]) for part in ("proposals", "objectness"))
-        rows = [torch.cat([b, s[:, None]], 1) for b, s in (found, (boxes, logits))]
-        _same_rows(rows[0], rows[1], _tolerance(1e-2, 1e-4))
-        assert (found[1].diff() <= 0).all()
+    def proposals(model: MaskRCNN, maps: list[Tensor]) -> list[dict[str, Tensor]]:
+        predictions = model.proposal_generator(maps)
+        found = model.proposal_generator.best(predictions, case.sizes()[0], training=False)
+        return [{"boxes": boxes, "scores": logits} for boxes, logits in found]
+
+    model = _model(norm).eval()
+    double = proposals(_double(norm)[0].eval(), _double(norm)[1])
+    singles = [proposals(model, _moved_maps(seed)) for seed in SEEDS]
+    for number, found in enumerate(proposals(model, case.maps())):
+        recorded = {
+            "boxes": torch.from_numpy(golden[f"{norm}_{number}_proposals"]),
+            "scores": torch.from_numpy(golden[f"{norm}_{number}_objectness"]),
+        }
+        _equal_up_to_rounding(recorded, double[number], [single[number] for single in singles])
+        assert (found["scores"].diff() <= 0).all()
 
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_detections_equal_detectron2s(norm: str, golden: dict[str, Any]) -> None:
-    """Boxes within 1e-2 pixel of the file's image, scores 1e-4, mask probabilities 1e-3."""
-    size, original = case.sizes()
-    for number, found in enumerate(_model(norm).eval().detect(case.maps(), size, original)):
-        expected = Detections(
-            *(torch.from_numpy(golden[f"{norm}_{number}_{name}"]) for name in ("boxes", "scores", "labels", "masks"))
-        )
-        rows = [torch.cat([one.boxes, one.scores[:, None]], 1) for one in (found, expected)]
-        order = _same_rows(rows[0], rows[1], _tolerance(1e-2, 1e-4))
-        assert torch.equal(found.labels[order], expected.labels)
-        torch.testing.assert_close(found.masks[order], expected.masks.float(), rtol=0, atol=1e-3)
-        assert [value.dtype for value in found] == [torch.float32, torch.float32, torch.int64, torch.float32]
+    def detections(model: MaskRCNN, maps: list[Tensor]) -> list[dict[str, Tensor]]:
+        return [found._asdict() for found in model.detect(maps, *case.sizes())]
+
+    model = _model(norm).eval()
+    double = detections(_double(norm)[0].eval(), _double(norm)[1])
+    singles = [detections(model, _moved_maps(seed)) for seed in SEEDS]
+    for number, found in enumerate(detections(model, case.maps())):
+        names = ("boxes", "scores", "labels", "masks")
+        recorded = {name: torch.from_numpy(golden[f"{norm}_{number}_{name}"]) for name in names}
+        _equal_up_to_rounding(recorded, double[number], [single[number] for single in singles])
+        dtypes = [value.dtype for value in found.values()]
+        assert dtypes == [torch.float32, torch.float32, torch.int64, torch.float32]
 
 
 @pytest.mark.parametrize("name", ["LN_0", "LN_1", "BN_0", "BN_1"])
@@ -96,19 +125,25 @@ def test_mask_targets_equal_detectron2s(golden: dict[str, Any]) -> None:
 
 @pytest.mark.parametrize("norm", NORMS)
 def test_losses_and_gradients_equal_detectron2s_when_all_is_drawn(norm: str, golden: dict[str, Any]) -> None:
-    model, maps = _model(norm).train(), case.maps()
-    losses = model.losses(maps, case.batch())
+    """Of the gradients their norms were recorded: they differ by no more than the gradients do."""
+
+    def outcome(model: MaskRCNN, maps: list[Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
+        losses = model.train().losses(maps, case.batch())
+        named = dict(model.named_parameters()) | {f"map {number}": image for number, image in enumerate(maps)}
+        gradients = torch.autograd.grad(sum(losses.values(), torch.zeros(())), list(named.values()))
+        return losses, dict(zip(named, gradients, strict=True))
+
+    losses, gradients = outcome(*_double(norm))
+    singles = [outcome(_model(norm), _moved_maps(seed)) for seed in SEEDS]
     assert losses.keys() == LOSSES
+    errors = fp32_errors(losses, [single for single, _ in singles])
     for name, loss in losses.items():
-        assert loss.item() == pytest.approx(float(golden[f"{norm}_loss_{name}"]), rel=1e-5), name
-    sum(losses.values(), torch.zeros(())).backward()  # type: ignore[no-untyped-call]
-    named = {name: value.grad for name, value in model.named_parameters()}
-    named |= {f"map {number}": image.grad for number, image in enumerate(maps)}
+        assert_fp32(torch.from_numpy(golden[f"{norm}_loss_{name}"]), loss, errors[name], name)
     expected = dict(zip(golden[f"{norm}_gradient_names"].tolist(), golden[f"{norm}_gradient_norms"], strict=True))
-    assert named.keys() == expected.keys()
-    for name, gradient in named.items():
-        assert gradient is not None
-        assert gradient.norm().item() == pytest.approx(float(expected[name]), rel=1e-4, abs=1e-9), name
+    assert gradients.keys() == expected.keys()
+    errors = fp32_errors(gradients, [single for _, single in singles])
+    for name, gradient in gradients.items():
+        assert abs(gradient.norm().item() - float(expected[name])) <= MARGIN * errors[name], name
 
 
 @pytest.mark.parametrize("norm", NORMS)
