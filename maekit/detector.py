@@ -23,7 +23,8 @@ from maekit.heads.detection.settings import MaskRCNNSettings
 from maekit.heads.detection.types import Detections
 from maekit.heads.feature_pyramid import SimplePyramid, TapPyramid
 from maekit.metrics.coco_masks import coco_results
-from maekit.metrics.detection import DetectionMetrics, class_json, image_ap50
+from maekit.metrics.detection import DetectionMetrics, class_json
+from maekit.metrics.detection_image import image_counts
 from maekit.metrics.detection_table import class_table, summary_table
 from maekit.model import TransferModel
 
@@ -50,7 +51,7 @@ class Detector(TransferModel):
     """A ViT with windowed attention, a pyramid, and Mask R-CNN."""
 
     monitor: ClassVar[tuple[str, Literal["max", "min"]]] = ("box_AP", "max")
-    example_score: ClassVar[tuple[str, Literal["low", "high"]] | None] = ("AP50", "high")
+    example_score: ClassVar[tuple[str, Literal["low", "high"]] | None] = ("F1", "high")
     headline: ClassVar[tuple[str, ...]] = ("box_AP", "box_AP50", "mask_AP", "mask_AP50")
     class_layers = OF_CLASSES
     head: DetectionHead
@@ -152,19 +153,16 @@ class Detector(TransferModel):
         return self._panel(data, [number * count // rows for number in range(rows)])
 
     def judge(self, batch: DetEvalBatch) -> list[Judged]:
-        """The box AP at an IoU of 0.5 of each image alone, in percent; nan where there is nothing to find."""
+        """The F1 of each image's drawn boxes, in percent, class and place counting; nan without objects and boxes."""
         found = self.detect(batch.image, batch.size, batch.original)
         judged = []
         for detections, (height, width), truth in zip(found, batch.original.tolist(), batch.truth, strict=True):
-            results, size = coco_results(detections, (height, width)), (height, width)
-            score, sure = (
-                image_ap50(results, size, truth, self.category_ids),
-                int((results.scores >= PANEL_SCORE).sum()),
+            results = coco_results(detections, (height, width))
+            counts = image_counts(results, truth, self.category_ids, PANEL_SCORE)
+            numbers = (
+                f"{counts.objects} objects, {counts.found} found (score {PANEL_SCORE} and up), {counts.right} right"
             )
-            objects = len(shown_truth(truth, size, self.category_ids))
-            judged.append(
-                Judged(score, f"AP50 {score:.1f}, objects {objects}, found {sure} (score {PANEL_SCORE} and up)")
-            )
+            judged.append(Judged(counts.f1, f"F1 {counts.f1:.1f}: {numbers} in place and class"))
         return judged
 
     def example_picture(self, data: RunData, index: int) -> Image.Image:

@@ -21,7 +21,8 @@ from maekit.classifier import Classifier
 from maekit.data.seg_dataset import SegEvalBatch
 from maekit.data.spec import Draw
 from maekit.examples import Judged, choose, judge_some, short_name, single_view, spread, write_examples
-from maekit.metrics.detection import image_ap50
+from maekit.metrics.coco_masks import CocoResults
+from maekit.metrics.detection_image import image_counts
 from maekit.metrics.segmentation import image_score
 from tests import test_detector_runs as detection_runs
 from tests import test_pretrainer as pretraining
@@ -178,13 +179,28 @@ def test_a_segmented_image_is_judged_by_its_own_classes() -> None:
     assert image_score(labels[0], labels[0], 7) == pytest.approx((100, 100))
 
 
-def test_one_images_ap50() -> None:
-    """Found and there, found and not there, not found, nothing there."""
-    size, ids = (60, 80), [4, 2]
-    assert image_ap50(found_square(1), size, [square(2)], ids) == pytest.approx(100)
-    assert image_ap50(found_square(1), size, [square(2), square(4)], ids) == pytest.approx(50)
-    assert image_ap50(found_square(0), size, [square(2)], ids) == 0
-    assert math.isnan(image_ap50(found_square(1), size, [], ids))
+def test_a_wrong_class_costs_as_much_as_a_wrong_place() -> None:
+    """Compared with counts by hand: right, wrong class, found without an object, on a crowd, nothing there."""
+    ids = [4, 2]
+    assert image_counts(found_square(1), [square(2)], ids, 0.3).f1 == 100
+    assert image_counts(found_square(1), [square(2), square(4)], ids, 0.3) == (2, 1, 1)
+    assert image_counts(found_square(0), [square(2)], ids, 0.3) == (1, 1, 0)
+    assert image_counts(found_square(1), [], ids, 0.3).f1 == 0
+    assert image_counts(found_square(1), [square(2, iscrowd=1)], ids, 0.3) == (0, 0, 0)
+    assert image_counts(found_square(0), [square(2, iscrowd=1)], ids, 0.3) == (0, 1, 0)
+    assert math.isnan(image_counts(found_square(1), [square(7)], ids, 1.1).f1)
+    one = found_square(1)
+    boxes, scores, labels = (np.repeat(part, 2, axis=0) for part in (one.boxes, one.scores, one.labels))
+    twice = CocoResults(boxes, scores, labels, one.rles * 2)
+    assert image_counts(twice, [square(2)], ids, 0.3) == (1, 2, 1), "an object is found once"
+
+
+def test_the_best_image_is_not_one_of_wrong_classes() -> None:
+    """Many right classes with one miss are better than all boxes right with all classes wrong."""
+    wrong = image_counts(found_square(0), [square(2)], [4, 2], 0.3).f1
+    right = image_counts(found_square(1), [square(2), square(4)], [4, 2], 0.3).f1
+    chosen = choose({0: Judged(wrong, ""), 1: Judged(right, "")}, "high")
+    assert [(one.kind, one.place) for one in chosen] == [("best", 1), ("worst", 0)]
 
 
 def test_a_reconstruction_is_judged_by_its_hidden_patches() -> None:
@@ -235,7 +251,7 @@ def few_plain(root: Path) -> dict[str, Any]:
     [
         ("ade20k_upernet", few_labelled, 960, ("mIoU", "high")),
         ("mae_pretrain", few_plain, 600, ("PSNR", "high")),
-        ("coco_maskrcnn", few_objects, 600, ("AP50", "high")),
+        ("coco_maskrcnn", few_objects, 600, ("F1", "high")),
     ],
 )
 def test_dense_tasks_show_truth_and_prediction_beside_each_other(

@@ -77,6 +77,21 @@ def test_a_metric_that_is_no_number_is_left_out_and_said(tmp_path: Path, value: 
     assert run.problems == ("metrics.json: top1 is not a number",)
 
 
+def test_a_size_that_no_object_has_is_said_in_words(tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "r")
+    val = {"box_AP": 40.0, "box_APl": None, "mask_APl": None, "box_ARs": "x", "box_APs": None, "other": None}
+    (folder / "metrics.json").write_text(json.dumps({"val": val}))
+    found = read_run(folder).problems
+    assert set(found) == {
+        "no validation object above 96 x 96 pixels, so no box_APl, mask_APl",
+        "no validation object below 32 x 32 pixels, so no box_APs",
+        "metrics.json: box_ARs is not a number",
+        "metrics.json: other is not a number",
+    }
+    (folder / "metrics.json").write_text(json.dumps({"val": {**val, "box_AP": None}}))
+    assert "metrics.json: box_APl is not a number" in read_run(folder).problems
+
+
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"is no run's folder, expected one of config.yaml, environment.json, metrics"):
         read_run(tmp_path)

@@ -118,25 +118,6 @@ class DetectionMetrics(nn.Module):
             )
 
 
-def image_ap50(
-    found: CocoResults, size: tuple[int, int], truth: Sequence[Mapping[str, Any]], category_ids: Sequence[int]
-) -> float:
-    """Returns the box AP at an IoU of 0.5 of one image alone, in percent; it asks no other process.
-
-    Args:
-        found: what the model found in it.
-        size: height and width of its file.
-        truth: its annotations.
-        category_ids: COCO's id of each label.
-
-    Returns:
-        nan where the image has no object.
-    """
-    metrics = DetectionMetrics(category_ids)
-    metrics.update(found, 1, size, truth)
-    return evaluate(metrics.seen, metrics.category_ids, ("box",)).values["box_AP50"]
-
-
 def class_json(names: Sequence[str], metrics: DetectionMetrics) -> dict[str, Any]:
     """Returns the box and mask AP of each class, as `per_class.json` keeps them.
 

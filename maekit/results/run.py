@@ -40,6 +40,13 @@ _ELSEWHERE = (
 )
 _PLACES = ("_root", "_images", "_json", "_list", "_folder")  # ends of keys under `data` that name files
 
+# COCO's metrics of small, medium and large objects are empty where no object has that size.
+_SIZES = {
+    ("APs", "ARs"): "below 32 x 32 pixels",
+    ("APm", "ARm"): "of 32 x 32 to 96 x 96 pixels",
+    ("APl", "ARl"): "above 96 x 96 pixels",
+}
+
 
 class Difference(NamedTuple):
     """A hyper-parameter that a run has otherwise than its recipe."""
@@ -155,10 +162,20 @@ def read_run(folder: Path) -> Run:
     config = _read(folder / "config.yaml", problems)
     environment = _read(folder / "environment.json", problems)
     metrics = _read(folder / "metrics.json", problems)
-    for name, value in _mapping(metrics.get("val")).items():
-        if not _finite(value):
-            problems.append(f"metrics.json: {name} is not a number")
+    problems += _not_numbers(_mapping(metrics.get("val")))
     return Run(folder, config, metrics, environment, tuple(problems))
+
+
+def _not_numbers(val: Mapping[str, Any]) -> list[str]:
+    """Returns one line for each metric without a number, and one for COCO's numbers of a size that no object has."""
+    lacking = [name for name, value in val.items() if not _finite(value)]
+    lines = []
+    for ending, size in _SIZES.items():
+        names = [name for name in lacking if name.endswith(ending) and val[name] is None]
+        if names and _finite(val.get("box_AP")):
+            lines.append(f"no validation object {size}, so no {', '.join(names)}")
+            lacking = [name for name in lacking if name not in names]
+    return [f"metrics.json: {name} is not a number" for name in lacking] + lines
 
 
 def _read(file: Path, problems: list[str]) -> dict[str, Any]:
