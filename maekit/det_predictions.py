@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from maekit.data.det_dataset import upright
+from maekit.data.decode import upright
 from maekit.det_pictures import detection_picture, shown_results
 from maekit.errors import UserError
 from maekit.files import atomic_write_text

@@ -11,7 +11,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from maekit.data.det_dataset import upright
+from maekit.data.decode import upright
 from maekit.data.spec import DataSpec
 from maekit.data.transforms import EvalTransform
 from maekit.errors import UserError

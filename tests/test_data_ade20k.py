@@ -364,14 +364,14 @@ def test_no_validation_split(root: Path) -> None:
     (root / "images/validation").rename(root / "images/test")
     line = refusal(build(root))
     images = root / "images"
-    assert line.startswith(f"{images}: no folder validation or val or valid in it, but test, training; expected")
+    assert line.startswith(f"{images}: no folder validation, val or valid in it, but test, training; expected")
 
 
 def test_an_empty_split(root: Path) -> None:
     for part in ("images", "annotations"):
         for path in (root / part / "validation").iterdir():
             path.unlink()
-    assert refusal(build(root)).startswith(f"{root / 'images/validation'}: no images in it (.bmp")
+    assert refusal(build(root)).startswith(f"{root / 'images/validation'}: no images in it, expected image files")
 
 
 def test_one_folder_too_high_or_too_deep(root: Path) -> None:

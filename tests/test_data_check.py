@@ -121,7 +121,7 @@ def test_a_wrong_layout_is_one_finding(root: Path, tmp_path: Path) -> None:
 def test_a_set_without_validation_says_what_will_happen(root: Path) -> None:
     findings = check(ImageNet, root / "val")
     assert findings.ok
-    assert findings.facts[1].startswith("validation: no folder val or validation or valid; data.val_fraction")
+    assert findings.facts[1].startswith("validation: no folder val, validation or valid; data.val_fraction")
 
 
 def test_imagenet_must_be_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -444,7 +444,7 @@ def test_missing_files_and_folders(root: Path, tmp_path: Path) -> None:
         + "train2017, val2017 and annotations/instances_train2017.json, annotations/instances_val2017.json"
     )
     (root / "val2017").rename(root / "val")
-    (root / "val").rename(root / "evaluation")
+    (root / "val").rename(root / "held_out")
     (root / "val2017.zip").touch()
     assert (
         refusal(build(root))

@@ -256,7 +256,7 @@ def test_other_settings_in_the_same_folder_are_refused(tmp_path: Path, capsys: p
 @pytest.mark.parametrize(
     ("change", "expected"),
     [
-        ({"folder": "empty"}, "empty: no images in this folder or below, expected .bmp"),
+        ({"folder": "empty"}, "empty: no images in this folder or below, expected image files"),
         ({"folder": "i"}, "no folder i; did you mean 'in'?"),
         ({"folder": "in/00.png"}, "is a file, expected a folder of images"),
         ({"folder": "bad"}, "none of the 1 images in"),

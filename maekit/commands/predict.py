@@ -49,7 +49,8 @@ def main(args: argparse.Namespace) -> int:
 
 def image_files(given: Path) -> list[Path]:
     """The image itself, or every image below a folder in the order of their names."""
-    from maekit.data.listing import IMAGE_SUFFIXES, image_names
+    from maekit.data.file_names import EXPECTED_IMAGES
+    from maekit.data.listing import image_names
 
     if given.is_file():
         return [given]
@@ -58,7 +59,7 @@ def image_files(given: Path) -> list[Path]:
         raise UserError(f"no image or folder {given}{near}")
     files = [given / name for name in image_names(given)]
     if not files:
-        raise UserError(f"{given}: no images in this folder, expected {', '.join(IMAGE_SUFFIXES)}")
+        raise UserError(f"{given}: no images in this folder, {EXPECTED_IMAGES}")
     return files
 
 

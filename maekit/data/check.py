@@ -10,9 +10,9 @@ from PIL import Image
 
 from maekit.data.decode import read_image
 from maekit.data.findings import Findings
-from maekit.data.layout import VAL_NAMES
 from maekit.data.listing import Listing
 from maekit.data.loader import usable_cores
+from maekit.data.splits import expected_names
 from maekit.errors import UserError
 
 MAX_QUICK = 10_000
@@ -20,7 +20,7 @@ MAX_QUICK_DECODED = 2_000
 FEW = 200
 TAIL_BYTES = 64
 LAST_BYTES = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
-NO_VAL = f"validation: no folder {' or '.join(VAL_NAMES)}; data.val_fraction of each class will be set aside"
+NO_VAL = f"validation: no folder {expected_names('val')}; data.val_fraction of each class will be set aside"
 
 ReadTree = Callable[[Path], tuple[Listing, Listing | None]]
 Lacking = Callable[[Listing, Listing | None], list[str]]

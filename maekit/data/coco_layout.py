@@ -5,13 +5,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from maekit.data.coco_file import CocoFile
-from maekit.data.layout import VAL_NAMES, nearby_root, require_folder, still_packed
+from maekit.data.layout import nearby_root, require_folder, still_packed
 from maekit.data.listing import files_in, sub_folders
+from maekit.data.splits import SPLIT_NAMES
 from maekit.errors import UserError, nearest
 
 EXPECTED = "train2017, val2017 and annotations/instances_train2017.json, annotations/instances_val2017.json"
 
-TRAIN = ("train",)
 JSONS = (
     "annotations/instances_{}2017.json",
     "annotations/instances_{}.json",
@@ -45,8 +45,9 @@ class Places(NamedTuple):
         def place(given: str | None, names: tuple[str, ...], usual: tuple[str, ...]) -> Path:
             return base / Path(given).expanduser() if given else _first_there(base, names, usual)
 
-        train = Part("train", place(self.train_json, TRAIN, JSONS), place(self.train_images, TRAIN, FOLDERS))
-        val = Part("val", place(self.val_json, VAL_NAMES, JSONS), place(self.val_images, VAL_NAMES, FOLDERS))
+        trains, vals = SPLIT_NAMES["train"], SPLIT_NAMES["val"]
+        train = Part("train", place(self.train_json, trains, JSONS), place(self.train_images, trains, FOLDERS))
+        val = Part("val", place(self.val_json, vals, JSONS), place(self.val_images, vals, FOLDERS))
         return train, val
 
     def need_root(self) -> bool:

@@ -4,7 +4,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageFile, UnidentifiedImageError
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from maekit.errors import UserError
 
@@ -35,6 +35,16 @@ def read_image(path: str | Path) -> Image.Image:
     except Exception as error:  # decoders of damaged files raise whatever they stumble over
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path}: cannot be read as an image ({reason}); {MEND}") from None
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Returns an image turned as its EXIF orientation says; broken EXIF data say nothing."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ImageOps.exif_transpose(image)
+    except Exception:  # Pillow raises whatever it stumbles over
+        return image
 
 
 def _not_an_image(path: Path) -> str:

@@ -1,19 +1,18 @@
 """Images with objects as samples, and their batches."""
 
-import warnings
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import default_collate
 
 from maekit.data.base import DrawDataset, seeded
 from maekit.data.coco_file import CocoFile
 from maekit.data.coco_rle import bitmap_of_counts
-from maekit.data.decode import read_image
+from maekit.data.decode import read_image, upright
 from maekit.data.det_batch import DetBatch, DetEvalBatch, InstanceMask
 from maekit.data.det_transforms import DetEvalTransform, DetTrainTransform, Size
 from maekit.data.spec import Draw
@@ -118,16 +117,6 @@ def read_sized(path: str | Path, size: Size) -> Image.Image:
             f"{path}: {image.width} x {image.height} pixels, its annotation file says {size[1]} x {size[0]}; {advice}"
         )
     return image
-
-
-def upright(image: Image.Image) -> Image.Image:
-    """Returns an image turned as its EXIF orientation says; broken EXIF data say nothing."""
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return ImageOps.exif_transpose(image)
-    except Exception:  # Pillow raises whatever it stumbles over
-        return image
 
 
 def collate_objects(samples: list[DetSample] | list[DetEvalSample]) -> DetBatch | DetEvalBatch:

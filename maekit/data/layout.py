@@ -5,38 +5,63 @@ from pathlib import Path
 from typing import NamedTuple
 
 from maekit.data.listing import image_names, sub_folders
+from maekit.data.splits import SPLIT_NAMES, find_split, split_of, splits_among
 from maekit.errors import UserError, nearest
 
-VAL_NAMES = ("val", "validation", "valid")
 EXPECTED = "expected train/<class>/ and val/<class>/ in it, or class folders of images"
 MAX_INSIDE, MAX_ABOVE = 100, 5
 
 
 class Layout(NamedTuple):
-    """The folders of the splits; `val` is None where a share of `train` must serve."""
+    """The folders of the splits; `val` is None where a share of `train` must serve.
+
+    Attributes:
+        train: holds the training images.
+        val: holds the validation images, or None.
+        passed_over: names of the other folders beside `train`, such as those of a test split.
+    """
 
     train: Path
     val: Path | None
+    passed_over: tuple[str, ...] = ()
 
 
 def find_layout(root: Path) -> Layout:
-    """Finds the splits: `root/train` with `root/val` (or `validation`, `valid`) beside it or without, or `root` itself.
+    """Finds the splits: `root/train` with `root/val` beside it or without, or `root` itself; see `splits` for names.
 
-    A folder called `train` that holds no folders is a class of trains.
+    A folder called `train` that holds no folders, beside class folders, is a class of trains.
 
     Raises:
-        UserError: `root` is missing, is a file, holds no class folders, or is itself one split of two.
+        UserError: `root` is missing, is a file, holds no class folders, is itself one split of two, or holds class
+            folders and a validation or test split side by side.
     """
     require_folder(root)
-    if root.name == "train" and _val_beside(root.parent):
+    folders = sub_folders(root)
+    train = next((name for name in splits_among(folders, "train") if sub_folders(root / name)), None)
+    if train:
+        val = next(iter(splits_among(folders, "val")), None)
+        others = tuple(name for name in folders if name not in (train, val))
+        return Layout(root / train, root / val if val else None, others)
+    if _is_one_split(root, folders):
         raise UserError(
             f"{root}: this is the training split alone; give the folder above it: --data.root {root.parent}"
         )
-    if (root / "train").is_dir() and sub_folders(root / "train"):
-        return Layout(root / "train", _val_beside(root))
-    if _val_beside(root) and not set(sub_folders(root)) - {"train", *VAL_NAMES, "test"}:
-        raise UserError(f"{root}: it has a validation split and no class folders in train/; {EXPECTED}")
+    splits = [name for name in folders if split_of(name)]
+    classes = [name for name in folders if name not in splits]
+    if splits and not classes:
+        raise UserError(f"{root}: it has {', '.join(splits)} and no class folders in train/; {EXPECTED}")
+    beside = [name for name in splits if split_of(name) != "train"]
+    if beside:
+        advice = f"move '{classes[0]}' and the other class folders into {root / 'train'}"
+        raise UserError(f"{root / beside[0]}: named as a split, beside class folders; {advice}, or rename it")
     return Layout(root, None)
+
+
+def _is_one_split(root: Path, folders: tuple[str, ...]) -> bool:
+    """Says whether a folder is the training split with its validation split beside it."""
+    val = find_split(root.parent, "val") if split_of(root.name) == "train" else None
+    published = root.name == "train" and val is not None and val.name in SPLIT_NAMES["val"][:3]
+    return published or (val is not None and not set(folders).isdisjoint(sub_folders(val)))
 
 
 def require_folder(root: Path) -> None:
@@ -60,7 +85,7 @@ def nearby_root(root: Path, holds: Callable[[Path], object]) -> Path | None:
     def right(folder: Path) -> bool:
         try:
             return bool(holds(folder))
-        except OSError:  # such as lost+found, which is closed to most
+        except (OSError, UserError):  # a folder that is closed to most
             return False
 
     inside = [root / name for name in sub_folders(root)[:MAX_INSIDE]]
@@ -108,10 +133,6 @@ def same_classes(val: Path, classes: tuple[str, ...]) -> None:
         count = f"; {len(lacking)} classes in all" if len(lacking) > 1 else ""
         advice = f"add its images, or remove {val} and have a share of the training images set aside"
         raise UserError(f"{val}: no folder for class '{lacking[0]}' of the training split{count}; {advice}")
-
-
-def _val_beside(root: Path) -> Path | None:
-    return next((root / name for name in VAL_NAMES if (root / name).is_dir()), None)
 
 
 def _one_class_hint(folder: Path) -> str:

@@ -4,17 +4,17 @@ import os
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
+from maekit.data.file_names import EXPECTED_IMAGES, LeftOut, is_image_name, is_passed_over
 from maekit.data.identity import Split, fingerprint
 from maekit.errors import UserError
 
-IMAGE_SUFFIXES = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 SCAN_THREADS = 8
 FILE_NAMES = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 
@@ -52,12 +52,14 @@ class Listing:
         classes: name of each class folder, in label order.
         names: relative path of each image.
         labels: [number of images] int32.
+        left_out: what lies among the images and was not taken.
     """
 
     root: Path
     classes: tuple[str, ...]
     names: Names
     labels: np.ndarray
+    left_out: LeftOut = field(default_factory=LeftOut)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -72,27 +74,84 @@ class Listing:
 
     def take(self, indices: Sequence[int]) -> "Listing":
         """Returns the listing of some of the images."""
-        return Listing(self.root, self.classes, Names(self.names[i] for i in indices), self.labels[list(indices)])
+        names = Names(self.names[i] for i in indices)
+        return Listing(self.root, self.classes, names, self.labels[list(indices)], self.left_out)
 
 
 def sub_folders(root: Path) -> tuple[str, ...]:
-    """Returns the names of the folders in a folder, sorted, hidden ones left out."""
-    with os.scandir(root) as entries:
-        return tuple(sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir()))
+    """Returns the names of the folders in a folder, sorted; hidden ones and those of systems are passed over.
+
+    Raises:
+        UserError: the folder cannot be listed.
+    """
+    try:
+        with os.scandir(root) as entries:
+            return tuple(sorted(entry.name for entry in entries if not is_passed_over(entry.name) and _is_dir(entry)))
+    except OSError as error:
+        raise _closed(error, root) from None
 
 
-def image_names(folder: str | Path, prefix: str = "") -> list[str]:
-    """Returns the images below a folder as sorted relative paths with `prefix` before them, hidden files left out."""
+def image_names(folder: str | Path) -> list[str]:
+    """Returns the images below a folder as sorted relative paths; see `scan_images`."""
+    return scan_images(folder)[0]
+
+
+def scan_images(folder: str | Path, prefix: str = "") -> tuple[list[str], LeftOut]:
+    """Lists the images below a folder at any depth; hidden files and folders and those of systems are passed over.
+
+    Args:
+        folder: where to look.
+        prefix: what is put before each path.
+
+    Returns:
+        The images as sorted relative paths, and what was left out.
+
+    Raises:
+        UserError: a folder cannot be listed.
+    """
     found: list[str] = []
-    with os.scandir(folder) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if entry.is_dir():
-                found += image_names(entry.path, f"{prefix}{entry.name}/")
-            elif entry.name.lower().endswith(IMAGE_SUFFIXES):
-                found.append(prefix + entry.name)
-    return sorted(found)
+    left_out = LeftOut()
+    _scan(str(folder), prefix, found, left_out, ())
+    return sorted(found), left_out
+
+
+def _scan(folder: str, prefix: str, found: list[str], left_out: LeftOut, above: tuple[str, ...]) -> None:
+    """Adds the images below one folder; `above` are the real paths of folders from which links led to it."""
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                name = entry.name
+                if is_passed_over(name):
+                    continue
+                if _is_dir(entry):
+                    way = (*above, os.path.realpath(folder)) if entry.is_symlink() else above
+                    if entry.is_symlink() and _is_above(os.path.realpath(entry.path), way):
+                        left_out.links.append(prefix + name)
+                    else:
+                        _scan(entry.path, f"{prefix}{name}/", found, left_out, way)
+                elif is_image_name(name) and (entry.is_file() or entry.is_symlink()):
+                    found.append(prefix + name)
+                else:
+                    left_out.files.append(prefix + name)
+    except OSError as error:
+        raise _closed(error, folder) from None
+
+
+def _is_dir(entry: "os.DirEntry[str]") -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:  # a link to itself
+        return False
+
+
+def _is_above(target: str, way: tuple[str, ...]) -> bool:
+    """Says whether a link's target is one of the folders on the way to it or above one, an endless loop."""
+    return any(f"{folder}/".startswith(f"{target.rstrip('/')}/") for folder in way)
+
+
+def _closed(error: OSError, folder: str | Path) -> UserError:
+    advice = "mend its permissions or links"
+    return UserError(f"{error.filename or folder}: cannot be listed ({error.strerror}); {advice}")
 
 
 def files_in(folder: Path) -> set[str]:
@@ -114,21 +173,17 @@ def list_classes(root: Path, classes: tuple[str, ...]) -> Listing:
     Raises:
         UserError: a class folder holds no image, or cannot be read.
     """
-    try:
-        with ThreadPoolExecutor(SCAN_THREADS) as pool:
-            found = list(pool.map(lambda name: image_names(root / name, f"{name}/"), classes))
-    except OSError as error:
-        raise UserError(
-            f"{error.filename}: cannot be listed ({error.strerror}); mend its permissions or links"
-        ) from None
+    with ThreadPoolExecutor(SCAN_THREADS) as pool:
+        scanned = list(pool.map(lambda name: scan_images(root / name, f"{name}/"), classes))
+    found, left_out = [images for images, _ in scanned], LeftOut.join(left for _, left in scanned)
     empty = [name for name, images in zip(classes, found, strict=True) if not images]
     if empty:
         which = f"{root / empty[0]}: no images in this class folder" + (
             f" and {len(empty) - 1} more" if empty[1:] else ""
         )
-        raise UserError(f"{which}, expected {', '.join(IMAGE_SUFFIXES)}; add images to it or remove the folder")
+        raise UserError(f"{which}, {EXPECTED_IMAGES}; add images to it or remove the folder")
     labels = np.repeat(np.arange(len(classes), dtype=np.int32), [len(images) for images in found])
-    return Listing(root, classes, Names(name for images in found for name in images), labels)
+    return Listing(root, classes, Names(name for images in found for name in images), labels, left_out)
 
 
 def split(listing: Listing, fraction: float, seed: int) -> tuple[Listing, Listing]:

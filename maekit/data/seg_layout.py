@@ -4,13 +4,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
+from maekit.data.file_names import EXPECTED_IMAGES
 from maekit.data.identity import Split, fingerprint
-from maekit.data.layout import VAL_NAMES, nearby_root, require_folder
-from maekit.data.listing import IMAGE_SUFFIXES, Names, image_names, sub_folders
+from maekit.data.layout import nearby_root, require_folder
+from maekit.data.listing import Names, image_names, sub_folders
+from maekit.data.splits import SplitName, expected_names, find_split
 from maekit.errors import UserError, nearest
 
 LABEL_FOLDERS = ("annotations", "masks")
-TRAIN_NAMES = ("training", "train")
+FIRST: dict[SplitName, tuple[str, ...]] = {"train": ("training",), "val": ("validation",)}  # as in ADE20K
 CLASSES_FILE = "classes.txt"
 MAX_CLASSES = 254  # a label file has 8 bits, of which 255 is ignored and 0 may be
 EXPECTED = "expected images/training, images/validation and the same two in annotations (or train, val and masks)"
@@ -68,8 +70,7 @@ def pair_splits(root: Path) -> tuple[Paired, Paired]:
     if labels is None:
         advice = f"put the label maps there, or use the folder that has both; {EXPECTED}"
         raise UserError(f"{root}: it has images but no folder {' or '.join(LABEL_FOLDERS)}; {advice}")
-    train, val = (_pair_split(root, labels, names) for names in (TRAIN_NAMES, ("validation", *VAL_NAMES)))
-    return train, val
+    return _pair_split(root, labels, "train"), _pair_split(root, labels, "val")
 
 
 def holds_both(folder: Path) -> bool:
@@ -82,19 +83,17 @@ def _elsewhere(root: Path) -> str:
     return f"did you mean --data.root {right}?" if right else EXPECTED
 
 
-def _pair_split(root: Path, labels: Path, names: tuple[str, ...]) -> Paired:
+def _pair_split(root: Path, labels: Path, split: SplitName) -> Paired:
     folders = []
     for part in (root / "images", labels):
-        name = next((name for name in names if (part / name).is_dir()), None)
-        if name is None:
+        folder = find_split(part, split, FIRST[split])
+        if folder is None:
             found = ", ".join(sub_folders(part)[:5]) or "no folders"
-            raise UserError(f"{part}: no folder {' or '.join(dict.fromkeys(names))} in it, but {found}; {EXPECTED}")
-        folders.append(part / name)
+            raise UserError(f"{part}: no folder {expected_names(split, FIRST[split])} in it, but {found}; {EXPECTED}")
+        folders.append(folder)
     paired = pair_up(*folders)
     if not len(paired.pairs):
-        fault = (
-            paired.problems[0] if paired.problems else f"{folders[0]}: no images in it ({', '.join(IMAGE_SUFFIXES)})"
-        )
+        fault = paired.problems[0] if paired.problems else f"{folders[0]}: no images in it, {EXPECTED_IMAGES}"
         raise UserError(fault)
     return paired
 

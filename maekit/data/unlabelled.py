@@ -7,18 +7,19 @@ import numpy as np
 
 from maekit.data.check import check_files
 from maekit.data.digit_scenes import ADE_FORM, make_scenes, scenes_root
+from maekit.data.file_names import EXPECTED_IMAGES
 from maekit.data.findings import Findings
 from maekit.data.folder_dataset import FolderDataset
 from maekit.data.imagenet import ImageNet
 from maekit.data.labelled_images import LabelledImages, Splits
-from maekit.data.layout import VAL_NAMES, require_folder
-from maekit.data.listing import IMAGE_SUFFIXES, Listing, Names, image_names, split
+from maekit.data.layout import require_folder
+from maekit.data.listing import Listing, Names, scan_images, split
 from maekit.data.spec import DataSpec
+from maekit.data.splits import find_split
 from maekit.data.synthetic import digits_root
 from maekit.data.transforms import EvalTransform
 from maekit.errors import UserError
 
-TRAIN_NAMES = ("train", "training")
 CLASSES = ("image",)  # one for all: nothing is asked of them
 
 
@@ -130,18 +131,13 @@ def list_images(root: Path) -> tuple[Listing, Listing | None]:
         UserError: there is no such folder, or no image in it.
     """
     require_folder(root)
-    train = next((root / name for name in TRAIN_NAMES if (root / name).is_dir()), root)
-    val = next((root / name for name in VAL_NAMES if (root / name).is_dir()), None) if train != root else None
-    return _list(train), _list(val) if val else None
+    train = find_split(root, "train")
+    val = find_split(root, "val") if train else None
+    return _list(train or root), _list(val) if val else None
 
 
 def _list(folder: Path) -> Listing:
-    try:
-        names = image_names(folder)
-    except OSError as error:
-        advice = "mend its permissions or links"
-        raise UserError(f"{error.filename}: cannot be listed ({error.strerror}); {advice}") from None
+    names, left_out = scan_images(folder)
     if not names:
-        expected = f"expected {', '.join(IMAGE_SUFFIXES)} at any depth"
-        raise UserError(f"{folder}: no images in it, {expected}; give --data.root")
-    return Listing(folder, CLASSES, Names(names), np.zeros(len(names), dtype=np.int32))
+        raise UserError(f"{folder}: no images in it, {EXPECTED_IMAGES} at any depth; give --data.root")
+    return Listing(folder, CLASSES, Names(names), np.zeros(len(names), dtype=np.int32), left_out)

@@ -13,11 +13,11 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from maekit.data.decode import MEND, read_image
-from maekit.data.listing import IMAGE_SUFFIXES, Names, image_names
+from maekit.data.file_names import EXPECTED_IMAGES
+from maekit.data.listing import Names, image_names
+from maekit.data.splits import split_of
 from maekit.data.transforms import EvalTransform
 from maekit.errors import UserError, nearest
-
-SPLITS = {"train", "training", "val", "valid", "validation", "test", "testing"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,12 +64,9 @@ def find_images(folder: Path) -> ImageFolder:
     if not folder.is_dir():
         near = nearest(folder.name, [path.name for path in folder.parent.iterdir()]) if folder.parent.is_dir() else ""
         raise UserError(f"no folder {folder}{near or '; check the path'}")
-    try:
-        names = image_names(folder)
-    except OSError as error:
-        raise UserError(f"{error.filename}: cannot be listed ({error.strerror}); mend its permissions") from None
+    names = image_names(folder)
     if not names:
-        raise UserError(f"{folder}: no images in this folder or below, expected {', '.join(IMAGE_SUFFIXES)}")
+        raise UserError(f"{folder}: no images in this folder or below, {EXPECTED_IMAGES}")
     classes, note = _classes(folder, names)
     return ImageFolder(folder.resolve(), Names(names), classes, note)
 
@@ -78,7 +75,7 @@ def _classes(folder: Path, names: Sequence[str]) -> tuple[tuple[str, ...], str]:
     tops = {_top(name) if "/" in name else "" for name in names}
     if "" in tops or len(tops) < 2:
         return (), ""
-    if splits := sorted(top for top in tops if top.lower() in SPLITS):
+    if splits := sorted(top for top in tops if split_of(top)):
         return (), f"no labels: {folder} holds {' and '.join(splits)}; for classes embed {folder / splits[0]} by itself"
     return tuple(sorted(tops)), ""
 

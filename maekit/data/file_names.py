@@ -1,0 +1,97 @@
+"""Which files are images by their names, and what was left out because of its name."""
+
+import warnings
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from itertools import chain
+
+from PIL import features
+
+HEIC_SUFFIXES = (".heic", ".heif", ".hif")
+_ALWAYS = (
+    *(".apng", ".bmp", ".dib", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".mpo", ".pbm", ".pgm", ".png", ".pnm"),
+    *(".ppm", ".qoi", ".tga", ".tif", ".tiff", ".webp"),
+)
+_JPEG_2000 = (".j2c", ".j2k", ".jp2", ".jpc", ".jpf", ".jpx")
+# What file systems and programs leave among images; names with a dot in front are passed over everywhere.
+SYSTEM_NAMES = frozenset(
+    (
+        *("#recycle", "#snapshot", "$recycle.bin", "@eadir", "@recently-snapshot", "@recycle", "@tmp", "__macosx"),
+        *("__pycache__", "desktop.ini", "ehthumbs.db", "found.000", "icon\r", "lost+found", "network trash folder"),
+        *("recycler", "system volume information", "temporary items", "thumbs.db"),
+    )
+)
+
+
+def _readable() -> tuple[str, ...]:
+    """Returns the suffixes of what Pillow can read here; HEIC where the extra is installed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a Pillow that is older than a format does not know its name
+        more = (*(_JPEG_2000 if features.check("jpg_2000") else ()), *((".avif",) if features.check("avif") else ()))
+    heic = HEIC_SUFFIXES if find_spec("pillow_heif") else ()
+    return tuple(sorted((*_ALWAYS, *more, *heic)))
+
+
+IMAGE_SUFFIXES = _readable()
+_SUFFIXES = frozenset(IMAGE_SUFFIXES)
+EXPECTED_IMAGES = "expected image files (.jpg, .png, .tif, .webp, ...)"
+
+
+def suffix(name: str) -> str:
+    """Returns what follows the last dot of a file's name with the dot, in lower case; empty without one."""
+    dot = name.rfind(".")
+    return name[dot:].lower() if dot > 0 else ""
+
+
+def is_image_name(name: str) -> bool:
+    """Says whether a file's name ends as an image's does that can be read here."""
+    return suffix(name) in _SUFFIXES
+
+
+def is_passed_over(name: str) -> bool:
+    """Says whether a file or folder is hidden or a system's own, which is in no data set."""
+    return name[:1] == "." or name.casefold() in SYSTEM_NAMES
+
+
+@dataclass
+class LeftOut:
+    """What a listing found and did not take.
+
+    Attributes:
+        files: relative paths of files whose suffix is no image's.
+        links: relative paths of links that lead to a folder above themselves, or nowhere.
+    """
+
+    files: list[str] = field(default_factory=list)
+    links: list[str] = field(default_factory=list)
+
+    def __bool__(self) -> bool:
+        return bool(self.files or self.links)
+
+    @staticmethod
+    def join(parts: "Iterable[LeftOut]") -> "LeftOut":
+        """Returns what several listings left out."""
+        files, links = zip(*((part.files, part.links) for part in parts), strict=True)
+        return LeftOut(list(chain(*files)), list(chain(*links)))
+
+    def words(self) -> str:
+        """Returns the numbers by suffix, as `left out: 12 .heic (read with ...), 3 .txt`; empty for none."""
+        counts = Counter(suffix(name.rpartition("/")[2]) or "without a suffix" for name in self.files)
+        parts = [f"{count:,} {ending}{_advice(ending)}" for ending, count in counts.most_common()]
+        parts += [f"{len(self.links):,} links to a folder above ({self.links[0]})"] if self.links else []
+        return f"left out: {', '.join(parts)}" if parts else ""
+
+    def reasons(self) -> list[tuple[str, str]]:
+        """Returns each relative path and why it was left out, sorted."""
+        files = [(name, _reason(suffix(name.rpartition("/")[2]))) for name in self.files]
+        return sorted(files + [(name, "a link to a folder that it lies in") for name in self.links])
+
+
+def _advice(ending: str) -> str:
+    return " (read with pip install 'maekit[heic]')" if ending in HEIC_SUFFIXES else ""
+
+
+def _reason(ending: str) -> str:
+    return f"its name ends in {ending}{_advice(ending)}" if ending else "its name has no suffix"
