@@ -16,6 +16,7 @@ from maekit.data.spec import DataSpec
 from maekit.errors import UserError
 from maekit.examples import Judged
 from maekit.optim.settings import Optimisation
+from maekit.weights.classes import Classes
 from maekit.weights.find import find_weights
 from maekit.weights.load import Report, load_weights
 from maekit.weights.safe_load import load_file
@@ -57,6 +58,7 @@ class TransferModel(nn.Module, ABC):
         expect_unused: patterns of a file's tensors that this model need not use.
         expect_resized: patterns of parameters that may be resized to the model's image size.
         class_layers: patterns of what a file's head has for its own classes, and a fresh head does not take from it.
+        renewed_with_head: patterns of what else may be missing from the file where the head is fresh (`new_head`).
         pairs_images: whether the loss mixes images in pairs, and so needs an even device batch.
         evaluates_only: whether there is nothing to train: `fit` refuses, `validate` measures the weights.
         local_batch_norm: whether BatchNorm measures each device's own batch, by the recipe, and is never synchronised.
@@ -72,6 +74,7 @@ class TransferModel(nn.Module, ABC):
     expect_unused: tuple[str, ...] = ("decoder*", "mask_token")
     expect_resized: tuple[str, ...] = ("pos_embed",)
     class_layers: tuple[str, ...] = ("head.*",)
+    renewed_with_head: tuple[str, ...] = ()
     pairs_images: bool = False
     evaluates_only: ClassVar[bool] = False
     local_batch_norm: bool = False
@@ -203,8 +206,10 @@ class TransferModel(nn.Module, ABC):
         return load_weights(
             self,
             find_weights(self.weights),
-            allow_new=() if complete else self.expect_new,
+            allow_new=() if complete else (*self.expect_new, *(self.renewed_with_head if self.new_head else ())),
             allow_unused=self.expect_unused,
             allow_resized=self.expect_resized,
             leave_out=self.class_layers if self.new_head and not complete else (),
+            classes=Classes(self.spec.class_names, self.spec.class_ids),
+            colours=(self.spec.mean, self.spec.std),
         )

@@ -56,6 +56,7 @@ class Pretrainer(TransferModel):
     expect_unused: tuple[str, ...] = ()
     expect_resized: tuple[str, ...] = ("pos_embed", "head.decoder_pos_embed")
     class_layers: tuple[str, ...] = ("head.*", "encoder_mask_token")  # new_head: a fresh decoder
+    renewed_with_head: tuple[str, ...] = ("norm.*",)  # fine-tuning with mean pooling leaves none
     head: MAEDecoder
 
     def __init__(

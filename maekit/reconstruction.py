@@ -21,18 +21,18 @@ from maekit.masking import check_masking, fixed_noise
 from maekit.pretrainer import Pretrainer
 from maekit.reconstruction_pictures import Row, decibels, picture_of, row_of, sheet_of
 from maekit.result_places import ResultPlaces
+from maekit.weights.assumed import says_heads
 from maekit.weights.find import find_weights, official_weights
 from maekit.weights.inspect import inspect
 from maekit.weights.load import load_weights
+from maekit.weights.said import HEAD_WIDTH, normalisation
 from maekit.weights.said import norm_pix_loss as said_norm_pix_loss
-from maekit.weights.said import normalisation
 from maekit.weights.state_file import StateFile, measure, read_state, stored_grid
 from maekit.weights.uses import uses
 
 SHEET = "contact_sheet.png"
 TABLE = "reconstructions.csv"
 MOST_ROWS = 16  # of the contact sheet, the first images: a picture of thousands opens nowhere
-HEAD_WIDTH = 32  # channels of a decoder's attention head where nobody says: facebookresearch/mae @ efb2a80, 512 / 16
 IMAGENET = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # facebookresearch/mae @ efb2a80 main_pretrain.py
 # What a constructor asks of the training, of which there is none here.
 _NO_TRAINING: dict[str, Any] = {
@@ -179,6 +179,22 @@ def load_pretrainer(
     return model.eval()
 
 
+def assumptions(source: str | Path) -> list[str]:
+    """What `load_pretrainer` takes for granted of a file, because it does not say it, one line each."""
+    if Path(source).name in _released():
+        return []
+    state = read_state(find_file(source))
+    width, lines = state.tensors["decoder_embed.weight"].shape[0], []
+    if not says_heads(state):
+        lines.append(f"{state.num_heads} attention heads in the encoder, as a ViT of its size has in maekit")
+    if state.decoder_heads is None:
+        heads = max(1, width // HEAD_WIDTH)
+        lines.append(f"{heads} attention heads in the decoder, {HEAD_WIDTH} channels each, as in facebookresearch/mae")
+    if normalisation(state.meta) is None:
+        lines.append("images normalised with ImageNet's mean and standard deviation")
+    return [f"assumed: {line}: the file does not say" for line in lines]
+
+
 def find_file(source: str | Path) -> Path:
     """Returns what `find_weights` finds, and of a run's folder its best.ckpt or else its last.ckpt."""
     path = find_weights(source)
@@ -192,8 +208,12 @@ def says_target(source: str | Path, state: StateFile | None = None) -> bool | No
     by PRETRAIN.md of facebookresearch/mae @ efb2a80, with norm_pix_loss.
     """
     said = said_norm_pix_loss((state or read_state(find_file(source))).meta)
-    known = [word for each in official_weights().values() for word in (each.name, each.file, each.file[:-4])]
-    return True if said is None and Path(source).name in known else said
+    return True if said is None and Path(source).name in _released() else said
+
+
+def _released() -> list[str]:
+    """What the files are called that the authors of MAE released, whose decoders are known."""
+    return [word for each in official_weights().values() for word in (each.name, each.file, each.file[:-4])]
 
 
 def _require_decoder(path: Path) -> None:

@@ -1,6 +1,6 @@
 """ImageNet-1K linear probe: a classifier on the frozen backbone's class token (MAE paper, Table 12)."""
 
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -22,26 +22,43 @@ class Model(Classifier):
 
     local_batch_norm = True  # as published: facebookresearch/mae main_linprobe.py @ efb2a80
 
-    def __init__(self, spec: DataSpec, *, head_init_std: float, cached_features: bool = False, **shared: Any) -> None:
+    def __init__(
+        self,
+        spec: DataSpec,
+        *,
+        head_init_std: float,
+        pooling: Literal["class", "mean"] = "class",
+        cached_features: bool = False,
+        **shared: Any,
+    ) -> None:
         """Builds the probe.
 
         Args:
             spec: class names and image size of the data.
             head_init_std: standard deviation of the classifier's initial weights.
+            pooling: what is classified: the `class` token after the final norm, as published, or the `mean` of the
+                patch tokens, normalised; for weights that were fine-tuned with mean pooling, which have no final norm.
             cached_features: run the backbone once over all images, without augmentation, and train on what it gave:
                 minutes instead of hours, and not the paper's protocol.
             shared: see TransferModel.
         """
-        super().__init__(spec, final_norm=True, drop_path=0.0, gradient_checkpointing=False, layer_decay=1.0, **shared)
+        norm = pooling == "class"
+        super().__init__(spec, final_norm=norm, drop_path=0.0, gradient_checkpointing=False, layer_decay=1.0, **shared)
+        if not norm:
+            self.expect_unused = (*Classifier.expect_unused, "norm.*")
+        self.pooling = pooling
         self.cached_features = cached_features
         self.head = ProbeHead(self.backbone.embed_dim, len(spec.class_names), init_std=head_init_std)
         self.backbone.requires_grad_(False)
 
     @torch.no_grad()
     def pooled(self, images: Tensor) -> Tensor:
-        """Images [B, 3, H, W], normalised, to the class token [B, D] after the final norm, without a graph."""
+        """Images [B, 3, H, W], normalised, to the features [B, D] that are classified, without a graph."""
         tokens: Tensor = self.backbone(images)
-        return tokens[:, 0]
+        if self.pooling == "class":
+            return tokens[:, 0]
+        mean = tokens[:, 1:].mean(1)
+        return F.layer_norm(mean, mean.shape[1:], eps=1e-6)  # as main_linprobe.py's fc_norm, which is never trained
 
     def forward(self, images: Tensor) -> Tensor:
         """Images [B, 3, H, W], or features [B, D] that `pooled` gave before, to logits [B, C]."""

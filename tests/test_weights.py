@@ -211,8 +211,10 @@ def test_a_renamed_key_is_shown_beside_its_nearest(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("prefix", ["student.", "model.trunk."])
 def test_a_prefix_that_is_no_wrapper_is_named(tmp_path: Path, prefix: str) -> None:
-    text = refusal(Small(), released(tmp_path / "a.pth", {prefix + name: t for name, t in encoder().items()}))
-    assert f"its names start with '{prefix}': save it again without that" in text
+    path = released(tmp_path / "a.pth", {prefix + name: t for name, t in encoder().items()})
+    chosen = f"{path}#{prefix[:-1]}"
+    assert f"its names start with '{prefix}': name it {chosen}" in refusal(Small(), path)
+    assert load(Small(), Path(chosen)).coverage == 1.0
 
 
 @pytest.mark.parametrize(
@@ -331,6 +333,7 @@ def test_the_report_is_short(tmp_path: Path) -> None:
         "  new        4: head.fc_norm.*, head.fc.*",
         "  unused    34: norm.*, mask_token, decoder_pos_embed, decoder_embed.*, decoder_norm.*, decoder_pred.*, "
         "decoder_blocks.0-1.*",
+        "  assumed 2 attention heads, as the model has: the file does not say how many it was trained with",
     ]
 
 

@@ -203,7 +203,7 @@ def test_what_is_said_to_be_possible_is_what_loads(name: str, tmp_path: Path) ->
         "validation": works(lambda: load(model, file, **whole)),
     }
     assert {purpose: said[purpose].possible for purpose in loads} == loads, said
-    assert any(loads.values()) or facts.missing or facts.unused or facts.not_finite
+    assert any(loads.values()) or facts.missing or facts.misshapen or facts.unused or facts.not_finite
 
 
 @pytest.mark.parametrize(

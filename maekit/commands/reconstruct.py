@@ -64,7 +64,7 @@ def main(args: argparse.Namespace) -> int:
     files = _check(args)
     import torch
 
-    from maekit.reconstruction import ReconstructionWriter
+    from maekit.reconstruction import ReconstructionWriter, assumptions
 
     model = _load(args)
     mean, std = (list(values) for values in (model.spec.mean, model.spec.std))
@@ -74,7 +74,7 @@ def main(args: argparse.Namespace) -> int:
     device = torch.device(next(model.parameters()).device)
     stream = batches(files, writer, args.batch_size)
     first = _first(stream)
-    lines += [*_settle(model, writer, first, args), *_caution(model)]
+    lines += [*_settle(model, writer, first, args), *assumptions(args.weights), *_caution(model)]
     if not args.json:
         print("\n".join(lines))
     for names, samples in chain(first, stream):

@@ -35,7 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
             "source",
             metavar="FILE_OR_NAME",
             help="a file, a run's folder (best.ckpt in it, else last.ckpt), a folder of transformers, an official name "
-            "such as mae_vit_base, or hf:owner/name",
+            "such as mae_vit_base, or hf:owner/name; of several sets of weights in a file FILE#KEY means one, such as "
+            "run.pth#model_ema",
         )
     card.add_argument("--output", type=Path, metavar="FILE", help="write it to this file instead, which must be new")
     inspect.add_argument("--json", action="store_true", help="print the facts as one JSON object")
@@ -106,7 +107,19 @@ def _lines(facts: "Facts", table: "dict[str, Use]") -> Iterator[str]:
     for use, names in _grouped(table).items():
         purposes = ", ".join(_PURPOSES[name] for name in names)
         yield f"  {'good for' if use.possible else 'not for':<13}{purposes}: {use.how}"
-    lists = {"missing": facts.missing, "left over": facts.unused, "not finite": facts.not_finite}
+    if facts.beside:
+        yield f"  {'beside':<13}{', '.join(f'{key} ({number} tensors)' for key, number in facts.beside.items())}"
+    if facts.set not in ("", "model", "state_dict"):
+        yield f"  {'read':<13}{facts.set}"
+    if facts.sets:
+        file = facts.path.removesuffix(f"#{facts.set}")
+        yield f"  {'other sets':<13}of weights, to be given as {' or '.join(f'{file}#{key}' for key in facts.sets)}"
+    lists = {
+        "missing": facts.missing,
+        "other shape": facts.misshapen,
+        "left over": facts.unused,
+        "not finite": facts.not_finite,
+    }
     yield from (f"  {word:<13}{len(listed)}: {some(listed)}" for word, listed in lists.items() if listed)
 
 
@@ -123,7 +136,9 @@ def _rows(facts: "Facts") -> Iterator[tuple[str, str]]:
     if facts.embed_dim is None:
         yield "tensors", f"{facts.num_tensors}, none of them a patch embedding"
         return
-    heads = f", {facts.num_heads} heads" if facts.num_heads else ", heads not said"
+    heads = (
+        f", {facts.num_heads} heads{'' if facts.says_heads else ' assumed'}" if facts.num_heads else ", heads unknown"
+    )
     shape = f"{facts.embed_dim} wide, {facts.num_blocks} blocks{heads}, {facts.patch_size} px patches"
     yield "size", f"{facts.size or 'none of the known ones'} ({shape})"
     share = "" if facts.coverage is None else f", {_percent(facts.coverage)} of such a ViT"
@@ -156,8 +171,12 @@ def _positions(facts: "Facts") -> str:
 
 
 def _decoder(facts: "Facts") -> str:
+    from maekit.weights.said import HEAD_WIDTH
+
     if facts.decoder is None:
         return "none"
-    heads = f", {facts.decoder.num_heads} heads" if facts.decoder.num_heads else ""
-    pixels = {True: ", normalised pixels", False: ", plain pixels", None: ""}[facts.norm_pix_loss]
-    return f"{facts.decoder.embed_dim} wide, {facts.decoder.num_blocks} blocks{heads}{pixels}"
+    width = facts.decoder.embed_dim or 0
+    unsaid = f", heads not said ({width // HEAD_WIDTH} assumed, {HEAD_WIDTH} wide each)"
+    heads = f", {facts.decoder.num_heads} heads" if facts.decoder.num_heads else unsaid
+    pixels = {True: ", normalised pixels", False: ", plain pixels", None: ", not said whether of normalised pixels"}
+    return f"{facts.decoder.embed_dim} wide, {facts.decoder.num_blocks} blocks{heads}{pixels[facts.norm_pix_loss]}"

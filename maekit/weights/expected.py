@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from maekit.errors import UserError
+from maekit.weights.fit import channels_problem
 from maekit.weights.report import some
 from maekit.weights.state_file import StateFile, measure, seems
 
@@ -30,6 +31,9 @@ def whole(path: Path, state: StateFile) -> dict[str, Tensor]:
             f"{path} holds {some(list(state.tensors), 4)}, expected the ViT of a masked autoencoder"
             f"{seems(state.tensors)}; see what `maekit weights inspect` says of it"
         )
+    patches = state.tensors["patch_embed.proj.weight"]
+    if patches.ndim == 4 and (other := channels_problem(patches.shape[1])):
+        raise UserError(f"{path}: {other}")
     shapes = dict(_shapes(state))
     if missing := [name for name in shapes if name not in state.tensors]:
         raise UserError(f"{path} lacks {len(missing)} tensors of a whole {measure(state.tensors)}: {some(missing)}")

@@ -39,6 +39,7 @@ class Facts:
         num_blocks: blocks.
         patch_size: pixels.
         num_heads: attention heads; None where neither the file nor a known size says.
+        says_heads: whether the file says them, or is of a published size; else they are assumed.
         num_tensors: tensors of any sort.
         encoder_parameters: numbers in the encoder, position table and final norm with it, classifier without.
         dtypes: the types of its tensors.
@@ -55,10 +56,14 @@ class Facts:
         recipe: likewise.
         norm_pix_loss: whether pre-training predicted normalised pixels; None where the file does not say.
         coverage: share, by numbers, of a ViT of its size that the file holds, in [0, 1]; None where no size is known.
-        missing: what of such a ViT is not in it, or has another shape or no floating type there; what its decoder
-            or classifier lacks, if it has one.
+        missing: what of such a ViT is not in it; what its decoder or classifier lacks, if it has one.
+        misshapen: what of such a ViT has another shape there, or no floating type.
+        channels: of the images that its patch filters take; None where it has none.
         unused: what is neither of such a ViT nor of a decoder or classifier.
         not_finite: tensors with NaN or infinite values.
+        set: the key of the set of tensors that was read, see `maekit.weights.sets`; empty: the file itself.
+        sets: keys of other sets that hold an encoder, to be chosen as FILE#KEY.
+        beside: how many tensors are elsewhere in the file, by key.
     """
 
     path: str
@@ -71,6 +76,7 @@ class Facts:
     num_blocks: int
     patch_size: int | None
     num_heads: int | None
+    says_heads: bool
     num_tensors: int
     encoder_parameters: int
     dtypes: tuple[str, ...]
@@ -88,5 +94,10 @@ class Facts:
     norm_pix_loss: bool | None
     coverage: float | None
     missing: tuple[str, ...]
+    misshapen: tuple[str, ...]
+    channels: int | None
     unused: tuple[str, ...]
     not_finite: tuple[str, ...]
+    set: str
+    sets: tuple[str, ...]
+    beside: dict[str, int]

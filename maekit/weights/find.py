@@ -10,6 +10,7 @@ import yaml
 
 from maekit.errors import UserError, nearest
 from maekit.files import cache_folder
+from maekit.weights.chosen import split_key, with_key
 from maekit.weights.download import download, tell
 
 HUB = "hf:"
@@ -64,6 +65,9 @@ def find_weights(given: str | Path) -> Path:
 
     Downloads of official files go to `$MAEKIT_CACHE/weights`, those of the Hugging Face hub to its own cache.
 
+    Of several sets of weights in a file, `FILE#KEY` means one: `run.pth#model_ema`; the key stays at the end of the
+    path, where `read_state` takes it off.
+
     Args:
         given: a path, which wins if it is there; the name of a shipped file, mae_vit_smoke; an official name such as
             mae_vit_base (see official.yaml); or hf:owner/name, optionally with @revision.
@@ -71,6 +75,9 @@ def find_weights(given: str | Path) -> Path:
     Raises:
         UserError: there is no such path or name, or it cannot be downloaded.
     """
+    file, key = split_key(given)
+    if key:
+        return with_key(run_checkpoint(find_weights(file)), key)
     path = Path(given).expanduser()
     try:
         if path.exists():
@@ -89,6 +96,11 @@ def find_weights(given: str | Path) -> Path:
     folder = cache_folder() / "weights"
     tell(f"{given}: {official.licence} (no commercial use), {official.source}; file: {folder / official.file}")
     return download(official.url, folder, md5=official.md5)
+
+
+def run_checkpoint(path: Path) -> Path:
+    """The checkpoint that a run's folder stands for: its best one, else its last; other paths as they are."""
+    return next((file for name in ("best.ckpt", "last.ckpt") if (file := path / name).is_file()), path)
 
 
 def _by_any_name() -> dict[str, Official]:

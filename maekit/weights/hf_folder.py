@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor
 
 from maekit.errors import UserError
+from maekit.weights.input_config import processor_input
 from maekit.weights.report import some
 from maekit.weights.safe_load import load_file
 
@@ -23,7 +24,8 @@ class HFFolder:
 
     Attributes:
         tensors: by the folder's names.
-        meta: the `config`, `image_size` [h, w] in pixels, and `class_names` where they are no mere numbers.
+        meta: the `config`, `image_size` [h, w] in pixels, `class_names` where they are no mere numbers, and `input`,
+            how images are prepared, as far as `preprocessor_config.json` says it.
         num_heads: attention heads a block.
         decoder_heads: those of the decoder; None for a model that has none.
     """
@@ -44,6 +46,8 @@ def read_folder(folder: Path) -> HFFolder:
     meta: dict[str, object] = {"config": config, "image_size": _sides(folder, config.get("image_size", 224))}
     if names := _class_names(config):
         meta["class_names"] = names
+    if prepared := processor_input(folder):
+        meta["input"] = prepared
     decoder = _count(folder, config, "decoder_num_attention_heads") if config["model_type"] == "vit_mae" else None
     heads = _count(folder, config, "num_attention_heads") or 12
     return HFFolder(_tensors(folder), meta, heads, decoder)

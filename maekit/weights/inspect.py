@@ -10,6 +10,7 @@ from torch import Tensor
 
 from maekit.backbone.sizes import Size
 from maekit.backbone.vit import ViT
+from maekit.weights.assumed import says_heads
 from maekit.weights.facts import Decoder, Facts, Head
 from maekit.weights.report import Grid
 from maekit.weights.said import card_of, norm_pix_loss, of
@@ -53,6 +54,7 @@ def inspect(path: str | Path) -> Facts:
         num_blocks=shape.num_blocks,
         patch_size=shape.patch_size,
         num_heads=state.num_heads,
+        says_heads=says_heads(state),
         num_tensors=len(tensors),
         encoder_parameters=sum(tensor.numel() for tensor in encoder.values()),
         dtypes=tuple(sorted({str(tensor.dtype).removeprefix("torch.") for tensor in (encoder or tensors).values()})),
@@ -65,11 +67,21 @@ def inspect(path: str | Path) -> Facts:
         decoder=_decoder(state),
         classifier=_classifier(tensors),
         coverage=sum(wanted[name].numel() for name in held) / total if total else None,
-        missing=(*(n for n in wanted if n not in held), *_missing_in_decoder(tensors), *_missing_in_head(state)),
+        missing=(*(n for n in wanted if n not in tensors), *_missing_in_decoder(tensors), *_missing_in_head(state)),
+        misshapen=tuple(name for name in wanted if name in tensors and name not in held),
+        channels=_channels(tensors),
         unused=tuple(name for name in tensors if name not in known),
         not_finite=tuple(name for name, tensor in tensors.items() if not _finite(tensor)),
+        set=state.chosen.key if state.chosen else "",
+        sets=state.chosen.others if state.chosen else (),
+        beside=dict(state.chosen.beside) if state.chosen else {},
         **_said(state.kind, state.meta),
     )
+
+
+def _channels(tensors: Mapping[str, Tensor]) -> int | None:
+    filters = tensors.get("patch_embed.proj.weight")
+    return filters.shape[1] if filters is not None and filters.ndim == 4 else None
 
 
 def _grid(state: StateFile) -> Grid | None:

@@ -9,11 +9,14 @@ from torch import nn
 from maekit.backbone.pos_embed import resize_patches, resize_pos_embed
 from maekit.backbone.vit import ViT
 from maekit.errors import UserError
+from maekit.weights.assumed import assumptions
+from maekit.weights.class_order import Comparison, class_rows, compare_classes, reorder
+from maekit.weights.classes import Classes, file_classes
 from maekit.weights.fit import Fit, check_size, matches, problems
 from maekit.weights.names import ENCODER_MASK_TOKEN, has_decoder, model_names
 from maekit.weights.report import Grid, Report
 from maekit.weights.state_file import StateFile, read_state, seems, stored_grid
-from maekit.weights.words import BESIDE, in_words
+from maekit.weights.words import beside, in_words
 
 __all__ = ["Report", "load_weights", "read_state"]
 
@@ -28,6 +31,8 @@ def load_weights(
     allow_unused: Sequence[str],
     allow_resized: Sequence[str],
     leave_out: Sequence[str] = (),
+    classes: Classes | None = None,
+    colours: tuple[Sequence[float], Sequence[float]] | None = None,
 ) -> Report:
     """Copies a file's tensors into `model.backbone` (a ViT) and `model.head`, or changes nothing and says why.
 
@@ -44,10 +49,14 @@ def load_weights(
             `decoder_pos_embed`, and `patch_embed.proj.weight` can.
         leave_out: what of the file is treated as if it were not there, though it might fit; with it goes what the file
             has in its head and the model has not.
+        classes: what the rows of the model's head stand for. A head of as many classes is put in their order, or
+            refused where it is of other ones; None compares nothing.
+        colours: mean and standard deviation by which the data is normalised, to be compared with the file's.
 
     Raises:
         UserError: anything else is missing, left over, of another shape or kind, or not finite; a head would be
-            loaded only in part; the ViT or a decoder has another number of heads; or the file cannot be read.
+            loaded only in part, or has other classes; the ViT or a decoder has another number of heads; or the file
+            cannot be read.
     """
     path, state, backbone = Path(path), read_state(path), _backbone(model)
     fit, left_out = _beside(model, state, leave_out)
@@ -55,8 +64,10 @@ def load_weights(
     check_size(path, fit)
     fit, grids = _at_grid(fit, state, backbone)
     unwanted = [name for name in grids if not _may_resize(name, allow_resized)]
-    wrong = list(problems(fit, allow_new, (*allow_unused, *BESIDE.get(state.layout, ())), fresh=leave_out))
+    fit, compared = _by_class(fit, state, classes)
+    wrong = list(problems(fit, allow_new, (*allow_unused, *beside(state.layout)), fresh=leave_out))
     wrong += _other_heads(model, state, fit)
+    wrong += [compared.problem] if compared.problem else []
     wrong += ["{} is of a {}x{} patch grid, expected {}x{}".format(n, *grids[n][0], *grids[n][1]) for n in unwanted]
     if wrong:
         what = in_words(state.layout, state.kind)
@@ -76,6 +87,9 @@ def load_weights(
         patches=patches,
         grids=next(iter(grids.values()), None),
         coverage=sum(weights.get(name, 0) for name in fit.shared) / sum(weights.values()),
+        classes=compared.said,
+        chosen=state.chosen,
+        notes=tuple(assumptions(model, state, fit, colours)),
     )
 
 
@@ -100,6 +114,18 @@ def _beside(model: nn.Module, state: StateFile, leave_out: Sequence[str]) -> tup
         or (leave_out and new.startswith("head.") and new not in own)
     ]
     return Fit(own, {new: state.tensors[old] for new, old in in_file.items() if new not in left_out}, in_file), left_out
+
+
+def _by_class(fit: Fit, state: StateFile, classes: Classes | None) -> tuple[Fit, Comparison]:
+    """Puts the rows of a file's head in the order of the model's classes, where both have as many."""
+    own = {name: fit.own[name] for name in fit.shared}
+    rows = class_rows({name: fit.found[name] for name in own}, len(classes.names)) if classes else []
+    if classes is None or not rows or any(fit.found[name].shape != own[name].shape for name in rows):
+        return fit, Comparison()
+    compared = compare_classes(file_classes(state.meta), classes)
+    if compared.order is not None:
+        fit = replace(fit, found=reorder(fit.found, compared.order))
+    return fit, compared
 
 
 def _at_patch(fit: Fit, backbone: ViT, allowed: Sequence[str]) -> tuple[Fit, tuple[int, int] | None]:

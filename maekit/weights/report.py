@@ -1,11 +1,13 @@
 """What a load of weights did, in a few lines."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 
+from maekit.weights.chosen import split_key
+from maekit.weights.sets import WeightSet
 from maekit.weights.words import Kind, Layout, in_words
 
 Grid = tuple[int, int]
@@ -31,6 +33,9 @@ class Report:
         patches: the patch sizes in pixels, in the file and in the model, where filters were resized.
         grids: the patch grids, (h, w) in the file and in the model, where something was resized.
         coverage: share of the backbone's parameters, by number of elements, that came from the file; in [0, 1].
+        classes: what comparing the head's classes gave; empty where nothing was compared.
+        chosen: which of the file's sets of tensors it was, and what there is beside it; None for a folder.
+        notes: what was assumed because the file does not say it.
     """
 
     path: Path
@@ -43,6 +48,9 @@ class Report:
     patches: tuple[int, int] | None
     grids: tuple[Grid, Grid] | None
     coverage: float
+    classes: str = ""
+    chosen: WeightSet | None = None
+    notes: tuple[str, ...] = ()
 
     def lines(self) -> list[str]:
         """The report as text: one line on the whole, one for each list that has something in it."""
@@ -59,7 +67,28 @@ class Report:
         ):
             if names:
                 text.append(f"  {word:<7} {len(names):>4}: {_parts(names)}{grids if word == 'resized' else ''}")
-        return text
+        text += [f"  classes {self.classes}"] if self.classes else []
+        text += [f"  {line}" for line in beside_lines(self.path, self.chosen)]
+        return text + [f"  assumed {note}" for note in self.notes]
+
+
+def beside_lines(path: Path, chosen: WeightSet | None) -> list[str]:
+    """What a file has besides the set of tensors that was read: how many tensors, and the other sets by name."""
+    if chosen is None:
+        return []
+    file, _ = split_key(path)
+    lines = [f"beside  {sum(chosen.beside.values()):>4}: {_counted(chosen.beside)}"] if chosen.beside else []
+    if chosen.others:
+        ways = " or ".join(f"{file}#{other}" for other in chosen.others)
+        lines.append(f"sets    read: {chosen.key or 'the tensors of the file itself'}; for another give {ways}")
+    elif chosen.key not in ("", "state_dict", "model"):
+        lines.append(f"sets    read: {chosen.key}")
+    return lines
+
+
+def _counted(beside: Mapping[str, int]) -> str:
+    shown = [f"{key} ({number})" for key, number in list(beside.items())[:6]]
+    return ", ".join(shown) + (f" and {len(beside) - 6} more" if len(beside) > 6 else "")
 
 
 def _parts(names: Sequence[str], most: int = 8) -> str:

@@ -1,6 +1,7 @@
 """Reads files of tensors without running anything that is in them."""
 
 import json
+import pickle
 import re
 import warnings
 import zipfile
@@ -26,7 +27,7 @@ _AGAIN = "download or copy it again and compare its size with the source's"
 
 
 class _Inert:
-    """Stands in for what mmengine keeps beside the weights (loss histories): takes anything, does and keeps nothing."""
+    """Stands in for what is kept beside weights (loss histories, settings): takes anything, does and keeps nothing."""
 
     def __new__(cls, *_: object, **__: object) -> "_Inert":
         return super().__new__(cls)
@@ -34,12 +35,26 @@ class _Inert:
     def __setstate__(self, state: object) -> None:
         pass
 
+    def __setitem__(self, key: object, value: object) -> None:
+        pass
+
+    def update(self, *_: object) -> None:
+        """Takes the items of a dict of settings."""
+
+
+def _path(*parts: object) -> str:
+    """Stands in for the paths of pathlib, which `args` often hold: gives plain text."""
+    return "/".join(str(part).rstrip("/") if index or part != "/" else "" for index, part in enumerate(parts)) or "/"
+
 
 def _inert(*_: object) -> _Inert:
     """Stands in for a function that a pickle asks to call: it is not called."""
     return _Inert()
 
 
+_PATHS = ("", "Posix", "Windows", "Pure", "PurePosix", "PureWindows")
+# Libraries of settings, whose objects people save in `args` or `config`: they are read as empty ones.
+_SETTINGS = re.compile(r"(omegaconf|yacs|easydict|addict|ml_collections|mmengine\.config|mmcv\.utils\.config)\.[\w.]+")
 _ALLOWED: list[Any] = [
     (Namespace, "argparse.Namespace"),
     (DType, "numpy.dtype"),
@@ -49,6 +64,9 @@ _ALLOWED: list[Any] = [
     (_Inert, "numpy.ndarray"),
     (_inert, "numpy.core.multiarray._reconstruct"),
     (_inert, "numpy._core.multiarray._reconstruct"),
+    *((_path, f"pathlib{inner}.{kind}Path") for inner in ("", "._local") for kind in _PATHS),
+    (_inert, "datetime.timedelta"),
+    (_inert, "datetime.datetime"),
     (_inert, "builtins.getattr"),
     (_inert, "__builtin__.getattr"),
 ]
@@ -82,13 +100,25 @@ def load_file(path: str | Path, *, map_location: Any = "cpu", mmap: bool = True)
         if kind == "pickle":
             return load_pickle(path)
         stored = kind == "zip" and _torch_zip(path)
-        with warnings.catch_warnings(), torch.serialization.safe_globals(_ALLOWED):
-            warnings.simplefilter("ignore")  # torch remarks on pickle protocols and typed storages
-            return torch.load(path, map_location=map_location, weights_only=True, mmap=mmap and stored)
+        return _torch_load(path, map_location, mmap and bool(stored))
     except UserError:
         raise
     except Exception as error:  # the bytes decide what fails inside the unpickler: KeyError, EOFError, OSError ...
         raise UserError(_why(path, error)) from error
+
+
+def _torch_load(path: Path, map_location: Any, mmap: bool, settings: tuple[str, ...] = ()) -> object:
+    """Reads a file of torch.save; `settings` are the names of objects of libraries of settings in it."""
+    allowed = [*_ALLOWED, *((_Inert, name) for name in settings)]
+    try:
+        with warnings.catch_warnings(), torch.serialization.safe_globals(allowed):
+            warnings.simplefilter("ignore")  # torch remarks on pickle protocols and typed storages
+            return torch.load(path, map_location=map_location, weights_only=True, mmap=mmap)
+    except pickle.UnpicklingError as error:
+        name = _forbidden(error)
+        if not _SETTINGS.fullmatch(name) or name in settings:
+            raise
+        return _torch_load(path, map_location, mmap, (*settings, name))
 
 
 def read_metadata(path: str | Path) -> dict[str, object]:
@@ -180,10 +210,16 @@ def _torch_zip(path: Path) -> bool:
 
 def _why(path: Path, error: Exception) -> str:
     """One line for whatever stopped the reading: the forbidden name if there is one, else damage."""
-    if found := re.search(r"(?:Unsupported global|load unsupported GLOBAL)[:\s]+(?:GLOBAL )?(\S+)", str(error)):
+    if name := _forbidden(error):
         return (
-            f"{path} asks to call '{found[1]}', expected tensors and plain values only; it was not executed; "
+            f"{path} asks to call '{name}', expected tensors and plain values only; it was not executed; "
             "get the file from a source you trust, or save the state_dict() alone with torch.save where it was made"
         )
     reason = (str(error).strip() or type(error).__name__).splitlines()[0][:120]
     return f"{path} ({path.stat().st_size:,} bytes) is cut short or damaged ({reason}); {_AGAIN}"
+
+
+def _forbidden(error: Exception) -> str:
+    """The name that a pickle asks to call and may not; empty where something else is wrong."""
+    found = re.search(r"(?:Unsupported global|load unsupported GLOBAL)[:\s]+(?:GLOBAL )?(\S+)", str(error))
+    return found[1] if found else ""

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 CARD = "maekit"
+HEAD_WIDTH = 32  # channels of a decoder's attention head where nobody says: facebookresearch/mae @ efb2a80, 512 / 16
 _NORMALISED = {"normalised_pixels": True, "pixels": False}
 
 
@@ -39,9 +40,9 @@ def mask_ratio(meta: Mapping[str, object]) -> float | None:
 
 
 def normalisation(meta: Mapping[str, object]) -> tuple[list[float], list[float]] | None:
-    """Mean and standard deviation of the colours in 0..1 by which inputs are normalised, as a card says them."""
+    """Mean and standard deviation of the colours in 0..1 by which inputs are normalised, as the file says them."""
     card = card_of(meta)
-    for values in (table(card.get("input")), card):
+    for values in (table(card.get("input")), card, table(meta.get("input"))):
         mean, std = _three(values.get("mean")), _three(values.get("std"))
         if mean and std:
             return mean, std

@@ -3,7 +3,7 @@
 import math
 from argparse import Namespace
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -13,7 +13,9 @@ from torch import Tensor
 from maekit.backbone.pos_embed import sincos_pos_embed
 from maekit.backbone.sizes import load_size
 from maekit.errors import UserError
+from maekit.weights.chosen import split_key
 from maekit.weights.hf_folder import read_folder
+from maekit.weights.input_config import timm_config
 from maekit.weights.layouts_detectron2 import from_detectron2, is_detectron2
 from maekit.weights.layouts_hf import from_transformers
 from maekit.weights.layouts_mmpretrain import class_names, from_mmpretrain
@@ -22,6 +24,7 @@ from maekit.weights.names import ENCODER_MASK_TOKEN, is_probe, model_name, relea
 from maekit.weights.report import Grid
 from maekit.weights.safe_load import load_file, read_metadata
 from maekit.weights.said import CARD, card_of, decoder_heads, table
+from maekit.weights.sets import WeightSet, choose_set
 from maekit.weights.shape import Shape, measure
 from maekit.weights.signs import seems
 from maekit.weights.words import Kind, Layout
@@ -56,6 +59,7 @@ class StateFile:
         meta: what the file says beside them (epoch, `args`, `config`, `class_names`), without optimizer state.
         num_heads: attention heads of the encoder, from a config or because the size is known; None if neither says.
         decoder_heads: attention heads of the decoder, from a config or a card.
+        chosen: which set of the file's tensors these are, and what there is beside it; None for a folder.
     """
 
     layout: Layout
@@ -64,18 +68,22 @@ class StateFile:
     meta: dict[str, object]
     num_heads: int | None = None
     decoder_heads: int | None = None
+    chosen: WeightSet | None = None
 
 
 def read_state(path: str | Path) -> StateFile:
     """Reads weights in any layout of `Layout`: a file, or a folder of transformers.
 
+    Of several sets of tensors in a file `FILE#KEY` chooses one (see `choose_set`).
     Nothing in the file is executed. A wrapper before the whole encoder (`module.`, `model.`, `backbone.`, ...) is
     taken off.
 
     Raises:
         UserError: as `load_file` and `read_folder`; nothing in the file is a tensor by name; or it has two encoders.
     """
-    path = Path(path).expanduser()
+    given = Path(path).expanduser()
+    file, wanted = split_key(given)
+    path = Path(file)
     if path.is_dir():
         folder = read_folder(path)
         state = _named(path, folder.tensors, folder.meta, "unknown")
@@ -84,22 +92,19 @@ def read_state(path: str | Path) -> StateFile:
     contents = load_file(path)
     if not isinstance(contents, Mapping):
         raise UserError(f"{path} holds a {type(contents).__name__}, expected a dict of tensors; save a state_dict()")
-    key = next((key for key in ("state_dict", "model") if isinstance(contents.get(key), Mapping)), None)
-    tensors = {str(name): t for name, t in (contents[key] if key else contents).items() if isinstance(t, Tensor)}
-    if not tensors:
-        keys = ", ".join(map(str, list(contents)[:5])) or "nothing"
-        raise UserError(
-            f"{path} holds {keys}, expected tensors by name, alone or under 'model'; save a state_dict()"
-            f"{seems(f'{key}.' for key in contents)}"
-        )
-    meta = {str(key): value for key, value in contents.items() if key not in _NOT_META and key not in tensors}
+    chosen = choose_set(path, contents, wanted)
+    tensors, inside = chosen.tensors, _NOT_META | chosen.tensors.keys() | chosen.places
+    meta = {str(key): value for key, value in contents.items() if str(key) not in inside}
     if isinstance(arguments := meta.get("args"), Namespace):
         meta["args"] = vars(arguments)
-    meta |= {name: value for name, value in read_metadata(path).items() if name != "format"}
+    meta |= {name: value for name, value in read_metadata(path).items() if name != "format"} | timm_config(path)
     if _is_maekit(meta, tensors):
-        return _from_maekit(tensors, meta)
-    lightning = key == "state_dict" and "pytorch-lightning_version" in contents
-    return _named(path, tensors, meta, "lightning" if lightning else "mae" if key == "model" else "state_dict")
+        state = _from_maekit(tensors, meta)
+    else:
+        lightning = chosen.key == "state_dict" and "pytorch-lightning_version" in contents
+        layout: Layout = "lightning" if lightning else "mae" if chosen.key == "model" else "state_dict"
+        state = _named(given, tensors, meta, layout)
+    return replace(state, chosen=chosen)
 
 
 def _named(path: Path, tensors: dict[str, Tensor], meta: dict[str, object], layout: Layout) -> StateFile:

@@ -6,11 +6,10 @@ from dataclasses import dataclass, replace
 from maekit.backbone.sizes import all_sizes, load_size
 from maekit.weights.facts import Facts
 from maekit.weights.find import official_weights
-from maekit.weights.fit import matches
+from maekit.weights.fit import OVERLAYS, channels_problem, matches
 from maekit.weights.report import some
-from maekit.weights.words import BESIDE
+from maekit.weights.words import beside
 
-_OVERLAYS = ("base", "large", "huge", "smoke")  # the sizes that recipes come in
 _DECODER, _HEAD = ("decoder_", "mask_token"), ("head.", "fc_norm.")
 _BROKEN = "NaN or infinite values in"
 
@@ -52,9 +51,13 @@ def _nothing(facts: Facts) -> str:
         return f"it has {facts.num_heads} attention heads, expected {heads}"
     if broken := _of_blocks(facts.not_finite):
         return f"it has {_BROKEN} {some(broken, 4)}; take another copy or an earlier checkpoint"
+    if other := channels_problem(facts.channels):
+        return other
     if lacking := _of_blocks(facts.missing):
         return f"it lacks {some(lacking, 4)}"
-    known = ("norm.*", *BESIDE.get(facts.layout, ()))
+    if other_shapes := _of_blocks(facts.misshapen):
+        return f"it has {some(other_shapes, 4)} in another shape or type than a ViT of its size"
+    known = ("norm.*", *beside(facts.layout))
     if left := [name for name in facts.unused if not matches(name, known)]:
         return f"it has {len(left)} tensors that no such model has: {some(left, 4)}"
     return ""
@@ -69,6 +72,8 @@ def _wrong(facts: Facts, *starts: str) -> str:
     """What is missing or broken in a part of the file."""
     if lacking := [name for name in facts.missing if name.startswith(starts)]:
         return f"it lacks {some(lacking, 4)}"
+    if other := [name for name in facts.misshapen if name.startswith(starts)]:
+        return f"it has {some(other, 4)} in another shape or type than a ViT of its size"
     if broken := [name for name in facts.not_finite if name.startswith(starts)]:
         return f"it has {_BROKEN} {some(broken, 4)}"
     return ""
@@ -125,9 +130,7 @@ def _pre_training(facts: Facts) -> Use:
 
 def _size(facts: Facts) -> str:
     word = (facts.size or "").split("_")[1]
-    return (
-        f"--recipe {word} or --model.backbone {facts.size}" if word in _OVERLAYS else f"--model.backbone {facts.size}"
-    )
+    return f"--recipe {word} or --model.backbone {facts.size}" if word in OVERLAYS else f"--model.backbone {facts.size}"
 
 
 def _full_file(facts: Facts) -> str:

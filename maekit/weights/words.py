@@ -22,11 +22,20 @@ Kind = Literal[
 # ViTModel has a pooler whether it was trained or not.
 BESIDE: dict[Layout, tuple[str, ...]] = {
     "solo-learn": ("classifier.*",),
-    "transformers": ("pooler.*",),
+    # a ViTForMaskedImageModeling has a mask token for its encoder, and one convolution for a decoder
+    "transformers": ("pooler.*", "embeddings.mask_token", "decoder.0.*"),
     "maekit": ("encoder_mask_token",),  # of a pre-training whose encoder sees mask tokens
     "mmsegmentation": ("*.relative_position_index",),  # which maekit computes
     "detectron2": ("*.anchor_generator.cell_anchors.*", "pixel_mean", "pixel_std"),  # likewise
 }
+
+COUNTERS = ("n_averaged",)  # of torch's AveragedModel, beside any model
+
+
+def beside(layout: Layout) -> tuple[str, ...]:
+    """Patterns of what a layout's files may have beside a ViT that is no part of it."""
+    return (*BESIDE.get(layout, ()), *COUNTERS)
+
 
 LAYOUTS: dict[Layout, str] = {
     "mae": "facebookresearch/mae",

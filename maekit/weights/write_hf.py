@@ -21,7 +21,6 @@ _CLASSES = {"encoder": "ViTMAEModel", "pretraining": "ViTMAEForPreTraining"}
 _IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])  # mean, std
 _BICUBIC = 3  # PIL's number of it
 _MASK_RATIO = 0.75  # the paper's, which the released files were trained with
-_DECODER_HEAD = 32  # channels a head: 512 wide with 16 heads; facebookresearch/mae @ efb2a80 models_mae.py
 
 
 def write_hf(
@@ -109,14 +108,14 @@ def _add_decoder(
     source: Path, config: dict[str, Any], state: StateFile, tensors: Mapping[str, Tensor], norm_pix_loss: bool | None
 ) -> list[str]:
     hidden, width = tensors["decoder_blocks.0.mlp.fc1.weight"].shape
-    heads = state.decoder_heads or max(1, width // _DECODER_HEAD)
+    heads = state.decoder_heads or max(1, width // said.HEAD_WIDTH)
     if width % heads:
         raise UserError(
             f"{source} has a decoder {width} wide and does not say how many attention heads it has, which config.json "
             "must; convert its encoder with `--to timm`"
         )
     lines = (
-        [] if state.decoder_heads else [f"assumed: {heads} attention heads in the decoder, {_DECODER_HEAD} wide each"]
+        [] if state.decoder_heads else [f"assumed: {heads} attention heads in the decoder, {said.HEAD_WIDTH} wide each"]
     )
     normalised = norm_pix_loss if norm_pix_loss is not None else said.norm_pix_loss(state.meta)
     if normalised is None:
