@@ -1,6 +1,7 @@
 """argv -> command. argparse only: nothing here, or in a command's module, imports torch at import."""
 
 import argparse
+import re
 import sys
 import traceback
 from collections.abc import Sequence
@@ -8,6 +9,7 @@ from importlib import import_module
 from typing import NoReturn
 
 from maekit import __version__
+from maekit.aliases import command_answer, own_flag
 from maekit.errors import UserError, nearest
 
 COMMANDS = {
@@ -37,7 +39,14 @@ class Parser(argparse.ArgumentParser):
     """An argparse parser that raises UserError instead of printing its usage and exiting."""
 
     def error(self, message: str) -> NoReturn:
-        """Raises the message as one line, with where to look further."""
+        """Raises the message as one line, with the flag that was meant, or where to look further."""
+        unknown = re.match(r"unrecognized arguments: (-\S+)", message)
+        if unknown:
+            flag = unknown[1].split("=")[0]
+            options = [option for action in self._actions for option in action.option_strings]
+            meant = own_flag(flag.lstrip("-"), options)
+            near = f"; use {meant}" if meant else nearest(flag, options)
+            raise UserError(f"unknown flag '{flag}'{near} (see `{self.prog} --help`)")
         raise UserError(f"{message}; see `{self.prog} --help`")
 
 
@@ -72,7 +81,7 @@ def _run(argv: list[str]) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
         epilog="commands:\n"
         + "\n".join(f"  {name:<13}{text}" for name, text in COMMANDS.items())
-        + "\n\n`maekit COMMAND --help` tells more; -v anywhere shows the full trace of an error.",
+        + "\n\n`maekit help COMMAND` tells more; -v anywhere shows the full trace of an error.",
         usage="maekit COMMAND [options]",
     )
     parser.add_argument("--version", action="version", version=f"maekit {__version__}")
@@ -80,9 +89,13 @@ def _run(argv: list[str]) -> int:
         parser.parse_args(argv)
         parser.print_help()
         return 0 if argv else 2
+    if argv[0] == "help":
+        return _run([*argv[1:2], "--help"])
     name = argv[0]
     if name not in COMMANDS:
-        raise UserError(f"unknown command '{name}'{nearest(name, COMMANDS)} (known: {', '.join(COMMANDS)})")
+        answer = command_answer(name)
+        hint = f"; use `maekit {answer}`" if answer else nearest(name, COMMANDS)
+        raise UserError(f"unknown command '{name}'{hint} (known: {', '.join(COMMANDS)})")
     command = import_module(f"maekit.commands.{name.replace('-', '_')}")
     sub = Parser(prog=f"maekit {name}", description=COMMANDS[name], allow_abbrev=False, add_help=not command.FORWARDS)
     command.add_arguments(sub)

@@ -10,6 +10,7 @@ from typing import Any
 from jsonargparse import ArgumentError, ArgumentParser
 from yaml import safe_dump
 
+from maekit.aliases import flag_answer
 from maekit.errors import UserError, nearest
 from maekit.options import OWNED, RunOptions, TrainerOptions
 from maekit.recipe import Recipe, Values, flat
@@ -129,18 +130,26 @@ def _check_keys(found: Iterable[tuple[str, Any]], known: Sequence[str], sections
 
 def _check_flags(flags: Sequence[str], known: Sequence[str]) -> frozenset[str]:
     given = set()
-    for flag in flags:
-        if not flag.startswith("--") or flag in ("--config", "--help"):
-            continue
-        key = flag[2:].split("=")[0].rstrip("+")
-        if key not in known:
-            section, _, name = key.partition(".")
-            raise UserError(f"unknown flag '--{key}'{_owner(section, name)}{_nearest_flag(key, known)}")
-        given.add(key)
+    for before, flag in zip(("", *flags), flags, strict=False):
+        if not flag.startswith("-") and "=" in flag and (not before.startswith("--") or "=" in before):
+            raise UserError(f"got '{flag}', expected a flag{flag_hint(flag.split('=')[0], known)}")
+        letter = re.fullmatch(r"-[a-z]", flag)
+        if letter or (flag.startswith("--") and flag not in ("--config", "--help")):
+            key = flag.lstrip("-").split("=")[0].rstrip("+")
+            if key not in known:
+                raise UserError(f"unknown flag '{flag.split('=')[0]}'{flag_hint(key, known)}")
+            given.add(key)
     return frozenset(given)
 
 
-def _nearest_flag(key: str, known: Sequence[str]) -> str:
+def flag_hint(key: str, known: Sequence[str]) -> str:
+    """What to type instead of an unknown flag: why it is none, or ours for another tool's word, or the nearest one."""
+    section, _, name = key.partition(".")
+    if owner := _owner(section, name):
+        return owner
+    answer = flag_answer(key, known)
+    if answer is not None:
+        return f"; {answer}"
     own = ["task", "recipe", "config", "ckpt_path", "print_config"]
     return nearest(f"--{key}", [f"--{name}" for name in (*known, *own)]) or "; see --help"
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maekit import orphan
+from maekit.aliases import flag_answer
 from maekit.errors import UserError, nearest
 from maekit.recipe import Recipe, load_recipe
 from maekit.run_folder import find_checkpoint, requeued_checkpoint
@@ -63,8 +64,9 @@ def chosen_recipe(args: argparse.Namespace, flags: list[str], parser: argparse.A
     if args.task is None:
         own = [action.option_strings[0] for action in parser._actions if action.option_strings]
         for flag in flags:
-            if flag.startswith("--") and "." not in flag and nearest(flag, own):
-                raise UserError(f"unknown flag '{flag}'{nearest(flag, own)}")
+            word, answer = flag.split("=")[0], flag_answer(flag.split("=")[0].lstrip("-"), ())
+            if flag.startswith("--") and "." not in flag and (answer or nearest(word, own)):
+                raise UserError(f"unknown flag '{word}'{f'; {answer}' if answer else nearest(word, own)}")
         if args.ckpt_path and args.recipe is None and not args.config:
             from maekit.card import read_card
 
