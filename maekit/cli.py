@@ -11,6 +11,7 @@ from typing import NoReturn
 from maekit import __version__
 from maekit.aliases import command_answer, own_flag
 from maekit.errors import UserError, nearest
+from maekit.run_folder import rank
 
 COMMANDS = {
     "fit": "train a task, or resume a run with --ckpt_path",
@@ -59,7 +60,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except UserError as error:
         if verbose:
             traceback.print_exc()
-        return _fail(str(error), error.status)
+        return error.status if error.shared and rank() > 0 else _fail(str(error), error.status)
     except SystemExit as stop:
         return int(stop.code or 0)
     except KeyboardInterrupt:

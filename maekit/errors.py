@@ -8,18 +8,25 @@ class UserError(Exception):
     """Something the user can mend. Its text is one line: got, expected, where, what to do.
 
     The command line prints it without a trace (with one under `-v`) and exits with `status`.
+
+    Attributes:
+        status: the exit status.
+        shared: whether every process of a run raises it at the same place; then only the first one prints it.
     """
 
     status = 2
+    shared = False
 
 
-class Interrupted(UserError):  # noqa: N818 - it is no fault
-    """A run that was told to stop by a signal, after its state was saved.
+class Interrupted(UserError):  # noqa: N818 - not an error: named by the signal
+    """A run that was stopped by a signal, after its state was saved if there was any.
 
     Args:
         message: where the run stands and how it goes on.
         signal_number: the signal; the exit status is 128 more.
     """
+
+    shared = True
 
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)

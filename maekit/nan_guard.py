@@ -1,47 +1,152 @@
-"""What happens when a loss is not finite: the run stops before the optimizer steps, and says where it began."""
+"""What happens when a loss, a gradient or a weight is NaN or infinite: the run stops, and says where it began.
+
+A gradient is checked before the optimizer uses it, so the weights in memory stay those of the last good step. All that
+a checkpoint would hold is checked before it replaces an earlier one.
+"""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from maekit.errors import UserError
 
+Named = tuple[str, Tensor]
 
-def check_finite(model: Any, batch: Any, losses: Mapping[str, Tensor], step: int) -> None:
-    """Stops the run when the loss is NaN or infinite.
+
+class NotFiniteError(UserError):
+    """A loss, a gradient or a weight is NaN or infinite. Every process of a run raises it together.
+
+    Args:
+        found: what is not finite, where, and after how many optimizer steps.
+
+    Attributes:
+        kept: which checkpoint is left, of which step; filled in when the run has ended.
+    """
+
+    shared = True
+
+    def __init__(self, found: str) -> None:
+        super().__init__(found)
+        self.found = found
+        self.kept = ""
+
+    def __str__(self) -> str:
+        return (
+            f"{self.found}; {self.kept or 'nothing was saved'}. Try --trainer.precision 32-true, a lower learning "
+            "rate, or --trainer.gradient_clip_val 1"
+        )
+
+
+def loss_fault(model: Any, batch: Any, losses: Mapping[str, Tensor], step: int) -> str | None:
+    """Returns what is wrong with a loss, or None if it is finite.
 
     Args:
         model: a TransferModel.
         batch: the batch that gave the losses.
-        losses: loss terms; `loss` is checked, the others are named in the message.
+        losses: loss terms; `loss` is checked.
         step: optimizer steps done so far.
 
-    Raises:
-        UserError: names the first layer whose parameters or output are not finite, and what to try.
+    Returns:
+        The value, the step, and the first layer whose parameters or output are not finite.
     """
     value = float(losses["loss"].detach())
     if math.isfinite(value):
+        return None
+    return f"loss is {value} at step {step}, begun in {_first_bad(model, batch)}"
+
+
+def gradient_fault(model: nn.Module, norm: Tensor, step: int) -> str | None:
+    """Returns which gradient is not finite, or None if their norm is finite.
+
+    Args:
+        model: what is trained.
+        norm: the norm over all gradients, a scalar.
+        step: optimizer steps done so far.
+    """
+    if math.isfinite(float(norm)):
+        return None
+    name = first_bad((name, p.grad) for name, p in model.named_parameters() if p.grad is not None)
+    return f"the gradient of {name or 'all parameters together'} is not finite at step {step}"
+
+
+def state_fault(module: nn.Module, optimizers: Iterable[Optimizer], more: Iterable[Named] = ()) -> str | None:
+    """Returns the first of a run's tensors that is not finite, or None.
+
+    Args:
+        module: its parameters and buffers, such as BatchNorm's statistics, are checked.
+        optimizers: their state is checked.
+        more: further tensors with what they are, such as averaged weights.
+    """
+    names = {id(p): name for name, p in module.named_parameters()}
+    kept = [
+        (f"the optimizer's {key} of {names.get(id(p), 'a parameter')}", value)
+        for optimizer in optimizers
+        for p, state in optimizer.state.items()
+        for key, value in state.items()
+        if isinstance(value, Tensor)
+    ]
+    return first_bad([*module.state_dict().items(), *kept, *more])
+
+
+def raise_together(trainer: Any, fault: str | None, *, known: bool) -> None:
+    """Stops every process of a run if any of them has a fault; all of them must call this at the same place.
+
+    Args:
+        trainer: Lightning's Trainer.
+        fault: what this process found, or None.
+        known: whether each process has a fault of its own where any has, as with gradients that DDP has joined.
+
+    Raises:
+        NotFiniteError: the same in every process.
+    """
+    alone = trainer.world_size == 1
+    bad = fault is not None
+    if not (alone or known):
+        bad = trainer.strategy.reduce_boolean_decision(bad, all=False)
+    if not bad:
         return
-    raise UserError(
-        f"loss is {value} at step {step}, begun in {_first_bad(model, batch)}; the weights before it are kept in "
-        "last.ckpt. Try --trainer.precision 32-true, a lower learning rate, or --trainer.gradient_clip_val 1"
-    )
+    if not alone:
+        found: list[str | None] = [None] * trainer.world_size
+        torch.distributed.all_gather_object(found, fault)
+        named = [f"{text} (process {rank})" for rank, text in enumerate(found) if text]
+        fault = min(named, key=lambda text: not text.startswith("loss"))
+    raise NotFiniteError(str(fault))
+
+
+@torch.no_grad()
+def first_bad(tensors: Iterable[Named]) -> str | None:
+    """Returns the name of the first tensor with a NaN or an infinity in it, or None; one host read a device."""
+    kinds: dict[tuple[torch.device, torch.dtype], list[Named]] = {}
+    for name, tensor in tensors:
+        if tensor.is_floating_point():
+            kinds.setdefault((tensor.device, tensor.dtype), []).append((name, tensor))
+    return next((bad for group in kinds.values() if (bad := _first_bad_of(group))), None)
+
+
+def _first_bad_of(group: Sequence[Named]) -> str | None:
+    norms = torch.stack(list(torch._foreach_norm([tensor for _, tensor in group])))
+    if bool(norms.isfinite().all()):
+        return None
+    suspects = (pair for pair, finite in zip(group, norms.isfinite().tolist(), strict=True) if not finite)
+    return next((name for name, tensor in suspects if not bool(tensor.isfinite().all())), None)  # squares may overflow
 
 
 def _first_bad(model: Any, batch: Any) -> str:
     images = getattr(batch, "image", None)
     if isinstance(images, Tensor) and not bool(images.isfinite().all()):
         return "the images of this batch"
-    for name, parameter in model.named_parameters():
-        if not bool(parameter.isfinite().all()):
-            return f"parameter {name}"
+    if name := first_bad(model.named_parameters()):
+        return f"parameter {name}"
     return _first_bad_output(model, batch) or "the loss itself (all layers are finite)"
 
 
 def _first_bad_output(model: nn.Module, batch: Any) -> str | None:
+    if any(isinstance(module, nn.SyncBatchNorm) for module in model.modules()):
+        return None  # it would wait for the other processes, whose loss may be finite
     bad: list[str] = []
 
     def watch(name: str) -> Any:

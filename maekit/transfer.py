@@ -7,20 +7,22 @@ from typing import Any
 import numpy as np
 import torch
 from lightning.pytorch import LightningModule
-from torch import Tensor
+from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader, Sampler
 
 from maekit.batch_plan import BatchPlan
 from maekit.callbacks.averaging import put_average, take_trained
+from maekit.callbacks.layers import loss_scale
 from maekit.data.base import DrawDataset, RunData
 from maekit.data.loader import make_loader
 from maekit.data.sampler import EvalSampler, TrainSampler
 from maekit.data.spec import Draw
 from maekit.errors import UserError
 from maekit.model import TransferModel
-from maekit.nan_guard import check_finite
+from maekit.nan_guard import NotFiniteError, gradient_fault, loss_fault, raise_together
+from maekit.optim.clip import clip_gradients, gradient_norm
 from maekit.optim.groups import parameter_groups
 from maekit.optim.resume import restore_order
 from maekit.progress_state import counters_at
@@ -67,12 +69,13 @@ class TransferModule(LightningModule):
         self.results: dict[str, Any] = {}  # of the last validation: JSON files by name
         self._step_loss = torch.zeros(())
         self._total_steps: int | None = None
+        self._fault: str | None = None  # of this process's loss, until the others know of it
+        self._begun = self._updating = -1  # the steps in which a batch was begun, and the weights began to change
+        self._measures = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in model.modules())
 
     def total_steps(self) -> int:
         """Optimizer steps of the whole run: the smaller of max_steps and max_epochs."""
-        if (
-            self._total_steps is None
-        ):  # asked first before the run starts; CatchUp opens the trainer's limits for a while
+        if self._total_steps is None:  # kept, since CatchUp opens the trainer's limits for a while
             self._total_steps = steps_of(self.trainer.max_steps, self.trainer.max_epochs, self.steps_per_epoch)
         return self._total_steps
 
@@ -116,16 +119,53 @@ class TransferModule(LightningModule):
         random.seed(drawn)
         np.random.seed(drawn)
         torch.manual_seed(drawn)
+        self._begun = self.trainer.global_step
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """The loss of one device batch; logs the mean over the whole optimizer step."""
         losses = self.model.training_losses(batch)
-        check_finite(self.model, batch, losses, self.trainer.global_step)
+        loss = self._checked(losses, batch)
         part = losses["loss"].detach() / self.plan.accumulation
         self._step_loss = part if batch_idx % self.plan.accumulation == 0 else self._step_loss + part
         if (batch_idx + 1) % self.plan.accumulation == 0:
             self.log("train/loss", self._step_loss, prog_bar=True, logger=False, sync_dist=self.trainer.world_size > 1)
-        return losses["loss"]
+        return loss
+
+    def _checked(self, losses: dict[str, Tensor], batch: Any) -> Tensor:
+        """The loss to go backward from; where it is not finite, and other processes do not know, one of NaN gradients.
+
+        DDP brings those to every process, and all of them stop before the optimizer steps.
+        """
+        fault = loss_fault(self.model, batch, losses, self.trainer.global_step)
+        if fault is None:
+            return losses["loss"]
+        if self.trainer.world_size == 1:
+            raise NotFiniteError(fault)
+        self._fault = self._fault or fault
+        return losses["loss"] * float("nan")
+
+    def configure_gradient_clipping(
+        self,
+        optimizer: Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Stops the run where a gradient is not finite; else clips. fp16's scaler leaves such steps out by itself."""
+        parameters = [p for group in optimizer.param_groups for p in group["params"]]
+        norm, scaled = gradient_norm(parameters), self.trainer.precision == "16-mixed"
+        fault = self._fault or (None if scaled else gradient_fault(self, norm, self.trainer.global_step))
+        raise_together(self.trainer, fault, known=not scaled)
+        by_value, scale = gradient_clip_algorithm == "value", loss_scale(self.trainer, optimizer)
+        clip_gradients(parameters, norm, gradient_clip_val, by_value, scale)
+        self._updating = self.trainer.global_step
+
+    def is_whole(self) -> bool:
+        """Whether weights, statistics and optimizer are all those of `global_step`, and so worth saving.
+
+        They are not inside an optimizer's step, nor after a batch of the next one if it changed BatchNorm's statistics.
+        """
+        step = self.trainer.global_step
+        return step != self._updating and not (self._measures and step == self._begun)
 
     def validation_step(self, batch: Any, batch_idx: int) -> None:
         """Adds one batch to the metrics."""

@@ -1,5 +1,6 @@
 """Short runs in this process: what tests of resumption, interruption and saving share."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from lightning.pytorch import Callback, Trainer
 
 import maekit
 from maekit.results.rows import text_rows
+from maekit.run_folder import FOLDER
 from tests.conftest import TINY, few_digits
 
 
@@ -69,3 +71,9 @@ def same_weights(a: Path, b: Path) -> None:
     assert one.keys() == two.keys()
     for name in one:
         torch.testing.assert_close(one[name], two[name], rtol=0, atol=0, msg=name)
+
+
+def environment() -> dict[str, str]:
+    """This process's environment, without what a launcher or another test left there."""
+    left_out = (FOLDER, "LOCAL_RANK", "MASTER_PORT", "NODE_RANK", "WORLD_SIZE")
+    return {key: value for key, value in os.environ.items() if key not in left_out} | {"OMP_NUM_THREADS": "1"}

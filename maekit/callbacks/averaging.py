@@ -94,6 +94,12 @@ def averaged_tensors(module: nn.Module) -> dict[str, Tensor]:
     }
 
 
+def averages(trainer: Any) -> list[tuple[str, Tensor]]:
+    """The tensors of a run's average, each with what it is; none if the run has no average."""
+    own = (callback for callback in trainer.callbacks if isinstance(callback, WeightAverage))
+    return [(f"the average of {name}", tensor) for average in own for name, tensor in average.other.items()]
+
+
 def put_average(checkpoint: dict[str, Any], trainer: Any) -> None:
     """Makes the average a checkpoint's weights, if the run of this Trainer has one.
 

@@ -1,5 +1,9 @@
-"""`last.ckpt`, from which a run goes on, and `best.ckpt`, the weights worth keeping. Two callbacks."""
+"""`last.ckpt`, from which a run goes on, and `best.ckpt`, the weights worth keeping. Two callbacks.
 
+Neither is replaced by a state that is not finite, nor by one from the middle of a step.
+"""
+
+import math
 import time
 from pathlib import Path
 from typing import Any, Literal
@@ -7,7 +11,10 @@ from typing import Any, Literal
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
-from maekit.errors import Interrupted
+from maekit.callbacks.averaging import averages
+from maekit.card import read_card
+from maekit.errors import UserError
+from maekit.nan_guard import NotFiniteError, raise_together, state_fault
 
 
 class SaveLast(Checkpoint):
@@ -30,16 +37,16 @@ class SaveLast(Checkpoint):
         """A resumed run starts from a saved step."""
         self.saved_step, self.saved_at = trainer.global_step, time.monotonic()
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
         """Saves when it is time to; the ranks agree on it."""
-        if trainer.global_step > self.saved_step:
+        if trainer.global_step > self.saved_step and pl_module.is_whole():
             due = time.monotonic() - self.saved_at >= self.every_seconds
             if trainer.strategy.reduce_boolean_decision(due, all=False) if trainer.world_size > 1 else due:
                 self._save(trainer)
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Saves after a validation inside a run."""
-        if trainer.state.fn == "fit" and not trainer.sanity_checking:
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Saves after a validation inside a run, unless it came in the middle of a step, as one by the clock may."""
+        if trainer.state.fn == "fit" and not trainer.sanity_checking and pl_module.is_whole():
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -52,15 +59,36 @@ class SaveLast(Checkpoint):
         if trainer.global_step > self.saved_step:
             self._save(trainer)
 
-    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Saves the last whole step of a run that stops; ranks that did not agree to stop cannot save together."""
-        together = trainer.world_size == 1 or isinstance(exception, Interrupted)
-        if trainer.state.fn == "fit" and trainer.global_step > self.saved_step and together:
+    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
+        """Saves the last whole step of a run that stops, if it is finite, and tells the error what is kept.
+
+        Processes that did not agree to stop cannot save together.
+        """
+        together = trainer.world_size == 1 or (isinstance(exception, UserError) and exception.shared)
+        new = trainer.state.fn == "fit" and trainer.global_step > self.saved_step
+        if new and together and pl_module.is_whole() and _fault(trainer) is None:
             self._save(trainer)
+        if isinstance(exception, NotFiniteError):
+            exception.kept = kept(self.path)
 
     def _save(self, trainer: Trainer) -> None:
+        raise_together(trainer, _fault(trainer), known=False)
         trainer.save_checkpoint(self.path)
         self.saved_step, self.saved_at = trainer.global_step, time.monotonic()
+
+
+def kept(path: Path) -> str:
+    """Says which state a checkpoint holds, for a message."""
+    if not path.is_file():
+        return f"nothing was saved, there is no {path.name}"
+    return f"{path} keeps the state of step {read_card(path).step}"
+
+
+def _fault(trainer: Trainer) -> str | None:
+    """Says which of the tensors that a checkpoint would hold is not finite, if any."""
+    module = trainer.lightning_module
+    found = state_fault(module, trainer.optimizers, averages(trainer))
+    return f"{found} is not finite after step {trainer.global_step}" if found else None
 
 
 class SaveBest(Checkpoint):
@@ -80,15 +108,16 @@ class SaveBest(Checkpoint):
         self.step = 0
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Saves when the metric improved; a NaN never does."""
+        """Saves when the metric improved; one that is not finite never does."""
         value = trainer.callback_metrics.get(self.metric)
         if trainer.state.fn != "fit" or trainer.sanity_checking or value is None:
             return
         new = float(value)
-        better = new == new if self.value is None else (new > self.value if self.mode == "max" else new < self.value)
-        if better:
-            self.value, self.step = new, trainer.global_step
+        better = self.value is None or (new > self.value if self.mode == "max" else new < self.value)
+        if math.isfinite(new) and better:
+            raise_together(trainer, _fault(trainer), known=False)
             trainer.save_checkpoint(self.path, weights_only=True)
+            self.value, self.step = new, trainer.global_step
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run must know."""
