@@ -69,7 +69,7 @@ def test_hf_and_back_keeps_every_bit(tmp_path: Path, make: Make) -> None:
     same(read_state(tmp_path / "hf").tensors, make())
     convert(tmp_path / "hf", "mae", tmp_path / "back.pth")
     contents = torch.load(tmp_path / "back.pth", weights_only=True)
-    assert contents.keys() == {"model"}
+    assert contents.keys() == {"model", "args" if make is full else "input"}
     same(contents["model"], make())
 
 
@@ -239,7 +239,8 @@ def test_a_run_says_its_classes_and_its_transform(tmp_path: Path, capfd: pytest.
 def test_without_a_card_the_transform_is_imagenets(tmp_path: Path) -> None:
     convert(released(tmp_path / "a.pth", encoder()), "hf", tmp_path / "hf")
     values = json.loads((tmp_path / "hf" / "preprocessor_config.json").read_text())
-    assert (values["size"], values["resample"]) == ({"height": 32, "width": 32}, 3)
+    assert (values["size"], values["resample"]) == ({"shortest_edge": 36}, 3)
+    assert values["crop_size"] == {"height": 32, "width": 32}
     assert (values["image_mean"], values["image_std"]) == ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
     assert config_of(tmp_path / "hf")["image_size"] == 32
     assert config_of(tmp_path / "hf")["layer_norm_eps"] == 1e-6

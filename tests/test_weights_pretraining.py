@@ -124,12 +124,13 @@ def test_the_folder_says_what_the_run_did(tmp_path: Path) -> None:
     assert said == {"mask_ratio": 0.6, "norm_pix_loss": True, "image_size": 32, "patch_size": 8}
     said = {name.removeprefix("decoder_"): config[name] for name in config if name.startswith("decoder_")}
     assert said == {"hidden_size": 32, "intermediate_size": 128, "num_attention_heads": 4, "num_hidden_layers": 2}
-    processor = transformers.ViTImageProcessor.from_pretrained(tmp_path / "hf")
+    auto: Any = transformers.AutoImageProcessor
+    processor = auto.from_pretrained(tmp_path / "hf")
     pixels = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8)
     expected = (pixels / 255 - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
     found = processor(pixels, return_tensors="pt")["pixel_values"][0]
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
-    assert (processor.size["height"], processor.size["width"], int(processor.resample)) == (32, 32, 3)
+    assert (processor.crop_size["height"], processor.crop_size["width"], int(processor.resample)) == (32, 32, 3)
 
 
 def test_the_released_layout_is_bit_for_bit(tmp_path: Path) -> None:

@@ -72,8 +72,8 @@ def _released(facts: Facts) -> str:
 def _transformers(facts: Facts) -> str:
     name = _HF.get(facts.kind, "ViTForImageClassification")
     return (
-        f"from transformers import ViTImageProcessor, {name}\n\n"
-        f'processor = ViTImageProcessor.from_pretrained("{facts.path}")\n'
+        f"from transformers import AutoImageProcessor, {name}\n\n"
+        f'processor = AutoImageProcessor.from_pretrained("{facts.path}")\n'
         f'model = {name}.from_pretrained("{facts.path}")'
     )
 

@@ -11,11 +11,14 @@ import torch
 from torch import Tensor
 
 from maekit.errors import UserError, nearest
-from maekit.files import atomic_write
+from maekit.files import atomic_write, atomic_write_text
+from maekit.weights.classes import file_classes
 from maekit.weights.expected import whole
+from maekit.weights.input_config import timm_place
 from maekit.weights.layouts_detectron2 import to_detectron2
+from maekit.weights.prepared import IMAGENET, image_size, named_classes, prepared, timm_json
 from maekit.weights.report import some
-from maekit.weights.said import not_pixels, pretraining_arguments
+from maekit.weights.said import model_settings, normalisation, not_pixels, pretraining_arguments, said_input, table
 from maekit.weights.state_file import StateFile, read_state
 from maekit.weights.words import in_words
 from maekit.weights.write_hf import write_hf
@@ -33,7 +36,8 @@ def convert(source: str | Path, to: Target, out: Path, *, norm_pix_loss: bool | 
         to: "mae", `{"model": tensors}` as facebookresearch/mae saves, and beside it `args` with what a run's card
             says of its decoder and loss; "timm", the state dict of timm's VisionTransformer, in safetensors if `out`
             ends so; "hf", a folder for transformers' from_pretrained; "detectron2", a pickle of numpy arrays as its
-            model zoo has them, for a Mask R-CNN on a ViT.
+            model zoo has them, for a Mask R-CNN on a ViT. Beside timm's file goes its configuration: `config.json` for
+            a file called model.safetensors or pytorch_model.bin, else the file's name and `.json`.
         out: the file or folder to make; it must not be there, or be an empty folder for "hf".
         norm_pix_loss: what a pre-training's config says for "hf": whether it predicted normalised pixels; None for
             what the source says.
@@ -50,6 +54,8 @@ def convert(source: str | Path, to: Target, out: Path, *, norm_pix_loss: bool | 
         )
     source, out = Path(source).expanduser(), Path(out).expanduser()
     _check_out(out, folder=to == "hf")
+    if to == "timm":
+        _check_out(timm_place(out), folder=False)
     state = read_state(source)
     if (to == "detectron2") != (state.kind == "detector"):
         raise UserError(
@@ -64,6 +70,8 @@ def convert(source: str | Path, to: Target, out: Path, *, norm_pix_loss: bool | 
                 "write its encoder alone with `--to timm`"
             )
         state = replace(state, kind="encoder")
+    if state.kind == "linear_probe" and model_settings(state.meta).get("pooling") == "mean":
+        state = replace(state, tensors=_with_plain_norm(state.tensors))
     tensors = whole(source, state)
     if others := [name for name in state.tensors if name not in tensors]:
         lines.append(f"left out: {some(others)}")
@@ -74,11 +82,20 @@ def convert(source: str | Path, to: Target, out: Path, *, norm_pix_loss: bool | 
         return lines + write_hf(source, state, _owned(tensors), out, norm_pix_loss)
     if to == "detectron2":
         tensors = to_detectron2(source, tensors)
+    config = ""
     if to == "timm":
-        tensors, said = _for_timm(state, tensors)
-        lines += said
-    _write(out, to, _owned(tensors), pretraining_arguments(state.meta) if state.kind == "pretraining" else {})
-    return [*lines, f"wrote {out} ({len(tensors)} tensors)"]
+        tensors, told = _for_timm(state, tensors)
+        config, more = _timm_config(state, tensors)
+        lines += [*told, *more]
+    beside = _beside(state, to)
+    if to in ("mae", "detectron2"):
+        lines += _surroundings(state, to, beside)
+    _write(out, to, _owned(tensors), beside)
+    lines.append(f"wrote {out} ({len(tensors)} tensors)")
+    if config:
+        atomic_write_text(timm_place(out), config)
+        lines.append(f"wrote {timm_place(out)} (timm's configuration: network, transform, class names)")
+    return lines
 
 
 def fold(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -93,6 +110,12 @@ def fold(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     folded["head.weight"] = scaled.to(weight.dtype)
     folded["head.bias"] = (bias.double() - scaled @ mean).to(bias.dtype)
     return folded
+
+
+def _with_plain_norm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A probe on the mean of the patches with its norm, which has no weights of its own, as one that has."""
+    bias = torch.zeros_like(tensors["head.0.running_mean"])
+    return {**tensors, "fc_norm.weight": torch.ones_like(bias), "fc_norm.bias": bias}
 
 
 def _for_timm(state: StateFile, tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
@@ -110,6 +133,47 @@ def _for_timm(state: StateFile, tensors: dict[str, Tensor]) -> tuple[dict[str, T
     return tensors, [*said, f'for timm: num_classes={classes}, global_pool="{pool}"']
 
 
+def _timm_config(state: StateFile, tensors: Mapping[str, Tensor]) -> tuple[str, list[str]]:
+    """The text of timm's configuration, empty where it cannot be known, and what to say of it."""
+    size = image_size(state, tensors)
+    if size is None or state.num_heads is None:
+        unknown = "the grid of its positions" if size is None else "its attention heads"
+        return "", [f"no configuration for timm is written: the file does not say {unknown}"]
+    image = prepared(state, size)
+    count = tensors["head.weight"].shape[0] if "head.weight" in tensors else 0
+    names = named_classes(state, count)
+    unnamed = [] if names or not count else ["class names: none, since the file does not say them"]
+    return timm_json(state, tensors, image, names), [*image.lines(), *unnamed]
+
+
+def _beside(state: StateFile, to: Target) -> dict[str, object]:
+    """What goes into a file beside its tensors: the arguments of a pre-training, or classes and transform."""
+    if state.kind == "pretraining":
+        arguments = pretraining_arguments(state.meta, state.decoder_heads)
+        return {"args": arguments} if arguments and to == "mae" else {}
+    classes, image = file_classes(state.meta), dict(said_input(state.meta))
+    found: dict[str, object] = {"input": image} if image else {}
+    if classes is None or to == "timm":
+        return found if to != "timm" else {}
+    return {"class_names": list(classes.names), "class_ids": list(classes.ids), **found}
+
+
+def _surroundings(state: StateFile, to: Target, beside: Mapping[str, object]) -> list[str]:
+    """Says how images must be prepared where a layout has no place for it that anybody reads."""
+    colours, lines = normalisation(state.meta), []
+    if to == "detectron2":
+        mean, std = ([round(255 * v, 3) for v in values] for values in colours or IMAGENET)
+        assumed = "" if colours else " (ImageNet's, since the file does not say them)"
+        size = table(said_input(state.meta)).get("image_size")
+        lines.append(
+            f'for detectron2: set model.input_format="RGB" (its zoo\'s own are BGR or RGB), pixel_mean={mean}, '
+            f"pixel_std={std}{assumed}{f', and the long side of {size} px' if size else ''}: the file cannot say them"
+        )
+    if "class_names" in beside:
+        lines.append("class names: kept in the file for maekit; other libraries do not read them there")
+    return lines
+
+
 def _check_out(out: Path, *, folder: bool) -> None:
     if folder and out.is_dir() and not any(out.iterdir()):
         return
@@ -123,12 +187,11 @@ def _owned(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
 
 
-def _write(out: Path, to: Target, tensors: dict[str, Tensor], arguments: dict[str, object]) -> None:
-    beside = {"args": arguments} if arguments else {}
+def _write(out: Path, to: Target, tensors: dict[str, Tensor], beside: Mapping[str, object]) -> None:
     with atomic_write(out) as file:
         if to == "detectron2":
             arrays = {name: tensor.float().numpy() for name, tensor in tensors.items()}
-            pickle.dump({"model": arrays, "__author__": "maekit"}, file, protocol=4)
+            pickle.dump({"model": arrays, "__author__": "maekit", **beside}, file, protocol=4)
         elif to == "timm" and out.suffix == ".safetensors":
             file.write(safetensors.torch.save(tensors, metadata={"format": "pt"}))
         else:

@@ -13,7 +13,7 @@ from maekit.backbone.vit import ViT
 from maekit.weights.assumed import says_heads
 from maekit.weights.facts import Decoder, Facts, Head
 from maekit.weights.report import Grid
-from maekit.weights.said import card_of, norm_pix_loss, of
+from maekit.weights.said import card_of, model_settings, norm_pix_loss, of
 from maekit.weights.signs import seems
 from maekit.weights.state_file import StateFile, measure, positions, read_state, stored_grid
 from maekit.weights.words import Kind, in_words
@@ -65,7 +65,7 @@ def inspect(path: str | Path) -> Facts:
         if not (grid and shape.patch_size)
         else (grid[0] * shape.patch_size, grid[1] * shape.patch_size),
         decoder=_decoder(state),
-        classifier=_classifier(tensors),
+        classifier=_classifier(state),
         coverage=sum(wanted[name].numel() for name in held) / total if total else None,
         missing=(*(n for n in wanted if n not in tensors), *_missing_in_decoder(tensors), *_missing_in_head(state)),
         misshapen=tuple(name for name in wanted if name in tensors and name not in held),
@@ -147,9 +147,12 @@ def _is(tensor: Tensor, shape: torch.Size) -> bool:
     return tensor.shape == shape and tensor.dtype in _FLOATS
 
 
-def _classifier(tensors: Mapping[str, Tensor]) -> Head | None:
-    weight = tensors.get("head.weight", tensors.get("head.1.weight"))
-    return None if weight is None else Head(weight.shape[0], "mean" if "fc_norm.weight" in tensors else "class")
+def _classifier(state: StateFile) -> Head | None:
+    weight = state.tensors.get("head.weight", state.tensors.get("head.1.weight"))
+    on_mean = "fc_norm.weight" in state.tensors or (
+        state.kind == "linear_probe" and model_settings(state.meta).get("pooling") == "mean"
+    )
+    return None if weight is None else Head(weight.shape[0], "mean" if on_mean else "class")
 
 
 def _finite(tensor: Tensor) -> bool:

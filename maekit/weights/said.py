@@ -49,13 +49,21 @@ def normalisation(meta: Mapping[str, object]) -> tuple[list[float], list[float]]
     return None
 
 
-def pretraining_arguments(meta: Mapping[str, object]) -> dict[str, object]:
-    """What a card says of a pre-training, as a file of facebookresearch/mae says it in `args`; empty without a card."""
-    if not card_of(meta):
+def said_input(meta: Mapping[str, object]) -> Mapping[str, Any]:
+    """How a card or a configuration says that images are prepared: arguments of `EvalTransform`, perhaps not all."""
+    return table(card_of(meta).get("input")) or table(meta.get("input"))
+
+
+def pretraining_arguments(meta: Mapping[str, object], heads: int | None = None) -> dict[str, object]:
+    """What a card or a config says of a pre-training, as a file of facebookresearch/mae says it in `args`.
+
+    Empty without either; `heads` are the decoder's attention heads, as the file was read.
+    """
+    if not card_of(meta) and not table(meta.get("config")):
         return {}
     size = card_of(meta).get("image_size")
     found = {
-        "decoder_heads": decoder_heads(meta),
+        "decoder_heads": heads or decoder_heads(meta),
         "norm_pix_loss": norm_pix_loss(meta),
         "mask_ratio": mask_ratio(meta),
         "image_size": list(size) if isinstance(size, (list, tuple)) else None,

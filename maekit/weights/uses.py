@@ -93,10 +93,13 @@ def _features(facts: Facts) -> Use:
 
 def _linear_probe(facts: Facts) -> Use:
     if not facts.final_norm:
-        return Use(False, "it has no final norm, like all files that were fine-tuned with mean pooling")
+        fresh = " --model.new_head true" if facts.classifier else ""
+        mean = f"--model.weights {facts.path} --model.pooling mean{fresh} with {_size(facts)}"
+        return Use(True, f"{mean}; it has no final norm for the class token, like all fine-tuned with mean pooling")
     if why := _wrong(facts, "norm."):
         return Use(False, why)
-    return Use(True, f"--model.weights {facts.path} with {_size(facts)}")
+    fresh = " --model.new_head true" if facts.classifier and facts.kind != "linear_probe" else ""
+    return Use(True, f"--model.weights {facts.path}{fresh} with {_size(facts)}")
 
 
 def _validation(facts: Facts) -> Use:
@@ -110,6 +113,8 @@ def _validation(facts: Facts) -> Use:
     data = f"on data of {head.num_classes} classes"
     if facts.kind != "linear_probe":
         return Use(True, f"with --model.pooling {head.pooling} and {_size(facts)}, {data}")
+    if head.pooling == "mean" and facts.layout == "maekit":
+        return Use(True, f"as a linear probe, with --model.pooling mean and {_size(facts)}, {data}")
     if head.pooling == "mean":
         return Use(False, "it is a linear probe on the mean of the tokens, expected one on the class token")
     return Use(True, f"as a linear probe, with {_size(facts)}, {data}")

@@ -15,11 +15,10 @@ from maekit.errors import UserError
 from maekit.files import atomic_write, atomic_write_text
 from maekit.weights import said
 from maekit.weights.layouts_hf import to_transformers
+from maekit.weights.prepared import hf_preprocessor, named_classes, prepared
 from maekit.weights.state_file import StateFile, measure, stored_grid
 
 _CLASSES = {"encoder": "ViTMAEModel", "pretraining": "ViTMAEForPreTraining"}
-_IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])  # mean, std
-_BICUBIC = 3  # PIL's number of it
 _MASK_RATIO = 0.75  # the paper's, which the released files were trained with
 
 
@@ -60,12 +59,14 @@ def write_hf(
         lines += _add_classes(config, state, tensors["head.weight"].shape[0])
     name = config["architectures"][0]
     named = to_transformers(tensors, prefix="" if name == "ViTMAEModel" else "vit.")
+    sides = config["image_size"]
+    image = prepared(state, (sides, sides) if isinstance(sides, int) else (sides[0], sides[1]))
     with _new_folder(out) as folder:
         atomic_write_text(folder / "config.json", _json(config))
-        atomic_write_text(folder / "preprocessor_config.json", _json(_preprocessor(state, config["image_size"])))
+        atomic_write_text(folder / "preprocessor_config.json", _json(hf_preprocessor(image)))
         with atomic_write(folder / "model.safetensors") as file:
             file.write(safetensors.torch.save(named, metadata={"format": "pt"}))
-    return [*lines, f"wrote {out} (load it with {name}.from_pretrained)"]
+    return [*lines, *image.lines(), f"wrote {out} (load it with {name}.from_pretrained)"]
 
 
 def _encoder_config(source: Path, state: StateFile, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
@@ -121,6 +122,8 @@ def _add_decoder(
     if normalised is None:
         lines.append("assumed: norm_pix_loss false, since the file does not say it")
     ratio = said.mask_ratio(state.meta)
+    if ratio is None:
+        lines.append(f"assumed: mask_ratio {_MASK_RATIO}, the paper's, since the file does not say it")
     config |= {
         "decoder_hidden_size": width,
         "decoder_intermediate_size": hidden,
@@ -133,29 +136,11 @@ def _add_decoder(
 
 
 def _add_classes(config: dict[str, Any], state: StateFile, count: int) -> list[str]:
-    names = said.card_of(state.meta).get("class_names", state.meta.get("class_names"))
-    known = isinstance(names, (list, tuple)) and len(names) == count
-    labels = [str(name) for name in names] if known else [f"LABEL_{index}" for index in range(count)]
+    names = named_classes(state, count)
+    labels = names or [f"LABEL_{index}" for index in range(count)]
     config["id2label"] = {str(index): label for index, label in enumerate(labels)}
     config["label2id"] = {label: index for index, label in enumerate(labels)}
-    return [] if known else [f"assumed: class names LABEL_0 to LABEL_{count - 1}, since the file does not say them"]
-
-
-def _preprocessor(state: StateFile, size: int | list[int]) -> dict[str, Any]:
-    """The transform of a run, as near as ViTImageProcessor comes to it, or ImageNet's: resize, scale, normalise."""
-    mean, std = said.normalisation(state.meta) or _IMAGENET
-    height, width = (size, size) if isinstance(size, int) else size
-    return {
-        "image_processor_type": "ViTImageProcessor",
-        "do_resize": True,
-        "size": {"height": height, "width": width},
-        "resample": _BICUBIC,
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": mean,
-        "image_std": std,
-    }
+    return [] if names else [f"assumed: class names LABEL_0 to LABEL_{count - 1}, since the file does not say them"]
 
 
 def _json(contents: Mapping[str, Any]) -> str:
