@@ -8,10 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from maekit.batch_plan import require_batch
 from maekit.card import Card, read_card
+from maekit.checkpoint_path import find_checkpoint
 from maekit.data.base import TransferData
 from maekit.errors import UserError
 from maekit.model import TransferModel
 from maekit.recipe import load_recipe
+from maekit.run_begin import begun, is_finished, read_metrics, resumed
+from maekit.run_end import finished_lines, says_how_to_resume
+from maekit.run_folder import shown
 from maekit.settings import Settings, resolve
 from maekit.story import one_line_errors, say_all
 from maekit.task import find_task
@@ -90,45 +94,76 @@ class Session:
         self.environment: dict[str, Any] = {}
 
     def fit(
-        self, ckpt_path: str | Path | None = None, *, command: str = "", callbacks: "Sequence[Callback]" = ()
+        self,
+        ckpt_path: str | Path | None = None,
+        *,
+        words: Sequence[str] = (),
+        callbacks: "Sequence[Callback]" = (),
     ) -> dict[str, Any]:
         """Trains, or goes on with a run.
 
         Args:
-            ckpt_path: the last.ckpt of the run to go on with, in whose folder it then continues.
-            command: how an interrupted run is resumed, for its message.
+            ckpt_path: the last.ckpt of the run to go on with, or its folder, in which it then continues. A run that has
+                finished is trained on only with `run.extend`.
+            words: what was typed after `maekit`, for the message of an interrupted run; empty from Python.
             callbacks: Lightning callbacks of your own.
 
         Returns:
             The run's result, as in its `metrics.json`, and its folder.
+
+        Raises:
+            UserError: the run is refused, and nothing is written; or it failed.
+            Interrupted: a signal stopped it; the message says what was saved, and what to type.
         """
+        from maekit import run
+
+        refuse_evaluation_only(self.settings, type(self.model))
+        options = self.settings.values["run"]
+        extend, options["extend"] = options["extend"], False  # asked for once, and not by a checkpoint's card
+        images = len(self.data.train_dataset(options["seed"]))
+        require_batch(images, self.data.total_batch_size, self.model.optimisation.base_lr)
+        if ckpt_path is None:
+            start = self.model.load_start(complete=False)
+            task, recipe = self.settings.recipe.task.name, self.settings.recipe.name
+            with begun(Path(options["folder"]), task, recipe, options["name"]) as folder:
+                return self._train(folder, None, [] if start is None else start.lines(), words, callbacks)
+        path = find_checkpoint(str(ckpt_path), Path(), purpose="resume")
+        with resumed(path.parent) as folder:
+            card = self._check_card(path)
+            options["name"] = card.require_name(options["name"], folder)
+            total = run.total_steps(self.settings, images // self.data.total_batch_size)
+            if is_finished(folder, card.step, total, extend=extend):
+                say_all(finished_lines(folder, card.step))
+                return {**read_metrics(folder), "folder": str(folder)}
+            changed = card.changes(self.settings.values)
+            with one_line_errors(changed):
+                self.model.load_checkpoint(path)
+            lines = [f"resume  {shown(path)} at step {card.step}", *changed]
+            return self._train(folder, path, lines, words, callbacks, changed)
+
+    def _train(
+        self,
+        folder: Path,
+        path: Path | None,
+        lines: Sequence[str],
+        words: Sequence[str],
+        callbacks: "Sequence[Callback]",
+        changed: Sequence[str] = (),
+    ) -> dict[str, Any]:
+        """Trains in a folder that is this process's own, from a checkpoint that was accepted or from the start."""
         from maekit import run
         from maekit.hardware import autocast_of
 
-        refuse_evaluation_only(self.settings, type(self.model))
-        images = len(self.data.train_dataset(self.settings.values["run"]["seed"]))
-        require_batch(images, self.data.total_batch_size, self.model.optimisation.base_lr)
-        start, changed = None, []
-        if ckpt_path is None:
-            start = self.model.load_start(complete=False)
-            folder = run.make_folder(self.settings)
-        else:
-            card = self._check_card(Path(ckpt_path))
-            changed = card.changes(self.settings.values)
-            folder = Path(ckpt_path).resolve().parent
-            with one_line_errors(changed):
-                self.model.load_checkpoint(Path(ckpt_path))
         device = run.local_device(self.settings)
         with autocast_of(self.settings.values["trainer"].get("precision", "auto"), device.type):
             data = self.model.training_data(self.data, device)
-        job = run.prepare(self.settings, self.model, data, folder=folder, resume=command, callbacks=callbacks)
-        run.start_records(job, self.settings)
-        if start is not None:
-            say_all(start.lines())
-        if ckpt_path is not None:
-            say_all([f"resume  {ckpt_path} at step {card.step}", *changed])
-        with job.interruption, one_line_errors(changed):
-            job.trainer.fit(job.module, ckpt_path=ckpt_path, weights_only=True)
+        job = run.prepare(self.settings, self.model, data, folder=folder, callbacks=callbacks)
+        if path is not None:
+            run.refuse_checkpoint(job, path)
+        run.start_records(job)
+        say_all(lines)
+        with says_how_to_resume(folder, words, job.saved_step), job.interruption, one_line_errors(changed):
+            job.trainer.fit(job.module, ckpt_path=path, weights_only=True)
         return {**run.finish(job), "folder": str(folder)}
 
     def validate(self, ckpt_path: str | Path | None = None) -> dict[str, float]:
@@ -153,7 +188,7 @@ class Session:
             job.trainer.validate(job.module, ckpt_path=ckpt_path, verbose=False, weights_only=True)
         say_all(job.module.table)
         self.results = job.module.results
-        self.environment = run.environment(job, self.settings)
+        self.environment = job.environment
         return job.record.validated
 
     def _check_card(self, path: Path) -> Card:

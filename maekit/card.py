@@ -55,10 +55,28 @@ class Card:
             "or start a new run with --model.weights FILE --model.new_head true"
         )
 
+    def require_name(self, given: str | None, folder: Path) -> str | None:
+        """The name of the run that goes on, which is the one it was begun with.
+
+        Args:
+            given: today's `--run.name`, if any.
+            folder: the run's.
+
+        Raises:
+            UserError: another name was given.
+        """
+        own: str | None = self.config["run"]["name"]
+        if given not in (None, own, folder.name):
+            raise UserError(
+                f"got --run.name {given} beside --ckpt_path of run '{folder.name}': a run goes on in its own folder; "
+                "leave one of them out"
+            )
+        return own
+
     def changes(self, values: Mapping[str, Any]) -> list[str]:
         """Where other values differ from the checkpoint's, one line each."""
         now, then = dict(flat(values)), dict(flat(self.config))
-        keys = [key for key in now if key in then and now[key] != then[key]]
+        keys = [key for key in now if key in then and now[key] != then[key] and key != "run.folder"]
         return [f"changed: {key} {then[key]} -> {now[key]}" for key in keys]
 
 

@@ -19,7 +19,7 @@ class UserError(Exception):
 
 
 class Interrupted(UserError):  # noqa: N818 - not an error: named by the signal
-    """A run that was stopped by a signal, after its state was saved if there was any.
+    """A run that was stopped by a signal.
 
     Args:
         message: where the run stands and how it goes on.
@@ -30,6 +30,7 @@ class Interrupted(UserError):  # noqa: N818 - not an error: named by the signal
 
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
+        self.signal_number = signal_number
         self.status = 128 + signal_number
 
 

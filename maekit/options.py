@@ -45,6 +45,8 @@ class RunOptions:
         name: the run's own name in place of the next number; a folder that has it already is refused.
         stop_at_step: pause after so many optimizer steps in all, measured and saved; the schedule stays that of the
             whole run, with which `--ckpt_path` goes on. null: no pause.
+        extend: train a finished run on, to the end that max_epochs or max_steps now say; without it --ckpt_path of a
+            finished run trains nothing.
         save_every_minutes: at most this long between two saves of last.ckpt; 0 saves after every step.
         wandb: also log to this Weights & Biases project (needs `pip install wandb`).
         compile: compile the backbone with torch.compile: slow to start, faster steps on accelerators.
@@ -55,6 +57,7 @@ class RunOptions:
     folder: str = "runs"
     name: str | None = None
     stop_at_step: int | None = None
+    extend: bool = False
     save_every_minutes: float = 10.0
     wandb: str | None = None
     compile: bool = False

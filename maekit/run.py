@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +10,9 @@ import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
 
 from maekit.batch_plan import BatchPlan, describe, solve_batch
+from maekit.callbacks.at_start import AtStart
 from maekit.callbacks.averaging import WeightAverage
+from maekit.callbacks.checkpoint_io import AtomicCheckpointIO
 from maekit.callbacks.checkpoints import SaveBest, SaveLast
 from maekit.callbacks.examples import Examples
 from maekit.callbacks.interruption import Interruption
@@ -20,6 +22,7 @@ from maekit.callbacks.pictures import Pictures
 from maekit.callbacks.progress import Progress
 from maekit.callbacks.record import Record
 from maekit.callbacks.validation import CatchUp, count_in_batches
+from maekit.card import read_card
 from maekit.data.base import RunData
 from maekit.data.loader import choose_workers, describe_loading
 from maekit.errors import UserError
@@ -29,7 +32,9 @@ from maekit.optim.groups import describe as describe_groups
 from maekit.optim.groups import parameter_groups
 from maekit.options import run_options
 from maekit.recipe import flat, load_recipe, recipe_names
-from maekit.run_folder import FOLDER, new_folder, rank, surroundings, write_json
+from maekit.run_begin import finished_step
+from maekit.run_end import written_files
+from maekit.run_folder import shown, surroundings, write_json
 from maekit.settings import Settings
 from maekit.story import say
 from maekit.trainer import accelerator_of, loggers, make_trainer, quiet
@@ -47,6 +52,8 @@ class Run:
         folder: the run's folder, or None for a validation.
         record: loss, speed and result.
         interruption: to be entered around the fit, so that signals stop it in order.
+        settings: checked values of every section.
+        environment: on what it runs, as it was before the fit.
     """
 
     module: TransferModule
@@ -55,6 +62,14 @@ class Run:
     folder: Path | None
     record: Record
     interruption: Interruption
+    settings: Settings
+    environment: dict[str, Any] = field(default_factory=dict)
+
+    def saved_step(self) -> int | None:
+        """The step of last.ckpt where the run stopped at another; None where it stopped there, or nothing is saved."""
+        file = None if self.folder is None else self.folder / "last.ckpt"
+        step = read_card(file).step if file is not None and file.is_file() else None
+        return None if step == self.trainer.global_step else step
 
 
 def prepare(
@@ -63,7 +78,6 @@ def prepare(
     data: RunData,
     *,
     folder: Path | None,
-    resume: str = "",
     callbacks: Sequence[Callback] = (),
 ) -> Run:
     """Builds the Trainer and the LightningModule around a model and its data, and solves the batch.
@@ -73,7 +87,6 @@ def prepare(
         model: the task's model.
         data: the task's data, set up.
         folder: where the run is kept; None keeps nothing (validation).
-        resume: the command by which an interrupted run goes on, for its message.
         callbacks: more Lightning callbacks.
     """
     quiet()
@@ -89,14 +102,14 @@ def prepare(
         if model.ema_decay is not None:
             own.append(WeightAverage(model.ema_decay))
         own.append(Examples(folder))  # after the average, which is what they show
-    interruption = Interruption(resume)
+    interruption = Interruption()
     if model.local_batch_norm and settings.values["trainer"].get("sync_batchnorm"):
         raise UserError(
             "got --trainer.sync_batchnorm true, expected false: this task's BatchNorm measures each device's own batch"
         )
     if folder is not None:
         metric, mode = model.monitor
-        own = [CatchUp(), *own]
+        own = [AtStart(lambda: write_records(run)), CatchUp(), *own]
         own += [
             SaveBest(folder, f"val/{metric}", mode),
             SaveLast(folder, options.save_every_minutes),
@@ -118,7 +131,9 @@ def prepare(
         model.backbone.compile()
     if options.num_threads is not None:
         torch.set_num_threads(options.num_threads)
-    return Run(module, trainer, plan, folder, record, interruption)
+    run = Run(module, trainer, plan, folder, record, interruption, settings)
+    run.environment = environment(run)
+    return run
 
 
 def card(settings: Settings, model: TransferModel, data: RunData) -> dict[str, Any]:
@@ -144,24 +159,22 @@ def local_device(settings: Settings) -> torch.device:
     return torch.device(kind, local) if kind == "cuda" else torch.device(kind)
 
 
-def make_folder(settings: Settings) -> Path:
-    """The run's new folder; ranks that share nothing with the first get a name and write nothing."""
-    options = run_options(settings.values["run"])
-    if rank() > 0:
-        return Path(os.environ.get(FOLDER, Path(options.folder) / "rank"))
-    return new_folder(Path(options.folder), settings.recipe.task.name, settings.recipe.name, options.name)
+def refuse_checkpoint(run: Run, path: Path) -> None:
+    """Refuses a checkpoint that the run cannot resume from, before anything of the run's folder is written.
+
+    Raises:
+        UserError: as resuming would say it.
+    """
+    run.module.resumed_optimizer(AtomicCheckpointIO().load_checkpoint(path))
 
 
-def start_records(run: Run, settings: Settings) -> None:
-    """Saves config and environment, and prints what is about to happen."""
+def start_records(run: Run) -> None:
+    """Prints what is about to happen."""
     if run.folder is None or not run.trainer.is_global_zero:
         return
-    write_json(run.folder / "environment.json", environment(run, settings))
-    atomic_write_text(run.folder / "config.yaml", settings.yaml())
-    atomic_write_text(run.folder / "classes.txt", "\n".join(run.module.model.spec.class_names) + "\n")
     optimisation = run.module.model.optimisation
     rows = optimisation.rows(run.module.model, run.module.model.backbone, run.plan.total)
-    say(f"run     {run.folder}")
+    say(f"run     {shown(run.folder)}")
     pin = run.trainer.strategy.root_device.type == "cuda"
     loading = describe_loading(run.module.data.num_workers or 0, run.plan.device_batch, pin)
     say(f"data    {run.module.data.summary()}; {loading}")
@@ -170,13 +183,30 @@ def start_records(run: Run, settings: Settings) -> None:
     say(f"device  {device_of(run)}")
 
 
+def write_records(run: Run) -> None:
+    """Saves config, classes and environment in the run's folder: of a resumed run those of its newest part."""
+    assert run.folder is not None
+    if finished_step(run.folder) is not None:  # it is extended, so that result is not its end
+        (run.folder / "metrics.json").unlink()
+    write_json(run.folder / "environment.json", run.environment)
+    atomic_write_text(run.folder / "config.yaml", run.settings.yaml())
+    atomic_write_text(run.folder / "classes.txt", "\n".join(run.module.model.spec.class_names) + "\n")
+
+
+def total_steps(settings: Settings, steps_per_epoch: int) -> int:
+    """Optimizer steps of the whole run, by its settings."""
+    values = settings.values["trainer"]
+    return steps_of(values.get("max_steps"), values.get("max_epochs"), steps_per_epoch)
+
+
 def device_of(run: Run) -> str:
     """What the run computes on, in words."""
     return f"{run.trainer.world_size} x {run.trainer.strategy.root_device.type}, precision {run.trainer.precision}"
 
 
-def environment(run: Run, settings: Settings) -> dict[str, Any]:
+def environment(run: Run) -> dict[str, Any]:
     """What a run's folder says the run is: its recipe as shipped, what the command line changed of it, and on what."""
+    settings = run.settings
     recipe, (metric, mode) = settings.recipe, run.module.model.monitor
     shipped = load_recipe(recipe.task, recipe.name) if recipe.name in recipe_names(recipe.task) else None
     added = {key for key, file in recipe.origins.items() if shipped and file not in shipped.files}
@@ -208,7 +238,8 @@ def finish(run: Run) -> dict[str, Any]:
         speed = f", {result['images_per_second']} images/s" if result["images_per_second"] else ""
         word = "done  " if result["status"] == "finished" else "paused"
         say(f"{word}  {reached} in {result['seconds']:.0f} s{speed}, peak memory {result['peak_memory_gib']} GiB")
-        say(f"        {run.folder}: best.ckpt, last.ckpt, config.yaml, metrics.json, train.csv, val.csv, tensorboard/")
+        assert run.folder is not None
+        say(f"        {shown(run.folder)}: {written_files(run.folder)}")
     return result
 
 

@@ -191,18 +191,26 @@ class TransferModule(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Matches the optimizer's state to this run's groups by parameter name, and makes the counters this run's."""
         if self.trainer.state.fn == "fit":
-            states = checkpoint.get("optimizer_states")
-            if not states:
-                raise UserError(
-                    "this checkpoint holds weights only, so no run can resume from it; "
-                    "give last.ckpt, or start a new run with --model.weights FILE"
-                )
-            rows = self.model.optimisation.rows(self.model, self.model.backbone, self.plan.total)
-            checkpoint["optimizer_states"] = [restore_order(states[0], parameter_groups(self.model, rows))]
+            checkpoint["optimizer_states"] = [self.resumed_optimizer(checkpoint)]
             fresh, step = self.trainer.fit_loop.state_dict(), checkpoint["global_step"]
             counters = counters_at(fresh, step, self.plan.accumulation, self.steps_per_epoch)
             checkpoint["loops"] = {"fit_loop": counters}
             take_trained(checkpoint)
+
+    def resumed_optimizer(self, checkpoint: dict[str, Any]) -> dict[str, Any]:
+        """The optimizer's state of a checkpoint in the order of today's groups; the checkpoint is left as it is.
+
+        Raises:
+            UserError: the run cannot resume from it with its settings of today.
+        """
+        states = checkpoint.get("optimizer_states")
+        if not states:
+            raise UserError(
+                "this checkpoint holds weights only, so no run can resume from it; "
+                "give last.ckpt, or start a new run with --model.weights FILE"
+            )
+        rows = self.model.optimisation.rows(self.model, self.model.backbone, self.plan.total)
+        return restore_order(states[0], parameter_groups(self.model, rows))
 
     def optimizer_groups(self) -> list[dict[str, Any]]:
         """The live parameter groups, with their current lr and weight decay."""

@@ -193,18 +193,19 @@ def test_a_finished_run_can_be_made_longer(tmp_path: Path) -> None:
     options: dict[str, Any] = {"model__schedule": "multistep", "model__milestones": [100], "trainer__max_epochs": 9}
     whole = Path(session(tmp_path / "whole", trainer__max_steps=7, **options).fit()["folder"])
     run = Path(session(tmp_path / "parts", trainer__max_steps=3, **options).fit()["folder"])
-    session(tmp_path / "parts", trainer__max_steps=7, **options).fit(run / "last.ckpt")
+    session(tmp_path / "parts", trainer__max_steps=7, run__extend=True, **options).fit(run / "last.ckpt")
     same_files(run / "last.ckpt", whole / "last.ckpt")
 
 
 def test_averaging_may_stop_or_begin_when_a_run_goes_on(tmp_path: Path) -> None:
     options: dict[str, Any] = {"model__schedule": "multistep", "model__milestones": [100], "trainer__max_epochs": 9}
+    more = options | {"run__extend": True}
     plain = session(tmp_path / "plain", model__ema_decay=None, trainer__max_steps=4, **options).fit()["folder"]
     run = Path(session(tmp_path / "parts", trainer__max_steps=3, **options).fit()["folder"])
-    session(tmp_path / "parts", model__ema_decay=None, trainer__max_steps=4, **options).fit(run / "last.ckpt")
+    session(tmp_path / "parts", model__ema_decay=None, trainer__max_steps=4, **more).fit(run / "last.ckpt")
     same(read(run / "last.ckpt")["state_dict"], read(Path(plain) / "last.ckpt")["state_dict"])
     steps, first = Steps(), read(run / "last.ckpt")["state_dict"]
-    session(tmp_path / "parts", trainer__max_steps=6, **options).fit(run / "last.ckpt", callbacks=[steps])
+    session(tmp_path / "parts", trainer__max_steps=6, **more).fit(run / "last.ckpt", callbacks=[steps])
     # the recorder's list starts at step 5, whose number is the first it has not seen
     close(read(run / "last.ckpt")["state_dict"], averages(first, steps.weights)[-1])
 

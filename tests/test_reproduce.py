@@ -14,7 +14,6 @@ import pytest
 
 from maekit.cli import main
 from maekit.paper import children
-from maekit.run_folder import LOCK
 from tests.helpers_paper import make_run
 
 ADE = "mae_pretrain_vit_base.pth"
@@ -310,13 +309,13 @@ def test_a_run_that_was_stopped_goes_on(capsys: pytest.CaptureFixture[str]) -> N
     assert not entry["may_be_running"]
 
 
-@pytest.mark.parametrize("given", [{"seed": 3}, {"changed": {"model.layer_decay": 0.9}}, {"lock": True}])
+@pytest.mark.parametrize("given", [{"seed": 3}, {"changed": {"model.layer_decay": 0.9}}, {"study": True}])
 def test_another_run_that_was_stopped_does_not(given: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     given = dict(given)
-    lock = given.pop("lock", False)
-    path = stopped("runs/ade20k_upernet/base/0", **given)
-    if lock:
-        (path / LOCK).write_text("")
+    study = given.pop("study", False)
+    stopped("runs/ade20k_upernet/base/0", **given)
+    if study:
+        Path("study.json").write_text("{}")  # its runs are its own to go on with
     (entry,) = found("--table 5 --column B", capsys)["missing"]
     assert entry["goes_on"] is None
 

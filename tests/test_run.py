@@ -114,7 +114,7 @@ def test_a_run_that_max_steps_ended_can_be_made_longer(tmp_path: Path) -> None:
     whole = Path(tiny(tmp_path / "whole", trainer__max_steps=7, **options).fit()["folder"])
     run = Path(tiny(tmp_path / "parts", trainer__max_steps=3, **options).fit()["folder"])
     assert read_card(run / "best.ckpt").step == 3
-    tiny(tmp_path / "parts", trainer__max_steps=7, **options).fit(run / "last.ckpt")
+    tiny(tmp_path / "parts", trainer__max_steps=7, run__extend=True, **options).fit(run / "last.ckpt")
     assert losses(run) == losses(whole)
     same_weights(run / "last.ckpt", whole / "last.ckpt")
 
@@ -163,7 +163,7 @@ def test_a_resumed_run_has_the_groups_the_log_says(tmp_path: Path, capsys: pytes
         found.update({group["name"]: dict(group) for group in module.optimizer_groups()})
 
     capsys.readouterr()
-    session = tiny(tmp_path, trainer__max_steps=5, **options)
+    session = tiny(tmp_path, trainer__max_steps=5, run__extend=True, **options)
     session.fit(run / "last.ckpt", callbacks=[At(3, look)])
     rows = session.model.optimisation.rows(session.model, session.model.backbone, 16)
     factor = session.model.optimisation.factor(5, 5)
@@ -182,9 +182,9 @@ def test_resuming_with_another_weight_decay_is_refused(tmp_path: Path) -> None:
     run = Path(tiny(tmp_path, trainer__max_steps=2).fit()["folder"])
     before = (run / "last.ckpt").read_bytes()
     with pytest.raises(UserError, match="weight_decay"):
-        tiny(tmp_path, trainer__max_steps=4, model__weight_decay=0.123).fit(run / "last.ckpt")
+        tiny(tmp_path, trainer__max_steps=4, model__weight_decay=0.123, run__extend=True).fit(run / "last.ckpt")
     with pytest.raises(UserError, match="holds weights only"):
-        tiny(tmp_path, trainer__max_steps=4).fit(run / "best.ckpt")
+        tiny(tmp_path, trainer__max_steps=4, run__extend=True).fit(run / "best.ckpt")
     assert (run / "last.ckpt").read_bytes() == before
 
 
@@ -329,7 +329,8 @@ def test_a_signal_to_the_workers_too_is_one_quiet_stop(number: signal.Signals, n
     assert process.returncode == 128 + number, error
     assert "Traceback" not in error
     assert f"stopped by {name} at step" in error.splitlines()[-1]
-    assert "--ckpt_path last" in error.splitlines()[-1]
+    assert ", saved; go on with: maekit fit --task " in error.splitlines()[-1]
+    assert error.splitlines()[-1].endswith(f" --ckpt_path {run}")
     assert read_card(run / "last.ckpt").step == max(losses(run))
 
 

@@ -1,6 +1,8 @@
 """Run folders: numbered, never shared, found again."""
 
 import json
+import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from maekit import run_folder
+from maekit.checkpoint_path import find_checkpoint, requeued_checkpoint, resume_command
 from maekit.errors import UserError
 
 
@@ -41,17 +44,84 @@ def test_a_rank_started_by_a_run_uses_its_folder(tmp_path: Path, monkeypatch: py
     assert run_folder.new_folder(tmp_path, "t", "r") == first
 
 
-def test_last_is_the_newest_run_that_has_one(tmp_path: Path) -> None:
-    for number in ("2", "10", "11"):
-        (tmp_path / "t/r" / number).mkdir(parents=True)
-    (tmp_path / "t/r/2/last.ckpt").touch()
-    (tmp_path / "t/r/10/last.ckpt").touch()
-    assert run_folder.find_checkpoint("last", tmp_path, "t", "r") == tmp_path / "t/r/10/last.ckpt"
-    assert run_folder.find_checkpoint(str(tmp_path / "t/r/2"), tmp_path, "t", "r") == tmp_path / "t/r/2/last.ckpt"
-    with pytest.raises(UserError, match=r"no best\.ckpt in any run"):
-        run_folder.find_checkpoint("best", tmp_path, "t", "r")
+def run_at(folder: Path, second: int, *names: str) -> Path:
+    """A run's folder whose checkpoints were saved at a second."""
+    folder.mkdir(parents=True)
+    for name in names:
+        (folder / name).touch()
+        os.utime(folder / name, (second, second))
+    return folder
+
+
+def test_last_is_the_run_that_saved_last_named_or_numbered(tmp_path: Path) -> None:
+    old = run_at(tmp_path / "t/r/11", 10, "last.ckpt", "best.ckpt")
+    named = run_at(tmp_path / "t/r/my run [a]", 30, "last.ckpt", "best.ckpt")
+    run_at(tmp_path / "t/r/2", 20, "last.ckpt")
+    run_at(tmp_path / "t/r/12", 40)  # has not saved yet
+    run_at(tmp_path / "t/other/0", 50, "last.ckpt")
+    run_at(tmp_path / "u/r/0", 60, "last.ckpt")
+    assert find_checkpoint("last", tmp_path, "t", "r") == named / "last.ckpt"
+    assert find_checkpoint("best", tmp_path, "t", "r") == named / "best.ckpt"
+    assert find_checkpoint("last", tmp_path, "t", "r", name="11") == old / "last.ckpt"
+    assert find_checkpoint("best", tmp_path, "t", "r", name="my run [a]") == named / "best.ckpt"
+    assert find_checkpoint("last", tmp_path) == tmp_path / "u/r/0/last.ckpt"  # without a task: of all
+    with pytest.raises(UserError, match=r"no last\.ckpt in run 'lost' under"):
+        find_checkpoint("last", tmp_path, "t", "r", name="lost")
+    with pytest.raises(UserError, match=r"no last\.ckpt in any run under"):
+        find_checkpoint("last", tmp_path, "t", "none")
+    with pytest.raises(UserError, match=r"no last\.ckpt in any run under"):
+        find_checkpoint("last", tmp_path / "nowhere")
+
+
+def test_best_is_never_taken_from_an_older_run(tmp_path: Path) -> None:
+    run_at(tmp_path / "t/r/0", 10, "last.ckpt", "best.ckpt")
+    run_at(tmp_path / "t/r/1", 20, "last.ckpt")
+    with pytest.raises(UserError, match=r"t/r/1, the newest run, has no best\.ckpt"):
+        find_checkpoint("best", tmp_path, "t", "r")
+
+
+def test_of_runs_that_saved_at_once_the_higher_number_is_the_newest(tmp_path: Path) -> None:
+    for number in ("9", "10"):
+        run_at(tmp_path / "t/r" / number, 10, "last.ckpt")
+    assert find_checkpoint("last", tmp_path, "t", "r") == tmp_path / "t/r/10/last.ckpt"
+
+
+def test_a_folder_means_last_to_go_on_and_best_to_read(tmp_path: Path) -> None:
+    folder = run_at(tmp_path / "t/r/2", 20, "last.ckpt", "best.ckpt")
+    assert find_checkpoint(str(folder), tmp_path, purpose="resume") == folder / "last.ckpt"
+    assert find_checkpoint(str(folder), tmp_path) == folder / "best.ckpt"
+    (folder / "best.ckpt").unlink()
+    assert find_checkpoint(str(folder), tmp_path) == folder / "last.ckpt"
     with pytest.raises(UserError, match=r"did you mean 'last.ckpt'"):
-        run_folder.find_checkpoint(str(tmp_path / "t/r/2/lst.ckpt"), tmp_path, "t", "r")
+        find_checkpoint(str(folder / "lst.ckpt"), tmp_path)
+    with pytest.raises(UserError, match=r"a run in it is .*t/r/2"):
+        find_checkpoint(str(tmp_path / "t"), tmp_path)
+    only = run_at(tmp_path / "t/r/3", 20, "best.ckpt")
+    with pytest.raises(UserError, match=r"no last\.ckpt in .*best\.ckpt is there"):
+        find_checkpoint(str(only), tmp_path, purpose="resume")
+
+
+@pytest.mark.parametrize(
+    ("words", "expected"),
+    [
+        ("fit --task t --trainer.max_steps 9", "fit --task t --trainer.max_steps 9"),
+        ("fit --task t --run.name exp --seed 1", "fit --task t --seed 1"),
+        ("fit --run.name=exp --task t", "fit --task t"),
+        ("fit --ckpt_path last --task t --run.name=b", "fit --task t"),
+        ("fit --task t --ckpt_path=runs/t/r/0", "fit --task t"),
+        ("", "fit"),
+    ],
+)
+def test_the_command_that_goes_on_names_the_run_itself(
+    words: str, expected: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "runs/t/r/lr=1e-4; my run"
+    command = resume_command(words.split(), folder)
+    assert command == f"maekit {expected} --ckpt_path 'runs/t/r/lr=1e-4; my run'"
+    assert shlex.split(command)[-1] == "runs/t/r/lr=1e-4; my run"
+    monkeypatch.chdir("/")  # a run elsewhere is named from the root
+    assert shlex.split(resume_command(words.split(), folder))[-1] == str(folder).removeprefix("/")
 
 
 def test_a_requeued_slurm_job_finds_its_own_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -62,9 +132,9 @@ def test_a_requeued_slurm_job_finds_its_own_run(tmp_path: Path, monkeypatch: pyt
         (folder / "last.ckpt").touch()
     (tmp_path / "t/r/0/environment.json").write_text('{"slurm_')
     monkeypatch.setenv("SLURM_JOB_ID", "42")
-    assert run_folder.requeued_checkpoint(tmp_path, "t", "r") is None
+    assert requeued_checkpoint(tmp_path, "t", "r") is None
     monkeypatch.setenv("SLURM_RESTART_COUNT", "1")
-    assert run_folder.requeued_checkpoint(tmp_path, "t", "r") == tmp_path / "t/r/1/last.ckpt"
+    assert requeued_checkpoint(tmp_path, "t", "r") == tmp_path / "t/r/1/last.ckpt"
 
 
 def test_environment_is_recorded() -> None:
@@ -84,7 +154,7 @@ def test_a_named_folder_is_never_taken_twice(tmp_path: Path) -> None:
         run_folder.new_folder(tmp_path, "t", "r", "lr=1e-4,seed=0")
 
 
-@pytest.mark.parametrize("name", ["", "..", "a/b"])
+@pytest.mark.parametrize("name", ["", "..", "a/b", "last", "best"])
 def test_a_name_is_one_folder(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match="expected the name of one folder"):
         run_folder.new_folder(tmp_path, "t", "r", name)

@@ -20,12 +20,10 @@ class Interruption(Callback):
 
     SIGUSR1 in a SLURM job (`#SBATCH --signal=SIGUSR1@90`) also puts the job back into the queue.
 
-    Args:
-        resume_command: what the user types to go on.
+    What was saved, and how the run goes on, `run_end` adds to its message.
     """
 
-    def __init__(self, resume_command: str) -> None:
-        self.resume_command = resume_command
+    def __init__(self) -> None:
         self.received: int | None = None
         self.owner = os.getpid()
         self.previous: dict[int, Any] = {}
@@ -64,9 +62,9 @@ class Interruption(Callback):
             return
         number = self.received or signal.SIGTERM
         requeued = number == signal.SIGUSR1 and trainer.is_global_zero and requeue()
-        after = "the job is back in the queue" if requeued else f"go on with: {self.resume_command}"
+        queue = ", the job is back in the queue" if requeued else ""
         name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
-        raise Interrupted(f"stopped by {name} at step {trainer.global_step}, saved; {after}", number)
+        raise Interrupted(f"stopped by {name} at step {trainer.global_step}{queue}", number)
 
 
 def requeue() -> bool:

@@ -1,16 +1,16 @@
 """`maekit fit`: train a task, or go on with a run."""
 
 import argparse
-import shlex
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maekit import orphan
 from maekit.aliases import flag_answer
+from maekit.checkpoint_path import Purpose, find_checkpoint, rank_checkpoint, requeued_checkpoint
 from maekit.errors import UserError, nearest
 from maekit.recipe import Recipe, load_recipe
-from maekit.run_folder import find_checkpoint, requeued_checkpoint
 from maekit.task import find_task
 
 if TYPE_CHECKING:
@@ -22,7 +22,11 @@ FORWARDS = True
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags that `fit` and `validate` share; all others are the task's own."""
     add_recipe_arguments(parser)
-    parser.add_argument("--ckpt_path", help="a checkpoint, a run's folder, or `last` / `best` of the newest run")
+    parser.add_argument(
+        "--ckpt_path",
+        help="a checkpoint, a run's folder (to go on: its last.ckpt; to measure: its best.ckpt, else last.ckpt), or "
+        "`last` / `best`: the file of that name in the newest run, by its last save, or in that of --run.name",
+    )
     parser.add_argument("--print_config", action="store_true", help="print the resolved configuration and stop")
     parser.add_argument("-h", "--help", action="store_true", help="this help; with --task, every flag of the task")
 
@@ -39,21 +43,23 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentParser) -> int:
     """Trains."""
     orphan.watch()
-    recipe = chosen_recipe(args, flags, parser)
+    recipe = chosen_recipe(args, flags, parser, "resume")
     if recipe is None:
         return 0
     session = open_session(args, recipe, flags, "maekit fit")
     if session is None:
         return 0
-    path = checkpoint(args, recipe, session)
+    path = checkpoint(args, recipe, session, "resume")
     if path is None:
         runs = Path(session.settings.values["run"]["folder"])
         path = requeued_checkpoint(runs, recipe.task.name, recipe.name)
-    session.fit(path, command=resume_command())
+    session.fit(path, words=sys.argv[1:])
     return 0
 
 
-def chosen_recipe(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentParser) -> Recipe | None:
+def chosen_recipe(
+    args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentParser, purpose: Purpose = "read"
+) -> Recipe | None:
     """The recipe that `--task`, or the card of `--ckpt_path`, names; None when only help was asked for."""
     if args.help and args.task is None:
         parser.print_help()
@@ -70,7 +76,8 @@ def chosen_recipe(args: argparse.Namespace, flags: list[str], parser: argparse.A
         if args.ckpt_path and args.recipe is None and not args.config:
             from maekit.card import read_card
 
-            path = find_checkpoint(args.ckpt_path, Path("runs"))
+            runs, name = (given(flags, flag) for flag in ("--run.folder", "--run.name"))
+            path = find_checkpoint(args.ckpt_path, Path(runs or "runs"), purpose=purpose, name=name)
             return read_card(path).as_recipe(path)
     return load_recipe(find_task(args.task), args.recipe, args.config)
 
@@ -94,18 +101,27 @@ def open_session(args: argparse.Namespace, recipe: Recipe, flags: list[str], pro
     return Session(settings, module)
 
 
-def checkpoint(args: argparse.Namespace, recipe: Recipe, session: "Session") -> Path | None:
-    """The file that `--ckpt_path` means, if it was given."""
+def checkpoint(args: argparse.Namespace, recipe: Recipe, session: "Session", purpose: Purpose = "read") -> Path | None:
+    """The file that `--ckpt_path` means, if it was given; a rank that a run started gets that of its run."""
     if args.ckpt_path is None:
         return None
-    return find_checkpoint(
-        args.ckpt_path, Path(session.settings.values["run"]["folder"]), recipe.task.name, recipe.name
+    of_run = rank_checkpoint() if purpose == "resume" and args.ckpt_path == "last" else None
+    options = session.settings.values["run"]
+    return of_run or find_checkpoint(
+        args.ckpt_path,
+        Path(options["folder"]),
+        recipe.task.name,
+        recipe.name,
+        purpose=purpose,
+        name=options["name"] if "run.name" in session.settings.given else None,
     )
 
 
-def resume_command() -> str:
-    """The command that goes on with this run, should it be interrupted."""
-    words = sys.argv[1:]
-    if "--ckpt_path" not in words and not any(word.startswith("--ckpt_path=") for word in words):
-        words = [*words, "--ckpt_path", "last"]
-    return shlex.join(["maekit", *words])
+def given(flags: Sequence[str], name: str) -> str | None:
+    """What a flag was given, as `--flag value` or `--flag=value`; None where it was not."""
+    for place, flag in enumerate(flags):
+        if flag.startswith(f"{name}="):
+            return flag.partition("=")[2]
+        if flag == name:
+            return next(iter(flags[place + 1 :]), None)
+    return None

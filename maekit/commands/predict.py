@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from maekit.checkpoint_path import find_checkpoint
 from maekit.errors import UserError, nearest
-from maekit.run_folder import find_checkpoint
 
 if TYPE_CHECKING:
     from maekit.card import Card

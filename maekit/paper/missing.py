@@ -12,6 +12,7 @@ from maekit.paper.match import differences, is_of
 from maekit.paper.tables import Cell
 from maekit.results.run import Run
 from maekit.run_folder import LOCK
+from maekit.run_lock import holder
 
 LIVE_MINUTES = 15.0  # a run saves itself every ten, so one whose folder is quiet for longer has ended
 
@@ -90,8 +91,13 @@ def _begun(run: Run, cell: Cell, seed: int) -> bool:
     """Whether a run of a cell, at its recipe's own settings, was stopped before its end; a study's are left to it."""
     if run.status not in ("paused", "unfinished") or run.seed != seed or not is_of(run, cell):
         return False
-    kept = (run.folder / "last.ckpt").is_file() and not (run.folder / LOCK).exists()
+    kept = (run.folder / "last.ckpt").is_file() and not _of_study(run.folder)
     return kept and run.flat_config.get("data.synthetic") is None and not differences(run, cell)
+
+
+def _of_study(folder: Path) -> bool:
+    """Whether a run is one of a study: `<study>/runs/<task>/<recipe>/<run>`."""
+    return any((above / "study.json").is_file() for above in folder.absolute().parents[:4])
 
 
 def _free(base: Path) -> str:
@@ -110,6 +116,9 @@ def _value(flags: Sequence[str], name: str) -> str | None:
 
 
 def _is_live(folder: Path) -> bool:
+    """Whether a process holds the run's lock; of a run without one, whether its folder has changed a moment ago."""
+    if (folder / LOCK).exists():
+        return holder(folder) is not None
     newest = max((file.stat().st_mtime for file in folder.iterdir()), default=0.0)
     return time.time() - newest < 60 * LIVE_MINUTES
 

@@ -22,9 +22,19 @@ def _place() -> str:
     return f"{socket.gethostname()}|{inside}"
 
 
-def owner() -> str:
-    """A name for this process that no other has or will have: host, process namespace, boot, number, start."""
-    return f"{_place()}|{_boot()}|{os.getpid()}|{_started(os.getpid())}"
+def owner(number: int | None = None) -> str:
+    """A name for a process that no other has or will have: host, process namespace, boot, number, start.
+
+    Args:
+        number: of a process of this machine; default: this process.
+    """
+    number = os.getpid() if number is None else number
+    return f"{_place()}|{_boot()}|{number}|{_started(number)}"
+
+
+def is_here(owner: str) -> bool:
+    """Whether the process that an `owner()` names ran where this one does, so that it can be looked for."""
+    return owner.rsplit("|", 3)[0] == _place()
 
 
 def host_of(owner: str) -> str:
@@ -37,8 +47,8 @@ def is_gone(owner: str) -> bool:
 
     Of other machines nothing is known; their heartbeats tell.
     """
-    place, boot, number, started = owner.rsplit("|", 3)
-    if place != _place():
+    _, boot, number, started = owner.rsplit("|", 3)
+    if not is_here(owner):
         return False
     return boot != _boot() or _started(int(number)) != started
 
@@ -74,8 +84,13 @@ def try_lock(handle: int, *, shared: bool = False) -> bool:
     The lock ends with the last process that has the handle. Where a system or a disk has no such locks, nobody is kept
     out.
     """
+    return flock(handle, shared=shared) is not False
+
+
+def flock(handle: int, *, shared: bool = False) -> bool | None:
+    """Locks an open file without waiting: whether it could; None where the system or the file system has no locks."""
     if sys.platform == "win32":
-        return True
+        return None
     import fcntl
 
     try:
@@ -83,5 +98,5 @@ def try_lock(handle: int, *, shared: bool = False) -> bool:
     except BlockingIOError:
         return False
     except OSError:
-        return True
+        return None
     return True

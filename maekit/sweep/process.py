@@ -12,6 +12,7 @@ from pathlib import Path
 
 from maekit.orphan import PARENT
 from maekit.run_folder import FOLDER, LOCK
+from maekit.run_lock import HANDLE, hand_over
 from maekit.sweep.devices import Slot
 from maekit.sweep.lease import try_lock
 
@@ -75,10 +76,11 @@ class Process:
                     stdin=subprocess.DEVNULL,
                     stdout=out,
                     stderr=subprocess.STDOUT,
-                    env=environment(self.slot),
+                    env={**environment(self.slot), HANDLE: str(lock.fileno())},
                     start_new_session=True,
                     pass_fds=[lock.fileno()],
                 )
+            hand_over(lock.fileno(), self.child.pid)
         return True
 
     def poll(self) -> Ended | None:
@@ -117,7 +119,7 @@ class Process:
 def environment(slot: Slot) -> dict[str, str]:
     """The environment of a run: the slot's, and nothing by which it would take itself for another run."""
     # SLURM's job is the study's: it goes back into the queue once, by the study, and resumes its runs itself.
-    left_out = (FOLDER, "LOCAL_RANK", "RANK", "SLURM_JOB_ID", "SLURM_RESTART_COUNT")
+    left_out = (FOLDER, HANDLE, "LOCAL_RANK", "RANK", "SLURM_JOB_ID", "SLURM_RESTART_COUNT")
     env = {key: value for key, value in os.environ.items() if key not in left_out}
     return {**env, **slot.env, PARENT: str(os.getpid())}
 

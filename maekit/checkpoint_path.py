@@ -1,0 +1,138 @@
+"""The checkpoint that `--ckpt_path` means, and the command that goes on with a run. Standard library only."""
+
+import glob
+import json
+import os
+import shlex
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Literal
+
+from maekit.errors import UserError, nearest
+from maekit.run_folder import FOLDER, rank, shown
+
+Purpose = Literal["resume", "read"]
+LAST, BEST = "last.ckpt", "best.ckpt"
+_REPLACED = ("--ckpt_path", "--run.name")
+
+
+def find_checkpoint(
+    given: str,
+    runs: Path,
+    task: str | None = None,
+    recipe: str | None = None,
+    *,
+    purpose: Purpose = "read",
+    name: str | None = None,
+) -> Path:
+    """The file that `--ckpt_path` means: a path, a run's folder, or `last` / `best` of the newest run.
+
+    A run's folder means its last.ckpt where the run is to go on, and its best.ckpt (else last.ckpt) for all that reads.
+
+    Args:
+        given: what was typed.
+        runs: the folder of all runs.
+        task: only its runs are looked through for `last` and `best`; None: those of all tasks and recipes.
+        recipe: only its runs are looked through.
+        purpose: whether the run is to go on.
+        name: the run's own name (`--run.name`), which `last` and `best` then mean.
+
+    Raises:
+        UserError: no such file, or no run has one.
+    """
+    if given in ("last", "best"):
+        return _of_newest(f"{given}.ckpt", runs, task, recipe, name).resolve()
+    path = Path(given).expanduser()
+    if path.is_dir():
+        return _of_folder(path, purpose).resolve()
+    if not path.is_file():
+        names = [file.name for file in path.parent.glob("*.ckpt")] if path.parent.is_dir() else []
+        near = nearest(path.name, [*names, "last", "best"])
+        raise UserError(f"no checkpoint {path}{near} (--ckpt_path takes a file, a run's folder, last or best)")
+    return path.resolve()
+
+
+def run_checkpoint(path: Path) -> Path:
+    """The checkpoint that a run's folder means to all that reads weights: best.ckpt, else last.ckpt; others stay."""
+    return next((path / name for name in (BEST, LAST) if (path / name).is_file()), path)
+
+
+def _of_folder(folder: Path, purpose: Purpose) -> Path:
+    file = folder / LAST if purpose == "resume" else run_checkpoint(folder)
+    if file.is_file():
+        return file
+    inside = _newest_first(folder.glob(f"*/{LAST}")) or _newest_first(folder.glob(f"*/*/{LAST}"))
+    hint = f"; a run in it is {shown(inside[0].parent)}" if inside else ""
+    weights = "; best.ckpt is there, for validate, predict and --model.weights" if (folder / BEST).is_file() else ""
+    raise UserError(f"no {LAST} in {folder}{weights}{hint} (--ckpt_path takes a file, a run's folder, last or best)")
+
+
+def _of_newest(file: str, runs: Path, task: str | None, recipe: str | None, name: str | None) -> Path:
+    """A file of the run that saved something last, whether it has a number or a name."""
+    pattern = "/".join(glob.escape(part) if part else "*" for part in (task, recipe, name))
+    saved = _newest_first(path for each in (LAST, BEST) for path in runs.glob(f"{pattern}/{each}"))
+    if not saved:
+        where = runs / (task or "") / (recipe or "")
+        whose = f"run '{name}'" if name is not None else "any run"
+        raise UserError(f"no {file} in {whose} under {where}; give --ckpt_path FILE, or --run.folder of the run")
+    found = saved[0].parent / file
+    if not found.is_file():
+        newest = "" if name is not None else ", the newest run,"
+        raise UserError(f"{shown(found.parent)}{newest} has no {file}; give --ckpt_path FILE, or a run's folder")
+    return found
+
+
+def _newest_first(files: Iterable[Path]) -> list[Path]:
+    """By the time of their last change; of the same time, the higher number first."""
+    number = {file: int(file.parent.name) if file.parent.name.isdecimal() else -1 for file in files}
+    return sorted(number, key=lambda file: (file.stat().st_mtime_ns, number[file]), reverse=True)
+
+
+def requeued_checkpoint(runs: Path, task: str, recipe: str) -> Path | None:
+    """`last.ckpt` of the run that this SLURM job was before it went back into the queue, if it was."""
+    job = os.environ.get("SLURM_JOB_ID")
+    if job is None or int(os.environ.get("SLURM_RESTART_COUNT", "0")) == 0:
+        return None
+    for file in (runs / task / recipe).glob("*/environment.json"):
+        try:
+            same = json.loads(file.read_text(encoding="utf-8")).get("slurm_job") == job
+        except ValueError:
+            continue
+        if same and (file.parent / LAST).is_file():
+            return (file.parent / LAST).resolve()
+    return None
+
+
+def rank_checkpoint() -> Path | None:
+    """The checkpoint from which the first rank, which started this one, resumes: `last` may mean another by now."""
+    folder = os.environ.get(FOLDER)
+    return Path(folder) / LAST if folder and rank() > 0 else None
+
+
+def resume_command(words: Sequence[str], folder: Path) -> str:
+    """The command that goes on with a run, quoted for the shell.
+
+    Args:
+        words: what was typed after `maekit`; empty for a run of the Python API, whose checkpoint says everything.
+        folder: the run's folder, which takes the place of `--ckpt_path` and `--run.name`.
+    """
+    return shlex.join(["maekit", *_without(words or ["fit"], _REPLACED), "--ckpt_path", shown(folder)])
+
+
+def start_command(words: Sequence[str]) -> str:
+    """The command that starts a run again of which nothing was saved; empty for one of the Python API."""
+    return shlex.join(["maekit", *words]) if words else ""
+
+
+def _without(words: Sequence[str], flags: Sequence[str]) -> list[str]:
+    """The words without some flags and their values."""
+    kept: list[str] = []
+    skip = False
+    for word in words:
+        if skip:
+            skip = False
+        elif word in flags:
+            skip = True
+        elif word.partition("=")[0] not in flags:
+            kept.append(word)
+    return kept

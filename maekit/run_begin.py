@@ -1,0 +1,123 @@
+"""How a run gets its folder, keeps it to itself, and leaves none behind that was refused. Standard library only."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+from maekit.errors import UserError
+from maekit.run_folder import FOLDER, LOCK, new_folder, rank, shown
+from maekit.run_lock import only_writer
+
+
+@contextmanager
+def begun(runs: Path, task: str, recipe: str, name: str | None) -> Iterator[Path]:
+    """A new run's folder, which is its own while the block runs; one that nothing was saved in goes again.
+
+    Yields:
+        The folder; to ranks that share nothing with the first a name, where they write nothing.
+    """
+    if rank() > 0:
+        yield Path(os.environ.get(FOLDER, runs / "rank"))
+        return
+    base = (runs / task / recipe).resolve()
+    there = [path for path in (base / (name or "0"), base, *base.parents) if path.exists()]
+    folder = new_folder(runs, task, recipe, name)
+    locked = (folder / LOCK).exists()  # a study has made the folder, with the lock
+    try:
+        with only_writer(folder):
+            try:
+                yield folder
+            except BaseException:
+                if not saved(folder):
+                    _discard(folder, keep_lock=locked)
+                raise
+    finally:
+        os.environ.pop(FOLDER, None)
+        _remove_empty(folder, there)
+
+
+@contextmanager
+def resumed(folder: Path) -> Iterator[Path]:
+    """The folder of a run that goes on, which is this process's own while the block runs."""
+    if rank() > 0:
+        yield folder
+        return
+    with only_writer(folder):
+        os.environ[FOLDER] = str(folder)
+        try:
+            yield folder
+        finally:
+            os.environ.pop(FOLDER, None)
+
+
+def saved(folder: Path) -> bool:
+    """Whether a run has a checkpoint, or has made a step."""
+    return any((folder / name).exists() for name in ("last.ckpt", "best.ckpt", "train.csv"))
+
+
+def _discard(folder: Path, *, keep_lock: bool) -> None:
+    """Removes what a run wrote that ended before its first step."""
+    for path in list(folder.iterdir()):
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path, ignore_errors=True)
+        elif path.name != LOCK or not keep_lock:
+            with suppress(OSError):
+                path.unlink()
+
+
+def _remove_empty(folder: Path, there: list[Path]) -> None:
+    """Removes a folder, and those above it that were made for it, as far as they are empty."""
+    for path in (folder, *folder.parents):
+        if path in there:
+            return
+        try:
+            path.rmdir()
+        except OSError:
+            return
+
+
+def finished_step(folder: Path) -> int | None:
+    """The step at which a run finished; None where it has not, or has gone on since."""
+    found = read_metrics(folder)
+    step = found.get("step")
+    return step if found.get("status") == "finished" and isinstance(step, int) else None
+
+
+def read_metrics(folder: Path) -> dict[str, Any]:
+    """A run's `metrics.json`; empty where it is missing or cut off."""
+    try:
+        found = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def is_finished(folder: Path, step: int, total: int, *, extend: bool) -> bool:
+    """Whether there is nothing left to train in a run.
+
+    Args:
+        folder: the run's.
+        step: of its last.ckpt.
+        total: optimizer steps of the whole run, by the settings of today.
+        extend: whether a finished run may be trained on.
+
+    Raises:
+        UserError: it is finished and the settings ask for more steps, but nobody asked to extend it; or it is beyond
+            the end that the settings give.
+    """
+    finished = finished_step(folder) == step
+    if finished and total > step and not extend:
+        raise UserError(
+            f"{shown(folder)} finished at step {step}, and these settings train to step {total}; add --run.extend true "
+            "to train it on, or leave --ckpt_path out to start a new run"
+        )
+    if not finished and step > total:
+        raise UserError(
+            f"{shown(folder)} is at step {step}, and these settings end at step {total}; give a later end with "
+            "--trainer.max_epochs or --trainer.max_steps"
+        )
+    return finished and total <= step

@@ -1,0 +1,51 @@
+"""What a run says when it ends: what was saved, and the command that goes on with it. Standard library only."""
+
+import shlex
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+from maekit.checkpoint_path import BEST, LAST, resume_command, start_command
+from maekit.errors import Interrupted
+from maekit.run_folder import shown
+
+_FILES = (BEST, LAST, "config.yaml", "metrics.json", "train.csv", "val.csv", "tensorboard")
+
+
+@contextmanager
+def says_how_to_resume(folder: Path, words: Sequence[str], step: Callable[[], int | None]) -> Iterator[None]:
+    """Adds to the message of an interrupted run what was saved of it, and what to type.
+
+    Args:
+        folder: the run's folder.
+        words: what was typed after `maekit`; empty for a run of the Python API.
+        step: that of the checkpoint; None where it is the step at which the run stopped.
+    """
+    try:
+        yield
+    except Interrupted as stop:
+        raise Interrupted(f"{stop}{_after(folder, words, step())}", stop.signal_number) from stop
+
+
+def _after(folder: Path, words: Sequence[str], step: int | None) -> str:
+    if (folder / LAST).is_file():
+        at = "" if step is None else f" at step {step}"
+        return f", saved{at}; go on with: {resume_command(words, folder)}"
+    again = start_command(words)
+    return ", nothing was saved" + (f"; start again with: {again}" if again else "; start it again")
+
+
+def finished_lines(folder: Path, step: int) -> list[str]:
+    """What a finished run answers that is to go on, though its settings ask for no further step."""
+    place = shlex.quote(shown(folder))
+    return [
+        f"finished {shown(folder)} is at step {step}, its last; nothing was trained",
+        f"        to measure it: maekit validate --ckpt_path {place}",
+        f"        to train it on: maekit fit --ckpt_path {place} --run.extend true --trainer.max_epochs MORE "
+        "(or --trainer.max_steps)",
+    ]
+
+
+def written_files(folder: Path) -> str:
+    """The names of a run's main files, as far as they are there."""
+    return ", ".join(f"{name}/" if (folder / name).is_dir() else name for name in _FILES if (folder / name).exists())
