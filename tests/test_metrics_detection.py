@@ -294,8 +294,6 @@ def test_masks_of_any_form_are_pycocotools(segmentation: Any) -> None:
 @pytest.mark.parametrize(
     "segmentation",
     [
-        None,
-        [],
         [[]],
         [[1, 1, 5, 5]],
         [[1, 2, 3, 4, 5, 6, 7]],
@@ -316,6 +314,32 @@ def test_what_is_no_mask_is_an_object_nothing_finds(segmentation: Any) -> None:
     values = metrics.compute()
     assert values["box_AP"] == 100
     assert values["mask_AP"] == 0
+
+
+@pytest.mark.parametrize("segmentation", [None, [], {}])
+def test_an_object_with_a_box_only_counts_for_boxes_and_is_ignored_for_masks(segmentation: Any) -> None:
+    """The peer is pycocotools, with such objects as crowds of their boxes where masks are counted."""
+    scenes = [Image(number, np.random.default_rng(number)) for number in (2, 4, 9)]
+    bare = [[place for place in range(0, len(scene.truth), 2) if not scene.truth[place]["iscrowd"]] for scene in scenes]
+    metrics = DetectionMetrics(CATEGORIES)
+    for scene, places in zip(scenes, bare, strict=True):
+        notes = [{**note, "segmentation": segmentation} if p in places else note for p, note in enumerate(scene.truth)]
+        metrics.update(scene.given(), scene.image_id, scene.size, notes)
+    values = metrics.compute()
+    whole = peer(scenes, peer_results(scenes))["box"].stats[0]
+    for scene, places in zip(scenes, bare, strict=True):
+        for place in places:
+            x, y, width, height = scene.truth[place]["bbox"]
+            box = [[x, y, x + width, y, x + width, y + height, x, y + height]]
+            scene.truth[place] |= {"iscrowd": 1, "segmentation": box}
+    ignored = peer(scenes, peer_results(scenes))["mask"].stats[0]
+    assert values["box_AP"].item() == pytest.approx(100 * whole, abs=1e-4)
+    assert values["mask_AP"].item() == pytest.approx(100 * ignored, abs=1e-4)
+    assert sum(map(len, bare)) > 5
+    assert metrics.scores().objects == [
+        sum(note["category_id"] == category for seen in metrics.seen for note in seen.truth if not note["iscrowd"])
+        for category in CATEGORIES
+    ]
 
 
 def test_an_annotation_without_area_has_its_masks() -> None:

@@ -8,17 +8,11 @@ from typing import Any, ClassVar, Literal
 import yaml
 
 from maekit.data.base import TransferData
+from maekit.data.coco_agree import absent_images, nothing_to_learn, other_categories, wrong_boxes
 from maekit.data.coco_check import check_coco
-from maekit.data.coco_file import CocoFile, read_coco
-from maekit.data.coco_layout import (
-    EXPECTED,
-    Part,
-    Places,
-    absent_images,
-    nothing_to_learn,
-    other_categories,
-    require_part,
-)
+from maekit.data.coco_file import CocoFile
+from maekit.data.coco_layout import EXPECTED, Part, Places, read_part
+from maekit.data.coco_remarks import remarks
 from maekit.data.coco_scenes import make_object_scenes, object_scenes_root
 from maekit.data.det_batch import DetBatch, DetEvalBatch
 from maekit.data.det_dataset import DetEvalDataset, DetEvalSample, DetSample, DetTrainDataset, collate_objects
@@ -47,7 +41,8 @@ class COCO(TransferData):
     """COCO 2017 as it is unpacked, or images with annotation files of its form and any categories.
 
     Classes are in the order of the category ids, which may have gaps. Training leaves out crowds and images without any
-    other object; evaluation has all. An annotation without a usable shape is left out of both.
+    other object; evaluation has all. An annotation with a box and no usable shape counts for box AP alone, and one
+    with neither is left out.
     """
 
     published: ClassVar[DataSpec] = spec_of(CATEGORIES, 1024)
@@ -130,11 +125,8 @@ class COCO(TransferData):
         train, val = self._read()
         kept, objects = len(train.trainable()), int((train.objects.masked & ~train.objects.crowd).sum())
         images = f"{kept:,} of {len(train):,} training images with {objects:,} objects"
-        out = sum(file.remarks.strangers.count + file.remarks.shapeless.count for file in (train, val))
-        odd = f"; {out:,} annotations cannot be used, `maekit data check` says why" if out else ""
-        return (
-            f"{images}, {len(val):,} validation images, {len(train.categories):,} classes in {train.path.parent}{odd}"
-        )
+        found = f"{images}, {len(val):,} validation images, {len(train.categories):,} classes in {train.path.parent}"
+        return "; ".join([found, *remarks(train, val)])
 
     def train_dataset(self, seed: int) -> DetTrainDataset:
         """Returns random views of the training images that hold an object, by (seed, epoch, index)."""
@@ -190,10 +182,21 @@ def read_parts(parts: Sequence[Part], root: Path | None) -> tuple[CocoFile, Coco
     Raises:
         UserError: with the first thing that is wrong.
     """
-    for part in parts:
-        require_part(part, root)
-    val, train = (read_coco(part.json, part.images) for part in reversed(parts))  # the short one first
-    problems = [absent_images(train), absent_images(val), other_categories(train, val), nothing_to_learn(train)]
+    read = [_read_whole(part, root) for part in reversed(parts)]  # the short one first
+    val, train = read
+    problems = [
+        *map(absent_images, (train, val)),
+        *map(wrong_boxes, (train, val)),
+        other_categories(train, val),
+        nothing_to_learn(train),
+    ]
     for problem in filter(None, problems):
         raise UserError(problem)
     return train, val
+
+
+def _read_whole(part: Part, root: Path | None) -> CocoFile:
+    file, problems = read_part(part, root)
+    if file is None or problems:
+        raise UserError(problems[0])
+    return file

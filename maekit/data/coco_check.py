@@ -8,9 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from maekit.data.check import FEW, class_problems, file_problem
-from maekit.data.coco_collect import Tally
-from maekit.data.coco_file import CocoFile, read_coco
-from maekit.data.coco_layout import Part, absent_images, nothing_to_learn, other_categories, require_part
+from maekit.data.coco_agree import absent_images, nothing_to_learn, other_categories, wrong_boxes
+from maekit.data.coco_boxes import compare_boxes
+from maekit.data.coco_file import CocoFile
+from maekit.data.coco_layout import Part, read_part
+from maekit.data.coco_remarks import remarks
+from maekit.data.coco_same import same_images
+from maekit.data.coco_values import Tally
 from maekit.data.det_dataset import read_sized
 from maekit.data.findings import Findings
 from maekit.data.loader import usable_cores
@@ -20,7 +24,10 @@ from maekit.errors import UserError
 MAX_QUICK = 1_000, 2_000
 MARGIN = 1.0  # pixels: what rounding puts a box beyond its image by, in COCO's own files too
 LEAST_AREA = 1e-6  # square pixels
-LEFT = "training leaves them out, evaluation counts them as they are"
+NO_AREA = "training leaves them out, evaluation counts them as they are"
+TRUTH = "training uses the shape, evaluation the box as it is, which nothing can match"
+NO_SHAPE = "training leaves them out, evaluation counts those with a box for box AP only"
+MANY_APART, MANY_CROWDS = 0.1, 0.5  # shares of the objects from which it is a problem
 
 
 def check_coco(parts: Sequence[Part], root: Path | None, *, classes: int | None, full: bool) -> Findings:
@@ -48,8 +55,10 @@ def check_coco(parts: Sequence[Part], root: Path | None, *, classes: int | None,
     train, val = files
     findings.facts.append(f"training: {len(train.trainable()):,} of {len(train):,} images hold something to learn")
     findings.facts.append(f"validation: {int((np.diff(val.starts) == 0).sum()):,} of {len(val):,} images hold nothing")
+    findings.facts += remarks(train, val)
     findings.problems += filter(None, [nothing_to_learn(train), other_categories(train, val)])
     findings.problems += class_problems(tuple(train.categories.values()), classes)
+    findings.problems += [line for line in [_shared(train, val), _crowds(train)] if line]
     looks = [_look_at(file, most, full) for file, most in zip(files, MAX_QUICK, strict=True)]
     findings.problems += sorted(problem for found in looks for problem in found if problem)
     count, whole = sum(map(len, looks)), len(train) + len(val)
@@ -58,31 +67,52 @@ def check_coco(parts: Sequence[Part], root: Path | None, *, classes: int | None,
     return findings
 
 
+def _shared(train: CocoFile, val: CocoFile) -> str | None:
+    shared = same_images(train, val)
+    return f"{shared}; give each image to one split" if shared else None
+
+
+def _crowds(train: CocoFile) -> str | None:
+    """Returns one line where half of the training objects or more are crowds, which is hardly meant."""
+    objects = train.objects
+    crowds = int(objects.crowd.sum())
+    if crowds < MANY_CROWDS * max(1, len(objects)):
+        return None
+    return (
+        f"{train.path}: {crowds:,} of {len(objects):,} annotations are crowds (iscrowd 1), which training leaves out; "
+        "set iscrowd 0 where they are single objects: CVAT and others export brush masks with iscrowd 1"
+    )
+
+
 def file_problems(file: CocoFile) -> list[str]:
     """Returns one line for each kind of thing that is wrong with the entries of a file, and for absent images."""
-    objects, remarks = file.objects, file.remarks
+    objects, odd = file.objects, file.remarks
     boxes = objects.boxes
     sizes = file.sizes[objects.image]
     known = (objects.image >= 0) & np.isfinite(boxes).all(axis=1)
+    compared = compare_boxes(objects, file.sizes)
     beyond = (boxes[:, :2] < -MARGIN).any(axis=1) | (boxes[:, :2] + boxes[:, 2:] > sizes[:, ::-1] + MARGIN).any(axis=1)
     found = [
-        ('annotations of images that are not in "images"', remarks.strangers, "they are left out"),
-        ("annotation ids that are missing or not unique", remarks.same_ids, "all are numbered anew"),
-        ("polygons of fewer than three points or half a point", remarks.short_polygons, "they are left out"),
-        ("run lengths that do not add up to their image's size", remarks.bad_runs, "they are left out"),
-        ("bboxes that are not four numbers", remarks.bad_boxes, "the shape's box is used"),
-        ("annotations without a shape that can be used", remarks.shapeless, "they are left out"),
-        ("boxes without width or height", _tally(file, known & (boxes[:, 2:] <= 0).any(axis=1)), LEFT),
+        ('annotations of images that are not in "images"', odd.strangers, "they are left out"),
+        ("annotation ids that are missing or not unique", odd.same_ids, "all are numbered anew"),
+        ("polygons of fewer than three points or half a point", odd.short_polygons, "they are left out"),
+        ("run lengths that do not add up to their image's size", odd.bad_runs, "they are left out"),
+        ("bboxes that are not four numbers", odd.bad_boxes, "the shape's box is used"),
+        ("annotations without a shape that can be used", odd.shapeless, NO_SHAPE),
+        ("boxes without width or height", _tally(file, known & (boxes[:, 2:] <= 0).any(axis=1)), TRUTH),
         ("boxes that reach beyond their image", _tally(file, known & beyond), "shapes are cut to the image"),
-        ("shapes without any area", _tally(file, objects.masked & (objects.covered() <= LEAST_AREA)), LEFT),
+        ("shapes without any area", _tally(file, objects.masked & (objects.covered() <= LEAST_AREA)), NO_AREA),
     ]
-    absent = absent_images(file)
+    if compared.form is None and compared.apart.sum() > MANY_APART * compared.with_both:
+        then = "training uses the shapes, box AP the bboxes"
+        found.append(("bboxes that are not around their shapes", _tally(file, compared.apart), then))
+    first = [line for line in [absent_images(file), wrong_boxes(file)] if line]
     lines = [
         f"{file.path}: {what}: {tally.count:,} (the first: {tally.first}); {then}; mend or remove them"
         for what, tally, then in found
         if tally.count
     ]
-    return ([absent] if absent else []) + lines
+    return first + lines
 
 
 def look(path: str, size: tuple[int, int], full: bool) -> str | None:
@@ -97,12 +127,13 @@ def look(path: str, size: tuple[int, int], full: bool) -> str | None:
 
 
 def _read(part: Part, root: Path | None, findings: Findings) -> CocoFile | None:
+    """Reads one split, and adds what is wrong with it; the same line of both splits is added once."""
     try:
-        require_part(part, root)
-        return read_coco(part.json, part.images)
+        file, problems = read_part(part, root)
     except UserError as error:
-        findings.problems += [str(error)] if str(error) not in findings.problems else []
-        return None
+        file, problems = None, [str(error)]
+    findings.problems += [line for line in problems if line not in findings.problems]
+    return file
 
 
 def _tally(file: CocoFile, wrong: np.ndarray) -> Tally:

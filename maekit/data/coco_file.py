@@ -2,16 +2,36 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from maekit.data.coco_collect import ImageCollector, ObjectCollector, lacking, table, whole
-from maekit.data.coco_objects import Objects, Remarks, join
+from maekit.data.coco_categories import CategoryCollector, same_names
+from maekit.data.coco_collect import ImageCollector, ObjectCollector, table
+from maekit.data.coco_names import Disk, best_folder, join, resolve
+from maekit.data.coco_objects import Objects, Remarks, join_objects
+from maekit.data.coco_sizes import fill_sizes
 from maekit.data.coco_stream import read_lists
+from maekit.data.coco_values import Tally
 from maekit.data.identity import Split, fingerprint
 from maekit.data.listing import Names
 from maekit.errors import UserError
+
+
+class Found(NamedTuple):
+    """How the images that a file lists were found.
+
+    Attributes:
+        absent: places of those that were not.
+        near: those that are there under another name than the listed one.
+        hint: what else is known of the first absent one; empty or beginning with a semicolon.
+        repeated: listed names beyond the number of different ones.
+    """
+
+    absent: list[int]
+    near: Tally
+    hint: str
+    repeated: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,13 +42,16 @@ class CocoFile:
         path: the file.
         folder: the images' names are relative to it.
         image_ids: [N] int64, ascending.
-        names: N file names.
+        names: N file names, as they are on disk where they were found.
         sizes: [N, 2] int64, height and width.
-        categories: name of each category by ascending id.
+        categories: name of each category by ascending id, without `roots`.
+        roots: name of each category that only groups others and has no object; no class.
         objects: the annotations.
         order: [A] int64, places of the annotations, those of one image after each other, in the file's order.
         starts: [N + 1] int64, where in `order` each image's begin.
         remarks: on single annotations.
+        found: how the listed names were found.
+        sized: number of images whose size the file does not say; it was read from the picture.
     """
 
     path: Path
@@ -37,17 +60,20 @@ class CocoFile:
     names: Names
     sizes: np.ndarray
     categories: dict[int, str]
+    roots: dict[int, str]
     objects: Objects
     order: np.ndarray
     starts: np.ndarray
     remarks: Remarks
+    found: Found
+    sized: int
 
     def __len__(self) -> int:
         return len(self.image_ids)
 
     def image(self, index: int) -> str:
         """Returns the path of one image."""
-        return f"{self.folder}/{self.names[index]}"
+        return join(self.folder, self.names[index])
 
     def identity(self) -> Split:
         """Returns the number of images and a fingerprint of their names and of their objects' classes and boxes."""
@@ -70,10 +96,14 @@ class CocoFile:
         return np.unique(self.objects.image[self.objects.masked & ~self.objects.crowd])
 
     def truth(self, index: int) -> list[dict[str, Any]]:
-        """Returns one image's annotations as COCO writes them; those without a shape are left out."""
+        """Returns one image's annotations as COCO writes them.
+
+        One without a shape has an empty `segmentation`; one with neither shape nor box is left out.
+        """
         size, image_id, objects = self.size(index), int(self.image_ids[index]), self.objects
         found = []
-        for place in self.shapes_of(index):
+        places = self.order[self.starts[index] : self.starts[index + 1]]
+        for place in places[objects.masked[places] | objects.boxed[places]].tolist():
             box, area = objects.box_and_area(place, size)
             found.append(
                 {
@@ -89,71 +119,86 @@ class CocoFile:
         return found
 
 
-def read_coco(path: Path, folder: Path) -> CocoFile:
-    """Reads an annotation file; no image is looked at.
+def read_coco(path: Path, *folders: Path) -> CocoFile:
+    """Reads an annotation file and finds its images, none of which is opened unless the file does not say its size.
+
+    Args:
+        path: the file.
+        folders: where its images may be; the one with most of them is taken.
 
     Raises:
-        UserError: it is cut short or of another form, an id of images or categories stands twice, or an annotation has
-            a category that is not listed.
+        UserError: with the first thing that is wrong; see `scan_coco`.
+    """
+    file, problems = scan_coco(path, *folders)
+    if problems or file is None:
+        raise UserError(problems[0])
+    return file
+
+
+def scan_coco(path: Path, *folders: Path) -> tuple[CocoFile | None, list[str]]:
+    """Reads an annotation file to its end, whatever is wrong with its entries.
+
+    Returns:
+        What could be read, None if too little, and one line for each kind of thing that is wrong: entries without what
+        they need, ids that are given twice, categories that are not listed.
+
+    Raises:
+        UserError: it is cut short or of another form.
     """
     images, objects, categories = ImageCollector(path), ObjectCollector(path), CategoryCollector(path)
     read_lists(path, {"images": images, "annotations": objects, "categories": categories})
-    for empty in [key for key, many in (("images", images.names), ("categories", categories.names)) if not many]:
-        raise UserError(f'{path}: "{empty}" is empty, expected at least one; write the file again')
+    problems = [line for part in (images, categories, objects) for line in part.problems()]
+    for key, many, part in (("images", images.names, images), ("categories", categories.names, categories)):
+        if not many and not part.bad:
+            problems.append(f'{path}: "{key}" is empty, expected at least one; write the file again')
+    if not images.names or not categories.names:
+        return None, problems
     by_id = np.argsort(np.asarray(images.ids), kind="stable")
     ids = np.asarray(images.ids)[by_id]
-    _require_once(path, ids)
+    problems += _given_twice(path, ids)
+    listed, others = [images.names[index] for index in by_id.tolist()], _nearby(path)
+    disk = Disk()
+    folder = best_folder(listed, folders, others, disk)
+    resolved = resolve(listed, folder, others, disk)
+    sizes = table(images.sizes, 2)[by_id]
+    sized, unreadable = fill_sizes(str(folder), resolved.names, set(resolved.absent), sizes)
+    problems += unreadable
     owners = np.asarray(objects.images)
     place = np.searchsorted(ids, owners).clip(max=len(ids) - 1)
-    sizes = table(images.sizes, 2)[by_id]
-    found, remarks = join(objects, np.where(ids[place] == owners, place, -1), sizes)
-    _require_known(path, found, ids, categories.names)
+    found, remarks = join_objects(objects, np.where(ids[place] == owners, place, -1), sizes)
+    roots = categories.roots(set(np.unique(found.category_ids).tolist()))
+    names = {ident: name for ident, name in sorted(categories.names.items()) if ident not in roots}
+    problems += [*same_names(path, names), *_not_listed(path, found, ids, names)]
     order = np.argsort(found.image, kind="stable")
     starts = np.searchsorted(found.image[order], np.arange(len(ids) + 1))
-    names = Names(images.names[index] for index in by_id.tolist())
-    in_order = {ident: categories.names[ident] for ident in sorted(categories.names)}
-    return CocoFile(path, folder, ids, names, sizes, in_order, found, order, starts, remarks)
+    finds = Found(resolved.absent, resolved.near, resolved.hint, len(listed) - len(set(listed)))
+    parts = (Names(resolved.names), sizes, names, roots, found, order, starts, remarks, finds, sized)
+    return CocoFile(path, folder, ids, *parts), problems
 
 
-class CategoryCollector:
-    """Ids and names of the categories of one file."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.names: dict[int, str] = {}
-
-    def __call__(self, place: int, entry: Any) -> None:
-        """Takes one entry.
-
-        Raises:
-            UserError: it has no whole id or no name, or one that another has.
-        """
-        ident, name = whole(self.path, "categories", place, entry, "id"), entry.get("name")
-        if not isinstance(name, str) or not name.strip():
-            raise lacking(self.path, "categories", place, entry, "name", "that is text")
-        for key, value, known in (("id", ident, self.names.keys()), ("name", name.strip(), self.names.values())):
-            if value in known:
-                where = f"{self.path}: categories[{place}]"
-                raise UserError(f"{where} has {key} {value!r}, which another category has; give each category its own")
-        self.names[ident] = name.strip()
+def _nearby(path: Path) -> list[Path]:
+    """Returns the folders beside the images' own that listed names may be relative to."""
+    return [path.parent, *([path.parent.parent] if path.parent.name.lower() == "annotations" else [])]
 
 
-def _require_once(path: Path, ids: np.ndarray) -> None:
+def _given_twice(path: Path, ids: np.ndarray) -> list[str]:
     twice = ids[1:][ids[1:] == ids[:-1]]
-    if len(twice):
-        more = f" ({len(np.unique(twice)):,} such ids)" if len(np.unique(twice)) > 1 else ""
-        advice = "give each image its own id and let its annotations name it"
-        raise UserError(f'{path}: image id {twice[0]} stands more than once in "images"{more}; {advice}')
+    if not len(twice):
+        return []
+    more = f" ({len(np.unique(twice)):,} such ids)" if len(np.unique(twice)) > 1 else ""
+    advice = "give each image its own id and let its annotations name it"
+    return [f'{path}: image id {twice[0]} stands more than once in "images"{more}; {advice}']
 
 
-def _require_known(path: Path, objects: Objects, image_ids: np.ndarray, categories: dict[int, str]) -> None:
+def _not_listed(path: Path, objects: Objects, image_ids: np.ndarray, categories: dict[int, str]) -> list[str]:
     wrong = np.flatnonzero((objects.image >= 0) & ~np.isin(objects.category_ids, list(categories)))
-    if len(wrong):
-        first = int(wrong[0])
-        of = f"{path}: {objects.where(first, image_ids)}"
-        known = f"{len(categories):,} ids from {min(categories)} to {max(categories)}"
-        more = f" ({len(wrong):,} such annotations)" if len(wrong) > 1 else ""
-        raise UserError(
-            f'{of} has category_id {objects.category_ids[first]}, which is not in "categories" ({known}){more}; '
-            "add the category or mend the annotation"
-        )
+    if not len(wrong):
+        return []
+    first = int(wrong[0])
+    of = f"{path}: {objects.where(first, image_ids)}"
+    known = f"{len(categories):,} ids from {min(categories)} to {max(categories)}"
+    more = f" ({len(wrong):,} such annotations)" if len(wrong) > 1 else ""
+    return [
+        f'{of} has category_id {objects.category_ids[first]}, which is not in "categories" ({known}){more}; '
+        "add the category or mend the annotation"
+    ]

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 
-from maekit.data.coco_collect import ObjectCollector, Ragged, Tally, table
+from maekit.data.coco_collect import ObjectCollector, Ragged, table
 from maekit.data.coco_rle import bitmap_of_counts
+from maekit.data.coco_values import Tally
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +26,7 @@ class Objects:
         polygon_ends: [A + 1] int64, the polygons of each.
         runs: int64 run lengths, one row an annotation, empty where it has polygons or nothing.
         masked: [A] bool, whether its image is listed and it has a shape that can be used.
+        boxed: [A] bool, whether its image is listed and it has a bbox with an area, but no shape that can be used.
     """
 
     ids: np.ndarray
@@ -38,6 +40,7 @@ class Objects:
     polygon_ends: np.ndarray
     runs: Ragged
     masked: np.ndarray
+    boxed: np.ndarray
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -54,15 +57,20 @@ class Objects:
     def box_and_area(self, place: int, size: tuple[int, int]) -> tuple[list[float], float]:
         """Returns x y w h and area of one annotation: the file's, or its shape's where the file has none.
 
+        An area of 0 or less is none. An annotation without a shape has its box's.
+
         Args:
             place: of the annotation.
             size: height and width of its image.
         """
         box, area = self.boxes[place], float(self.areas[place])
-        if np.isfinite(box).all() and np.isfinite(area):
+        has_box, has_area = bool(np.isfinite(box).all()), np.isfinite(area) and area > 0
+        if self.boxed[place]:
+            return box.tolist(), area if has_area else float(box[2] * box[3])
+        if has_box and has_area:
             return box.tolist(), area
         of_shape, covered = self.measure(place, size)
-        return box.tolist() if np.isfinite(box).all() else of_shape, area if np.isfinite(area) else covered
+        return box.tolist() if has_box else of_shape, area if has_area else covered
 
     def measure(self, place: int, size: tuple[int, int]) -> tuple[list[float], float]:
         """Returns x y w h and area of the shape of one annotation of an image of such height and width."""
@@ -85,9 +93,9 @@ class Objects:
         return covered
 
     def segmentation(self, place: int, size: tuple[int, int]) -> Any:
-        """Returns the shape as COCO writes it: a list of polygons, or run lengths that are not compressed."""
+        """Returns the shape as COCO writes it: polygons, run lengths that are not compressed, or [] without a shape."""
         outlines = self.outlines(place)
-        if outlines:
+        if outlines or not self.masked[place]:
             return [outline.tolist() for outline in outlines]
         return {"size": list(size), "counts": self.runs[place].tolist()}
 
@@ -102,7 +110,7 @@ class Remarks:
         short_polygons: polygons of fewer than three points or half a point; left out.
         bad_runs: run lengths that are not those of an image of that size; left out.
         bad_boxes: not four numbers; the shape's box is used.
-        shapeless: annotations without any shape that can be used; left out.
+        shapeless: annotations without any shape that can be used; training leaves them out.
     """
 
     strangers: Tally
@@ -113,7 +121,7 @@ class Remarks:
     shapeless: Tally
 
 
-def join(raw: ObjectCollector, image: np.ndarray, sizes: np.ndarray) -> tuple[Objects, Remarks]:
+def join_objects(raw: ObjectCollector, image: np.ndarray, sizes: np.ndarray) -> tuple[Objects, Remarks]:
     """Joins what was read with the listed images.
 
     Args:
@@ -132,18 +140,21 @@ def join(raw: ObjectCollector, image: np.ndarray, sizes: np.ndarray) -> tuple[Ob
     for tally, places in ((raw.bad_runs, wrong), (strangers, ~listed), (shapeless, listed & ~has_shape)):
         for place in np.flatnonzero(places).tolist():
             tally.add(raw.where(place))
+    boxes = table(raw.boxes, 4)
+    boxed = listed & ~has_shape & np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)
     objects = Objects(
         ids,
         given_ids,
         image,
         np.asarray(raw.categories),
         np.asarray(raw.crowd).astype(bool),
-        table(raw.boxes, 4),
+        boxes,
         np.asarray(raw.areas),
         Ragged(np.asarray(raw.points), np.asarray(raw.point_ends)),
         polygon_ends,
         Ragged(np.asarray(raw.runs), run_ends),
         listed & has_shape,
+        boxed,
     )
     return objects, Remarks(strangers, same_ids, raw.short_polygons, raw.bad_runs, raw.bad_boxes, shapeless)
 

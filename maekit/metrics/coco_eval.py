@@ -47,6 +47,8 @@ def evaluate(images: Sequence[SeenImage], category_ids: Sequence[int], kinds: Se
     """Returns the scores of boxes and masks, as pycocotools has them.
 
     Sizes of objects are their annotations' own areas; that of a found box is its own, that of a found mask the mask's.
+    Objects without a shape (`box_only`) count as boxes. For masks their boxes are ignored as crowds are: a mask found
+    there counts as neither right nor wrong, where pycocotools would count the object as missed.
 
     Args:
         images: each once.
@@ -56,12 +58,13 @@ def evaluate(images: Sequence[SeenImage], category_ids: Sequence[int], kinds: Se
     truth, found = _truth(images, category_ids), _found(images, category_ids)
     values: dict[str, float] = {}
     per_class: dict[str, list[float]] = {}
+    objects = Counter(note["category_id"] for note in truth.dataset["annotations"] if not note["iscrowd"])
     for name in kinds:
+        _ignore_boxes(truth, name == "mask")
         if name == "mask":
             _measure_masks(found)
         stats, per_class[name] = _run(truth, found, KINDS[name], category_ids)
         values |= {f"{name}_{number}": stat for number, stat in zip(NUMBERS, stats, strict=True)}
-    objects = Counter(note["category_id"] for note in truth.dataset["annotations"] if not note["iscrowd"])
     return Scores(values, per_class, [objects[category] for category in category_ids])
 
 
@@ -87,7 +90,11 @@ def standard_results(images: Iterable[SeenImage], category_ids: Sequence[int]) -
 
 def _truth(images: Sequence[SeenImage], category_ids: Sequence[int]) -> Any:
     """Annotations are numbered from 1: the evaluation takes 0 for none, and a split may repeat a file's own ids."""
-    notes = [{**note, "image_id": image.image_id} for image in images for note in image.truth]
+    notes = [
+        {"box_only": False, **note, "image_id": image.image_id, "crowd": note["iscrowd"]}
+        for image in images
+        for note in image.truth
+    ]
     return _coco(images, category_ids, notes)
 
 
@@ -96,6 +103,13 @@ def _found(images: Sequence[SeenImage], category_ids: Sequence[int]) -> Any:
     for result in results:
         result["area"], result["iscrowd"] = result["bbox"][2] * result["bbox"][3], 0
     return _coco(images, category_ids, results)
+
+
+def _ignore_boxes(truth: Any, ignore: bool) -> None:
+    """Makes crowds of the objects without a shape, or objects again."""
+    for note in truth.dataset["annotations"]:
+        if note["box_only"] and not note["crowd"]:
+            note["iscrowd"] = int(ignore)
 
 
 def _measure_masks(found: Any) -> None:

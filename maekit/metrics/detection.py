@@ -48,7 +48,8 @@ class DetectionMetrics(nn.Module):
             image_id: COCO's id of the image.
             size: height and width of its file.
             truth: the image's annotations as the file has them: `category_id`, `bbox` x y width height, `segmentation`
-                (polygons or run lengths), `area`, `iscrowd`. Without an `area` the mask's is taken.
+                (polygons or run lengths; empty or missing of an object that has a box only), `area`, `iscrowd`.
+                Without an `area` the mask's is taken.
 
         Raises:
             UserError: a label that is no class, masks of another size, or not one score, label and mask a box.
@@ -131,12 +132,18 @@ def class_json(names: Sequence[str], metrics: DetectionMetrics) -> dict[str, Any
 
 
 def _annotation(note: Mapping[str, Any], size: tuple[int, int]) -> dict[str, Any]:
-    """What the evaluation reads of an annotation, its mask as run lengths: smaller than polygons."""
-    rle = truth_rle(note.get("segmentation"), size)
+    """What the evaluation reads of an annotation, its mask as run lengths: smaller than polygons.
+
+    One without a shape is marked, and has its box as its mask.
+    """
+    shape, (x, y, width, height) = note.get("segmentation"), (float(side) for side in note["bbox"])
+    corners = [x, y, x + width, y, x + width, y + height, x, y + height]
+    rle = truth_rle(shape or [corners], size)
     return {
         "category_id": note["category_id"],
         "bbox": list(note["bbox"]),
         "area": note["area"] if "area" in note else mask_areas([rle])[0],
         "iscrowd": int(note.get("iscrowd", 0)),
         "segmentation": rle,
+        "box_only": not shape,
     }
