@@ -22,7 +22,7 @@ from maekit.pretrainer import Pretrainer
 from maekit.reconstruction_pictures import Row, decibels, picture_of, row_of, sheet_of
 from maekit.result_places import ResultPlaces
 from maekit.weights.assumed import says_heads
-from maekit.weights.find import find_weights, official_weights
+from maekit.weights.find import find_weights, is_released
 from maekit.weights.inspect import inspect
 from maekit.weights.load import load_weights
 from maekit.weights.said import HEAD_WIDTH, normalisation
@@ -181,7 +181,7 @@ def load_pretrainer(
 
 def assumptions(source: str | Path) -> list[str]:
     """What `load_pretrainer` takes for granted of a file, because it does not say it, one line each."""
-    if Path(source).name in _released():
+    if is_released(source):
         return []
     state = read_state(find_file(source))
     width, lines = state.tensors["decoder_embed.weight"].shape[0], []
@@ -197,8 +197,7 @@ def assumptions(source: str | Path) -> list[str]:
 
 def find_file(source: str | Path) -> Path:
     """Returns what `find_weights` finds, and of a run's folder its best.ckpt or else its last.ckpt."""
-    path = find_weights(source)
-    return next((file for name in ("best.ckpt", "last.ckpt") if (file := path / name).is_file()), path)
+    return find_weights(source)
 
 
 def says_target(source: str | Path, state: StateFile | None = None) -> bool | None:
@@ -208,12 +207,7 @@ def says_target(source: str | Path, state: StateFile | None = None) -> bool | No
     by PRETRAIN.md of facebookresearch/mae @ efb2a80, with norm_pix_loss.
     """
     said = said_norm_pix_loss((state or read_state(find_file(source))).meta)
-    return True if said is None and Path(source).name in _released() else said
-
-
-def _released() -> list[str]:
-    """What the files are called that the authors of MAE released, whose decoders are known."""
-    return [word for each in official_weights().values() for word in (each.name, each.file, each.file[:-4])]
+    return True if said is None and is_released(source) else said
 
 
 def _require_decoder(path: Path) -> None:

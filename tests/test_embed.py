@@ -50,7 +50,7 @@ def test_features_are_those_of_timm(
     folder, output = pictures(tmp_path / "in"), tmp_path / "out"
     words = ["embed", folder, "--weights", weights(tmp_path), "--output", output, "--pooling", pooling, *extra]
     printed = run(capsys, *words, "--batch_size", 4)
-    assert printed.startswith("11 images -> ")
+    assert printed.splitlines()[-1].startswith("11 images -> ")
     names = names_of(output)
     assert names == sorted(str(path.relative_to(folder)) for path in folder.rglob("*.png"))
     tokens = peer(pooling="class", classes=0).forward_features(prepared(folder, names)).detach()
@@ -89,8 +89,13 @@ def test_the_transform_is_that_of_the_checkpoints_card(tmp_path: Path, capsys: p
     printed = run(capsys, "embed", folder, "--weights", tmp_path / "run", "--output", tmp_path / "out")
     assert "has no final norm" in printed
     images = torch.stack([EvalTransform(**transform)(read_image(folder / n)) for n in names_of(tmp_path / "out")])
+    tokens = model.eval().backbone(images).detach()
     found = torch.from_numpy(np.load(tmp_path / "out/features.npy"))
-    torch.testing.assert_close(found, model.eval().backbone(images)[:, 0].detach())
+    assert "mean of its patch tokens" in printed and "assumed" not in printed
+    torch.testing.assert_close(found, tokens[:, 1:].mean(1))
+    words = ("embed", folder, "--weights", tmp_path / "run", "--output", tmp_path / "class", "--pooling", "class")
+    assert "--pooling mean" in run(capsys, *words)
+    torch.testing.assert_close(torch.from_numpy(np.load(tmp_path / "class/features.npy")), tokens[:, 0])
 
 
 def test_unreadable_images_have_no_row_and_a_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,8 +33,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pooling",
         choices=("class", "mean", "patches"),
-        default="class",
-        help="the class token (default), the mean of the patch tokens, or all patch tokens, [N, h*w, D]",
+        help="the class token, the mean of the patch tokens, or all patch tokens, [N, h*w, D]; default: mean for "
+        "weights that were fine-tuned with mean pooling, else class",
     )
     parser.add_argument(
         "--block", type=int, default=-1, help="take the tokens after this block, from 0 or from the end; default: last"
@@ -62,9 +62,9 @@ def main(args: argparse.Namespace) -> int:
     from maekit.features.source import find_source
     from maekit.features.tokens import has_final_norm
 
-    images = find_images(args.folder)
+    images, source = find_images(args.folder), find_source(args.weights)
     extractor = make_extractor(
-        find_source(args.weights),
+        source,
         pooling=args.pooling,
         block=args.block,
         image_size=args.image_size,
@@ -73,7 +73,9 @@ def main(args: argparse.Namespace) -> int:
         device=args.device,
     )
     if not has_final_norm(extractor.vit):
-        print(f"note: {args.weights} has no final norm (fine-tuned with mean pooling); the features are raw tokens")
+        print(f"note: {_without_norm(args.weights, extractor.pooling, given=args.pooling is not None)}")
+    if source.assumed:
+        print(f"assumed: ImageNet's {', '.join(source.assumed)}: {args.weights} does not say how images are prepared")
     if images.note:
         print(images.note)
     counts = embed_folder(
@@ -90,6 +92,16 @@ def main(args: argparse.Namespace) -> int:
     skipped = f"; {counts.skipped:,} could not be read, see skipped.txt" if counts.skipped else ""
     print(f"{counts.rows:,} images{classes} -> {args.output / f'features.{args.format}'} ({size}){skipped}")
     return 0
+
+
+def _without_norm(weights: str, pooling: str, *, given: bool) -> str:
+    """What is taken of weights whose class token was not trained, and why."""
+    why = f"{weights} has no final norm, as files that were fine-tuned with mean pooling"
+    if pooling == "class":
+        return f"{why}: its class token was not trained, and is raw; --pooling mean takes the mean of the patch tokens"
+    if pooling == "mean" and not given:
+        return f"{why}: the features are the mean of its patch tokens (--pooling class takes the class token)"
+    return f"{why}: the features are raw tokens"
 
 
 def check(args: argparse.Namespace) -> None:

@@ -76,7 +76,7 @@ class Extractor:
 def make_extractor(
     source: Source,
     *,
-    pooling: Pooling = "class",
+    pooling: Pooling | None = None,
     block: int = -1,
     image_size: int | None = None,
     crop_fraction: float | None = None,
@@ -87,7 +87,8 @@ def make_extractor(
 
     Args:
         source: the weights.
-        pooling: what is kept of an image's tokens.
+        pooling: what is kept of an image's tokens; None for the mean of the patches of weights that were fine-tuned
+            with mean pooling, and for the class token of others.
         block: from 0, or from the end (-1 is the last); the final norm is applied to any block's tokens.
         image_size: side in pixels of the square the backbone is given; None for the weights' own.
         crop_fraction: the centre crop's share of the resized short side, above 0 and at most 1; None for the weights'.
@@ -99,7 +100,8 @@ def make_extractor(
     """
     transform, place = source.transform(image_size, crop_fraction), choose_device(device)
     vit = source.load(transform.image_size)
-    return Extractor(source, vit.to(place), transform, pooling, block_index(vit, block), precision, place)
+    chosen: Pooling = pooling or ("mean" if source.mean_pooled else "class")
+    return Extractor(source, vit.to(place), transform, chosen, block_index(vit, block), precision, place)
 
 
 def extractor_like(facts: Mapping[str, Any], weights: str | None, device: str) -> Extractor:

@@ -1,6 +1,5 @@
 """The weights that features come from, and how the images they were trained on looked."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -10,8 +9,10 @@ import torch
 
 from maekit.backbone.vit import ViT
 from maekit.data.transforms import EvalTransform
+from maekit.weights.chosen import split_key
 from maekit.weights.extract import load_backbone
-from maekit.weights.find import find_weights
+from maekit.weights.find import find_weights, is_released
+from maekit.weights.said import model_settings, said_input
 from maekit.weights.state_file import StateFile, measure, read_state, stored_grid
 
 # What facebookresearch/mae @ efb2a80 evaluates ImageNet with (main_finetune.py, util/datasets.py).
@@ -32,11 +33,16 @@ class Source:
         path: the file.
         input: the arguments of its `EvalTransform`: the card's of a maekit checkpoint, else ImageNet's at the size of
             the file's position table.
+        mean_pooled: whether the file was fine-tuned on the mean of the patch tokens, so that its class token is not
+            trained and has no final norm.
+        assumed: what of `input` the file does not say, in words.
     """
 
     given: str
     path: Path
     input: dict[str, Any]
+    mean_pooled: bool = False
+    assumed: tuple[str, ...] = ()
 
     def transform(self, image_size: int | None = None, crop_fraction: float | None = None) -> EvalTransform:
         """Returns the evaluation transform, with another size or crop where they are given."""
@@ -59,9 +65,10 @@ def find_source(weights: str) -> Source:
         UserError: there are none, or they cannot be read.
     """
     path = find_weights(weights)
-    path = next((path / name for name in ("best.ckpt", "last.ckpt") if (path / name).is_file()), path)
-    given = str(path.absolute()) if Path(weights).expanduser().exists() else weights
-    return Source(given, path, _input(read_state(path)))
+    given = str(path.absolute()) if Path(split_key(weights)[0]).expanduser().exists() else weights
+    state = read_state(path)
+    input, unsaid = _input(state)
+    return Source(given, path, input, _mean_pooled(state), () if is_released(given) else unsaid)
 
 
 def fingerprint(vit: ViT) -> str:
@@ -73,14 +80,23 @@ def fingerprint(vit: ViT) -> str:
     return digest.hexdigest()
 
 
-def _input(state: StateFile) -> dict[str, Any]:
-    """What the card says of each number; for the rest ImageNet's, and the size that the positions are stored for."""
-    card = state.meta.get("maekit")
-    said = card.get("input") if isinstance(card, Mapping) else None
-    known = {key: said[key] for key in IMAGENET if key in said} if isinstance(said, Mapping) else {}
+def _mean_pooled(state: StateFile) -> bool:
+    on_mean = state.kind == "linear_probe" and model_settings(state.meta).get("pooling") == "mean"
+    return on_mean or (state.kind in ("classifier_mean", "encoder") and "norm.weight" not in state.tensors)
+
+
+def _input(state: StateFile) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """What a card or a configuration says of each number, else ImageNet's, and the size the positions are stored for.
+
+    Also what of it is ImageNet's because the file does not say it.
+    """
+    said = said_input(state.meta)
+    known = {key: said[key] for key in IMAGENET if key in said}
+    words = {"mean": "mean", "std": "standard deviation", "crop_fraction": "crop of 0.875"}
+    unsaid = tuple(word for key, word in words.items() if key not in known)
     if not isinstance(known.get("image_size"), int):
         known["image_size"] = _stored_size(state)
-    return {**IMAGENET, **known}
+    return {**IMAGENET, **known}, unsaid
 
 
 def _stored_size(state: StateFile) -> int:

@@ -69,8 +69,9 @@ def find_weights(given: str | Path) -> Path:
     path, where `read_state` takes it off.
 
     Args:
-        given: a path, which wins if it is there; the name of a shipped file, mae_vit_smoke; an official name such as
-            mae_vit_base (see official.yaml); or hf:owner/name, optionally with @revision.
+        given: a path, which wins if it is there (of a run's folder its best.ckpt, else its last.ckpt); the name of a
+            shipped file, mae_vit_smoke; an official name such as mae_vit_base (see official.yaml); or hf:owner/name,
+            optionally with @revision.
 
     Raises:
         UserError: there is no such path or name, or it cannot be downloaded.
@@ -81,7 +82,7 @@ def find_weights(given: str | Path) -> Path:
     path = Path(given).expanduser()
     try:
         if path.exists():
-            return path
+            return run_checkpoint(path)
     except OSError as error:
         raise UserError(f"cannot read {given}: {error.strerror}; check its name and permissions") from error
     if str(given).startswith(HUB):
@@ -96,6 +97,11 @@ def find_weights(given: str | Path) -> Path:
     folder = cache_folder() / "weights"
     tell(f"{given}: {official.licence} (no commercial use), {official.source}; file: {folder / official.file}")
     return download(official.url, folder, md5=official.md5)
+
+
+def is_released(given: str | Path) -> bool:
+    """Whether a name or a file's name is that of one of the files that the authors of MAE released."""
+    return Path(str(given)).name.removesuffix(".pth") in _by_any_name()
 
 
 def run_checkpoint(path: Path) -> Path:
