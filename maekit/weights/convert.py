@@ -57,6 +57,11 @@ def convert(source: str | Path, to: Target, out: Path, *, norm_pix_loss: bool | 
     if to == "timm":
         _check_out(timm_place(out), folder=False)
     state = read_state(source)
+    if state.kind == "segmenter":
+        raise UserError(
+            f"{source} is {in_words(state.layout, state.kind)}, which cannot be written as {to}: its ViT has relative "
+            "positions and LayerScale, which none of these layouts has a place for; keep it as a checkpoint of maekit"
+        )
     if (to == "detectron2") != (state.kind == "detector"):
         raise UserError(
             f"{source} is {in_words(state.layout, state.kind)}, which cannot be written as {to}; "

@@ -121,7 +121,7 @@ def problems(
     unplaced = [(n, old) for n, old in names if not matches(n, allow_unused) and not matches(old, allow_unused)]
     renewable = matches("head.fc.weight", allow_new) and not fresh
     if left := [old for _, old in unplaced]:
-        of_head = renewable and any(new.startswith("head.") for new, _ in unplaced)
+        of_head = renewable and "head.fc.weight" not in fit.own and all(new.startswith("head.") for new, _ in unplaced)
         mend = f" (its head is of another task: leave it out with {ANEW})" if of_head else ""
         yield f"{len(left)} of its tensors have no place in the model: {some(left)}{mend}"
     fresh_head = [n for n in fit.new if n.startswith("head.") and n not in missing and not matches(n, fresh)]
@@ -187,15 +187,15 @@ def _kind_of_head(names: Mapping[str, Tensor]) -> str | None:
 def _poolings(fit: Fit, missing: Sequence[str], renewable: bool) -> Iterator[str]:
     """Explains a classifier of another kind than the model's, and a file without one where that is asked for."""
     theirs, ours = _kind_of_head(fit.found), _kind_of_head(fit.own)
-    if theirs and ours and theirs != ours:
+    if theirs == "mean" and ours and "norm.weight" in fit.found:
+        mend = f": start a fresh head with {ANEW}" if renewable else ""
+        yield f"it normalises tokens before pooling and after, which no model here does{mend}"
+    elif theirs and ours and theirs != ours:
         if "probe" in (theirs, ours):
             mend = f": start a fresh head with {ANEW}" if renewable else ""
             yield f"got the head of a model that is {_KINDS[theirs]}, expected one that is {_KINDS[ours]}{mend}"
         else:
             yield f"it was {_KINDS[theirs]}: add --model.pooling {theirs}"
-    if theirs == ours == "mean" and "norm.weight" in fit.unused:
-        mend = f": start a fresh head with {ANEW}" if renewable else ""
-        yield f"it normalises tokens before pooling and after, which no model here does{mend}"
     if "norm.weight" in missing and "head.fc_norm.weight" in fit.in_file and not is_probe(fit.in_file):
         yield from _without_norm(fit, theirs)
     if "head.fc.weight" in missing and not any(name.startswith("head.") for name in fit.found):
