@@ -88,6 +88,7 @@ class Session:
         self.settings = settings
         self.data: TransferData = module.Data(**settings.values["data"])
         self.data.setup()
+        settings.values["data"].update(self.data.resolved())
         seed_all(settings.values["run"]["seed"])
         self.model: TransferModel = module.Model(self.data.spec(), **settings.values["model"])
         self.results: dict[str, Any] = {}
@@ -118,6 +119,7 @@ class Session:
         from maekit import run
 
         refuse_evaluation_only(self.settings, type(self.model))
+        self.data.require_trainable()
         options = self.settings.values["run"]
         extend, options["extend"] = options["extend"], False  # asked for once, and not by a checkpoint's card
         images = len(self.data.train_dataset(options["seed"]))

@@ -9,13 +9,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from maekit.data.decode import upright
 from maekit.pictures import LARGEST, Labels, check_palette, overlay
 from maekit.pictures_legend import Colour
 from maekit.result_places import ResultPlaces
 
 
 class Sample(NamedTuple):
-    """An image on its way through the model: its pixels [3, H, W], a picture of it, and the file's height and width."""
+    """An image on its way through the model: pixels [3, H, W], a picture of it, height and width as seen."""
 
     pixels: Tensor
     picture: Image.Image
@@ -53,9 +54,12 @@ class SegmentationWriter:
         self.places = ResultPlaces(folder, ("", "_labels"))
 
     def prepare(self, image: Image.Image) -> Sample:
-        """Returns what is kept of a file until its batch is predicted; a large image is kept small."""
-        picture = image.convert("RGB")
-        pixels, size = self.transform(picture), (image.height, image.width)
+        """Returns what is kept of a file until its batch is predicted; a large image is kept small.
+
+        A photograph is turned as its EXIF orientation says, so labels lie as people see it.
+        """
+        picture = upright(image).convert("RGB")
+        pixels, size = self.transform(picture), (picture.height, picture.width)
         picture.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
         return Sample(pixels, picture, size)
 

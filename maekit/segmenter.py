@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from maekit.data.base import RunData
 from maekit.data.seg_dataset import SegBatch, SegEvalBatch
+from maekit.data.seg_palette import spread_palette
 from maekit.data.seg_transforms import SegEvalTransform
-from maekit.data.segmentation import spread_palette
 from maekit.data.spec import DataSpec, Draw
 from maekit.data.transforms import Normalise
 from maekit.errors import UserError

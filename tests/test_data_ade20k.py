@@ -197,7 +197,8 @@ def test_anyones_folder(root: Path) -> None:
     assert check(SegmentationFolders, root, classes=3).lines() == [
         "training: 6 images of 3 classes",
         "validation: 3 images",
-        "label maps: 0 to 2 the classes, 255 ignored",
+        "label maps: 0 to 2 the classes, 255 ignored; "
+        "all 6 label maps for training hold 0 to 2, 255, and 3 classes are named",
         "files: 9 of 9 pairs read, the label maps whole; --full decodes all",
         "ok",
     ]
@@ -219,7 +220,7 @@ def test_a_sound_check(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = [
         "training: 6 images of 150 classes",
         "validation: 3 images",
-        "label maps: 0 unlabelled, 1 to 150 the classes, 255 ignored",
+        "label maps: 0 unlabelled, 1 to 150 the classes, 255 ignored; as in the released ADE20K",
         "files: 9 of 9 pairs read",
         "ok",
     ]
@@ -295,7 +296,10 @@ LABEL = "annotations/training/ADE_train_00000001.png"
         (np.full((31, 41), 151, np.uint8), "label value 151, expected 0 unlabelled, 1 to 150 the classes, 255 ignored"),
         (np.zeros((31, 41, 3), np.uint8), "a label map of mode RGB, expected one channel of class numbers; convert"),
         (np.zeros((31, 40), np.uint8), "40 x 31 pixels, its image ADE_train_00000001.jpg has 41 x 31; make them equal"),
-        (np.zeros((41, 31), np.uint8), "31 x 41 pixels, its image ADE_train_00000001.jpg has 41 x 31; make them equal"),
+        (
+            np.zeros((41, 31), np.uint8),
+            "31 x 41 pixels, its image ADE_train_00000001.jpg has 41 x 31; one of them lies",
+        ),
     ],
 )
 def test_wrong_label_maps(root: Path, values: np.ndarray, words: str) -> None:
@@ -305,9 +309,13 @@ def test_wrong_label_maps(root: Path, values: np.ndarray, words: str) -> None:
 
 def test_values_from_one_that_should_start_at_zero(root: Path) -> None:
     save_label(own(root) / "masks/train/ADE_train_00000001.png", np.full((31, 41), 3, np.uint8))
-    line = refusal(build(root, SegmentationFolders), Draw(0, 0))
+    data = build(root, SegmentationFolders, reduce_zero_label=False)
+    with pytest.raises(UserError) as caught:
+        data.train_dataset(0)[Draw(0, 0)]
+    line = str(caught.value)
     assert "label value 3, expected 0 to 2 the classes, 255 ignored; mend the file, or add" in line
     assert "--data.reduce_zero_label true" in line
+    assert line in check(SegmentationFolders, root, reduce_zero_label=False).problems
 
 
 @pytest.mark.parametrize(("content", "words"), [(b"", "(empty)"), (b"<html>", "(cannot identify image file")])
@@ -324,15 +332,6 @@ def test_a_damaged_image(root: Path) -> None:
     path.write_bytes(path.read_bytes()[:-200])
     assert refusal(build(root), Draw(0, 0)).startswith(f"{path}: cannot be read as an image")
     assert any(str(path) in line for line in check(ADE20K, root).problems)
-
-
-def test_a_turned_photograph(root: Path) -> None:
-    path = root / "images/training/ADE_train_00000001.jpg"
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    Image.open(path).save(path, exif=exif)
-    save_label(root / LABEL, np.zeros((41, 31), np.uint8))
-    assert refusal(build(root), Draw(0, 0)).endswith(f"save {path} turned as its EXIF orientation says")
 
 
 def test_files_that_stand_alone(root: Path) -> None:
@@ -357,14 +356,14 @@ def test_label_maps_as_jpeg(root: Path) -> None:
 
 def test_no_label_maps_at_all(root: Path) -> None:
     (root / "annotations").rename(root / "elsewhere")
-    assert "it has images but no folder annotations or masks; put the label maps there" in refusal(build(root))
+    assert "it has images but no folder annotations, masks, labels or similar" in refusal(build(root))
 
 
 def test_no_validation_split(root: Path) -> None:
     (root / "images/validation").rename(root / "images/test")
-    line = refusal(build(root))
-    images = root / "images"
-    assert line.startswith(f"{images}: no folder validation, val or valid in it, but test, training; expected")
+    assert "annotations/validation: no folder" in refusal(build(root))
+    (root / "annotations/validation").rename(root / "annotations/test")
+    assert "no validation split in it, which ADEChallengeData2016 has" in refusal(build(root))
 
 
 def test_an_empty_split(root: Path) -> None:
@@ -375,8 +374,13 @@ def test_an_empty_split(root: Path) -> None:
 
 
 def test_one_folder_too_high_or_too_deep(root: Path) -> None:
-    for wrong in (root.parent, root / "images", root / "images/training", root / "annotations"):
-        assert refusal(build(wrong)) == f"{wrong}: no folder images in it; did you mean --data.root {root}?"
+    lacking = {
+        root.parent: "no folder of images in it",
+        root / "images": "it has images but no folder annotations, masks, labels or similar with label maps",
+        root / "images/training": "no folder of images in it",
+    }
+    for wrong, words in lacking.items():
+        assert refusal(build(wrong)) == f"{wrong}: {words}; did you mean --data.root {root}?"
 
 
 def test_no_such_folder(root: Path) -> None:

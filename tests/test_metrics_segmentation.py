@@ -92,9 +92,10 @@ def test_bytes_count_as_integers_do() -> None:
     assert SegmentationMetrics(150).confusion.numel() > 255**2 / 3  # a byte could not name its cells
 
 
-def test_nothing_seen_is_nan() -> None:
+def test_nothing_seen_is_refused() -> None:
     metrics = _filled((torch.ones(4, 5).long(), torch.full((4, 5), 255)))
-    assert all(value.isnan() for value in metrics.compute().values())
+    with pytest.raises(UserError, match="every pixel of the validation label maps is ignored"):
+        metrics.compute()
     assert all(math.isnan(score.iou) and score.mistaken_for is None for score in metrics.per_class())
 
 

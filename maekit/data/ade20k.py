@@ -1,20 +1,23 @@
 """ADE20K as the scene parsing benchmark has it (ADEChallengeData2016), and the copies that are something else."""
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import yaml
 
 from maekit.data.digit_scenes import ADE_FORM, SceneForm
 from maekit.data.layout import MAX_ABOVE, MAX_INSIDE, nearby_root, still_packed
 from maekit.data.listing import sub_folders
-from maekit.data.seg_layout import holds_both, read_classes
-from maekit.data.segmentation import Colour, SegmentationFolders, SegTree, spread_palette
+from maekit.data.seg_classes import read_classes
+from maekit.data.seg_layout import Pairs, holds_pairs
+from maekit.data.seg_palette import Colour, spread_palette
+from maekit.data.segmentation import SegmentationFolders, SegTree
 from maekit.data.spec import DataSpec
 from maekit.errors import UserError
 
 NUM_TRAIN, NUM_VAL = 20_210, 2_000
 RELEASE = "ADEChallengeData2016"
+TRAIN, VAL = "ADE_train_", "ADE_val_"  # what the names of its images begin with
 INDICES = ("index_ade20k.mat", "index_ade20k.pkl")
 
 
@@ -29,41 +32,37 @@ NAMES = tuple(name for name, _ in CLASSES)
 
 
 class ADE20K(SegmentationFolders):
-    """ADEChallengeData2016, or any folder of its form that names its classes in `classes.txt`.
+    """ADEChallengeData2016, or any folder of images with label maps that names its classes in `classes.txt`.
 
-    In its label files 0 is unlabelled, which is ignored, and 1 to 150 are the classes.
+    In ADE20K's label files 0 is unlabelled, which is ignored, and 1 to 150 are the classes. Images are ADE20K's if
+    their names begin with ADE_train_ and ADE_val_ and no other classes are named.
     """
 
     published: ClassVar[DataSpec] = DataSpec(NAMES, (512, 512), palette=tuple(colour for _, colour in CLASSES))
     expected: ClassVar[str] = f"the folder {RELEASE}, with images and annotations in it"
     form: ClassVar[SceneForm] = ADE_FORM
 
-    def __init__(self, *, reduce_zero_label: bool = True, **shared: Any) -> None:
-        """Keeps the numbers; nothing is read.
-
-        Args:
-            reduce_zero_label: in the label files 0 is unlabelled and the classes start at 1.
-            shared: see SegmentationFolders.
-        """
-        super().__init__(reduce_zero_label=reduce_zero_label, **shared)
-
-    @classmethod
-    def read_tree(cls, root: Path) -> SegTree:
+    def read_tree(self, root: Path) -> SegTree:
         """Pairs the files as `SegmentationFolders` does, after refusing the other releases of ADE20K."""
         mistake = wrong_release(root)
         if mistake:
             raise UserError(f"{root}: {mistake}")
-        return super().read_tree(root)
+        tree = super().read_tree(root)
+        published = tree.names == NAMES and is_released(tree.train.pairs)
+        if published and not is_released(tree.val.pairs, VAL):
+            raise UserError(f"{root}: no validation split in it, which {RELEASE} has; unpack its archive again")
+        return tree._replace(published=published)
 
-    @classmethod
-    def class_names(cls, root: Path) -> tuple[str, ...]:
-        """Returns the names in `classes.txt` where there is one, else the 150 published ones."""
-        return read_classes(root) or NAMES
+    def class_names(self, root: Path, train: Pairs) -> tuple[str, ...]:
+        """Returns given names as `SegmentationFolders` does, without any the 150 published ones for ADE20K itself."""
+        if not self.classes and read_classes(root) is None and is_released(train):
+            return NAMES
+        return super().class_names(root, train)
 
     @classmethod
     def lacking(cls, tree: SegTree) -> list[str]:
         """Returns what a folder of the 150 classes lacks of the released images; nothing for other classes."""
-        if tree.names != NAMES:
+        if not tree.published:
             return []
         counts = (("training", len(tree.train.pairs), NUM_TRAIN), ("validation", len(tree.val.pairs), NUM_VAL))
         return [
@@ -78,9 +77,14 @@ class ADE20K(SegmentationFolders):
         return [colour for _, colour in CLASSES] if names == NAMES else spread_palette(len(names))
 
 
+def is_released(pairs: Pairs, prefix: str = TRAIN) -> bool:
+    """Says whether images have the names of the released ones of a split, such as ADE_train_00000001.jpg."""
+    return all(name.rpartition("/")[2].startswith(prefix) for name in pairs.image_names)
+
+
 def wrong_release(root: Path) -> str | None:
     """Returns what is wrong and what to do, when `root` is ADE20K's full data set or an archive still packed."""
-    if not root.is_dir() or holds_both(root) or nearby_root(root, holds_both):
+    if not root.is_dir() or holds_pairs(root) or nearby_root(root, holds_pairs):
         return None
     found = _full_release(root)
     if found:

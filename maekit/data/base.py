@@ -46,6 +46,17 @@ class RunData(ABC):
     def setup(self) -> None:
         """Reads the listings, making smoke data where asked; a second call does nothing."""
 
+    def resolved(self) -> dict[str, Any]:
+        """Returns the arguments that were decided from the data, for the run's config; sets up where needed."""
+        return {}
+
+    def require_trainable(self) -> None:  # noqa: B027 - most data sets are what their listing is
+        """Refuses data that would teach less than they seem to; asked before a training starts.
+
+        Raises:
+            UserError: with the file or the class, and what to do.
+        """
+
     @abstractmethod
     def spec(self) -> DataSpec:
         """Returns the facts a model is built from; sets up where that has not been done."""

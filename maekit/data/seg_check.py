@@ -8,31 +8,42 @@ from typing import NamedTuple
 from maekit.data.check import FEW, class_problems, file_problem
 from maekit.data.findings import Findings
 from maekit.data.loader import usable_cores
-from maekit.data.seg_labels import IGNORED, Coding, mode_and_size, read_label, require_same_size, values_in
+from maekit.data.same_images import same_images
+from maekit.data.seg_decision import Decision, decide
+from maekit.data.seg_evidence import Evidence, MapLook, look_at
+from maekit.data.seg_labels import require_same_size, sizes
 from maekit.data.seg_layout import Paired, Pairs
+from maekit.data.seg_problems import absent, judge, wrong_values
 from maekit.errors import UserError
 
 MAX_QUICK = {"training": 1_000, "validation": 2_000}
-MAX_NAMED = 5
+
+
+class Known(NamedTuple):
+    """What is known before any label map is read.
+
+    Attributes:
+        names: one a class, in label order.
+        coding: of the label maps; None where they must show it.
+        judged: classes and label maps without a counted pixel stop a training on these data.
+        allow_empty: they do not, as asked.
+    """
+
+    names: tuple[str, ...]
+    coding: Decision | None
+    judged: bool
+    allow_empty: bool
 
 
 class Look(NamedTuple):
-    """What one pair showed: a problem, the classes in its label map, and whether that is a palette image."""
+    """What one pair showed: a problem, or what its label map holds."""
 
     problem: str | None
-    classes: frozenset[int] = frozenset()
-    palette: bool = False
+    label_map: MapLook | None = None
 
 
 def check_pairs(
-    train: Paired,
-    val: Paired,
-    names: tuple[str, ...],
-    coding: Coding,
-    findings: Findings,
-    *,
-    classes: int | None,
-    full: bool,
+    train: Paired, val: Paired, known: Known, findings: Findings, *, classes: int | None, full: bool
 ) -> None:
     """Adds what is there and what is wrong with it: pairs, class count, label values, sizes and unreadable files.
 
@@ -42,64 +53,73 @@ def check_pairs(
     Args:
         train: pairs of the training split.
         val: pairs of the validation split.
-        names: one a class, in label order.
-        coding: of the label maps.
+        known: names and coding.
         findings: what is added to.
         classes: of the head that is to be used; None where it is sized from the data.
         full: decode every file.
     """
-    findings.facts.append(f"training: {len(train.pairs):,} images of {len(names):,} classes")
+    findings.facts.append(f"training: {len(train.pairs):,} images of {len(known.names):,} classes")
     findings.facts.append(f"validation: {len(val.pairs):,} images")
-    findings.facts.append(f"label maps: {coding.describe()}")
-    findings.problems += class_problems(names, classes) + train.problems + val.problems
-    looks = {name: _look_at(part.pairs, MAX_QUICK[name], coding, full) for name, part in _named(train, val)}
+    findings.problems += class_problems(known.names, classes) + train.problems + val.problems
+    looks = {name: _look_at(part.pairs, MAX_QUICK[name], full) for name, part in _named(train, val)}
     seen = [look for found in looks.values() for look in found]
     findings.problems += sorted(look.problem for look in seen if look.problem)
-    if any(look.palette for look in seen):
-        findings.facts.append("label maps: palette PNG among them; the index of a colour is read, not the colour")
-    for split, part in _named(train, val):
-        if len(looks[split]) == len(part.pairs):  # of fewer, nothing follows
-            findings.facts += _absent(split, names, [look for look in looks[split] if not look.problem])
+    evidence = {
+        name: Evidence([look.label_map for look in looks[name] if look.label_map], len(looks[name]) == len(part.pairs))
+        for name, part in _named(train, val)
+    }
+    same = same_images(train.pairs.image_paths(), val.pairs.image_paths())
+    findings.problems += [f"{same}; give each image to one split"] if same else []
+    _judge(known, evidence["training"], evidence["validation"], findings)
     count, whole = len(seen), len(train.pairs) + len(val.pairs)
     partly = "" if full else ", the label maps whole; --full decodes all"
     findings.facts.append(f"files: {count:,} of {whole:,} pairs read{partly}")
 
 
-def look(image: str, label: str, coding: Coding, full: bool) -> Look:
+def look(image: str, label: str, full: bool) -> Look:
     """Reads one pair, its image whole if `full`, and returns what was found."""
     problem = file_problem(image, full)
     if problem:
         return Look(problem)
     try:
-        values = read_label(label, coding)
-        mode, label_size = mode_and_size(label)
-        require_same_size(image, mode_and_size(image)[1], label, label_size)
+        label_map, label_size = look_at(label), sizes(label)[0]
+        upright, stored = sizes(image)
+        require_same_size(image, stored if stored == label_size else upright, label, label_size)
     except UserError as error:
         return Look(str(error))
-    return Look(None, frozenset(values_in(values).tolist()) - {IGNORED}, mode == "P")
+    return Look(None, label_map)
+
+
+def _judge(known: Known, train: Evidence, val: Evidence, findings: Findings) -> None:
+    """Adds how the label maps count, and what is wrong with them under that coding."""
+    try:
+        coding, why = known.coding or decide(train, known.names)
+    except UserError as error:
+        findings.problems.append(str(error))
+        return
+    findings.facts.append(f"label maps: {coding.describe()}{f'; {why}' if why else ''}")
+    if any(part.colours for part in (*train.looks, *val.looks)):
+        findings.facts.append("label maps: palette PNG among them; the index of a colour is read, not the colour")
+    if known.judged:
+        problems, facts = judge(coding, known.names, train, val, allow_empty=known.allow_empty)
+    else:
+        problems = wrong_values(coding, train) + wrong_values(coding, val)
+        facts = [*absent("training", coding, known.names, train), *absent("validation", coding, known.names, val)]
+    findings.problems += problems
+    findings.facts += facts
 
 
 def _named(train: Paired, val: Paired) -> tuple[tuple[str, Paired], ...]:
     return ("training", train), ("validation", val)
 
 
-def _look_at(pairs: Pairs, most: int, coding: Coding, full: bool) -> list[Look]:
+def _look_at(pairs: Pairs, most: int, full: bool) -> list[Look]:
     """Reads pairs, a few in this process and many in as many as there are cores."""
     count = len(pairs) if full else min(len(pairs), most)
     chosen = sorted(random.Random(0).sample(range(len(pairs)), count))
     images, labels = [pairs.image(i) for i in chosen], [pairs.label(i) for i in chosen]
-    one = partial(look, coding=coding, full=full)
+    one = partial(look, full=full)
     if count <= FEW:
         return list(map(one, images, labels))
     with ProcessPoolExecutor(usable_cores()) as pool:
         return list(pool.map(one, images, labels, chunksize=16))
-
-
-def _absent(split: str, names: tuple[str, ...], looks: list[Look]) -> list[str]:
-    """Returns a line for the classes that no label map shows: their IoU is undefined, and left out of the mean."""
-    present = frozenset[int]().union(*(found.classes for found in looks))
-    absent = [name for label, name in enumerate(names) if label not in present]
-    if not absent:
-        return []
-    more = f" and {len(absent) - MAX_NAMED} more" if len(absent) > MAX_NAMED else ""
-    return [f"{split}: no pixel of {', '.join(absent[:MAX_NAMED])}{more} in its {len(looks):,} label maps"]

@@ -7,38 +7,37 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from maekit.data.decode import MEND, read_image
+from maekit.data.decode import MEND, read_image, upright
+from maekit.data.seg_coding import IGNORED, Coding
 from maekit.errors import UserError
 
-IGNORED = 255
+__all__ = ["IGNORED", "Coding", "read_pair"]
+
 EXIF_ORIENTATION = 0x0112
 INDEXED = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L")
 
+Size = tuple[int, int]
+"""Width and height in pixels."""
 
-class Coding(NamedTuple):
-    """How label maps count.
+
+class LabelMap(NamedTuple):
+    """What a file of labels holds.
 
     Attributes:
-        num_classes: 2 to 254.
-        reduce_zero_label: 0 is unlabelled and the classes start at 1, as in ADE20K; else they start at 0.
+        values: [H, W] integers, upright.
+        palette: [N, 3] uint8, the colour of each index of a palette image; None of any other.
     """
 
-    num_classes: int
-    reduce_zero_label: bool
-
-    @property
-    def highest(self) -> int:
-        """The highest value of a class."""
-        return self.num_classes if self.reduce_zero_label else self.num_classes - 1
-
-    def describe(self) -> str:
-        """Returns words for the values a file may hold."""
-        classes = f"1 to {self.highest} the classes" if self.reduce_zero_label else f"0 to {self.highest} the classes"
-        return f"{'0 unlabelled, ' if self.reduce_zero_label else ''}{classes}, {IGNORED} ignored"
+    values: np.ndarray
+    palette: np.ndarray | None
 
 
 def read_pair(image: str | Path, label: str | Path, coding: Coding) -> tuple[Image.Image, np.ndarray]:
     """Reads an image and its label map.
+
+    Both are turned as their EXIF orientation says, which is how people see them when they draw a label map, and how
+    mmsegmentation reads images by default (OpenCV obeys the tag). An image that has its label map's size only as
+    stored is left as stored.
 
     Returns:
         The RGB image, and [H, W] uint8 of its size, as `read_label` returns it.
@@ -46,8 +45,12 @@ def read_pair(image: str | Path, label: str | Path, coding: Coding) -> tuple[Ima
     Raises:
         UserError: a file cannot be read, they differ in size, or a value is out of range.
     """
-    picture, classes = read_image(image), read_label(label, coding)
-    require_same_size(image, picture.size, label, (classes.shape[1], classes.shape[0]))
+    stored, classes = read_image(image), read_label(label, coding)
+    size = classes.shape[1], classes.shape[0]
+    picture = upright(stored)
+    if picture.size != size and stored.size == size:
+        picture = stored
+    require_same_size(image, picture.size, label, size)
     return picture, classes
 
 
@@ -60,30 +63,34 @@ def read_label(path: str | Path, coding: Coding) -> np.ndarray:
     Raises:
         UserError: the file cannot be read, has colours, or holds a value out of range.
     """
-    values = read_values(path)
-    present = values_in(values)
-    wrong = present[(present < 0) | (present > coding.highest) & (present != IGNORED)]
-    if len(wrong):
-        hint = "" if coding.reduce_zero_label or wrong[0] > coding.num_classes else _shifted()
-        raise UserError(f"{path}: label value {wrong[0]}, expected {coding.describe()}; mend the file{hint}")
-    if not coding.reduce_zero_label:
-        return values.astype(np.uint8)
-    table = np.arange(256, dtype=np.uint8) - np.uint8(1)  # 0 becomes 255
-    table[IGNORED] = IGNORED
-    return np.asarray(table[values])
+    values = read_map(path).values
+    wrong = coding.unexpected(values_in(values))
+    if wrong:
+        raise UserError(wrong_value(path, wrong[0], coding))
+    return coding.labels(values)
 
 
-def read_values(path: str | Path) -> np.ndarray:
-    """Returns [H, W] of the integers a label map holds.
+def wrong_value(path: str | Path, value: int, coding: Coding, more: int = 0) -> str:
+    """Returns a line for a value that is no class, in a file and so many more."""
+    shifted = not (coding.values or coding.reduce_zero_label) and value == coding.num_classes
+    hint = ", or add --data.reduce_zero_label true if 0 is unlabelled and the classes start at 1" if shifted else ""
+    others = f" (and in {more:,} more)" if more else ""
+    return f"{path}: label value {value}{others}, expected {coding.describe()}; mend the file{hint}"
+
+
+def read_map(path: str | Path) -> LabelMap:
+    """Reads the integers a label map holds, turned as its EXIF orientation says.
 
     Raises:
-        UserError: the file cannot be read, or has colours.
+        UserError: the file cannot be read, has colours, or has more than one page.
     """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path) as image:
-                mode, values = image.mode, np.asarray(image)
+                mode, pages = image.mode, int(getattr(image, "n_frames", 1))
+                values = np.asarray(upright(image))
+                palette = _palette(image) if mode == "P" else None
     except (FileNotFoundError, PermissionError) as error:
         raise UserError(f"{path}: cannot be opened ({error.strerror}); restore it or list the data again") from None
     except Exception as error:  # decoders of damaged files raise whatever they stumble over
@@ -92,10 +99,22 @@ def read_values(path: str | Path) -> np.ndarray:
     if mode not in INDEXED:
         advice = "expected one channel of class numbers; convert colours to numbers and save as grey or palette PNG"
         raise UserError(f"{path}: a label map of mode {mode}, {advice}")
-    return values.astype(np.uint8) if values.dtype == bool else values
+    if pages > 1:
+        advice = "expected one page of class numbers; save all classes as numbers in one"
+        raise UserError(f"{path}: a label map of {pages} pages, {advice}")
+    return LabelMap(values.astype(np.uint8) if values.dtype == bool else values, palette)
 
 
-def mode_and_size(path: str | Path) -> tuple[str, tuple[int, int]]:
+def sizes(path: str | Path) -> tuple[Size, Size]:
+    """Returns the size of an image file that is known to be one: turned as its EXIF orientation says, and as stored."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Image.open(path) as image:
+            stored = image.size
+            return (stored[::-1] if _orientation(image) >= 5 else stored), stored
+
+
+def mode_and_size(path: str | Path) -> tuple[str, Size]:
     """Returns Pillow's mode, and width and height, of an image file that is known to be one."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -110,29 +129,28 @@ def values_in(values: np.ndarray) -> np.ndarray:
     return np.unique(values)
 
 
-def require_same_size(image: str | Path, size: tuple[int, int], label: str | Path, label_size: tuple[int, int]) -> None:
-    """Refuses a label map of another size than its image; both are width and height.
+def require_same_size(image: str | Path, size: Size, label: str | Path, label_size: Size) -> None:
+    """Refuses a label map of another size than its image, which is given upright.
 
     Raises:
         UserError: with both sizes.
     """
     if size == label_size:
         return
-    w, h = label_size
-    advice = f"save {image} turned as its EXIF orientation says" if _turned(image, size, (w, h)) else "make them equal"
-    raise UserError(f"{label}: {w} x {h} pixels, its image {Path(image).name} has {size[0]} x {size[1]}; {advice}")
+    (w, h), name = label_size, Path(image).name
+    turned = "one of them lies on its side; " if size == (h, w) else ""
+    raise UserError(f"{label}: {w} x {h} pixels, its image {name} has {size[0]} x {size[1]}; {turned}make them equal")
 
 
-def _turned(image: str | Path, size: tuple[int, int], label_size: tuple[int, int]) -> bool:
-    if size != label_size[::-1]:
-        return False
-    # Pillow's size and ours leave the tag alone, as the published numbers did; who drew the label map saw it obeyed.
-    with Image.open(image) as opened:
-        return int(opened.getexif().get(EXIF_ORIENTATION, 1)) >= 5
+def _orientation(image: Image.Image) -> int:
+    try:
+        return int(image.getexif().get(EXIF_ORIENTATION, 1))
+    except Exception:  # broken EXIF data say nothing, as in `upright`
+        return 1
 
 
-def _shifted() -> str:
-    return ", or add --data.reduce_zero_label true if 0 is unlabelled and the classes start at 1"
+def _palette(image: Image.Image) -> np.ndarray:
+    return np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
 
 
 def _is_empty(path: str | Path) -> bool:

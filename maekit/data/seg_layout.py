@@ -1,21 +1,20 @@
-"""Where the images and label maps of a segmentation data set are, and which belong together."""
+"""Which image of a segmentation data set belongs to which label map."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from maekit.data.file_names import EXPECTED_IMAGES
+import numpy as np
+
+from maekit.data.file_names import EXPECTED_IMAGES, LeftOut
 from maekit.data.identity import Split, fingerprint
-from maekit.data.layout import nearby_root, require_folder
-from maekit.data.listing import Names, image_names, sub_folders
-from maekit.data.splits import SplitName, expected_names, find_split
+from maekit.data.listing import Listing, Names, scan_images, split
+from maekit.data.seg_folders import Parts, find_folders, meaning
+from maekit.data.seg_names import pair_names, stem_of
 from maekit.errors import UserError, nearest
 
-LABEL_FOLDERS = ("annotations", "masks")
-FIRST: dict[SplitName, tuple[str, ...]] = {"train": ("training",), "val": ("validation",)}  # as in ADE20K
-CLASSES_FILE = "classes.txt"
-MAX_CLASSES = 254  # a label file has 8 bits, of which 255 is ignored and 0 may be
-EXPECTED = "expected images/training, images/validation and the same two in annotations (or train, val and masks)"
+LOSSY = (".jpg", ".jpeg", ".jpe", ".jfif")
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,7 +25,7 @@ class Pairs:
         images: the folder that `image_names` are relative to.
         labels: the folder that `label_names` are relative to.
         image_names: one a sample.
-        label_names: one a sample; the image's name, but for the suffix.
+        label_names: one a sample.
     """
 
     images: Path
@@ -41,6 +40,10 @@ class Pairs:
         """Returns the path of one image."""
         return f"{self.images}/{self.image_names[index]}"
 
+    def image_paths(self) -> list[str]:
+        """Returns the paths of all images."""
+        return [f"{self.images}/{name}" for name in self.image_names]
+
     def label(self, index: int) -> str:
         """Returns the path of its label map."""
         return f"{self.labels}/{self.label_names[index]}"
@@ -49,109 +52,87 @@ class Pairs:
         """Returns the number of images and a fingerprint of their names and their label maps' names."""
         return Split(len(self), fingerprint(*self.image_names.content(), *self.label_names.content()))
 
+    def take(self, indices: Sequence[int]) -> "Pairs":
+        """Returns some of the pairs."""
+        images, labels = (Names(names[i] for i in indices) for names in (self.image_names, self.label_names))
+        return Pairs(self.images, self.labels, images, labels)
+
 
 class Paired(NamedTuple):
-    """What was found: the pairs, and one line for each kind of file that stands alone."""
+    """What was found: the pairs, one line for each kind of file that stands alone, and what else is worth saying."""
 
     pairs: Pairs
     problems: list[str]
+    notes: list[str]
 
 
-def pair_splits(root: Path) -> tuple[Paired, Paired]:
-    """Pairs the images of the training and of the validation split with their label maps.
+def pair_splits(root: Path) -> tuple[Paired, Paired | None]:
+    """Pairs the images of the training and of the validation split with their label maps; None without the latter.
 
     Raises:
         UserError: the folder does not have the expected form, or a split holds no pair.
     """
-    require_folder(root)
-    if not (root / "images").is_dir():
-        raise UserError(f"{root}: no folder images in it; {_elsewhere(root)}")
-    labels = next((root / name for name in LABEL_FOLDERS if (root / name).is_dir()), None)
-    if labels is None:
-        advice = f"put the label maps there, or use the folder that has both; {EXPECTED}"
-        raise UserError(f"{root}: it has images but no folder {' or '.join(LABEL_FOLDERS)}; {advice}")
-    return _pair_split(root, labels, "train"), _pair_split(root, labels, "val")
+    found = find_folders(root, holds_pairs)
+    train, val = (pair_up(parts) if parts else None for parts in (found.train, found.val))
+    assert train is not None
+    if found.passed_over:
+        train.notes.append(f"not used: {', '.join(found.passed_over)}")
+    for parts, paired in ((found.train, train), (found.val, val)):
+        if parts and paired and not len(paired.pairs):
+            empty = f"{parts.images}: no images in it, {EXPECTED_IMAGES}"
+            raise UserError(paired.problems[0] if paired.problems else empty)
+    return train, val
 
 
-def holds_both(folder: Path) -> bool:
-    """Says whether a folder has the two folders of a data set: of images and of label maps."""
-    return (folder / "images").is_dir() and any((folder / name).is_dir() for name in LABEL_FOLDERS)
+def holds_pairs(folder: Path) -> bool:
+    """Says whether a folder is a data set of images with label maps, not one split of it."""
+    if meaning(folder.name) != (None, None) and holds_pairs(folder.parent):
+        return False
+    try:
+        return len(pair_up(find_folders(folder, lambda _: False).train).pairs) > 0
+    except UserError:
+        return False
 
 
-def _elsewhere(root: Path) -> str:
-    right = nearby_root(root, holds_both)
-    return f"did you mean --data.root {right}?" if right else EXPECTED
-
-
-def _pair_split(root: Path, labels: Path, split: SplitName) -> Paired:
-    folders = []
-    for part in (root / "images", labels):
-        folder = find_split(part, split, FIRST[split])
-        if folder is None:
-            found = ", ".join(sub_folders(part)[:5]) or "no folders"
-            raise UserError(f"{part}: no folder {expected_names(split, FIRST[split])} in it, but {found}; {EXPECTED}")
-        folders.append(folder)
-    paired = pair_up(*folders)
-    if not len(paired.pairs):
-        fault = paired.problems[0] if paired.problems else f"{folders[0]}: no images in it, {EXPECTED_IMAGES}"
-        raise UserError(fault)
-    return paired
-
-
-def pair_up(images: Path, labels: Path) -> Paired:
-    """Pairs files by their relative paths without the suffix.
+def pair_up(parts: Parts) -> Paired:
+    """Pairs files by their relative paths without the suffix, or by what is left of these without words like `_mask`.
 
     Raises:
-        UserError: label maps are JPEG files.
+        UserError: label maps are JPEG files, or an image has several.
     """
-    pictures, maps = ({_stem(name): name for name in image_names(folder)} for folder in (images, labels))
-    lossy = next((name for name in maps.values() if name.lower().endswith((".jpg", ".jpeg"))), None)
+    images, labels = parts.images, parts.labels
+    (pictures, left_out), (maps, left_out_maps) = scan_images(images), scan_images(labels)
+    if parts.stems is not None:
+        pictures = [name for name in pictures if stem_of(name) in parts.stems]
+    found = pair_names(pictures, maps, labels)
+    lossy = next((label for _, label in found.pairs if label.lower().endswith(LOSSY)), None)
     if lossy:
         raise UserError(f"{labels / lossy}: a label map as JPEG, which changes its values; save label maps as PNG")
-    both = [stem for stem in pictures if stem in maps]
-    pairs = Pairs(images, labels, Names(pictures[stem] for stem in both), Names(maps[stem] for stem in both))
-    lone = [name for stem, name in pictures.items() if stem not in maps]
-    left = [name for stem, name in maps.items() if stem not in pictures]
-    return Paired(pairs, _alone(images, lone, "label map", labels) + _alone(labels, left, "image", images))
+    pairs = Pairs(images, labels, Names(image for image, _ in found.pairs), Names(label for _, label in found.pairs))
+    problems = _alone(images, found.lone_images, "label map", labels, found.lone_labels)
+    if not parts.shared:
+        problems += _alone(labels, found.lone_labels, "image", images, found.lone_images)
+    notes = [found.note, _left_out(images, left_out), _left_out(labels, left_out_maps)]
+    return Paired(pairs, problems, [note for note in notes if note])
 
 
-def _stem(name: str) -> str:
-    return name.rpartition(".")[0]
+def _left_out(folder: Path, left_out: LeftOut) -> str:
+    return f"{folder.parent.name}/{folder.name}: {left_out.words()}" if left_out else ""
 
 
-def _alone(folder: Path, names: list[str], lacking: str, other: Path) -> list[str]:
+def set_aside(paired: Paired, fraction: float, seed: int) -> tuple[Paired, Paired]:
+    """Sets aside a share of the pairs for validation; see `listing.split`."""
+    pairs = paired.pairs
+    order = {name: index for index, name in enumerate(pairs.image_names)}
+    listing = Listing(pairs.images, ("image",), pairs.image_names, np.zeros(len(pairs), dtype=np.int32))
+    train, val = (pairs.take([order[name] for name in part.names]) for part in split(listing, fraction, seed))
+    return Paired(train, paired.problems, paired.notes), Paired(val, [], [])
+
+
+def _alone(folder: Path, names: list[str], lacking: str, other: Path, others: list[str]) -> list[str]:
     if not names:
         return []
     more = f" (and {len(names) - 1:,} more such files)" if names[1:] else ""
-    advice = f"expected {other / _stem(names[0])}.{'png' if lacking == 'label map' else 'jpg'}; add it or remove this"
-    return [f"{folder / names[0]}: no {lacking} for it{more}, {advice}"]
-
-
-def read_classes(root: Path) -> tuple[str, ...] | None:
-    """Returns the names in classes.txt, one a line in label order; None where there is no such file.
-
-    Raises:
-        UserError: a line is empty or a name stands twice, or there are too few or too many.
-    """
-    path = root / CLASSES_FILE
-    if not path.is_file():
-        return None
-    try:
-        names = [line.strip() for line in path.read_text(encoding="utf-8-sig").rstrip().split("\n")]
-    except (OSError, UnicodeDecodeError):
-        raise UserError(f"{path}: cannot be read as text; write one class name a line, in label order") from None
-    for index, name in enumerate(names):
-        if not name:
-            raise UserError(f"{path}:{index + 1}: an empty line, expected one class name a line, in label order")
-        if name.casefold() in (other.casefold() for other in names[:index]):
-            raise UserError(f"{path}:{index + 1}: '{name}' stands twice; give each class a name of its own")
-    if not 2 <= len(names) <= MAX_CLASSES:
-        raise UserError(f"{path}: {len(names)} class names, expected 2 to {MAX_CLASSES}, one a line")
-    return tuple(names)
-
-
-def lacking_classes(root: Path) -> UserError:
-    """Returns what to say where a data set of anyone's has no list of its classes."""
-    texts = [path.name for path in sorted(root.glob("*.txt"))]
-    hint = nearest(CLASSES_FILE, texts)
-    return UserError(f"{root}: no {CLASSES_FILE} in it{hint}; write one class name a line, the first is label 0")
+    wanted = f"{stem_of(names[0])}.{'png' if lacking == 'label map' else 'jpg'}"
+    hint = nearest(wanted, others[:5_000])
+    return [f"{folder / names[0]}: no {lacking} for it{more}, expected {other / wanted}{hint}; add it or remove this"]

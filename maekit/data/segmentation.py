@@ -2,15 +2,16 @@
 
 from functools import partial
 from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
-
-import numpy as np
+from typing import Any, ClassVar, Literal
 
 from maekit.data.base import TransferData
 from maekit.data.digit_scenes import OWN_FORM, SceneForm, make_scenes, scenes_root
 from maekit.data.findings import Findings
 from maekit.data.identity import DataIdentity
-from maekit.data.seg_check import check_pairs
+from maekit.data.same_images import same_images
+from maekit.data.seg_check import Known, check_pairs
+from maekit.data.seg_classes import given_classes, lacking_classes, read_classes
+from maekit.data.seg_coding import Coding
 from maekit.data.seg_dataset import (
     SegBatch,
     SegEvalBatch,
@@ -19,31 +20,25 @@ from maekit.data.seg_dataset import (
     SegTrainDataset,
     collate_scenes,
 )
-from maekit.data.seg_labels import Coding
-from maekit.data.seg_layout import Paired, lacking_classes, pair_splits, read_classes
+from maekit.data.seg_decision import Decision, decide
+from maekit.data.seg_evidence import Evidence, read_evidence
+from maekit.data.seg_layout import Pairs, pair_splits, set_aside
+from maekit.data.seg_palette import Colour, spread_palette
+from maekit.data.seg_problems import judge
 from maekit.data.seg_transforms import SegEvalTransform, SegTrainTransform
+from maekit.data.seg_tree import SegTree, given_coding
 from maekit.data.spec import DataSpec
 from maekit.errors import UserError
 
-__all__ = ["SegBatch", "SegEvalBatch", "SegTree", "SegmentationFolders", "spread_palette"]
-
-Colour = tuple[int, int, int]
-PALETTE_LEVELS = 7
-
-
-class SegTree(NamedTuple):
-    """What a folder holds: both splits, paired, and one name a class in label order."""
-
-    train: Paired
-    val: Paired
-    names: tuple[str, ...]
+__all__ = ["Colour", "SegBatch", "SegEvalBatch", "SegTree", "SegmentationFolders", "spread_palette"]
 
 
 class SegmentationFolders(TransferData):
     """`images/{train,val}` with `masks/{train,val}`, and the class names in `classes.txt`.
 
-    The folders may be called training, validation and annotations too. An image and its label map have one name but
-    for the suffix; a label map holds one class number a pixel (grey or palette PNG), 255 is ignored.
+    Other usual names and orders of the folders are found too; see `find_folders`. An image and its label map have one
+    name but for the suffix and words such as `_mask`; a label map holds one class number a pixel (grey or palette PNG),
+    255 is ignored. Without a validation split a share of the training images is set aside.
 
     Attributes:
         expected: what the folder should hold, for whoever gave none.
@@ -70,7 +65,12 @@ class SegmentationFolders(TransferData):
         photometric: bool,
         mean: list[float],
         std: list[float],
-        reduce_zero_label: bool = False,
+        reduce_zero_label: bool | Literal["auto"] = "auto",
+        label_values: list[int] | None = None,
+        classes: list[str] | str | None = None,
+        allow_empty: bool = False,
+        val_fraction: float = 0.1,
+        split_seed: int = 0,
     ) -> None:
         """Keeps the numbers; nothing is read.
 
@@ -88,12 +88,25 @@ class SegmentationFolders(TransferData):
             photometric: distort brightness, contrast, saturation and hue of training images.
             mean: of the three channels, in 0..1.
             std: of the three channels, in 0..1.
-            reduce_zero_label: in the label files 0 is unlabelled and the classes start at 1, as in ADE20K.
+            reduce_zero_label: in the label files 0 is unlabelled and the classes start at 1, as in ADE20K; false: they
+                start at 0; auto: decided from the values in up to 500 training label maps, and refused where both fit.
+            label_values: the value of each class in the label files, in label order, such as [0,255]; null where they
+                are numbered one after the other.
+            classes: names of the classes in label order, or a file of them; null for `classes.txt` in the folder.
+            allow_empty: train although a class has no pixel in the training label maps, or a label map none that
+                counts.
+            val_fraction: share of the images set aside for validation where there is no such split, above 0 and below
+                1.
+            split_seed: chooses which images that share holds.
         """
         super().__init__(
             total_batch_size=total_batch_size, device_batch_size=device_batch_size, num_workers=num_workers
         )
+        if not 0 < val_fraction < 1:
+            raise UserError(f"data.val_fraction: got {val_fraction}, expected above 0 and below 1")
         self.root, self.synthetic, self.reduce_zero_label = root, synthetic, reduce_zero_label
+        self.label_values, self.classes, self.allow_empty = label_values, classes, allow_empty
+        self.val_fraction, self.split_seed = val_fraction, split_seed
         self._crop_size = crop_size
         self._eval = SegEvalTransform(resize=resize, min_side=crop_size, mean=mean, std=std)
         self._make_augmentation = partial(
@@ -108,21 +121,29 @@ class SegmentationFolders(TransferData):
             std=std,
         )
         self._tree: SegTree | None = None
+        self._decision: Decision | None = None
+        self._evidence: Evidence | None = None
+        self._facts: list[str] = []
 
-    @classmethod
-    def read_tree(cls, root: Path) -> SegTree:
+    def read_tree(self, root: Path) -> SegTree:
         """Pairs the images with their label maps and reads the class names.
 
         Raises:
             UserError: the folder does not have the expected form.
         """
         train, val = pair_splits(root)
-        return SegTree(train, val, cls.class_names(root))
+        names, notes = self.class_names(root, train.pairs), [*train.notes]
+        if val is None:
+            train, val = set_aside(train, self.val_fraction, self.split_seed)
+            share = f"{self.val_fraction:g} of the images set aside, split_seed {self.split_seed}"
+            notes.append(f"no validation split: {share}")
+        if not len(val.pairs):
+            raise UserError(f"{root}: one image with a label map and no validation split; add images")
+        return SegTree(train, val, names, tuple(notes))
 
-    @classmethod
-    def class_names(cls, root: Path) -> tuple[str, ...]:
-        """Returns the names in `classes.txt`, or raises a UserError."""
-        names = read_classes(root)
+    def class_names(self, root: Path, train: Pairs) -> tuple[str, ...]:
+        """Returns the names that `data.classes` or `classes.txt` gives, or raises a UserError."""
+        names = given_classes(self.classes) if self.classes else read_classes(root)
         if names is None:
             raise lacking_classes(root)
         return names
@@ -133,8 +154,30 @@ class SegmentationFolders(TransferData):
         return []
 
     def setup(self) -> None:
-        """Lists the files, and makes the scenes where they are asked for and not there yet."""
-        self._read()
+        """Lists the files, decides the coding, and makes the scenes where they are asked for and not there yet."""
+        self._coding()
+
+    def resolved(self) -> dict[str, Any]:
+        """Returns whether 0 is unlabelled, as it was given or decided."""
+        return {"reduce_zero_label": self._coding().reduce_zero_label}
+
+    def require_trainable(self) -> None:
+        """Refuses label maps with a wrong value, in which nothing counts, or without one of the classes.
+
+        Up to 500 label maps of each split are read, none of the published data set and of made data.
+
+        Raises:
+            UserError: with the first of what is wrong.
+        """
+        tree = self._read()
+        if tree.published or self.root is None:
+            return
+        val = read_evidence(tree.val.pairs)
+        found = judge(self._coding(), tree.names, self._train_evidence(), val, allow_empty=self.allow_empty)
+        if found.problems:
+            raise UserError(found.problems[0])
+        same = same_images(tree.train.pairs.image_paths(), tree.val.pairs.image_paths())
+        self._facts = found.facts + ([same] if same else [])
 
     def spec(self) -> DataSpec:
         """Returns the classes found, the crop size asked for and the colours."""
@@ -151,15 +194,17 @@ class SegmentationFolders(TransferData):
 
     def identity(self) -> DataIdentity:
         """Returns folder, classes and a fingerprint of each split's images and label maps."""
-        train, val, names = self._read()
-        splits = {"train": train.pairs.identity(), "val": val.pairs.identity()}
-        return DataIdentity(self._data_root(), names, splits)
+        tree = self._read()
+        splits = {"train": tree.train.pairs.identity(), "val": tree.val.pairs.identity()}
+        return DataIdentity(self._data_root(), tree.names, splits)
 
     def summary(self) -> str:
-        """Returns counts and folder in one line."""
-        train, val, names = self._read()
-        counts = f"{len(train.pairs):,} training and {len(val.pairs):,} validation images of {len(names):,} classes"
-        return f"{counts} in {self._data_root()} (label maps: {self._coding().describe()})"
+        """Returns counts and folder in one line, how the label maps count and why, and what else is worth saying."""
+        tree, decision = self._read(), self._decide()
+        pairs = f"{len(tree.train.pairs):,} training and {len(tree.val.pairs):,} validation images"
+        coding = f"label maps: {decision.coding.describe()}{f'; {decision.why}' if decision.why else ''}"
+        words = "; ".join([coding, *tree.notes, *self._facts])
+        return f"{pairs} of {len(tree.names):,} classes in {self._data_root()} ({words})"
 
     def train_dataset(self, seed: int) -> SegTrainDataset:
         """Returns random crops of the training images, by (seed, epoch, index)."""
@@ -192,16 +237,33 @@ class SegmentationFolders(TransferData):
         findings = Findings()
         try:
             tree = self.read_tree(self._data_root())
+            given = self._given(tree)
         except UserError as error:
             findings.problems.append(str(error))
             return findings
         findings.problems += self.lacking(tree)
-        coding = Coding(len(tree.names), self.reduce_zero_label)
-        check_pairs(tree.train, tree.val, tree.names, coding, findings, classes=classes, full=full)
+        findings.facts += tree.notes
+        known = Known(tree.names, given, judged=not tree.published, allow_empty=self.allow_empty)
+        check_pairs(tree.train, tree.val, known, findings, classes=classes, full=full)
         return findings
 
     def _coding(self) -> Coding:
-        return Coding(len(self._read().names), self.reduce_zero_label)
+        return self._decide().coding
+
+    def _decide(self) -> Decision:
+        if self._decision is None:
+            tree = self._read()
+            self._decision = self._given(tree) or decide(self._train_evidence(), tree.names)
+        return self._decision
+
+    def _given(self, tree: SegTree) -> Decision | None:
+        known = tree.published or self.root is None
+        return given_coding(tree, self.reduce_zero_label, self.label_values, self.form.unlabelled if known else None)
+
+    def _train_evidence(self) -> Evidence:
+        if self._evidence is None:
+            self._evidence = read_evidence(self._read().train.pairs)
+        return self._evidence
 
     def _data_root(self) -> Path:
         if self.root is not None:
@@ -219,22 +281,3 @@ class SegmentationFolders(TransferData):
                 raise UserError(problems[0])
             self._tree = tree
         return self._tree
-
-
-def spread_palette(n: int) -> list[Colour]:
-    """Returns n colours, each as far from all before it as it can be: the first ones are the first of any longer list.
-
-    Args:
-        n: 1 to 254.
-    """
-    levels = np.round(np.linspace(0, 255, PALETTE_LEVELS)).astype(np.int64)
-    grid = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1).reshape(-1, 3)
-    far = (
-        ((grid[:, None] - np.array([[0, 0, 0], [255, 255, 255]])) ** 2).sum(axis=2).min(axis=1)
-    )  # text is black, white
-    chosen = []
-    for _ in range(n):
-        pick = int(far.argmax())
-        chosen.append(pick)
-        far = np.minimum(far, ((grid - grid[pick]) ** 2).sum(axis=1))
-    return [(int(r), int(g), int(b)) for r, g, b in grid[chosen]]

@@ -35,7 +35,7 @@ class SegmentationMetrics(Metric):
 
     The values are those of mmsegmentation's IoUMetric: mIoU is the mean over the classes that some label or prediction
     has, mAcc the mean over the classes that some label has, aAcc the share of right pixels. Counts are integers, so any
-    split of the same images over batches and processes gives the same bits. Everything is nan when no pixel was seen.
+    split of the same images over batches and processes gives the same bits.
 
     Args:
         num_classes: C, at most 255.
@@ -75,7 +75,14 @@ class SegmentationMetrics(Metric):
         self.confusion += cells.flatten().bincount(minlength=num_cells + 1)[:-1].view_as(self.confusion)
 
     def compute(self) -> dict[str, Tensor]:
-        """Returns float scalars in percent, 0 to 100: `mIoU`, `mAcc`, `aAcc`. Every process must call it."""
+        """Returns float scalars in percent, 0 to 100: `mIoU`, `mAcc`, `aAcc`. Every process must call it.
+
+        Raises:
+            UserError: no pixel was counted, so that nothing was measured.
+        """
+        if not self.confusion.any():
+            advice = "give validation images with label maps in which classes occur (`maekit data check` looks at them)"
+            raise UserError(f"val/mIoU is nan: every pixel of the validation label maps is ignored; {advice}")
         iou, acc = self.iou_and_acc()
         right = self.confusion.diagonal().sum() / self.confusion.sum()
         return {"mIoU": iou.nanmean(), "mAcc": acc.nanmean(), "aAcc": 100 * right}
