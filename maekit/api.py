@@ -182,6 +182,7 @@ class Session:
         if ckpt_path is not None and self.model.evaluates_only:
             raise UserError(f"this task has no checkpoints of its own; give it as --model.weights {ckpt_path}")
         job = run.prepare(self.settings, self.model, self.data, folder=None)
+        say_all([f"data    {self.data.summary()}"])
         if ckpt_path is not None:
             self._check_card(Path(ckpt_path))
         elif report := self.model.load_start(complete=True):

@@ -15,7 +15,7 @@ from maekit.data.coco_layout import Part, read_part
 from maekit.data.coco_remarks import remarks
 from maekit.data.coco_same import same_images
 from maekit.data.coco_values import Tally
-from maekit.data.det_dataset import read_sized
+from maekit.data.det_dataset import SWAPPED, read_sized
 from maekit.data.findings import Findings
 from maekit.data.loader import usable_cores
 from maekit.data.seg_labels import mode_and_size
@@ -60,11 +60,22 @@ def check_coco(parts: Sequence[Part], root: Path | None, *, classes: int | None,
     findings.problems += class_problems(tuple(train.categories.values()), classes)
     findings.problems += [line for line in [_shared(train, val), _crowds(train)] if line]
     looks = [_look_at(file, most, full) for file, most in zip(files, MAX_QUICK, strict=True)]
-    findings.problems += sorted(problem for found in looks for problem in found if problem)
+    for file, found in zip(files, looks, strict=True):
+        findings.problems += _image_problems(file, found)
     count, whole = sum(map(len, looks)), len(train) + len(val)
     partly = "" if full else ", their sizes, beginnings and ends; --full decodes all"
     findings.facts.append(f"files: {count:,} of {whole:,} images read{partly}")
     return findings
+
+
+def _image_problems(file: CocoFile, found: Sequence[str | None]) -> list[str]:
+    """Returns what is wrong with the images that were read; sizes that are swapped in one line for all."""
+    lines = sorted(line for line in found if line)
+    swapped = [line for line in lines if SWAPPED in line]
+    if not swapped:
+        return lines
+    line = f"{file.path}: {SWAPPED} in {len(swapped):,} of {len(found):,} images; swap them (the first: {swapped[0]})"
+    return [line, *(line for line in lines if line not in swapped)]
 
 
 def _shared(train: CocoFile, val: CocoFile) -> str | None:
@@ -112,6 +123,9 @@ def file_problems(file: CocoFile) -> list[str]:
         for what, tally, then in found
         if tally.count
     ]
+    if file.found.repeated:
+        names = f'{file.path}: names that stand more than once in "images": {file.found.repeated:,}'
+        lines.append(f"{names}; list each image once, with all its annotations")
     return first + lines
 
 

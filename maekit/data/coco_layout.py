@@ -8,7 +8,7 @@ from typing import NamedTuple
 from maekit.data.coco_file import CocoFile, scan_coco
 from maekit.data.layout import nearby_root, require_folder, still_packed
 from maekit.data.listing import files_in, sub_folders
-from maekit.data.splits import SPLIT_NAMES, SplitName, splits_among
+from maekit.data.splits import SPLIT_NAMES, SplitName, split_of, splits_among
 from maekit.errors import UserError, nearest
 
 EXPECTED = "train2017, val2017 and annotations/instances_train2017.json, annotations/instances_val2017.json"
@@ -103,8 +103,10 @@ def _find_json(base: Path, split: SplitName) -> Path:
 
 
 def annotation_files(base: Path) -> list[Path]:
-    """Returns the JSON files in a folder and in the folders in it, without those of COCO's other tasks."""
-    folders = [base, *(base / name for name in (sub_folders(base) if base.is_dir() else ())[:MAX_FOLDERS])]
+    """Returns the JSON files in a folder, in those in it, and in those in its splits; none of COCO's other tasks."""
+    inner = [base / name for name in (sub_folders(base) if base.is_dir() else ())[:MAX_FOLDERS]]
+    deeper = [part / name for part in inner if split_of(part.name) for name in sub_folders(part)[:MAX_FOLDERS]]
+    folders = [base, *inner, *deeper]
     return [
         folder / name
         for folder in folders
@@ -114,8 +116,8 @@ def annotation_files(base: Path) -> list[Path]:
 
 
 def _split_of(path: Path, base: Path) -> SplitName | None:
-    """Returns the split that a file's name, else its folder's, has as a word; None of none or several."""
-    for name in (path.name.split(".json")[0], *([path.parent.name] if path.parent != base else [])):
+    """Returns the split that a file's name, else its folders', has as a word; None of none or several."""
+    for name in (path.name.split(".json")[0], *reversed(path.relative_to(base).parts[:-1])):
         words = set(re.findall(r"[a-z]+", name.lower()))
         splits: list[SplitName] = [split for split, known in SPLIT_NAMES.items() if words & set(known)]
         if splits:
@@ -158,7 +160,8 @@ def _json_hint(part: Part, root: Path | None) -> str:
         return f"{close}; {flag}, or a folder with {EXPECTED}"
     files = [str(path.relative_to(root)) for path in annotation_files(root)]
     if len(files) == 1:
-        return f"; the only one is {files[0]}: split it in two, one for training and one for validation, and {flag}"
+        flags = "--data.train_json FILE --data.val_json FILE"
+        return f"; the only one is {files[0]}: split it in two, for training and for validation, and give {flags}"
     listed = f" (there is {', '.join(files[:MAX_NAMED])}{', ...' if files[MAX_NAMED:] else ''})" if files else ""
     return f"{listed}; {flag}, or a folder with {EXPECTED}"
 

@@ -42,17 +42,17 @@ class Disk:
     """The names in folders, each folder listed once."""
 
     def __init__(self) -> None:
-        self._names: dict[str, set[str]] = {}
+        self.listed: dict[str, set[str]] = {}
         self._alike: dict[str, dict[str, str | None]] = {}
 
     def names(self, folder: str) -> set[str]:
         """Returns the names in a folder, none if there is no such folder."""
-        if folder not in self._names:
+        if folder not in self.listed:
             try:
-                self._names[folder] = files_in(Path(folder))
+                self.listed[folder] = files_in(Path(folder))
             except ValueError:  # a null byte
-                self._names[folder] = set()
-        return self._names[folder]
+                self.listed[folder] = set()
+        return self.listed[folder]
 
     def has(self, folder: str, name: str) -> bool:
         """Says whether a file is there under exactly this name."""
@@ -61,8 +61,10 @@ class Disk:
 
     def near(self, folder: str, name: str) -> str | None:
         """Returns the path of the one file whose name differs at most in case and in Unicode's form."""
-        path = folder
-        for part in name.split("/"):
+        path, parts = folder, name.split("/")
+        if parts[-1] == "..":
+            return None
+        for part in parts:
             found = part if part == ".." or part in self.names(path) else self._like(path, part)
             if found is None:
                 return None

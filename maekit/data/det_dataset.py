@@ -18,6 +18,8 @@ from maekit.data.det_transforms import DetEvalTransform, DetTrainTransform, Size
 from maekit.data.spec import Draw
 from maekit.errors import UserError
 
+SWAPPED = "width and height are swapped"
+
 
 class DetSample(NamedTuple):
     """One training draw: image [3, S, S], size of the picture in it, boxes [K, 4], labels [K], K shapes, index."""
@@ -111,6 +113,9 @@ def read_sized(path: str | Path, size: Size) -> Image.Image:
     image = upright(stored)
     if (image.height, image.width) != size and (stored.height, stored.width) == size:
         image = stored
+    if (image.height, image.width) != size and (image.width, image.height) == size:
+        says = f"its annotation file says {size[1]} x {size[0]}"
+        raise UserError(f"{path}: {image.width} x {image.height} pixels, {says}: {SWAPPED}; swap them in the file")
     if (image.height, image.width) != size:
         advice = "annotate the image as it is, or restore the one that was annotated"
         raise UserError(
