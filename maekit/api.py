@@ -13,6 +13,15 @@ from maekit.data.base import TransferData
 from maekit.errors import UserError
 from maekit.model import TransferModel
 from maekit.recipe import load_recipe
+from maekit.resume_changes import (
+    Resume,
+    change_lines,
+    changes_of,
+    data_changes,
+    keep_unused,
+    may_differ,
+    require_same_data,
+)
 from maekit.run_begin import begun, is_finished, read_metrics, resumed
 from maekit.run_end import finished_lines, says_how_to_resume
 from maekit.run_folder import shown
@@ -122,6 +131,7 @@ class Session:
         self.data.require_trainable()
         options = self.settings.values["run"]
         extend, options["extend"] = options["extend"], False  # asked for once, and not by a checkpoint's card
+        new_data, options["new_data"] = options["new_data"], False
         images = len(self.data.train_dataset(options["seed"]))
         require_batch(images, self.data.total_batch_size, self.model.optimisation.base_lr)
         if ckpt_path is None:
@@ -133,24 +143,33 @@ class Session:
         with resumed(path.parent) as folder:
             card = self._check_card(path)
             options["name"] = card.require_name(options["name"], folder)
+            resume = self._resume(path, card, new_data=new_data)
             total = run.total_steps(self.settings, images // self.data.total_batch_size)
             if is_finished(folder, card.step, total, extend=extend):
                 say_all(finished_lines(folder, card.step))
                 return {**read_metrics(folder), "folder": str(folder)}
-            changed = card.changes(self.settings.values)
-            with one_line_errors(changed):
+            with one_line_errors(change_lines(resume.changes)):
                 self.model.load_checkpoint(path)
-            lines = [f"resume  {shown(path)} at step {card.step}", *changed]
-            return self._train(folder, path, lines, words, callbacks, changed)
+            return self._train(folder, resume, [], words, callbacks)
+
+    def _resume(self, path: Path, card: Card, *, new_data: bool) -> Resume:
+        """What a resume changes, and whether it may; what a checkpoint decides is set in the settings."""
+        values, identity = self.settings.values, self.data.identity()
+        changes = changes_of(card.config, values)
+        kept = keep_unused(changes, values)
+        differs = data_changes(card.data, identity.plain())
+        data = require_same_data(differs, path, str(identity.folder), confirmed=new_data)
+        allowed = may_differ(changes, self.settings.given)
+        lines = [f"resume  {shown(path)} at step {card.step}", *change_lines(changes), *kept, *data]
+        return Resume(path, card.step, card.plan, changes, allowed, differs, tuple(lines))
 
     def _train(
         self,
         folder: Path,
-        path: Path | None,
+        resume: Resume | None,
         lines: Sequence[str],
         words: Sequence[str],
         callbacks: "Sequence[Callback]",
-        changed: Sequence[str] = (),
     ) -> dict[str, Any]:
         """Trains in a folder that is this process's own, from a checkpoint that was accepted or from the start."""
         from maekit import run
@@ -160,12 +179,13 @@ class Session:
         with autocast_of(self.settings.values["trainer"].get("precision", "auto"), device.type):
             data = self.model.training_data(self.data, device)
         job = run.prepare(self.settings, self.model, data, folder=folder, callbacks=callbacks)
-        if path is not None:
-            run.refuse_checkpoint(job, path)
+        if resume is not None:
+            lines = [*resume.lines, *run.accept(job, resume)]
+        changed = change_lines(resume.changes) if resume is not None else []
         run.start_records(job)
         say_all(lines)
         with says_how_to_resume(folder, words, job.saved_step), job.interruption, one_line_errors(changed):
-            job.trainer.fit(job.module, ckpt_path=path, weights_only=True)
+            job.trainer.fit(job.module, ckpt_path=resume.path if resume else None, weights_only=True)
         return {**run.finish(job), "folder": str(folder)}
 
     def validate(self, ckpt_path: str | Path | None = None) -> dict[str, float]:

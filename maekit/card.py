@@ -25,6 +25,8 @@ class Card:
         spec: class names and image size.
         input: the evaluation transform's values.
         step: optimizer steps done.
+        data: `DataIdentity.plain()` of what it was trained on; None in a checkpoint of an earlier version.
+        plan: devices, device batch and accumulation; None in a checkpoint of an earlier version.
     """
 
     task: str
@@ -33,6 +35,8 @@ class Card:
     spec: DataSpec
     input: dict[str, Any]
     step: int
+    data: Mapping[str, Any] | None = None
+    plan: Mapping[str, int] | None = None
 
     def as_recipe(self, path: Path) -> Recipe:
         """The checkpoint's configuration as a recipe on which flags can be put."""
@@ -73,12 +77,6 @@ class Card:
             )
         return own
 
-    def changes(self, values: Mapping[str, Any]) -> list[str]:
-        """Where other values differ from the checkpoint's, one line each."""
-        now, then = dict(flat(values)), dict(flat(self.config))
-        keys = [key for key in now if key in then and now[key] != then[key] and key != "run.folder"]
-        return [f"changed: {key} {then[key]} -> {now[key]}" for key in keys]
-
 
 def _classes(spec: DataSpec) -> tuple[str, ...]:
     """What tells the classes of two data sets apart; ids that are mere numbers do not without their names."""
@@ -103,4 +101,13 @@ def read_card(path: Path) -> Card:
     palette = tuple((red, green, blue) for red, green, blue in card.get("palette", ()))
     mean, std = (tuple(card["input"].get(name, ())) for name in ("mean", "std"))
     spec = DataSpec(tuple(card["class_names"]), (height, width), tuple(card["class_ids"]), palette, mean, std)
-    return Card(card["task"], card["recipe"], dict(card["config"]), spec, dict(card["input"]), int(card["step"]))
+    return Card(
+        card["task"],
+        card["recipe"],
+        dict(card["config"]),
+        spec,
+        dict(card["input"]),
+        int(card["step"]),
+        card.get("data"),
+        card.get("plan"),
+    )

@@ -47,6 +47,8 @@ class RunOptions:
             whole run, with which `--ckpt_path` goes on. null: no pause.
         extend: train a finished run on, to the end that max_epochs or max_steps now say; without it --ckpt_path of a
             finished run trains nothing.
+        new_data: go on with a run though its data is not what it was (images added or removed, other labels); without
+            it --ckpt_path refuses such data.
         save_every_minutes: at most this long between two saves of last.ckpt; 0 saves after every step.
         wandb: also log to this Weights & Biases project (needs `pip install wandb`).
         compile: compile the backbone with torch.compile: slow to start, faster steps on accelerators.
@@ -58,6 +60,7 @@ class RunOptions:
     name: str | None = None
     stop_at_step: int | None = None
     extend: bool = False
+    new_data: bool = False
     save_every_minutes: float = 10.0
     wandb: str | None = None
     compile: bool = False

@@ -28,13 +28,16 @@ from maekit.data.loader import choose_workers, describe_loading
 from maekit.errors import UserError
 from maekit.files import atomic_write_text
 from maekit.model import TransferModel
+from maekit.nan_guard import first_bad
 from maekit.optim.groups import describe as describe_groups
 from maekit.optim.groups import parameter_groups
 from maekit.options import run_options
 from maekit.recipe import flat, load_recipe, recipe_names
+from maekit.resume_changes import Resume, plan_lines
 from maekit.run_begin import finished_step
 from maekit.run_end import written_files
 from maekit.run_folder import shown, surroundings, write_json
+from maekit.run_history import add_part
 from maekit.settings import Settings
 from maekit.story import say
 from maekit.trainer import accelerator_of, loggers, make_trainer, quiet
@@ -54,6 +57,7 @@ class Run:
         interruption: to be entered around the fit, so that signals stop it in order.
         settings: checked values of every section.
         environment: on what it runs, as it was before the fit.
+        resume: the checkpoint from which it goes on, if it does.
     """
 
     module: TransferModule
@@ -64,6 +68,7 @@ class Run:
     interruption: Interruption
     settings: Settings
     environment: dict[str, Any] = field(default_factory=dict)
+    resume: Resume | None = None
 
     def saved_step(self) -> int | None:
         """The step of last.ckpt where the run stopped at another; None where it stopped there, or nothing is saved."""
@@ -119,7 +124,8 @@ def prepare(
     plan = solve_batch(data.total_batch_size, data.device_batch_size, trainer.world_size, even=model.pairs_images)
     trainer.accumulate_grad_batches = plan.accumulation
     data.num_workers = choose_workers(data.num_workers, max(trainer.num_devices, 1))
-    module = TransferModule(model, data, plan=plan, seed=options.seed, card=card(settings, model, data))
+    told = {**card(settings, model, data), "plan": plan_of(plan)}
+    module = TransferModule(model, data, plan=plan, seed=options.seed, card=told)
     count_in_batches(trainer, plan.accumulation, module.steps_per_epoch)
     if options.compile:
         what = (
@@ -159,13 +165,39 @@ def local_device(settings: Settings) -> torch.device:
     return torch.device(kind, local) if kind == "cuda" else torch.device(kind)
 
 
-def refuse_checkpoint(run: Run, path: Path) -> None:
-    """Refuses a checkpoint that the run cannot resume from, before anything of the run's folder is written.
+def accept(run: Run, resume: Resume) -> list[str]:
+    """Makes a run one that resumes, before anything in its folder is written.
+
+    Args:
+        run: as prepared.
+        resume: the checkpoint, and what may differ from it.
+
+    Returns:
+        Lines for the terminal.
 
     Raises:
-        UserError: as resuming would say it.
+        UserError: the run cannot resume from the checkpoint, or has nothing left to do.
     """
-    run.module.resumed_optimizer(AtomicCheckpointIO().load_checkpoint(path))
+    stop = run.settings.values["run"]["stop_at_step"]
+    if stop is not None and resume.step > stop:
+        raise UserError(
+            f"{resume.path} is at step {resume.step}, beyond --run.stop_at_step {stop}; leave that out, or give more"
+        )
+    checkpoint = AtomicCheckpointIO().load_checkpoint(resume.path)
+    run.resume = run.module.resume = resume
+    state = run.module.resumed_optimizer(checkpoint)
+    moments = [(f"the optimizer's {key}", t) for kept in state["state"].values() for key, t in kept.items()]
+    if bad := first_bad([*checkpoint["state_dict"].items(), *moments]):
+        raise UserError(
+            f"{resume.path} has NaN or infinity in {bad}, so no run can go on from it; start a new run from "
+            "best.ckpt: --model.weights FILE"
+        )
+    return plan_lines(resume.plan, plan_of(run.plan))
+
+
+def plan_of(plan: BatchPlan) -> dict[str, int]:
+    """How a step's images are divided, as a checkpoint's card says it."""
+    return {"devices": plan.devices, "device_batch": plan.device_batch, "accumulation": plan.accumulation}
 
 
 def start_records(run: Run) -> None:
@@ -188,6 +220,8 @@ def write_records(run: Run) -> None:
     assert run.folder is not None
     if finished_step(run.folder) is not None:  # it is extended, so that result is not its end
         (run.folder / "metrics.json").unlink()
+    changed, new_data = (run.resume.changes, bool(run.resume.new_data)) if run.resume else ({}, False)
+    add_part(run.folder, run.trainer.global_step, run.environment, changed, new_data)
     write_json(run.folder / "environment.json", run.environment)
     atomic_write_text(run.folder / "config.yaml", run.settings.yaml())
     atomic_write_text(run.folder / "classes.txt", "\n".join(run.module.model.spec.class_names) + "\n")

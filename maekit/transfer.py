@@ -14,6 +14,7 @@ from torch.utils.data import DataLoader, Sampler
 
 from maekit.batch_plan import BatchPlan
 from maekit.callbacks.averaging import put_average, take_trained
+from maekit.callbacks.checkpoints import forget_best
 from maekit.callbacks.layers import loss_scale
 from maekit.data.base import DrawDataset, RunData
 from maekit.data.loader import make_loader
@@ -23,9 +24,9 @@ from maekit.errors import UserError
 from maekit.model import TransferModel
 from maekit.nan_guard import NotFiniteError, gradient_fault, loss_fault, raise_together
 from maekit.optim.clip import clip_gradients, gradient_norm
-from maekit.optim.groups import parameter_groups
-from maekit.optim.resume import restore_order
+from maekit.optim.resume import place_schedule, restore_order
 from maekit.progress_state import counters_at
+from maekit.resume_changes import Resume
 
 CARD = "maekit"
 
@@ -67,6 +68,7 @@ class TransferModule(LightningModule):
         self.steps_per_epoch = len(self.train_data) // plan.total
         self.table: list[str] = []  # of the last validation: each class, if the task has such a thing
         self.results: dict[str, Any] = {}  # of the last validation: JSON files by name
+        self.resume: Resume | None = None  # what may differ from the checkpoint from which it goes on
         self._step_loss = torch.zeros(())
         self._total_steps: int | None = None
         self._fault: str | None = None  # of this process's loss, until the others know of it
@@ -191,14 +193,20 @@ class TransferModule(LightningModule):
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Matches the optimizer's state to this run's groups by parameter name, and makes the counters this run's."""
         if self.trainer.state.fn == "fit":
-            checkpoint["optimizer_states"] = [self.resumed_optimizer(checkpoint)]
-            fresh, step = self.trainer.fit_loop.state_dict(), checkpoint["global_step"]
+            step, saved = checkpoint["global_step"], checkpoint["lr_schedulers"][0]
+            optimizer = self.resumed_optimizer(checkpoint)
+            factor = self.model.optimisation.factor(self.total_steps(), self.steps_per_epoch)
+            checkpoint["lr_schedulers"] = [place_schedule(saved, optimizer["param_groups"], factor, step)]
+            checkpoint["optimizer_states"] = [optimizer]
+            fresh = self.trainer.fit_loop.state_dict()
             counters = counters_at(fresh, step, self.plan.accumulation, self.steps_per_epoch)
             checkpoint["loops"] = {"fit_loop": counters}
             take_trained(checkpoint)
+            if self.resume is not None and "val" in self.resume.new_data:
+                forget_best(checkpoint)  # measured on other images
 
     def resumed_optimizer(self, checkpoint: dict[str, Any]) -> dict[str, Any]:
-        """The optimizer's state of a checkpoint in the order of today's groups; the checkpoint is left as it is.
+        """The optimizer's state of a checkpoint with today's groups and options; the checkpoint is left as it is.
 
         Raises:
             UserError: the run cannot resume from it with its settings of today.
@@ -209,8 +217,9 @@ class TransferModule(LightningModule):
                 "this checkpoint holds weights only, so no run can resume from it; "
                 "give last.ckpt, or start a new run with --model.weights FILE"
             )
-        rows = self.model.optimisation.rows(self.model, self.model.backbone, self.plan.total)
-        return restore_order(states[0], parameter_groups(self.model, rows))
+        optimizer = self.model.optimisation.make_optimizer(self.model, self.model.backbone, self.plan.total)
+        allowed = self.resume.may_differ if self.resume is not None else ()
+        return restore_order(states[0], optimizer.param_groups, allowed)
 
     def optimizer_groups(self) -> list[dict[str, Any]]:
         """The live parameter groups, with their current lr and weight decay."""

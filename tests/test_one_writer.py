@@ -95,9 +95,8 @@ def test_a_run_that_fails_in_its_first_step_leaves_no_folder(name: str | None, t
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        ({"model__base_lr": 0.3}, "peak_lr"),
-        ({"model__weight_decay": 0.3}, "weight_decay"),
-        ({"model__layer_decay": 0.3}, "peak_lr|optimizer groups"),
+        ({"data__total_batch_size": 32}, "data.total_batch_size 32, expected 16"),
+        ({"model__no_weight_decay": []}, "optimizer group"),
         ({"model__backbone": "vit_test_patch16"}, "does not fit|patch"),
         ({"trainer__max_steps": 1}, "ends? at step 1"),
         ({"run__name": "other"}, "run.name other"),

@@ -37,8 +37,10 @@ class SaveLast(Checkpoint):
         """A resumed run starts from a saved step."""
         self.saved_step, self.saved_at = trainer.global_step, time.monotonic()
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
-        """Saves when it is time to; the ranks agree on it."""
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Saves when it is time to; the ranks agree on it. A run whose max_time is over finishes its step first."""
+        if trainer.should_stop and (batch_idx + 1) % pl_module.plan.accumulation:
+            trainer.should_stop = False  # Lightning's timer asks again after the next batch
         if trainer.global_step > self.saved_step and pl_module.is_whole():
             due = time.monotonic() - self.saved_at >= self.every_seconds
             if trainer.strategy.reduce_boolean_decision(due, all=False) if trainer.world_size > 1 else due:
@@ -126,3 +128,8 @@ class SaveBest(Checkpoint):
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Goes on from what an earlier part of the run reached."""
         self.value, self.step = state_dict["value"], state_dict["step"]
+
+
+def forget_best(checkpoint: dict[str, Any]) -> None:
+    """Makes the next validation of a run that resumes from a checkpoint the best so far, in place."""
+    checkpoint["callbacks"] = {**checkpoint["callbacks"], SaveBest.__qualname__: {"value": None, "step": 0}}

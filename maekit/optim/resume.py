@@ -1,26 +1,31 @@
 """A saved optimizer state is matched to the run's groups by name, never by position."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 from maekit.errors import UserError
 
+OPTIONS = ("peak_lr", "weight_decay", "betas", "momentum", "trust_coefficient")  # what a recipe says of a group
 _MEND = "resume with the settings of that run, or start anew from its weights with --model.weights FILE"
 
 
-def restore_order(saved: Mapping[str, Any], groups: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def restore_order(
+    saved: Mapping[str, Any], groups: Sequence[Mapping[str, Any]], may_differ: Collection[str] = ()
+) -> dict[str, Any]:
     """Re-indexes a saved optimizer state to the order of `groups`, matching groups and parameters by name.
 
     Args:
         saved: `state_dict()` of an optimizer over groups of `maekit.optim.groups.parameter_groups`.
         groups: the groups of the run that resumes.
+        may_differ: keys of a group, such as `betas`, that the run changes on purpose.
 
     Returns:
-        A state dict for `load_state_dict` of an optimizer over `groups`; its tensors are those of `saved`.
+        A state dict for `load_state_dict` of an optimizer over `groups`: its tensors, and the `lr` where the schedule
+        stood, are those of `saved`, all other options those of `groups`.
 
     Raises:
-        UserError: a group or parameter is missing or extra, or a peak learning rate or weight decay differs.
+        UserError: a group or parameter is missing or extra, or an option differs that may not.
     """
     named = _by_name(saved["param_groups"])
     _same_names("optimizer groups", named, [group["name"] for group in groups])
@@ -29,14 +34,40 @@ def restore_order(saved: Mapping[str, Any], groups: Sequence[Mapping[str, Any]])
     first = 0
     for group in groups:
         old, names = named[group["name"]], group["parameter_names"]
-        _same_group(old, group)
+        _same_group(old, group, may_differ)
         numbers = dict(zip(old["parameter_names"], old["params"], strict=True))
         for number, name in enumerate(names, first):
             if numbers[name] in saved["state"]:  # a parameter that never had a gradient has no state
                 state[number] = saved["state"][numbers[name]]
-        param_groups.append({**old, "params": [*range(first, first + len(names))], "parameter_names": [*names]})
+        numbered = {"params": [*range(first, first + len(names))], "parameter_names": [*names], "lr": old["lr"]}
+        param_groups.append({**old, **group, **numbered})
         first += len(names)
     return {"state": state, "param_groups": param_groups}
+
+
+def place_schedule(
+    saved: Mapping[str, Any], groups: Sequence[dict[str, Any]], factor: Callable[[int, Any], float], step: int
+) -> dict[str, Any]:
+    """Puts a LambdaLR, and the groups' `lr`, on an optimizer step of this run's own schedule.
+
+    The saved state may be of another peak rate or length, of groups in another order, or from between an optimizer's
+    step and the schedule's.
+
+    Args:
+        saved: `state_dict()` of the LambdaLR.
+        groups: of the optimizer's state, changed in place.
+        factor: `factor(step, group)` multiplies a group's `peak_lr`.
+        step: optimizer steps done.
+
+    Returns:
+        A state dict for `load_state_dict` of a LambdaLR over `groups`.
+    """
+    for group in groups:
+        group["initial_lr"] = group["peak_lr"]
+        group["lr"] = group["peak_lr"] * factor(step, group)
+    rates, peaks = [group["lr"] for group in groups], [group["peak_lr"] for group in groups]
+    place = {"base_lrs": peaks, "_last_lr": rates, "last_epoch": step, "_step_count": step + 1}
+    return {**saved, **place, "lr_lambdas": [None] * len(groups)}
 
 
 def _by_name(param_groups: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
@@ -49,13 +80,15 @@ def _by_name(param_groups: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str
     return {group["name"]: group for group in param_groups}
 
 
-def _same_group(old: Mapping[str, Any], new: Mapping[str, Any]) -> None:
+def _same_group(old: Mapping[str, Any], new: Mapping[str, Any], may_differ: Collection[str]) -> None:
     name = new["name"]
-    for key in ("peak_lr", "weight_decay"):
-        if not math.isclose(old[key], new[key], rel_tol=1e-9):
-            raise UserError(
-                f"got {key} {new[key]:g} in optimizer group '{name}', expected {old[key]:g} of the checkpoint; {_MEND}"
-            )
+    for key in OPTIONS:
+        if key in may_differ or key not in old or key not in new:
+            continue
+        values = [tuple(v) if isinstance(v, list | tuple) else (v,) for v in (old[key], new[key])]
+        if not all(math.isclose(a, b, rel_tol=1e-9) for a, b in zip(*values, strict=True)):
+            then, now = (", ".join(f"{v:g}" for v in value) for value in values)
+            raise UserError(f"got {key} {now} in optimizer group '{name}', expected {then} of the checkpoint; {_MEND}")
     _same_names(f"parameters of optimizer group '{name}'", old["parameter_names"], new["parameter_names"])
 
 

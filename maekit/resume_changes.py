@@ -1,0 +1,164 @@
+"""What a run that resumes may change of its settings and its data, and what is refused. No torch."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from maekit.errors import UserError
+from maekit.recipe import Values, flat
+
+Changes = dict[str, tuple[Any, Any]]
+
+
+@dataclass(frozen=True)
+class Resume:
+    """A checkpoint from which a run is to go on, and what it changes on purpose.
+
+    Attributes:
+        path: the checkpoint.
+        step: optimizer steps done in it.
+        plan: devices, device batch and accumulation of the run that saved it; None in one of an earlier version.
+        changes: settings that differ, as (then, now).
+        may_differ: options of the optimizer's groups that differ on purpose.
+        new_data: how each split of the data that differs does.
+        lines: all that for the terminal.
+    """
+
+    path: Path
+    step: int
+    plan: Mapping[str, int] | None
+    changes: Changes
+    may_differ: frozenset[str]
+    new_data: Mapping[str, str]
+    lines: tuple[str, ...]
+
+
+# setting -> the option of an optimizer's parameter groups that it decides
+_OPTIONS = {
+    "model.base_lr": "peak_lr",
+    "model.lr": "peak_lr",
+    "model.layer_decay": "peak_lr",
+    "model.weight_decay": "weight_decay",
+    "model.betas": "betas",
+    "model.momentum": "momentum",
+    "model.trust_coefficient": "trust_coefficient",
+}
+_FIXED = ("model.optimizer", "data.total_batch_size")  # steps of another size or kind make another run
+_UNUSED = ("model.weights", "model.new_head")  # a resumed run has its weights from the checkpoint
+_PLACES = ("run.folder", "run.name", "run.extend", "run.new_data")
+
+
+def changes_of(then: Mapping[str, Any], now: Mapping[str, Any]) -> Changes:
+    """Returns each setting that differs, as (then, now); those that say where a run is, or are asked once, left out.
+
+    Args:
+        then: sections of settings, as the checkpoint has them.
+        now: those of today.
+    """
+    before, today = dict(flat(then)), dict(flat(now))
+    keys = (key for key in today if key in before and key not in _PLACES)
+    return {key: (before[key], today[key]) for key in keys if before[key] != today[key]}
+
+
+def may_differ(changes: Changes, given: Collection[str]) -> frozenset[str]:
+    """Returns the options of the optimizer's groups that a resume changes on purpose: by a flag.
+
+    Args:
+        changes: what differs from the checkpoint.
+        given: settings that were given as flags.
+
+    Raises:
+        UserError: one of them differs without a flag, as after an edit of a recipe; or one that cannot change.
+    """
+    for key, (then, now) in changes.items():
+        if key in _FIXED:
+            raise UserError(
+                f"got {key} {now}, expected {then} of the checkpoint, which a resumed run cannot change; leave it, or "
+                "start a new run from its weights with --model.weights FILE"
+            )
+        if key in _OPTIONS and key not in given:
+            raise UserError(
+                f"got {key} {now} from the recipe, expected {then} of the checkpoint; give --{key} {_flag(now)} to "
+                f"change it, or --{key} {_flag(then)} to keep it"
+            )
+    return frozenset(_OPTIONS[key] for key in changes if key in _OPTIONS)
+
+
+def keep_unused(changes: Changes, values: Values) -> list[str]:
+    """Sets what a resume does not use back to what the run began with, in place, and returns a line for each."""
+    lines = []
+    for key in _UNUSED:
+        if key in changes:
+            section, _, name = key.partition(".")
+            then, now = changes.pop(key)
+            values[section][name] = then
+            lines.append(f"kept: {key} {then}, not {now}: a resumed run has its weights from its checkpoint")
+    return lines
+
+
+def change_lines(changes: Changes) -> list[str]:
+    """Says each change on a line."""
+    return [f"changed: {key} {then} -> {now}" for key, (then, now) in changes.items()]
+
+
+def plan_lines(then: Mapping[str, int] | None, now: Mapping[str, int]) -> list[str]:
+    """Says what another number of devices or another device batch changes.
+
+    Args:
+        then: `devices`, `device_batch` and `accumulation` of the checkpoint; None in one of an earlier version.
+        now: those of this run.
+    """
+    if then is None or dict(then) == dict(now):
+        return []
+    before, today = (f"{p['devices']} devices x {p['device_batch']} x {p['accumulation']}" for p in (then, now))
+    return [
+        f"changed: batch {before} -> {today}: the same images in each step; what a model draws for each device batch "
+        "(drop path, mixup, masks, sampled proposals) differs"
+    ]
+
+
+def data_changes(then: Mapping[str, Any] | None, now: Mapping[str, Any]) -> dict[str, str]:
+    """Returns how each split of the data differs from the checkpoint's, by its name.
+
+    Args:
+        then: what the checkpoint's card says of its data; None in one of an earlier version.
+        now: `DataIdentity.plain()` of the data of today.
+    """
+    found: dict[str, str] = {}
+    for name, split in now["splits"].items():
+        before = (then or {}).get("splits", {}).get(name, split)
+        if before["images"] != split["images"]:
+            found[name] = f"{split['images']:,} images, {before['images']:,} when it was saved"
+        elif before["fingerprint"] != split["fingerprint"]:
+            found[name] = f"as many images ({split['images']:,}), but other files or labels"
+    return found
+
+
+def require_same_data(differs: Mapping[str, str], path: Path, folder: str, *, confirmed: bool) -> list[str]:
+    """Refuses other data than the checkpoint's, unless that was asked for; returns lines that say how they differ.
+
+    Args:
+        differs: of `data_changes`.
+        path: the checkpoint.
+        folder: where the data is.
+        confirmed: whether `--run.new_data true` was given.
+
+    Raises:
+        UserError: the data differs, with both counts.
+    """
+    if not differs:
+        return []
+    found = "; ".join(f"{name}: {text}" for name, text in differs.items())
+    if confirmed:
+        return [f"new data: {found}"]
+    raise UserError(
+        f"{folder} is not the data that {path} was trained on ({found}); restore it, or add --run.new_data true to go "
+        "on with it as it is"
+    )
+
+
+def _flag(value: Any) -> str:
+    if value is None:
+        return "null"
+    return str(value).replace(" ", "") if isinstance(value, list) else str(value)
