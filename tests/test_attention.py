@@ -12,6 +12,9 @@ from maekit.backbone.attention import (
     partition,
     unpartition,
 )
+from tests.numeric import assert_float64, assert_half
+
+pytestmark = pytest.mark.numeric
 
 
 def _tokens(*shape: int) -> Tensor:
@@ -23,6 +26,7 @@ def _attention(dim: int = 24, heads: int = 3) -> Attention:
     return Attention(dim, heads, Plain())
 
 
+@pytest.mark.usefixtures("float64")
 def test_attention_equals_torchs_multihead_attention() -> None:
     ours = _attention()
     theirs = nn.MultiheadAttention(24, 3, batch_first=True)
@@ -40,18 +44,19 @@ def test_attention_equals_torchs_multihead_attention() -> None:
     expected, _ = theirs(other, other, other, need_weights=False)
     out.backward(gradient)
     expected.backward(gradient)
-    torch.testing.assert_close(out, expected, rtol=0, atol=1e-6)
-    torch.testing.assert_close(mine.grad, other.grad, rtol=1e-5, atol=1e-6)
-    torch.testing.assert_close(ours.qkv.weight.grad, theirs.in_proj_weight.grad, rtol=1e-4, atol=1e-5)
+    assert_float64(out, expected)
+    assert_float64(mine.grad, other.grad)
+    assert_float64(ours.qkv.weight.grad, theirs.in_proj_weight.grad)
 
 
+@pytest.mark.usefixtures("float64")
 def test_written_out_attention_equals_the_fused_kernel_with_gradients() -> None:
     q, k, v = (_tokens(2, 3, 11, 8).double().add(i).requires_grad_() for i in range(3))
     results = []
     for attend in (attend_written_out, F.scaled_dot_product_attention):
         out = attend(q, k, v)
         results.append((out, *torch.autograd.grad(out.square().sum(), (q, k, v))))
-    torch.testing.assert_close(results[0], results[1], rtol=1e-10, atol=1e-10)
+    assert_float64(results[0], results[1])
 
 
 @pytest.mark.parametrize(
@@ -78,10 +83,13 @@ def test_plain_writes_attention_out_only_where_that_is_faster(
     q, k, v = (_tokens(1, 1, length, 8).add(i / 10).to(dtype) for i in range(3))
     out = Plain()(q, k, v, (1, length))
     assert calls == ([] if written_out else ["fused"])
-    expected = fused(q.float(), k.float(), v.float())
-    torch.testing.assert_close(out.float(), expected, rtol=0, atol=2e-2 if dtype == torch.bfloat16 else 1e-6)
+    if written_out:
+        assert_half(out, fused(q.float(), k.float(), v.float()))
+    else:
+        torch.testing.assert_close(out, fused(q, k, v), rtol=0, atol=0)
 
 
+@pytest.mark.usefixtures("float64")
 def test_a_position_module_takes_the_place_of_plain_and_sees_the_grid_of_its_window() -> None:
     seen: list[tuple[torch.Size, Grid]] = []
 
@@ -95,7 +103,7 @@ def test_a_position_module_takes_the_place_of_plain_and_sees_the_grid_of_its_win
     module = Attention(24, 3, Nothing())
     tokens = _tokens(2, 12, 24)
     values = F.linear(tokens, module.qkv.weight[48:], module.qkv.bias[48:])
-    torch.testing.assert_close(module(tokens, (3, 4)), module.proj(values))
+    assert_float64(module(tokens, (3, 4)), module.proj(values))
     module(tokens, (3, 4), 2)
     assert seen == [((2, 3, 12, 8), (3, 4)), ((8, 3, 4, 8), (2, 2))]
 
@@ -117,6 +125,7 @@ def test_partition_equals_slicing_a_padded_image_and_unpartition_undoes_it(grid:
     torch.testing.assert_close(unpartition(windows, grid, window), tokens, rtol=0, atol=0)
 
 
+@pytest.mark.usefixtures("float64")
 def test_windows_attend_to_themselves_and_their_zero_padding_only() -> None:
     module, grid = _attention(), (4, 5)
     tokens = _tokens(1, 20, 24)
@@ -127,11 +136,12 @@ def test_windows_attend_to_themselves_and_their_zero_padding_only() -> None:
             window = image[:, y : y + 3, x : x + 3].reshape(1, 9, 24)
             expected[:, y : y + 3, x : x + 3] = module(window, (3, 3)).view(1, 3, 3, 24)
     out = module(tokens, grid, 3)
-    torch.testing.assert_close(out, expected[:, :4, :5].reshape(1, 20, 24), rtol=0, atol=1e-6)
+    assert_float64(out, expected[:, :4, :5].reshape(1, 20, 24))
 
 
+@pytest.mark.usefixtures("float64")
 def test_a_window_equal_to_the_grid_is_global_attention_and_a_larger_one_is_not() -> None:
     module, grid, tokens = _attention(), (4, 4), _tokens(2, 16, 24)
     everywhere = module(tokens, grid)
-    torch.testing.assert_close(module(tokens, grid, 4), everywhere, rtol=0, atol=1e-6)
+    assert_float64(module(tokens, grid, 4), everywhere)
     assert (module(tokens, grid, 5) - everywhere).abs().max() > 1e-3

@@ -16,8 +16,12 @@ from maekit.features.attention_maps import SPREAD, PatchColours, view_block
 from maekit.features.attention_pictures import heat, overlay, whole_view
 from tests.helpers_features import pictures, refused, run, weights
 from tests.helpers_weights import images, peer
+from tests.numeric import SEEDS, assert_fp32, fp32_errors, moved
+
+pytestmark = pytest.mark.numeric
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("block", [0, 2])
 def test_attention_is_that_of_timm_on_images_that_are_not_square(block: int) -> None:
     other = peer((32, 48), pooling="class", classes=0)
@@ -29,13 +33,19 @@ def test_attention_is_that_of_timm_on_images_that_are_not_square(block: int) -> 
     other.blocks[block].attn.attn_drop.register_forward_hook(lambda *parts: seen.append(parts[2]))
     after: list[torch.Tensor] = []
     other.blocks[block].register_forward_hook(lambda *parts: after.append(parts[2]))
+    pictures = images(32, 48).double()
     with torch.inference_mode():
-        other(images(32, 48))
-        view = view_block(vit, images(32, 48), block)
-        expected = other.norm(after[0])[:, 1:]
-    torch.testing.assert_close(view.attention, seen[0][:, :, 0, 1:].reshape(2, 2, 4, 6), rtol=1e-4, atol=1e-6)
-    torch.testing.assert_close(view.own, seen[0][:, :, 0, 0], rtol=1e-4, atol=1e-6)
-    torch.testing.assert_close(view.patches, expected, rtol=1e-4, atol=1e-4)
+        other(pictures)
+        expected = {
+            "attention": seen[0][:, :, 0, 1:].reshape(2, 2, 4, 6),
+            "own": seen[0][:, :, 0, 0],
+            "patches": other.norm(after[0])[:, 1:],
+        }
+        found = view_block(vit, pictures, block)._asdict()  # the backbone in float64, its attention written out in fp32
+        others = [view_block(vit, moved(pictures, seed), block)._asdict() for seed in SEEDS]
+    errors = fp32_errors(found, others)
+    for name, value in expected.items():
+        assert_fp32(found[name], value, errors[name], name)
 
 
 def test_a_backbone_with_relative_positions_is_refused() -> None:
@@ -55,7 +65,7 @@ def test_colours_are_the_principal_components() -> None:
     model = PCA(3, svd_solver="full").fit(whole)
     scores = model.transform(whole) * np.sign(model.components_[range(3), np.abs(model.components_).argmax(axis=1)])
     expected = (scores / (SPREAD * scores.std(axis=0)) + 1) / 2
-    assert np.abs(found - expected.clip(0, 1)).max() < 1e-4
+    assert_fp32(torch.from_numpy(found), torch.from_numpy(expected.clip(0, 1)))
 
 
 def test_patches_that_are_all_alike_are_grey() -> None:

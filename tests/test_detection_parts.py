@@ -20,6 +20,9 @@ from maekit.heads.detection.matching import draw, draw_regions, match
 from maekit.heads.detection.paste import paste_masks
 from maekit.heads.detection.pooling import map_of, pool_regions
 from maekit.heads.detection.types import Regions
+from tests.numeric import assert_float64, assert_fp32
+
+pytestmark = pytest.mark.numeric
 
 NONE = torch.zeros(0, 4)
 NO_LABELS = torch.zeros(0, dtype=torch.int64)
@@ -31,11 +34,12 @@ def _boxes(count: int, seed: int = 0, side: float = 100) -> Tensor:
     return torch.cat([corner, corner + 1 + torch.rand(count, 2, generator=generator) * side], 1)
 
 
+@pytest.mark.usefixtures("float64")
 def test_anchors_are_laid_on_corners_and_not_rounded() -> None:
     shapes = anchor_shapes([32, 64], [0.5, 1.0, 2.0])
     sides = shapes[..., 2:] - shapes[..., :2]
-    torch.testing.assert_close(sides.prod(-1), torch.tensor([32.0, 64.0])[:, None].expand(2, 3) ** 2)
-    torch.testing.assert_close(sides[..., 1] / sides[..., 0], torch.tensor([0.5, 1.0, 2.0]).expand(2, 3))
+    assert_fp32(sides.prod(-1), torch.tensor([32.0, 64.0])[:, None].expand(2, 3) ** 2)
+    assert_fp32(sides[..., 1] / sides[..., 0], torch.tensor([0.5, 1.0, 2.0]).expand(2, 3))
     maps = [torch.zeros(1, 1, 3, 5), torch.zeros(1, 1, 2, 2)]
     first, second = grid_anchors(maps, [4, 8], shapes)
     assert first.shape == (3 * 5 * 3, 4)
@@ -46,7 +50,7 @@ def test_anchors_are_laid_on_corners_and_not_rounded() -> None:
                 width = 32 / math.sqrt([0.5, 1.0, 2.0][shape])
                 height = 32 * 32 / width
                 expected = torch.tensor([x - width / 2, y - height / 2, x + width / 2, y + height / 2])
-                torch.testing.assert_close(first[(row * 5 + column) * 3 + shape], expected)
+                assert_fp32(first[(row * 5 + column) * 3 + shape], expected)
     assert torch.equal(second[9:12], second[:3] + 8)
 
 
@@ -99,6 +103,7 @@ def test_the_map_of_a_box_goes_by_the_root_of_its_area(side: float, level: int) 
     assert map_of(boxes, [8, 16]).tolist() == [min(max(level - 1, 0), 1)]
 
 
+@pytest.mark.usefixtures("float64")
 def test_a_region_is_the_mean_of_a_plane_at_its_place() -> None:
     """A map that is linear in x and y is pooled to its value at the centre of each cell, on the map that fits."""
     maps = []
@@ -110,9 +115,9 @@ def test_a_region_is_the_mean_of_a_plane_at_its_place() -> None:
     assert pooled.shape == (3, 3, 7, 7)
     for region, (x0, y0, x1, y1), stride in zip(pooled, torch.cat(boxes), (4, 8, 4), strict=True):
         centre = (torch.arange(7) + 0.5) / 7
-        torch.testing.assert_close(region[0], (x0 + (x1 - x0) * centre).expand(7, 7), rtol=0, atol=1e-3)
-        torch.testing.assert_close(region[1], (y0 + (y1 - y0) * centre)[:, None].expand(7, 7), rtol=0, atol=1e-3)
-        assert (region[2] - stride).abs().max() < 1e-4
+        assert_fp32(region[0], (x0 + (x1 - x0) * centre).expand(7, 7))
+        assert_fp32(region[1], (y0 + (y1 - y0) * centre)[:, None].expand(7, 7))
+        assert_fp32(region[2], torch.full((7, 7), float(stride)))
 
 
 def test_half_precision_maps_are_pooled_at_exact_places() -> None:
@@ -127,13 +132,14 @@ def test_half_precision_maps_are_pooled_at_exact_places() -> None:
     assert nothing.requires_grad
 
 
+@pytest.mark.usefixtures("float64")
 def test_normalisation_is_that_of_the_channels_of_each_pixel() -> None:
     norm, maps = ChannelNorm(6), torch.randn(2, 6, 3, 4) * 3 + 1
     torch.nn.init.normal_(norm.weight)
     torch.nn.init.normal_(norm.bias)
     mean, variance = maps.mean(1, keepdim=True), maps.var(1, correction=0, keepdim=True)
     expected = (maps - mean) / (variance + 1e-6).sqrt() * norm.weight[:, None, None] + norm.bias[:, None, None]
-    torch.testing.assert_close(norm(maps), expected)
+    assert_float64(norm(maps), expected)
 
 
 @pytest.mark.parametrize("box", [(3.0, 4.0, 60.0, 55.0), (7.5, 9.25, 33.1, 80.9), (40, 41, 40.1, 90), (-9, 1, 70, 30)])
@@ -211,6 +217,7 @@ def test_proposal_losses_are_divided_by_the_number_to_draw() -> None:
     assert loc.item() == pytest.approx(4 * 0.25 / 16)
 
 
+@pytest.mark.usefixtures("float64")
 def test_region_losses_count_all_regions_and_the_objects_own_class() -> None:
     coder = BoxCoder((10.0, 10.0, 5.0, 5.0))
     true = torch.tensor([[0.0, 0, 10, 10]])
@@ -222,19 +229,20 @@ def test_region_losses_count_all_regions_and_the_objects_own_class() -> None:
     deltas = torch.arange(24.0).view(3, 8) / 10
     cls, box = region_losses(logits, deltas, regions, [true, NONE], coder)
     expected = -logits.double().log_softmax(1)[[0, 1, 2], [1, 2, 2]].mean()
-    torch.testing.assert_close(cls.double(), expected, rtol=0, atol=1e-6)
+    assert_fp32(cls, expected)
     goal = torch.tensor([-10 * 0.1, 0, 0, 0])  # one of ten pixels to the left, times 10
     assert box.item() == pytest.approx(((deltas[0, 4:] - goal).abs().sum() / 3).item())
     none = Regions(NONE, NO_LABELS, NO_LABELS)
     assert [v.item() for v in region_losses(logits[:0], deltas[:0], [none], [NONE], coder)] == [0, 0]
 
 
+@pytest.mark.usefixtures("float64")
 def test_the_mask_loss_sees_the_objects_own_class_only() -> None:
     logits = torch.randn(3, 4, 6, 6, generator=torch.Generator().manual_seed(0)).requires_grad_()
     labels, targets = torch.tensor([2, 0, 3]), torch.rand(3, 6, 6) < 0.5
     own = torch.stack([logits[0, 2], logits[1, 0], logits[2, 3]]).double()
     expected = torch.where(targets, -own.sigmoid().log(), -(1 - own.sigmoid()).log()).mean()
-    torch.testing.assert_close(mask_loss(logits, labels, targets).double(), expected, rtol=0, atol=1e-6)
+    assert_fp32(mask_loss(logits, labels, targets), expected)
     assert mask_loss(logits[:0], NO_LABELS, targets[:0]).item() == 0
 
 

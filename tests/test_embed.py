@@ -15,6 +15,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from maekit.backbone.vit import ViT
 from maekit.cli import main
 from maekit.data.decode import read_image
 from maekit.data.transforms import EvalTransform
@@ -24,6 +25,9 @@ from maekit.run_folder import write_json
 from maekit.weights.extract import load_backbone
 from tests.helpers_features import digits, pictures, refused, run, weights
 from tests.helpers_weights import Small, peer, released
+from tests.numeric import assert_fp32_model
+
+pytestmark = pytest.mark.numeric
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
@@ -53,12 +57,16 @@ def test_features_are_those_of_timm(
     assert printed.splitlines()[-1].startswith("11 images -> ")
     names = names_of(output)
     assert names == sorted(str(path.relative_to(folder)) for path in folder.rglob("*.png"))
-    tokens = peer(pooling="class", classes=0).forward_features(prepared(folder, names)).detach()
-    expected = {"class": tokens[:, 0], "mean": tokens[:, 1:].mean(dim=1), "patches": tokens[:, 1:]}[pooling]
+
+    def pooled(model: Any, images: torch.Tensor) -> torch.Tensor:
+        tokens = model.forward_features(images)
+        poolings = {"class": tokens[:, 0], "mean": tokens[:, 1:].mean(dim=1), "patches": tokens[:, 1:]}
+        chosen: torch.Tensor = poolings[pooling]
+        return chosen
+
     found = np.load(output / "features.npy")
     assert found.dtype == (np.float16 if extra == ["--half"] else np.float32)
-    tolerance = 2e-3 if extra == ["--half"] else 1e-5
-    torch.testing.assert_close(torch.from_numpy(found).float(), expected, rtol=tolerance, atol=tolerance)
+    assert_fp32_model(torch.from_numpy(found), peer(pooling="class", classes=0), prepared(folder, names), pooled)
     facts = json.loads((output / "features.json").read_text())
     assert (facts["num_rows"], facts["num_skipped"], facts["num_classes"], facts["complete"]) == (11, 0, 0, True)
     assert sorted(contents(output)) == [".lock", "features.json", "features.npy", "files.txt"]
@@ -69,8 +77,13 @@ def test_another_block_size_and_crop(tmp_path: Path, capsys: pytest.CaptureFixtu
     words = ["--weights", weights(tmp_path), "--block", -2, "--image_size", 48, "--crop_fraction", 1.0]
     run(capsys, "embed", folder, "--output", output, *words)
     vit = load_backbone(weights(tmp_path), image_size=48)
-    tap = vit.encode(*vit.embed(prepared(folder, names_of(output), 48, 1.0)), taps=[1]).taps[0]
-    torch.testing.assert_close(torch.from_numpy(np.load(output / "features.npy")), vit.norm(tap)[:, 0].detach())
+
+    def tapped(vit: ViT, images: torch.Tensor) -> torch.Tensor:
+        tokens: torch.Tensor = vit.norm(vit.encode(*vit.embed(images), taps=[1]).taps[0])
+        return tokens[:, 0]
+
+    images = prepared(folder, names_of(output), 48, 1.0)
+    assert_fp32_model(torch.from_numpy(np.load(output / "features.npy")), vit, images, tapped)
 
 
 def test_the_transform_is_that_of_the_checkpoints_card(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -89,13 +102,14 @@ def test_the_transform_is_that_of_the_checkpoints_card(tmp_path: Path, capsys: p
     printed = run(capsys, "embed", folder, "--weights", tmp_path / "run", "--output", tmp_path / "out")
     assert "has no final norm" in printed
     images = torch.stack([EvalTransform(**transform)(read_image(folder / n)) for n in names_of(tmp_path / "out")])
-    tokens = model.eval().backbone(images).detach()
+    backbone = model.eval().backbone
     found = torch.from_numpy(np.load(tmp_path / "out/features.npy"))
     assert "mean of its patch tokens" in printed and "assumed" not in printed
-    torch.testing.assert_close(found, tokens[:, 1:].mean(1))
+    assert_fp32_model(found, backbone, images, lambda vit, pictures: vit(pictures)[:, 1:].mean(1))
     words = ("embed", folder, "--weights", tmp_path / "run", "--output", tmp_path / "class", "--pooling", "class")
     assert "--pooling mean" in run(capsys, *words)
-    torch.testing.assert_close(torch.from_numpy(np.load(tmp_path / "class/features.npy")), tokens[:, 0])
+    found = torch.from_numpy(np.load(tmp_path / "class/features.npy"))
+    assert_fp32_model(found, backbone, images, lambda vit, pictures: vit(pictures)[:, 0])
 
 
 def test_unreadable_images_have_no_row_and_a_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,6 +18,9 @@ from maekit.errors import UserError
 from maekit.heads.linear import LinearHead
 from maekit.optim.groups import ParameterRow, Rule, check_groups, describe, parameter_groups, parameter_rows
 from maekit.optim.resume import restore_order
+from tests.numeric import assert_float64
+
+pytestmark = pytest.mark.numeric
 
 TINY = Size("tiny", embed_dim=24, num_blocks=3, num_heads=2, patch_size=8)
 FINE_TUNE: tuple[Rule, ...] = ("1d", "pos_embed", "cls_token")
@@ -224,7 +227,7 @@ def _train(model: Classifier, optimizer: torch.optim.Optimizer, steps: range) ->
     """Real optimizer steps on gradients that depend on parameter name and step only."""
     for step in steps:
         for number, (_, p) in enumerate(model.named_parameters()):
-            p.grad = torch.sin(torch.arange(p.numel(), dtype=torch.float32) + number + step).view_as(p)
+            p.grad = torch.sin(torch.arange(p.numel(), dtype=p.dtype) + number + step).view_as(p)
         optimizer.step()
 
 
@@ -251,6 +254,7 @@ def test_decay_one_equals_plain_groups() -> None:
     torch.testing.assert_close(ours.state_dict(), plain.state_dict(), rtol=0, atol=0)
 
 
+@pytest.mark.usefixtures("float64")
 def test_each_step_moves_a_parameter_by_its_own_rate() -> None:
     """The first AdamW step is lr x sign of the gradient, after the weight shrank by lr x weight decay."""
     model, before = _twins()
@@ -258,9 +262,9 @@ def test_each_step_moves_a_parameter_by_its_own_rate() -> None:
     old = dict(before.named_parameters())
     for number, row in enumerate(_rows(model, model.backbone)):
         start = old[row.name].detach()
-        gradient = torch.sin(torch.arange(start.numel(), dtype=torch.float32) + number).view_as(start)
+        gradient = torch.sin(torch.arange(start.numel(), dtype=start.dtype) + number).view_as(start)
         expected = start * (1 - row.lr * row.weight_decay) - row.lr * gradient / (gradient.abs() + 1e-8)
-        torch.testing.assert_close(model.get_parameter(row.name).detach(), expected, rtol=1e-5, atol=1e-7)
+        assert_float64(model.get_parameter(row.name).detach(), expected)
 
 
 def test_resume_finds_every_parameter_by_name() -> None:

@@ -1,6 +1,7 @@
 """Nearest neighbours and the linear probe, against scikit-learn."""
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
@@ -15,6 +16,9 @@ from maekit.errors import UserError
 from maekit.features import knn
 from maekit.features.knn import knn_scores, nearest_neighbours, top_k_accuracy
 from maekit.features.probe import linear_probe_accuracy
+from tests.numeric import assert_fp32, assert_fp32_function
+
+pytestmark = pytest.mark.numeric
 
 
 def blobs(seed: int, count: int = 90, classes: int = 4) -> tuple[Tensor, Tensor]:
@@ -33,6 +37,7 @@ def peer(bank: Tensor, labels: Tensor, neighbours: int, temperature: float | Non
     return model.fit(bank.double().numpy(), labels.numpy())
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("temperature", [0.07, 0.5, None])
 @pytest.mark.parametrize("rows", [13, 16384])
 def test_scores_are_those_of_scikit_learn(
@@ -41,11 +46,15 @@ def test_scores_are_those_of_scikit_learn(
     monkeypatch.setattr(knn, "BANK_ROWS", rows)  # in parts of 13 the nearest lie in several
     bank, labels = blobs(0)
     queries, _ = blobs(1, 31)
-    found = knn_scores(queries, bank, labels, num_classes=4, neighbours=7, temperature=temperature, batch=8)
-    expected = peer(bank, labels, 7, temperature).predict_proba(queries.double().numpy())
-    torch.testing.assert_close(found.double(), torch.from_numpy(expected), rtol=1e-4, atol=1e-5)
+    expected = peer(bank, labels, 7, temperature).predict_proba(queries.numpy())
+
+    def scores(asked: Tensor) -> Tensor:
+        return knn_scores(asked, bank, labels, num_classes=4, neighbours=7, temperature=temperature, batch=8)
+
+    assert_fp32_function(scores, [queries], torch.from_numpy(expected))
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("rows", [13, 16384])
 def test_leave_one_out_is_a_search_without_the_row_itself(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(knn, "BANK_ROWS", rows)
@@ -53,8 +62,8 @@ def test_leave_one_out_is_a_search_without_the_row_itself(rows: int, monkeypatch
     found = knn_scores(bank, bank, labels, num_classes=4, neighbours=5, exclude_self=True, batch=7)
     for row in range(len(bank)):
         rest = torch.arange(len(bank)) != row
-        alone = knn_scores(bank[row : row + 1], bank[rest], labels[rest], num_classes=4, neighbours=5)
-        torch.testing.assert_close(found[row : row + 1], alone)
+        alone = partial(knn_scores, bank=bank[rest], labels=labels[rest], num_classes=4, neighbours=5)
+        assert_fp32_function(alone, [bank[row : row + 1]], found[row : row + 1].double())
 
 
 def test_a_tiny_temperature_is_the_nearest_neighbour_and_overflows_nothing() -> None:
@@ -66,11 +75,12 @@ def test_a_tiny_temperature_is_the_nearest_neighbour_and_overflows_nothing() -> 
     assert found.argmax(dim=1).tolist() == nearest.tolist()
 
 
+@pytest.mark.usefixtures("float64")
 def test_neighbours_are_sorted_and_of_half_precision_too() -> None:
     bank, _ = blobs(0)
     found = nearest_neighbours(bank.half(), bank.half(), 3)
     assert found.rows[:, 0].tolist() == list(range(len(bank)))
-    torch.testing.assert_close(found.similarity[:, 0], torch.ones(len(bank)), rtol=0, atol=1e-5)
+    assert_fp32(found.similarity[:, 0], torch.ones(len(bank)))
     assert (found.similarity.diff(dim=1) <= 0).all()
 
 

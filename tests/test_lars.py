@@ -13,6 +13,9 @@ from maekit.optim.groups import parameter_groups
 from maekit.optim.lars import LARS
 from maekit.optim.resume import restore_order
 from maekit.optim.settings import Optimisation
+from tests.numeric import assert_float64
+
+pytestmark = pytest.mark.numeric
 
 SHAPES = [(7, 5), (5,), (3, 2, 4), (), (1, 6)]
 
@@ -50,6 +53,7 @@ def test_steps_equal_the_formulas(shape: tuple[int, ...], decay: float) -> None:
     np.testing.assert_allclose(weight.detach().numpy(), expected, rtol=0, atol=1e-6)
 
 
+@pytest.mark.usefixtures("float64")
 def test_matrices_without_decay_move_as_timms() -> None:
     torch.manual_seed(0)
     ours = nn.Parameter(torch.randn(9, 4))
@@ -61,7 +65,7 @@ def test_matrices_without_decay_move_as_timms() -> None:
         ours.grad, theirs.grad = gradient.clone(), gradient.clone()
         one.step()
         other.step()  # type: ignore[no-untyped-call]
-    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-6)
+    assert_float64(ours, theirs)
 
 
 @pytest.mark.parametrize(("weight", "gradient"), [(0.0, 2.0), (2.0, 0.0), (0.0, 0.0)])

@@ -7,6 +7,9 @@ from torch import Tensor
 
 from maekit.errors import UserError
 from maekit.heads.linear import LinearHead, Pooling
+from tests.numeric import assert_float64
+
+pytestmark = pytest.mark.numeric
 
 
 def _pair(pooling: Pooling) -> tuple[LinearHead, VisionTransformer]:
@@ -25,6 +28,7 @@ def _pair(pooling: Pooling) -> tuple[LinearHead, VisionTransformer]:
     return ours, theirs
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("pooling", ["mean", "class"])
 def test_logits_and_gradients_equal_timms(pooling: Pooling) -> None:
     ours, theirs = _pair(pooling)
@@ -35,7 +39,7 @@ def test_logits_and_gradients_equal_timms(pooling: Pooling) -> None:
         (logits * torch.arange(21.0).view(3, 7)).sum().backward()
         assert tokens.grad is not None
         results.append((logits.detach(), tokens.grad))
-    torch.testing.assert_close(results[0], results[1], rtol=1e-6, atol=1e-5)
+    assert_float64(results[0], results[1])
     assert results[0][0].shape == (3, 7)
 
 

@@ -21,6 +21,9 @@ from maekit.model_card.record import Record, read_record
 from maekit.model_card.words import plain
 from maekit.model_card.write import model_card
 from tests.helpers_weights import decoder, encoder, images, peer, released
+from tests.numeric import assert_float64
+
+pytestmark = pytest.mark.numeric
 
 HOME = "/mnt/somebody/secret"
 CONFIG: dict[str, Any] = {
@@ -307,6 +310,7 @@ def test_each_command_is_one(tmp_path: Path) -> None:
         assert "best.ckpt" in words
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("kind", ["pretraining", "classifier"])
 @pytest.mark.parametrize("to", ["hf", "mae", "timm"])
 def test_the_code_in_it_loads_the_weights(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, to: str) -> None:
@@ -342,7 +346,7 @@ def test_the_code_in_it_loads_the_weights(tmp_path: Path, monkeypatch: pytest.Mo
             model.config.mask_ratio = 0.0
             more = {"noise": torch.arange(16.0).expand(2, 16)} if kind == "pretraining" else {}
             found = model(images(32, 32), **more).last_hidden_state
-    torch.testing.assert_close(found, tokens, atol=1e-5, rtol=0)
+    assert_float64(found, tokens)
 
 
 # as typed

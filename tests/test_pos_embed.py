@@ -7,8 +7,12 @@ import torch
 from maekit.backbone.pos_embed import patch_grid, resize_pos_embed, sincos_pos_embed
 from maekit.errors import UserError
 from tests.helpers_positions import bicubic_matrix, resized_by_matrices
+from tests.numeric import assert_fp32, assert_fp32_function
+
+pytestmark = pytest.mark.numeric
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("class_token", [True, False])
 @pytest.mark.parametrize("grid", [(3, 5), (4, 4), (1, 7)])
 def test_sincos_table_equals_the_formula_written_as_loops(grid: tuple[int, int], class_token: bool) -> None:
@@ -21,9 +25,10 @@ def test_sincos_table_equals_the_formula_written_as_loops(grid: tuple[int, int],
                 angles = [place / 10000 ** (k / (dim / 4)) for k in range(dim // 4)]
                 row += [math.sin(a) for a in angles] + [math.cos(a) for a in angles]
             rows.append(row)
-    torch.testing.assert_close(sincos_pos_embed(dim, grid, class_token), torch.tensor([rows]), rtol=0, atol=1e-7)
+    assert_fp32(sincos_pos_embed(dim, grid, class_token), torch.tensor([rows]))
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("prefix", [0, 1])
 @pytest.mark.parametrize("new", [(7, 3), (2, 9), (4, 5)])
 def test_resizing_equals_bicubic_interpolation_by_matrices(new: tuple[int, int], prefix: int) -> None:
@@ -31,7 +36,8 @@ def test_resizing_equals_bicubic_interpolation_by_matrices(new: tuple[int, int],
     table = torch.randn(1, prefix + 24, 8, generator=torch.Generator().manual_seed(0))
     ours = resize_pos_embed(table, old, new, prefix)
     assert ours.shape == (1, prefix + new[0] * new[1], 8)
-    torch.testing.assert_close(ours, resized_by_matrices(table, old, new, prefix), rtol=0, atol=2e-6)
+    expected = resized_by_matrices(table, old, new, prefix)
+    assert_fp32_function(lambda values: resize_pos_embed(values, old, new, prefix), [table], expected)
     torch.testing.assert_close(ours[:, :prefix], table[:, :prefix], rtol=0, atol=0)
 
 
@@ -48,12 +54,13 @@ def test_resizing_keeps_the_dtype_and_computes_in_float32() -> None:
     torch.testing.assert_close(half, full.bfloat16(), rtol=0, atol=0)
 
 
+@pytest.mark.usefixtures("float64")
 def test_resizing_passes_gradients_to_the_stored_table() -> None:
     table = torch.randn(1, 5, 8).requires_grad_()
     torch.autograd.backward(resize_pos_embed(table, (2, 2), (3, 5), 1).sum())
     expected = np.outer(bicubic_matrix(2, 3).sum(0), bicubic_matrix(2, 5).sum(0)).reshape(-1)
     assert table.grad is not None
-    torch.testing.assert_close(table.grad[0, 1:, 3], torch.from_numpy(expected).float(), rtol=0, atol=1e-5)
+    assert_fp32(table.grad[0, 1:, 3], torch.from_numpy(expected))
     torch.testing.assert_close(table.grad[0, 0], torch.ones(8), rtol=0, atol=0)
 
 

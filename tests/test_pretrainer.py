@@ -1,5 +1,6 @@
 """Masked pre-training beside transformers' ViTMAE, and what the paper says of it."""
 
+import copy
 from functools import cache
 from typing import Any
 
@@ -18,6 +19,9 @@ from maekit.pretrainer import Pretrainer, psnr
 from maekit.recipe import load_recipe
 from maekit.settings import resolve
 from maekit.task import find_task
+from tests.numeric import SEEDS, assert_float64, assert_fp32, assert_fp32_function, fp32_errors, moved
+
+pytestmark = pytest.mark.numeric
 
 HEIGHT, WIDTH, PATCH = 32, 48, 8
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
@@ -94,35 +98,44 @@ def copy_to_peer(model: Pretrainer, peer: Any) -> None:
     peer.load_state_dict(named, strict=True)
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("target", ["pixels", "normalised_pixels"])
 def test_mask_latent_prediction_and_loss_are_transformers(target: str, peer: Any) -> None:
     spec = DataSpec(("image",), (32, 32), mean=MEAN, std=STD)
     model = pretrainer(spec, target=target)
     for parameter in model.parameters():  # zero biases and unit scales would hide a mistake
         parameter.data += 0.05 * torch.randn(parameter.shape)
+    peer = copy.deepcopy(peer).double()
     copy_to_peer(model, peer)
-    peer.zero_grad()
     peer.config.norm_pix_loss = target == "normalised_pixels"
     pictures, noise = torch.randn(4, 3, 32, 32), torch.rand(4, 16)
     expected = peer(pictures, noise=noise)
     expected.loss.backward()
     masking = model.draw_masking(pictures, noise)
     predicted, _ = model(pictures, noise)
-    losses = model.patch_losses(pictures, noise)[0]
-    losses.mean().backward()  # type: ignore[no-untyped-call]
     assert torch.equal(masking.masked, expected.mask.bool())
     assert torch.equal(masking.restore, expected.ids_restore)
     latent = peer.vit(pictures, noise=noise).last_hidden_state
-    torch.testing.assert_close(model.encode(pictures, masking), latent, rtol=0, atol=1e-5)
-    torch.testing.assert_close(predicted, expected.logits, rtol=0, atol=1e-5)
-    torch.testing.assert_close(losses.mean(), expected.loss, rtol=0, atol=1e-5)
-    for mine, theirs in (
-        (model.head.mask_token, peer.decoder.mask_token),
-        (model.backbone.cls_token, peer.vit.embeddings.cls_token),
-        (model.backbone.patch_embed.proj.weight, peer.vit.embeddings.patch_embeddings.projection.weight),
-    ):
-        assert mine is not None
-        torch.testing.assert_close(mine.grad, theirs.grad, rtol=1e-4, atol=1e-7)
+    assert_float64(model.encode(pictures, masking), latent)
+    assert_float64(predicted, expected.logits)
+    assert model.head.mask_token is not None
+    assert model.backbone.cls_token is not None
+    mine = [model.head.mask_token, model.backbone.cls_token, model.backbone.patch_embed.proj.weight]
+    theirs = [
+        peer.decoder.mask_token,
+        peer.vit.embeddings.cls_token,
+        peer.vit.embeddings.patch_embeddings.projection.weight,
+    ]
+
+    def outcome(pictures: Tensor) -> dict[str, Tensor]:
+        loss = model.patch_losses(pictures, noise)[0].mean()  # the loss is computed in fp32
+        return dict(zip(("loss", *"012"), (loss, *torch.autograd.grad(loss, mine)), strict=True))
+
+    found = outcome(pictures)
+    errors = fp32_errors(found, [outcome(moved(pictures, seed)) for seed in SEEDS])
+    assert_fp32(found["loss"], expected.loss, errors["loss"])
+    for number, parameter in enumerate(theirs):
+        assert_fp32(found[str(number)], parameter.grad, errors[str(number)], str(number))
 
 
 def test_a_hidden_patch_is_not_seen() -> None:
@@ -135,12 +148,13 @@ def test_a_hidden_patch_is_not_seen() -> None:
     assert not torch.equal(model(before, noise)[0], model(after.flip(3), noise)[0])
 
 
+@pytest.mark.usefixtures("float64")
 def test_the_loss_is_of_hidden_patches_only() -> None:
     model, noise = pretrainer(target="pixels"), torch.rand(3, 24)
     predicted, masking = model(images(), noise)
     error = (predicted - patchify(images(), PATCH)).square().mean(-1)
     expected = (error * masking.masked).sum() / masking.masked.sum()
-    torch.testing.assert_close(model.patch_losses(images(), noise)[0].mean(), expected)
+    assert_fp32_function(lambda pictures: model.patch_losses(pictures, noise)[0].mean(), [images()], expected)
 
 
 def test_patches_are_pixels_by_row_column_channel() -> None:
@@ -151,12 +165,13 @@ def test_patches_are_pixels_by_row_column_channel() -> None:
     assert torch.equal(unpatchify(patches, 8, (2, 3)), picture)
 
 
+@pytest.mark.usefixtures("float64")
 def test_normalised_pixels_have_the_unbiased_variance() -> None:
     patches = torch.randn(2, 5, 192) * 3 + 7
     normal = NormalisedPixels(192)(patches)
     by_hand = [[(p - p.mean()) / ((p - p.mean()).square().sum() / 191 + 1e-6).sqrt() for p in row] for row in patches]
-    torch.testing.assert_close(normal, torch.stack([torch.stack(row) for row in by_hand]))
-    torch.testing.assert_close(NormalisedPixels(192).pixels(normal, patches), patches, rtol=1e-5, atol=1e-5)
+    assert_float64(normal, torch.stack([torch.stack(row) for row in by_hand]))
+    assert_float64(NormalisedPixels(192).pixels(normal, patches), patches)
 
 
 def test_components_are_those_of_scikit_learn() -> None:
@@ -174,9 +189,9 @@ def test_components_are_those_of_scikit_learn() -> None:
     found = target(patches).double()
     theirs = torch.from_numpy(expected.transform(patches.double().numpy()))
     signs = (found * theirs).sum(0).sign()
-    torch.testing.assert_close(found * signs, theirs, rtol=1e-4, atol=1e-3)
-    back = torch.from_numpy(expected.inverse_transform(theirs.numpy())).float()
-    torch.testing.assert_close(target.pixels(target(patches), patches), back, rtol=1e-4, atol=1e-3)
+    assert_fp32_function(target, [patches], theirs * signs)
+    back = torch.from_numpy(expected.inverse_transform(theirs.numpy()))
+    assert_fp32_function(lambda values: target.pixels(target(values), values), [patches], back)
     assert (target.basis.gather(1, target.basis.abs().argmax(1, keepdim=True)) > 0).all()
 
 
@@ -187,7 +202,7 @@ def test_principal_components_are_found_before_a_run_and_kept(monkeypatch: pytes
     data.setup()
     assert model.training_data(data, torch.device("cpu")) is data
     basis = components_of(model).clone()
-    torch.testing.assert_close(basis @ basis.T, torch.eye(7), rtol=0, atol=1e-5)
+    assert_fp32(basis @ basis.T, torch.eye(7))
     assert model.training_losses(ImageBatch(torch.randn(2, 3, 64, 64), torch.zeros(2), torch.arange(2)))["loss"] > 0
     again = pretrainer(DataSpec(("image",), (64, 64), mean=MEAN, std=STD), target="pca", num_components=7)
     again.load_state_dict(model.state_dict())
@@ -257,6 +272,7 @@ def test_every_parameter_gets_a_gradient() -> None:
     assert not [name for name, p in model.named_parameters() if p.requires_grad and p.grad is None]
 
 
+@pytest.mark.usefixtures("float64")
 def test_recomputed_blocks_give_the_same_gradients() -> None:
     plain, recomputed = pretrainer(), pretrainer(gradient_checkpointing=True)
     for model in (plain, recomputed):
@@ -264,9 +280,10 @@ def test_recomputed_blocks_give_the_same_gradients() -> None:
     for (name, mine), theirs in zip(plain.named_parameters(), recomputed.parameters(), strict=True):
         assert (mine.grad is None) == (theirs.grad is None), name
         if mine.grad is not None:
-            torch.testing.assert_close(mine.grad, theirs.grad)
+            assert_float64(mine.grad, theirs.grad)
 
 
+@pytest.mark.usefixtures("float64")
 def test_metrics_are_the_same_under_any_split_and_padding_does_not_count() -> None:
     model = pretrainer().eval()
     whole, parts = model.new_metrics(), model.new_metrics()
@@ -280,27 +297,29 @@ def test_metrics_are_the_same_under_any_split_and_padding_does_not_count() -> No
     first, second = whole.compute(), parts.compute()
     assert first.keys() == {"loss", "psnr"}
     for name in first:
-        torch.testing.assert_close(first[name], second[name], rtol=1e-6, atol=0)
+        assert_fp32(first[name], second[name])
     with torch.no_grad():
         losses, predicted, true = model.patch_losses(batch_of(5).image, fixed_noise("random", range(5), (4, 6), 0.75))
-    torch.testing.assert_close(first["loss"], losses.mean(), rtol=1e-5, atol=0)
+    assert_fp32(first["loss"], losses.mean())
     scale, shift = torch.tensor(STD).repeat(64), torch.tensor(MEAN).repeat(64)
     rgb = [(part * scale + shift) for part in (predicted, true)]
     error = (rgb[0].clamp(0, 1) - rgb[1]).square().mean((1, 2))
-    torch.testing.assert_close(first["psnr"], (-10 * error.log10()).mean(), rtol=1e-5, atol=0)
+    assert_fp32(first["psnr"], (-10 * error.log10()).mean())
 
 
+@pytest.mark.usefixtures("float64")
 def test_psnr_of_a_known_error() -> None:
     true = torch.full((1, 2, 12), 0.5)
-    torch.testing.assert_close(psnr(true + 0.1, true), torch.tensor([20.0]))
-    torch.testing.assert_close(psnr(true + 3, true), psnr(torch.ones_like(true), true))
+    assert_float64(psnr(true + 0.1, true), torch.tensor([20.0]))
+    assert_float64(psnr(true + 3, true), psnr(torch.ones_like(true), true))
 
 
+@pytest.mark.usefixtures("float64")
 def test_a_reconstruction_pastes_what_was_hidden() -> None:
     model, noise = pretrainer(target="normalised_pixels").eval(), torch.rand(3, 24)
     found = model.reconstruct(images(), noise)
     rgb = images() * torch.tensor(STD).view(3, 1, 1) + torch.tensor(MEAN).view(3, 1, 1)
-    torch.testing.assert_close(found.original, rgb)
+    assert_fp32(found.original, rgb)
     hidden = found.masked_patches.reshape(3, 4, 6).repeat_interleave(8, 1).repeat_interleave(8, 2)[:, None]
     hidden = hidden.expand_as(rgb)
     assert torch.equal(found.masked[~hidden], found.original[~hidden])

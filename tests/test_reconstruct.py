@@ -19,6 +19,9 @@ from maekit.reconstruction import ReconstructionWriter, load_pretrainer
 from maekit.reconstruction_pictures import HEADS, contact_sheet, picture_of
 from maekit.reconstruction_target import normalises, try_targets
 from tests.helpers_weights import decoder, encoder, released
+from tests.numeric import assert_fp32
+
+pytestmark = pytest.mark.numeric
 
 MEAN, STD = (0.5, 0.25, 0.125), (0.25, 0.5, 0.125)
 INPUT = {"image_size": 32, "crop_fraction": 1.0, "mean": MEAN, "std": STD}
@@ -89,12 +92,12 @@ def test_predictions_are_turned_back_into_pixels(target: str) -> None:
             wanted[patch] = np.clip(said * std + mean, 0, 1)
         original = true * std + mean
         found = {name: patches_by_hand(getattr(result, name)[index].numpy()) for name in Reconstruction._fields[:4]}
-        np.testing.assert_allclose(found["prediction"], wanted, atol=2e-6)
-        np.testing.assert_allclose(found["original"], original, atol=2e-6)
+        assert_fp32(torch.from_numpy(found["prediction"]), torch.from_numpy(wanted))
+        assert_fp32(torch.from_numpy(found["original"]), torch.from_numpy(original))
         np.testing.assert_allclose(found["masked"][hidden], 0.5)
-        np.testing.assert_allclose(found["masked"][~hidden], original[~hidden], atol=2e-6)
-        np.testing.assert_allclose(found["pasted"][hidden], wanted[hidden], atol=2e-6)
-        np.testing.assert_allclose(found["pasted"][~hidden], original[~hidden], atol=2e-6)
+        assert_fp32(torch.from_numpy(found["masked"][~hidden]), torch.from_numpy(original[~hidden]))
+        assert_fp32(torch.from_numpy(found["pasted"][hidden]), torch.from_numpy(wanted[hidden]))
+        assert_fp32(torch.from_numpy(found["pasted"][~hidden]), torch.from_numpy(original[~hidden]))
         error = ((wanted - original)[hidden] ** 2).mean()
         assert float(result.psnr[index]) == pytest.approx(-10 * math.log10(error), abs=1e-3)
         assert hidden.sum() == 12
@@ -108,8 +111,8 @@ def test_a_perfect_prediction_pastes_the_original() -> None:
             true = (true - true.mean(-1, keepdims=True)) / np.sqrt(true.var(-1, ddof=1, keepdims=True) + 1e-6)
         model.answer = torch.from_numpy(true).float()
         result = outcome(model)
-        torch.testing.assert_close(result.pasted, result.original, atol=2e-6, rtol=0)
-        torch.testing.assert_close(result.prediction, result.original, atol=2e-6, rtol=0)
+        assert_fp32(result.pasted, result.original)
+        assert_fp32(result.prediction, result.original)
         assert float(result.psnr.min()) > 90
         assert not torch.equal(result.masked, result.original)
 

@@ -1,5 +1,6 @@
 """The segmentation model: mmsegmentation's MAE with UperNet gives the same numbers, and its checkpoint loads."""
 
+import copy
 import importlib
 import warnings
 from pathlib import Path
@@ -19,6 +20,9 @@ from maekit.recipe import load_recipe
 from maekit.settings import resolve
 from maekit.task import find_task
 from tests import mmseg_peer
+from tests.numeric import SEEDS, assert_float64, assert_fp32, fp32_errors, moved
+
+pytestmark = pytest.mark.numeric
 
 CLASSES, SIDE = 7, 64
 
@@ -91,29 +95,36 @@ def labels(batch: int = 2) -> Tensor:
     return found
 
 
+@pytest.mark.usefixtures("float64")
 def test_taps_pyramid_and_logits_equal_mmsegmentations(loaded: tuple[Any, Any]) -> None:
-    ours, theirs = loaded
+    ours, theirs = (copy.deepcopy(part).double() for part in loaded)
     with torch.no_grad():
         maps, expected = ours.backbone.features(images(), ours.taps).maps, their_maps(theirs, images())
         for one, other in zip(maps, expected, strict=True):
-            torch.testing.assert_close(one, other, rtol=0, atol=1e-4)
+            assert_float64(one, other)
         scales = theirs.neck(expected)
         for one, other in zip(ours.head.pyramid(maps), scales, strict=True):
-            torch.testing.assert_close(one, other, rtol=0, atol=1e-4)
+            assert_float64(one, other)
         decode, auxiliary = ours.head.both(maps)
-        torch.testing.assert_close(decode, theirs.decode_head(scales), rtol=0, atol=1e-4)
-        torch.testing.assert_close(auxiliary, theirs.auxiliary_head([scales[2]]), rtol=0, atol=1e-4)
+        assert_float64(decode, theirs.decode_head(scales))
+        assert_float64(auxiliary, theirs.auxiliary_head([scales[2]]))
 
 
+@pytest.mark.usefixtures("float64")
 def test_both_losses_equal_mmsegmentations(loaded: tuple[Any, Any]) -> None:
-    ours, theirs = loaded
-    found = ours.training_losses(SegBatch(images(), labels(), torch.arange(2)))
+    ours, theirs = (copy.deepcopy(part).double() for part in loaded)
     scales = theirs.neck(their_maps(theirs, images()))
     decode = mmseg_peer.loss_of(theirs.decode_head, theirs.decode_head(scales), labels())
     auxiliary = mmseg_peer.loss_of(theirs.auxiliary_head, theirs.auxiliary_head([scales[2]]), labels())
-    torch.testing.assert_close(found["decode"], decode, rtol=0, atol=1e-4)
-    torch.testing.assert_close(found["auxiliary"], auxiliary, rtol=0, atol=1e-4)
-    torch.testing.assert_close(found["loss"], decode + 0.4 * auxiliary, rtol=0, atol=1e-4)
+
+    def losses(pictures: Tensor) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = ours.training_losses(SegBatch(pictures, labels(), torch.arange(2)))
+        return found
+
+    found = losses(images())
+    errors = fp32_errors(found, [losses(moved(images(), seed)) for seed in SEEDS])  # losses are computed in fp32
+    for name, value in {"decode": decode, "auxiliary": auxiliary, "loss": decode + 0.4 * auxiliary}.items():
+        assert_fp32(found[name], value, errors[name], name)
 
 
 def test_a_whole_evaluation_equals_mmsegmentations(loaded: tuple[Any, Any]) -> None:

@@ -1,5 +1,6 @@
 """The pyramid, the heads and the pixel loss against mmsegmentation's, whole tensors."""
 
+import copy
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -15,6 +16,9 @@ from maekit.heads.pyramid import FourScales
 from maekit.heads.resized_conv import conv_of_resized
 from maekit.heads.upernet import UperHead
 from tests import mmseg_peer
+from tests.numeric import SEEDS, assert_float64, assert_fp32, assert_fp32_function, fp32_errors, moved
+
+pytestmark = pytest.mark.numeric
 
 D, CHANNELS, CLASSES = 32, 24, 7
 GRIDS = [(8, 8), (7, 10)]  # an odd one, too
@@ -69,14 +73,6 @@ def _pair(ours: nn.Module, theirs: nn.Module) -> tuple[nn.Module, nn.Module]:
     return ours, theirs
 
 
-def _close(got: Grads, expected: Grads, name: str, atol: float = 1e-6) -> None:
-    """Equal to `atol` times the largest value of each tensor (at least 1)."""
-    assert got.keys() == expected.keys()
-    for key, value in expected.items():
-        error = (got[key] - value).abs().max().item()
-        assert error <= atol * max(1.0, value.abs().max().item()), f"{name} {key}: {error}"
-
-
 def _step(module: nn.Module, maps: Sequence[Tensor], loss: Callable[[], Tensor]) -> tuple[Tensor, Grads]:
     """A loss with everything seeded, and the gradients of all parameters and maps, and the buffers after it."""
     torch.manual_seed(5)
@@ -87,6 +83,7 @@ def _step(module: nn.Module, maps: Sequence[Tensor], loss: Callable[[], Tensor])
     return value.detach(), found | {n: b.clone() for n, b in module.named_buffers() if b.is_floating_point()}
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("grid", GRIDS)
 @pytest.mark.parametrize("training", [False, True])
 def test_the_pyramid_equals_mmsegmentations(grid: tuple[int, int], training: bool) -> None:
@@ -95,15 +92,16 @@ def test_the_pyramid_equals_mmsegmentations(grid: tuple[int, int], training: boo
     got, expected = ours(maps), theirs(maps)
     assert [tuple(m.shape[2:]) for m in got] == [(int(grid[0] * s), int(grid[1] * s)) for s in (4, 2, 1, 0.5)]
     for mine, other in zip(got, expected, strict=True):
-        torch.testing.assert_close(mine, other, rtol=0, atol=2e-6)
+        assert_float64(mine, other)
     weights = [torch.randn(m.shape) for m in got]
     steps = [
         _step(m, maps, lambda m=m: sum((o * w).sum() for o, w in zip(m(maps), weights, strict=True)))  # type: ignore[misc]
         for m in (ours, theirs)
     ]
-    _close(steps[0][1], steps[1][1], "pyramid")
+    assert_float64(steps[0][1], steps[1][1])
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("grid", GRIDS)
 def test_logits_equal_mmsegmentations_in_evaluation(grid: tuple[int, int]) -> None:
     sizes = [(grid[0] * 4, grid[1] * 4), (grid[0] * 2, grid[1] * 2), grid, (grid[0] // 2, grid[1] // 2)]
@@ -111,19 +109,21 @@ def test_logits_equal_mmsegmentations_in_evaluation(grid: tuple[int, int]) -> No
     ours, theirs = (module.eval() for module in _uper())
     got, expected = ours(maps), theirs(maps)
     assert got.shape == (1, CLASSES, *sizes[0])
-    torch.testing.assert_close(got, expected, rtol=0, atol=1e-5)
+    assert_float64(got, expected)
     for num_convs in (1, 2):
         ours, theirs = (module.eval() for module in _fcn(num_convs))
-        torch.testing.assert_close(ours(maps[2]), theirs(maps[2:3]), rtol=0, atol=2e-6)
+        assert_float64(ours(maps[2]), theirs(maps[2:3]))
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("grid", GRIDS)
 def test_a_training_step_equals_mmsegmentations(grid: tuple[int, int]) -> None:
     """Pyramid, decoder and auxiliary head with dropout: loss, statistics and every gradient."""
     labels, maps = _labels(grid), _maps(grid)
     (neck, their_neck), (head, their_head), (aux, their_aux) = _pyramid(), _uper(), _fcn()
 
-    def our_loss() -> Tensor:
+    def our_loss(modules: nn.ModuleList, maps: list[Tensor]) -> Tensor:
+        neck, head, aux = modules
         scales = neck(maps)
         return pixel_cross_entropy(head(scales), labels) + 0.4 * pixel_cross_entropy(aux(scales[2]), labels)
 
@@ -132,13 +132,22 @@ def test_a_training_step_equals_mmsegmentations(grid: tuple[int, int]) -> None:
         main = mmseg_peer.loss_of(their_head, their_head(scales), labels)
         return main + 0.4 * mmseg_peer.loss_of(their_aux, their_aux(scales[2:3]), labels)
 
-    loss, gradients = _step(nn.ModuleList([neck, head, aux]).train(), maps, our_loss)
-    expected, their_gradients = _step(nn.ModuleList([their_neck, their_head, their_aux]).train(), maps, their_loss)
-    torch.testing.assert_close(loss, expected, rtol=0, atol=1e-6)
-    assert all(f"map {i}" in gradients for i in range(4))
-    _close(gradients, their_gradients, "step")
+    def ours(values: list[Tensor]) -> Grads:
+        modules = copy.deepcopy(nn.ModuleList([neck, head, aux])).train()  # each step moves the statistics
+        loss, gradients = _step(modules, values, lambda: our_loss(modules, values))
+        return gradients | {"loss": loss}
+
+    found = ours(maps)
+    modules = nn.ModuleList([their_neck, their_head, their_aux]).train()
+    expected, their_gradients = _step(modules, maps, their_loss)
+    errors = fp32_errors(found, [ours([moved(m.detach(), seed).requires_grad_() for m in maps]) for seed in SEEDS])
+    assert all(f"map {i}" in found for i in range(4))
+    assert found.keys() == their_gradients.keys() | {"loss"}
+    for name, value in (their_gradients | {"loss": expected}).items():  # the losses are computed in fp32
+        assert_fp32(found[name], value, errors[name], name)
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize(("small", "size"), [((4, 4), (8, 8)), ((3, 5), (8, 11)), ((1, 1), (4, 3)), ((6, 6), (4, 4))])
 def test_taps_before_resizing_equal_resizing_before_the_convolution(
     small: tuple[int, int], size: tuple[int, int]
@@ -149,9 +158,10 @@ def test_taps_before_resizing_equal_resizing_before_the_convolution(
     resized = [F.interpolate(image, size, mode="bilinear", align_corners=False) for image in maps]
     expected = sum(F.conv2d(image, weight, padding=1) for image, weight in zip(resized, weights, strict=True))
     assert isinstance(expected, Tensor)
-    torch.testing.assert_close(conv_of_resized(maps, weights, size), expected, rtol=0, atol=1e-12)
+    assert_float64(conv_of_resized(maps, weights, size), expected)
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize(("small", "size"), [((8, 6), (32, 24)), ((5, 7), (37, 23)), ((33, 30), (17, 40))])
 def test_the_loss_and_its_gradient_equal_those_of_resized_logits(small: tuple[int, int], size: tuple[int, int]) -> None:
     """In float64 and written out, also where the sizes do not divide one another and where nothing counts."""
@@ -162,15 +172,19 @@ def test_the_loss_and_its_gradient_equal_those_of_resized_logits(small: tuple[in
     resized = F.interpolate(logits.double(), size, mode="bilinear", align_corners=False)
     true = F.one_hot(labels.clamp(max=CLASSES), CLASSES + 1)[..., :CLASSES]
     expected = -(resized.log_softmax(1) * true.permute(0, 3, 1, 2)).sum() / labels.numel()
-    loss = pixel_cross_entropy(logits, labels)
-    torch.testing.assert_close(loss.double(), expected, rtol=0, atol=1e-6)
-    gradients = [torch.autograd.grad(value * 3.0, logits)[0] for value in (loss, expected)]
-    torch.testing.assert_close(gradients[0], gradients[1], rtol=0, atol=1e-7)
+    assert_fp32_function(lambda values: pixel_cross_entropy(values, labels), [logits], expected)
+
+    def gradient(values: Tensor) -> Tensor:
+        values = values.detach().requires_grad_()
+        return torch.autograd.grad(pixel_cross_entropy(values, labels) * 3.0, values)[0]
+
+    assert_fp32_function(gradient, [logits], torch.autograd.grad(expected * 3.0, logits)[0])
     nothing = pixel_cross_entropy(logits, torch.full_like(labels, 255))
     assert nothing.item() == 0
     assert not torch.autograd.grad(nothing, logits)[0].any()
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("rows", [1, 5, 1000])
 def test_the_height_of_the_strips_does_not_matter(rows: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """One strip for all is what an accelerator does."""
@@ -178,15 +192,16 @@ def test_the_height_of_the_strips_does_not_matter(rows: int, monkeypatch: pytest
     expected = pixel_cross_entropy(logits, labels)
     monkeypatch.setattr(pixel_loss, "_STRIP", rows * 32 * CLASSES)
     loss = pixel_cross_entropy(logits, labels)
-    torch.testing.assert_close(loss, expected, rtol=0, atol=1e-6)
+    assert_fp32(loss, expected)
     gradients = [torch.autograd.grad(value, logits)[0] for value in (loss, expected)]
-    torch.testing.assert_close(gradients[0], gradients[1], rtol=0, atol=1e-8)
+    assert_fp32(gradients[0], gradients[1])
 
 
 def test_another_label_can_be_ignored_and_half_precision_is_computed_in_float32() -> None:
     logits, labels = torch.randn(2, CLASSES, 4, 4), torch.randint(CLASSES, (2, 16, 16))
-    moved = labels.where(labels != 3, 255)
-    torch.testing.assert_close(pixel_cross_entropy(logits, labels, ignore=3), pixel_cross_entropy(logits, moved))
+    others = labels.where(labels != 3, 255)
+    losses = pixel_cross_entropy(logits, labels, ignore=3), pixel_cross_entropy(logits, others)
+    torch.testing.assert_close(*losses, rtol=0, atol=0)
     half = logits.bfloat16().requires_grad_()
     with torch.autocast("cpu", torch.bfloat16):
         loss = pixel_cross_entropy(half, labels)

@@ -10,6 +10,9 @@ from maekit.backbone.sizes import load_size
 from maekit.backbone.vit import ViT
 from maekit.errors import UserError
 from tests.helpers_positions import resized_by_matrices
+from tests.numeric import assert_float64, assert_fp32_function, assert_half
+
+pytestmark = pytest.mark.numeric
 
 TEST_SIZE = load_size("vit_test_patch8")
 TIMM_SIZE: dict[str, Any] = {"embed_dim": 48, "depth": 3, "num_heads": 2, "num_classes": 0}
@@ -45,18 +48,20 @@ def _backward(tokens: Tensor, module: nn.Module) -> dict[str, Tensor]:
     return {name: p.grad.clone() for name, p in module.named_parameters() if p.grad is not None}
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("pooling", ["mean", "class"])
 def test_tokens_and_gradients_equal_timms(pooling: str) -> None:
     ours = _vit(final_norm=pooling == "class")
     theirs = _timm(ours.state_dict(), (32, 48), pooling)
     images = _images(32, 48)
     mine, other = ours(images), theirs.forward_features(images)
-    torch.testing.assert_close(mine, other, rtol=0, atol=1e-5)
+    assert_float64(mine, other)
     gradients = _backward(mine, ours)
     assert set(gradients) == {name for name, _ in ours.named_parameters()}
-    torch.testing.assert_close(gradients, _backward(other, theirs), rtol=1e-5, atol=1e-5)
+    assert_float64(gradients, _backward(other, theirs))
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("pooling", ["mean", "class"])
 @pytest.mark.parametrize("image_size", [(64, 24), (16, 56)])
 def test_tokens_equal_timms_after_the_positions_are_resized_to_another_grid(
@@ -68,9 +73,10 @@ def test_tokens_equal_timms_after_the_positions_are_resized_to_another_grid(
     state["pos_embed"] = resized_by_matrices(state["pos_embed"], (4, 6), grid, 1)
     theirs = _timm(state, image_size, pooling)
     images = _images(*image_size)
-    torch.testing.assert_close(ours(images), theirs.forward_features(images), rtol=0, atol=1e-5)
+    assert_fp32_function(ours, [images], theirs.forward_features(images))  # positions are resized in fp32
 
 
+@pytest.mark.usefixtures("float64")
 def test_a_stored_grid_is_resized_on_every_forward_and_trained_where_it_is_stored() -> None:
     stored = _vit((64, 24), pos_grid=(4, 6))
     assert stored.grid == (8, 3)
@@ -79,10 +85,11 @@ def test_a_stored_grid_is_resized_on_every_forward_and_trained_where_it_is_store
     resized = ViT(TEST_SIZE, image_size=(64, 24))
     resized.load_state_dict(state | {"pos_embed": resized_by_matrices(state["pos_embed"], (4, 6), (8, 3), 1)})
     images = _images(64, 24)
-    torch.testing.assert_close(stored(images), resized(images), rtol=0, atol=1e-5)
+    assert_fp32_function(stored, [images], resized(images))
     assert _backward(stored(images), stored)["pos_embed"].abs().min() > 0
 
 
+@pytest.mark.usefixtures("float64")
 def test_training_with_drop_path_equals_timms_with_the_same_draws() -> None:
     """Samples whose branch is dropped are not computed here and multiplied by zero there."""
     ours = _vit(drop_path=0.6).train()
@@ -93,17 +100,19 @@ def test_training_with_drop_path_equals_timms_with_the_same_draws() -> None:
         mine = ours(images)
         torch.manual_seed(seed)
         other = theirs.forward_features(images)
-        torch.testing.assert_close(mine, other, rtol=0, atol=1e-5)
-        torch.testing.assert_close(_backward(mine, ours), _backward(other, theirs), rtol=1e-5, atol=1e-5)
+        assert_float64(mine, other)
+        assert_float64(_backward(mine, ours), _backward(other, theirs))
 
 
+@pytest.mark.usefixtures("float64")
 def test_drop_path_grows_linearly_over_the_blocks() -> None:
     with torch.device("meta"):
         vit = ViT(load_size("vit_base_patch16"), image_size=(224, 224), drop_path=0.22)
     rates = torch.tensor([block.drop_path for block in vit.blocks])
-    torch.testing.assert_close(rates, torch.arange(12) * 0.02)
+    assert_float64(rates, torch.arange(12) * 0.02)
 
 
+@pytest.mark.usefixtures("float64")
 def test_without_a_class_token_patches_are_encoded_alone() -> None:
     ours = _vit(class_token=False)
     state = ours.state_dict()
@@ -112,9 +121,10 @@ def test_without_a_class_token_patches_are_encoded_alone() -> None:
     theirs = VisionTransformer((32, 48), 8, **TIMM_SIZE, class_token=False, global_pool="avg", fc_norm=False)
     theirs.load_state_dict(state)
     images = _images(32, 48)
-    torch.testing.assert_close(ours(images), theirs.forward_features(images), rtol=0, atol=1e-5)
+    assert_float64(ours(images), theirs.forward_features(images))
 
 
+@pytest.mark.usefixtures("float64")
 def test_features_are_the_raw_residual_streams_of_timms_blocks_as_maps() -> None:
     ours = _vit()
     theirs = _timm(ours.state_dict(), (32, 48), "class")
@@ -122,11 +132,12 @@ def test_features_are_the_raw_residual_streams_of_timms_blocks_as_maps() -> None
     features = ours.features(images, [2, 0])
     maps = theirs.forward_intermediates(images, indices=[0, 2], norm=False, intermediates_only=True)
     assert len(features.maps) == 2
-    torch.testing.assert_close(features.maps, (maps[1], maps[0]), rtol=0, atol=1e-5)
-    torch.testing.assert_close(features.class_token, theirs.forward_features(images)[:, 0], rtol=0, atol=1e-5)
+    assert_float64(features.maps, (maps[1], maps[0]))
+    assert_float64(features.class_token, theirs.forward_features(images)[:, 0])
     assert _vit(class_token=False).features(images, []).class_token is None
 
 
+@pytest.mark.usefixtures("float64")
 def test_visible_tokens_alone_can_be_encoded() -> None:
     """As pre-training does: of embedded tokens some are gathered, and they do not see the others."""
     vit, images = _vit(), _images(32, 48)
@@ -142,7 +153,7 @@ def test_visible_tokens_alone_can_be_encoded() -> None:
     theirs = _timm(vit.state_dict(), (32, 48), "class")
     embedded = theirs._pos_embed(theirs.patch_embed(images))
     expected = theirs.norm(theirs.blocks(torch.cat([embedded[:, :1], embedded[:, 1:][:, kept]], dim=1)))
-    torch.testing.assert_close(results[0], expected, rtol=0, atol=1e-5)
+    assert_float64(results[0], expected)
 
 
 @pytest.mark.parametrize(("global_blocks", "reach"), [((), 4), ((1,), 24)])
@@ -211,6 +222,7 @@ def test_gradient_checkpointing_runs_every_block_twice() -> None:
     assert runs == [0, 1, 2, 2, 1, 0]
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize(("checkpointing", "drop_path"), [(False, 0.5), (True, 0.0)])
 def test_compiled_in_place_as_one_graph_it_trains_the_same(checkpointing: bool, drop_path: float) -> None:
     """The compiled graph multiplies dropped branches by zero, and so has other arithmetic to agree with.
@@ -226,7 +238,7 @@ def test_compiled_in_place_as_one_graph_it_trains_the_same(checkpointing: bool, 
         torch.manual_seed(4)
         tokens = vit(images)
         results.append((tokens.detach(), _backward(tokens, vit)))
-    torch.testing.assert_close(results[0], results[1], rtol=1e-5, atol=1e-5)
+    assert_float64(results[0], results[1])
 
 
 def test_autocast_stays_near_float32() -> None:
@@ -237,7 +249,7 @@ def test_autocast_stays_near_float32() -> None:
     with torch.autocast("cpu", torch.bfloat16):
         half = vit(images)
     assert half.dtype == torch.float32
-    torch.testing.assert_close(half, full, rtol=0, atol=0.1)
+    assert_half(half, full)
 
 
 @pytest.mark.parametrize("name", ["vit_base_patch16", "vit_large_patch16", "vit_huge_patch14"])

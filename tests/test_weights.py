@@ -14,6 +14,9 @@ from maekit.backbone.vit import ViT
 from maekit.weights.load import load_weights, read_state
 from maekit.weights.report import collapse
 from tests.helpers_weights import Small, decoder, encoder, images, load, peer, refusal, released
+from tests.numeric import assert_float64
+
+pytestmark = pytest.mark.numeric
 
 BLOCK_TENSORS = 12
 ENCODER_TENSORS = 4 + 3 * BLOCK_TENSORS
@@ -22,23 +25,25 @@ ENCODER_TENSORS = 4 + 3 * BLOCK_TENSORS
 # every layout
 
 
+@pytest.mark.usefixtures("float64")
 def test_a_pretrained_file_gives_timms_tokens(tmp_path: Path) -> None:
     model = Small(pooling="class").eval()
     report = load(model, released(tmp_path / "mae_pretrain.pth", encoder()))
     expected = peer(pooling="class", classes=0).forward_features(images(32, 32))
-    torch.testing.assert_close(model.backbone(images(32, 32)), expected, atol=1e-5, rtol=0)
+    assert_float64(model.backbone(images(32, 32)), expected)
     assert (report.layout, report.kind) == ("mae", "encoder")
     assert len(report.matched) == ENCODER_TENSORS + 2
     assert report.new == ("head.fc.weight", "head.fc.bias")
     assert (report.resized, report.unused, report.coverage) == ((), (), 1.0)
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("pooling", ["mean", "class"])
 def test_a_finetuned_file_gives_timms_logits(tmp_path: Path, pooling: Literal["mean", "class"]) -> None:
     model = Small(pooling=pooling).eval()
     source = peer(pooling=pooling)
     report = load(model, released(tmp_path / "mae_finetuned.pth", dict(source.state_dict())), allow_new=())
-    torch.testing.assert_close(model(images(32, 32)), source(images(32, 32)), atol=1e-5, rtol=0)
+    assert_float64(model(images(32, 32)), source(images(32, 32)))
     assert (report.layout, report.kind) == ("mae", f"classifier_{pooling}")
     assert (report.new, report.unused, report.coverage) == ((), (), 1.0)
     assert {"head.fc.weight", "head.fc.bias"} <= set(report.matched)

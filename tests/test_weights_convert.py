@@ -16,6 +16,9 @@ from maekit.errors import UserError
 from maekit.weights.convert import Target, convert
 from maekit.weights.state_file import read_state
 from tests.helpers_weights import Probe, Small, decoder, encoder, images, load, peer, probe_peer, released, same
+from tests.numeric import assert_float64, assert_fp32
+
+pytestmark = pytest.mark.numeric
 
 Make = Callable[[], dict[str, Tensor]]
 
@@ -125,6 +128,7 @@ def test_views_are_written_as_what_they_show(tmp_path: Path) -> None:
 # the same numbers come out
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize(
     ("make", "settings"),
     [
@@ -144,12 +148,13 @@ def test_timm_loads_strictly_and_computes_the_same(tmp_path: Path, make: Make, s
     source = {mean: peer(), token: peer(pooling="class"), probe: probe_peer()}.get(
         make, peer(pooling="class", classes=0)
     )
-    torch.testing.assert_close(fresh(images(32, 32)), source(images(32, 32)), atol=1e-5, rtol=0)
+    assert_float64(fresh(images(32, 32)), source(images(32, 32)))
     assert f'num_classes={settings["num_classes"]}, global_pool="{settings["global_pool"]}"' in " ".join(lines)
     assert any(line.startswith("folded: the linear probe's BatchNorm") for line in lines) == (make is probe)
     assert any("(timm has no decoder)" in line for line in lines) == (make is full)
 
 
+@pytest.mark.usefixtures("float64")
 def test_an_encoder_gives_transformers_tokens(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     model = Small(pooling="class").eval()
     source = released(tmp_path / "a.pth", encoder())
@@ -158,9 +163,10 @@ def test_an_encoder_gives_transformers_tokens(tmp_path: Path, capfd: pytest.Capt
     theirs = reloaded("ViTMAEModel", tmp_path / "hf", capfd)
     theirs.config.mask_ratio = 0.0  # everything is kept, and in its order
     found = theirs(images(32, 32), noise=torch.arange(16.0).expand(2, 16)).last_hidden_state
-    torch.testing.assert_close(found, model.backbone(images(32, 32)), atol=1e-5, rtol=0)
+    assert_float64(found, model.backbone(images(32, 32)))
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("make", [token, probe])
 def test_a_classifier_gives_transformers_logits(tmp_path: Path, make: Make, capfd: pytest.CaptureFixture[str]) -> None:
     model: nn.Module = (Small(pooling="class") if make is token else Probe()).eval()
@@ -168,7 +174,7 @@ def test_a_classifier_gives_transformers_logits(tmp_path: Path, make: Make, capf
     load(model, source, allow_new=(), allow_unused=())
     lines = convert(source, "hf", tmp_path / "hf")
     theirs = reloaded("ViTForImageClassification", tmp_path / "hf", capfd)
-    torch.testing.assert_close(theirs(images(32, 32)).logits, model(images(32, 32)), atol=1e-5, rtol=0)
+    assert_float64(theirs(images(32, 32)).logits, model(images(32, 32)))
     assert "assumed: class names LABEL_0 to LABEL_4, since the file does not say them" in lines
     assert any(line.startswith("folded: the linear probe's BatchNorm") for line in lines) == (make is probe)
 
@@ -213,6 +219,7 @@ def test_norm_pix_loss_is_told_or_assumed(tmp_path: Path, said: bool | None, tol
     assert config_of(tmp_path / "again") == config_of(tmp_path / "hf")
 
 
+@pytest.mark.usefixtures("float64")
 def test_a_run_says_its_classes_and_its_transform(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     source = Small(image_size=(16, 64), pooling="class").eval()
     own = {f"model.{name}": tensor for name, tensor in source.state_dict().items()}
@@ -225,7 +232,7 @@ def test_a_run_says_its_classes_and_its_transform(tmp_path: Path, capfd: pytest.
     convert(tmp_path / "best.ckpt", "hf", tmp_path / "hf")
     theirs = reloaded("ViTForImageClassification", tmp_path / "hf", capfd)
     assert [theirs.config.id2label[index] for index in range(5)] == card["class_names"]
-    torch.testing.assert_close(theirs(images(16, 64)).logits, source(images(16, 64)), atol=1e-5, rtol=0)
+    assert_float64(theirs(images(16, 64)).logits, source(images(16, 64)))
     assert read_state(tmp_path / "hf").meta["class_names"] == card["class_names"]
     processor = transformers.ViTImageProcessor.from_pretrained(tmp_path / "hf")
     pixels = torch.randint(0, 256, (3, 16, 64), dtype=torch.uint8)
@@ -233,7 +240,7 @@ def test_a_run_says_its_classes_and_its_transform(tmp_path: Path, capfd: pytest.
         :, None, None
     ]
     found = processor(pixels, return_tensors="pt")["pixel_values"][0]
-    torch.testing.assert_close(found, wanted, atol=1e-5, rtol=0)
+    assert_fp32(found, wanted)
 
 
 def test_without_a_card_the_transform_is_imagenets(tmp_path: Path) -> None:

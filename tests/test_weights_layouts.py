@@ -30,6 +30,9 @@ from tests.helpers_weights import (
     released,
     same,
 )
+from tests.numeric import assert_float64
+
+pytestmark = pytest.mark.numeric
 
 TINY = {
     "hidden_size": 48,
@@ -53,6 +56,7 @@ def theirs(name: str, **changes: Any) -> Any:
     mae = name.startswith("ViTMAE")
     config: Any = transformers.ViTMAEConfig if mae else transformers.ViTConfig
     settings = {**TINY, **(TINY_DECODER if mae else {"num_labels": 5}), **changes}
+    settings.setdefault("layer_norm_eps", 1e-6)  # MAE's; transformers' own default, 1e-12, moves tokens by 1e-6
     model = getattr(transformers, name)(config(**settings))
     for weight in model.parameters():
         nn.init.normal_(weight, std=0.1)
@@ -71,10 +75,11 @@ def one_line(path: Path) -> str:
 # facebookresearch/mae
 
 
+@pytest.mark.usefixtures("float64")
 def test_a_linear_probe_gives_its_logits(tmp_path: Path) -> None:
     source, model = probe_peer(), Probe().eval()
     report = load(model, released(tmp_path / "probe.pth", source.state_dict()), allow_new=(), allow_unused=())
-    torch.testing.assert_close(model(images(32, 32)), source(images(32, 32)), atol=1e-5, rtol=0)
+    assert_float64(model(images(32, 32)), source(images(32, 32)))
     assert (report.layout, report.kind, report.new, report.unused) == ("mae", "linear_probe", (), ())
     assert model.head["fc_norm"].num_batches_tracked == 77
 
@@ -112,13 +117,13 @@ def test_a_folder_of_transformers_gives_its_tokens(tmp_path: Path, name: str) ->
     source.save_pretrained(tmp_path)
     model = Small(pooling="class").eval()
     report = load(model, tmp_path)
-    encoder_of = source if name.endswith("Model") else source.vit
+    encoder_of = (source if name.endswith("Model") else source.vit).double()
     if name.startswith("ViTMAE"):  # everything is kept, and in its order
         encoder_of.config.mask_ratio = 0.0
-        expected = encoder_of(images(32, 32), noise=torch.arange(16.0).expand(2, 16)).last_hidden_state
+        expected = encoder_of(images(32, 32).double(), noise=torch.arange(16.0).expand(2, 16)).last_hidden_state
     else:
-        expected = encoder_of(images(32, 32)).last_hidden_state
-    torch.testing.assert_close(model.backbone(images(32, 32)), expected, atol=1e-5, rtol=0)
+        expected = encoder_of(images(32, 32).double()).last_hidden_state
+    assert_float64(model.double().backbone(images(32, 32).double()), expected)
     kinds: dict[str, Kind] = {"ViTMAEForPreTraining": "pretraining", "ViTForImageClassification": "classifier_class"}
     assert (report.layout, report.kind) == ("transformers", kinds.get(name, "encoder"))
     assert report.coverage == 1.0
@@ -131,7 +136,7 @@ def test_a_classifier_of_transformers_gives_its_logits(tmp_path: Path) -> None:
     source.save_pretrained(tmp_path)
     model = Small(pooling="class").eval()
     report = load(model, tmp_path, allow_new=(), allow_unused=())
-    torch.testing.assert_close(model(images(32, 32)), source(images(32, 32)).logits, atol=1e-5, rtol=0)
+    assert_float64(model.double()(images(32, 32).double()), source.double()(images(32, 32).double()).logits)
     assert (report.new, report.unused) == ((), ())
     state = read_state(tmp_path)
     assert state.meta["class_names"] == ["ant", "bee", "cat", "dog", "eel"]
@@ -383,11 +388,12 @@ def test_what_mmengine_keeps_beside_the_weights_is_left_alone(tmp_path: Path) ->
     same(read_state(tmp_path / "epoch_300.pth").tensors, encoder())
 
 
+@pytest.mark.usefixtures("float64")
 def test_mmpretrain_gives_timms_logits(tmp_path: Path) -> None:
     source, model = peer(pooling="mean"), Small().eval()
     torch.save({"state_dict": to_mmpretrain(source.state_dict(), MM_MEAN)}, tmp_path / "a.pth")
     report = load(model, tmp_path / "a.pth", allow_new=(), allow_unused=())
-    torch.testing.assert_close(model(images(32, 32)), source(images(32, 32)), atol=1e-5, rtol=0)
+    assert_float64(model(images(32, 32)), source(images(32, 32)))
     assert report.lines()[0].endswith("(mmpretrain, classifier, mean pooling): 100.0% of the backbone's parameters")
 
 

@@ -16,6 +16,9 @@ from maekit.weights.convert import convert
 from maekit.weights.inspect import inspect
 from maekit.weights.state_file import read_state
 from tests.helpers_weights import load, peer, same
+from tests.numeric import assert_float64, assert_fp32, assert_fp32_function
+
+pytestmark = pytest.mark.numeric
 
 MEAN, STD = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
 OPTIMISATION = {"base_lr": 1e-3, "lr": None, "weight_decay": 0.05, "betas": (0.9, 0.95), "schedule": "cosine"}
@@ -83,6 +86,7 @@ def from_pretrained(name: str, folder: Path) -> Any:
     return model.eval(), sorted(info["unexpected_keys"])
 
 
+@pytest.mark.usefixtures("float64")
 @torch.inference_mode()
 @pytest.mark.parametrize(("target", "ratio"), [("normalised_pixels", 0.6), ("pixels", 0.75)])
 def test_transformers_computes_the_same(tmp_path: Path, target: Any, ratio: float) -> None:
@@ -93,15 +97,16 @@ def test_transformers_computes_the_same(tmp_path: Path, target: Any, ratio: floa
     theirs, unexpected = from_pretrained("ViTMAEForPreTraining", tmp_path / "hf")
     images, noise = drawn()
     found, (values, masking) = theirs(images, noise=noise), model(images, noise)
-    torch.testing.assert_close(found.loss, model.patch_losses(images, noise)[0].mean(), atol=1e-5, rtol=0)
-    torch.testing.assert_close(found.logits, values, atol=1e-5, rtol=0)
+    assert_fp32_function(lambda pictures: model.patch_losses(pictures, noise)[0].mean(), [images], found.loss)
+    assert_float64(found.logits, values)
     assert torch.equal(found.mask.bool(), masking.masked)
     assert torch.equal(found.ids_restore, masking.restore)
     latent = theirs.vit(images, noise=noise).last_hidden_state
-    torch.testing.assert_close(latent, model.encode(images, masking), atol=1e-5, rtol=0)
+    assert_float64(latent, model.encode(images, masking))
     assert unexpected == []
 
 
+@pytest.mark.usefixtures("float64")
 @torch.inference_mode()
 def test_the_same_folder_is_a_vit_and_a_classifier(tmp_path: Path) -> None:
     model = pretrainer()
@@ -114,9 +119,10 @@ def test_the_same_folder_is_a_vit_and_a_classifier(tmp_path: Path) -> None:
             .eval()
         )
         found = (theirs if name == "ViTModel" else theirs.vit)(images).last_hidden_state
-        torch.testing.assert_close(found, model.backbone(images), atol=1e-5, rtol=0)
+        assert_float64(found, model.backbone(images))
 
 
+@pytest.mark.usefixtures("float64")
 def test_the_folder_says_what_the_run_did(tmp_path: Path) -> None:
     convert(write_run(tmp_path / "last.ckpt", pretrainer()), "hf", tmp_path / "hf")
     config = json.loads((tmp_path / "hf" / "config.json").read_text())
@@ -129,7 +135,7 @@ def test_the_folder_says_what_the_run_did(tmp_path: Path) -> None:
     pixels = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8)
     expected = (pixels / 255 - torch.tensor(MEAN)[:, None, None]) / torch.tensor(STD)[:, None, None]
     found = processor(pixels, return_tensors="pt")["pixel_values"][0]
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    assert_fp32(found, expected)
     assert (processor.crop_size["height"], processor.crop_size["width"], int(processor.resample)) == (32, 32, 3)
 
 
@@ -169,6 +175,7 @@ def test_another_size_starts_from_a_run(tmp_path: Path) -> None:
     assert torch.equal(wide.head.decoder_pred.weight, pretrainer().head.decoder_pred.weight)
 
 
+@pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize(
     ("changes", "why"),
     [
@@ -197,7 +204,7 @@ def test_what_nobody_else_knows_is_written_as_an_encoder_alone(
     theirs = timm_vit.VisionTransformer(32, 8, embed_dim=48, depth=3, num_heads=2, num_classes=0, global_pool="token")
     theirs.load_state_dict(torch.load(tmp_path / "encoder.pth", weights_only=True), strict=True)
     images, _ = drawn()
-    torch.testing.assert_close(theirs.eval().forward_features(images), model.backbone(images), atol=1e-5, rtol=0)
+    assert_float64(theirs.eval().forward_features(images), model.backbone(images))
     again = pretrainer(**changes, weights=str(run))
     for weight in again.parameters():
         weight.data.zero_()
@@ -227,6 +234,7 @@ def test_a_checkpoint_cut_off_is_refused(tmp_path: Path) -> None:
     assert not (tmp_path / "hf").exists()
 
 
+@pytest.mark.usefixtures("float64")
 @torch.inference_mode()
 def test_a_classifier_on_the_class_token_reaches_transformers(tmp_path: Path) -> None:
     torch.save(
@@ -243,5 +251,5 @@ def test_a_classifier_on_the_class_token_reaches_transformers(tmp_path: Path) ->
     convert(tmp_path / "best.ckpt", "hf", tmp_path / "hf")
     theirs, unexpected = from_pretrained("ViTForImageClassification", tmp_path / "hf")
     images, _ = drawn()
-    torch.testing.assert_close(theirs(images).logits, peer(pooling="class")(images), atol=1e-5, rtol=0)
+    assert_float64(theirs(images).logits, peer(pooling="class")(images))
     assert unexpected == []
