@@ -21,11 +21,12 @@ from maekit.masking import check_masking, fixed_noise
 from maekit.pretrainer import Pretrainer
 from maekit.reconstruction_pictures import Row, decibels, picture_of, row_of, sheet_of
 from maekit.result_places import ResultPlaces
-from maekit.weights.assumed import says_heads
+from maekit.weights.assumed import assumed_heads
+from maekit.weights.extract import set_norm_eps
 from maekit.weights.find import find_weights, is_released
 from maekit.weights.inspect import inspect
 from maekit.weights.load import load_weights
-from maekit.weights.said import HEAD_WIDTH, normalisation
+from maekit.weights.said import HEAD_WIDTH, norm_eps, normalisation
 from maekit.weights.said import norm_pix_loss as said_norm_pix_loss
 from maekit.weights.state_file import StateFile, measure, read_state, stored_grid
 from maekit.weights.uses import uses
@@ -176,6 +177,7 @@ def load_pretrainer(
     )
     tables = model.expect_resized
     load_weights(model, path, allow_new=(), allow_unused=model.expect_unused, allow_resized=tables)
+    set_norm_eps(model, norm_eps(state.meta))
     return model.eval()
 
 
@@ -185,8 +187,7 @@ def assumptions(source: str | Path) -> list[str]:
         return []
     state = read_state(find_file(source))
     width, lines = state.tensors["decoder_embed.weight"].shape[0], []
-    if not says_heads(state):
-        lines.append(f"{state.num_heads} attention heads in the encoder, as a ViT of its size has in maekit")
+    lines += assumed_heads(state)
     if state.decoder_heads is None:
         heads = max(1, width // HEAD_WIDTH)
         lines.append(f"{heads} attention heads in the decoder, {HEAD_WIDTH} channels each, as in facebookresearch/mae")

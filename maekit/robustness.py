@@ -18,6 +18,7 @@ from maekit.heads.linear import LinearHead
 from maekit.metrics.robustness import RobustnessMetrics
 from maekit.metrics.robustness_table import robustness_json, robustness_table
 from maekit.model import TransferModel
+from maekit.weights.chosen import split_key
 from maekit.weights.find import find_weights
 from maekit.weights.load import Report, read_state
 
@@ -140,12 +141,12 @@ def model_spec(data: RobustnessSpec, weights: str | None) -> DataSpec:
 
 def _card(weights: str | None) -> object:
     """Returns what a file says of its run, if it is there and says anything; what must be downloaded first does not."""
-    path = Path(str(weights)).expanduser()
+    path = Path(split_key(str(weights))[0]).expanduser()
     try:
         there = weights is not None and path.exists()
     except OSError:  # too long for a path: loading it will say so
         there = False
-    return read_state(path).meta.get(KEY) if there else None
+    return read_state(find_weights(str(weights))).meta.get(KEY) if there else None
 
 
 def class_places(model: DataSpec, data: RobustnessSpec, weights: str | None) -> list[int]:

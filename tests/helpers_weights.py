@@ -65,9 +65,9 @@ def decoder() -> dict[str, Tensor]:
 class Probe(nn.Module):
     """A model as the linear probe trains it: the class token through BatchNorm without weights, then a Linear."""
 
-    def __init__(self, classes: int = 5) -> None:
+    def __init__(self, classes: int = 5, *, final_norm: bool = True) -> None:
         super().__init__()
-        self.backbone = ViT(load_size("vit_test_patch8"), image_size=(32, 32))
+        self.backbone = ViT(load_size("vit_test_patch8"), image_size=(32, 32), final_norm=final_norm)
         norm, classifier = nn.BatchNorm1d(48, affine=False, eps=1e-6), nn.Linear(48, classes)
         self.head = nn.ModuleDict({"fc_norm": norm, "fc": classifier})
 

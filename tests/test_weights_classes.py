@@ -71,6 +71,7 @@ def test_a_head_in_another_order_predicts_as_before(
 
 def test_a_folder_of_transformers_in_another_order_predicts_as_before(tmp_path: Path) -> None:
     sizes: dict[str, Any] = {
+        "num_labels": 5,
         "hidden_size": 48,
         "num_hidden_layers": 3,
         "num_attention_heads": 2,

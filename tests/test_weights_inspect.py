@@ -194,12 +194,12 @@ def test_what_is_said_to_be_possible_is_what_loads(name: str, tmp_path: Path) ->
     whole = {"allow_new": (), "allow_unused": ("decoder*", "mask_token")}
     if facts.kind != "linear_probe":
         model = Small(pooling=facts.classifier.pooling if facts.classifier else "mean")
+    on_mean = "--model.pooling mean" in said["linear_probe"].how
+    prober, unused = Probe(final_norm=not on_mean), ("decoder*", "mask_token", *(["norm.*"] if on_mean else []))
     loads = {
         "features": works(lambda: load_backbone(file, image_size=32)),
         "fine_tuning": works(lambda: load(Small(), file, leave_out=("head.*",))),
-        "linear_probe": works(
-            lambda: load(Probe(), file, allow_unused=("decoder*", "mask_token"), leave_out=("head.*",))
-        ),
+        "linear_probe": works(lambda: load(prober, file, allow_unused=unused, leave_out=("head.*",))),
         "validation": works(lambda: load(model, file, **whole)),
     }
     assert {purpose: said[purpose].possible for purpose in loads} == loads, said

@@ -75,6 +75,10 @@ class _Viewer:
         from maekit.hardware import choose_device
 
         source, self.device = find_source(weights), choose_device(device)
+        for line in source.assumed:
+            print(line)
+        if source.mean_pooled:
+            print(f"note: {weights} was fine-tuned on the mean of the patches: its class token was not trained")
         self.normalise = source.transform().normalise
         self.vit = source.load(source.input["image_size"]).to(self.device)
         self.block = block_index(self.vit, block)

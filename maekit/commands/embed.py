@@ -74,8 +74,8 @@ def main(args: argparse.Namespace) -> int:
     )
     if not has_final_norm(extractor.vit):
         print(f"note: {_without_norm(args.weights, extractor.pooling, given=args.pooling is not None)}")
-    if source.assumed:
-        print(f"assumed: ImageNet's {', '.join(source.assumed)}: {args.weights} does not say how images are prepared")
+    for line in source.assumed:
+        print(line)
     if images.note:
         print(images.note)
     counts = embed_folder(

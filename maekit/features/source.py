@@ -9,6 +9,7 @@ import torch
 
 from maekit.backbone.vit import ViT
 from maekit.data.transforms import EvalTransform
+from maekit.weights.assumed import assumed_heads
 from maekit.weights.chosen import split_key
 from maekit.weights.extract import load_backbone
 from maekit.weights.find import find_weights, is_released
@@ -35,7 +36,7 @@ class Source:
             the file's position table.
         mean_pooled: whether the file was fine-tuned on the mean of the patch tokens, so that its class token is not
             trained and has no final norm.
-        assumed: what of `input` the file does not say, in words.
+        assumed: what is taken for granted because the file does not say it, a line each.
     """
 
     given: str
@@ -68,7 +69,9 @@ def find_source(weights: str) -> Source:
     given = str(path.absolute()) if Path(split_key(weights)[0]).expanduser().exists() else weights
     state = read_state(path)
     input, unsaid = _input(state)
-    return Source(given, path, input, _mean_pooled(state), () if is_released(given) else unsaid)
+    assumed = [] if is_released(given) else [*unsaid, *assumed_heads(state)]
+    lines = tuple(f"assumed: {one}: {weights} does not say" for one in assumed)
+    return Source(given, path, input, _mean_pooled(state), lines)
 
 
 def fingerprint(vit: ViT) -> str:
@@ -85,7 +88,7 @@ def _mean_pooled(state: StateFile) -> bool:
     return on_mean or (state.kind in ("classifier_mean", "encoder") and "norm.weight" not in state.tensors)
 
 
-def _input(state: StateFile) -> tuple[dict[str, Any], tuple[str, ...]]:
+def _input(state: StateFile) -> tuple[dict[str, Any], list[str]]:
     """What a card or a configuration says of each number, else ImageNet's, and the size the positions are stored for.
 
     Also what of it is ImageNet's because the file does not say it.
@@ -93,15 +96,16 @@ def _input(state: StateFile) -> tuple[dict[str, Any], tuple[str, ...]]:
     said = said_input(state.meta)
     known = {key: said[key] for key in IMAGENET if key in said}
     words = {"mean": "mean", "std": "standard deviation", "crop_fraction": "crop of 0.875"}
-    unsaid = tuple(word for key, word in words.items() if key not in known)
     if not isinstance(known.get("image_size"), int):
-        known["image_size"] = _stored_size(state)
-    return {**IMAGENET, **known}, unsaid
+        known |= {"image_size": size} if (size := _stored_size(state)) else {}
+        words["image_size"] = "size of 224 px"
+    unsaid = [word for key, word in words.items() if key not in known]
+    return {**IMAGENET, **known}, [f"images prepared with ImageNet's {', '.join(unsaid)}"] if unsaid else []
 
 
-def _stored_size(state: StateFile) -> int:
+def _stored_size(state: StateFile) -> int | None:
     table, patch_size = state.tensors.get("pos_embed"), measure(state.tensors).patch_size
     if table is None or table.ndim != 3 or patch_size is None:
-        return int(IMAGENET["image_size"])
+        return None
     grid = stored_grid(state, table.shape[1] - int("cls_token" in state.tensors))
-    return grid[0] * patch_size if grid and grid[0] == grid[1] else int(IMAGENET["image_size"])
+    return grid[0] * patch_size if grid and grid[0] == grid[1] else None

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from maekit.errors import UserError
 from maekit.model_card.words import plain
+from maekit.weights.chosen import split_key
 from maekit.weights.find import HUB, Official, official_weights
 from maekit.weights.safe_load import load_file
 from maekit.weights.said import model_settings, table
@@ -68,6 +69,7 @@ def _chain(start: str) -> Iterator[str]:
 
 
 def _started_from(file: Path) -> str | None:
+    file = Path(split_key(file)[0])
     try:
         if not file.is_file():
             return None
@@ -79,6 +81,7 @@ def _started_from(file: Path) -> str | None:
 
 def _licence(given: str, what: str) -> Licence | None:
     """That of published weights, by their name or their file's, and of a model on the hub."""
+    given = split_key(given)[0]
     if given.startswith(HUB):
         owner = given.removeprefix(HUB)
         terms = f"The licence on the page of `{owner}` on the Hugging Face hub holds for {what}; see there."

@@ -4,11 +4,11 @@ from collections.abc import Iterator, Sequence
 
 from torch import nn
 
+from maekit.heads.mae_target import NormalisedPixels, Pixels
 from maekit.weights.fit import Fit
-from maekit.weights.said import model_settings, normalisation, table
+from maekit.weights.said import EPS, card_of, norm_eps, norm_pix_loss, normalisation
 from maekit.weights.state_file import StateFile, measure
 
-EPS = 1e-6  # of every LayerNorm here, as in facebookresearch/mae
 _PUBLISHED = {
     (768, 12),
     (1024, 24),
@@ -37,8 +37,8 @@ def assumptions(
             f"{getattr(decoder, 'num_heads', None)} attention heads in the decoder, as --model.decoder_heads says: the "
             "file does not say how many it was trained with"
         )
-    eps = table(state.meta.get("config")).get("layer_norm_eps")
-    if isinstance(eps, float) and eps != EPS:
+    yield from _target(model, state, fit)
+    if (eps := norm_eps(state.meta)) != EPS:
         yield f"layer norms with an eps of {EPS:g}; its config says {eps:g}, which moves features by about a thousandth"
     theirs = normalisation(state.meta)
     if theirs and colours and colours[0] and not _same(theirs, colours):
@@ -48,12 +48,31 @@ def assumptions(
         )
 
 
+def _target(model: nn.Module, state: StateFile, fit: Fit) -> Iterator[str]:
+    """What a decoder's predictions are taken for where the file does not say it, or says something else."""
+    target = getattr(model.get_submodule("head"), "target", None) if "head.decoder_pred.weight" in fit.shared else None
+    if not isinstance(target, (Pixels, NormalisedPixels)):
+        return
+    ours, theirs = isinstance(target, NormalisedPixels), norm_pix_loss(state.meta)
+    words = {True: "normalised pixels", False: "plain pixels"}
+    if theirs is None:
+        yield f"{words[ours]} as what the decoder predicts, as --model.target says: the file does not say"
+    elif theirs != ours:
+        yield f"{words[ours]} as what the decoder predicts, as --model.target says; the file predicted {words[theirs]}"
+
+
+def assumed_heads(state: StateFile) -> list[str]:
+    """The encoder's attention heads in words, where they are maekit's own for a ViT of that size; empty if said."""
+    if says_heads(state) or state.num_heads is None:
+        return []
+    return [f"{state.num_heads} attention heads, as {measure(state.tensors).name} has"]
+
+
 def says_heads(state: StateFile) -> bool:
-    """Whether a file says how many attention heads its encoder has, itself or by being of a published size."""
-    size, named = measure(state.tensors), model_settings(state.meta).get("backbone")
-    if (size.embed_dim or 0, size.num_blocks) in _PUBLISHED:
-        return True
-    return "config" in state.meta or (named is not None and named == size.name)
+    """Whether a file says how many attention heads its encoder has: by a config, as maekit's own, or by its size."""
+    size = measure(state.tensors)
+    published = (size.embed_dim or 0, size.num_blocks) in _PUBLISHED
+    return published or "config" in state.meta or state.layout == "maekit" or bool(card_of(state.meta))
 
 
 def _same(a: tuple[Sequence[float], Sequence[float]], b: tuple[Sequence[float], Sequence[float]]) -> bool:

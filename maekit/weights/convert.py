@@ -12,13 +12,23 @@ from torch import Tensor
 
 from maekit.errors import UserError, nearest
 from maekit.files import atomic_write, atomic_write_text
+from maekit.weights.assumed import assumed_heads
 from maekit.weights.classes import file_classes
 from maekit.weights.expected import whole
 from maekit.weights.input_config import timm_place
 from maekit.weights.layouts_detectron2 import to_detectron2
 from maekit.weights.prepared import IMAGENET, image_size, named_classes, prepared, timm_json
 from maekit.weights.report import some
-from maekit.weights.said import model_settings, normalisation, not_pixels, pretraining_arguments, said_input, table
+from maekit.weights.said import (
+    EPS,
+    model_settings,
+    norm_eps,
+    normalisation,
+    not_pixels,
+    pretraining_arguments,
+    said_input,
+    table,
+)
 from maekit.weights.state_file import StateFile, read_state
 from maekit.weights.words import in_words
 from maekit.weights.write_hf import write_hf
@@ -87,6 +97,10 @@ def convert(source: str | Path, to: Target, out: Path, *, norm_pix_loss: bool | 
         return lines + write_hf(source, state, _owned(tensors), out, norm_pix_loss)
     if to == "detectron2":
         tensors = to_detectron2(source, tensors)
+    if (eps := norm_eps(state.meta)) != EPS:
+        lines.append(
+            f"layer norms: its config says an eps of {eps:g}, but {to} has no place for it and computes with {EPS:g}"
+        )
     config = ""
     if to == "timm":
         tensors, told = _for_timm(state, tensors)
@@ -145,10 +159,11 @@ def _timm_config(state: StateFile, tensors: Mapping[str, Tensor]) -> tuple[str, 
         unknown = "the grid of its positions" if size is None else "its attention heads"
         return "", [f"no configuration for timm is written: the file does not say {unknown}"]
     image = prepared(state, size)
+    heads = [f"assumed: {each}, since the file does not say it" for each in assumed_heads(state)]
     count = tensors["head.weight"].shape[0] if "head.weight" in tensors else 0
     names = named_classes(state, count)
     unnamed = [] if names or not count else ["class names: none, since the file does not say them"]
-    return timm_json(state, tensors, image, names), [*image.lines(), *unnamed]
+    return timm_json(state, tensors, image, names), [*heads, *image.lines(), *unnamed]
 
 
 def _beside(state: StateFile, to: Target) -> dict[str, object]:

@@ -9,6 +9,7 @@ from maekit.backbone.vit import ViT
 from maekit.errors import UserError
 from maekit.weights.find import find_weights
 from maekit.weights.load import load_weights
+from maekit.weights.said import norm_eps
 from maekit.weights.state_file import measure, read_state
 
 
@@ -30,7 +31,8 @@ def load_backbone(source: str | Path, *, image_size: int | tuple[int, int] = 224
         UserError: the file is missing, damaged, or of a ViT of another kind, or cannot be downloaded.
     """
     source = find_weights(source)
-    tensors = read_state(source).tensors
+    state = read_state(source)
+    tensors, eps = state.tensors, norm_eps(state.meta)
     name = size or measure(tensors).name
     if name is None:
         raise UserError(
@@ -45,7 +47,15 @@ def load_backbone(source: str | Path, *, image_size: int | tuple[int, int] = 224
         allow_unused=("head.*", "decoder*", "mask_token"),
         allow_resized=("pos_embed",),
     )
+    set_norm_eps(vit, eps)
     return vit.eval()
+
+
+def set_norm_eps(model: nn.Module, eps: float) -> None:
+    """Gives every LayerNorm of a model the eps it was trained with; transformers' ViTMAE has 1e-12."""
+    for module in model.modules():
+        if isinstance(module, nn.LayerNorm):
+            module.eps = eps
 
 
 class _Alone(nn.Module):

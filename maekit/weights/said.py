@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 CARD = "maekit"
+EPS = 1e-6  # of every LayerNorm here, as in facebookresearch/mae
 HEAD_WIDTH = 32  # channels of a decoder's attention head where nobody says: facebookresearch/mae @ efb2a80, 512 / 16
 _NORMALISED = {"normalised_pixels": True, "pixels": False}
 
@@ -47,6 +48,12 @@ def normalisation(meta: Mapping[str, object]) -> tuple[list[float], list[float]]
         if mean and std:
             return mean, std
     return None
+
+
+def norm_eps(meta: Mapping[str, object]) -> float:
+    """The eps of a file's LayerNorms: a config's, else facebookresearch/mae's."""
+    eps = table(meta.get("config")).get("layer_norm_eps")
+    return eps if isinstance(eps, float) and 0 < eps < 1 else EPS
 
 
 def said_input(meta: Mapping[str, object]) -> Mapping[str, Any]:

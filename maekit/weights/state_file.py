@@ -100,6 +100,8 @@ def read_state(path: str | Path) -> StateFile:
     meta |= {name: value for name, value in read_metadata(path).items() if name != "format"} | timm_config(path)
     if _is_maekit(meta, tensors):
         state = _from_maekit(tensors, meta)
+        if outside := len(tensors) - len(state.tensors):
+            chosen = replace(chosen, beside={**chosen.beside, "beside the model": outside})
     else:
         lightning = chosen.key == "state_dict" and "pytorch-lightning_version" in contents
         layout: Layout = "lightning" if lightning else "mae" if chosen.key == "model" else "state_dict"

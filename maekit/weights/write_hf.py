@@ -14,6 +14,7 @@ from torch import Tensor
 from maekit.errors import UserError
 from maekit.files import atomic_write, atomic_write_text
 from maekit.weights import said
+from maekit.weights.assumed import assumed_heads
 from maekit.weights.layouts_hf import to_transformers
 from maekit.weights.prepared import hf_preprocessor, named_classes, prepared
 from maekit.weights.state_file import StateFile, measure, stored_grid
@@ -47,7 +48,7 @@ def write_hf(
             'convert it with `--to timm` (global_pool="avg")'
         )
     config = _encoder_config(source, state, tensors)
-    lines: list[str] = []
+    lines = [f"assumed: {heads}, since the file does not say it" for heads in assumed_heads(state)]
     if "decoder_pred.weight" in tensors:
         if isinstance(config["image_size"], list):
             raise UserError(
@@ -97,7 +98,7 @@ def _encoder_config(source: Path, state: StateFile, tensors: Mapping[str, Tensor
         "num_channels": 3,
         "qkv_bias": True,
         "hidden_act": "gelu",
-        "layer_norm_eps": 1e-6,
+        "layer_norm_eps": said.norm_eps(state.meta),
         "hidden_dropout_prob": 0.0,
         "attention_probs_dropout_prob": 0.0,
         "initializer_range": 0.02,
