@@ -1,6 +1,5 @@
 """The Python interface: a task built from its recipe, trained and validated without the command line."""
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
@@ -12,6 +11,8 @@ from maekit.checkpoint_path import find_checkpoint
 from maekit.data.base import TransferData
 from maekit.errors import UserError
 from maekit.model import TransferModel
+from maekit.overrides import as_flags
+from maekit.process import check_launch, restored
 from maekit.recipe import load_recipe
 from maekit.resume_changes import (
     Resume,
@@ -33,22 +34,25 @@ from maekit.weights.extract import load_backbone
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
 
+    from maekit.run import Run
+
 __all__ = ["Session", "build", "load_backbone"]
 
 
 def build(
-    task: str,
+    task: str | Path,
     recipe: str | None = None,
     overrides: Mapping[str, Any] | None = None,
-    config: Sequence[str | Path] = (),
+    config: str | Path | Sequence[str | Path] = (),
 ) -> "Session":
     """Builds a task's model and data from its recipe.
 
     Args:
         task: a shipped task's name, or the path of your own task.py.
         recipe: an overlay such as `base`; default: the task's base recipe.
-        overrides: dotted keys and values, as the flags of `maekit fit`: `{"data.root": "photos"}`.
-        config: your own YAML files on top of the recipe.
+        overrides: dotted keys and values, as the flags of `maekit fit`: `{"data.root": Path("photos")}`. NumPy's and
+            torch's numbers, tuples, None and timedelta are taken as well.
+        config: your own YAML files on top of the recipe, or one.
 
     Returns:
         A session with `model`, `data`, `fit()` and `validate()`.
@@ -56,10 +60,10 @@ def build(
     Raises:
         UserError: what the command line would print as one line.
     """
-    stacked = load_recipe(find_task(task), recipe, [Path(file) for file in config])
+    files = [config] if isinstance(config, str | Path) else config
+    stacked = load_recipe(find_task(str(task)), recipe, [Path(file) for file in files])
     module = stacked.task.load()
-    flags = [f"--{key}={v if isinstance(v, str) else json.dumps(v)}" for key, v in (overrides or {}).items()]
-    return Session(resolve(stacked, module, flags, training=True), module)
+    return Session(resolve(stacked, module, as_flags(overrides or {}), training=True), module)
 
 
 def refuse_evaluation_only(settings: Settings, model: type[TransferModel]) -> None:
@@ -77,6 +81,9 @@ def refuse_evaluation_only(settings: Settings, model: type[TransferModel]) -> No
 
 class Session:
     """One task with its model and data, ready to train or to validate.
+
+    Each `fit` and each `validate` starts with the model as it was built: a second one builds it afresh, with the same
+    seed. The trained model stays `model` until then.
 
     Args:
         settings: checked values of every section.
@@ -100,9 +107,11 @@ class Session:
         settings.values["data"].update(self.data.resolved())
         seed_all(settings.values["run"]["seed"])
         self.model: TransferModel = module.Model(self.data.spec(), **settings.values["model"])
+        self._module, self._used = module, False
         self.results: dict[str, Any] = {}
         self.environment: dict[str, Any] = {}
 
+    @restored()
     def fit(
         self,
         ckpt_path: str | Path | None = None,
@@ -128,6 +137,7 @@ class Session:
         from maekit import run
 
         refuse_evaluation_only(self.settings, type(self.model))
+        self._start_afresh()
         self.data.require_trainable()
         options = self.settings.values["run"]
         extend, options["extend"] = options["extend"], False  # asked for once, and not by a checkpoint's card
@@ -174,6 +184,7 @@ class Session:
         """Trains in a folder that is this process's own, from a checkpoint that was accepted or from the start."""
         from maekit import run
         from maekit.hardware import autocast_of
+        from maekit.trainer import refusals
 
         device = run.local_device(self.settings)
         with autocast_of(self.settings.values["trainer"].get("precision", "auto"), device.type):
@@ -182,12 +193,14 @@ class Session:
         if resume is not None:
             lines = [*resume.lines, *run.accept(job, resume)]
         changed = change_lines(resume.changes) if resume is not None else []
+        self._check_process(job, trains=True)
         run.start_records(job)
         say_all(lines)
-        with says_how_to_resume(folder, words, job.saved_step), job.interruption, one_line_errors(changed):
+        with says_how_to_resume(folder, words, job.saved_step), job.interruption, one_line_errors(changed), refusals():
             job.trainer.fit(job.module, ckpt_path=resume.path if resume else None, weights_only=True)
         return {**run.finish(job), "folder": str(folder)}
 
+    @restored()
     def validate(self, ckpt_path: str | Path | None = None) -> dict[str, float]:
         """Measures a checkpoint, or the weights the settings name, on the validation images.
 
@@ -198,21 +211,39 @@ class Session:
             Metric name -> value.
         """
         from maekit import run
+        from maekit.trainer import refusals
 
         if ckpt_path is not None and self.model.evaluates_only:
             raise UserError(f"this task has no checkpoints of its own; give it as --model.weights {ckpt_path}")
+        self._start_afresh()
         job = run.prepare(self.settings, self.model, self.data, folder=None)
         say_all([f"data    {self.data.summary()}"])
         if ckpt_path is not None:
             self._check_card(Path(ckpt_path))
         elif report := self.model.load_start(complete=True):
             say_all(report.lines())
-        with one_line_errors([]):
+        self._check_process(job, trains=False)
+        with one_line_errors([]), refusals():
             job.trainer.validate(job.module, ckpt_path=ckpt_path, verbose=False, weights_only=True)
         say_all(job.module.table)
         self.results = job.module.results
         self.environment = job.environment
         return job.record.validated
+
+    def _check_process(self, job: "Run", *, trains: bool) -> None:
+        strategy = job.trainer.strategy
+        check_launch(job.trainer.world_size, launches=strategy.launcher is not None, trains=trains)
+
+    def _start_afresh(self) -> None:
+        """Replaces a model that was trained or loaded before, so that no weight of it is left."""
+        from maekit.run import seed_all
+
+        if self._used:
+            seed = self.settings.values["run"]["seed"]
+            seed_all(seed)
+            self.model = self._module.Model(self.data.spec(), **self.settings.values["model"])
+            say_all([f"model   built afresh with seed {seed}: this session was used before"])
+        self._used = True
 
     def _check_card(self, path: Path) -> Card:
         card = read_card(path)

@@ -50,8 +50,8 @@ def choose_device(name: str) -> torch.device:
         raise UserError(f"--device {name} cannot be used here: {str(error).splitlines()[0]}") from error
 
 
-def check_devices(accelerator: str, kind: str, devices: int | str | list[int]) -> None:
-    """Refuses devices that this machine does not have.
+def check_devices(accelerator: str, kind: str, devices: int | str | list[int]) -> int:
+    """Returns how many devices of this machine a run uses, or refuses those that it does not have.
 
     Args:
         accelerator: as given: auto, cpu, gpu, cuda or mps.
@@ -68,15 +68,18 @@ def check_devices(accelerator: str, kind: str, devices: int | str | list[int]) -
             "use --trainer.accelerator cpu, or auto"
         )
     text = str(devices).strip("[] ")
+    if text == "auto":
+        return found
     if kind == "cpu":
-        if text != "auto" and not (text.isdigit() and isinstance(devices, int | str)):
+        if isinstance(devices, list) or not text.isdigit():
             raise UserError(f"trainer.devices: got {devices}, expected a number of processes on a CPU, such as 2")
-        return
-    if text in ("auto", "-1"):
-        return
+        return int(text)
     if isinstance(devices, list) or "," in text:
-        beyond = [int(word) for word in text.split(",") if word.strip() and int(word) >= found]
+        numbers = [int(word) for word in text.split(",") if word.strip()]
+        beyond = [number for number in numbers if number >= found]
         if beyond:
             raise UserError(f"trainer.devices: got {devices}, and there is no {kind}:{beyond[0]} here ({found} found)")
-    elif int(text) > found:
+        return len(numbers)
+    if int(text) > found:
         raise UserError(f"trainer.devices: got {devices}, and this machine has {found} {kind} device(s)")
+    return found if text == "-1" else int(text)

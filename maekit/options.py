@@ -138,6 +138,10 @@ class TrainerOptions:
 
     def __post_init__(self) -> None:
         """Refuses values outside their range."""
+        if self.deterministic and self.benchmark:
+            raise UserError(
+                "got --trainer.deterministic and --trainer.benchmark, which lets cuDNN choose by speed; give one"
+            )
         check_strategy(self.strategy)
         _check_devices(self.devices)
         _check_time(self.max_time)
@@ -184,7 +188,7 @@ def _check_devices(devices: int | list[int] | str) -> None:
 
 
 def _check_time(limit: str | Mapping[str, int] | None) -> None:
-    if isinstance(limit, str) and not re.fullmatch(r"\d+:\d+:\d+:\d+", limit):
+    if isinstance(limit, str) and not re.fullmatch(r"\d+:\d\d:\d\d:\d\d", limit):
         raise UserError(f"trainer.max_time: got {limit}, expected DD:HH:MM:SS, as 00:06:00:00 for six hours")
     if isinstance(limit, Mapping):
         units = {"days", "seconds", "microseconds", "milliseconds", "minutes", "hours", "weeks"}

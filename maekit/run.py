@@ -15,6 +15,7 @@ from maekit.callbacks.averaging import WeightAverage
 from maekit.callbacks.checkpoint_io import AtomicCheckpointIO
 from maekit.callbacks.checkpoints import SaveBest, SaveLast
 from maekit.callbacks.examples import Examples
+from maekit.callbacks.hyper_parameters import HyperParameters
 from maekit.callbacks.interruption import Interruption
 from maekit.callbacks.layers import LayerLog
 from maekit.callbacks.pause import Pause
@@ -120,6 +121,8 @@ def prepare(
             SaveLast(folder, options.save_every_minutes),
             interruption,
         ]
+    if folder is not None:
+        own.append(HyperParameters(dict(flat(settings.values)), f"val/{model.monitor[0]}"))
     trainer = make_trainer(settings, own, loggers(folder, options) if folder else [])
     plan = solve_batch(data.total_batch_size, data.device_batch_size, trainer.world_size, even=model.pairs_images)
     trainer.accumulate_grad_batches = plan.accumulation
@@ -270,7 +273,9 @@ def finish(run: Run) -> dict[str, Any]:
             else ""
         )
         speed = f", {result['images_per_second']} images/s" if result["images_per_second"] else ""
-        word = "done  " if result["status"] == "finished" else "paused"
+        word = {"finished": "done  ", "stopped": "stopped"}.get(result["status"], "paused")
+        if result["status"] == "stopped":
+            reached = f"by {result['stopped_by']} at step {result['step']}; {reached}"
         say(f"{word}  {reached} in {result['seconds']:.0f} s{speed}, peak memory {result['peak_memory_gib']} GiB")
         assert run.folder is not None
         say(f"        {shown(run.folder)}: {written_files(run.folder)}")

@@ -1,6 +1,7 @@
 """Lightning's Trainer as maekit uses it: what a recipe may set, and what is decided here."""
 
 import logging
+import secrets
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,12 +14,16 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelSummary
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.profilers import AdvancedProfiler, SimpleProfiler
 
 from maekit.callbacks.checkpoint_io import AtomicCheckpointIO
 from maekit.callbacks.table_log import TableLog
 from maekit.errors import UserError
+from maekit.files import atomic_write_text
 from maekit.hardware import auto_precision, check_devices
 from maekit.options import RunOptions
+from maekit.process import is_interactive
+from maekit.run_folder import rank
 from maekit.settings import Settings
 from maekit.story import say
 
@@ -52,6 +57,26 @@ class LayerTable(ModelSummary):
         say(f"  {trainable_parameters:,} of {total_parameters:,} parameters are trained ({model_size:,.1f} MB in fp32)")
 
 
+class SimpleTable(SimpleProfiler):
+    """Prints its table, which otherwise goes to a log that is switched off."""
+
+    def describe(self) -> None:
+        """Prints the summary, as a fit or a validation ends."""
+        say(self.summary().strip())
+
+
+class AdvancedTable(AdvancedProfiler):
+    """Prints its tables, which otherwise go to a log that is switched off."""
+
+    def describe(self) -> None:
+        """Prints the summary, as a fit or a validation ends, and forgets it."""
+        say(self.summary().strip())
+        self.teardown(stage=None)
+
+
+PROFILERS = {"simple": SimpleTable, "advanced": AdvancedTable}
+
+
 def make_trainer(settings: Settings, callbacks: list[Callback], logs: list[Logger]) -> Trainer:
     """Lightning's Trainer from the recipe's `trainer` section, with what maekit decides itself."""
     values = {key: value for key, value in settings.values["trainer"].items() if value is not None}
@@ -61,6 +86,8 @@ def make_trainer(settings: Settings, callbacks: list[Callback], logs: list[Logge
     if values["accelerator"] == "cpu" and values.pop("sync_batchnorm", False):
         _without_sync_batchnorm(values, settings.given)
     values.pop("enable_progress_bar", None)  # Progress prints lines where no bar is wanted
+    if "profiler" in values:
+        values["profiler"] = PROFILERS[values["profiler"]]()
     if values.pop("enable_model_summary", False):
         callbacks = [LayerTable(max_depth=3), *callbacks]
     plugins: list[Any] = [AtomicCheckpointIO()]
@@ -77,19 +104,21 @@ def make_trainer(settings: Settings, callbacks: list[Callback], logs: list[Logge
     if isinstance(values.get("val_check_interval"), int):
         fixed["check_val_every_n_epoch"] = None  # counted over epochs: Lightning refuses more than one has otherwise
         values.pop("check_val_every_n_epoch", None)
-    with refusals():
+    with refusals(ValueError, TypeError, RuntimeError):
         if precision == "auto":
             precision = auto_precision(values["accelerator"])
         return Trainer(**values, **fixed, precision=precision)
 
 
 @contextmanager
-def refusals() -> Iterator[None]:
-    """Says in one line why Lightning refuses a setting."""
+def refusals(*also: type[Exception]) -> Iterator[None]:
+    """Says in one line why Lightning refuses a setting: by its own exception, or by one of those given."""
+    refused: tuple[type[Exception], ...] = (MisconfigurationException, *also)
     try:
         yield
-    except (MisconfigurationException, ValueError, TypeError) as error:
-        raise UserError(f"Lightning's Trainer refuses these settings: {str(error).strip().splitlines()[0]}") from error
+    except refused as error:
+        line = str(error).strip().splitlines()[0]
+        raise UserError(f"Lightning's Trainer refuses these settings: {line}") from error
 
 
 def check_hardware(settings: Settings) -> str:
@@ -100,7 +129,12 @@ def check_hardware(settings: Settings) -> str:
     """
     values = settings.values["trainer"]
     kind = accelerator_of(values)
-    check_devices(str(values["accelerator"]), kind, values["devices"])
+    count = check_devices(str(values["accelerator"]), kind, values["devices"])
+    if count > 1 and is_interactive():
+        raise UserError(
+            f"trainer.devices: got {values['devices']}, which are {count}, expected one device in a notebook: set "
+            "trainer.devices to 1, or run `maekit fit` as a command (in a notebook: !maekit fit ...)"
+        )
     if kind == "cpu" and values["precision"] == "16-mixed":
         raise UserError("trainer.precision: got 16-mixed, which needs a GPU; on a CPU use bf16-mixed or 32-true")
     return kind
@@ -139,11 +173,23 @@ def loggers(folder: Path, options: RunOptions) -> list[Logger]:
     if options.wandb is not None:
         from lightning.pytorch.loggers import WandbLogger
 
+        ident = wandb_id(folder)
         try:
-            found.append(WandbLogger(project=options.wandb, save_dir=folder, name=str(folder)))
+            found.append(WandbLogger(project=options.wandb, save_dir=folder, name=str(folder), id=ident))
         except ModuleNotFoundError as error:
             raise UserError("--run.wandb needs wandb; pip install 'maekit[wandb]'") from error
     return found
+
+
+def wandb_id(folder: Path) -> str:
+    """The run's id at Weights & Biases, kept in its folder, so that a resumed run goes on there; new for a new run."""
+    file = folder / "wandb_id.txt"
+    if not file.is_file():
+        ident = secrets.token_hex(4)
+        if rank() == 0:
+            atomic_write_text(file, f"{ident}\n")
+        return ident
+    return file.read_text(encoding="utf-8").strip()
 
 
 def quiet() -> None:

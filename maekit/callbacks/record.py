@@ -9,8 +9,10 @@ from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, Timer
 
 from maekit.callbacks.checkpoints import SaveBest
+from maekit.callbacks.pause import Pause
 from maekit.callbacks.table_log import TableLog
 from maekit.files import atomic_write_text
 from maekit.run_folder import write_json
@@ -112,8 +114,10 @@ class Record(Callback):
         spent = self.spent()
         images = spent["steps"] * module.plan.total
         self.peak_memory = max(self.peak_memory, peak_memory_gib(trainer))
+        status, by = ending(trainer, module.total_steps())
         result: dict[str, Any] = {
-            "status": "finished" if trainer.global_step >= module.total_steps() else "paused",
+            "status": status,
+            **({} if by is None else {"stopped_by": by}),
             "step": trainer.global_step,
             "val": self.validated,
             "best": {"metric": best.metric, "value": best.value, "step": best.step} if best else None,
@@ -129,6 +133,27 @@ class Record(Callback):
     def _log(self, trainer: Trainer, split: str, values: dict[str, float]) -> None:
         for logger in trainer.loggers:
             logger.log_metrics({f"{split}/{key}": value for key, value in values.items()}, step=trainer.global_step)
+
+
+def ending(trainer: Trainer, total_steps: int) -> tuple[str, str | None]:
+    """How a fit ended: its status, and the callback that stopped it, if it was not a pause that a flag asked for.
+
+    Args:
+        trainer: after its fit.
+        total_steps: optimizer steps of the whole run.
+
+    Returns:
+        `finished`, or `paused` at `--run.stop_at_step` or `--trainer.max_time`, or `stopped` by a callback of the user.
+    """
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    if trainer.global_step >= total_steps:
+        return "finished", None
+    paused = any(isinstance(c, Pause) and trainer.global_step >= c.step for c in callbacks)
+    timed = any(isinstance(c, Timer) and (c.time_remaining() or 0) <= 0 for c in callbacks)
+    if paused or timed or not trainer.should_stop:
+        return "paused", None
+    early = [c for c in callbacks if isinstance(c, EarlyStopping)]
+    return "stopped", type(early[0]).__name__ if early else "a callback"
 
 
 def write_results(folder: Path, module: Any) -> None:

@@ -146,7 +146,7 @@ def _facts(label: str, run: Any) -> dict[str, Any]:
         "status": run.status,
         "seed": run.seed,
         "step": run.number("step"),
-        "best": run.best if run.status == "finished" else None,
+        "best": run.best if run.status in ("finished", "stopped") else None,
         "seconds": seconds,
         "time": None if seconds is None else duration(seconds),
         "images_per_second": run.number("images_per_second"),
@@ -163,7 +163,7 @@ def _notes(runs: Sequence[Any], names: list[str]) -> Iterator[str]:
     if len(tasks) > 1:
         yield f"the runs are of different tasks ({', '.join(tasks)}), so no best is marked"
     for name, run in zip(names, runs, strict=True):
-        if run.status in ("unfinished", "paused"):
+        if run.status in ("unfinished", "paused", "stopped"):
             yield f"{name}: {how_far(run)}"
         yield from (f"{name}: {problem}" for problem in run.problems)
 

@@ -1,5 +1,6 @@
 """Data loaders: how many workers, how a batch is put together, and what a failed worker says."""
 
+import multiprocessing
 import os
 import re
 import signal
@@ -18,6 +19,10 @@ from maekit.errors import UserError
 MAX_WORKERS = 16
 MIN_AHEAD, MAX_AHEAD = 2, 4
 MAX_IMAGES_AHEAD = 2048  # 1.2 GB as float32 at 224 pixels, in shared memory
+NO_MAIN_GUARD = (
+    "spawned workers run your script from its top: put what starts the run under `if __name__ == '__main__':`, "
+    "or load in the training process with data.num_workers 0"
+)
 Collate = Callable[[list[Any]], Any]
 
 
@@ -122,8 +127,13 @@ def worker_error_line(exc: BaseException) -> str | None:
     """
     if isinstance(exc, UserError) and str(exc).startswith("Caught UserError in DataLoader worker"):
         return str(exc).rstrip().rsplit("UserError: ", 1)[-1]
+    if isinstance(exc, RuntimeError) and "before the current process has finished its bootstrapping" in str(exc):
+        return NO_MAIN_GUARD
     killed = re.search(r"DataLoader worker \(pid.*(killed by signal|exited unexpectedly)", str(exc))
     if isinstance(exc, RuntimeError) and killed:
+        spawned = multiprocessing.get_start_method(allow_none=True) in ("spawn", "forkserver")
+        if spawned and killed[1] == "exited unexpectedly":
+            return f"a data-loading worker ended as it started; {NO_MAIN_GUARD}"
         return (
             "a data-loading worker was ended by the system, most often for want of memory or shared memory (/dev/shm); "
             "use fewer with --data.num_workers, or 0 to load in the training process"

@@ -176,8 +176,8 @@ def _cut_config(run: Run) -> str | None:
 
 
 def _unlike(run: Run, wanted: str) -> str:
-    if run.status == "paused":
-        return f"paused at step {run.number('step') or 0:.0f}"
+    if run.status in ("paused", "stopped"):
+        return f"{run.status} at step {run.number('step') or 0:.0f}"
     if run.status == "unfinished":
         return f"unfinished: {_problem(run, 'metrics.json')}"
     return f"{run.status}, but the cell is of {'evaluations' if wanted == 'validated' else 'trainings'}"

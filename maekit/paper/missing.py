@@ -89,7 +89,7 @@ def _missing(cell: Cell, runs: Sequence[Run], seed: int | None, flags: Sequence[
 
 def _begun(run: Run, cell: Cell, seed: int) -> bool:
     """Whether a run of a cell, at its recipe's own settings, was stopped before its end; a study's are left to it."""
-    if run.status not in ("paused", "unfinished") or run.seed != seed or not is_of(run, cell):
+    if run.status not in ("paused", "stopped", "unfinished") or run.seed != seed or not is_of(run, cell):
         return False
     kept = (run.folder / "last.ckpt").is_file() and not _of_study(run.folder)
     return kept and run.flat_config.get("data.synthetic") is None and not differences(run, cell)

@@ -121,7 +121,7 @@ def _runs(task: str, runs: list[Run], keys: list[str], monitor: str | None, name
             *(_value(run, key) for key in keys),
             run.seed,
             results(run).get(monitor) if monitor else None,
-            run.best if run.status == "finished" else None,
+            run.best if run.status in ("finished", "stopped") else None,
             run.status,
             run.recipe,
             _whole(run.number("step")),

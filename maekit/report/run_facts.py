@@ -37,6 +37,8 @@ def how_far(run: Run) -> str:
         return f"finished after {_steps(run, run.number('step'))}"
     if run.status == "validated":
         return "an evaluation of weights, without training"
+    if run.status == "stopped":
+        return f"stopped by {run.metrics.get('stopped_by')} after {_steps(run, run.number('step'))}"
     if run.status == "paused":
         return f"paused after {_steps(run, run.number('step'))}"
     train, val = run.rows("train"), run.rows("val")

@@ -67,7 +67,7 @@ def _headline(run: Run) -> str:
         return f"{far}; its {monitor} is not a number or not recorded."
     best = run.metrics.get("best")
     at = f" at step {best['step']:,}" if isinstance(best, dict) and isinstance(best.get("step"), int) else ""
-    also = f"; best {number(run.best)}{at}" if run.best is not None and run.status == "finished" else ""
+    also = f"; best {number(run.best)}{at}" if run.best is not None and run.status in ("finished", "stopped") else ""
     return f"{monitor} {number(value)}{also}. {far}."
 
 

@@ -67,7 +67,7 @@ def shown_metrics(names: Iterable[str], monitor: str | None) -> list[str]:
 
 def results(run: Run) -> dict[str, float]:
     """A run's metrics, if it came to its end."""
-    return run.val if run.status in ("finished", "validated") else {}
+    return run.val if run.status in ("finished", "stopped", "validated") else {}
 
 
 def varying(runs: Sequence[Run]) -> dict[str, dict[Path, Any]]:

@@ -14,7 +14,7 @@ from maekit.errors import UserError
 from maekit.recipe import Values, flat
 from maekit.results.rows import Row, number_rows
 
-Status = Literal["finished", "validated", "paused", "unfinished"]
+Status = Literal["finished", "stopped", "validated", "paused", "unfinished"]
 Mode = Literal["max", "min"]
 FILES = ("config.yaml", "environment.json", "metrics.json")
 
@@ -86,9 +86,9 @@ class Run:
 
     @property
     def status(self) -> Status:
-        """How far it came: only a finished run, or an evaluation of weights, has results."""
+        """How far it came: a finished run has results, one that a callback stopped, and an evaluation of weights."""
         said = self.metrics.get("status")
-        return said if said in ("finished", "validated", "paused") else "unfinished"
+        return said if said in ("finished", "stopped", "validated", "paused") else "unfinished"
 
     @cached_property
     def flat_config(self) -> dict[str, Any]:

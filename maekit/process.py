@@ -1,0 +1,64 @@
+"""What a run takes for granted of its process, and what it must not leave behind in it for the next one."""
+
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from maekit.errors import UserError
+from maekit.run_folder import FOLDER
+
+LEFT_BEHIND = (FOLDER, "PL_GLOBAL_SEED", "PL_SEED_WORKERS", "CUBLAS_WORKSPACE_CONFIG")
+_worlds: list[int] = []  # number of processes of each run of this process, in their order
+
+
+def is_interactive() -> bool:
+    """Whether this is a notebook or an interactive Python, where Lightning cannot run the script once more."""
+    return "ps1" in vars(sys) or bool(sys.flags.interactive)
+
+
+@contextmanager
+def restored() -> Iterator[None]:
+    """Gives back the number of CPU threads, torch's switches and the environment as they were before a run."""
+    threads, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
+    strict, warn = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    before = {name: os.environ.get(name) for name in LEFT_BEHIND}
+    try:
+        yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.backends.cudnn.benchmark = benchmark
+        torch.use_deterministic_algorithms(strict, warn_only=warn)
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def check_launch(world: int, *, launches: bool, trains: bool) -> None:
+    """Refuses a run whose processes would not be those of the runs before it in the same script.
+
+    Lightning starts the other processes of a run by running the script again from its top. So a script may train on two
+    devices many times, but not on one and then on two: the second process would train the first run, too.
+
+    Args:
+        world: processes of the run.
+        launches: whether Lightning is going to start the others.
+        trains: whether the run writes checkpoints; a validation on one device may follow training on two.
+
+    Raises:
+        UserError: with the numbers of devices.
+    """
+    started = "LOCAL_RANK" in os.environ and not {"TORCHELASTIC_RUN_ID", "SLURM_PROCID"} & set(os.environ)
+    other = next((earlier for earlier in _worlds if earlier != world), None)
+    if other is None and started and trains and world == 1:
+        other = 2
+    if other is not None and (world > 1 or (started and trains)) and (launches or started):
+        raise UserError(
+            f"got trainer.devices {world} after a run on {other} in the same script, which Lightning runs from its top "
+            "in each process; use one number of devices in a script, or `maekit fit` once for each run"
+        )
+    _worlds.append(world)
