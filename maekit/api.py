@@ -205,7 +205,8 @@ class Session:
         """Measures a checkpoint, or the weights the settings name, on the validation images.
 
         Args:
-            ckpt_path: a checkpoint of this task; None takes `model.weights`.
+            ckpt_path: a checkpoint of this task, or a run's folder: its best.ckpt, else last.ckpt; None takes
+                `model.weights`.
 
         Returns:
             Metric name -> value.
@@ -218,16 +219,18 @@ class Session:
         self._start_afresh()
         job = run.prepare(self.settings, self.model, self.data, folder=None)
         say_all([f"data    {self.data.summary()}"])
-        if ckpt_path is not None:
-            self._check_card(Path(ckpt_path))
+        path = None if ckpt_path is None else find_checkpoint(str(ckpt_path), Path())
+        measured: dict[str, Any] = {}
+        if path is not None:
+            measured = {"checkpoint": str(path), "step": self._check_card(path).step}
         elif report := self.model.load_start(complete=True):
             say_all(report.lines())
         self._check_process(job, trains=False)
         with one_line_errors([]), refusals():
-            job.trainer.validate(job.module, ckpt_path=ckpt_path, verbose=False, weights_only=True)
+            job.trainer.validate(job.module, ckpt_path=path, verbose=False, weights_only=True)
         say_all(job.module.table)
         self.results = job.module.results
-        self.environment = job.environment
+        self.environment = {**job.environment, **({"checkpoint": measured} if measured else {})}
         return job.record.validated
 
     def _check_process(self, job: "Run", *, trains: bool) -> None:

@@ -111,3 +111,14 @@ def read_card(path: Path) -> Card:
         card.get("data"),
         card.get("plan"),
     )
+
+
+def step_of(path: Path) -> int | None:
+    """The optimizer step of a checkpoint of any version; None where the file does not say it, or cannot be read."""
+    try:
+        contents = load_file(path)
+    except UserError:
+        return None
+    card = contents.get(KEY) if isinstance(contents, Mapping) else None
+    step = card.get("step") if isinstance(card, Mapping) else None
+    return step if isinstance(step, int) else None

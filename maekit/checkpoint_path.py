@@ -54,7 +54,14 @@ def find_checkpoint(
 
 def run_checkpoint(path: Path) -> Path:
     """The checkpoint that a run's folder means to all that reads weights: best.ckpt, else last.ckpt; others stay."""
+    if (path / "config.json").is_file():  # a folder of transformers
+        return path
     return next((path / name for name in (BEST, LAST) if (path / name).is_file()), path)
+
+
+def weights_line(path: Path, step: int | None) -> str:
+    """`weights runs/t/r/0/best.ckpt (step 33)`: which file is read, where a folder or a word may mean several."""
+    return f"weights {shown(path)}" + ("" if step is None else f" (step {step})")
 
 
 def _of_folder(folder: Path, purpose: Purpose) -> Path:

@@ -108,7 +108,13 @@ def choose(judged: Mapping[int, Judged], best: Literal["low", "high"], each: int
     return chosen + [Example("worst", rank, index, finite[index]) for rank, index in enumerate(bad)]
 
 
-def write_examples(folder: Path, model: "TransferModel", data: RunData, judged: Mapping[int, Judged]) -> None:
+def write_examples(
+    folder: Path,
+    model: "TransferModel",
+    data: RunData,
+    judged: Mapping[int, Judged],
+    weights: Mapping[str, str | int | None] | None = None,
+) -> None:
     """Draws the chosen images into `examples/` of a run's folder, and says in `examples.json` what they are.
 
     Args:
@@ -116,6 +122,7 @@ def write_examples(folder: Path, model: "TransferModel", data: RunData, judged: 
         model: on its device, in evaluation mode; it has an `example_score`.
         data: set up.
         judged: by index.
+        weights: whose they are: `checkpoint` and `step`.
     """
     assert model.example_score is not None
     score, best = model.example_score
@@ -132,7 +139,7 @@ def write_examples(folder: Path, model: "TransferModel", data: RunData, judged: 
     whole = len(data.val_dataset())
     few = f"{len(judged):,} of the {whole:,} validation images, evenly spread"
     of = few if len(judged) < whole else f"all {whole:,} validation images"
-    write_json(place / FILE, {"of": of, "score": score, "best": best, "examples": rows})
+    write_json(place / FILE, {"of": of, "score": score, "best": best, **(weights or {}), "examples": rows})
 
 
 def single_view(image: Image.Image) -> Image.Image:

@@ -197,7 +197,7 @@ def assumptions(source: str | Path) -> list[str]:
 
 
 def find_file(source: str | Path) -> Path:
-    """Returns what `find_weights` finds, and of a run's folder its best.ckpt or else its last.ckpt."""
+    """Returns what `find_weights` finds."""
     return find_weights(source)
 
 

@@ -40,23 +40,34 @@ def shown(run: str | Path) -> dict[str, Any]:
     return said
 
 
-def test_a_runs_examples_are_judged_by_its_final_average(tmp_path: Path) -> None:
-    """20 images: each loss is that of the weights in last.ckpt, which with averaged weights is the average."""
-    session = tiny(tmp_path, trainer__max_steps=3, model__ema_decay=0.5, trainer__limit_val_batches=1.0)
-    run = Path(session.fit()["folder"])
+@pytest.mark.parametrize("best", [1, 3])
+def test_a_runs_examples_are_judged_by_its_best_average(
+    best: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """20 images: each loss is that of the weights in best.ckpt, which with averaged weights is the average."""
+    monkeypatch.setattr(Classifier, "monitor", ("loss", "max" if best == 1 else "min"))  # the loss falls
+    options: dict[str, Any] = {"trainer__val_check_interval": 1, "trainer__limit_val_batches": 1.0}
+    session = tiny(tmp_path, trainer__max_steps=3, model__ema_decay=0.5, **options)
+    result = session.fit()
+    run = Path(result["folder"])
     said = shown(run)
+    assert result["best"]["step"] == said["step"] == best
+    assert said["checkpoint"] == "best.ckpt"
+    assert json.loads((run / "evaluation.json").read_text()) == {"checkpoint": "best.ckpt", "step": best}
     assert (said["of"], said["score"], said["best"]) == ("all 20 validation images", "loss", "low")
-    state = torch.load(run / "last.ckpt", weights_only=True)["state_dict"]
-    model = session.model
+    model, last = session.model, torch.load(run / "last.ckpt", weights_only=True)["state_dict"]
+    for name, tensor in model.state_dict().items():  # the model itself has its last weights again
+        assert torch.equal(tensor, last[f"model.{name}"])
+    state = torch.load(run / "best.ckpt", weights_only=True)["state_dict"]
     model.load_state_dict({name.removeprefix("model."): tensor for name, tensor in state.items()})
     images, expected = session.data.val_dataset(), {}
     for index in range(20):
         image, label, _ = images[Draw(0, index)]
         with torch.no_grad():
             logits = model.eval()(image[None])
-        best = logits.softmax(1).max(1)
-        names = [model.spec.class_names[number] for number in (label, int(best.indices))]
-        caption = f"true {names[0]}, predicted {names[1]} (p {float(best.values):.2f})"
+        likely = logits.softmax(1).max(1)
+        names = [model.spec.class_names[number] for number in (label, int(likely.indices))]
+        caption = f"true {names[0]}, predicted {names[1]} (p {float(likely.values):.2f})"
         expected[index] = float(F.cross_entropy(logits, torch.tensor([label]))), caption, image
     ranked = sorted(expected, key=lambda index: expected[index][0])
     assert [(row["kind"], row["index"]) for row in said["examples"]] == [

@@ -1,6 +1,7 @@
 """`maekit predict` and the Python interface: a checkpoint is enough."""
 
 import csv
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -58,6 +59,36 @@ def test_predict_writes_names_and_probabilities(
         assert row["class_1"] == names[int(probabilities.argmax())]
         assert float(row["probability_1"]) == pytest.approx(float(probabilities.max()), abs=2e-6)
         assert sum(float(row[f"probability_{i}"]) for i in range(1, 6)) <= 1 + 1e-5
+
+
+def test_a_second_predict_replaces_nothing(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    images = [str(file) for file in sorted((few_digits() / "val").rglob("*.JPEG"))[:2]]
+    (tmp_path / "predictions3").mkdir()  # somebody else's
+    for image, folder in zip(images, ("predictions", "predictions2"), strict=True):
+        assert main(["predict", "--ckpt_path", str(run), "--images", image]) == 0
+        assert image in (tmp_path / folder / "predictions.csv").read_text()
+    assert main(["predict", "--ckpt_path", str(run), "--images", images[0]]) == 0
+    assert (tmp_path / "predictions4/predictions.csv").is_file()
+    assert not list((tmp_path / "predictions3").iterdir())
+    step = json.loads((tmp_path / "predictions/predicted_by.json").read_text())["step"]
+    assert f"best.ckpt (step {step})" in capsys.readouterr().out
+
+
+def test_the_results_of_two_models_never_mix(run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    image, output = str(next((few_digits() / "val").rglob("*.JPEG"))), tmp_path / "out"
+    words = ["predict", "--images", image, "--output", str(output), "--ckpt_path"]
+    assert main([*words, str(run)]) == 0
+    before = (output / "predictions.csv").read_bytes()
+    assert main([*words, str(run / "best.ckpt")]) == 0  # the same
+    assert main([*words, str(run / "last.ckpt")]) == 2
+    assert "best.ckpt (step" in capsys.readouterr().err
+    (output / "predicted_by.json").unlink()
+    assert main([*words, str(run)]) == 2
+    assert "not recorded" in capsys.readouterr().err
+    assert (output / "predictions.csv").read_bytes() == before
 
 
 def test_predict_needs_no_lightning(run: Path, tmp_path: Path) -> None:

@@ -12,6 +12,7 @@ import pytest
 from maekit import run_folder
 from maekit.checkpoint_path import find_checkpoint, requeued_checkpoint, resume_command
 from maekit.errors import UserError
+from maekit.weights.find import find_weights
 
 
 @pytest.fixture(autouse=True)
@@ -158,3 +159,16 @@ def test_a_named_folder_is_never_taken_twice(tmp_path: Path) -> None:
 def test_a_name_is_one_folder(tmp_path: Path, name: str) -> None:
     with pytest.raises(UserError, match="expected the name of one folder"):
         run_folder.new_folder(tmp_path, "t", "r", name)
+
+
+def test_a_runs_folder_means_its_best_weights_wherever_weights_are_read(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = run_at(tmp_path / "0", 20, "last.ckpt", "best.ckpt")
+    assert find_weights(folder) == folder / "best.ckpt"
+    assert find_weights(folder) == folder / "best.ckpt"
+    assert capsys.readouterr().err == f"weights {folder / 'best.ckpt'}\n"  # once; it has no step to be said
+    (folder / "best.ckpt").unlink()
+    assert find_weights(str(folder)) == folder / "last.ckpt"
+    (folder / "config.json").touch()
+    assert find_weights(folder) == folder  # a folder of transformers

@@ -12,6 +12,7 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
 from maekit.callbacks.averaging import averages
+from maekit.callbacks.evaluation import write_evaluation
 from maekit.card import read_card
 from maekit.errors import UserError
 from maekit.nan_guard import NotFiniteError, raise_together, state_fault
@@ -94,7 +95,7 @@ def _fault(trainer: Trainer) -> str | None:
 
 
 class SaveBest(Checkpoint):
-    """Keeps the weights with the best value of one metric.
+    """Keeps the weights with the best value of one metric, and what else the task keeps of that validation.
 
     Args:
         folder: the run's folder.
@@ -109,17 +110,24 @@ class SaveBest(Checkpoint):
         self.value: float | None = None
         self.step = 0
 
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Saves when the metric improved; one that is not finite never does."""
-        value = trainer.callback_metrics.get(self.metric)
-        if trainer.state.fn != "fit" or trainer.sanity_checking or value is None:
+        if trainer.state.fn != "fit" or trainer.sanity_checking:
             return
-        new = float(value)
+        new = float(trainer.callback_metrics.get(self.metric, math.nan))
         better = self.value is None or (new > self.value if self.mode == "max" else new < self.value)
         if math.isfinite(new) and better:
             raise_together(trainer, _fault(trainer), known=False)
             trainer.save_checkpoint(self.path, weights_only=True)
             self.value, self.step = new, trainer.global_step
+            self._write(trainer, pl_module, self.path.name)
+        elif self.value is None:
+            self._write(trainer, pl_module, None)
+        pl_module.results = {}  # they leave the memory
+
+    def _write(self, trainer: Trainer, module: Any, checkpoint: str | None) -> None:
+        if trainer.is_global_zero:
+            write_evaluation(self.path.parent, module, checkpoint, trainer.global_step)
 
     def state_dict(self) -> dict[str, Any]:
         """What a resumed run must know."""

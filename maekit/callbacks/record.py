@@ -1,6 +1,5 @@
 """What a run writes down of itself: loss, lr and speed as it goes, and its result at the end."""
 
-import json
 import resource
 import sys
 import time
@@ -14,7 +13,6 @@ from lightning.pytorch.callbacks import EarlyStopping, Timer
 from maekit.callbacks.checkpoints import SaveBest
 from maekit.callbacks.pause import Pause
 from maekit.callbacks.table_log import TableLog
-from maekit.files import atomic_write_text
 from maekit.run_folder import write_json
 
 
@@ -101,10 +99,6 @@ class Record(Callback):
         found = {key: float(v) for key, v in trainer.callback_metrics.items() if key.startswith("val/")}
         self.validated = {key.removeprefix("val/"): value for key, value in found.items()}
         if trainer.state.fn == "fit":
-            if pl_module.table and trainer.is_global_zero:
-                atomic_write_text(self.folder / "val_table.txt", "\n".join(pl_module.table) + "\n")
-            if trainer.is_global_zero:
-                write_results(self.folder, pl_module)
             self._log(trainer, "val", {**self.validated, "epoch": trainer.global_step / pl_module.steps_per_epoch})
         self.step_started = time.monotonic()
 
@@ -154,13 +148,6 @@ def ending(trainer: Trainer, total_steps: int) -> tuple[str, str | None]:
         return "paused", None
     early = [c for c in callbacks if isinstance(c, EarlyStopping)]
     return "stopped", type(early[0]).__name__ if early else "a callback"
-
-
-def write_results(folder: Path, module: Any) -> None:
-    """Writes the last validation's own files, such as COCO's results; they leave the memory."""
-    for name, content in module.results.items():
-        atomic_write_text(folder / name, json.dumps(content, separators=(",", ":")) + "\n")
-    module.results = {}
 
 
 def peak_memory_gib(trainer: Trainer) -> float:

@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from maekit.checkpoint_path import find_checkpoint
+from maekit.checkpoint_path import find_checkpoint, weights_line
+from maekit.commands.predict_output import results_folder
 from maekit.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -18,9 +19,18 @@ FORWARDS = False
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of this command."""
-    parser.add_argument("--ckpt_path", required=True, help="best.ckpt or last.ckpt of a run, or the run's folder")
+    parser.add_argument(
+        "--ckpt_path",
+        required=True,
+        help="a checkpoint, a run's folder (its best.ckpt, else last.ckpt), or `last` / `best` of the newest run",
+    )
     parser.add_argument("--images", type=Path, required=True, help="an image, or a folder with images at any depth")
-    parser.add_argument("--output", type=Path, default=Path("predictions"), help="folder of the results")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="folder of the results; those of the same checkpoint are replaced. Default: predictions, or where that "
+        "is taken predictions2, predictions3 and so on",
+    )
     parser.add_argument("--task", help="where the task is now, if its own file has moved")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
     parser.add_argument("--batch_size", type=int, default=32, help="images at a time")
@@ -33,15 +43,17 @@ def main(args: argparse.Namespace) -> int:
     path = find_checkpoint(args.ckpt_path, Path("runs"))
     files = image_files(args.images)
     model, card = load_model(path, args.device, args.task)
-    writer = model.prediction_writer(args.output, card.input)
-    if writer_of_images(writer):
-        refuse_results_among_images(args.images, args.output)
-    device = next(model.parameters()).device
-    done = 0
-    for names, samples in batches(files, writer, args.batch_size):
-        writer.write(names, samples, device)
-        done += len(names)
-    written = writer.close()
+    print(weights_line(path, card.step))
+    with results_folder(args.output, path, card) as output:
+        writer = model.prediction_writer(output, card.input)
+        if writer_of_images(writer):
+            refuse_results_among_images(args.images, output)
+        device = next(model.parameters()).device
+        done = 0
+        for names, samples in batches(files, writer, args.batch_size):
+            writer.write(names, samples, device)
+            done += len(names)
+        written = writer.close()
     skipped = f"; {len(files) - done} could not be read" if done < len(files) else ""
     print(f"{done} images -> {written}{skipped}")
     return 0 if done else 2

@@ -2,9 +2,11 @@
 
 import argparse
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
+from maekit.checkpoint_path import weights_line
 from maekit.commands import fit
 from maekit.errors import UserError
 from maekit.files import atomic_write_text
@@ -33,6 +35,9 @@ def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentPa
     metrics = session.validate(fit.checkpoint(args, recipe, session))
     if rank() > 0:
         return 0
+    if measured := session.environment.get("checkpoint"):
+        line = weights_line(Path(measured["checkpoint"]), measured["step"])
+        print(line, file=sys.stderr if args.json else sys.stdout)
     if args.output:
         records = {"config.yaml": session.settings.yaml(), "environment.json": session.environment}
         keep(args.output, finite(metrics), {**records, **session.results})

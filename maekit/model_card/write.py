@@ -8,6 +8,7 @@ from typing import Any
 import yaml
 from torch import Tensor
 
+from maekit.checkpoint_path import run_checkpoint
 from maekit.errors import UserError
 from maekit.files import atomic_write_text
 from maekit.model_card.licence import Licence, hub_name, licence_of
@@ -85,10 +86,7 @@ def model_card(source: Path, *, given: str = "", exported: Path | None = None, t
 
 def find_checkpoint_in(given: Path) -> Path:
     """The checkpoint that a run's folder stands for: its best one, else its last; other paths as they are."""
-    if given.is_dir() and not (given / "config.json").is_file():
-        found = next((given / name for name in ("best.ckpt", "last.ckpt") if (given / name).is_file()), None)
-        return found or given
-    return given
+    return run_checkpoint(given)
 
 
 def card_place(out: Path, to: Target) -> Path:

@@ -1,4 +1,4 @@
-"""What a run kept of its last validation: classes that were mistaken, scores of each class, examples, pictures."""
+"""What a run kept of its best validation: classes that were mistaken, scores of each class, examples, pictures."""
 
 import json
 from collections.abc import Callable
@@ -26,7 +26,25 @@ def classes(run: Run, missing: list[str]) -> Section | None:
         *_from_json(run.folder / "confusion.json", _confusion, missing),
         *_from_json(run.folder / "per_class.json", _per_class, missing),
     ]
-    return Section("Classes", tuple(blocks)) if blocks else None
+    return Section("Classes", (Text((f"{evaluated(run)}.",)), *blocks)) if blocks else None
+
+
+def evaluated(run: Run) -> str:
+    """Whose weights the classes are of."""
+    if run.status == "validated":
+        return f"Of {checkpoint_words(run.environment.get('checkpoint')) or 'the weights that were evaluated'}"
+    try:
+        found = json.loads((run.folder / "evaluation.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return "Of the last validation, not of best.ckpt: the run is of an older version"
+    return f"Of {checkpoint_words(found) or 'the last validation: no best.ckpt was kept'}"
+
+
+def checkpoint_words(found: Any) -> str:
+    """`best.ckpt (step 33)`, of what was recorded of a checkpoint; empty where nothing was."""
+    if not isinstance(found, dict) or not found.get("checkpoint"):
+        return ""
+    return f"{found['checkpoint']} (step {found.get('step', 'unknown')})"
 
 
 def examples(run: Run, missing: list[str]) -> Section | None:
@@ -99,7 +117,9 @@ def _per_class(found: Any, _: Path) -> list[Block]:
 
 
 def _examples(found: Any, folder: Path) -> list[Block]:
-    blocks: list[Block] = [Text((f"Of {found['of']}, by {found['score']} ({found['best']} is best).",))]
+    whose = checkpoint_words(found) or "the run's last step"
+    line = f"What {whose} makes of {found['of']}, by {found['score']} ({found['best']} is best)."
+    blocks: list[Block] = [Text((line,))]
     for kind in ("best", "worst"):
         pictures = [
             Picture(file, f"{one['caption']}; {found['score']} {_score(one['score'])}".removeprefix("; "))

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import yaml
 
+from maekit.checkpoint_path import run_checkpoint, weights_line
 from maekit.errors import UserError, nearest
 from maekit.files import cache_folder
 from maekit.weights.chosen import split_key, with_key
@@ -78,11 +79,11 @@ def find_weights(given: str | Path) -> Path:
     """
     file, key = split_key(given)
     if key:
-        return with_key(run_checkpoint(find_weights(file)), key)
+        return with_key(find_weights(file), key)
     path = Path(given).expanduser()
     try:
         if path.exists():
-            return run_checkpoint(path)
+            return _in_run(path)
     except OSError as error:
         raise UserError(f"cannot read {given}: {error.strerror}; check its name and permissions") from error
     if str(given).startswith(HUB):
@@ -104,9 +105,19 @@ def is_released(given: str | Path) -> bool:
     return Path(str(given)).name.removesuffix(".pth") in _by_any_name()
 
 
-def run_checkpoint(path: Path) -> Path:
-    """The checkpoint that a run's folder stands for: its best one, else its last; other paths as they are."""
-    return next((file for name in ("best.ckpt", "last.ckpt") if (file := path / name).is_file()), path)
+def _in_run(path: Path) -> Path:
+    """The checkpoint that a run's folder means, which is said; other paths as they are."""
+    found = run_checkpoint(path)
+    if found != path:
+        _say_which(found)
+    return found
+
+
+@cache
+def _say_which(path: Path) -> None:
+    from maekit.card import step_of
+
+    tell(weights_line(path, step_of(path)))
 
 
 def _by_any_name() -> dict[str, Official]:

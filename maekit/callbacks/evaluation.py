@@ -1,0 +1,26 @@
+"""The files of one evaluation in a run's folder: its classes, its table, and whose weights they are of."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from maekit.files import atomic_write_text
+from maekit.run_folder import write_json
+
+FILE = "evaluation.json"
+
+
+def write_evaluation(folder: Path, module: Any, checkpoint: str | None, step: int) -> None:
+    """Writes the newest validation's table and its own files, such as `confusion.json` or COCO's results.
+
+    Args:
+        folder: the run's.
+        module: the TransferModule, which has validated.
+        checkpoint: the file that holds the weights that were validated; None where none does.
+        step: optimizer steps done.
+    """
+    if module.table:
+        atomic_write_text(folder / "val_table.txt", "\n".join(module.table) + "\n")
+    for name, content in module.results.items():
+        atomic_write_text(folder / name, json.dumps(content, separators=(",", ":")) + "\n")
+    write_json(folder / FILE, {"checkpoint": checkpoint, "step": step})
