@@ -20,6 +20,7 @@ from maekit.model_card.licence import licence_of
 from maekit.model_card.record import Record, read_record
 from maekit.model_card.words import plain
 from maekit.model_card.write import model_card
+from maekit.weights.find import find_weights
 from tests.helpers_weights import decoder, encoder, images, peer, released
 from tests.numeric import assert_float64
 
@@ -436,3 +437,13 @@ def test_a_shipped_file_says_its_results_in_its_metadata(tmp_path: Path) -> None
         f"included, {sum(t.numel() for t in tensors.values()):,} in all; float16",
     ]
     assert front(text)["license"] == "apache-2.0"
+
+
+def test_the_shipped_weights_licence_is_known_and_no_published_data_is_claimed(tmp_path: Path) -> None:
+    run = licence_of("best.ckpt", "mae_vit_smoke")
+    assert (run.ident, run.authors) == ("apache-2.0", False) and "Apache-2.0" in run.terms
+    card = model_card(find_weights("mae_vit_smoke"), given="mae_vit_smoke")
+    assert "Apache-2.0" in section(card, "Starting weights and licence")
+    assert "ImageNet-1K" not in section(card, "Biases and limits")
+    published = released(tmp_path / "mae_pretrain_vit_base.pth", encoder())
+    assert "have seen it" in section(model_card(published, given="mae_vit_base"), "Biases and limits")

@@ -14,8 +14,11 @@ from maekit.errors import UserError
 from maekit.model import TransferModel
 from maekit.recipe import load_recipe
 from maekit.task import find_task
+from maekit.weights.classes import file_classes
 from maekit.weights.convert import convert
+from maekit.weights.extract import load_backbone
 from maekit.weights.inspect import inspect
+from maekit.weights.state_file import read_state
 from maekit.weights.uses import uses
 from tests.helpers_weights import decoder, encoder, peer, probe_peer, released
 
@@ -175,3 +178,30 @@ def test_another_size_names_flags_that_load_it(tmp_path: Path) -> None:
     advised = dict(FLAG.findall(refused))
     assert advised == {"backbone": "vit_test_patch8"} and "--recipe" not in refused
     assert attempt("imagenet_finetune", advised, path) == ""
+
+
+@pytest.mark.parametrize(("task", "what"), [("ade20k_upernet", "LayerScale"), ("coco_maskrcnn", "windows")])
+def test_features_of_a_dense_task_are_refused_in_the_words_of_inspect(tmp_path: Path, task: str, what: str) -> None:
+    path = of_run(task, 4)(tmp_path / "a.ckpt")
+    with pytest.raises(UserError, match=what) as caught:
+        load_backbone(path, image_size=32)
+    assert "BEiT" not in str(caught.value)
+
+
+def test_detectron2_is_told_its_colours_and_maekit_reads_the_classes_again(tmp_path: Path) -> None:
+    path = of_run("coco_maskrcnn", 4)(tmp_path / "a.ckpt")
+    contents = torch.load(path, weights_only=True)
+    contents["maekit"]["input"] = {"image_size": 64, "mean": [0.485, 0.456, 0.406], "std": [0.229, 0.224, 0.225]}
+    torch.save(contents, path)
+    lines = "\n".join(convert(path, "detectron2", tmp_path / "a.pkl"))
+    assert 'input_format="RGB"' in lines and "pixel_mean=[123.675, 116.28, 103.53]" in lines
+    assert "pixel_std=[58.395, 57.12, 57.375]" in lines
+    assert file_classes(read_state(tmp_path / "a.pkl").meta) == (("a", "b", "c", "d"), ("1", "2", "3", "4"))
+    order = DataSpec(("d", "c", "b", "a"), (32, 32), ("1", "2", "3", "4"))
+    values: dict[str, Any] = load_recipe(find_task("coco_maskrcnn"), "smoke").values["model"]
+    numbers = {**values, "backbone": "vit_test_patch8", **NUMBERS["coco_maskrcnn"], "weights": str(tmp_path / "a.pkl")}
+    model: TransferModel = find_task("coco_maskrcnn").load().Model(order, **numbers)
+    report = model.load_start(complete=True)
+    assert report is not None and "another order" in report.classes
+    name = "head.detector.roi_heads.box_predictor.cls_score.bias"
+    assert torch.equal(model.state_dict()[name][:4], contents["state_dict"][f"model.{name}"][:4].flip(0))

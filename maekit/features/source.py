@@ -13,7 +13,7 @@ from maekit.weights.assumed import assumed_heads
 from maekit.weights.chosen import split_key
 from maekit.weights.extract import load_backbone
 from maekit.weights.find import find_weights, is_released
-from maekit.weights.said import model_settings, said_input
+from maekit.weights.said import model_settings, normalisation, said_input
 from maekit.weights.state_file import StateFile, measure, read_state, stored_grid
 
 # What facebookresearch/mae @ efb2a80 evaluates ImageNet with (main_finetune.py, util/datasets.py).
@@ -93,7 +93,8 @@ def _input(state: StateFile) -> tuple[dict[str, Any], list[str]]:
 
     Also what of it is ImageNet's because the file does not say it.
     """
-    said = said_input(state.meta)
+    colours = normalisation(state.meta)
+    said = {**said_input(state.meta), **({"mean": colours[0], "std": colours[1]} if colours else {})}
     known = {key: said[key] for key in IMAGENET if key in said}
     words = {"mean": "mean", "std": "standard deviation", "crop_fraction": "crop of 0.875"}
     if not isinstance(known.get("image_size"), int):

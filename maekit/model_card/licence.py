@@ -7,9 +7,9 @@ from typing import NamedTuple
 from maekit.errors import UserError
 from maekit.model_card.words import plain
 from maekit.weights.chosen import split_key
-from maekit.weights.find import HUB, Official, official_weights
-from maekit.weights.safe_load import load_file
-from maekit.weights.said import model_settings, table
+from maekit.weights.find import HUB, Official, official_weights, shipped_weights
+from maekit.weights.safe_load import load_file, read_metadata
+from maekit.weights.said import card_of, model_settings, table
 
 _AUTHORS = "facebookresearch/mae"
 _MOST_STARTS = 10
@@ -86,6 +86,10 @@ def _licence(given: str, what: str) -> Licence | None:
         owner = given.removeprefix(HUB)
         terms = f"The licence on the page of `{owner}` on the Hugging Face hub holds for {what}; see there."
         return Licence("", f"`{given}`", terms, base_model=owner.partition("@")[0])
+    if (shipped := shipped_weights().get(given)) is not None:
+        licence = str(card_of(read_metadata(shipped)).get("licence", ""))
+        terms = f"maekit released {what}, which come with it, under {licence}."
+        return Licence(hub_name(licence), f"`{given}`", terms) if licence else None
     official = next((one for one in official_weights().values() if Path(given).name in _names(one)), None)
     if official is None:
         return None

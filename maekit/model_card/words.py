@@ -16,9 +16,11 @@ LIMITS = """\
 - The weights reflect the statistics of the images they were trained on, the biases of those images with them.
 - What a decoder draws in place of hidden patches follows such statistics; it may be something that never existed.
 - A classifier or other head carries on the biases of the labels it learned from, such as which classes there are and
-  how unevenly they are photographed. All of MAE's published weights were trained on ImageNet-1K, and all that
-  was started from them has seen it.
+  how unevenly they are photographed.
 - These are warnings that hold for all masked autoencoders; biases of these weights were not measured."""
+
+PUBLISHED_DATA = """\
+- MAE's published weights, from which these come, were trained on ImageNet-1K: they have seen it, biases included."""
 
 CITATION = """\
 ```bibtex

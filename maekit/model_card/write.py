@@ -15,7 +15,7 @@ from maekit.model_card.licence import Licence, hub_name, licence_of
 from maekit.model_card.loading import loading, usage
 from maekit.model_card.record import Record, read_record
 from maekit.model_card.training import training_sections
-from maekit.model_card.words import CITATION, LIMITS, OUT_OF_SCOPE, plain
+from maekit.model_card.words import CITATION, LIMITS, OUT_OF_SCOPE, PUBLISHED_DATA, plain
 from maekit.weights.convert import Target
 from maekit.weights.facts import Facts
 from maekit.weights.inspect import inspect
@@ -151,7 +151,7 @@ def _sections(known: Known) -> Iterator[tuple[str, str]]:
     yield "Starting weights and licence", f"Started from: {known.licence.started_from}.\n\n{known.licence.terms}"
     yield "Intended uses", usage(known.facts)
     yield "Out of scope", OUT_OF_SCOPE
-    yield "Biases and limits", LIMITS
+    yield "Biases and limits", f"{LIMITS}\n{PUBLISHED_DATA}" if known.licence.authors else LIMITS
     yield "How to load", loading(known.facts, known.to)
     yield "Citation", CITATION
 

@@ -11,6 +11,10 @@ from maekit.weights.find import find_weights
 from maekit.weights.load import load_weights
 from maekit.weights.said import norm_eps
 from maekit.weights.state_file import measure, read_state
+from maekit.weights.words import in_words
+
+# What the backbones of dense tasks have more than a plain ViT.
+_ADAPTED = {"segmenter": "relative positions and LayerScale", "detector": "windows and relative positions"}
 
 
 def load_backbone(source: str | Path, *, image_size: int | tuple[int, int] = 224, size: str | None = None) -> ViT:
@@ -32,6 +36,11 @@ def load_backbone(source: str | Path, *, image_size: int | tuple[int, int] = 224
     """
     source = find_weights(source)
     state = read_state(source)
+    if state.kind in _ADAPTED:
+        raise UserError(
+            f"{source} holds {in_words(state.layout, state.kind)}: its ViT has {_ADAPTED[state.kind]}, which a plain "
+            "one lacks, so it gives no features alone; name the weights it was started from, or predict with it"
+        )
     tensors, eps = state.tensors, norm_eps(state.meta)
     name = size or measure(tensors).name
     if name is None:
