@@ -252,12 +252,13 @@ def environment(run: Run) -> dict[str, Any]:
         "recipe": recipe.name,
         "given": sorted(settings.given | added),
         "recipe_values": dict(flat(shipped.values)) if shipped else None,
+        "defaults": {key: settings.defaults.get(key) for key in sorted(settings.given | added)},
         "monitor": [f"val/{metric}", mode],
         "total_steps": steps_of(run.trainer.max_steps, run.trainer.max_epochs, run.module.steps_per_epoch)
         if run.folder
         else None,
         "total_batch": run.plan.total,
-        "data": run.module.data.identity().plain(),
+        "data": {**run.module.data.identity().plain(), "summary": run.module.data.summary()},
         **surroundings(device_of(run)),
     }
 

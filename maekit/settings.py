@@ -2,7 +2,7 @@
 
 import re
 from argparse import SUPPRESS
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -26,11 +26,13 @@ class Settings:
         recipe: the recipe the values began as.
         values: plain values by section: model, data, and for a run trainer and run.
         given: dotted keys that were given as flags.
+        defaults: what each key is where neither recipe nor flag sets it.
     """
 
     recipe: Recipe
     values: Values = field(repr=False)
     given: frozenset[str]
+    defaults: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
     def yaml(self) -> str:
         """The resolved configuration, as saved with a run."""
@@ -61,7 +63,8 @@ def resolve(
         UserError: an unknown key or flag (with the nearest right one), a missing or ill-typed value, with its place.
     """
     parser = make_parser(module, training=training, prog=prog)
-    known = [str(key) for key in parser.get_defaults().as_flat().__dict__ if key != "config"]
+    defaults = {str(key): value for key, value in vars(parser.get_defaults().as_flat()).items() if key != "config"}
+    known = list(defaults)
     sections = {key.split(".")[0] for key in known}
     values = {key: value for key, value in recipe.values.items() if training or key not in ("trainer", "run")}
     values = {key: _without_unset(key, section) for key, section in values.items()}
@@ -76,7 +79,7 @@ def resolve(
         TrainerOptions(**plain["trainer"])
         RunOptions(**plain["run"])
     _check_lr_owner(recipe, plain, given)
-    return Settings(recipe, {key: plain[key] for key in SECTIONS if key in plain}, given)
+    return Settings(recipe, {key: plain[key] for key in SECTIONS if key in plain}, given, defaults)
 
 
 def resolve_data(recipe: Recipe, module: ModuleType, flags: Sequence[str]) -> Values:

@@ -116,7 +116,10 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
         {"changed": {"trainer.limit_val_batches": 2}},
         "measured on a part of the images (trainer.limit_val_batches 2)",
     ),
-    "made": ({"changed": {"data.synthetic": "digits"}}, "made data (data.synthetic digits), not the paper's"),
+    "made": (
+        {"changed": {"data.synthetic": "digits", "data.root": None}},
+        "made data (data.synthetic digits), not the paper's",
+    ),
     "validated": ({"status": "validated"}, f"no cell is of an evaluation of {BASE}"),
 }
 

@@ -220,9 +220,10 @@ def test_paused_and_validated_runs_are_called_so(tmp_path: Path) -> None:
     assert report_of(validated).summary[0] == "top1 90. An evaluation of weights, without training."
 
 
-@pytest.mark.parametrize("given", [{"recipe": "smoke"}, {"changed": {"data.synthetic": "digits"}}])
+@pytest.mark.parametrize("given", [{"recipe": "smoke"}, {"recipe": "base"}])
 def test_a_toy_is_called_a_toy(tmp_path: Path, given: dict[str, object]) -> None:
-    toy = report_of(make_run(tmp_path / "toy", **given))  # type: ignore[arg-type]
+    made = {"data.synthetic": "digits", "data.root": None}
+    toy = report_of(make_run(tmp_path / "toy", changed=made, **given))  # type: ignore[arg-type]
     assert any("on a toy, not the paper's data" in line for line in toy.summary)
     assert not any("toy" in line for line in report_of(make_run(tmp_path / "real")).summary)
 

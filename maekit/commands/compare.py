@@ -38,22 +38,28 @@ def main(args: argparse.Namespace) -> int:
 
 
 def compared(runs: Sequence[Any]) -> dict[str, Any]:
-    """Returns the comparison as plain values: `runs`, `metrics`, `differences`, `elsewhere`, `not_in_all`, `notes`.
+    """Returns the comparison as plain values: `runs`, `same_data`, `metrics`, `differences`, `elsewhere`, `not_in_all`,
+    `notes`.
 
     A metric's `values` are by the runs' labels, None where a run has none or has not finished; `best` names the best
-    ones, and is empty across tasks. `differences` have no value of a run whose configuration is lost. `elsewhere` are
-    keys that differ and cannot change what is learned; `not_in_all` are keys that other runs do not have at all.
+    ones, and is empty across tasks and across data sets. `differences` have no value of a run whose configuration is
+    lost. `elsewhere` are keys that differ and cannot change what is learned; `not_in_all` are keys that other runs do
+    not have at all.
     """
     from maekit.report.side_by_side import metrics, split_keys, varying
+    from maekit.results.data import data_sets
     from maekit.results.find import labels
 
     named = labels(runs)
     names = [named[run.folder] for run in runs]
     different = varying(runs)
     everywhere = {key: values for key, values in different.items() if len(values) == _num_told(runs)}
-    ours, elsewhere = split_keys(everywhere)
+    sets = data_sets(runs)
+    ours, elsewhere = split_keys(everywhere, one_data_set=len(set(sets)) == 1)
+    facts = zip(names, runs, sets, strict=True)
     return {
-        "runs": [_facts(name, run) for name, run in zip(names, runs, strict=True)],
+        "runs": [{**_facts(name, run), "data_set": number} for name, run, number in facts],
+        "same_data": len(set(sets)) == 1,
         "metrics": [
             {
                 "name": one.name,
@@ -110,7 +116,16 @@ def _blocks(names: _Column, columns: Sequence[_Column], width: int) -> Iterator[
 def _row_names(found: dict[str, Any]) -> _Column:
     tasks = ["task"] if len({run["task"] for run in found["runs"]}) > 1 else []
     names = [metric["name"] for metric in found["metrics"]]
-    return ("", *tasks, "recipe", "status", *names, *_COST.values(), *(one["key"] for one in found["differences"]))
+    return (
+        "",
+        *tasks,
+        *_data_row(found, "data"),
+        "recipe",
+        "status",
+        *names,
+        *_COST.values(),
+        *(one["key"] for one in found["differences"]),
+    )
 
 
 def _column(found: dict[str, Any], at: int) -> _Column:
@@ -126,8 +141,16 @@ def _column(found: dict[str, Any], at: int) -> _Column:
     ]
     cost = [cell_text(run[key]) or "-" for key in _COST]
     settings = [setting(one["values"][label]) if label in one["values"] else "-" for one in found["differences"]]
-    plain = [f"{cell} " for cell in (label, *tasks, run["recipe"], run["status"])]  # below the marks stands a blank
+    data = _data_row(found, f"set {run['data_set'] + 1}")
+    plain = [
+        f"{cell} " for cell in (label, *tasks, *data, run["recipe"], run["status"])
+    ]  # below the marks stands a blank
     return (*plain, *metrics, *(f"{cell} " for cell in (*cost, *settings)))
+
+
+def _data_row(found: dict[str, Any], cell: str) -> _Column:
+    """A cell that tells data sets apart, where there are several."""
+    return () if found["same_data"] else (cell,)
 
 
 def _num_told(runs: Sequence[Any]) -> int:
@@ -136,6 +159,7 @@ def _num_told(runs: Sequence[Any]) -> int:
 
 def _facts(label: str, run: Any) -> dict[str, Any]:
     from maekit.report.words import duration
+    from maekit.results.data import data_words
 
     seconds = run.number("seconds")
     return {
@@ -145,6 +169,7 @@ def _facts(label: str, run: Any) -> dict[str, Any]:
         "recipe": run.recipe,
         "status": run.status,
         "seed": run.seed,
+        "data": data_words(run),
         "step": run.number("step"),
         "best": run.best if run.status in ("finished", "stopped") else None,
         "seconds": seconds,
@@ -158,10 +183,16 @@ def _facts(label: str, run: Any) -> dict[str, Any]:
 
 def _notes(runs: Sequence[Any], names: list[str]) -> Iterator[str]:
     from maekit.report.run_facts import how_far
+    from maekit.results.data import data_sets, data_words
 
     tasks = list(dict.fromkeys(run.task for run in runs))
     if len(tasks) > 1:
         yield f"the runs are of different tasks ({', '.join(tasks)}), so no best is marked"
+    sets = data_sets(runs)
+    if len(set(sets)) > 1:
+        yield "the runs are of different data, or do not record it, so no best is marked:"
+        told = zip(names, runs, sets, strict=True)
+        yield from (f"  {name}: set {number + 1}, {data_words(run)}" for name, run, number in told)
     for name, run in zip(names, runs, strict=True):
         if run.status in ("unfinished", "paused", "stopped"):
             yield f"{name}: {how_far(run)}"

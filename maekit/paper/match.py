@@ -11,6 +11,7 @@ from typing import Any
 from maekit.errors import UserError
 from maekit.paper.tables import Cell
 from maekit.recipe import flat, load_recipe
+from maekit.results.data import is_made, recorded_data
 from maekit.results.run import Difference, Run, is_hyper_parameter, read_run
 from maekit.task import find_task
 
@@ -70,7 +71,7 @@ def is_of(run: Run, cell: Cell) -> bool:
 def refusal(run: Run, cell: Cell, which: str) -> str | None:
     """Returns why a run of a cell must not fill it; None where it may."""
     ours, config = cell.ours, run.flat_config
-    if config.get("data.synthetic") is not None:
+    if is_made(config):
         return f"made data (data.synthetic {config['data.synthetic']}), not the paper's"
     wanted = "validated" if ours.evaluation else "finished"
     if run.status != wanted:
@@ -188,7 +189,14 @@ def _problem(run: Run, file: str) -> str:
 
 
 def _other_data(run: Run, cell: Cell) -> str | None:
-    ours = cell.ours
+    ours, found = cell.ours, recorded_data(run)
+    if found is not None:
+        for split, wanted in ours.images.items():
+            if found.images.get(split) != wanted:
+                got = found.images.get(split, 0)
+                return f"not the paper's data: {found.folder} has {got:,} {split} images, the paper's {wanted:,}"
+        if ours.classes is not None and len(found.classes) not in (0, ours.classes) and not ours.evaluation:
+            return f"its data have {len(found.classes):,} classes, the paper's {ours.classes:,}"
     if ours.classes is not None:
         classes = num_classes(run)
         if classes is None and not ours.evaluation:

@@ -10,6 +10,7 @@ from pathlib import Path
 from maekit.paper.fill import Filled
 from maekit.paper.match import differences, is_of
 from maekit.paper.tables import Cell
+from maekit.results.data import is_made
 from maekit.results.run import Run
 from maekit.run_folder import LOCK
 from maekit.run_lock import holder
@@ -92,7 +93,7 @@ def _begun(run: Run, cell: Cell, seed: int) -> bool:
     if run.status not in ("paused", "stopped", "unfinished") or run.seed != seed or not is_of(run, cell):
         return False
     kept = (run.folder / "last.ckpt").is_file() and not _of_study(run.folder)
-    return kept and run.flat_config.get("data.synthetic") is None and not differences(run, cell)
+    return kept and not is_made(run.flat_config) and not differences(run, cell)
 
 
 def _of_study(folder: Path) -> bool:

@@ -43,6 +43,7 @@ class Ours:
         when: dotted keys of the configuration and the values they must have.
         classes: how many classes the data must have; None does not ask.
         val_images: how many images must have been measured, where the run says it; None does not ask.
+        images: how many images each split of the data must have, where the run records it.
         evaluation: the cell is filled by an evaluation of weights, not by a training.
         noise: the published standard deviation over seeds, in points.
         noise_source: where that stands.
@@ -57,6 +58,7 @@ class Ours:
     when: Mapping[str, Any] = field(default_factory=dict)
     classes: int | None = None
     val_images: int | None = None
+    images: Mapping[str, int] = field(default_factory=dict)
     evaluation: bool = False
     noise: float | None = None
     noise_source: str = ""
@@ -172,6 +174,7 @@ def _cell(found: Mapping[str, Any], said: Mapping[str, Any], row: Row, column: s
         when=merged.get("when", {}),
         classes=merged.get("classes"),
         val_images=merged.get("val_images"),
+        images=merged.get("images", {}),
         evaluation=merged.get("evaluation", False),
         noise=noise.get("value"),
         noise_source=noise.get("source", ""),

@@ -1,11 +1,12 @@
 """The report of a folder of runs: what there is, by task, what came of it and what it cost."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from maekit.report.document import Block, Document, Facts, LineChart, Section, Series, Table, Text
 from maekit.report.side_by_side import Group, groups, results, setting_of, split_keys, varying, watched
 from maekit.report.words import TOY, cell_text, duration, is_toy, number, plural, task_name
+from maekit.results.data import data_sets, data_words, same_data
 from maekit.results.find import labels
 from maekit.results.run import Run
 from maekit.sweep.space import short_keys
@@ -36,17 +37,26 @@ def overview_document(runs: Sequence[Run], created: str) -> Document:
 def _summary(runs: Sequence[Run], tasks: Sequence[str]) -> list[str]:
     counts = {status: sum(run.status == status for run in runs) for status in dict.fromkeys(r.status for r in runs)}
     lines = [f"{', '.join(f'{count} {status}' for status, count in counts.items())}."]
-    for task in tasks:
-        found = [run for run in runs if run.task == task]
+    for task, found in _comparable(runs, tasks):
         best = _best(groups(found))
         monitor = watched(best.runs[0]) if best is not None else None
         if best is not None and monitor is not None:
             name, most = monitor[0], "highest" if monitor[1] == "max" else "lowest"
-            lines.append(f"{task_name(task)}: the {most} {name} is {_mean_std(best)}, {_what(best, found)}.")
+            where = "" if same_data([run for run in runs if run.task == task]) else f" on {data_words(found[0])}"
+            lines.append(f"{task_name(task)}{where}: the {most} {name} is {_mean_std(best)}, {_what(best, found)}.")
     toys = sum(is_toy(run.recipe, run.flat_config) for run in runs)
     if toys:
         lines.append(f"{'All runs are' if toys == len(runs) else f'{toys} of the runs {_are(toys)}'} {TOY}.")
     return lines
+
+
+def _comparable(runs: Sequence[Run], tasks: Sequence[str]) -> Iterator[tuple[str, list[Run]]]:
+    """The runs of each task and data set: results on different data are not ranked."""
+    for task in tasks:
+        of_task = [run for run in runs if run.task == task]
+        sets = data_sets(of_task)
+        for one in dict.fromkeys(sets):
+            yield task, [run for run, own in zip(of_task, sets, strict=True) if own == one]
 
 
 def _ranked(found: Sequence[Group]) -> list[Group]:
@@ -81,20 +91,39 @@ def _mean_std(group: Group) -> str:
 
 
 def _task(task: str, runs: list[Run], named: dict[Path, str]) -> Section:
+    """One section a task; a table for each of its data sets."""
+    parts = [found for _, found in _comparable(runs, [task])]
+    if len(parts) == 1:
+        return Section(task_name(task), tuple(_blocks(task_name(task), runs, named)))
+    blocks: list[Block] = [Text((f"Of {len(parts)} data sets, which are not compared with each other.",))]
+    for at, found in enumerate(parts, 1):
+        blocks.append(Text((f"Data set {at}: {data_words(found[0])}.",)))
+        blocks.extend(_blocks(f"{task_name(task)}_data{at}", found, named))
+    return Section(task_name(task), tuple(blocks))
+
+
+def _blocks(place: str, runs: list[Run], named: dict[Path, str]) -> list[Block]:
+    """The tables and curves of runs that may be compared.
+
+    Args:
+        place: what the tables' files are called after.
+        runs: of one task and data set.
+        named: the runs' labels.
+    """
     monitor = next((name[0] for run in runs if (name := watched(run))), None)
     keys = [key for key in split_keys(varying(runs))[0] if key != "run.seed"]
     blocks: list[Block] = []
     if len(groups(runs)) < len(runs):
-        blocks.append(_groups(task, runs, keys[:_MOST_KEYS], monitor))
-    blocks.append(_runs(task, runs, keys[:_MOST_KEYS], monitor, named))
+        blocks.append(_groups(place, runs, keys[:_MOST_KEYS], monitor))
+    blocks.append(_runs(place, runs, keys[:_MOST_KEYS], monitor, named))
     if monitor:
-        blocks.extend(_curves(task, runs, monitor, named))
+        blocks.extend(_curves(place, runs, monitor, named))
     if len(keys) > _MOST_KEYS:
         blocks.append(Text((f"Also different, without a column: {', '.join(keys[_MOST_KEYS:])}.",)))
-    return Section(task_name(task), tuple(blocks))
+    return blocks
 
 
-def _groups(task: str, runs: list[Run], keys: list[str], monitor: str | None) -> Table:
+def _groups(place: str, runs: list[Run], keys: list[str], monitor: str | None) -> Table:
     short = short_keys(keys)
     columns = ("recipe", *(short[key] for key in keys), "n", f"{monitor or 'metric'}, mean", "std")
     rows = tuple(
@@ -108,10 +137,10 @@ def _groups(task: str, runs: list[Run], keys: list[str], monitor: str | None) ->
         for group in _ranked(groups(runs))
     )
     note = "Runs that differ in their seed alone stand together; std is over n - 1 and empty for one run."
-    return Table(f"groups_{task_name(task)}", columns, rows, "Over the seeds", note)
+    return Table(f"groups_{place}", columns, rows, "Over the seeds", note)
 
 
-def _runs(task: str, runs: list[Run], keys: list[str], monitor: str | None, named: dict[Path, str]) -> Table:
+def _runs(place: str, runs: list[Run], keys: list[str], monitor: str | None, named: dict[Path, str]) -> Table:
     short = short_keys(keys)
     settings = tuple(short[key] for key in keys)
     columns = ("run", *settings, "seed", monitor or "metric", "best", "status", "recipe", "steps", "hours", "images/s")
@@ -132,10 +161,10 @@ def _runs(task: str, runs: list[Run], keys: list[str], monitor: str | None, name
         for run in runs
     )
     note = "Only a finished run has a result; its value is that after the last step."
-    return Table(f"runs_{task_name(task)}", (*columns, "GiB"), rows, "All runs", note)
+    return Table(f"runs_{place}", (*columns, "GiB"), rows, "All runs", note)
 
 
-def _curves(task: str, runs: list[Run], monitor: str, named: dict[Path, str]) -> list[Block]:
+def _curves(place: str, runs: list[Run], monitor: str, named: dict[Path, str]) -> list[Block]:
     """The monitored metric over the steps, of the first runs that have one."""
     series: list[Series] = []
     left = 0
@@ -150,7 +179,7 @@ def _curves(task: str, runs: list[Run], monitor: str, named: dict[Path, str]) ->
         return []
     caption = f"The first {_MOST_CURVES} runs; {left} more are in the table." if left else ""
     title = f"{monitor} of the validations"
-    return [LineChart(f"curves_{task_name(task)}", title, "step", monitor, tuple(series), caption=caption)]
+    return [LineChart(f"curves_{place}", title, "step", monitor, tuple(series), caption=caption)]
 
 
 def _cost(runs: Sequence[Run]) -> Section:

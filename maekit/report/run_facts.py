@@ -7,7 +7,10 @@ from typing import Any
 from maekit.report.document import Block, Code, Facts, Section, Table, Text
 from maekit.report.side_by_side import shown_metrics, watched
 from maekit.report.words import cell_text, duration, number, plural, setting
+from maekit.results.data import NOT_RECORDED, recorded_data
 from maekit.results.run import Run
+
+_MOST_CLASSES = 20
 
 
 def result(run: Run, beside: Table | None) -> Section:
@@ -49,6 +52,23 @@ def how_far(run: Run) -> str:
     if monitor and val and monitor[0] in val[-1]:
         last = f", the last validation at step {number(val[-1]['step'])}: {monitor[0]} {number(val[-1][monitor[0]])}"
     return f"unfinished, last seen at step {_steps(run, seen).removesuffix(' steps').removesuffix(' step')}{last}"
+
+
+def data(run: Run) -> Section:
+    """What the run was trained and measured on."""
+    found = recorded_data(run)
+    if found is None:
+        root = run.flat_config.get("data.root") or run.flat_config.get("data.synthetic")
+        return Section("Data", (Text((f"{root or 'Unknown'}: {NOT_RECORDED}.",)),))
+    classes = f"{len(found.classes):,}: {', '.join(found.classes[:_MOST_CLASSES])}" if found.classes else ""
+    pairs = (
+        ("folder", found.folder),
+        *((f"{split} images", f"{number:,}") for split, number in found.images.items()),
+        ("classes", classes + (", ..." if len(found.classes) > _MOST_CLASSES else "")),
+        *((f"{split} fingerprint", mark) for split, mark in found.fingerprints.items()),
+        ("in words", found.summary),
+    )
+    return Section("Data", (Facts(tuple(pair for pair in pairs if pair[1])),))
 
 
 def configuration(run: Run) -> Section:

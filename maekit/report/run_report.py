@@ -3,11 +3,20 @@
 from maekit.report.document import Document, Section, Table, Text
 from maekit.report.run_classes import classes, examples
 from maekit.report.run_curves import curves, layers
-from maekit.report.run_facts import configuration, cost, cost_line, environment, how_far, result, whole_configuration
+from maekit.report.run_facts import (
+    configuration,
+    cost,
+    cost_line,
+    data,
+    environment,
+    how_far,
+    result,
+    whole_configuration,
+)
 from maekit.report.run_published import published, published_lines
 from maekit.report.side_by_side import watched
-from maekit.report.words import TOY, is_toy, number, plural, setting, task_name
-from maekit.results.run import Run
+from maekit.report.words import TOY, is_toy, number, plural, setting, small_recipe, task_name
+from maekit.results.run import Difference, Run
 
 
 def run_document(run: Run, created: str) -> Document:
@@ -21,6 +30,7 @@ def run_document(run: Run, created: str) -> Document:
     beside = published(run)
     sections = [
         result(run, beside),
+        data(run),
         curves(run),
         layers(run),
         classes(run, missing),
@@ -43,9 +53,11 @@ def summary(run: Run, beside: Table | None) -> list[str]:
     lines = [_headline(run), *published_lines(beside)]
     if is_toy(run.recipe, run.flat_config):
         lines.append(f"This is a run {TOY}.")
+    elif small := small_recipe(run.recipe, run.flat_config):
+        lines.append(small)
     differences = run.differences()
     if differences:
-        said = [f"{one.key} {setting(one.run)} (recipe: {setting(one.recipe)})" for one in differences[:4]]
+        said = [_difference(run, one) for one in differences[:4]]
         more = f" and {len(differences) - 4} more" if len(differences) > 4 else ""
         lines.append(f"It differs from its recipe in {plural(len(differences), 'key')}: {', '.join(said)}{more}.")
     elif run.environment.get("recipe_values"):
@@ -54,6 +66,11 @@ def summary(run: Run, beside: Table | None) -> list[str]:
         lines.append(f"It took {cost_line(run)}.")
     lines.extend(f"Note: {problem}." for problem in run.problems)
     return lines
+
+
+def _difference(run: Run, one: Difference) -> str:
+    origin = "recipe" if one.key in run.environment["recipe_values"] else "default"
+    return f"{one.key} {setting(one.run)} ({origin}: {setting(one.recipe)})"
 
 
 def _headline(run: Run) -> str:

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from maekit.report.words import setting
-from maekit.results.run import Mode, Run, is_hyper_parameter
+from maekit.results.data import data_key, same_data
+from maekit.results.run import Mode, Run, is_hyper_parameter, names_data
 
 _LESS = {"loss", "error", "mce"}
 _MORE = re.compile(r"top\d+|miou|macc|aacc|psnr|a[pr](\d+|[sml])?")
@@ -52,11 +53,19 @@ class Group(NamedTuple):
 
 
 def metrics(runs: Sequence[Run]) -> list[Metric]:
-    """The metrics of finished and validated runs, as far as they have them; the best is marked within one task only."""
+    """The metrics of finished and validated runs, as far as they have them.
+
+    The best is marked only where all runs are of one task and of the same data.
+    """
     values = [results(run) for run in runs]
     monitor = next((found[0] for run in runs if (found := watched(run))), None)
     names = shown_metrics(dict.fromkeys(name for one in values for name in one), monitor)
     return [_metric(name, runs, tuple(one.get(name) for one in values)) for name in names]
+
+
+def comparable(runs: Sequence[Run]) -> bool:
+    """Whether the results of runs may be ranked: they are of one task, and of the same data."""
+    return len({run.task for run in runs}) < 2 and same_data(runs)
 
 
 def shown_metrics(names: Iterable[str], monitor: str | None) -> list[str]:
@@ -85,20 +94,28 @@ def varying(runs: Sequence[Run]) -> dict[str, dict[Path, Any]]:
     }
 
 
-def split_keys(keys: Iterable[str]) -> tuple[list[str], list[str]]:
-    """Keys that may change what is learned, the seed with them, and those that say where and on what a run ran."""
+def split_keys(keys: Iterable[str], *, one_data_set: bool = True) -> tuple[list[str], list[str]]:
+    """Keys that may change what is learned, the seed with them, and those that say where and on what a run ran.
+
+    Args:
+        keys: dotted keys.
+        one_data_set: whether the runs are of the same data; else the keys that name its files are of the first kind.
+    """
     keys = list(keys)
-    ours = [key for key in keys if is_hyper_parameter(key) or key == "run.seed"]
+    ours = [
+        key for key in keys if is_hyper_parameter(key) or key == "run.seed" or (not one_data_set and names_data(key))
+    ]
     return ours, [key for key in keys if key not in ours]
 
 
 def groups(runs: Sequence[Run]) -> list[Group]:
-    """Runs of one task and recipe whose hyper-parameters are the same, in the order of their first."""
+    """Runs of one task, recipe and data set whose hyper-parameters are the same, in the order of their first."""
     found: dict[Hashable, list[Run]] = {}
     for run in runs:
         own = {key: value for key, value in run.flat_config.items() if is_hyper_parameter(key)}
         # of a run whose configuration is lost nobody knows whose group it is
-        key = (run.task, run.recipe, run.status == "validated", _hashable(own) if run.config else run.folder)
+        settings = _hashable(own) if run.config else run.folder
+        key = (run.task, run.recipe, run.status == "validated", data_key(run), settings)
         found.setdefault(key, []).append(run)
     return [Group(tuple(members), _monitored(members)) for members in found.values()]
 
@@ -130,7 +147,7 @@ def setting_of(run: Run, key: str) -> str | None:
 def _metric(name: str, runs: Sequence[Run], values: tuple[float | None, ...]) -> Metric:
     mode = better(name, runs)
     there = [value for value in values if value is not None]
-    if mode is None or len(there) < 2 or len({run.task for run in runs}) > 1 or min(there) == max(there):
+    if mode is None or len(there) < 2 or not comparable(runs) or min(there) == max(there):
         return Metric(name, mode, values, ())
     best = max(there) if mode == "max" else min(there)
     return Metric(name, mode, values, tuple(at for at, value in enumerate(values) if value == best))

@@ -58,5 +58,13 @@ def task_name(task: str) -> str:
 
 
 def is_toy(recipe: str, config: Mapping[str, Any]) -> bool:
-    """Whether a run was on made data or by a recipe that only shows that everything works."""
-    return recipe.startswith("smoke") or bool(config.get("data.synthetic"))
+    """Whether a run was on made data: what is known of its configuration, by dotted keys, else its recipe tells."""
+    made = config["data.synthetic"] if "data.synthetic" in config else recipe.startswith("smoke")
+    return bool(made) and config.get("data.root") is None
+
+
+def small_recipe(recipe: str, config: Mapping[str, Any]) -> str:
+    """A line for data of one's own under a recipe that only shows that everything works; else empty."""
+    if not recipe.startswith("smoke") or is_toy(recipe, config):
+        return ""
+    return f"Its recipe, {recipe}, is a small one that shows that everything works; base and larger are for results."

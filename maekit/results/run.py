@@ -49,7 +49,7 @@ _SIZES = {
 
 
 class Difference(NamedTuple):
-    """A hyper-parameter that a run has otherwise than its recipe."""
+    """A hyper-parameter in which a run differs from its recipe, or from the default where the recipe leaves it out."""
 
     key: str
     recipe: Any
@@ -137,17 +137,38 @@ class Run:
         recipe = _mapping(self.environment.get("recipe_values"))
         if not recipe:
             return []
-        given = [key for key in self.environment.get("given") or [] if key not in recipe]
+        defaults = self._defaults()
+        given = [key for key in self.environment.get("given") or [] if key not in recipe and key in defaults]
         keys = [key for key in (*recipe, *given) if is_hyper_parameter(key) and key in self.flat_config]
-        pairs = [Difference(key, recipe.get(key), self.flat_config[key]) for key in keys]
+        pairs = [Difference(key, {**defaults, **recipe}[key], self.flat_config[key]) for key in keys]
         return [pair for pair in pairs if pair.recipe != pair.run and not _stands_for_recipe(pair)]
+
+    def _defaults(self) -> Mapping[str, Any]:
+        """The defaults of the keys that were given and are not the recipe's.
+
+        A run of an older version does not record them, and calls whatever a checkpoint's card holds given: of it only
+        what its command names counts.
+        """
+        known = self.environment.get("defaults")
+        if isinstance(known, dict):
+            return known
+        words = [str(word) for word in self.environment.get("command") or []]
+        flags = {word.partition("=")[0].removeprefix("--") for word in words if word.startswith("--")}
+        given = [str(key) for key in self.environment.get("given") or []]
+        from_card = "ckpt_path" in flags and self.status == "validated"
+        return {key: None for key in given if key in flags or not from_card}
 
 
 def is_hyper_parameter(key: str) -> bool:
     """Whether a dotted key may change what a run learns, not merely where, on what or how watched it runs."""
     if key.startswith("run.") or key in _ELSEWHERE:
         return False
-    return not (key.startswith("data.") and key.endswith(_PLACES))
+    return not names_data(key)
+
+
+def names_data(key: str) -> bool:
+    """Whether a dotted key names files of the data."""
+    return key == "data.root" or (key.startswith("data.") and key.endswith(_PLACES))
 
 
 def read_run(folder: Path) -> Run:
