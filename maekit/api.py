@@ -1,6 +1,7 @@
 """The Python interface: a task built from its recipe, trained and validated without the command line."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -24,7 +25,7 @@ from maekit.resume_changes import (
     require_same_data,
 )
 from maekit.run_begin import begun, is_finished, read_metrics, resumed
-from maekit.run_end import finished_lines, says_how_to_resume
+from maekit.run_end import after_stop, finished_lines, says_how_to_resume
 from maekit.run_folder import shown
 from maekit.settings import Settings, resolve
 from maekit.story import one_line_errors, say_all
@@ -196,6 +197,7 @@ class Session:
         self._check_process(job, trains=True)
         run.start_records(job)
         say_all(lines)
+        job.interruption.last_words = partial(after_stop, folder, words, job.saved_step)
         with says_how_to_resume(folder, words, job.saved_step), job.interruption, one_line_errors(changed), refusals():
             job.trainer.fit(job.module, ckpt_path=resume.path if resume else None, weights_only=True)
         return {**run.finish(job), "folder": str(folder)}
@@ -226,7 +228,7 @@ class Session:
         elif report := self.model.load_start(complete=True):
             say_all(report.lines())
         self._check_process(job, trains=False)
-        with one_line_errors([]), refusals():
+        with job.interruption, one_line_errors([]), refusals():
             job.trainer.validate(job.module, ckpt_path=path, verbose=False, weights_only=True)
         say_all(job.module.table)
         self.results = job.module.results

@@ -100,6 +100,7 @@ def prepare(
     every = settings.values["trainer"].get("log_every_n_steps") or 50
     record = Record(folder or Path(), every)
     bar = settings.values["trainer"].get("enable_progress_bar") is not False
+    interruption = Interruption(trains=folder is not None)
     own: list[Callback] = [record, Progress(record, show_bar=bar), *callbacks]
     if folder is not None:
         own += [Pictures(folder), LayerLog(folder, record)]
@@ -107,8 +108,7 @@ def prepare(
             own.append(Pause(options.stop_at_step))
         if model.ema_decay is not None:
             own.append(WeightAverage(model.ema_decay))
-        own.append(Examples(folder))  # after the average, which is what they show
-    interruption = Interruption()
+        own += [interruption, Examples(folder)]  # after the average, which is what they show
     if model.local_batch_norm and settings.values["trainer"].get("sync_batchnorm"):
         raise UserError(
             "got --trainer.sync_batchnorm true, expected false: this task's BatchNorm measures each device's own batch"
@@ -119,11 +119,11 @@ def prepare(
         own += [
             SaveBest(folder, f"val/{metric}", mode),
             SaveLast(folder, options.save_every_minutes),
-            interruption,
         ]
     if folder is not None:
         own.append(HyperParameters(dict(flat(settings.values)), f"val/{model.monitor[0]}"))
     trainer = make_trainer(settings, own, loggers(folder, options) if folder else [])
+    interruption.trainer = trainer
     plan = solve_batch(data.total_batch_size, data.device_batch_size, trainer.world_size, even=model.pairs_images)
     trainer.accumulate_grad_batches = plan.accumulation
     data.num_workers = choose_workers(data.num_workers, max(trainer.num_devices, 1))
@@ -188,6 +188,7 @@ def accept(run: Run, resume: Resume) -> list[str]:
         )
     checkpoint = AtomicCheckpointIO().load_checkpoint(resume.path)
     run.resume = run.module.resume = resume
+    run.interruption.first_step = resume.step
     state = run.module.resumed_optimizer(checkpoint)
     moments = [(f"the optimizer's {key}", t) for kept in state["state"].values() for key, t in kept.items()]
     if bad := first_bad([*checkpoint["state_dict"].items(), *moments]):

@@ -24,10 +24,12 @@ def says_how_to_resume(folder: Path, words: Sequence[str], step: Callable[[], in
     try:
         yield
     except Interrupted as stop:
-        raise Interrupted(f"{stop}{_after(folder, words, step())}", stop.signal_number) from stop
+        raise Interrupted(f"{stop}{after_stop(folder, words, step)}", stop.signal_number) from stop
 
 
-def _after(folder: Path, words: Sequence[str], step: int | None) -> str:
+def after_stop(folder: Path, words: Sequence[str], saved_step: Callable[[], int | None]) -> str:
+    """What was saved of a run that was stopped, and what to type; see `says_how_to_resume`."""
+    step = saved_step()
     if (folder / LAST).is_file():
         at = "" if step is None else f" at step {step}"
         return f", saved{at}; go on with: {resume_command(words, folder)}"
