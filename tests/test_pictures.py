@@ -211,6 +211,23 @@ def _writer(folder: Path) -> SegmentationWriter:
     return SegmentationWriter(folder, NAMES, PALETTE, _half_size, _bright)
 
 
+@pytest.mark.parametrize("orientation", [3, 6, 8])
+def test_a_photograph_is_predicted_as_people_see_it(tmp_path: Path, orientation: int) -> None:
+    seen = Image.new("RGB", (30, 50))
+    seen.paste((255, 255, 255), (0, 0, 30, 10))
+    way = {3: "ROTATE_180", 6: "ROTATE_90", 8: "ROTATE_270"}[orientation]
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    (tmp_path / "in").mkdir()
+    seen.transpose(Image.Transpose[way]).save(tmp_path / "in/photo.png", exif=exif)
+    writer = _writer(tmp_path / "out")
+    with Image.open(tmp_path / "in/photo.png") as photo:
+        sample = writer.prepare(photo)
+    assert sample.size == (50, 30)
+    np.testing.assert_array_equal(np.asarray(sample.picture), np.asarray(seen))
+    assert sample.pixels[:, :4].min() > sample.pixels[:, 6:].max()
+
+
 def _write(writer: SegmentationWriter, *files: str | Path, level: int = 128) -> None:
     samples = [writer.prepare(Image.new("RGB", (40, 30), (level,) * 3)) for _ in files]
     writer.write([Path(file) for file in files], samples, torch.device("cpu"))

@@ -48,6 +48,16 @@ def test_a_changed_hyper_parameter_differs(tmp_path: Path) -> None:
     assert run.differences() == [Difference("model.layer_decay", 0.75, 0.65)]
 
 
+def test_what_the_data_decided_is_no_difference(tmp_path: Path) -> None:
+    """A recipe's `auto` is settled when a run begins; a flag is the user's own."""
+    folder = write_run(tmp_path / "r", layer_decay=0.75)
+    about = json.loads((folder / "environment.json").read_text())
+    for given, expected in (([], []), (["model.layer_decay"], [Difference("model.layer_decay", "auto", 0.75)])):
+        changed = {**about, "given": given, "recipe_values": {"model.layer_decay": "auto"}}
+        (folder / "environment.json").write_text(json.dumps(changed))
+        assert read_run(folder).differences() == expected
+
+
 @pytest.mark.parametrize("length", [0, 1, 20, 60])
 @pytest.mark.parametrize("file", ["config.yaml", "environment.json", "metrics.json"])
 def test_a_file_cut_anywhere_is_said_and_the_rest_is_read(tmp_path: Path, file: str, length: int) -> None:

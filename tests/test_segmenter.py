@@ -2,6 +2,7 @@
 
 import copy
 import importlib
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+import yaml
 from PIL import Image
 from torch import Tensor, nn
 
@@ -234,3 +236,37 @@ def test_a_run_keeps_its_table_and_pictures_and_predicts(
         with Image.open(tmp_path / f"out/{name}_labels.png") as predicted:
             assert predicted.size == size
     assert "2 images -> " in capsys.readouterr().out
+
+
+def test_own_label_maps_are_coded_alike_in_a_run_and_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is decided from the label maps is kept with the run; what cannot be right ends before the run begins."""
+    monkeypatch.chdir(tmp_path)
+    for split, part in ((s, p) for s in ("train", "val") for p in ("images", "masks")):
+        (tmp_path / "mine" / part / split).mkdir(parents=True)
+    for number in range(6):
+        split = "val" if number < 2 else "train"
+        values = np.zeros((64, 64), np.uint8)
+        values[10 : 20 + number, 5:40] = 255
+        Image.fromarray(values).save(tmp_path / f"mine/masks/{split}/{number}.png")
+        Image.fromarray(np.stack([values] * 3, axis=2) // 2).save(tmp_path / f"mine/images/{split}/{number}.png")
+    (tmp_path / "mine/classes.txt").write_text("background\nobject\n")
+    tiny = [
+        "--model.backbone=vit_test_patch8",
+        "--model.weights=none",
+        "--model.taps=[0,1,1,2]",
+        "--data.num_workers=0",
+    ]
+    few = ["--data.total_batch_size=2", "--data.device_batch_size=2", "--model.lr=1e-4", "--trainer.max_steps=2"]
+    fit = ["fit", "--task", "ade20k_upernet", "--recipe", "smoke", "--data.root=mine", *tiny, *few]
+    assert main(fit) == 2
+    assert "--data.label_values [0,255]" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+    assert main([*fit, "--data.label_values=[0,255]"]) == 0
+    run = tmp_path / "runs/ade20k_upernet/smoke/0"
+    data = yaml.safe_load((run / "config.yaml").read_text())["data"]
+    assert (data["reduce_zero_label"], data["label_values"]) == (False, [0, 255])
+    assert main(["validate", "--ckpt_path", str(run), "--json"]) == 0
+    measured = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert measured["mIoU"] == pytest.approx(json.loads((run / "metrics.json").read_text())["val"]["mIoU"])

@@ -65,8 +65,10 @@ def check_pairs(
     seen = [look for found in looks.values() for look in found]
     findings.problems += sorted(look.problem for look in seen if look.problem)
     evidence = {
-        name: Evidence([look.label_map for look in looks[name] if look.label_map], len(looks[name]) == len(part.pairs))
-        for name, part in _named(train, val)
+        name: Evidence(
+            part.pairs.labels, [look.label_map for look in found if look.label_map], len(found) == len(part.pairs)
+        )
+        for (name, part), found in zip(_named(train, val), looks.values(), strict=True)
     }
     same = same_images(train.pairs.image_paths(), val.pairs.image_paths())
     findings.problems += [f"{same}; give each image to one split"] if same else []

@@ -39,7 +39,9 @@ def decide(evidence: Evidence, names: tuple[str, ...]) -> Decision:
         return Decision(Coding(count, reduce_zero_label=False), why)
     mend = separate_values(evidence, count)
     if mend:
-        raise UserError(f"{why}: expected 0 to {count - 1}, or 1 to {count} where 0 is unlabelled; {mend}")
+        raise UserError(
+            f"{evidence.folder}: {why}; expected 0 to {count - 1}, or 1 to {count} where 0 is unlabelled; {mend}"
+        )
     if count in found and max(found) == count and min(found) >= 0:
         _refuse_background(evidence, names, why)
         return Decision(Coding(count, reduce_zero_label=True), f"{why}{_zero_share(evidence)}")
@@ -69,11 +71,10 @@ def _refuse_background(evidence: Evidence, names: tuple[str, ...], why: str) -> 
     share, also_ignored = evidence.share(0), IGNORED in evidence.values()
     if share > MAX_ZERO or (share > 0 and also_ignored):
         last = evidence.maps_with(len(names))
-        raise UserError(
-            f"{why} ({len(names)} in {len(last)}, first {last[0]}), and 0 ({100 * share:.0f} % of the pixels) has no "
-            f"name; if it is a class such as background, put its name before '{names[0]}'; if it is unlabelled, add "
-            f"{ZERO} true"
-        )
+        found = f"{why} ({len(names)} in {len(last)}, first {last[0]})"
+        unnamed = f"0 ({100 * share:.0f} % of the pixels) has no name"
+        advice = f"if it is a class such as background, put its name before '{names[0]}'"
+        raise UserError(f"{evidence.folder}: {found}, and {unnamed}; {advice}; if it is unlabelled, add {ZERO} true")
 
 
 def _zero_share(evidence: Evidence) -> str:
@@ -95,9 +96,11 @@ def _two_sided(evidence: Evidence, names: tuple[str, ...], why: str) -> str:
         for coding in (Coding(len(names), reduce) for reduce in (False, True))
     ]
     if not evidence.whole:
-        return f"{why}; add {ZERO} false if 0 is '{names[0]}', or {ZERO} true if 0 is unlabelled and 1 is '{names[0]}'"
+        both = f"{ZERO} false if 0 is '{names[0]}', or {ZERO} true if 0 is unlabelled and 1 is '{names[0]}'"
+        return f"{evidence.folder}: {why}; add {both}"
     either = f"if 0 is '{names[0]}', no pixel is {some(absent[0])}; if 1 is, no pixel is {some(absent[1])}"
-    return f"{why}: {either}; name only the classes that occur, or add {ALLOW} and {ZERO} false (or true)"
+    advice = f"name only the classes that occur, or add {ALLOW} and {ZERO} false (or true)"
+    return f"{evidence.folder}: {why}: {either}; {advice}"
 
 
 def some(names: list[str], most: int = 5) -> str:

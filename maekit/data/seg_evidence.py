@@ -4,6 +4,7 @@ import random
 from collections import Counter
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
@@ -30,10 +31,12 @@ class Evidence(NamedTuple):
     """Label maps of one split that were read.
 
     Attributes:
+        folder: where they lie.
         looks: what they hold.
         whole: whether these are all label maps of the split.
     """
 
+    folder: Path
     looks: list[MapLook]
     whole: bool
 
@@ -69,7 +72,7 @@ def read_evidence(pairs: Pairs, most: int = MOST) -> Evidence:
     count = min(len(pairs), most)
     chosen = sorted(random.Random(0).sample(range(len(pairs)), count))
     with ThreadPoolExecutor(usable_cores()) as pool:
-        return Evidence(list(pool.map(look_at, map(pairs.label, chosen))), count == len(pairs))
+        return Evidence(pairs.labels, list(pool.map(look_at, map(pairs.label, chosen))), count == len(pairs))
 
 
 def look_at(path: str) -> MapLook:

@@ -110,8 +110,10 @@ def differences(run: Run, cell: Cell) -> tuple[Difference, ...]:
     config = run.flat_config
     found = {item.key: item for item in run.differences()}
     for key, value in _recipe_values(run.task, run.recipe).items():
-        if is_hyper_parameter(key) and key in config and config[key] != value:
-            found[key] = Difference(key, value, config[key])
+        now = Difference(key, value, config.get(key))
+        settled = value == "auto" and run.stands_for_recipe(now)
+        if is_hyper_parameter(key) and key in config and config[key] != value and not settled:
+            found[key] = now
     found.pop("model.weights", None)
     if _origin(run, cell) is None:
         found["model.weights"] = Difference("model.weights", cell.ours.start, config.get("model.weights"))

@@ -141,7 +141,13 @@ class Run:
         given = [key for key in self.environment.get("given") or [] if key not in recipe and key in defaults]
         keys = [key for key in (*recipe, *given) if is_hyper_parameter(key) and key in self.flat_config]
         pairs = [Difference(key, {**defaults, **recipe}[key], self.flat_config[key]) for key in keys]
-        return [pair for pair in pairs if pair.recipe != pair.run and not _stands_for_recipe(pair)]
+        return [pair for pair in pairs if pair.recipe != pair.run and not self.stands_for_recipe(pair)]
+
+    def stands_for_recipe(self, pair: Difference) -> bool:
+        """Whether a value is what the recipe asks for: weights where it names none, what the data decided of `auto`."""
+        if pair.key == "model.weights":
+            return pair.recipe is None
+        return pair.recipe == "auto" and pair.key not in (self.environment.get("given") or [])
 
     def _defaults(self) -> Mapping[str, Any]:
         """The defaults of the keys that were given and are not the recipe's.
@@ -230,8 +236,3 @@ def _finite(value: Any) -> TypeGuard[float]:
 def _parent(folder: Path, up: int) -> str:
     parents = folder.absolute().parents
     return parents[up].name if len(parents) > up else ""
-
-
-def _stands_for_recipe(pair: Difference) -> bool:
-    """Weights are named by the user where a recipe names none."""
-    return pair.key == "model.weights" and pair.recipe is None
