@@ -44,7 +44,8 @@ _OPTIONS = {
     "model.momentum": "momentum",
     "model.trust_coefficient": "trust_coefficient",
 }
-_FIXED = ("model.optimizer", "data.total_batch_size")  # steps of another size or kind make another run
+# Steps of another size or kind make another run, and so do label maps whose numbers mean other classes.
+_FIXED = ("model.optimizer", "data.total_batch_size", "data.reduce_zero_label", "data.label_values")
 _UNUSED = ("model.weights", "model.new_head")  # a resumed run has its weights from the checkpoint
 _PLACES = ("run.folder", "run.name", "run.extend", "run.new_data")
 

@@ -270,7 +270,7 @@ def test_palette_images_are_read_by_index(root: Path, monkeypatch: pytest.Monkey
         assert image.mode == "P"
     np.testing.assert_array_equal(read_label(path, Coding(150, True)), before)
     findings = check(ADE20K, root)
-    assert "label maps: palette PNG among them; the index of a colour is read, not the colour" in findings.facts
+    assert "label maps: palette images among them; the index of a colour is read, not the colour" in findings.facts
     assert findings.ok
 
 

@@ -17,6 +17,7 @@ from maekit.data.seg_labels import read_label
 from maekit.data.spec import Draw
 from maekit.errors import UserError
 from maekit.recipe import load_recipe
+from maekit.resume_changes import may_differ
 from maekit.task import find_task
 
 SIDE, NUM = 12, {"train": 4, "val": 2}
@@ -218,11 +219,12 @@ def test_ways_to_save_class_numbers(tmp_path: Path, mode: str) -> None:
     assert check(tmp_path).ok
 
 
-@pytest.mark.parametrize("mode", ["LA", "RGBA", "F"])
+@pytest.mark.parametrize("mode", ["LA", "RGB", "RGBA", "F"])
 def test_label_maps_with_more_than_numbers(tmp_path: Path, mode: str) -> None:
     suffix = "tif" if mode == "F" else "png"
     data_set(tmp_path, save=lambda path, m: Image.fromarray(m).convert(mode).save(path.with_suffix(f".{suffix}")))
     assert f"a label map of mode {mode}, expected one channel" in refusal(tmp_path)
+    assert all("mode" in line for line in check(tmp_path).problems)  # nothing follows for maps that are not read
 
 
 def test_pages_of_a_tiff(tmp_path: Path) -> None:
@@ -231,6 +233,12 @@ def test_pages_of_a_tiff(tmp_path: Path) -> None:
         pages[0].save(path.with_suffix(".tif"), save_all=True, append_images=pages[1:])
 
     assert "a label map of 2 pages, expected one" in refusal(data_set(tmp_path, save=save))
+
+
+def test_a_resumed_run_keeps_its_coding() -> None:
+    for key, then, now in (("data.reduce_zero_label", True, False), ("data.label_values", [0, 255], [255, 0])):
+        with pytest.raises(UserError, match=f"got {key} .* which a resumed run cannot change"):
+            may_differ({key: (then, now)}, {key})
 
 
 def test_given_values_are_checked() -> None:

@@ -162,6 +162,13 @@ def test_a_name_that_is_only_alike_is_told(tmp_path: Path) -> None:
     assert "did you mean 'im00x.png'?" in line
 
 
+def test_label_maps_of_a_kind_that_is_not_read(tmp_path: Path) -> None:
+    data_set(tmp_path, "images/{split}/{n}.png", "masks/{split}/{n}.png")
+    for path in tmp_path.glob("masks/*/*.png"):
+        path.rename(path.with_suffix(".npy"))
+    assert "expected " + str(tmp_path / "masks/train/im00.png") + " (left out: 3 .npy there)" in refusal(tmp_path)
+
+
 def test_keys_of_names() -> None:
     assert key("a/IM_1_mask.png") == key("a/im-1.jpg") == "a/im_1"
     assert key("a/1.png") != key("b/1.png")

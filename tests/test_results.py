@@ -52,8 +52,14 @@ def test_what_the_data_decided_is_no_difference(tmp_path: Path) -> None:
     """A recipe's `auto` is settled when a run begins; a flag is the user's own."""
     folder = write_run(tmp_path / "r", layer_decay=0.75)
     about = json.loads((folder / "environment.json").read_text())
-    for given, expected in (([], []), (["model.layer_decay"], [Difference("model.layer_decay", "auto", 0.75)])):
-        changed = {**about, "given": given, "recipe_values": {"model.layer_decay": "auto"}}
+    key, differs = "model.layer_decay", [Difference("model.layer_decay", "auto", 0.75)]
+    for given, flags, expected in (
+        ([], [], []),
+        ([key], [], differs),
+        ([key], ["--ckpt_path=last"], []),
+        ([key], ["--ckpt_path=last", f"--{key}=0.75"], differs),
+    ):
+        changed = {**about, "given": given, "command": flags, "recipe_values": {key: "auto"}, "defaults": {}}
         (folder / "environment.json").write_text(json.dumps(changed))
         assert read_run(folder).differences() == expected
 

@@ -94,6 +94,8 @@ def look(image: str, label: str, full: bool) -> Look:
 
 def _judge(known: Known, train: Evidence, val: Evidence, findings: Findings) -> None:
     """Adds how the label maps count, and what is wrong with them under that coding."""
+    if not train.looks:
+        return  # none could be read, which is said
     try:
         coding, why = known.coding or decide(train, known.names)
     except UserError as error:
@@ -101,7 +103,7 @@ def _judge(known: Known, train: Evidence, val: Evidence, findings: Findings) -> 
         return
     findings.facts.append(f"label maps: {coding.describe()}{f'; {why}' if why else ''}")
     if any(part.colours for part in (*train.looks, *val.looks)):
-        findings.facts.append("label maps: palette PNG among them; the index of a colour is read, not the colour")
+        findings.facts.append("label maps: palette images among them; the index of a colour is read, not the colour")
     if known.judged:
         problems, facts = judge(coding, known.names, train, val, allow_empty=known.allow_empty)
     else:

@@ -109,9 +109,9 @@ def pair_up(parts: Parts) -> Paired:
     if lossy:
         raise UserError(f"{labels / lossy}: a label map as JPEG, which changes its values; save label maps as PNG")
     pairs = Pairs(images, labels, Names(image for image, _ in found.pairs), Names(label for _, label in found.pairs))
-    problems = _alone(images, found.lone_images, "label map", labels, found.lone_labels)
+    problems = _alone(images, found.lone_images, "label map", labels, found.lone_labels, left_out_maps)
     if not parts.shared:
-        problems += _alone(labels, found.lone_labels, "image", images, found.lone_images)
+        problems += _alone(labels, found.lone_labels, "image", images, found.lone_images, left_out)
     notes = [found.note, _left_out(images, left_out), _left_out(labels, left_out_maps)]
     return Paired(pairs, problems, [note for note in notes if note])
 
@@ -129,10 +129,15 @@ def set_aside(paired: Paired, fraction: float, seed: int) -> tuple[Paired, Paire
     return Paired(train, paired.problems, paired.notes), Paired(val, [], [])
 
 
-def _alone(folder: Path, names: list[str], lacking: str, other: Path, others: list[str]) -> list[str]:
+def _alone(
+    folder: Path, names: list[str], lacking: str, other: Path, others: list[str], left_out: LeftOut
+) -> list[str]:
+    """Returns a line for files without a partner in the folder `other`, where `others` have none either."""
     if not names:
         return []
     more = f" (and {len(names) - 1:,} more such files)" if names[1:] else ""
     wanted = f"{stem_of(names[0])}.{'png' if lacking == 'label map' else 'jpg'}"
     hint = nearest(wanted, others[:5_000])
-    return [f"{folder / names[0]}: no {lacking} for it{more}, expected {other / wanted}{hint}; add it or remove this"]
+    there = f" ({left_out.words()} there)" if left_out else ""
+    line = f"{folder / names[0]}: no {lacking} for it{more}, expected {other / wanted}{there}{hint}"
+    return [f"{line}; add it or remove this"]

@@ -147,7 +147,13 @@ class Run:
         """Whether a value is what the recipe asks for: weights where it names none, what the data decided of `auto`."""
         if pair.key == "model.weights":
             return pair.recipe is None
-        return pair.recipe == "auto" and pair.key not in (self.environment.get("given") or [])
+        flags = self._flags()
+        given = pair.key in flags or (pair.key in (self.environment.get("given") or []) and "ckpt_path" not in flags)
+        return pair.recipe == "auto" and not given  # a checkpoint's card gives every key
+
+    def _flags(self) -> set[str]:
+        words = [str(word) for word in self.environment.get("command") or []]
+        return {word.partition("=")[0].removeprefix("--") for word in words if word.startswith("--")}
 
     def _defaults(self) -> Mapping[str, Any]:
         """The defaults of the keys that were given and are not the recipe's.
@@ -158,8 +164,7 @@ class Run:
         known = self.environment.get("defaults")
         if isinstance(known, dict):
             return known
-        words = [str(word) for word in self.environment.get("command") or []]
-        flags = {word.partition("=")[0].removeprefix("--") for word in words if word.startswith("--")}
+        flags = self._flags()
         given = [str(key) for key in self.environment.get("given") or []]
         from_card = "ckpt_path" in flags and self.status == "validated"
         return {key: None for key in given if key in flags or not from_card}
