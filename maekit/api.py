@@ -220,7 +220,6 @@ class Session:
             raise UserError(f"this task has no checkpoints of its own; give it as --model.weights {ckpt_path}")
         self._start_afresh()
         job = run.prepare(self.settings, self.model, self.data, folder=None)
-        say_all([f"data    {self.data.summary()}"])
         path = None if ckpt_path is None else find_checkpoint(str(ckpt_path), Path())
         measured: dict[str, Any] = {}
         if path is not None:

@@ -471,8 +471,9 @@ def test_the_same_images_in_both_splits_are_told(tmp_path: Path) -> None:
     assert any("8 of 8 validation images are training images too" in line for line in check(root, **flags).problems)
     copied = export(tmp_path / "copied")
     (copied / "val/3.png").write_bytes((copied / "train/3.png").read_bytes())
-    (line,) = check(copied).problems
-    assert line.startswith(f"1 of 4 validation images are training images too, such as {copied}/val/3.png; give")
+    line = "1 of 4 validation images are training images too (1 as copies in another folder), such as "
+    assert f"{line}{copied}/val/3.png" in check(copied).facts
+    assert line in used(copied).summary()
 
 
 LAYOUTS: dict[str, dict[str, str]] = {

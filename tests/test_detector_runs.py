@@ -134,7 +134,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(trained: tuple[Path, list[str]], tmp_
     run, flags = trained
     here = [*flags, f"--run.folder={tmp_path}"]
     assert main(["fit", *here, "--trainer.max_steps=2"]) == 0
-    assert main(["fit", *here, "--trainer.max_steps=4", "--ckpt_path=last"]) == 0
+    assert main(["fit", *here, "--trainer.max_steps=4", "--ckpt_path=last", "--run.extend=true"]) == 0
     lines = [line for line in capsys.readouterr().err.splitlines() if " val: " in line]
     assert lines[-1].split(" val: ")[0] == "step 4/4"
     assert lines[-1].split(" val: ")[1].split()[::2] == ["box_AP", "box_AP50", "mask_AP", "mask_AP50"]

@@ -11,6 +11,7 @@ from maekit.commands import fit
 from maekit.errors import UserError
 from maekit.files import atomic_write_text
 from maekit.run_folder import finite, rank, write_json
+from maekit.story import say
 
 FORWARDS = True
 
@@ -32,6 +33,8 @@ def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentPa
     session = fit.open_session(args, recipe, flags, "maekit validate")
     if session is None:
         return 0
+    if not args.json:
+        say(f"data    {session.data.summary()}")
     metrics = session.validate(fit.checkpoint(args, recipe, session))
     if rank() > 0:
         return 0

@@ -13,7 +13,7 @@ from maekit.data.coco_boxes import compare_boxes
 from maekit.data.coco_file import CocoFile
 from maekit.data.coco_layout import Part, read_part
 from maekit.data.coco_remarks import remarks
-from maekit.data.coco_same import same_images
+from maekit.data.coco_same import shared_images
 from maekit.data.coco_values import Tally
 from maekit.data.det_dataset import SWAPPED, read_sized
 from maekit.data.findings import Findings
@@ -55,10 +55,11 @@ def check_coco(parts: Sequence[Part], root: Path | None, *, classes: int | None,
     train, val = files
     findings.facts.append(f"training: {len(train.trainable()):,} of {len(train):,} images hold something to learn")
     findings.facts.append(f"validation: {int((np.diff(val.starts) == 0).sum()):,} of {len(val):,} images hold nothing")
-    findings.facts += remarks(train, val)
+    shared = _shared(train, val)
+    findings.facts += [line for line in remarks(train, val) if not (shared and shared.startswith(line))]
     findings.problems += filter(None, [nothing_to_learn(train), other_categories(train, val)])
     findings.problems += class_problems(tuple(train.categories.values()), classes)
-    findings.problems += [line for line in [_shared(train, val), _crowds(train)] if line]
+    findings.problems += [line for line in [shared, _crowds(train)] if line]
     looks = [_look_at(file, most, full) for file, most in zip(files, MAX_QUICK, strict=True)]
     for file, found in zip(files, looks, strict=True):
         findings.problems += _image_problems(file, found)
@@ -79,8 +80,9 @@ def _image_problems(file: CocoFile, found: Sequence[str | None]) -> list[str]:
 
 
 def _shared(train: CocoFile, val: CocoFile) -> str | None:
-    shared = same_images(train, val)
-    return f"{shared}; give each image to one split" if shared else None
+    """Returns one line where both splits list the same files; copies are a fact only, since two may look alike."""
+    shared = shared_images(train, val)
+    return f"{shared.line()}; give each image to one split" if shared.same else None
 
 
 def _crowds(train: CocoFile) -> str | None:

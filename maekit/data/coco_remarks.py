@@ -4,12 +4,12 @@ import numpy as np
 
 from maekit.data.coco_boxes import compare_boxes
 from maekit.data.coco_file import CocoFile
-from maekit.data.coco_same import same_images
+from maekit.data.coco_same import shared_images
 
 
 def remarks(train: CocoFile, val: CocoFile) -> list[str]:
     """Returns short lines, the same for `data check`, `fit` and `validate`."""
-    shared = same_images(train, val)
+    shared = shared_images(train, val).line()
     return [*_trained(train), *_evaluated(val), *_files(train, val), *([shared] if shared else [])]
 
 
@@ -43,7 +43,8 @@ def _files(*files: CocoFile) -> list[str]:
     lines = []
     for file in files:
         useless = file.remarks.strangers.count + file.remarks.shapeless.count - int(file.objects.boxed.sum())
-        apart = int(compare_boxes(file.objects, file.sizes).apart.sum())
+        compared = compare_boxes(file.objects, file.sizes)
+        apart = int(compared.apart.sum()) if compared.form is None else 0
         near = file.found.near
         found = [
             (useless, f"{useless:,} annotations without an image, or without box and shape, are left out"),

@@ -93,6 +93,8 @@ class Collector(ABC):
 
 def whole_number(value: Any) -> int | None:
     """Returns the whole number of 64 bits that a value is: 7, 7.0, "7" or "7.0"; None of anything else."""
+    if type(value) is int:  # nearly all
+        return value if -(2**63) <= value < 2**63 else None
     if isinstance(value, str) and WHOLE.fullmatch(value):
         value = int(value.strip().partition(".")[0])
     elif isinstance(value, float) and value.is_integer():
