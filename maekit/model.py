@@ -102,7 +102,8 @@ class TransferModel(nn.Module, ABC):
             spec: class names and image size of the data.
             backbone: the ViT's size by name, such as vit_base_patch16.
             weights: what to start from: a file, a transformers folder, hf:OWNER/NAME, a published file's name such as
-                mae_vit_huge, which is downloaded, or the word `none` for random weights; must be said.
+                mae_vit_huge, which is downloaded, or the word `none` for random weights; required. Of several sets of
+                weights in a file FILE#KEY means one, such as run.pth#model_ema.
             new_head: start with fresh layers for the classes, which are others than the file's: a classifier's whole
                 head, of a detector the layers that name classes and what has numbers for each of them.
             drop_path: stochastic depth of the last block, in [0, 1); linear from 0 at the first.

@@ -20,6 +20,9 @@ from maekit.weights.convert import convert
 from maekit.weights.extract import load_backbone
 from maekit.weights.load import load_weights
 from tests.helpers_weights import Small, decoder, encoder, images, load, peer, released
+from tests.numeric import assert_float64
+
+pytestmark = pytest.mark.numeric
 
 SIZES: dict[str, Any] = {"hidden_size": 48, "num_hidden_layers": 3, "num_attention_heads": 2, "intermediate_size": 192}
 DECODER: dict[str, Any] = {
@@ -129,12 +132,12 @@ def test_a_processor_beside_the_weights_is_used(tmp_path: Path) -> None:
 @pytest.mark.parametrize("eps", [1e-12, 1e-2])
 def test_features_are_computed_with_the_eps_of_the_config(tmp_path: Path, eps: float) -> None:
     network = mae_folder(tmp_path / "mae", layer_norm_eps=eps, mask_ratio=0.0)
-    small = 0.01 * images(32, 32)  # where an eps shows
+    small = 0.01 * images(32, 32).double()  # where an eps shows
     noise = torch.arange(16.0).expand(2, -1)
     with torch.inference_mode():
-        expected = network.vit(small, noise=noise).last_hidden_state
-        found = load_backbone(tmp_path / "mae", image_size=32)(small)
-    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+        expected = network.double().vit(small, noise=noise).last_hidden_state
+        found = load_backbone(tmp_path / "mae", image_size=32).double()(small)
+    assert_float64(found, expected)
     convert(tmp_path / "mae", "hf", tmp_path / "again")
     assert json.loads((tmp_path / "again" / "config.json").read_text())["layer_norm_eps"] == eps
     assert any("eps" in line for line in convert(tmp_path / "mae", "timm", tmp_path / "b.pth"))

@@ -16,6 +16,7 @@ from torch import Tensor
 
 import maekit
 from maekit.cli import main
+from maekit.commands.predict import load_model
 from maekit.data.transforms import EvalTransform
 from maekit.run import card
 from maekit.weights.convert import convert
@@ -23,6 +24,9 @@ from maekit.weights.inspect import inspect
 from maekit.weights.state_file import read_state
 from tests.conftest import TINY, few_digits
 from tests.helpers_weights import encoder, released
+from tests.numeric import assert_float64
+
+pytestmark = pytest.mark.numeric
 
 SIZES = [(90, 61), (48, 130), (64, 64), (33, 47), (200, 77), (31, 52)]  # odd differences too: where a crop is rounded
 
@@ -119,10 +123,10 @@ def test_a_probe_of_either_pooling_goes_to_timm(tmp_path: Path, pooling: str) ->
     run = checkpoint(tmp_path / "best.ckpt", "imagenet_linprobe", **{"model.pooling": pooling})
     head = inspect(run).classifier
     assert head is not None and head.pooling == pooling
-    timm_predicts_as(tmp_path, run, "model.safetensors")
+    timm_predicts_as(tmp_path, run, "model.safetensors", folded=True)
 
 
-def timm_predicts_as(tmp_path: Path, run: Path, name: str) -> None:
+def timm_predicts_as(tmp_path: Path, run: Path, name: str, *, folded: bool = False) -> None:
     peer: Any = timm_data
     files, out = photos(tmp_path / "photos"), tmp_path / "timm" / name
     out.parent.mkdir()
@@ -139,11 +143,17 @@ def timm_predicts_as(tmp_path: Path, run: Path, name: str) -> None:
     transform: Any = peer.create_transform(**config, is_training=False)
     batch = torch.stack([transform(Image.open(file).convert("RGB")) for file in files])
     with torch.inference_mode():
-        shares: Tensor = model.eval()(batch).softmax(1)
+        shares: Tensor = model.eval().double()(batch.double()).softmax(1)
+        network, about = load_model(run, "cpu")
+        ours = torch.stack([EvalTransform(**about.input)(Image.open(file).convert("RGB")) for file in files])
+        torch.testing.assert_close(batch, ours, rtol=0, atol=1e-6)  # of values up to 3: the same pixels
+        found = network.double()(batch.double()).softmax(1)
+        if folded:  # into weights that are rounded to fp32; what is computed is float64, on any CPU the same
+            torch.testing.assert_close(shares, found, rtol=0, atol=1e-5)
+        else:
+            assert_float64(shares, found)
     expected = predicted(run, tmp_path / "photos", tmp_path / "out")
-    best = shares.max(1)
-    assert [names[index] for index in best.indices.tolist()] == [label for label, _ in expected]
-    np.testing.assert_allclose(best.values.numpy(), [share for _, share in expected], atol=1e-4)
+    assert [names[index] for index in shares.argmax(1).tolist()] == [label for label, _ in expected]
 
 
 @pytest.mark.parametrize("to", ["hf", "timm", "mae"])

@@ -14,7 +14,8 @@ def add_weights_argument(parser: argparse.ArgumentParser) -> None:
         "--weights",
         required=True,
         metavar="FILE_OR_NAME",
-        help="a file of weights, a run's folder or checkpoint, a name such as mae_vit_base, or hf:owner/name",
+        help="a file of weights, a run's folder or checkpoint, a name such as mae_vit_base, or hf:owner/name; "
+        "FILE#KEY for one of several sets of weights in a file, such as run.pth#model_ema",
     )
 
 

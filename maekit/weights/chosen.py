@@ -6,11 +6,11 @@ from pathlib import Path
 def split_key(given: str | Path) -> tuple[str, str]:
     """Splits what a user typed into the file and the key after `#`; the key is empty where none is given.
 
-    A file that has a `#` in its own name is taken as it is.
+    A file or folder that has a `#` in its own name is taken as it is.
     """
     text = str(given)
     file, mark, key = text.rpartition("#")
-    if not mark or not file or _exists(text):
+    if not mark or not file or not key or "/" in key or _exists(text):
         return text, ""
     return file, key
 

@@ -129,7 +129,7 @@ def _spelt_otherwise(
     """Whether two lists of ImageNet's classes differ in words alone: few differ, and none of these stands elsewhere."""
     if not (are_synsets(theirs) or are_synsets(ours)) or len(differing) > (1 - _NEARLY) * len(wanted):
         return False
-    return not any(found[a].same(wanted[b]) for a in range(len(found)) for b in differing if a != b)
+    return not any(found[a].same(wanted[b]) for a in differing for b in differing if a != b)
 
 
 def class_rows(tensors: Mapping[str, Tensor], count: int) -> list[str]:
