@@ -101,9 +101,9 @@ def test_the_head_must_have_the_datas_classes(root: Path) -> None:
 
 
 def test_classes_that_differ_in_case_only(root: Path) -> None:
-    for split in ("train", "val"):
+    for shade, split in enumerate(("train", "val")):
         (root / split / "Cat ").mkdir()
-        Image.new("RGB", (2, 2)).save(root / split / "Cat " / "1.png")
+        Image.new("RGB", (2, 2), (shade, 0, 0)).save(root / split / "Cat " / "1.png")
     assert check(ClassFolders, root).problems == [
         "class folders 'Cat ' and 'cat' differ only in case or spaces; join them or rename one"
     ]

@@ -16,11 +16,11 @@ from sklearn.datasets import load_sample_images
 from timm.data import auto_augment
 from torch import Tensor
 
-from maekit.data import fast_decode, moves
+from maekit.data import decode, moves
 from maekit.data.augment import TrainTransform, random_crop_box
 from maekit.data.base import seeded
 from maekit.data.batch import Sample
-from maekit.data.decode import read_image
+from maekit.data.decode import Reading, read_image, upright
 from maekit.data.fast_decode import frame, read_pixels
 from maekit.data.folder_dataset import FolderDataset
 from maekit.data.listing import Listing, list_classes
@@ -67,11 +67,11 @@ def by_pillow(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files that `read_pixels` left to Pillow."""
     names: list[str] = []
 
-    def spy(path: str | Path) -> Image.Image:
+    def spy(path: str | Path, white: float | None = None, *, clip: bool = False) -> Image.Image:
         names.append(Path(path).name)
-        return read_image(path)
+        return read_image(path, white, clip=clip)
 
-    monkeypatch.setattr(fast_decode, "read_image", spy)
+    monkeypatch.setattr(decode, "read_image", spy)
     return names
 
 
@@ -102,14 +102,43 @@ OTHER: dict[str, tuple[Image.Image, dict[str, Any]]] = {
 }
 
 
+@pytest.mark.parametrize("turn", [True, False])
 @pytest.mark.parametrize("name", [*PLAIN, *OTHER])
-def test_pixels_are_those_of_pillow(name: str, tmp_path: Path, by_pillow: list[str]) -> None:
+def test_pixels_are_those_of_pillow(name: str, turn: bool, tmp_path: Path, by_pillow: list[str]) -> None:
     image, options = {**PLAIN, **OTHER}[name]
     image.save(tmp_path / name, **options)
-    pixels = read_pixels(tmp_path / name)
+    pixels = read_pixels(tmp_path / name, Reading(turn))
     assert by_pillow == ([] if name in PLAIN else [name])
     assert (pixels.dtype, pixels.is_contiguous()) == (torch.uint8, True)
-    np.testing.assert_array_equal(pixels.numpy(), np.asarray(read_image(tmp_path / name)))
+    stored = read_image(tmp_path / name)
+    np.testing.assert_array_equal(pixels.numpy(), np.asarray(upright(stored) if turn else stored))
+
+
+@pytest.mark.parametrize("orientation", range(10))
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+def test_both_decoders_turn_a_picture_alike(orientation: int, mode: str, tmp_path: Path, by_pillow: list[str]) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    COLOURS.convert(mode).save(tmp_path / "a.jpg", exif=exif)
+    pixels = read_pixels(tmp_path / "a.jpg", Reading(True))
+    assert by_pillow == []
+    np.testing.assert_array_equal(pixels.numpy(), np.asarray(Reading(True)(tmp_path / "a.jpg")))
+
+
+def test_broken_exif_data_say_nothing_to_either_decoder(tmp_path: Path) -> None:
+    exif = turned().tobytes()
+    for number, data in enumerate((exif[:-4], exif[:9], b"Exif\0\0", b"Exif\0\0" + bytes(40), exif[:6] + b"\xff" * 30)):
+        COLOURS.save(tmp_path / f"{number}.jpg", exif=data)
+        pixels = read_pixels(tmp_path / f"{number}.jpg", Reading(True))
+        np.testing.assert_array_equal(pixels.numpy(), np.asarray(Reading(True)(tmp_path / f"{number}.jpg")))
+
+
+def test_an_orientation_in_xmp_data_turns_in_both_decoders(tmp_path: Path) -> None:
+    xmp = b'<x:xmpmeta xmlns:x="adobe:ns:meta/"><rdf:Description tiff:Orientation="6"/></x:xmpmeta>'
+    COLOURS.save(tmp_path / "a.jpg", xmp=xmp)
+    pixels = read_pixels(tmp_path / "a.jpg", Reading(True))
+    assert pixels.shape == (60, 40, 3)
+    np.testing.assert_array_equal(pixels.numpy(), np.asarray(Reading(True)(tmp_path / "a.jpg")))
 
 
 def test_the_name_does_not_say_what_a_file_is(tmp_path: Path, by_pillow: list[str]) -> None:
@@ -150,7 +179,9 @@ def outcome(read: Any, folder: Path, data: bytes) -> str | bytes:
 def test_an_excessive_jpeg_is_refused_before_it_is_decoded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     COLOURS.save(tmp_path / "huge.jpg")
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    with pytest.raises(UserError, match=r"huge\.jpg: cannot be read .* exceeds limit of 2000 pixels") as caught:
+    with pytest.raises(
+        UserError, match=r"huge\.jpg: 60 x 40 pixels, the limit is 2,000; .*MAEKIT_MAX_MEGAPIXELS=1"
+    ) as caught:
         read_pixels(tmp_path / "huge.jpg")
     assert "\n" not in str(caught.value)
 

@@ -11,6 +11,7 @@ from torchvision.datasets import ImageFolder
 from maekit.batch_plan import require_batch
 from maekit.data.folders import ClassFolders
 from maekit.data.listing import Names, list_classes, split, sub_folders
+from maekit.data.spec import Draw
 from maekit.errors import UserError
 
 PIXEL = Image.new("RGB", (4, 4))
@@ -184,7 +185,9 @@ def test_a_class_of_one_split_only(tmp_path: Path) -> None:
     (tmp_path / "val/dgo/1.png").unlink()
     (tmp_path / "val/dgo").rmdir()
     plant(tmp_path, "train/emu/1.png")
-    assert "no folder for class 'emu' of the training split; add" in refusal(build(tmp_path))
+    data = build(tmp_path)
+    assert [data.val_dataset()[Draw(0, index)][1] for index in range(2)] == [0, 1]
+    assert "1 of 3 classes have no validation images and are not judged: 'emu'" in data.summary()
 
 
 def test_a_validation_folder_without_classes_or_a_training_one(tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ LISTS = ("places365_train_standard.txt", "places365_val.txt", "train_places205.c
 
 def plant(path: Path, red: int = 0) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (4, 4), (red, 0, 0)).save(path, "JPEG")
+    Image.new("RGB", (4, 4), (red, 0, 0)).save(path, "JPEG", comment=str(path))  # no two alike
 
 
 def places365(root: Path, *copies: str, train: str = "data_{}_standard", lists: str = "") -> Path:

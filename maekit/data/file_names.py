@@ -9,6 +9,7 @@ from itertools import chain
 
 from PIL import features
 
+MAX_NAMED, MAX_SUFFIXES = 3, 5
 HEIC_SUFFIXES = (".heic", ".heif", ".hif")
 _ALWAYS = (
     *(".apng", ".bmp", ".dib", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".mpo", ".pbm", ".pgm", ".png", ".pnm"),
@@ -61,32 +62,42 @@ class LeftOut:
 
     Attributes:
         files: relative paths of files whose suffix is no image's.
-        links: relative paths of links that lead to a folder above themselves, or nowhere.
+        links: relative paths of links that lead to a folder above themselves.
+        folders: names of folders beside the split, such as those of a test split.
+        loose: names of images that lie beside class folders.
     """
 
     files: list[str] = field(default_factory=list)
     links: list[str] = field(default_factory=list)
+    folders: list[str] = field(default_factory=list)
+    loose: list[str] = field(default_factory=list)
 
     def __bool__(self) -> bool:
-        return bool(self.files or self.links)
+        return bool(self.files or self.links or self.folders or self.loose)
 
     @staticmethod
     def join(parts: "Iterable[LeftOut]") -> "LeftOut":
         """Returns what several listings left out."""
-        files, links = zip(*((part.files, part.links) for part in parts), strict=True)
-        return LeftOut(list(chain(*files)), list(chain(*links)))
+        lists = zip(*((part.files, part.links, part.folders, part.loose) for part in parts), strict=True)
+        return LeftOut(*(list(chain(*each)) for each in lists))
 
     def words(self) -> str:
-        """Returns the numbers by suffix, as `left out: 12 .heic (read with ...), 3 .txt`; empty for none."""
+        """Returns the numbers by suffix and the folders, as `left out: folder test, 3 .txt`; empty for none."""
         counts = Counter(suffix(name.rpartition("/")[2]) or "without a suffix" for name in self.files)
-        parts = [f"{count:,} {ending}{_advice(ending)}" for ending, count in counts.most_common()]
+        parts = [f"folder {name}" for name in self.folders[:MAX_NAMED]]
+        parts += [f"{len(self.folders) - MAX_NAMED} more folders"] if self.folders[MAX_NAMED:] else []
+        parts += [f"{len(self.loose):,} images beside the class folders ({self.loose[0]})"] if self.loose else []
+        parts += [f"{count:,} {ending}{_advice(ending)}" for ending, count in counts.most_common(MAX_SUFFIXES)]
+        more = sum(count for _, count in counts.most_common()[MAX_SUFFIXES:])
+        parts += [f"{more:,} other files"] if more else []
         parts += [f"{len(self.links):,} links to a folder above ({self.links[0]})"] if self.links else []
         return f"left out: {', '.join(parts)}" if parts else ""
 
     def reasons(self) -> list[tuple[str, str]]:
         """Returns each relative path and why it was left out, sorted."""
-        files = [(name, _reason(suffix(name.rpartition("/")[2]))) for name in self.files]
-        return sorted(files + [(name, "a link to a folder that it lies in") for name in self.links])
+        reasons = [(name, _reason(suffix(name.rpartition("/")[2]))) for name in self.files]
+        reasons += [(name, "a link to a folder that it lies in") for name in self.links]
+        return sorted(reasons + [(name, "it lies beside the class folders") for name in self.loose])
 
 
 def _advice(ending: str) -> str:

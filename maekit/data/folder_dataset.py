@@ -1,12 +1,13 @@
 """The images of a listing as samples."""
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Literal
 
 from maekit.data.augment import TrainTransform
 from maekit.data.base import DrawDataset, seeded
 from maekit.data.batch import Sample
-from maekit.data.decode import read_image
+from maekit.data.decode import UPRIGHT, Reading
 from maekit.data.fast_decode import load_decoder, read_pixels
 from maekit.data.listing import Listing
 from maekit.data.spec import Draw
@@ -22,6 +23,7 @@ class FolderDataset(DrawDataset):
         seed: of the augmentation; None where the transform draws nothing.
         decoder: how images for a `TrainTransform` are read: `fast` as tensors, `pillow` as PIL images. Evaluation is
             Pillow's alone.
+        reading: turned or not, and what is white.
     """
 
     def __init__(
@@ -31,10 +33,11 @@ class FolderDataset(DrawDataset):
         seed: int | None,
         *,
         decoder: Literal["fast", "pillow"] = "pillow",
+        reading: Reading = UPRIGHT,
     ) -> None:
-        self.listing, self.transform, self.seed = listing, transform, seed
+        self.listing, self.transform, self.seed, self.reading = listing, transform, seed, reading
         fast = decoder == "fast" and isinstance(transform, TrainTransform)
-        self.read: Callable[[str], Any] = read_pixels if fast else read_image
+        self.read: Callable[[str], Any] = partial(read_pixels, reading=reading) if fast else reading
         if fast:
             load_decoder()
 

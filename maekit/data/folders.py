@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from maekit.data.check import check_class_folders
+from maekit.data.file_names import EXPECTED_IMAGES
 from maekit.data.findings import Findings
 from maekit.data.labelled_images import LabelledImages, Splits
 from maekit.data.layout import class_folders, find_layout, same_classes
-from maekit.data.listing import Listing, list_classes, split
+from maekit.data.listing import Listing, list_classes, require_images, split
 from maekit.data.names import readable_names
 from maekit.data.spec import DataSpec
 from maekit.data.synthetic import digits_root, make_digits
@@ -37,6 +38,7 @@ class ClassFolders(LabelledImages):
     def read_splits(self, root: Path) -> Splits:
         """Lists the splits as `read_tree` does, and sets a share aside where there is no validation split."""
         train, val = self.read_tree(root)
+        require_images(train)
         origin = "its own validation split"
         if val is None:
             train, val = split(train, self.val_fraction, self.split_seed)
@@ -45,14 +47,18 @@ class ClassFolders(LabelledImages):
 
     @classmethod
     def read_tree(cls, root: Path) -> tuple[Listing, Listing | None]:
-        """Lists the training images, and the validation images where there is such a split.
+        """Lists the training images, and the validation images where there is such a split; classes may be empty.
 
         Raises:
             UserError: the folder does not have the expected form.
         """
         layout = find_layout(root)
         train = list_classes(layout.train, class_folders(layout.train))
-        return train, cls.list_val(layout.val, train.classes) if layout.val else None
+        train.left_out.folders.extend(layout.passed_over)
+        val = cls.list_val(layout.val, train.classes) if layout.val else None
+        if val is not None and not len(val):
+            raise UserError(f"{val.root}: no images in its class folders, {EXPECTED_IMAGES}; add some, or remove it")
+        return train, val
 
     @classmethod
     def list_val(cls, val: Path, classes: tuple[str, ...]) -> Listing:
@@ -72,7 +78,7 @@ class ClassFolders(LabelledImages):
 
     def check(self, *, classes: int | None = None, full: bool = False) -> Findings:
         """Verifies layout, class count and files; see `check_class_folders`."""
-        return check_class_folders(self._data_root(), self.read_tree, self.lacking, classes=classes, full=full)
+        return check_class_folders(self, self.read_tree, self.lacking, classes=classes, full=full)
 
     @classmethod
     def lacking(cls, train: Listing, val: Listing | None) -> list[str]:

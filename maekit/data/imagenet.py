@@ -8,6 +8,7 @@ from maekit.data.folders import ClassFolders
 from maekit.data.listing import Listing, sub_folders
 from maekit.data.raw_val import list_raw_val, raw_images
 from maekit.data.spec import DataSpec
+from maekit.data.splits import find_split
 from maekit.errors import UserError
 
 SYNSET = re.compile(r"n\d{8}")
@@ -31,6 +32,10 @@ class ImageNet(ClassFolders):
             raise UserError(f"{root}: {mistake}")
         return super().read_tree(root)
 
+    def published_name(self, train: Listing) -> str:
+        """Returns ImageNet-1K where the classes are its 1,000 synsets."""
+        return "ImageNet-1K" if is_imagenet(train.classes) else ""
+
     @classmethod
     def list_val(cls, val: Path, classes: tuple[str, ...]) -> Listing:
         """Lists class folders, or the raw validation images with their ground truth."""
@@ -40,7 +45,7 @@ class ImageNet(ClassFolders):
     @classmethod
     def lacking(cls, train: Listing, val: Listing | None) -> list[str]:
         """Returns what a tree of ImageNet's 1,000 synsets lacks of the released images; nothing for other classes."""
-        if len(train.classes) != NUM_CLASSES or not all(SYNSET.fullmatch(name) for name in train.classes):
+        if not is_imagenet(train.classes):
             return []
         counts = (("training", len(train), NUM_TRAIN), ("validation", len(val) if val else 0, NUM_VAL))
         return [
@@ -48,6 +53,11 @@ class ImageNet(ClassFolders):
             for split, found, whole in counts
             if found != whole
         ]
+
+
+def is_imagenet(classes: tuple[str, ...]) -> bool:
+    """Says whether class folders are ImageNet-1K's 1,000 synsets."""
+    return len(classes) == NUM_CLASSES and all(SYNSET.fullmatch(name) for name in classes)
 
 
 def wrong_tree(root: Path) -> str | None:
@@ -76,7 +86,7 @@ def _packed(root: Path) -> str | None:
 
 
 def _one_split(root: Path) -> str | None:
-    if not root.is_dir() or (root / "train").is_dir():
+    if not root.is_dir() or find_split(root, "train"):
         return None
     folders = sub_folders(root)
     if root.name in ("train", "val") and folders and all(SYNSET.fullmatch(name) for name in folders):

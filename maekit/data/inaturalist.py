@@ -4,10 +4,11 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from maekit.data.findings import Findings
-from maekit.data.inaturalist_release import EXPECTED, Year, find_year, gaps, read_lists, years_in
+from maekit.data.inaturalist_release import EXPECTED, RELEASED, Year, find_year, gaps, read_lists, years_in
 from maekit.data.labelled_images import LabelledImages, Splits
 from maekit.data.layout import require_folder
 from maekit.data.list_check import check_lists
+from maekit.data.listing import Listing
 from maekit.data.spec import DataSpec
 from maekit.data.synthetic import cached, make
 from maekit.data.synthetic_lists import INATURALIST, write_inaturalist
@@ -39,6 +40,11 @@ class INaturalist(LabelledImages):
         lists = read_lists(root, year)
         return Splits(lists.train, lists.val, lists.names, f"iNaturalist {year}")
 
+    def published_name(self, train: Listing) -> str:
+        """Returns iNaturalist and its year where the training images are as many as were released."""
+        sizes = len(train.classes), len(train)
+        return next((one.title for one in RELEASED.values() if (one.num_classes, one.num_train) == sizes), "")
+
     @classmethod
     def digits_root(cls) -> Path:
         """Returns the cached folder of handwritten digits in the form of 2018, made by the first call."""
@@ -52,14 +58,14 @@ class INaturalist(LabelledImages):
     def check(self, *, classes: int | None = None, full: bool = False) -> Findings:
         """Verifies the annotation files of the year, or of every year there, and that each image is there."""
         findings = Findings()
-        root = self._data_root()
+        root = self.data_root()
         try:
             require_folder(root)
             years = [find_year(root, self.year)] if self.year else years_in(root)
             for year in years or [find_year(root, None)]:
                 lists = read_lists(root, year)
                 findings.facts += [f"form: iNaturalist {year}", *gaps(lists)]
-                check_lists(lists, findings, classes=classes, full=full)
+                check_lists(self, lists, findings, classes=classes, full=full)
         except UserError as error:
             findings.problems.append(str(error))
         return findings

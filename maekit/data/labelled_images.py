@@ -1,19 +1,26 @@
 """Images with one label each, as the data of a classification task, however the labels are found."""
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
+import numpy as np
+
 from maekit.data.augment import TrainTransform
 from maekit.data.base import TransferData
 from maekit.data.batch import ImageBatch, Sample, collate_images
+from maekit.data.file_names import LeftOut
 from maekit.data.folder_dataset import FolderDataset
 from maekit.data.identity import DataIdentity
 from maekit.data.listing import Listing
+from maekit.data.picture_form import Orientation, PictureForm, White, choose_form, require_white
 from maekit.data.spec import DataSpec
 from maekit.data.transforms import EvalTransform
 from maekit.errors import UserError
+
+MAX_NAMED = 3
 
 
 class Splits(NamedTuple):
@@ -60,6 +67,8 @@ class LabelledImages(TransferData):
         mean: list[float],
         std: list[float],
         decoder: Literal["fast", "pillow"] = "fast",
+        orientation: Orientation = "auto",
+        white: White = "auto",
     ) -> None:
         """Keeps the numbers; nothing is read.
 
@@ -81,12 +90,20 @@ class LabelledImages(TransferData):
             std: of the three channels, in 0..1.
             decoder: how training images are decoded: `fast` (torchvision's JPEG decoder, Pillow for what it cannot
                 read) or `pillow`. Evaluation always uses Pillow, with which the published numbers were measured.
+            orientation: `upright` turns pictures as their EXIF orientation says, `stored` leaves them as they lie in
+                the file; `auto`: stored where this is the published data set (torchvision's ImageFolder ignores the
+                tag, and facebookresearch/mae, whose numbers were made with it), else upright.
+            white: value that becomes white in pictures of more than 8 bits a channel, as 4095; brighter ones are
+                clipped. `auto`: 255, 1023, 4095, 16383 or 65535 (1 of floats), by the brightest of a sample.
         """
         super().__init__(
             total_batch_size=total_batch_size, device_batch_size=device_batch_size, num_workers=num_workers
         )
+        require_white(white)
         self.root, self.synthetic = root, synthetic
-        self.decoder = decoder
+        self.decoder: Literal["fast", "pillow"] = decoder
+        self.orientation: Orientation = orientation
+        self.white: White = white
         self._eval = EvalTransform(image_size=image_size, crop_fraction=eval_crop_fraction, mean=mean, std=std)
         self._make_augmentation = partial(
             TrainTransform,
@@ -101,6 +118,7 @@ class LabelledImages(TransferData):
             std=std,
         )
         self._splits: Splits | None = None
+        self._form: PictureForm | None = None
 
     @abstractmethod
     def read_splits(self, root: Path) -> Splits:
@@ -110,14 +128,33 @@ class LabelledImages(TransferData):
             UserError: the folder does not have the expected form.
         """
 
+    def published_name(self, train: Listing) -> str:
+        """Returns the name of the published data set that these images are, all its classes; empty for any other."""
+        return ""
+
     @classmethod
     @abstractmethod
     def digits_root(cls) -> Path:
         """Returns the cached folder of handwritten digits in this data set's format, made by the first call."""
 
     def setup(self) -> None:
-        """Reads the listings, and makes the digits where they are asked for and not there yet."""
-        self._read()
+        """Reads the listings and a sample of the pictures; makes the digits where they are asked for and lacking."""
+        self.form()
+
+    def form(self) -> PictureForm:
+        """Returns how the pictures are read: turned or not, and what is white.
+
+        Raises:
+            UserError: a sample of them does not say what is white.
+        """
+        if self._form is None:
+            self._form = self.form_of(*self._read()[:2])
+        return self._form
+
+    def form_of(self, train: Listing, val: Listing | None) -> PictureForm:
+        """Returns how the pictures of two splits are read; see `form`."""
+        parts = [(len(part), part.path) for part in (train, val) if part is not None]
+        return choose_form(parts, self.orientation, self.white, self.published_name(train))
 
     def spec(self) -> DataSpec:
         """Returns the classes found and the image size asked for."""
@@ -129,36 +166,51 @@ class LabelledImages(TransferData):
     def identity(self) -> DataIdentity:
         """Returns folder, classes and a fingerprint of each split's names and labels."""
         train, val, _, _ = self._read()
-        return DataIdentity(self._data_root(), train.classes, {"train": train.identity(), "val": val.identity()})
+        return DataIdentity(self.data_root(), train.classes, {"train": train.identity(), "val": val.identity()})
 
     def summary(self) -> str:
         """Returns counts, folder and origin in one line."""
         train, val, _, origin = self._read()
         counts = f"{len(train):,} training and {len(val):,} validation images of {len(train.classes):,} classes"
-        return f"{counts} in {self._data_root()} ({origin})"
+        return f"{counts} in {self.data_root()} ({'; '.join((origin, *self.notes()))})"
+
+    def notes(self) -> list[str]:
+        """Returns what else a user should know: classes without validation images, files left out, pictures turned."""
+        train, val, names, _ = self._read()
+        left_out = LeftOut.join({id(part.left_out): part.left_out for part in (train, val)}.values()).words()
+        lacking = untested(val, names) if len(names) > 1 else ""
+        return [note for note in (lacking, left_out, *self.form().notes) if note]
 
     def train_dataset(self, seed: int) -> FolderDataset:
         """Returns the training images, augmented by (seed, epoch, index)."""
-        return FolderDataset(self._read().train, self._make_augmentation(), seed, decoder=self.decoder)
+        train, reading = self._read().train, self.form().reading
+        return FolderDataset(train, self._make_augmentation(), seed, decoder=self.decoder, reading=reading)
 
     def plain_train_dataset(self) -> FolderDataset:
         """Returns the training images, resized and centre-cropped."""
-        return FolderDataset(self._read().train, self._eval, None)
+        return FolderDataset(self._read().train, self._eval, None, reading=self.form().reading)
 
     def val_dataset(self) -> FolderDataset:
         """Returns the validation images, resized and centre-cropped."""
-        return FolderDataset(self._read().val, self._eval, None)
+        return FolderDataset(self._read().val, self._eval, None, reading=self.form().reading)
 
     def input_transform(self) -> dict[str, Any]:
-        """Returns the arguments of the `EvalTransform` in use."""
-        return self._eval.describe()
+        """Returns the arguments of the `EvalTransform` in use, with the white of pictures of more than 8 bits."""
+        reading = self.form().reading
+        level = {} if reading.white is None else {"white": reading.white, "clip": reading.clip}
+        return {**self._eval.describe(), **level}
 
     @staticmethod
     def collate(samples: list[Sample]) -> ImageBatch:
         """Stacks samples into an `ImageBatch`."""
         return collate_images(samples)
 
-    def _data_root(self) -> Path:
+    def data_root(self) -> Path:
+        """Returns the absolute path of the data folder.
+
+        Raises:
+            UserError: none was given.
+        """
         if self.root is not None:
             return Path(self.root).expanduser().absolute()
         if self.synthetic is not None:
@@ -168,5 +220,20 @@ class LabelledImages(TransferData):
 
     def _read(self) -> Splits:
         if self._splits is None:
-            self._splits = self.read_splits(self._data_root())
+            self._splits = self.read_splits(self.data_root())
         return self._splits
+
+
+def untested(val: Listing, names: Sequence[str]) -> str:
+    """Returns which classes have no validation images, for a data line; empty where each has some.
+
+    Args:
+        val: the validation images.
+        names: one name a class, in label order.
+    """
+    counts = np.bincount(val.labels, minlength=len(names)).tolist()
+    empty = [name for name, count in zip(names, counts, strict=True) if not count]
+    if not empty:
+        return ""
+    which = ", ".join(f"'{name}'" for name in empty[:MAX_NAMED]) + (", ..." if empty[MAX_NAMED:] else "")
+    return f"{len(empty):,} of {len(names):,} classes have no validation images and are not judged: {which}"

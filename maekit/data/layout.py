@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from maekit.data.listing import image_names, sub_folders
+from maekit.data.other_forms import refuse_masks, refuse_other_form
 from maekit.data.splits import SPLIT_NAMES, find_split, split_of, splits_among
 from maekit.errors import UserError, nearest
 
@@ -46,6 +47,7 @@ def find_layout(root: Path) -> Layout:
         raise UserError(
             f"{root}: this is the training split alone; give the folder above it: --data.root {root.parent}"
         )
+    refuse_other_form(root, folders)
     splits = [name for name in folders if split_of(name)]
     classes = [name for name in folders if name not in splits]
     if splits and not classes:
@@ -108,16 +110,17 @@ def class_folders(folder: Path) -> tuple[str, ...]:
     if not classes:
         loose = " (but images)" if image_names(folder) else ""
         raise UserError(f"{folder}: no class folders in it{loose}, {EXPECTED}")
+    refuse_masks(folder, classes)
     if len(classes) == 1:
         raise UserError(f"{folder}: one class only ('{classes[0]}'), expected two or more; {_one_class_hint(folder)}")
     return classes
 
 
 def same_classes(val: Path, classes: tuple[str, ...]) -> None:
-    """Refuses a validation split whose class folders are not those of the training split.
+    """Refuses a validation split with a class folder that the training split has not; it may lack some.
 
     Raises:
-        UserError: with a class that only one of the two has.
+        UserError: with such a class, or where there is no class folder.
     """
     found = sub_folders(val)
     if not found:
@@ -128,11 +131,6 @@ def same_classes(val: Path, classes: tuple[str, ...]) -> None:
             raise UserError(
                 f"{val / name}: the training split has no class '{name}'{hint}; rename or remove the folder"
             )
-    lacking = [name for name in classes if name not in found]
-    if lacking:
-        count = f"; {len(lacking)} classes in all" if len(lacking) > 1 else ""
-        advice = f"add its images, or remove {val} and have a share of the training images set aside"
-        raise UserError(f"{val}: no folder for class '{lacking[0]}' of the training split{count}; {advice}")
 
 
 def _one_class_hint(folder: Path) -> str:

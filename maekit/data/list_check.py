@@ -4,13 +4,18 @@ from collections import defaultdict
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from maekit.data.check import check_files, class_problems
+from maekit.data.check import check_files, class_problems, note_twins
+from maekit.data.decode import UPRIGHT
 from maekit.data.findings import Findings
 from maekit.data.listing import SCAN_THREADS, Listing, files_in
+from maekit.errors import UserError
+
+if TYPE_CHECKING:
+    from maekit.data.labelled_images import LabelledImages
 
 MAX_NAMED = 3
 
@@ -44,10 +49,11 @@ class Lists(NamedTuple):
     released: Released
 
 
-def check_lists(lists: Lists, findings: Findings, *, classes: int | None, full: bool) -> None:
+def check_lists(data: "LabelledImages", lists: Lists, findings: Findings, *, classes: int | None, full: bool) -> None:
     """Counts what is listed, looks for every image on disk and reads some; see `check_class_folders`.
 
     Args:
+        data: the data set, which says how pictures are read.
         lists: what was read.
         findings: what was found is added to it.
         classes: of the head that is to be used; None where it is sized from the data.
@@ -63,7 +69,15 @@ def check_lists(lists: Lists, findings: Findings, *, classes: int | None, full: 
         gone = missing_images(listing)
         findings.problems += [_missing_line(listing, gone, file)] if gone else []
         present.append(_without(listing, gone))
-    check_files(present, full, findings)
+    reading = UPRIGHT
+    try:
+        form = data.form_of(*present)
+        findings.facts += form.notes
+        reading = form.reading
+    except UserError as error:
+        findings.problems.append(str(error))
+    check_files(present, full, findings, reading)
+    note_twins(present[0], present[1], findings, full=full, published=data.published_name(train))
 
 
 def missing_images(listing: Listing) -> list[int]:

@@ -164,26 +164,41 @@ def files_in(folder: Path) -> set[str]:
 
 
 def list_classes(root: Path, classes: tuple[str, ...]) -> Listing:
-    """Lists the images of each class folder.
+    """Lists the images of each class folder; a folder that is empty or missing has none: see `require_images`.
 
     Args:
         root: holds the class folders.
         classes: their names, in label order.
 
     Raises:
-        UserError: a class folder holds no image, or cannot be read.
+        UserError: a class folder cannot be read.
     """
     with ThreadPoolExecutor(SCAN_THREADS) as pool:
-        scanned = list(pool.map(lambda name: scan_images(root / name, f"{name}/"), classes))
-    found, left_out = [images for images, _ in scanned], LeftOut.join(left for _, left in scanned)
-    empty = [name for name, images in zip(classes, found, strict=True) if not images]
-    if empty:
-        which = f"{root / empty[0]}: no images in this class folder" + (
-            f" and {len(empty) - 1} more" if empty[1:] else ""
-        )
-        raise UserError(f"{which}, {EXPECTED_IMAGES}; add images to it or remove the folder")
+        scanned = list(pool.map(lambda name: _scan_class(root, name), classes))
+    loose = [name for name in files_in(root) if is_image_name(name) and not is_passed_over(name)]
+    found = [images for images, _ in scanned]
+    left_out = LeftOut.join([LeftOut(loose=sorted(loose)), *(left for _, left in scanned)])
     labels = np.repeat(np.arange(len(classes), dtype=np.int32), [len(images) for images in found])
     return Listing(root, classes, Names(name for images in found for name in images), labels, left_out)
+
+
+def _scan_class(root: Path, name: str) -> tuple[list[str], LeftOut]:
+    return scan_images(root / name, f"{name}/") if (root / name).is_dir() else ([], LeftOut())
+
+
+def require_images(listing: Listing) -> None:
+    """Refuses a class folder without images.
+
+    Raises:
+        UserError: with the first of them, and how many there are.
+    """
+    empty = np.flatnonzero(np.bincount(listing.labels, minlength=len(listing.classes)) == 0)
+    if len(empty):
+        more = f" and {len(empty) - 1} more" if len(empty) > 1 else ""
+        where = listing.root / listing.classes[empty[0]]
+        raise UserError(
+            f"{where}: no images in this class folder{more}, {EXPECTED_IMAGES}; add images to it or remove the folder"
+        )
 
 
 def split(listing: Listing, fraction: float, seed: int) -> tuple[Listing, Listing]:
@@ -199,12 +214,18 @@ def split(listing: Listing, fraction: float, seed: int) -> tuple[Listing, Listin
 
     Returns:
         The listings for training and for validation.
+
+    Raises:
+        UserError: no class has two images.
     """
     held_out = np.zeros(len(listing), dtype=bool)
     bounds = np.searchsorted(listing.labels, np.arange(len(listing.classes) + 1)).tolist()
     for start, stop in pairwise(bounds):
         ranked = sorted(range(start, stop), key=lambda index: _rank(seed, listing.names[index]))
         held_out[ranked[: min(max(round(fraction * len(ranked)), 1), len(ranked) - 1)]] = True
+    if not held_out.any():
+        advice = "add images, or a folder val with some"
+        raise UserError(f"{listing.root}: one image a class, so none can be set aside for validation; {advice}")
     return listing.take(np.flatnonzero(~held_out).tolist()), listing.take(np.flatnonzero(held_out).tolist())
 
 

@@ -8,9 +8,11 @@ from maekit.data.findings import Findings
 from maekit.data.labelled_images import LabelledImages, Splits
 from maekit.data.layout import require_folder
 from maekit.data.list_check import check_lists
+from maekit.data.listing import Listing
 from maekit.data.places_images import copies_in
 from maekit.data.places_release import (
     EXPECTED,
+    FORMS,
     find_version,
     has_class_folders,
     lacking,
@@ -63,6 +65,12 @@ class Places(LabelledImages):
         lists, copy = read_lists(root, version, self.images)
         return Splits(lists.train, lists.val, lists.names, f"{lists.released.title}, {copy.title}")
 
+    def published_name(self, train: Listing) -> str:
+        """Returns Places365-standard or Places205 where the training images are as many as were released."""
+        known = (form.released for form in FORMS.values())
+        sizes = len(train.classes), len(train)
+        return next((one.title for one in known if (one.num_classes, one.num_train) == sizes), "")
+
     @classmethod
     def digits_root(cls) -> Path:
         """Returns the cached folder of handwritten digits in Places365's form, made by the first call."""
@@ -75,9 +83,9 @@ class Places(LabelledImages):
 
     def check(self, *, classes: int | None = None, full: bool = False) -> Findings:
         """Verifies the version and copy that are given, or every one there, and that each image is there."""
-        root = self._data_root()
+        root = self.data_root()
         if root.is_dir() and not versions_in(root) and has_class_folders(root):
-            return check_class_folders(root, read_class_folders, lacking, classes=classes, full=full)
+            return check_class_folders(self, read_class_folders, lacking, classes=classes, full=full)
         findings = Findings()
         try:
             require_folder(root)
@@ -87,7 +95,7 @@ class Places(LabelledImages):
                 for copy in [self.images] if self.images else copies or [None]:
                     lists, images = read_lists(root, version, copy)
                     findings.facts.append(f"form: {lists.released.title}, {images.title} in {images.train}")
-                    check_lists(lists, findings, classes=classes, full=full)
+                    check_lists(self, lists, findings, classes=classes, full=full)
         except UserError as error:
             findings.problems.append(str(error))
         return findings

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from maekit.data.listing import Listing, list_classes, sub_folders
+from maekit.data.listing import Listing, list_classes, require_images, sub_folders
 from maekit.data.robustness_batch import Part
 from maekit.data.robustness_layout import class_root, find_cells
 from maekit.data.robustness_sets import CORRUPTED, SETS, SEVERITIES, WHOLE, Cell, cells, published, title
@@ -81,7 +81,9 @@ def list_part(folder: Path) -> Listing:
     classes = sub_folders(folder)
     if not classes:
         raise UserError(f"{folder}: no class folders in it; unpack its archive again")
-    return list_classes(folder, classes)
+    listing = list_classes(folder, classes)
+    require_images(listing)
+    return listing
 
 
 def absent(reading: Reading) -> list[str]:

@@ -59,15 +59,27 @@ class EvalTransform:
         crop_fraction: the crop's share of the resized short side, above 0 and at most 1.
         mean: of the three channels, in 0..1.
         std: of the three channels, above 0.
+        white: what became 255 in pictures of more than 8 bits; None where there were none. It goes with a checkpoint.
+        clip: whether brighter values became white; see `decode.Reading`, which does both.
     """
 
-    def __init__(self, *, image_size: int, crop_fraction: float, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(
+        self,
+        *,
+        image_size: int,
+        crop_fraction: float,
+        mean: Sequence[float],
+        std: Sequence[float],
+        white: float | None = None,
+        clip: bool = False,
+    ) -> None:
         if image_size < 1:
             raise UserError(f"data.image_size: got {image_size}, expected 1 or more pixels")
         if not 0 < crop_fraction <= 1:
             raise UserError(f"data.eval_crop_fraction: got {crop_fraction}, expected above 0 and at most 1")
         self.image_size = image_size
         self.crop_fraction = crop_fraction
+        self.level: dict[str, Any] = {} if white is None else {"white": white, "clip": clip}
         self.normalise = Normalise(mean, std)
 
     def __call__(self, image: Image.Image) -> Tensor:
@@ -78,7 +90,8 @@ class EvalTransform:
 
     def describe(self) -> dict[str, Any]:
         """Returns plain values; `EvalTransform(**description)` is this transform again."""
-        return {"image_size": self.image_size, "crop_fraction": self.crop_fraction, **self.normalise.describe()}
+        size = {"image_size": self.image_size, "crop_fraction": self.crop_fraction}
+        return {**size, **self.normalise.describe(), **self.level}
 
 
 def _resize_short_side(image: Image.Image, short: int) -> Image.Image:

@@ -5,17 +5,18 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from maekit.data.check import check_files
+from maekit.data.check import check_pictures
 from maekit.data.digit_scenes import ADE_FORM, make_scenes, scenes_root
 from maekit.data.file_names import EXPECTED_IMAGES
 from maekit.data.findings import Findings
 from maekit.data.folder_dataset import FolderDataset
-from maekit.data.imagenet import ImageNet
+from maekit.data.imagenet import ImageNet, is_imagenet
 from maekit.data.labelled_images import LabelledImages, Splits
 from maekit.data.layout import require_folder
-from maekit.data.listing import Listing, Names, scan_images, split
+from maekit.data.listing import Listing, Names, require_images, scan_images, split, sub_folders
+from maekit.data.picture_form import choose_form
 from maekit.data.spec import DataSpec
-from maekit.data.splits import find_split
+from maekit.data.splits import find_split, split_of
 from maekit.data.synthetic import digits_root
 from maekit.data.transforms import EvalTransform
 from maekit.errors import UserError
@@ -69,13 +70,16 @@ class AnyImages(LabelledImages):
         if val is None:
             train, val = split(train, self.val_fraction, self.split_seed)
             origin = f"no val folder: {self.val_fraction:g} of the images set aside, split_seed {self.split_seed}"
+            among = [name for name in sub_folders(root) if split_of(name)] if train.root == root else []
+            origin += f"; folder {', '.join(among)} is among them" if among else ""
         return Splits(train, val, CLASSES, origin)
 
     def summary(self) -> str:
         """Returns counts, folder and origin in one line."""
         train, val, _, origin = self._read()
         probe = f"; frozen features are judged on {self.probe_root}" if self.probe_root else ""
-        return f"{len(train):,} training and {len(val):,} validation images in {self._data_root()} ({origin}){probe}"
+        counts = f"{len(train):,} training and {len(val):,} validation images in {self.data_root()}"
+        return f"{counts} ({'; '.join((origin, *self.notes()))}){probe}"
 
     def probe_datasets(self) -> tuple[FolderDataset, FolderDataset] | None:
         """Returns labelled images for training and for judging a probe, through the evaluation transform."""
@@ -84,10 +88,18 @@ class AnyImages(LabelledImages):
         if self._probe is None:
             root = digits_root() if self.probe_root == "digits" else Path(self.probe_root).expanduser().absolute()
             train, val = ImageNet.read_tree(root)
+            require_images(train)
             if val is None:
                 train, val = split(train, self.val_fraction, self.split_seed)
-            self._probe = tuple(FolderDataset(part, self._probe_eval, None) for part in (train, val))  # type: ignore[assignment]
+            parts = [(len(part), part.path) for part in (train, val)]
+            name = "ImageNet-1K" if is_imagenet(train.classes) else ""
+            reading = choose_form(parts, self.orientation, self.white, name).reading
+            self._probe = tuple(FolderDataset(part, self._probe_eval, None, reading=reading) for part in (train, val))  # type: ignore[assignment]
         return self._probe
+
+    def published_name(self, train: Listing) -> str:
+        """Returns ImageNet-1K where the images lie in folders named after its 1,000 synsets."""
+        return "ImageNet-1K" if is_imagenet(sub_folders(train.root)) else ""
 
     def setup(self) -> None:
         """Reads the listings, those of the check's images too."""
@@ -99,10 +111,11 @@ class AnyImages(LabelledImages):
         """Returns the cached folder of digit scenes, made by the first call."""
         return scenes_root(ADE_FORM) / "images"
 
-    def _data_root(self) -> Path:
+    def data_root(self) -> Path:
+        """Returns the absolute path of the data folder, that of the scenes where they are used."""
         if self.root is None and self.scenes:
             return self.digits_root()
-        return super()._data_root()
+        return super().data_root()
 
     @classmethod
     def make(cls, root: Path) -> str:
@@ -113,19 +126,19 @@ class AnyImages(LabelledImages):
         """Verifies that there are images, and that they can be read."""
         findings = Findings()
         try:
-            train, val = list_images(self._data_root())
+            train, val = list_images(self.data_root())
         except UserError as error:
             findings.problems.append(str(error))
             return findings
         findings.facts.append(f"training: {len(train):,} images")
         aside = "no such folder; data.val_fraction will be set aside"
         findings.facts.append(f"validation: {f'{len(val):,} images' if val else aside}")
-        check_files([part for part in (train, val) if part], full, findings)
+        check_pictures(self, train, val, findings, full=full)
         return findings
 
 
 def list_images(root: Path) -> tuple[Listing, Listing | None]:
-    """Lists the images below `root/train` (or `training`) and `root/val`, or all below `root`.
+    """Lists the images below `root/train` and `root/val`, by whatever names `splits` knows, or all below `root`.
 
     Raises:
         UserError: there is no such folder, or no image in it.
@@ -133,7 +146,10 @@ def list_images(root: Path) -> tuple[Listing, Listing | None]:
     require_folder(root)
     train = find_split(root, "train")
     val = find_split(root, "val") if train else None
-    return _list(train or root), _list(val) if val else None
+    listing = _list(train or root)
+    if train:
+        listing.left_out.folders.extend(name for name in sub_folders(root) if root / name not in (train, val))
+    return listing, _list(val) if val else None
 
 
 def _list(folder: Path) -> Listing:

@@ -95,7 +95,7 @@ def _input(state: StateFile) -> tuple[dict[str, Any], list[str]]:
     """
     colours = normalisation(state.meta)
     said = {**said_input(state.meta), **({"mean": colours[0], "std": colours[1]} if colours else {})}
-    known = {key: said[key] for key in IMAGENET if key in said}
+    known = {key: said[key] for key in (*IMAGENET, "white", "clip") if key in said}
     words = {"mean": "mean", "std": "standard deviation", "crop_fraction": "crop of 0.875"}
     if not isinstance(known.get("image_size"), int):
         known |= {"image_size": size} if (size := _stored_size(state)) else {}
