@@ -75,7 +75,7 @@ class Run:
         """The step of last.ckpt where the run stopped at another; None where it stopped there, or nothing is saved."""
         file = None if self.folder is None else self.folder / "last.ckpt"
         step = read_card(file).step if file is not None and file.is_file() else None
-        return None if step == self.trainer.global_step else step
+        return None if step == self.interruption.step else step
 
 
 def prepare(

@@ -2,16 +2,23 @@
 
 import json
 import os
+import shutil
 import signal
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from lightning.pytorch import Trainer
 
+import maekit
 from maekit.callbacks.validation import CatchUp
 from maekit.errors import Interrupted
 from maekit.results.rows import text_rows
+from maekit.sweep.devices import Slot
+from maekit.sweep.process import Ended, Process
+from maekit.task import find_task
+from tests.conftest import TINY, few_digits
 from tests.helpers_run import At, same_weights, state, tiny
 
 # 20 validation images in five batches
@@ -85,3 +92,60 @@ def test_a_run_killed_in_its_last_validation_is_measured_when_resumed(tmp_path: 
     result = tiny(tmp_path, **options).fit(run / "last.ckpt")
     assert text_rows(run / "val.csv") == text_rows(whole / "val.csv")
     assert result["best"]["step"] == 5
+
+
+TASK = """
+import os
+import time
+from pathlib import Path
+
+from maekit.classifier import FineTunedClassifier
+from maekit.data.imagenet import ImageNet as Data
+
+
+class Model(FineTunedClassifier):
+    def update_metrics(self, metrics, batch):
+        super().update_metrics(metrics, batch)
+        marker, sent = (Path(os.environ.get("VALIDATING", "none") + end) for end in ("", ".sent"))
+        if batch.index[0] >= 8 and marker.parent.is_absolute() and not marker.exists():  # the third of five batches
+            marker.touch()
+            while not sent.exists():
+                time.sleep(0.02)
+"""
+
+
+@pytest.mark.slow
+def test_a_studys_run_that_ends_with_the_study_in_a_validation_is_measured_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run whose study was killed sends itself SIGTERM; the study resumes it by its own command."""
+    task, configs = tmp_path / "tasks/mine.py", tmp_path / "configs"
+    task.parent.mkdir()
+    configs.mkdir()
+    task.write_text(TASK)
+    for file in find_task("imagenet_finetune").configs.glob("imagenet_finetune*.yaml"):
+        shutil.copy(file, configs / file.name.replace("imagenet_finetune", "mine"))
+    own = [*TINY, "--data.device_batch_size=4", "--trainer.limit_val_batches=1.0", f"--data.root={few_digits()}"]
+    words = [*("--task", str(task), "--recipe", "smoke"), *own, "--trainer.max_epochs=1"]
+    words += [f"--run.folder={tmp_path / 'runs'}", "--run.name=cell"]
+    marker, folder = tmp_path / "validating", tmp_path / "runs/mine/smoke/cell"
+    monkeypatch.setenv("VALIDATING", str(marker))
+    for key in ("LOCAL_RANK", "WORLD_SIZE", "NODE_RANK", "MASTER_PORT"):
+        monkeypatch.delenv(key, raising=False)
+    run = Process(folder, tmp_path / "log", words, Slot("here"))
+    for _ in range(2):
+        assert run.start()
+        deadline = time.monotonic() + 200
+        while run.poll() is None and time.monotonic() < deadline:
+            if marker.exists() and not run.told_to_stop:
+                run.stop()
+                Path(f"{marker}.sent").touch()
+            time.sleep(0.05)
+    log = (tmp_path / "log").read_text()
+    assert "stopped by SIGTERM at step 5, saved" in log
+    assert run.poll() == Ended("exited"), log
+    expected = maekit.build(str(task), "smoke", {flag[2:].split("=")[0]: flag.split("=")[1] for flag in own}).validate(
+        folder / "last.ckpt"
+    )
+    found = json.loads((folder / "metrics.json").read_text())["val"]
+    assert found == pytest.approx(expected, rel=1e-6)

@@ -80,6 +80,11 @@ class Interruption(Callback):
             self._end_children()
             raise Interrupted(self._message(received), received) from error
 
+    @property
+    def step(self) -> int:
+        """Optimizer steps done, also before a checkpoint has been restored."""
+        return max(self.trainer.global_step, self.first_step) if self.trainer is not None else 0
+
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """From here on signals wait for the end of a batch."""
         self.phase = "training"
@@ -156,11 +161,10 @@ class Interruption(Callback):
             raise Interrupted(self._message(number), number)
 
     def _message(self, number: int) -> str:
-        step = max(self.trainer.global_step, self.first_step) if self.trainer is not None else 0
         first = self.trainer is None or self.trainer.is_global_zero
         queue = ", the job is back in the queue" if number == signal.SIGUSR1 and first and requeue() else ""
         name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
-        return f"stopped by {name}" + (f" at step {step}{queue}" if self.trains else "; nothing was measured")
+        return f"stopped by {name}" + (f" at step {self.step}{queue}" if self.trains else "; nothing was measured")
 
 
 def requeue() -> bool:
