@@ -15,7 +15,7 @@ from tests.test_ddp import environment
 
 SMALL = (
     "--model.backbone=vit_test_patch8", "--model.weights=none", "--model.taps=[0,1,1,2]", "--model.head_channels=24",
-    "--data.num_workers=0",
+    "--data.num_workers=0", "--data.reduce_zero_label=true", "--data.allow_empty=true",
     "--data.device_batch_size=2", "--data.total_batch_size=2", "--model.lr=1e-4", "--trainer.accelerator=cpu",
 )  # fmt: skip
 NUM_VAL = 5
@@ -63,4 +63,5 @@ def test_two_processes_measure_what_one_does(
         cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=240, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]
-    assert done.stdout.splitlines() == [*table, metrics]
+    printed = [line for line in done.stdout.splitlines() if not line.startswith("note ")]  # of BatchNorm on CPUs
+    assert printed == [*table, metrics]
