@@ -295,9 +295,10 @@ def test_one_name_alone(tmp_path: Path) -> None:
 def test_images_in_both_splits_are_told(tmp_path: Path) -> None:
     data_set(tmp_path)
     (tmp_path / "images/val/1.png").write_bytes((tmp_path / "images/train/3.png").read_bytes())
-    problem = check(tmp_path).problems[0]
-    assert problem.startswith("1 of 2 validation images are training images too")
-    assert f"{tmp_path / 'images/val/1.png'} is {tmp_path / 'images/train/3.png'}" in problem
+    findings = check(tmp_path)
+    told = next(line for line in findings.facts if line.startswith("1 of 2 validation images are training images too"))
+    assert f"{tmp_path / 'images/val/1.png'} is {tmp_path / 'images/train/3.png'}" in told
+    assert findings.ok
     assert "1 of 2 validation images are training images too" in start(tmp_path).summary()
 
 

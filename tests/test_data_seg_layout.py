@@ -120,6 +120,8 @@ def test_pascal_voc(tmp_path: Path) -> None:
     }
     assert check(tmp_path).ok
     assert "did you mean --data.root" in refusal(tmp_path / "JPEGImages")
+    (lists / "val.txt").write_text("im02\nim10\nim11\n")
+    assert "1 of 3 validation images are training images too" in check(tmp_path).problems[0]
 
 
 @pytest.mark.parametrize(

@@ -70,8 +70,12 @@ def check_pairs(
         )
         for (name, part), found in zip(_named(train, val), looks.values(), strict=True)
     }
-    same = same_images(train.pairs.image_paths(), val.pairs.image_paths())
-    findings.problems += [f"{same}; give each image to one split"] if same else []
+    paths, held_out = train.pairs.image_paths(), val.pairs.image_paths()
+    same = same_images(paths, held_out)
+    if same and set(paths) & set(held_out):  # lists that share files, which nobody means; copies may be meant
+        findings.problems.append(f"{same}; give each image to one split")
+    elif same:
+        findings.facts.append(same)
     _judge(known, evidence["training"], evidence["validation"], findings)
     count, whole = len(seen), len(train.pairs) + len(val.pairs)
     partly = "" if full else ", the label maps whole; --full decodes all"
