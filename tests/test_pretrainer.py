@@ -19,6 +19,7 @@ from maekit.pretrainer import Pretrainer, psnr
 from maekit.recipe import load_recipe
 from maekit.settings import resolve
 from maekit.task import find_task
+from tests.helpers_weights import newest_names
 from tests.numeric import SEEDS, assert_float64, assert_fp32, assert_fp32_function, fp32_errors, moved
 
 pytestmark = pytest.mark.numeric
@@ -98,6 +99,7 @@ def copy_to_peer(model: Pretrainer, peer: Any) -> None:
     peer.load_state_dict(named, strict=True)
 
 
+@newest_names
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("target", ["pixels", "normalised_pixels"])
 def test_mask_latent_prediction_and_loss_are_transformers(target: str, peer: Any) -> None:

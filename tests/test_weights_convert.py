@@ -15,7 +15,19 @@ from torch import Tensor, nn
 from maekit.errors import UserError
 from maekit.weights.convert import Target, convert
 from maekit.weights.state_file import read_state
-from tests.helpers_weights import Probe, Small, decoder, encoder, images, load, peer, probe_peer, released, same
+from tests.helpers_weights import (
+    Probe,
+    Small,
+    decoder,
+    encoder,
+    images,
+    load,
+    newest_names,
+    peer,
+    probe_peer,
+    released,
+    same,
+)
 from tests.numeric import assert_float64, assert_fp32
 
 pytestmark = pytest.mark.numeric
@@ -179,6 +191,7 @@ def test_a_classifier_gives_transformers_logits(tmp_path: Path, make: Make, capf
     assert any(line.startswith("folded: the linear probe's BatchNorm") for line in lines) == (make is probe)
 
 
+@newest_names
 def test_a_decoder_reaches_transformers_bit_for_bit(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     lines = convert(released(tmp_path / "a.pth", full()), "hf", tmp_path / "hf")
     theirs = reloaded("ViTMAEForPreTraining", tmp_path / "hf", capfd)

@@ -24,6 +24,7 @@ from tests.helpers_weights import (
     encoder,
     images,
     load,
+    newest_names,
     peer,
     probe_peer,
     refusal,
@@ -217,6 +218,7 @@ def save_wrapped(source: Any, folder: Path) -> Path:
     return folder / "last.ckpt"
 
 
+@newest_names
 @pytest.mark.parametrize("save", [save_hub_names, save_shards, save_bin_shards, save_in_memory, save_wrapped])
 def test_every_naming_of_transformers_gives_the_same_tensors(tmp_path: Path, save: Callable[[Any, Path], Path]) -> None:
     source = theirs("ViTMAEForPreTraining")
@@ -238,6 +240,7 @@ def test_another_number_of_heads_is_refused(tmp_path: Path) -> None:
     assert "got 3 attention heads, expected 2" in refusal(Small(pooling="class"), tmp_path)
 
 
+@newest_names
 def test_an_incomplete_qkv_is_refused(tmp_path: Path) -> None:
     saved = theirs("ViTMAEModel").state_dict()
     del saved["layers.1.attention.k_proj.weight"]
