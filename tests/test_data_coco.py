@@ -529,6 +529,7 @@ def test_check_names_everything_once(root: Path) -> None:
         "annotations without a shape that can be used: 4 (the first: annotation 2001 of image 5); training leaves",
         "boxes without width or height: 2 (the first: annotation 2003 of image 5); training uses the shape, evaluation",
         "boxes that reach beyond their image: 2 (the first: annotation 2004 of image 9); shapes are cut to the image",
+        "shapes that lie outside their image: 1 (the first: annotation 2005 of image 9); training leaves them out",
         "shapes without any area: 2 (the first: annotation 2003 of image 5); training leaves them out",
     ]
     assert len(rest) == len(beginnings)

@@ -245,7 +245,7 @@ def test_a_name_that_fits_two_files_or_none_is_said(tmp_path: Path) -> None:
     assert (found.names[2:4], found.near.count) == (["y.PNG", "deep/z.png"], 2)
     assert found.absent == [0, 1, 4]
     assert f"{tmp_path}/x.png has the nearest name, but another listed image has it too" in found.hint
-    assert resolve(["x.jpg"], tmp_path).hint == "; did you mean 'x.png'?"
+    assert resolve(["x.jpg"], tmp_path).hint.startswith("; did you mean 'x.png'?")
     assert resolve(["no\0thing.png", "/", "..", "x.png/"], tmp_path).absent == [0, 1, 2]
 
 
@@ -585,6 +585,45 @@ def test_ids_of_zero_and_below_are_ids(ident: int, tmp_path: Path) -> None:
     data = used(export(tmp_path / "d", edit=low))
     assert data.category_ids == (ident, 1)
     assert data.val_dataset()[Draw(0, 0)].image_id == ident
+
+
+def test_images_in_the_folders_of_splits_are_named_where_a_flag_hides_them(tmp_path: Path) -> None:
+    root = export(tmp_path / "d")
+    arrange(root, {"train.json": "train.json", "val.json": "val.json", "train": "images/Train", "val": "images/Val"})
+    used(root)
+    flags = {"train_images": "images", "val_images": "images/Val"}
+    line = refused(root, **flags)
+    assert f"it is in {root}/images/Train, give that folder by --data.train_images" in line
+    used(root, **{**flags, "train_images": "images/Train"})
+
+
+def test_a_validation_split_without_objects_has_no_ap_and_is_refused(tmp_path: Path) -> None:
+    root = export(tmp_path / "d")
+    values = json.loads((root / "val.json").read_text())
+    for notes in ([], [{**note, "iscrowd": 1} for note in values["annotations"]]):
+        (root / "val.json").write_text(json.dumps({**values, "annotations": notes}))
+        assert f"{root}/val.json: none of its {len(notes)} annotations is an object" in refused(root)
+
+
+def test_shapes_outside_their_image_and_repeated_annotations_are_counted(tmp_path: Path) -> None:
+    def spoil(values: Entry) -> None:
+        first, second = values["annotations"][:2]
+        first.update(bbox=None, segmentation=[[100, 5, 120, 5, 120, 30, 100, 30]])
+        values["annotations"].append({**second, "id": 77})
+
+    root = export(tmp_path / "d", edit=spoil)
+    assert "train.json: 1 annotations repeat another one" in build(root).summary()
+    lines = check(root).problems
+    assert any("shapes that lie outside their image: 1 (the first: annotation 1 of image 1)" in line for line in lines)
+
+
+def test_a_root_inside_or_a_file_given_from_here_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = export(tmp_path / "d")
+    monkeypatch.chdir(tmp_path)
+    line = refused(root, val_json="d/val.json")
+    assert line.endswith(f"; did you mean --data.val_json {root}/val.json?")
+    used(root, val_json=f"{root}/val.json")
+    assert refused(root / "train").endswith(f"; did you mean --data.root {root}?")
 
 
 def test_an_image_that_is_listed_twice_is_told(tmp_path: Path) -> None:

@@ -124,7 +124,9 @@ def test_a_validation_finds_the_same_and_prints_it(
     logged = {key: float(last[key]) for key in values}  # nan in the table is null in JSON
     assert values == {key: None if math.isnan(value) else pytest.approx(value) for key, value in logged.items()}
     assert main(["validate", "--ckpt_path", str(run / "last.ckpt"), "--data.device_batch_size=2"]) == 0
-    *_, box, mask, line = capsys.readouterr().out.splitlines()
+    *_, box, mask, weights, line = (out := capsys.readouterr().out).splitlines()
+    assert weights.split()[:2] == ["weights", str(run / "last.ckpt")]
+    assert "; evaluation ignores 3 of 11 annotations that are crowds (iscrowd 1)" in out
     assert (box.split()[0], mask.split()[0]) == ("box", "mask")
     assert line.split()[::2] == ["box_AP", "box_AP50", "mask_AP", "mask_AP50"]
 

@@ -8,7 +8,13 @@ from typing import Any, ClassVar, Literal
 import yaml
 
 from maekit.data.base import TransferData
-from maekit.data.coco_agree import absent_images, nothing_to_learn, other_categories, wrong_boxes
+from maekit.data.coco_agree import (
+    absent_images,
+    nothing_to_evaluate,
+    nothing_to_learn,
+    other_categories,
+    wrong_boxes,
+)
 from maekit.data.coco_check import check_coco
 from maekit.data.coco_file import CocoFile
 from maekit.data.coco_layout import EXPECTED, Part, Places, read_part
@@ -189,6 +195,7 @@ def read_parts(parts: Sequence[Part], root: Path | None) -> tuple[CocoFile, Coco
         *map(wrong_boxes, (train, val)),
         other_categories(train, val),
         nothing_to_learn(train),
+        nothing_to_evaluate(val),
     ]
     for problem in filter(None, problems):
         raise UserError(problem)

@@ -12,7 +12,7 @@ def absent_images(file: CocoFile) -> str | None:
     more = f" and {len(absent) - 1:,} more" if absent[1:] else ""
     first = f"{file.image(absent[0])}{more}: listed in {file.path} but not there{hint}"
     if hint:
-        return f"{first}; write the names of the files into the list"
+        return first
     if len(absent) == len(file) > 1:
         advice = "add them, or give the folder that they are in by --data.train_images or --data.val_images"
         return f"{first}; none of its images is in {file.folder}: {advice}"
@@ -52,3 +52,14 @@ def nothing_to_learn(train: CocoFile) -> str | None:
         )
     advice = 'give annotations with a "segmentation", polygons or run lengths, that are no crowds (iscrowd 0)'
     return f"{none}; {advice}"
+
+
+def nothing_to_evaluate(val: CocoFile) -> str | None:
+    """Returns one line if the validation split has no object, so that every AP would be NaN."""
+    objects = val.objects
+    if ((objects.masked | objects.boxed) & ~objects.crowd).any():
+        return None
+    none = (
+        f"{val.path}: none of its {len(objects):,} annotations is an object with a shape or a box, so AP has no value"
+    )
+    return f"{none}; give annotations that are no crowds (iscrowd 0)"

@@ -20,11 +20,13 @@ class Compared(NamedTuple):
     Attributes:
         with_both: objects with a bbox and a shape.
         apart: [A] bool, those whose bbox is not about their shape's.
+        outside: [A] bool, those whose shape lies outside their image.
         form: what is wrong with nearly all of them and how to mend it; None where no one form explains it.
     """
 
     with_both: int
     apart: NDArray[np.bool_]
+    outside: NDArray[np.bool_]
     form: str | None
 
 
@@ -88,7 +90,9 @@ def compare_boxes(objects: Objects, sizes: NDArray[np.int64]) -> Compared:
     alone = ~objects.masked & (objects.image >= 0) & np.isfinite(objects.boxes).all(axis=1)
     if form is None and not count:
         form = _form_by_image(objects.boxes[alone], image_size[alone])
-    return Compared(count, apart, form)
+    with np.errstate(invalid="ignore"):  # NaN without a shape
+        gone = (shapes[:, :2] >= image_size) | (shapes[:, :2] + shapes[:, 2:] <= 0)
+    return Compared(count, apart, objects.masked & gone.any(axis=1), form)
 
 
 def agree(boxes: Array, shapes: Array) -> NDArray[np.bool_]:

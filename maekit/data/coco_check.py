@@ -8,7 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from maekit.data.check import FEW, class_problems, file_problem
-from maekit.data.coco_agree import absent_images, nothing_to_learn, other_categories, wrong_boxes
+from maekit.data.coco_agree import (
+    absent_images,
+    nothing_to_evaluate,
+    nothing_to_learn,
+    other_categories,
+    wrong_boxes,
+)
 from maekit.data.coco_boxes import compare_boxes
 from maekit.data.coco_file import CocoFile
 from maekit.data.coco_layout import Part, read_part
@@ -57,7 +63,8 @@ def check_coco(parts: Sequence[Part], root: Path | None, *, classes: int | None,
     findings.facts.append(f"validation: {int((np.diff(val.starts) == 0).sum()):,} of {len(val):,} images hold nothing")
     shared = _shared(train, val)
     findings.facts += [line for line in remarks(train, val) if not (shared and shared.startswith(line))]
-    findings.problems += filter(None, [nothing_to_learn(train), other_categories(train, val)])
+    together = [nothing_to_learn(train), nothing_to_evaluate(val), other_categories(train, val)]
+    findings.problems += filter(None, together)
     findings.problems += class_problems(tuple(train.categories.values()), classes)
     findings.problems += [line for line in [shared, _crowds(train)] if line]
     looks = [_look_at(file, most, full) for file, most in zip(files, MAX_QUICK, strict=True)]
@@ -114,6 +121,7 @@ def file_problems(file: CocoFile) -> list[str]:
         ("annotations without a shape that can be used", odd.shapeless, NO_SHAPE),
         ("boxes without width or height", _tally(file, known & (boxes[:, 2:] <= 0).any(axis=1)), TRUTH),
         ("boxes that reach beyond their image", _tally(file, known & beyond), "shapes are cut to the image"),
+        ("shapes that lie outside their image", _tally(file, compared.outside), NO_AREA),
         ("shapes without any area", _tally(file, objects.masked & (objects.covered() <= LEAST_AREA)), NO_AREA),
     ]
     if compared.form is None and compared.apart.sum() > MANY_APART * compared.with_both:

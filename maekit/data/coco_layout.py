@@ -38,7 +38,7 @@ class Part(NamedTuple):
         others: folders that they may be in as well, where no flag says.
     """
 
-    name: str
+    name: SplitName
     json: Path
     images: Path
     others: tuple[Path, ...] = ()
@@ -145,10 +145,14 @@ def read_part(part: Part, root: Path | None) -> tuple[CocoFile | None, list[str]
 
 
 def _json_hint(part: Part, root: Path | None) -> str:
-    default = f"annotations/{part.json.name}"
+    here = part.json.relative_to(root) if root is not None and root in part.json.parents else None
+    if here is not None and here.is_file():  # given relative to the current folder
+        return f"; did you mean --data.{part.name}_json {here.absolute()}?"
+    usual = [form.format(name) for form in JSONS for name in SPLIT_NAMES[part.name]]
+    usual.append(f"annotations/{part.json.name}")
     flag = f"give --data.{part.name}_json FILE"
     if root is not None and root.is_dir():
-        right = nearby_root(root, lambda folder: (folder / default).is_file())
+        right = nearby_root(root, lambda folder: any((folder / name).is_file() for name in usual))
         if right:
             return f"; did you mean --data.root {right}?"
         packed = still_packed(root, "annotations*", "annotations/*.zip")

@@ -18,6 +18,7 @@ from maekit.data.listing import files_in
 from maekit.data.splits import split_of
 
 MAX_SUB_FOLDERS, SAMPLE = 100, 200
+OWN_NAMES = "write the files' own names into the list"
 UPLOAD_PREFIX = re.compile(r"[0-9a-f]{8}-(?=.)")  # label-studio puts it before the name of an uploaded file
 DRIVE = re.compile(r"[A-Za-z]:(?=[\\/])")
 
@@ -29,7 +30,7 @@ class Resolved(NamedTuple):
         names: what to join with the folder, one an image; as listed where it was not found.
         absent: places of the images that were not found.
         near: images that were found under another name than the listed one.
-        hint: what else is known of the first absent one; empty or beginning with a semicolon.
+        hint: what else is known of the first absent one and what to do; empty or beginning with a semicolon.
     """
 
     names: list[str]
@@ -177,11 +178,15 @@ def _clashes(listed: Sequence[str], folder: str, found: dict[int, str]) -> set[s
 
 def _hint(disk: Disk, folder: str, name: str, taken: str | None) -> str:
     if taken is not None:
-        return f"; {taken} has the nearest name, but another listed image has it too"
+        return f"; {taken} has the nearest name, but another listed image has it too; {OWN_NAMES}"
     last = re.split(r"[\\/]", name)[-1]
     stem = _key(last.rpartition(".")[0] or last)
     same = sorted(there for there in disk.names(folder) if _key(there.rpartition(".")[0]) == stem)
-    return f"; did you mean {same[0]!r}?" if same else ""
+    if same:
+        return f"; did you mean {same[0]!r}? {OWN_NAMES}"
+    inner = [join(folder, sub) for sub in sorted(disk.names(folder)) if "." not in sub][:MAX_SUB_FOLDERS]
+    other = next((sub for sub in inner if last and disk.near(sub, last)), None)
+    return f"; it is in {other}, give that folder by --data.train_images or --data.val_images" if other else ""
 
 
 def _key(name: str) -> str:

@@ -45,16 +45,24 @@ def _files(*files: CocoFile) -> list[str]:
         useless = file.remarks.strangers.count + file.remarks.shapeless.count - int(file.objects.boxed.sum())
         compared = compare_boxes(file.objects, file.sizes)
         apart = int(compared.apart.sum()) if compared.form is None else 0
-        near = file.found.near
+        near, again = file.found.near, _repeated(file)
         found = [
             (useless, f"{useless:,} annotations without an image, or without box and shape, are left out"),
             (apart, f"{apart:,} bboxes are not around their shapes"),
             (near.count, f"{near.count:,} images have other names on disk (the first: {near.first})"),
+            (again, f"{again:,} annotations repeat another one: the same image, category and bbox"),
             (file.sized, f"the sizes of {file.sized:,} images are missing and were read from the images"),
             (len(file.roots), f"{_named(file.roots)} only groups others and has no object, so it is no class"),
         ]
         lines += [f"{file.path.name}: {line}" for count, line in found if count]
     return lines
+
+
+def _repeated(file: CocoFile) -> int:
+    objects = file.objects
+    known = objects.boxes[:, 0] == objects.boxes[:, 0]  # not NaN
+    rows = np.column_stack([objects.image, objects.category_ids, objects.boxes])[known & (objects.image >= 0)]
+    return len(rows) - len(np.unique(rows, axis=0))
 
 
 def _named(roots: dict[int, str]) -> str:
