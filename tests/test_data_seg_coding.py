@@ -142,6 +142,14 @@ def test_a_flag_that_the_label_maps_contradict(tmp_path: Path) -> None:
     assert "no pixel of object" in line and "--data.label_values [0,255]" in line
 
 
+def test_an_evaluation_with_a_run_s_coding_of_other_data(tmp_path: Path) -> None:
+    """`validate` takes the coding from the run; classes that start elsewhere would all be one off."""
+    for other, coding in ((lambda m, n: m, True), (lambda m, n: m + 1, False)):
+        data_set(tmp_path / str(coding), other)
+        with pytest.raises(UserError, match=rf"--data.reduce_zero_label {not coding}".lower()):
+            build(tmp_path / str(coding), reduce_zero_label=coding).setup()
+
+
 def test_evidence_for_both(tmp_path: Path) -> None:
     line = refusal(data_set(tmp_path, names="background\nobject\nrare\n"))
     assert "if 0 is 'background', no pixel is rare; if 1 is, no pixel is object, rare" in line

@@ -40,6 +40,15 @@ def judge(coding: Coding, names: tuple[str, ...], train: Evidence, val: Evidence
     return Verdict(problems, facts)
 
 
+def contradiction(coding: Coding, names: tuple[str, ...], train: Evidence) -> str | None:
+    """Returns a line if the training label maps do not fit a coding, but the one with classes from 0 or 1 instead."""
+    others = [Coding(len(names), reduce) for reduce in (False, True)]
+    if fits(train, coding) or not any(fits(train, other) for other in others):
+        return None
+    found = judge(coding, names, train, train._replace(looks=[]), allow_empty=False)
+    return next(iter(found.problems), None)
+
+
 def wrong_values(coding: Coding, evidence: Evidence) -> list[str]:
     """Returns a line for each value that is no class and not ignored either, with the first file that has it."""
     wrong = sorted(evidence.values() - {*coding.classes, *coding.uncounted})

@@ -24,7 +24,7 @@ from maekit.data.seg_decision import Decision, decide
 from maekit.data.seg_evidence import Evidence, read_evidence
 from maekit.data.seg_layout import Pairs, pair_splits, set_aside
 from maekit.data.seg_palette import Colour, spread_palette
-from maekit.data.seg_problems import judge
+from maekit.data.seg_problems import contradiction, judge
 from maekit.data.seg_transforms import SegEvalTransform, SegTrainTransform
 from maekit.data.seg_tree import SegTree, given_coding
 from maekit.data.spec import DataSpec
@@ -154,7 +154,15 @@ class SegmentationFolders(TransferData):
         return []
 
     def setup(self) -> None:
-        """Lists the files, decides the coding, and makes the scenes where they are asked for and not there yet."""
+        """Lists the files, decides the coding, and makes the scenes where they are asked for and not there yet.
+
+        Raises:
+            UserError: the coding cannot be decided, or a given one does not fit where the other one does.
+        """
+        if not self._is_known() and self.reduce_zero_label != "auto":
+            contradicted = contradiction(self._coding(), self._read().names, self._train_evidence())
+            if contradicted and not self.allow_empty:
+                raise UserError(contradicted)
         self._coding()
 
     def resolved(self) -> dict[str, Any]:
@@ -170,7 +178,7 @@ class SegmentationFolders(TransferData):
             UserError: with the first of what is wrong.
         """
         tree = self._read()
-        if tree.published or self.root is None:
+        if self._is_known():
             return
         val = read_evidence(tree.val.pairs)
         found = judge(self._coding(), tree.names, self._train_evidence(), val, allow_empty=self.allow_empty)
@@ -257,8 +265,12 @@ class SegmentationFolders(TransferData):
         return self._decision
 
     def _given(self, tree: SegTree) -> Decision | None:
-        known = tree.published or self.root is None
-        return given_coding(tree, self.reduce_zero_label, self.label_values, self.form.unlabelled if known else None)
+        known = self.form.unlabelled if tree.published or self.root is None else None
+        return given_coding(tree, self.reduce_zero_label, self.label_values, known)
+
+    def _is_known(self) -> bool:
+        """Says whether these are the published data or made ones, whose label maps need no look."""
+        return self.root is None or self._read().published
 
     def _train_evidence(self) -> Evidence:
         if self._evidence is None:
