@@ -21,6 +21,7 @@ from maekit.heads.linear import LinearHead
 from maekit.metrics.classification import ClassificationMetrics, class_json, confusion_json
 from maekit.model import TransferModel
 from maekit.predictions import ClassTable
+from maekit.ranges import check_range
 
 
 class Classifier(TransferModel):
@@ -120,6 +121,12 @@ class FineTunedClassifier(Classifier):
             head_init_std: standard deviation of the classifier's initial weights.
             shared: see TransferModel.
         """
+        check_range("model.label_smoothing", label_smoothing, "[0, 1)")
+        check_range("model.mixup", mixup, "[0, inf)")
+        check_range("model.cutmix", cutmix, "[0, inf)")
+        check_range("model.mix_probability", mix_probability, "[0, 1]")
+        check_range("model.mix_switch_probability", mix_switch_probability, "[0, 1]")
+        check_range("model.head_init_std", head_init_std, "(0, inf)")
         super().__init__(spec, final_norm=pooling == "class", **shared)
         classes = len(spec.class_names)
         self.head = LinearHead(self.backbone.embed_dim, classes, pooling=pooling, init_std=head_init_std)

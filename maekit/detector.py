@@ -27,6 +27,7 @@ from maekit.metrics.detection import DetectionMetrics, class_json
 from maekit.metrics.detection_image import image_counts
 from maekit.metrics.detection_table import class_table, summary_table
 from maekit.model import TransferModel
+from maekit.ranges import check_numbers, check_range
 
 PANEL_ROWS = 4
 PANEL_SCORE = 0.3
@@ -88,6 +89,10 @@ class Detector(TransferModel):
             detector: who runs the Mask R-CNN: maekit, or detectron2's modules where that is installed.
             shared: see TransferModel.
         """
+        check_range("model.window", window, "[0, inf)")
+        check_range("model.pyramid_channels", pyramid_channels, "[1, inf)")
+        check_numbers("model.pos_grid", pos_grid, "[1, inf)", 2)
+        check_numbers("model.global_blocks", global_blocks, "[0, inf)")
         adapt = {
             "class_token": False,
             "window": window,
@@ -97,6 +102,7 @@ class Detector(TransferModel):
         }
         super().__init__(spec, final_norm=False, adapt=adapt, **shared)
         self.taps = check_taps(pyramid, taps)
+        check_numbers("model.taps", taps, f"[0, {self.backbone.num_blocks - 1}]")
         self.category_ids = category_ids_of(spec)
         settings = mask_rcnn if isinstance(mask_rcnn, Mapping) else vars(mask_rcnn)
         engine = MaskRCNN if detector == "maekit" else Detectron2MaskRCNN

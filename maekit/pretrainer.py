@@ -22,6 +22,7 @@ from maekit.masking import Kind as MaskKind
 from maekit.metrics.pretraining import PretrainingMetrics
 from maekit.model import PredictionWriter, TransferModel
 from maekit.online_probe import probe_accuracies
+from maekit.ranges import check_range
 
 FIT_IMAGES = 2000  # whose patches the principal components are fitted to
 PICTURES = 8
@@ -104,6 +105,8 @@ class Pretrainer(TransferModel):
             gradient_checkpointing=gradient_checkpointing,
             **shared,
         )
+        check_range("model.probe_images", probe_images, "[1, inf)")
+        check_range("model.probe_neighbours", probe_neighbours, "[1, inf)")
         _check_decoder(decoder_width, decoder_depth, decoder_heads)
         check_masking(masking, self.backbone.grid, mask_ratio)
         self.mask_ratio, self.masking = mask_ratio, masking

@@ -11,6 +11,7 @@ from maekit.errors import UserError
 from maekit.run_folder import FOLDER
 
 LEFT_BEHIND = (FOLDER, "PL_GLOBAL_SEED", "PL_SEED_WORKERS", "CUBLAS_WORKSPACE_CONFIG")
+LAUNCHER = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 _worlds: list[int] = []  # number of processes of each run of this process, in their order
 
 
@@ -24,14 +25,17 @@ def restored() -> Iterator[None]:
     """Gives back the number of CPU threads, torch's switches and the environment as they were before a run."""
     threads, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
     strict, warn = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
-    before = {name: os.environ.get(name) for name in LEFT_BEHIND}
+    before = {name: os.environ.get(name) for name in (*LEFT_BEHIND, *LAUNCHER)}
     try:
         yield
     finally:
         torch.set_num_threads(threads)
         torch.backends.cudnn.benchmark = benchmark
         torch.use_deterministic_algorithms(strict, warn_only=warn)
+        alone = max(_worlds, default=1) == 1  # else the other processes are still there, for the script's next run
         for name, value in before.items():
+            if name in LAUNCHER and not alone:
+                continue
             if value is None:
                 os.environ.pop(name, None)
             else:
@@ -52,7 +56,9 @@ def check_launch(world: int, *, launches: bool, trains: bool) -> None:
     Raises:
         UserError: with the numbers of devices.
     """
-    started = "LOCAL_RANK" in os.environ and not {"TORCHELASTIC_RUN_ID", "SLURM_PROCID"} & set(os.environ)
+    other_launcher = {"TORCHELASTIC_RUN_ID", "SLURM_PROCID"} & set(os.environ)
+    second = os.environ.get("LOCAL_RANK", "0") != "0" and not other_launcher
+    started = second or (max(_worlds, default=1) > 1 and not other_launcher)
     other = next((earlier for earlier in _worlds if earlier != world), None)
     if other is None and started and trains and world == 1:
         other = 2

@@ -16,7 +16,6 @@ from maekit.data.seg_palette import spread_palette
 from maekit.data.seg_transforms import SegEvalTransform
 from maekit.data.spec import DataSpec, Draw
 from maekit.data.transforms import Normalise
-from maekit.errors import UserError
 from maekit.examples import Judged
 from maekit.heads.pixel_loss import pixel_cross_entropy
 from maekit.heads.segmentation import SegmentationHead
@@ -24,6 +23,7 @@ from maekit.heads.sliding import predict_labels
 from maekit.metrics.segmentation import SegmentationMetrics, class_json, class_table, image_score
 from maekit.model import TransferModel
 from maekit.pictures import panel
+from maekit.ranges import check_numbers, check_range
 from maekit.seg_predictions import SegmentationWriter
 
 PANEL_ROWS = 4
@@ -70,10 +70,18 @@ class Segmenter(TransferModel):
             flip: whether to average with the mirrored image at evaluation.
             shared: see TransferModel.
         """
+        check_range("model.layer_scale", layer_scale, "(0, inf)")
+        check_range("model.head_channels", head_channels, "[1, inf)")
+        check_range("model.aux_channels", aux_channels, "[1, inf)")
+        check_range("model.aux_weight", aux_weight, "[0, inf)")
+        check_range("model.dropout", dropout, "[0, 1)")
+        check_range("model.classifier_std", classifier_std, "(0, inf)")
+        check_range("model.window_stride", window_stride, f"[1, {min(spec.image_size)}]")
+        check_range("model.window_batch", window_batch, "[1, inf)")
+        check_numbers("model.scales", scales, "(0, inf)", None if scales else 1)
         adapt = {"relative_position": "table", "layer_scale": layer_scale}
         super().__init__(spec, final_norm=False, adapt=adapt, **shared)
-        if len(taps) != 4:
-            raise UserError(f"model.taps: got {taps}, expected four blocks, counted from 0")
+        check_numbers("model.taps", taps, f"[0, {self.backbone.num_blocks - 1}]", 4)
         self.palette = spec.palette or tuple(spread_palette(len(spec.class_names)))
         width = self.backbone.embed_dim
         self.taps, self.aux_weight = taps, aux_weight

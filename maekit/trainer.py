@@ -32,6 +32,7 @@ QUIET = (
     r".*smaller than the logging interval.*",
     r".*Consider setting `persistent_workers.*",
     r".*your dataloader is not resumable.*",
+    r".*is not supported by the model summary.*",  # whose table says that it is of fp32
     r".*callbacks used to create the checkpoint need to be provided.*",
     r".*It is recommended to use `self\.log\('val/.*sync_dist=True.*",  # our metrics have joined the ranks already
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",

@@ -13,6 +13,7 @@ from maekit.data.batch import ImageBatch
 from maekit.data.imagenet import ImageNet as Data
 from maekit.data.spec import DataSpec
 from maekit.heads.probe import ProbeHead
+from maekit.ranges import check_range
 
 __all__ = ["Data", "Model"]
 
@@ -43,6 +44,7 @@ class Model(Classifier):
             shared: see TransferModel.
         """
         norm = pooling == "class"
+        check_range("model.head_init_std", head_init_std, "(0, inf)")
         super().__init__(spec, final_norm=norm, drop_path=0.0, gradient_checkpointing=False, layer_decay=1.0, **shared)
         if not norm:
             self.expect_unused = (*Classifier.expect_unused, "norm.*")

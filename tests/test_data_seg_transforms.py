@@ -305,7 +305,7 @@ def test_opencv_starts_no_threads() -> None:
         ({"resize_ratio": [2.0, 0.5]}, "data.resize_ratio: got [2.0, 0.5], expected two numbers above 0"),
         ({"cat_max_ratio": 0.0}, "data.cat_max_ratio: got 0.0, expected above 0 and at most 1"),
         ({"horizontal_flip": 1.5}, "data.horizontal_flip: got 1.5, expected a probability of 0 to 1"),
-        ({"std": [0.0, 1.0, 1.0]}, "data.mean, data.std: got"),
+        ({"std": [0.0, 1.0, 1.0]}, "data.std: got"),
     ],
 )
 def test_wrong_numbers(changes: dict[str, Any], line: str) -> None:

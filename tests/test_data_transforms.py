@@ -152,8 +152,8 @@ def test_seeded_depends_on_seed_epoch_and_index_and_restores_the_generators() ->
         ({"crop_ratio": [2.0, 1.0]}, "data.crop_ratio"),
         ({"horizontal_flip": 1.5}, "data.horizontal_flip"),
         ({"random_erasing": -0.1}, "data.random_erasing"),
-        ({"std": [0.2, 0.0, 0.2]}, "std above 0"),
-        ({"mean": [0.5]}, "expected three each"),
+        ({"std": [0.2, 0.0, 0.2]}, "data.std: got [0.2, 0.0, 0.2], expected 3 numbers"),
+        ({"mean": [0.5]}, "expected 3 numbers"),
     ],
 )
 def test_impossible_numbers_are_one_line(change: dict[str, object], message: str) -> None:

@@ -205,7 +205,7 @@ def test_a_head_of_other_classes_is_refused(loaded: tuple[Any, Any], tmp_path: P
 
 
 def test_four_taps_are_asked_for() -> None:
-    with pytest.raises(UserError, match=r"model.taps: got \[0, 1\], expected four blocks"):
+    with pytest.raises(UserError, match=r"model.taps: got \[0, 1\], expected 4 numbers"):
         model(taps="[0,1]")
 
 

@@ -64,6 +64,7 @@ def test_a_run_leaves_the_process_as_it_was(tmp_path: Path) -> None:
     threads, environment = torch.get_num_threads(), dict(os.environ)
     tiny(tmp_path, trainer__max_steps=1, trainer__deterministic=True, run__num_threads=threads + 1).fit()
     tiny(tmp_path, trainer__max_steps=1, trainer__benchmark=True).fit()
+    tiny(tmp_path, trainer__max_steps=1, trainer__strategy="ddp").fit()  # sets LOCAL_RANK, though there is one process
     assert torch.get_num_threads() == threads
     assert not torch.are_deterministic_algorithms_enabled()
     assert not torch.backends.cudnn.benchmark
@@ -126,7 +127,7 @@ def test_one_number_of_devices_in_a_script(
     for name in ("LOCAL_RANK", "TORCHELASTIC_RUN_ID", "SLURM_PROCID"):
         monkeypatch.delenv(name, raising=False)
     if started:
-        monkeypatch.setenv("LOCAL_RANK", "0")
+        monkeypatch.setenv("LOCAL_RANK", "0" if earlier else "1")
     if refused:
         with pytest.raises(UserError, match=f"got trainer.devices {world} after a run on"):
             process.check_launch(world, launches=launches, trains=trains)

@@ -12,6 +12,7 @@ from maekit.data.rand_augment import RandAugment, apply
 from maekit.data.resize import crop_resize
 from maekit.data.transforms import BICUBIC, Normalise
 from maekit.errors import UserError
+from maekit.ranges import check_numbers
 
 CROP_TRIES = 10
 Box = tuple[int, int, int, int]
@@ -51,6 +52,7 @@ class TrainTransform:
         mean: Sequence[float],
         std: Sequence[float],
     ) -> None:
+        check_numbers("data.crop_scale", crop_scale, "(0, 1]", 2)
         _check_ranges(crop_scale=crop_scale, crop_ratio=crop_ratio)
         _check_probabilities(horizontal_flip=horizontal_flip, random_erasing=random_erasing)
         self.image_size = image_size

@@ -17,6 +17,7 @@ from maekit.data.findings import Findings
 from maekit.data.identity import DataIdentity
 from maekit.data.spec import DataSpec, Draw
 from maekit.errors import UserError
+from maekit.ranges import check_range
 
 
 class DrawDataset(Dataset[Any], ABC):
@@ -38,6 +39,7 @@ class RunData(ABC):
         for name, value in (("total_batch_size", total_batch_size), ("device_batch_size", device_batch_size)):
             if value is not None and value < 1:
                 raise UserError(f"data.{name}: got {value}, expected 1 or more images")
+        check_range("data.num_workers", num_workers, "[0, inf)")
         self.total_batch_size = total_batch_size
         self.device_batch_size = device_batch_size
         self.num_workers = num_workers

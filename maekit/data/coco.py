@@ -105,6 +105,7 @@ class COCO(TransferData):
             mean=mean,
             std=std,
         )
+        self._make_augmentation()  # refuses what is out of range before any image is read
         self._files: tuple[CocoFile, CocoFile] | None = None
 
     @property

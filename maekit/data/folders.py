@@ -13,6 +13,7 @@ from maekit.data.names import readable_names
 from maekit.data.spec import DataSpec
 from maekit.data.synthetic import digits_root, make_digits
 from maekit.errors import UserError
+from maekit.ranges import check_range
 
 
 class ClassFolders(LabelledImages):
@@ -33,6 +34,7 @@ class ClassFolders(LabelledImages):
         super().__init__(**shared)
         if not 0 < val_fraction < 1:
             raise UserError(f"data.val_fraction: got {val_fraction}, expected above 0 and below 1")
+        check_range("data.split_seed", split_seed, "[0, inf)")
         self.val_fraction, self.split_seed = val_fraction, split_seed
 
     def read_splits(self, root: Path) -> Splits:

@@ -117,6 +117,7 @@ class LabelledImages(TransferData):
             mean=mean,
             std=std,
         )
+        self._make_augmentation()  # refuses what is out of range before any image is read
         self._splits: Splits | None = None
         self._form: PictureForm | None = None
 

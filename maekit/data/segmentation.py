@@ -29,6 +29,7 @@ from maekit.data.seg_transforms import SegEvalTransform, SegTrainTransform
 from maekit.data.seg_tree import SegTree, given_coding
 from maekit.data.spec import DataSpec
 from maekit.errors import UserError
+from maekit.ranges import check_range
 
 __all__ = ["Colour", "SegBatch", "SegEvalBatch", "SegTree", "SegmentationFolders", "spread_palette"]
 
@@ -120,6 +121,8 @@ class SegmentationFolders(TransferData):
             mean=mean,
             std=std,
         )
+        self._make_augmentation()  # refuses what is out of range before any image is read
+        check_range("data.split_seed", split_seed, "[0, inf)")
         self._tree: SegTree | None = None
         self._decision: Decision | None = None
         self._evidence: Evidence | None = None

@@ -9,6 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from maekit.errors import UserError
+from maekit.ranges import check_numbers
 
 BICUBIC = Image.Resampling.BICUBIC
 LONGEST_ASPECT = 32
@@ -23,8 +24,8 @@ class Normalise:
     """
 
     def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        if len(mean) != 3 or len(std) != 3 or min(std) <= 0:
-            raise UserError(f"data.mean, data.std: got {list(mean)}, {list(std)}, expected three each, std above 0")
+        check_numbers("data.mean", mean, "[0, 1]", 3)
+        check_numbers("data.std", std, "(0, inf)", 3)
         self.mean = torch.tensor(mean).view(3, 1, 1)
         self.std = torch.tensor(std).view(3, 1, 1)
         self.scale, self.offset = 1 / (255 * self.std), -self.mean / self.std

@@ -20,6 +20,7 @@ from maekit.data.splits import find_split, split_of
 from maekit.data.synthetic import digits_root
 from maekit.data.transforms import EvalTransform
 from maekit.errors import UserError
+from maekit.ranges import check_range
 
 CLASSES = ("image",)  # one for all: nothing is asked of them
 
@@ -56,9 +57,11 @@ class AnyImages(LabelledImages):
         super().__init__(synthetic=None, **shared)
         if not 0 < val_fraction < 1:
             raise UserError(f"data.val_fraction: got {val_fraction}, expected above 0 and below 1")
+        check_range("data.split_seed", split_seed, "[0, inf)")
         self.val_fraction, self.split_seed = val_fraction, split_seed
         self.scenes = synthetic is not None
         self.probe_root = probe_root
+        check_range("data.probe_image_size", probe_image_size, "[1, inf)")
         size = {"image_size": probe_image_size} if probe_image_size else {}
         self._probe_eval = EvalTransform(**{**self._eval.describe(), **size})
         self._probe: tuple[FolderDataset, FolderDataset] | None = None

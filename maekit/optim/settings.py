@@ -13,6 +13,7 @@ from maekit.errors import UserError
 from maekit.optim.groups import ParameterRow, Rule, check_groups, parameter_groups, parameter_rows
 from maekit.optim.lars import LARS
 from maekit.optim.schedules import make_schedule
+from maekit.ranges import check_numbers, check_range
 
 Factor = Callable[[int, Mapping[str, Any]], float]
 
@@ -68,11 +69,23 @@ class Optimisation:
         _require(
             (self.base_lr is None) != (self.lr is None), "exactly one of model.base_lr and model.lr", "both or none"
         )
-        _require((self.warmup_epochs is None) or (self.warmup_steps is None), "model.warmup_epochs or _steps", "both")
+        one = self.warmup_epochs is None or self.warmup_steps is None
+        _require(one, "model.warmup_epochs or model.warmup_steps, the other null", "both")
         _require(0 < self.layer_decay <= 1, "model.layer_decay in (0, 1]", self.layer_decay)
-        _require(self.weight_decay >= 0, "model.weight_decay of 0 or more", self.weight_decay)
-        _require((self.base_lr or self.lr or 0) > 0, "a learning rate above 0", self.base_lr or self.lr)
-        _require(self.min_lr >= 0, "model.min_lr of 0 or more", self.min_lr)
+        check_range("model.weight_decay", self.weight_decay, "[0, inf)")
+        check_range("model.warmup_epochs", self.warmup_epochs, "[0, inf)")
+        check_range("model.warmup_steps", self.warmup_steps, "[0, inf)")
+        check_range("model.warmup_start", self.warmup_start, "[0, 1]")
+        check_range("model.power", self.power, "(0, inf)")
+        check_range("model.gamma", self.gamma, "(0, 1]")
+        check_numbers("model.milestones", self.milestones, "[1, inf)")
+        rising = self.milestones is None or sorted(set(self.milestones)) == list(self.milestones)
+        _require(rising, "model.milestones in rising order", self.milestones)
+        check_range("model.momentum", self.momentum, "[0, 1)")
+        check_range("model.trust_coefficient", self.trust_coefficient, "(0, inf)")
+        check_range("model.base_lr", self.base_lr, "(0, inf)")
+        check_range("model.lr", self.lr, "(0, inf)")
+        check_range("model.min_lr", self.min_lr, "[0, inf)")
         self._check_optimizer()
         _require(
             self.schedule != "multistep" or bool(self.milestones), "model.milestones for multistep", self.milestones
