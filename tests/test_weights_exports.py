@@ -20,10 +20,11 @@ from maekit.commands.predict import load_model
 from maekit.data.transforms import EvalTransform
 from maekit.run import card
 from maekit.weights.convert import convert
+from maekit.weights.find import find_weights
 from maekit.weights.inspect import inspect
 from maekit.weights.state_file import read_state
 from tests.conftest import TINY, few_digits
-from tests.helpers_weights import encoder, released
+from tests.helpers_weights import encoder, peer, released
 from tests.numeric import assert_float64
 
 pytestmark = pytest.mark.numeric
@@ -168,6 +169,20 @@ def test_classes_and_transform_come_back(tmp_path: Path, to: Any) -> None:
     assert int(meta["input"]["image_size"] / meta["input"]["crop_fraction"]) == int(
         said["input"]["image_size"] / said["input"]["crop_fraction"]
     )
+
+
+def test_a_folder_of_timm_is_read_as_its_weights(tmp_path: Path) -> None:
+    run = checkpoint(tmp_path / "best.ckpt", "imagenet_finetune", **{"model.pooling": "class"})
+    (tmp_path / "timm").mkdir()
+    convert(run, "timm", tmp_path / "timm/model.safetensors")
+    assert find_weights(tmp_path / "timm") == tmp_path / "timm/model.safetensors"
+    assert main(["weights", "inspect", str(tmp_path / "timm")]) == 0
+
+
+def test_names_of_several_classes_are_said(tmp_path: Path) -> None:
+    classifier = dict(peer(pooling="class", classes=3).state_dict())
+    source = released(tmp_path / "a.pth", classifier, class_names=["crane", "crane", "tench"])
+    assert any("'crane'" in line for line in convert(source, "hf", tmp_path / "hf"))
 
 
 def test_what_the_file_does_not_say_is_named_as_assumed(tmp_path: Path) -> None:

@@ -114,6 +114,12 @@ def test_a_key_that_is_not_there_is_one_line(tmp_path: Path) -> None:
         load(Small(), Path(f"{tmp_path / 'a.pth'}#model_em"))
 
 
+def test_a_folder_holds_one_set(tmp_path: Path) -> None:
+    (tmp_path / "hf").mkdir()
+    with pytest.raises(UserError, match="leave #model_ema out"):
+        read_state(f"{tmp_path / 'hf'}#model_ema")
+
+
 def test_a_file_with_a_number_sign_in_its_name_is_itself(tmp_path: Path) -> None:
     torch.save({"model": encoder()}, tmp_path / "run#3.pth")
     assert read_state(tmp_path / "run#3.pth").tensors.keys() == encoder().keys()

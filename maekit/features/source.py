@@ -100,6 +100,8 @@ def _input(state: StateFile) -> tuple[dict[str, Any], list[str]]:
     if not isinstance(known.get("image_size"), int):
         known |= {"image_size": size} if (size := _stored_size(state)) else {}
         words["image_size"] = "size of 224 px"
+    if state.layout == "transformers" and "mean" in said and "crop_fraction" not in known:
+        words["crop_fraction"] += " (its processor squeezes images into a square instead)"
     unsaid = [word for key, word in words.items() if key not in known]
     return {**IMAGENET, **known}, [f"images prepared with ImageNet's {', '.join(unsaid)}"] if unsaid else []
 

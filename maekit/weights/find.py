@@ -1,5 +1,6 @@
 """From what a user calls weights to a file: a path, an official name, or `hf:owner/name`. No torch here."""
 
+import json
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -15,6 +16,7 @@ from maekit.weights.chosen import split_key, with_key
 from maekit.weights.download import download, tell
 
 HUB = "hf:"
+TIMM_FILES = ("model.safetensors", "pytorch_model.bin")  # what timm calls the weights in a folder
 
 
 @dataclass(frozen=True)
@@ -83,7 +85,7 @@ def find_weights(given: str | Path) -> Path:
     path = Path(given).expanduser()
     try:
         if path.exists():
-            return _in_run(path)
+            return _in_timm(_in_run(path))
     except OSError as error:
         raise UserError(f"cannot read {given}: {error.strerror}; check its name and permissions") from error
     if str(given).startswith(HUB):
@@ -111,6 +113,15 @@ def _in_run(path: Path) -> Path:
     if found != path:
         _say_which(found)
     return found
+
+
+def _in_timm(path: Path) -> Path:
+    """The weights in a folder of timm, told by its config.json; other paths as they are."""
+    try:
+        timms = "architecture" in json.loads((path / "config.json").read_bytes())
+    except (OSError, ValueError, TypeError):
+        return path
+    return next((file for name in TIMM_FILES if timms and (file := path / name).is_file()), path)
 
 
 @cache

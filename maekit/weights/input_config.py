@@ -5,9 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from maekit.weights.find import TIMM_FILES
 from maekit.weights.said import table
-
-TIMM_FILES = ("model.safetensors", "pytorch_model.bin")
 
 
 def timm_config(path: Path) -> dict[str, object]:

@@ -84,6 +84,10 @@ def read_state(path: str | Path) -> StateFile:
     given = Path(path).expanduser()
     file, wanted = split_key(given)
     path = Path(file)
+    if path.is_dir() and wanted:
+        raise UserError(
+            f"{path} is a folder, which holds one set of weights; leave #{wanted} out, or name a file in it"
+        )
     if path.is_dir():
         folder = read_folder(path)
         state = _named(path, folder.tensors, folder.meta, "unknown")

@@ -141,6 +141,8 @@ def _add_classes(config: dict[str, Any], state: StateFile, count: int) -> list[s
     labels = names or [f"LABEL_{index}" for index in range(count)]
     config["id2label"] = {str(index): label for index, label in enumerate(labels)}
     config["label2id"] = {label: index for index, label in enumerate(labels)}
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        return [f"class names: {len(twice)} stand for several classes each ('{twice[0]}', ...); tell them by number"]
     return [] if names else [f"assumed: class names LABEL_0 to LABEL_{count - 1}, since the file does not say them"]
 
 
