@@ -184,22 +184,26 @@ class Session:
     ) -> dict[str, Any]:
         """Trains in a folder that is this process's own, from a checkpoint that was accepted or from the start."""
         from maekit import run
+        from maekit.callbacks.interruption import Interruption
         from maekit.hardware import autocast_of
         from maekit.trainer import refusals
 
-        device = run.local_device(self.settings)
-        with autocast_of(self.settings.values["trainer"].get("precision", "auto"), device.type):
-            data = self.model.training_data(self.data, device)
-        job = run.prepare(self.settings, self.model, data, folder=folder, callbacks=callbacks)
-        if resume is not None:
-            lines = [*resume.lines, *run.accept(job, resume)]
+        interruption = Interruption(first_step=resume.step if resume is not None else 0)
+        step = partial(run.saved_step, folder, interruption)
+        interruption.last_words = partial(after_stop, folder, words, step)
         changed = change_lines(resume.changes) if resume is not None else []
-        self._check_process(job, trains=True)
-        run.start_records(job)
-        say_all(lines)
-        job.interruption.last_words = partial(after_stop, folder, words, job.saved_step)
-        with says_how_to_resume(folder, words, job.saved_step), job.interruption, one_line_errors(changed), refusals():
-            job.trainer.fit(job.module, ckpt_path=resume.path if resume else None, weights_only=True)
+        with says_how_to_resume(folder, words, step), interruption:
+            device = run.local_device(self.settings)
+            with autocast_of(self.settings.values["trainer"].get("precision", "auto"), device.type):
+                data = self.model.training_data(self.data, device)
+            job = run.prepare(self.settings, self.model, data, interruption, folder=folder, callbacks=callbacks)
+            if resume is not None:
+                lines = [*resume.lines, *run.accept(job, resume)]
+            self._check_process(job, trains=True)
+            run.start_records(job)
+            say_all(lines)
+            with one_line_errors(changed), refusals():
+                job.trainer.fit(job.module, ckpt_path=resume.path if resume else None, weights_only=True)
         return {**run.finish(job), "folder": str(folder)}
 
     @restored()
@@ -214,12 +218,14 @@ class Session:
             Metric name -> value.
         """
         from maekit import run
+        from maekit.callbacks.interruption import Interruption
         from maekit.trainer import refusals
 
         if ckpt_path is not None and self.model.evaluates_only:
             raise UserError(f"this task has no checkpoints of its own; give it as --model.weights {ckpt_path}")
         self._start_afresh()
-        job = run.prepare(self.settings, self.model, self.data, folder=None)
+        interruption = Interruption(trains=False)
+        job = run.prepare(self.settings, self.model, self.data, interruption, folder=None)
         path = None if ckpt_path is None else find_checkpoint(str(ckpt_path), Path())
         measured: dict[str, Any] = {}
         if path is not None:
@@ -227,7 +233,7 @@ class Session:
         elif report := self.model.load_start(complete=True):
             say_all(report.lines())
         self._check_process(job, trains=False)
-        with job.interruption, one_line_errors([]), refusals():
+        with interruption, one_line_errors([]), refusals():
             job.trainer.validate(job.module, ckpt_path=path, verbose=False, weights_only=True)
         say_all(job.module.table)
         self.results = job.module.results

@@ -55,7 +55,6 @@ class Run:
         plan: how the total batch is made.
         folder: the run's folder, or None for a validation.
         record: loss, speed and result.
-        interruption: to be entered around the fit, so that signals stop it in order.
         settings: checked values of every section.
         environment: on what it runs, as it was before the fit.
         resume: the checkpoint from which it goes on, if it does.
@@ -66,22 +65,16 @@ class Run:
     plan: BatchPlan
     folder: Path | None
     record: Record
-    interruption: Interruption
     settings: Settings
     environment: dict[str, Any] = field(default_factory=dict)
     resume: Resume | None = None
-
-    def saved_step(self) -> int | None:
-        """The step of last.ckpt where the run stopped at another; None where it stopped there, or nothing is saved."""
-        file = None if self.folder is None else self.folder / "last.ckpt"
-        step = read_card(file).step if file is not None and file.is_file() else None
-        return None if step == self.interruption.step else step
 
 
 def prepare(
     settings: Settings,
     model: TransferModel,
     data: RunData,
+    interruption: Interruption,
     *,
     folder: Path | None,
     callbacks: Sequence[Callback] = (),
@@ -92,6 +85,7 @@ def prepare(
         settings: checked values of every section.
         model: the task's model.
         data: the task's data, set up.
+        interruption: entered around all this and the fit, so that signals stop it in order.
         folder: where the run is kept; None keeps nothing (validation).
         callbacks: more Lightning callbacks.
     """
@@ -100,7 +94,6 @@ def prepare(
     every = settings.values["trainer"].get("log_every_n_steps") or 50
     record = Record(folder or Path(), every)
     bar = settings.values["trainer"].get("enable_progress_bar") is not False
-    interruption = Interruption(trains=folder is not None)
     own: list[Callback] = [record, Progress(record, show_bar=bar), *callbacks]
     if folder is not None:
         own += [Pictures(folder), LayerLog(folder, record)]
@@ -140,9 +133,16 @@ def prepare(
         model.backbone.compile()
     if options.num_threads is not None:
         torch.set_num_threads(options.num_threads)
-    run = Run(module, trainer, plan, folder, record, interruption, settings)
+    run = Run(module, trainer, plan, folder, record, settings)
     run.environment = environment(run)
     return run
+
+
+def saved_step(folder: Path, interruption: Interruption) -> int | None:
+    """The step of last.ckpt if the run was stopped at another one; None if there, or if nothing is saved."""
+    file = folder / "last.ckpt"
+    step = read_card(file).step if file.is_file() else None
+    return None if step == interruption.step else step
 
 
 def card(settings: Settings, model: TransferModel, data: RunData) -> dict[str, Any]:
@@ -188,7 +188,6 @@ def accept(run: Run, resume: Resume) -> list[str]:
         )
     checkpoint = AtomicCheckpointIO().load_checkpoint(resume.path)
     run.resume = run.module.resume = resume
-    run.interruption.first_step = resume.step
     state = run.module.resumed_optimizer(checkpoint)
     moments = [(f"the optimizer's {key}", t) for kept in state["state"].values() for key, t in kept.items()]
     if bad := first_bad([*checkpoint["state_dict"].items(), *moments]):

@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import torch
+from lightning.pytorch import Callback, Trainer
 
 import maekit
 from maekit.results.rows import text_rows
@@ -64,3 +65,21 @@ def test_the_environment_says_what_the_run_is(tmp_path: Path) -> None:
 def test_a_pause_before_the_first_step_is_refused(tmp_path: Path, step: int) -> None:
     with pytest.raises(maekit.UserError, match=f"run.stop_at_step: got {step}, expected 1 or more"):
         session(tmp_path, stop_at_step=step).fit()
+
+
+class AskOnce(Callback):
+    """Tells a run to end after its seventh device batch, of which two make a step: as max_time may."""
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        if batch_idx == 6:
+            trainer.should_stop = True
+
+
+def test_a_run_that_is_told_to_end_between_two_accumulated_batches_finishes_its_step(tmp_path: Path) -> None:
+    whole = Path(session(tmp_path, name="whole").fit()["folder"])
+    first = session(tmp_path, name="parts").fit(callbacks=[AskOnce()])
+    assert (first["status"], first["step"]) == ("stopped", 4)
+    parts = Path(first["folder"])
+    assert session(tmp_path).fit(parts / "last.ckpt")["step"] == 10
+    for name, tensor in state(whole)["state_dict"].items():
+        assert torch.equal(tensor, state(parts)["state_dict"][name]), name

@@ -32,6 +32,7 @@ class SaveLast(Checkpoint):
         self.path = folder / "last.ckpt"
         self.every_seconds = 60 * every_minutes
         self.saved_step = 0
+        self.stop_asked = False
         self.saved_at = time.monotonic()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -39,9 +40,11 @@ class SaveLast(Checkpoint):
         self.saved_step, self.saved_at = trainer.global_step, time.monotonic()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
-        """Saves when it is time to; the ranks agree on it. A run whose max_time is over finishes its step first."""
+        """Saves when it is time to; the ranks agree on it. A run that is told to end finishes its step first."""
         if trainer.should_stop and (batch_idx + 1) % pl_module.plan.accumulation:
-            trainer.should_stop = False  # Lightning's timer asks again after the next batch
+            trainer.should_stop, self.stop_asked = False, True
+        elif self.stop_asked:
+            trainer.should_stop, self.stop_asked = True, False
         if trainer.global_step > self.saved_step and pl_module.is_whole():
             due = time.monotonic() - self.saved_at >= self.every_seconds
             if trainer.strategy.reduce_boolean_decision(due, all=False) if trainer.world_size > 1 else due:

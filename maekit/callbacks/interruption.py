@@ -34,17 +34,17 @@ class Interruption(Callback):
 
     Args:
         trains: whether it is a fit, not a validation alone.
+        first_step: optimizer steps done when a run resumes.
 
     Attributes:
         trainer: Lightning's Trainer of the run; None until there is one.
-        first_step: optimizer steps done when a run resumes.
         last_words: says what was saved and how to go on; for a process that is ended without unwinding.
     """
 
-    def __init__(self, *, trains: bool = True) -> None:
+    def __init__(self, *, trains: bool = True, first_step: int = 0) -> None:
         self.trains = trains
         self.trainer: Trainer | None = None
-        self.first_step = 0
+        self.first_step = first_step
         self.last_words: Callable[[], str] = str
         self.received: int | None = None
         self.handled = 0  # signals that the main thread has answered
