@@ -133,6 +133,21 @@ def test_values_that_are_no_class_numbers(tmp_path: Path, values: tuple[int, ...
     assert check(tmp_path, label_values=given).ok
 
 
+def test_binary_masks_among_others(tmp_path: Path) -> None:
+    line = refusal(data_set(tmp_path, lambda m, n: m * (255 if n % 2 else 1)))
+    assert f"2 of all 4 label maps hold 0 and 255 alone (first {tmp_path / 'masks/train/1.png'})" in line
+    start(tmp_path, reduce_zero_label=False)
+
+
+def test_binary_masks_for_validation_alone(tmp_path: Path) -> None:
+    data_set(tmp_path)
+    for path in (tmp_path / "masks/val").iterdir():
+        save_map(path, np.asarray(Image.open(path)) * 255)
+    line = refusal(tmp_path)
+    assert line.startswith(f"all 2 label maps in {tmp_path / 'masks/val'} hold 0 and 255 alone")
+    assert start(tmp_path, allow_empty=True)
+
+
 def test_a_flag_that_the_label_maps_contradict(tmp_path: Path) -> None:
     line = refusal(data_set(tmp_path), reduce_zero_label=True)
     assert "no pixel of object in its 4 label maps; every class occurs with --data.reduce_zero_label false" in line

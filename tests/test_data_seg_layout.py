@@ -76,6 +76,7 @@ PLAIN = {"train": ["im00", "im01", "im02"], "val": ["im10", "im11"]}
         ("img_dir/{split}/{n}.png", "ann_dir/{split}/{n}.png", ("train", "val")),
         ("imgs/{split}/{n}.png", "gt/{split}/{n}.png", ("train", "dev")),
         ("{split}_images/{n}.png", "{split}_masks/{n}.png", ("train", "val")),
+        ("{split}Images/{n}.png", "{split}Masks/{n}.png", ("Train", "Valid")),
         ("images_{split}/{n}.png", "mask-{split}/{n}.png", ("train", "val")),
         ("{split}/{n}.png", "{split}annot/{n}.png", ("train", "val")),
         ("{split}/{n}.png", "{split}_masks/{n}.png", ("train", "val")),
@@ -241,6 +242,7 @@ def test_what_folder_names_mean() -> None:
     assert meaning("SegmentationClass") == (None, "labels")
     assert meaning("annotations_instance") == (None, None)
     assert meaning("images_masks") == (None, None)
+    assert meaning("ValidationMasks") == ("val", "labels")
 
 
 def turned(image: Image.Image, orientation: int, path: Path, **options: Any) -> None:

@@ -36,6 +36,7 @@ def decide(evidence: Evidence, names: tuple[str, ...]) -> Decision:
     if not found:
         return Decision(Coding(count, reduce_zero_label=False))  # every pixel is ignored: said by what looks at it
     if found == frozenset(range(count)):
+        _refuse_mixed(evidence, names)
         return Decision(Coding(count, reduce_zero_label=False), why)
     mend = separate_values(evidence, count)
     if mend:
@@ -65,6 +66,17 @@ def separate_values(evidence: Evidence, count: int) -> str:
         return ""
     where = f"{IGNORED} is ignored unless it is said to be a class: " if IGNORED in values else ""
     return f"{where}add {VALUES} [{','.join(map(str, values))}] if these are the classes in the order of their names"
+
+
+def _refuse_mixed(evidence: Evidence, names: tuple[str, ...]) -> None:
+    """Refuses label maps of 0 and 255 alone beside others without any 255: half of a set may be binary masks."""
+    marked = [look for look in evidence.looks if IGNORED in look.pixels]
+    if marked and all(look.pixels.keys() == {0, IGNORED} for look in marked):
+        which = f"{len(marked):,} of {evidence.describe()} hold 0 and {IGNORED} alone (first {marked[0].path})"
+        advice = f"if {IGNORED} is a class there, save it as its number; if it is ignored, add {ZERO} false"
+        raise UserError(
+            f"{evidence.folder}: {which}, the others {listed(range(len(names)))} and no {IGNORED}; {advice}"
+        )
 
 
 def _refuse_background(evidence: Evidence, names: tuple[str, ...], why: str) -> None:

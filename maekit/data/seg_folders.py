@@ -70,8 +70,9 @@ def find_folders(root: Path, holds: Callable[[Path], object]) -> Folders:
     kinds = {kind for _, kind in places}
     if kinds != set(KINDS):
         right = nearby_root(root, holds)
-        advice = f"did you mean --data.root {right}?" if right else EXPECTED
-        raise UserError(f"{root}: {_lacking(kinds)}; {advice}")
+        unknown = ", ".join([name for name in sub_folders(root) if meaning(name) == (None, None)][:5])
+        advice = f"{f'found {unknown}, ' if unknown else ''}{EXPECTED}"
+        raise UserError(f"{root}: {_lacking(kinds)}; {f'did you mean --data.root {right}?' if right else advice}")
     train, val = (_parts(root, places, split) for split in ("train", "val"))
     if train is None:
         train, val = _listed(root, places) or (_whole(root, places), val)
@@ -104,6 +105,11 @@ def find_places(root: Path) -> Places:
 
 def meaning(name: str) -> tuple[SplitName | None, Kind | None]:
     """Returns the split and the kind that a folder's name stands for: (None, None) for one with any other word."""
+    found = _meaning(name)
+    return found if any(found) else _meaning(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name))  # TrainMasks
+
+
+def _meaning(name: str) -> tuple[SplitName | None, Kind | None]:
     words = re.split(r"[^a-z0-9]+", JOINED.sub(r"\1_", name.casefold()))
     words = [word for word in words if word and word not in FILLERS]
     kinds = {KIND_OF[word] for word in words if word in KIND_OF}

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from maekit.data.seg_coding import Coding
+from maekit.data.seg_coding import IGNORED, Coding
 from maekit.data.seg_decision import ALLOW, ZERO, fits, separate_values, some
 from maekit.data.seg_evidence import Evidence, differing_palettes
 from maekit.data.seg_labels import wrong_value
@@ -35,6 +35,9 @@ def judge(coding: Coding, names: tuple[str, ...], train: Evidence, val: Evidence
         problems += [f"{line}; {advice}" for line, advice in gaps]
     if val.looks and not _counted(coding, val):
         problems.append(f"validation: no pixel counts in {val.describe()}; {_mend(coding, val)}")
+    elif not problems and not allow_empty and val.values() == {0, IGNORED} and IGNORED not in train.values():
+        hold = f"{val.describe()} in {val.folder} hold 0 and {IGNORED} alone, those for training no {IGNORED}"
+        problems.append(f"{hold}; save the classes with the same numbers in both, or add {ALLOW}")
     elif not problems:
         facts += absent("validation", coding, names, val)
     return Verdict(problems, facts)
