@@ -49,13 +49,15 @@ def load_recipe(task: Task, name: str | None, extra: Sequence[Path] = ()) -> Rec
 
     Args:
         task: the task.
-        name: an overlay, the base recipe's own name, or None for the base recipe.
+        name: an overlay, the base recipe's own name, or None for that of a run whose config.yaml is among `extra`, else
+            for the base recipe.
         extra: the user's own files, in order.
 
     Raises:
         UserError: unknown recipe, missing file, or bad YAML; with the file and the nearest right name.
     """
     base = base_name(task)
+    name = name or _saved_name(task, extra)
     files = [task.configs / f"{task.name}.yaml"]
     if name is not None and name != base:
         overlay = task.configs / f"{task.name}-{name}.yaml"
@@ -74,6 +76,21 @@ def load_recipe(task: Task, name: str | None, extra: Sequence[Path] = ()) -> Rec
         values = stack(values, layer)
         origins.update(dict.fromkeys((key for key, _ in flat(layer)), file))
     return Recipe(task, name or base, values, origins, tuple(files))
+
+
+def saved_header(recipe: Recipe) -> str:
+    """The first line of a run's config.yaml, by which a run that is given this file is of the same recipe."""
+    return f"# task {recipe.task.name}, recipe {recipe.name}\n"
+
+
+def _saved_name(task: Task, files: Sequence[Path]) -> str | None:
+    known = recipe_names(task)
+    for file in files:
+        first = file.read_text(encoding="utf-8", errors="replace").partition("\n")[0] if file.is_file() else ""
+        match = re.fullmatch(r"# task (\S+), recipe (\S+)", first)
+        if match and match[1] == task.name and match[2] in known:
+            return match[2]
+    return None
 
 
 def read_yaml(file: Path) -> Values:

@@ -13,7 +13,7 @@ from yaml import safe_dump
 from maekit.aliases import flag_answer
 from maekit.errors import UserError, nearest
 from maekit.options import OWNED, RunOptions, TrainerOptions
-from maekit.recipe import Recipe, Values, flat
+from maekit.recipe import Recipe, Values, flat, saved_header
 
 SECTIONS = ("model", "data", "trainer", "run")
 
@@ -36,7 +36,7 @@ class Settings:
 
     def yaml(self) -> str:
         """The resolved configuration, as saved with a run."""
-        return safe_dump(self.values, sort_keys=False)
+        return saved_header(self.recipe) + safe_dump(self.values, sort_keys=False)
 
 
 def make_parser(module: ModuleType, *, training: bool, prog: str = "maekit fit") -> ArgumentParser:

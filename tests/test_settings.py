@@ -105,6 +105,17 @@ def test_one_batch_is_not_all_of_them() -> None:
             assert type(found[name]) is expected and found[name] == float(given), (name, given)
 
 
+def test_a_config_that_a_run_saved_keeps_its_recipe(tmp_path: Path) -> None:
+    file, task = tmp_path / "config.yaml", find_task("imagenet_finetune")
+    file.write_text(settings("--run.seed=5").yaml())
+    again = load_recipe(task, None, [file])
+    assert again.name == "smoke" and again.values["run"]["seed"] == 5
+    assert load_recipe(task, "base", [file]).name == "base"
+    assert load_recipe(find_task("imagenet_partial"), None, [file]).name != "smoke"
+    file.write_text("run: {seed: 5}")
+    assert load_recipe(task, None, [file]).name == load_recipe(task, None).name
+
+
 def test_every_argument_of_the_trainer_is_a_flag_or_refused_with_a_reason() -> None:
     from lightning.pytorch import Trainer
 
