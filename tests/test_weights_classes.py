@@ -11,7 +11,9 @@ from torch import Tensor, nn
 
 from maekit.backbone.sizes import load_size
 from maekit.backbone.vit import ViT
+from maekit.data.robustness_read import RobustnessSpec
 from maekit.errors import UserError
+from maekit.robustness import RobustnessClassifier
 from maekit.weights.class_order import compare_classes, reorder
 from maekit.weights.classes import Classes, file_classes
 from maekit.weights.load import load_weights
@@ -242,3 +244,24 @@ def test_a_segmenters_maps_are_put_in_order_or_refused(tmp_path: Path) -> None:
             load_weights(model, tmp_path / "a.ckpt", **allowed, classes=Classes(NAMES))
             for name, tensor in source.state_dict().items():
                 assert torch.equal(model.state_dict()[name], tensor), name
+
+
+@pytest.mark.parametrize("names", ["words", "ids", "others"])
+def test_robustness_takes_a_thousand_words_in_any_order_and_refuses_others(tmp_path: Path, names: str) -> None:
+    """The words of two classes that share theirs (crane, maillot) tell no order, so ids are needed for another one."""
+    ids, words = imagenet()
+    given = {"words": words, "ids": ids[::-1], "others": tuple(f"thing {index} of mine" for index in range(1000))}[
+        names
+    ]
+    tensors = dict(peer(classes=1000).state_dict())
+    path = released(tmp_path / "a.pth", tensors, class_names=list(given))
+    data = RobustnessSpec((ids[0],), (32, 32), (ids[0],))
+    model = RobustnessClassifier(data, backbone="vit_test_patch8", weights=str(path), pooling="mean")
+    if names == "others":
+        with pytest.raises(UserError, match="thing 0 of mine"):
+            model.load_start(complete=True)
+        return
+    report = model.load_start(complete=True)
+    assert report is not None and report.classes.startswith("1000 compared by name")
+    rows = tensors["head.weight"] if names == "words" else tensors["head.weight"].flip(0)
+    assert torch.equal(model.head.fc.weight, rows)  # type: ignore[union-attr,arg-type]

@@ -218,3 +218,21 @@ def test_a_tensor_of_another_shape_is_not_said_to_be_lacking(tmp_path: Path) -> 
     facts = inspect(tmp_path / "a.pth")
     assert facts.misshapen == ("cls_token",) and facts.missing == ()
     assert "it has cls_token in another shape" in uses(facts)["features"].how
+
+
+def test_the_trained_weights_beside_a_runs_average_can_be_chosen(tmp_path: Path) -> None:
+    average, trained = Small(), Small()
+    contents = {
+        "state_dict": {f"model.{name}": tensor for name, tensor in average.state_dict().items()},
+        "trained_weights": {f"model.{name}": tensor for name, tensor in trained.state_dict().items()},
+        "maekit": {"class_names": list("abcde")},
+    }
+    torch.save(contents, tmp_path / "last.ckpt")
+    for given, source in (
+        (tmp_path / "last.ckpt", average),
+        (Path(f"{tmp_path / 'last.ckpt'}#trained_weights"), trained),
+    ):
+        model = Small()
+        report = load(model, given, allow_new=(), allow_unused=())
+        same(dict(model.state_dict()), dict(source.state_dict()))
+    assert "sets    read: trained_weights" in "\n".join(report.lines())
