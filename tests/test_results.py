@@ -122,11 +122,20 @@ def test_runs_are_found_in_order_and_once(tmp_path: Path) -> None:
     assert [run.folder.name for run in find_runs([tmp_path / "t/base/9"])] == ["9"]
 
 
+def test_run_10_comes_after_run_9_also_where_a_shell_has_sorted_them(tmp_path: Path) -> None:
+    for number in ("9", "10", "2"):
+        write_run(tmp_path / number)
+    globbed = [tmp_path / number for number in ("10", "2", "9")]
+    assert [run.folder.name for run in find_runs(globbed)] == ["2", "9", "10"]
+    chosen = [tmp_path / number for number in ("9", "10", "2")]
+    assert [run.folder.name for run in find_runs(chosen)] == ["9", "10", "2"]
+
+
 def test_clashing_names_get_more_of_their_path(tmp_path: Path) -> None:
     for place in ("a/t/base/0", "b/t/base/0", "b/t/base/1"):
         write_run(tmp_path / place)
     runs = find_runs([tmp_path])
-    assert list(labels(runs).values()) == ["a/t/base/0", "b/t/base/0", "base/1"]
+    assert list(labels(runs).values()) == ["a/t/base/0", "b/t/base/0", "b/t/base/1"]  # as many parts for all
 
 
 def test_what_is_missing_is_one_line_with_the_nearest_name(tmp_path: Path) -> None:

@@ -11,13 +11,13 @@ _NO_RUNS_IN = {"tensorboard", "examples", "pictures", "report", "wandb", "logs"}
 
 
 def find_runs(paths: Sequence[Path]) -> list[Run]:
-    """Reads the runs that folders are, or hold at any depth; each once, in the order of the paths, then by name.
+    """Reads the runs that folders are, or hold at any depth; each once, in the order of the paths.
 
     Raises:
         UserError: a path does not exist, or no run is in it.
     """
     found: dict[Path, Run] = {}
-    for path in paths:
+    for path in _by_number(paths):
         folders = list(_folders(_existing(path)))
         if not folders:
             raise UserError(f"no run in {path}: no folder under it has one of {', '.join(FILES)}")
@@ -28,16 +28,11 @@ def find_runs(paths: Sequence[Path]) -> list[Run]:
 
 
 def labels(runs: Sequence[Run]) -> dict[Path, str]:
-    """Returns for each run's folder the shortest end of its path, of two parts or more, that no other run has."""
+    """Returns for each run's folder the end of its path: as many parts for all, two or more, as tell them apart."""
     parts = {run.folder: run.folder.resolve().parts for run in runs}
-    named = {}
-    for folder, mine in parts.items():
-        others = [theirs for other, theirs in parts.items() if other != folder]
-        length = next(
-            (n for n in range(2, len(mine) + 1) if not any(theirs[-n:] == mine[-n:] for theirs in others)), len(mine)
-        )
-        named[folder] = "/".join(mine[-length:]).replace("//", "/")
-    return named
+    longest = max((len(own) for own in parts.values()), default=2)
+    length = next((n for n in range(2, longest) if len({own[-n:] for own in parts.values()}) == len(parts)), longest)
+    return {folder: "/".join(own[-length:]).replace("//", "/") for folder, own in parts.items()}
 
 
 def _folders(top: Path) -> Iterator[Path]:
@@ -47,6 +42,13 @@ def _folders(top: Path) -> Iterator[Path]:
             below.clear()
             yield Path(here)
         below[:] = sorted((name for name in below if name not in _NO_RUNS_IN and not name.startswith(".")), key=_order)
+
+
+def _by_number(paths: Sequence[Path]) -> list[Path]:
+    """Paths as they were given; where a shell's `*` has sorted them by letters, run 10 after run 9."""
+    if [str(path) for path in paths] != sorted(str(path) for path in paths):
+        return list(paths)
+    return sorted(paths, key=lambda path: [_order(part) for part in path.parts])
 
 
 def _order(name: str) -> tuple[int, str]:
