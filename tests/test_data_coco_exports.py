@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from maekit.data.coco import COCO
@@ -17,6 +18,7 @@ from maekit.data.coco_boxes import compare_boxes
 from maekit.data.coco_file import read_coco
 from maekit.data.coco_names import Disk, resolve
 from maekit.data.coco_rle import counts_of_bitmap
+from maekit.data.det_transforms import DetEvalTransform
 from maekit.data.findings import Findings
 from maekit.data.spec import Draw
 from maekit.errors import UserError
@@ -498,6 +500,19 @@ LAYOUTS: dict[str, dict[str, str]] = {
         "train.json": "annotations/instances_train2014.json", "val.json": "annotations/instances_val2014.json",
         "train": "train2014", "val": "val2014",
     },
+    "FiftyOne": {
+        "train.json": "train/labels.json", "val.json": "validation/labels.json",
+        "train": "train/data", "val": "validation/data",
+    },
+    "Supervisely": {
+        "train.json": "train/annotations/instances.json", "val.json": "val/annotations/instances.json",
+        "train": "train/img", "val": "val/img",
+    },
+    "two exports of CVAT": {
+        "train.json": "training/annotations/instances_default.json",
+        "val.json": "validation/annotations/instances_default.json",
+        "train": "training/images/default", "val": "validation/images/default",
+    },
     "packed": {"train.json": "train.json.gz", "val.json": "val.json.gz", "train": "train", "val": "val"},
 }  # fmt: skip
 
@@ -624,6 +639,25 @@ def test_a_root_inside_or_a_file_given_from_here_is_seen(tmp_path: Path, monkeyp
     assert line.endswith(f"; did you mean --data.val_json {root}/val.json?")
     used(root, val_json=f"{root}/val.json")
     assert refused(root / "train").endswith(f"; did you mean --data.root {root}?")
+
+
+def test_pictures_of_twelve_bits_are_not_black(tmp_path: Path) -> None:
+    """The white that the sample shows, or the flag's, becomes 255; it goes with the checkpoint."""
+    root = export(tmp_path / "d")
+    for path in root.glob("*/*.png"):
+        pixels = np.linspace(0, 4000, SIDE * SIDE).reshape(SIDE, SIDE).astype(np.uint16)
+        pixels[0, 0] = 4095
+        Image.fromarray(pixels).save(path)
+    assert any("4,095" in fact or "4095" in fact for fact in check(root).facts)
+    for flags in ({}, {"white": 4095.0}):
+        data = used(root, image_size=SIDE, **flags)
+        scaled = data.val_dataset()[Draw(0, 0)].image * torch.tensor(NUMBERS["std"]).view(3, 1, 1)
+        found = (scaled + torch.tensor(NUMBERS["mean"]).view(3, 1, 1)) * 255
+        assert found[0, -1, -1].item() == pytest.approx(4000 / 4095 * 255, abs=0.51)
+        assert data.input_transform()["white"] == 4095
+        DetEvalTransform(**data.input_transform())
+    with pytest.raises(UserError, match=r"data\.white"):
+        build(root, white=-1.0)
 
 
 def test_an_image_that_is_listed_twice_is_told(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from maekit.data.det_dataset import DetEvalDataset, DetEvalSample, DetSample, De
 from maekit.data.det_transforms import DetEvalTransform, DetTrainTransform
 from maekit.data.findings import Findings
 from maekit.data.identity import DataIdentity
+from maekit.data.picture_form import PictureForm, White, choose_form, require_white
 from maekit.data.spec import DataSpec
 from maekit.errors import UserError
 
@@ -70,6 +71,7 @@ class COCO(TransferData):
         horizontal_flip: float,
         mean: list[float],
         std: list[float],
+        white: White = "auto",
     ) -> None:
         """Keeps the numbers; nothing is read.
 
@@ -90,7 +92,10 @@ class COCO(TransferData):
             horizontal_flip: probability of mirroring a training image; 0 where left and right differ, as in digits.
             mean: of the three channels, in 0..1.
             std: of the three channels, in 0..1.
+            white: value that becomes white in pictures of more than 8 bits a channel, as 4095; brighter ones are
+                clipped. `auto` decides by what a sample of the pictures holds, and says so or asks.
         """
+        require_white(white)
         super().__init__(
             total_batch_size=total_batch_size, device_batch_size=device_batch_size, num_workers=num_workers
         )
@@ -106,7 +111,9 @@ class COCO(TransferData):
             std=std,
         )
         self._make_augmentation()  # refuses what is out of range before any image is read
+        self.white: White = white
         self._files: tuple[CocoFile, CocoFile] | None = None
+        self._form: PictureForm | None = None
 
     @property
     def category_ids(self) -> tuple[int, ...]:
@@ -114,8 +121,18 @@ class COCO(TransferData):
         return tuple(self._read()[0].categories)
 
     def setup(self) -> None:
-        """Reads the annotation files and lists the images, and makes the scenes where they are asked for."""
-        self._read()
+        """Reads the annotation files and a sample of the images, and makes the scenes where they are asked for."""
+        self.form()
+
+    def form(self) -> PictureForm:
+        """Returns what is white in pictures of more than 8 bits; whether one is turned, its annotated size says.
+
+        Raises:
+            UserError: a sample of the pictures does not say what is white.
+        """
+        if self._form is None:
+            self._form = form_of(self._read(), self.white)
+        return self._form
 
     def spec(self) -> DataSpec:
         """Returns the categories found and the size asked for."""
@@ -133,23 +150,25 @@ class COCO(TransferData):
         kept, objects = len(train.trainable()), int((train.objects.masked & ~train.objects.crowd).sum())
         images = f"{kept:,} of {len(train):,} training images with {objects:,} objects"
         found = f"{images}, {len(val):,} validation images, {len(train.categories):,} classes in {train.path.parent}"
-        return "; ".join([found, *remarks(train, val)])
+        return "; ".join([found, *remarks(train, val), *self.form().notes])
 
     def train_dataset(self, seed: int) -> DetTrainDataset:
         """Returns random views of the training images that hold an object, by (seed, epoch, index)."""
-        return DetTrainDataset(self._read()[0], self._make_augmentation(), seed)
+        return DetTrainDataset(self._read()[0], self._make_augmentation(), seed, self.form().reading)
 
     def plain_train_dataset(self) -> DetEvalDataset:
         """Returns all training images as they would be evaluated."""
-        return DetEvalDataset(self._read()[0], self._eval)
+        return DetEvalDataset(self._read()[0], self._eval, self.form().reading)
 
     def val_dataset(self) -> DetEvalDataset:
         """Returns all validation images with their annotations, in the order of the image ids."""
-        return DetEvalDataset(self._read()[1], self._eval)
+        return DetEvalDataset(self._read()[1], self._eval, self.form().reading)
 
     def input_transform(self) -> dict[str, Any]:
-        """Returns the arguments of the `DetEvalTransform` in use."""
-        return self._eval.describe()
+        """Returns the arguments of the `DetEvalTransform` in use, with the white of pictures of more than 8 bits."""
+        reading = self.form().reading
+        level = {} if reading.white is None else {"white": reading.white, "clip": reading.clip}
+        return {**self._eval.describe(), **level}
 
     @staticmethod
     def collate(samples: list[DetSample] | list[DetEvalSample]) -> DetBatch | DetEvalBatch:
@@ -164,7 +183,7 @@ class COCO(TransferData):
     def check(self, *, classes: int | None = None, full: bool = False) -> Findings:
         """Verifies annotation files and images; see `check_coco`."""
         root = self._data_root()
-        return check_coco(self.places.parts(root), root, classes=classes, full=full)
+        return check_coco(self.places.parts(root), root, classes=classes, full=full, white=self.white)
 
     def _data_root(self) -> Path | None:
         if self.root is not None:
@@ -181,6 +200,11 @@ class COCO(TransferData):
             root = self._data_root()
             self._files = read_parts(self.places.parts(root), root)
         return self._files
+
+
+def form_of(files: tuple[CocoFile, CocoFile], white: White) -> PictureForm:
+    """Returns how the images of both splits are read; see `COCO.form`."""
+    return choose_form([(len(file), file.image) for file in files], "upright", white, "")
 
 
 def read_parts(parts: Sequence[Part], root: Path | None) -> tuple[CocoFile, CocoFile]:

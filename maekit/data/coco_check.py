@@ -21,9 +21,11 @@ from maekit.data.coco_layout import Part, read_part
 from maekit.data.coco_remarks import remarks
 from maekit.data.coco_same import shared_images
 from maekit.data.coco_values import Tally
-from maekit.data.det_dataset import SWAPPED, read_sized
+from maekit.data.decode import Reading
+from maekit.data.det_dataset import AS_STORED, SWAPPED, read_sized
 from maekit.data.findings import Findings
 from maekit.data.loader import usable_cores
+from maekit.data.picture_form import White, choose_form
 from maekit.data.seg_labels import mode_and_size
 from maekit.errors import UserError
 
@@ -36,7 +38,9 @@ NO_SHAPE = "training leaves them out, evaluation counts those with a box for box
 MANY_APART, MANY_CROWDS = 0.1, 0.5  # shares of the objects from which it is a problem
 
 
-def check_coco(parts: Sequence[Part], root: Path | None, *, classes: int | None, full: bool) -> Findings:
+def check_coco(
+    parts: Sequence[Part], root: Path | None, *, classes: int | None, full: bool, white: White = "auto"
+) -> Findings:
     """Verifies annotation files, that their images are there and of the size they say, boxes and shapes.
 
     Every annotation is looked at. The quick look reads 1,000 training and 2,000 validation images, chosen at random:
@@ -47,6 +51,7 @@ def check_coco(parts: Sequence[Part], root: Path | None, *, classes: int | None,
         root: the data folder, for hints; None where there is none.
         classes: of the head that is to be used; None where it is sized from the data.
         full: decode every file.
+        white: as the flag says.
     """
     findings = Findings()
     files = [file for part in parts if (file := _read(part, root, findings))]
@@ -67,13 +72,25 @@ def check_coco(parts: Sequence[Part], root: Path | None, *, classes: int | None,
     findings.problems += filter(None, together)
     findings.problems += class_problems(tuple(train.categories.values()), classes)
     findings.problems += [line for line in [shared, _crowds(train)] if line]
-    looks = [_look_at(file, most, full) for file, most in zip(files, MAX_QUICK, strict=True)]
+    reading = _reading(files, white, findings)
+    looks = [_look_at(file, most, full, reading) for file, most in zip(files, MAX_QUICK, strict=True)]
     for file, found in zip(files, looks, strict=True):
         findings.problems += _image_problems(file, found)
     count, whole = sum(map(len, looks)), len(train) + len(val)
     partly = "" if full else ", their sizes, beginnings and ends; --full decodes all"
     findings.facts.append(f"files: {count:,} of {whole:,} images read{partly}")
     return findings
+
+
+def _reading(files: Sequence[CocoFile], white: White, findings: Findings) -> Reading:
+    """Returns how the images are read as fit decides it, and adds why, or what is unclear."""
+    try:
+        form = choose_form([(len(file), file.image) for file in files], "upright", white, "")
+    except UserError as error:
+        findings.problems.append(str(error))
+        return AS_STORED
+    findings.facts += form.notes
+    return form.reading
 
 
 def _image_problems(file: CocoFile, found: Sequence[str | None]) -> list[str]:
@@ -139,12 +156,12 @@ def file_problems(file: CocoFile) -> list[str]:
     return first + lines
 
 
-def look(path: str, size: tuple[int, int], full: bool) -> str | None:
+def look(path: str, size: tuple[int, int], full: bool, reading: Reading = AS_STORED) -> str | None:
     """Returns what is wrong with one image of which height and width are known; it is decoded if `full`."""
-    problem = file_problem(path, full)
+    problem = file_problem(path, full, reading)
     try:
         if not problem and mode_and_size(path)[1] != size[::-1]:
-            read_sized(path, size)
+            read_sized(path, size, reading)
     except UserError as error:
         return str(error)
     return problem
@@ -169,11 +186,12 @@ def _tally(file: CocoFile, wrong: np.ndarray) -> Tally:
     return tally
 
 
-def _look_at(file: CocoFile, most: int, full: bool) -> list[str | None]:
+def _look_at(file: CocoFile, most: int, full: bool, reading: Reading) -> list[str | None]:
     """Reads images, a few in this process and many in as many as there are cores; absent ones are left out."""
     count = len(file) if full else min(len(file), most)
     chosen = sorted(random.Random(0).sample(range(len(file)), count))
-    jobs = [(file.image(index), file.size(index), full) for index in chosen if Path(file.image(index)).exists()]
+    there = [index for index in chosen if Path(file.image(index)).exists()]
+    jobs = [(file.image(index), file.size(index), full, reading) for index in there]
     if count <= FEW:
         return [look(*job) for job in jobs]
     with ProcessPoolExecutor(usable_cores()) as pool:

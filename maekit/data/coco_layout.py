@@ -77,7 +77,8 @@ def _part(base: Path, name: SplitName, json: str | None, images: str | None) -> 
 def _folders(base: Path, split: SplitName, file: Path) -> list[Path]:
     """Returns the folders named as a split, or as the annotation file (CVAT's instances_Train.json: images/Train)."""
     words = {word for word in re.findall(r"[a-z]+", file.name.split(".")[0].lower()) if word not in OWN}
-    parents = [path for place in (base, file.parent) for path in _folders_named(place, IMAGE_FOLDERS)]
+    own = file.parent.parent if file.parent.name.lower() == "annotations" else file.parent
+    parents = [path for place in (base, own) for path in _folders_named(place, IMAGE_FOLDERS)]
     found = []
     for parent in dict.fromkeys((*parents, base)):
         if parent.is_dir():

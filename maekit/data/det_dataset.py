@@ -12,12 +12,13 @@ from torch.utils.data import default_collate
 from maekit.data.base import DrawDataset, seeded
 from maekit.data.coco_file import CocoFile
 from maekit.data.coco_rle import bitmap_of_counts
-from maekit.data.decode import read_image, upright
+from maekit.data.decode import Reading, read_image, upright
 from maekit.data.det_batch import DetBatch, DetEvalBatch, InstanceMask
 from maekit.data.det_transforms import DetEvalTransform, DetTrainTransform, Size
 from maekit.data.spec import Draw
 from maekit.errors import UserError
 
+AS_STORED = Reading(upright=False)
 SWAPPED = "width and height are swapped"
 
 
@@ -50,10 +51,11 @@ class DetTrainDataset(DrawDataset):
         file: what to read.
         transform: image and shapes to tensors.
         seed: of the augmentation.
+        reading: what is white in pictures of more than 8 bits.
     """
 
-    def __init__(self, file: CocoFile, transform: DetTrainTransform, seed: int) -> None:
-        self.file, self.transform, self.seed = file, transform, seed
+    def __init__(self, file: CocoFile, transform: DetTrainTransform, seed: int, reading: Reading = AS_STORED) -> None:
+        self.file, self.transform, self.seed, self.reading = file, transform, seed, reading
         self.rows = file.trainable()
         self.category_ids = np.array(list(file.categories))
 
@@ -63,7 +65,8 @@ class DetTrainDataset(DrawDataset):
     def __getitem__(self, draw: Draw) -> DetSample:
         index = max(draw.index, 0)
         row, objects = int(self.rows[index]), self.file.objects
-        image, size = read_sized(self.file.image(row), self.file.size(row)), self.file.size(row)
+        size = self.file.size(row)
+        image = read_sized(self.file.image(row), size, self.reading)
         places = [place for place in self.file.shapes_of(row) if not objects.crowd[place]]
         masks = [_shape(self.file, place, size) for place in places]
         labels = np.searchsorted(self.category_ids, objects.category_ids[places]).tolist()
@@ -77,10 +80,11 @@ class DetEvalDataset(DrawDataset):
     Args:
         file: what to read.
         transform: image to tensor.
+        reading: what is white in pictures of more than 8 bits.
     """
 
-    def __init__(self, file: CocoFile, transform: DetEvalTransform) -> None:
-        self.file, self.transform = file, transform
+    def __init__(self, file: CocoFile, transform: DetEvalTransform, reading: Reading = AS_STORED) -> None:
+        self.file, self.transform, self.reading = file, transform, reading
 
     def __len__(self) -> int:
         return len(self.file)
@@ -88,7 +92,7 @@ class DetEvalDataset(DrawDataset):
     def __getitem__(self, draw: Draw) -> DetEvalSample:
         row = max(draw.index, 0)
         original = self.file.size(row)
-        image, size = self.transform(read_sized(self.file.image(row), original))
+        image, size = self.transform(read_sized(self.file.image(row), original, self.reading))
         return DetEvalSample(image, size, original, int(self.file.image_ids[row]), self.file.truth(row), draw.index)
 
 
@@ -97,7 +101,7 @@ def _shape(file: CocoFile, place: int, size: Size) -> InstanceMask:
     return InstanceMask(outlines, None if outlines else bitmap_of_counts(file.objects.runs[place], *size))
 
 
-def read_sized(path: str | Path, size: Size) -> Image.Image:
+def read_sized(path: str | Path, size: Size, reading: Reading = AS_STORED) -> Image.Image:
     """Reads an image as RGB, turned as its EXIF orientation says, unless it has the expected size only as stored.
 
     detectron2 turns it, with which the published numbers were made, and so do the programs that objects are drawn in.
@@ -105,11 +109,12 @@ def read_sized(path: str | Path, size: Size) -> Image.Image:
     Args:
         path: of the file.
         size: height and width that the annotation file states.
+        reading: what is white in pictures of more than 8 bits; the size decides whether the picture is turned.
 
     Raises:
         UserError: it cannot be read, or has another size either way.
     """
-    stored = read_image(path)
+    stored = read_image(path, reading.white, clip=reading.clip)
     image = upright(stored)
     if (image.height, image.width) != size and (stored.height, stored.width) == size:
         image = stored

@@ -150,11 +150,22 @@ class DetEvalTransform:
         image_size: height and width of the result in pixels.
         mean: of the three channels, in 0..1.
         std: of the three channels, above 0.
+        white: what became 255 in pictures of more than 8 bits; None where there were none. It goes with a checkpoint.
+        clip: whether brighter values became white; see `decode.Reading`, which does both.
     """
 
-    def __init__(self, *, image_size: int, mean: Sequence[float], std: Sequence[float]) -> None:
+    def __init__(
+        self,
+        *,
+        image_size: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        white: float | None = None,
+        clip: bool = False,
+    ) -> None:
         check_image_size(image_size)
         self.image_size = image_size
+        self.level: dict[str, Any] = {} if white is None else {"white": white, "clip": clip}
         self.normalise = Normalise(mean, std)
 
     def __call__(self, image: Image.Image) -> tuple[Tensor, Size]:
@@ -164,7 +175,7 @@ class DetEvalTransform:
 
     def describe(self) -> dict[str, Any]:
         """Returns plain values; `DetEvalTransform(**description)` is this transform again."""
-        return {"image_size": self.image_size, **self.normalise.describe()}
+        return {"image_size": self.image_size, **self.normalise.describe(), **self.level}
 
 
 def evaluation_size(size: Size, side: int) -> Size:
