@@ -214,7 +214,8 @@ def test_a_cached_run_validates_as_the_images_do_and_resumes(
     found = session(tmp_path, model__cached_features=True).validate(run / "last.ckpt")
     assert found["top1"] == result["val"]["top1"]
     assert found["loss"] == pytest.approx(result["val"]["loss"], rel=1e-4)
-    again = session(tmp_path, model__cached_features=True, trainer__max_steps=11).fit(run / "last.ckpt")
+    more = session(tmp_path, model__cached_features=True, trainer__max_steps=11, run__extend=True)
+    again = more.fit(run / "last.ckpt")
     assert (again["status"], read_card(run / "last.ckpt").step) == ("finished", 11)
 
 

@@ -66,9 +66,10 @@ def test_smoke_fit_validate_resume_predict(
     assert {key: None if math.isnan(value) else value for key, value in logged.items()} == validated
 
     flags = [flag for flag in QUICK if "max_steps" not in flag]
-    assert (
-        main(["fit", "--task", task, "--recipe", "smoke", "--ckpt_path", "last", "--trainer.max_steps=5", *flags]) == 0
-    )
+    more = ["fit", "--task", task, "--recipe", "smoke", "--ckpt_path", "last", "--trainer.max_steps=5", *flags]
+    assert main(more) == 2  # it has finished, and nobody asked for more
+    assert "--run.extend true" in capsys.readouterr().err
+    assert main([*more, "--run.extend", "true"]) == 0
     assert read_card(run / "last.ckpt").step == 5
     assert not (run.parent / "1").exists()
 

@@ -35,12 +35,14 @@ def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentPa
         return 0
     if not args.json:
         say(f"data    {session.data.summary()}")
-    metrics = session.validate(fit.checkpoint(args, recipe, session))
+    path = fit.checkpoint(args, recipe, session)
+    if path is not None and rank() == 0:
+        from maekit.card import read_card
+
+        print(weights_line(path, read_card(path).step), file=sys.stderr if args.json else sys.stdout)
+    metrics = session.validate(path)
     if rank() > 0:
         return 0
-    if measured := session.environment.get("checkpoint"):
-        line = weights_line(Path(measured["checkpoint"]), measured["step"])
-        print(line, file=sys.stderr if args.json else sys.stdout)
     if args.output:
         records = {"config.yaml": session.settings.yaml(), "environment.json": session.environment}
         keep(args.output, finite(metrics), {**records, **session.results})
