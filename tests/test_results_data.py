@@ -160,3 +160,23 @@ def test_defaults_that_a_checkpoint_carries_are_no_difference_from_the_recipe(
     assert both[0]["model.drop_path"] == both[1]["model.drop_path"] == 0.2
     assert both[1].items() - both[0].items() == {("data.crop_clip", True)}
     assert str(trained / "best.ckpt") in json.loads((out / "environment.json").read_text())["checkpoint"]["checkpoint"]
+
+
+@pytest.mark.parametrize(
+    ("found", "expected"),
+    [
+        ('{"checkpoint": "best.ckpt", "step": 33}', "Of best.ckpt (step 33)."),
+        ('{"checkpoint": null, "step": 40}', "Of the last validation: no best.ckpt was kept."),
+        ('{"che', "Of the last validation, not of best.ckpt: the run is of an older version."),
+        (None, "Of the last validation, not of best.ckpt: the run is of an older version."),
+    ],
+)
+def test_the_classes_of_a_report_say_whose_weights_they_are_of(
+    found: str | None, expected: str, tmp_path: Path
+) -> None:
+    run = recorded(tmp_path / "run", "ab")
+    (run.folder / "confusion.json").write_text(json.dumps({"classes": ["a", "b"], "counts": [[1, 0], [0, 1]]}))
+    if found is not None:
+        (run.folder / "evaluation.json").write_text(found)
+    (section,) = (one for one in run_document(run, "now").sections if one.title == "Classes")
+    assert expected in str(section.blocks[0])
