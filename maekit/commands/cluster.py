@@ -30,6 +30,8 @@ def main(args: argparse.Namespace) -> int:
     """Clusters; with class folders it prints how well the clusters match them."""
     if not 0 <= args.seed < 2**32:
         raise UserError(f"--seed: got {args.seed}, expected 0 to {2**32 - 1}")
+    if args.images is not None and not args.images.is_dir():
+        raise UserError(f"--images: {args.images}: no such folder; give where the embedded images are now")
     from maekit.commands.predict import refuse_results_among_images
     from maekit.features.cluster_results import write_results
     from maekit.features.clusters import find_clusters, mutual_information, purity

@@ -36,6 +36,8 @@ def main(args: argparse.Namespace) -> int:
     """Prints the nearest images with their cosine similarity, the nearest first."""
     if args.top < 1:
         raise UserError(f"--top: got {args.top}, expected 1 or more")
+    if args.images is not None and not args.images.is_dir():
+        raise UserError(f"--images: {args.images}: no such folder; give where the embedded images are now")
     if args.output is not None:
         check_picture(args.output)
     if not args.image.is_file():
