@@ -1,11 +1,15 @@
 """argv -> command. argparse only: nothing here, or in a command's module, imports torch at import."""
 
 import argparse
+import errno
+import io
+import os
 import re
 import sys
 import traceback
 from collections.abc import Sequence
 from importlib import import_module
+from pathlib import Path
 from typing import NoReturn
 
 from maekit import __version__
@@ -35,6 +39,20 @@ COMMANDS = {
     "compare": "put runs side by side: metrics, and where their configurations differ",
 }
 
+_ELSEWHERE = "choose a folder you can write to"
+_ADVICE = {
+    errno.ENOSPC: "make room on that disk, or choose another folder",
+    errno.EDQUOT: "make room within your quota, or choose another folder",
+    errno.EROFS: _ELSEWHERE,
+    errno.EACCES: "mend its permissions, or choose another folder",
+    errno.EPERM: "mend its permissions, or choose another folder",
+    errno.ENOTDIR: "a file stands where a folder is expected; choose another folder",
+    errno.EEXIST: "a file stands where a folder is expected; choose another folder",
+    errno.EISDIR: "a folder stands where a file is expected; choose another name",
+    errno.ENAMETOOLONG: "choose a shorter name",
+    errno.ELOOP: "mend its links",
+}
+
 
 class Parser(argparse.ArgumentParser):
     """An argparse parser that raises UserError instead of printing its usage and exiting."""
@@ -55,8 +73,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status: 0, 2 for a user's error, 1 for a bug, 130 for Ctrl-C."""
     argv = list(sys.argv[1:] if argv is None else argv)
     verbose = bool({"-v", "--verbose"} & set(argv))
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
+        sys.stdout.reconfigure(errors="surrogateescape")  # file names in no known encoding
     try:
-        return _run([word for word in argv if word not in ("-v", "--verbose")])
+        return _run([_home(word) for word in argv if word not in ("-v", "--verbose")])
     except UserError as error:
         if verbose:
             traceback.print_exc()
@@ -68,6 +88,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         sys.stderr.close()
         return 0
+    except OSError as error:
+        if verbose:
+            traceback.print_exc()
+        return _fail(_os_line(error), 2 if error.errno in _ADVICE else 1)
     except Exception as error:
         if verbose:
             traceback.print_exc()
@@ -104,6 +128,21 @@ def _run(argv: list[str]) -> int:
         args, flags = sub.parse_known_args(argv[1:])
         return int(command.main(args, flags, sub))
     return int(command.main(sub.parse_args(argv[1:])))
+
+
+def _home(word: str) -> str:
+    """Expands `~` at the beginning of a path, which a shell leaves alone in quotes or after `=`."""
+    flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
+    return f"{flag}{equals}{Path(value).expanduser()}" if value == "~" or value.startswith("~/") else word
+
+
+def _os_line(error: OSError) -> str:
+    """Says in one line what the system refused, and what to do where that is known."""
+    where = f"{os.fspath(error.filename)}: " if isinstance(error.filename, str | os.PathLike) else ""
+    advice = _ADVICE.get(error.errno or 0)
+    if advice is None:
+        return f"unexpected {type(error).__name__}: {error} (add -v for the trace)"
+    return f"{where}{error.strerror or error}; {advice}"
 
 
 def _fail(message: str, status: int) -> int:

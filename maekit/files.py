@@ -76,9 +76,9 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
 
 
 def atomic_write_text(path: Path, text: str) -> None:
-    """Writes a text file (UTF-8) as `atomic_write` does."""
+    """Writes a text file (UTF-8) as `atomic_write` does; file names in no known encoding keep their bytes."""
     with atomic_write(path) as file:
-        file.write(text.encode())
+        file.write(text.encode(errors="surrogateescape"))
 
 
 def _remove_leftovers(folder: Path) -> None:

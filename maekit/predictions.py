@@ -37,7 +37,7 @@ class ClassTable:
         self.probabilities = probabilities
         self.top = min(top, len(class_names))
         folder.mkdir(parents=True, exist_ok=True)
-        self.file = self.path.open("w", newline="", encoding="utf-8")
+        self.file = self.path.open("w", newline="", encoding="utf-8", errors="surrogateescape")
         self.table = csv.writer(self.file)
         self.table.writerow(
             ["file", *(f"{what}_{i + 1}" for i in range(self.top) for what in ("class", "probability"))]

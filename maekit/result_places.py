@@ -2,9 +2,12 @@
 
 import os
 from collections.abc import Sequence
+from hashlib import blake2b
 from pathlib import Path
 
 from maekit.errors import UserError
+
+MAX_NAME_BYTES = 200  # file systems take 255; endings and the names of temporary files need some of them
 
 
 class ResultPlaces:
@@ -27,7 +30,7 @@ class ResultPlaces:
     def take(self, file: Path) -> list[Path]:
         """Returns one result file for each ending, in a folder that exists, for an image file.
 
-        `a.jpg` and `a.png` of one folder become `a.png` and `a.png.png`.
+        `a.jpg` and `a.png` of one folder become `a.png` and `a.png.png`. A name that would be too long is cut.
 
         Raises:
             UserError: the image lies in the results' folder, where a result could overwrite it.
@@ -43,7 +46,7 @@ class ResultPlaces:
             self._rise(root)
         below = parent.relative_to(root)
         for name in (file.stem, file.name, *(f"{file.name}-{number}" for number in range(2, len(self.taken) + 3))):
-            results = [below / f"{name}{ending}.png" for ending in self.endings]
+            results = [below / f"{_short(name)}{ending}.png" for ending in self.endings]
             if not any(str(result).casefold() in self.taken for result in results):
                 break
         self.taken.update({str(result).casefold(): result for result in results})
@@ -63,3 +66,11 @@ class ResultPlaces:
             target.parent.mkdir(parents=True, exist_ok=True)
             (self.folder / result).replace(target)
         self.taken = {str(down / result).casefold(): down / result for result in old}
+
+
+def _short(name: str) -> str:
+    """Returns a name of at most 200 bytes: a longer one is cut, and a hash of it added."""
+    data = os.fsencode(name)
+    if len(data) <= MAX_NAME_BYTES:
+        return name
+    return f"{data[: MAX_NAME_BYTES - 9].decode(errors='ignore')}-{blake2b(data, digest_size=4).hexdigest()}"

@@ -379,4 +379,15 @@ def test_decoder_and_crops_reach_the_images(root: Path, decoder: str, monkeypatc
 def test_published_numbers() -> None:
     assert len(set(INaturalist.published.class_names)) == 8142
     totals = {year: (r.num_classes, r.num_train + r.num_val) for year, r in inaturalist_release.RELEASED.items()}
-    assert totals == {2017: (5089, 675_170), 2018: (8142, 461_939), 2019: (1010, 268_243)}
+    assert totals == {2017: (5089, 675_170), 2018: (8142, 461_939), 2019: (1010, 268_243), 2021: (10_000, 2_786_843)}
+
+
+@pytest.mark.parametrize("name", ["train.json", "train_mini.json"])
+def test_the_files_of_2021_have_no_year_in_their_names(root: Path, name: str) -> None:
+    (root / "train_val2018").rename(root / "train")
+    for old, new in (("train2018.json", name), ("val2018.json", "val.json")):
+        (root / new).write_text((root / old).read_text().replace("train_val2018/", "train/"))
+        (root / old).unlink()
+    data = build(root)
+    assert "iNaturalist 2021" in data.summary()
+    assert check(INaturalist, root).ok

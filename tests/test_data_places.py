@@ -234,7 +234,7 @@ def test_faulty_lists_without_categories(tmp_path: Path) -> None:
     write(root, LISTS[2], lambda text: text.replace("gsun_3.jpg 1", "gsun_3.jpg 7"))
     assert "no image has label 1, but there are labels up to 7; number the classes from 0" in refusal(root)
     (root / LISTS[2]).write_bytes(b"\xff\xd8\xff")
-    assert f"{root}/train_places205.csv: cannot be read (not text); unpack the list again" in refusal(root)
+    assert f"{root}/train_places205.csv: cannot be read (not text in UTF-8: byte 0)" in refusal(root)
     (root / LISTS[2]).unlink()
     assert f"{root}/train_places205.csv: no such list beside val_places205.csv; unpack" in refusal(root)
 

@@ -1,12 +1,12 @@
 """`maekit attention`: where the class token looks, and what the patches' features have in common."""
 
 import argparse
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maekit.commands.embed import add_weights_argument
+from maekit.commands.given_images import GivenImages
 from maekit.commands.predict import image_files, refuse_results_among_images
 from maekit.errors import UserError
 
@@ -39,20 +39,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Draws one picture for each image; unreadable images are named and left out."""
     size = _size(args.image_size)
-    files = [file for given in args.images for file in image_files(given)]
+    notes = GivenImages()
+    files = [file for given in args.images for file in image_files(given, notes)]
     for given in args.images:
         refuse_results_among_images(given, args.output)
     from maekit.features.attention_maps import PatchColours
     from maekit.features.attention_pictures import attention_picture
     from maekit.result_places import ResultPlaces
 
-    viewer = _Viewer(args.weights, args.block, size, args.device)
+    viewer = _Viewer(args.weights, args.block, size, args.device, notes)
+    notes.look(files)
     shared = PatchColours()
     if args.joint:
-        for _, _, view in viewer.views(files, quiet=True):
+        readable = []
+        for file, _, view in viewer.views(files):
             shared.add(view.patches[0])
+            readable.append(file)
+        files = readable
     places, done = ResultPlaces(args.output, ("",)), 0
-    for file, image, view in viewer.views(files, quiet=False):
+    for file, image, view in viewer.views(files):
         colours = shared if args.joint else PatchColours()
         if not args.joint:
             colours.add(view.patches[0])
@@ -61,15 +66,16 @@ def main(args: argparse.Namespace) -> int:
         picture = attention_picture(image, view.attention[0], view.own[0], shown, title, joint=args.joint)
         picture.save(places.take(file)[0], "PNG")
         done += 1
-    skipped = f"; {len(files) - done} could not be read" if done < len(files) else ""
-    print(f"{done} pictures -> {args.output}{skipped}")
+    print(f"{done} pictures -> {args.output}{notes.finish(args.output)}")
     return 0 if done else 2
 
 
 class _Viewer:
     """A backbone that looks at one image at a time, each in its own shape."""
 
-    def __init__(self, weights: str, block: int, size: int | tuple[int, int] | None, device: str) -> None:
+    def __init__(
+        self, weights: str, block: int, size: int | tuple[int, int] | None, device: str, notes: GivenImages
+    ) -> None:
         from maekit.features.source import find_source
         from maekit.features.tokens import block_index
         from maekit.hardware import choose_device
@@ -79,26 +85,25 @@ class _Viewer:
             print(line)
         if source.mean_pooled:
             print(f"note: {weights} was fine-tuned on the mean of the patches: its class token was not trained")
+        self.notes = notes
+        notes.input = source.input
         self.normalise = source.transform().normalise
         self.vit = source.load(source.input["image_size"]).to(self.device)
         self.block = block_index(self.vit, block)
         self.size = size or int(source.input["image_size"])
 
-    def views(self, files: list[Path], *, quiet: bool) -> "Iterator[tuple[Path, Image, View]]":
+    def views(self, files: list[Path]) -> "Iterator[tuple[Path, Image, View]]":
         """Yields each image that can be read as the backbone is given it, and what it makes of it, on the CPU."""
         import torch
 
-        from maekit.data.decode import read_image
         from maekit.features.attention_maps import View, view_block
         from maekit.features.attention_pictures import whole_view
 
         for file in files:
-            try:
-                image = whole_view(read_image(file), self.size, self.vit.patch_size)
-            except UserError as error:
-                if not quiet:
-                    print(f"maekit: left out: {error}", file=sys.stderr)
+            read = self.notes.read(file)
+            if read is None:
                 continue
+            image = whole_view(read, self.size, self.vit.patch_size)
             pixels: Tensor = self.normalise(image)[None].to(self.device)
             with torch.inference_mode():
                 view = view_block(self.vit, pixels, self.block)

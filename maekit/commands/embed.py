@@ -2,8 +2,14 @@
 
 import argparse
 from pathlib import Path
+from typing import TYPE_CHECKING
 
+from maekit.commands.given_images import GivenImages
 from maekit.errors import UserError
+
+if TYPE_CHECKING:
+    from maekit.features.images import ImageFolder
+    from maekit.features.source import Source
 
 FORWARDS = False
 
@@ -60,10 +66,10 @@ def main(args: argparse.Namespace) -> int:
     from maekit.features.embedding import embed_folder
     from maekit.features.extractor import make_extractor
     from maekit.features.images import find_images
-    from maekit.features.source import find_source
     from maekit.features.tokens import has_final_norm
 
-    images, source = find_images(args.folder), find_source(args.weights)
+    images = find_images(args.folder)
+    source = source_for(images, args.weights)
     extractor = make_extractor(
         source,
         pooling=args.pooling,
@@ -77,6 +83,8 @@ def main(args: argparse.Namespace) -> int:
         print(f"note: {_without_norm(args.weights, extractor.pooling, given=args.pooling is not None)}")
     for line in source.assumed:
         print(line)
+    if images.left_out:
+        print(f"{images.left_out.words()}; see skipped.txt")
     if images.note:
         print(images.note)
     counts = embed_folder(
@@ -103,6 +111,19 @@ def _without_norm(weights: str, pooling: str, *, given: bool) -> str:
     if pooling == "mean" and not given:
         return f"{why}: the features are the mean of its patch tokens (--pooling class takes the class token)"
     return f"{why}: the features are raw tokens"
+
+
+def source_for(images: "ImageFolder", weights: str) -> "Source":
+    """Returns the weights, which note what is white in pictures of more than 8 bits where they do not say it."""
+    from dataclasses import replace
+
+    from maekit.features.source import find_source
+
+    source = find_source(weights)
+    given = GivenImages(source.input)
+    given.look([images.root / images.names[index] for index in range(len(images))])
+    white = given.reading.white if given.reading else None
+    return source if white is None else replace(source, input={"clip": False, **source.input, "white": white})
 
 
 def check(args: argparse.Namespace) -> None:

@@ -1,12 +1,12 @@
 """`maekit predict`: run a checkpoint on images. It trains nothing, so it needs no Lightning."""
 
 import argparse
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maekit.checkpoint_path import find_checkpoint, weights_line
+from maekit.commands.given_images import GivenImages
 from maekit.commands.predict_output import results_folder
 from maekit.errors import UserError, nearest
 
@@ -41,38 +41,44 @@ def main(args: argparse.Namespace) -> int:
     if args.batch_size < 1:
         raise UserError(f"--batch_size: got {args.batch_size}, expected 1 or more")
     path = find_checkpoint(args.ckpt_path, Path("runs"))
-    files = image_files(args.images)
+    given = GivenImages()
+    files = image_files(args.images, given)
     model, card = load_model(path, args.device, args.task)
+    given.input = dict(card.input)
     print(weights_line(path, card.step))
     with results_folder(args.output, path, card) as output:
         writer = model.prediction_writer(output, card.input)
         if writer_of_images(writer):
             refuse_results_among_images(args.images, output)
         device = next(model.parameters()).device
+        given.look(files)
         done = 0
-        for names, samples in batches(files, writer, args.batch_size):
+        for names, samples in batches(files, writer, args.batch_size, given):
             writer.write(names, samples, device)
             done += len(names)
         written = writer.close()
-    skipped = f"; {len(files) - done} could not be read" if done < len(files) else ""
+        skipped = given.finish(output)
     print(f"{done} images -> {written}{skipped}")
     return 0 if done else 2
 
 
-def image_files(given: Path) -> list[Path]:
-    """The image itself, or every image below a folder in the order of their names."""
+def image_files(given: Path, notes: GivenImages) -> list[Path]:
+    """The image itself, or every image below a folder in the order of their names; `notes` gets what is left out."""
     from maekit.data.file_names import EXPECTED_IMAGES
-    from maekit.data.listing import image_names
+    from maekit.data.listing import scan_images
 
     if given.is_file():
         return [given]
     if not given.is_dir():
         near = nearest(given.name, [path.name for path in given.parent.iterdir()]) if given.parent.is_dir() else ""
         raise UserError(f"no image or folder {given}{near}")
-    files = [given / name for name in image_names(given)]
-    if not files:
+    names, left_out = scan_images(given)
+    if not names:
         raise UserError(f"{given}: no images in this folder, {EXPECTED_IMAGES}")
-    return files
+    notes.skipped += [(str(given / name), reason) for name, reason in left_out.reasons()]
+    if left_out:
+        notes.lines.append(f"{given}: {left_out.words()}")
+    return [given / name for name in names]
 
 
 def writer_of_images(writer: "PredictionWriter") -> bool:
@@ -105,18 +111,21 @@ def load_model(path: Path, device: str, task: str | None = None) -> "tuple[Trans
     return model.eval().to(chosen), card
 
 
-def batches(files: list[Path], writer: "PredictionWriter", size: int) -> Iterator[tuple[list[Path], list[Any]]]:
+def batches(
+    files: list[Path], writer: "PredictionWriter", size: int, given: GivenImages
+) -> Iterator[tuple[list[Path], list[Any]]]:
     """Reads and prepares images, as many at a time as `size`; prints a line for each that cannot be read."""
-    from maekit.data.decode import read_image
-
     names: list[Path] = []
     samples: list[Any] = []
     for file in files:
+        image = given.read(file)
+        if image is None:
+            continue
         try:
-            samples.append(writer.prepare(read_image(file)))
+            samples.append(writer.prepare(image))
             names.append(file)
         except UserError as error:
-            print(f"maekit: left out: {error}", file=sys.stderr)
+            given.leave_out(file, str(error))
         if len(names) == size:
             yield names, samples
             names, samples = [], []

@@ -7,6 +7,7 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from maekit.commands.given_images import GivenImages
 from maekit.commands.predict import batches, image_files, refuse_results_among_images
 from maekit.errors import UserError
 
@@ -61,7 +62,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Reconstructs; unreadable images are named and left out."""
-    files = _check(args)
+    given = GivenImages()
+    files = _check(args, given)
     import torch
 
     from maekit.reconstruction import ReconstructionWriter, assumptions
@@ -72,7 +74,8 @@ def main(args: argparse.Namespace) -> int:
     writer = ReconstructionWriter(args.output, model, input, seed=args.seed)
     lines = [_said(model, args)]
     device = torch.device(next(model.parameters()).device)
-    stream = batches(files, writer, args.batch_size)
+    given.look(files)
+    stream = batches(files, writer, args.batch_size, given)
     first = _first(stream)
     lines += [*_settle(model, writer, first, args), *assumptions(args.weights), *_caution(model)]
     if not args.json:
@@ -80,11 +83,12 @@ def main(args: argparse.Namespace) -> int:
     for names, samples in chain(first, stream):
         writer.write(names, samples, device)
     writer.close()
-    _report(args, files, writer, model, lines)
+    skipped = given.finish(writer.places.folder)
+    _report(args, files, writer, model, lines, skipped)
     return 0 if writer.files else 2
 
 
-def _check(args: argparse.Namespace) -> list[Path]:
+def _check(args: argparse.Namespace, notes: GivenImages) -> list[Path]:
     """The image files; everything that can be refused before weights are read is refused here."""
     if args.batch_size < 1:
         raise UserError(f"--batch_size: got {args.batch_size}, expected 1 or more")
@@ -94,7 +98,7 @@ def _check(args: argparse.Namespace) -> list[Path]:
         raise UserError(f"--output {args.output}: is a file, expected a folder; choose another")
     files: dict[Path, Path] = {}
     for given in args.images:
-        files |= {file.absolute(): file for file in image_files(given)}
+        files |= {file.absolute(): file for file in image_files(given, notes)}
         refuse_results_among_images(given, args.output)
     return list(files.values())
 
@@ -179,6 +183,7 @@ def _report(
     writer: "ReconstructionWriter",
     model: "Pretrainer",
     lines: Sequence[str],
+    skipped: str,
 ) -> None:
     from maekit.reconstruction_pictures import decibels
 
@@ -203,6 +208,5 @@ def _report(
         }
         print(json.dumps(results))
         return
-    skipped = f"; {len(files) - done} could not be read" if done < len(files) else ""
     quality = f" (mean {decibels(mean)})" if mean is not None else ""
     print(f"{done} images -> {writer.places.folder}{quality}{skipped}")

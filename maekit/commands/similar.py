@@ -63,12 +63,11 @@ def main(args: argparse.Namespace) -> int:
 
 def search(args: argparse.Namespace, folder: "FeatureFolder") -> list[tuple[float, int]]:
     """Returns similarity and row of the images nearest to the query, which is not among them itself."""
-    from maekit.data.decode import read_image
     from maekit.features.extractor import extractor_like
     from maekit.features.knn import nearest_neighbours
 
-    image = read_image(args.image)
     extractor = extractor_like(folder.facts, args.weights, args.device)
+    image = extractor.reading(args.image)
     query = extractor(extractor.transform(image)[None])
     count = min(args.top + 1, len(folder.files))
     near = nearest_neighbours(query, folder.features, count)

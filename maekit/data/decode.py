@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -15,7 +16,7 @@ MEND = "replace or remove it (`maekit data check` lists all such files)"
 FULL_RANGE = 65535
 ORIENTATION = 0x0112  # EXIF
 PIXEL_LIMIT = "MAEKIT_MAX_MEGAPIXELS"
-SAY_WHITE = "say which value is white with --data.white N (--white N of commands that do not train)"
+SAY_WHITE = "say which value is white: --data.white N in training, or save it with 8 bits"
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
@@ -48,7 +49,7 @@ class Reading:
 UPRIGHT = Reading()
 
 
-def reading_of(input: dict[str, object], white: float | None = None) -> Reading:
+def reading_of(input: Mapping[str, object], white: float | None = None) -> Reading:
     """Returns how a user's pictures are read for a model, upright and with the white it was trained with.
 
     Args:

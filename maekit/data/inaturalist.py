@@ -1,4 +1,4 @@
-"""iNaturalist 2017, 2018 and 2019 as the competitions released them: images, and JSON files that label them."""
+"""iNaturalist 2017, 2018, 2019 and 2021 as the competitions released them: images, and JSON files that label them."""
 
 from pathlib import Path
 from typing import Any, ClassVar

@@ -10,15 +10,21 @@ from maekit.data.list_check import MAX_NAMED, Lists, Released
 from maekit.data.listing import sub_folders
 from maekit.errors import UserError
 
-Year = Literal[2017, 2018, 2019]
+Year = Literal[2017, 2018, 2019, 2021]
 # github.com/visipedia/inat_comp, README.md of each year; 2019's 268,243 images are split as its JSON files do.
 RELEASED: dict[int, Released] = {
     2017: Released("iNaturalist 2017", 5_089, 579_184, 95_986),
     2018: Released("iNaturalist 2018", 8_142, 437_513, 24_426),
     2019: Released("iNaturalist 2019", 1_010, 265_213, 3_030),
+    2021: Released("iNaturalist 2021", 10_000, 2_686_843, 100_000),
 }
+MINI = "train_mini.json"  # 2021's smaller training set: 50 images a class
+MINI_RELEASED = Released("iNaturalist 2021 mini", 10_000, 500_000, 100_000)
 FOLDERS = {2017: "train_val_images", 2018: "train_val2018", 2019: "train_val2019"}
-EXPECTED = "train<year>.json and val<year>.json (2017, 2018 or 2019) beside the folder of images that they name"
+EXPECTED = (
+    "train<year>.json and val<year>.json (2017, 2018 or 2019; train.json and val.json of 2021) beside the folder of "
+    "images that they name"
+)
 
 
 def years_in(root: Path) -> list[int]:
@@ -44,7 +50,8 @@ def find_year(root: Path, wanted: int | None) -> int:
         found = " and ".join(map(str, years))
         if wanted is None:
             raise UserError(f"{root}: annotation files of {found}; say which with --data.year {years[-1]}")
-        raise UserError(f"{root}: no train{wanted}.json, but those of {found}; use --data.year {years[-1]}, or add it")
+        lacking = _files(root, wanted)[0].name
+        raise UserError(f"{root}: no {lacking}, but those of {found}; use --data.year {years[-1]}, or add it")
     packed = still_packed(root, "train20*.json.*", "val20*.json.*", "train_val20*", "train_val_images*")
     if packed:
         raise UserError(f"{root}: no annotation files, and {packed} is still packed; unpack it here")
@@ -73,7 +80,8 @@ def read_lists(root: Path, year: int) -> Lists:
         _require_images(part, root)
     ids = tuple(f"inaturalist{year}/{ident}" for ident in train.categories)
     names = tuple(train.categories.values())
-    return Lists(train.listing(ids), val.listing(ids), names, train.path, val.path, RELEASED[year])
+    released = MINI_RELEASED if train.path.name == MINI else RELEASED[year]
+    return Lists(train.listing(ids), val.listing(ids), names, train.path, val.path, released)
 
 
 def gaps(lists: Lists) -> list[str]:
@@ -89,7 +97,10 @@ def gaps(lists: Lists) -> list[str]:
 
 
 def _files(root: Path, year: int) -> tuple[Path, Path]:
-    return root / f"train{year}.json", root / f"val{year}.json"
+    if year != 2021:
+        return root / f"train{year}.json", root / f"val{year}.json"
+    whole, mini = root / "train.json", root / MINI
+    return mini if mini.is_file() and not whole.is_file() else whole, root / "val.json"
 
 
 def _require_year(part: Annotations, year: int) -> None:
@@ -97,7 +108,7 @@ def _require_year(part: Annotations, year: int) -> None:
         if other != year and len(part.categories) == released.num_classes:
             found = f"it lists {released.num_classes:,} categories, as {released.title} has"
             raise UserError(f"{part.path}: {found}, not {RELEASED[year].num_classes:,}; use the file of {year}")
-        if other != year and FOLDERS[other] in part.folders:
+        if other != year and FOLDERS.get(other) in part.folders:
             found = f"its images lie in {FOLDERS[other]}/, the folder of {released.title}"
             raise UserError(f"{part.path}: {found}; use the file of {year}, or name it as that year's")
 

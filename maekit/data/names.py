@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from maekit.data.text import read_text
+
 MAPPING = "LOC_synset_mapping.txt"
 
 
@@ -17,7 +19,7 @@ def readable_names(root: Path, classes: tuple[str, ...]) -> tuple[str, ...]:
     """
     for folder in (root, *list(root.parents)[:3]):
         if (folder / MAPPING).is_file():
-            lines = (folder / MAPPING).read_text(encoding="utf-8").splitlines()
+            lines = read_text(folder / MAPPING).split("\n")
             known = {ident: name.strip() for ident, _, name in (line.partition(" ") for line in lines) if name.strip()}
             if known.keys() >= set(classes):
                 names = [known[ident] for ident in classes]

@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from maekit.data.text import read_text
 from maekit.errors import UserError
 
 MAX_LABEL = 2**31 - 1
@@ -30,11 +31,7 @@ def read_list(path: Path) -> LabelledNames:
     Raises:
         UserError: the file is empty, cannot be read, or a line is not of this form.
     """
-    try:
-        lines = path.read_text(encoding="utf-8").rstrip().split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = getattr(error, "strerror", None) or "not text"
-        raise UserError(f"{path}: cannot be read ({reason}); unpack the list again") from None
+    lines = read_text(path).rstrip().split("\n")
     if lines == [""]:
         raise UserError(f"{path}: the list is empty; unpack it again")
     names, labels = [], []

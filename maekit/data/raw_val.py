@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from maekit.data.listing import Listing, Names
+from maekit.data.text import read_text
 from maekit.errors import UserError
 
 SOLUTION = "LOC_val_solution.csv"
@@ -70,8 +71,8 @@ def _read_truth(val: Path) -> tuple[Path, dict[int, str]]:
 
 def _read_solution(path: Path) -> dict[int, str]:
     try:
-        with path.open(newline="", encoding="utf-8") as file:
-            rows = [(row["ImageId"], row["PredictionString"].split()[0]) for row in csv.DictReader(file)]
+        table = csv.DictReader(read_text(path).split("\n"))
+        rows = [(row["ImageId"], row["PredictionString"].split()[0]) for row in table]
         return {int(image.rsplit("_", 1)[1]): synset for image, synset in rows}
     except (KeyError, IndexError, ValueError, AttributeError):
         expected = "lines of ImageId,PredictionString such as ILSVRC2012_val_00048981,n03995372 85 1 499 272"
@@ -79,7 +80,7 @@ def _read_solution(path: Path) -> dict[int, str]:
 
 
 def _read_list(path: Path) -> dict[int, str]:
-    entries = path.read_text(encoding="utf-8").split()
+    entries = read_text(path).split()
     if all(entry.isdecimal() for entry in entries):
         synsets = _kit_synsets(path)
         try:
@@ -93,7 +94,7 @@ def _kit_synsets(path: Path) -> dict[int, str]:
     """Returns the synset of each class number of a development kit."""
     mapping, meta = path.with_name("map_clsloc.txt"), path.with_name("meta.mat")
     if mapping.is_file():
-        rows = [line.split() for line in mapping.read_text(encoding="utf-8").splitlines() if line.strip()]
+        rows = [line.split() for line in read_text(mapping).split("\n") if line.strip()]
         return {int(row[1]): row[0] for row in rows}
     if not meta.is_file():
         raise UserError(f"{path}: it holds class numbers, and meta.mat, which says what they mean, is not beside it")

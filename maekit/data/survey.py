@@ -117,7 +117,9 @@ def _has_alpha(image: Image.Image) -> bool:
     return image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
 
 
-def choose_white(found: Survey, given: float | None) -> tuple[float | None, str]:
+def choose_white(
+    found: Survey, given: float | None, flag: str = "; --data.white N to choose"
+) -> tuple[float | None, str]:
     """Returns the value that becomes white in pictures of more than 8 bits, and a sentence on it; None, "" for none.
 
     The smallest of 255, 1,023, 4,095, 16,383 and 65,535 that no sampled picture is brighter than; of float pictures 1,
@@ -126,6 +128,7 @@ def choose_white(found: Survey, given: float | None) -> tuple[float | None, str]
     Args:
         found: the sampled pictures.
         given: what the user said.
+        flag: the end of the sentence, which says how to choose another value.
 
     Raises:
         UserError: the sample does not say it.
@@ -149,7 +152,7 @@ def choose_white(found: Survey, given: float | None) -> tuple[float | None, str]
     white = 1 if fractions and high <= 1 else next(white for white in WHITES if white >= (high or FULL_RANGE))
     kind = "float" if fractions else "16-bit"
     sampled = f"the brightest pixel of {len(deep)} sampled ones is {high:,g}"
-    return float(white), f"{kind} pictures: white = {white:,}, {sampled}; --data.white N to choose"
+    return float(white), f"{kind} pictures: white = {white:,}, {sampled}{flag}"
 
 
 def _unclear(deep: list[Look], brightest: Look, mixed: bool) -> str:

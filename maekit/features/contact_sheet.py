@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw
 
-from maekit.data.decode import read_image
+from maekit.data.decode import UPRIGHT
 from maekit.errors import UserError
 from maekit.pictures_legend import INK, OUTLINE, PAPER, Font, font_for, shortened
 
@@ -78,7 +78,7 @@ def rows_sheet(rows: Sequence[Row], *, title: str = "", side: int = SIDE) -> Ima
 def thumbnail(path: Path, side: int = SIDE) -> Image.Image | None:
     """Returns an image no larger than twice a tile, so that many fit in memory; None if it cannot be read."""
     try:
-        image = read_image(path)
+        image = UPRIGHT(path)
     except UserError:
         return None
     image.thumbnail((2 * side, 2 * side), Image.Resampling.LANCZOS)

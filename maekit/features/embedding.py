@@ -95,7 +95,7 @@ def embed_folder(
             if progress.done < len(images):
                 workers = choose_workers(num_workers, 1) if len(images) - progress.done > batch_size else 0
                 pin = extractor.device.type == "cuda"
-                reader = ImageReader(images, extractor.transform)
+                reader = ImageReader(images, extractor.transform, extractor.reading)
                 loader = image_loader(reader, progress.done, batch_size, workers, pin)
                 _compute(loader, extractor, output, progress, dtype)
             _finish(images, output, facts, progress)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from maekit.backbone.vit import ViT
+from maekit.data.decode import Reading, reading_of
 from maekit.data.transforms import EvalTransform
 from maekit.errors import UserError
 from maekit.features.source import Source, find_source, fingerprint
@@ -46,6 +47,11 @@ class Extractor:
         """One image's features: (D,), or (h*w, D) of patches."""
         height, width = self.vit.grid
         return (height * width, self.vit.embed_dim) if self.pooling == "patches" else (self.vit.embed_dim,)
+
+    @property
+    def reading(self) -> Reading:
+        """How images are read: upright, and with the white that the transform notes."""
+        return reading_of(self.transform.level)
 
     def __call__(self, images: Tensor) -> Tensor:
         """Returns features [B, D] or [B, h*w, D], float32 on the CPU, for images [B, 3, S, S]."""

@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from maekit.data.decode import MEND, read_image
-from maekit.data.file_names import EXPECTED_IMAGES
-from maekit.data.listing import Names, image_names
+from maekit.data.decode import MEND, UPRIGHT, Reading
+from maekit.data.file_names import EXPECTED_IMAGES, LeftOut
+from maekit.data.listing import Names, scan_images
 from maekit.data.splits import split_of
 from maekit.data.transforms import EvalTransform
 from maekit.errors import UserError, nearest
@@ -30,12 +30,14 @@ class ImageFolder:
         classes: the names of the folders directly in `root`, sorted, where every image lies in one of two or more; a
             split is no class. Else empty.
         note: a line for the user on why there are no classes where some could be meant; empty for none.
+        left_out: what lies among the images and was not taken.
     """
 
     root: Path
     names: Names
     classes: tuple[str, ...]
     note: str
+    left_out: LeftOut = field(default_factory=LeftOut)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -64,11 +66,11 @@ def find_images(folder: Path) -> ImageFolder:
     if not folder.is_dir():
         near = nearest(folder.name, [path.name for path in folder.parent.iterdir()]) if folder.parent.is_dir() else ""
         raise UserError(f"no folder {folder}{near or '; check the path'}")
-    names = image_names(folder)
+    names, left_out = scan_images(folder)
     if not names:
         raise UserError(f"{folder}: no images in this folder or below, {EXPECTED_IMAGES}")
     classes, note = _classes(folder, names)
-    return ImageFolder(folder.resolve(), Names(names), classes, note)
+    return ImageFolder(folder.resolve(), Names(names), classes, note, left_out)
 
 
 def _classes(folder: Path, names: Sequence[str]) -> tuple[tuple[str, ...], str]:
@@ -98,10 +100,11 @@ class ImageReader(Dataset[tuple[int, Tensor | str]]):
     Args:
         folder: the images.
         transform: RGB image to [3, S, S].
+        reading: upright, and what is white.
     """
 
-    def __init__(self, folder: ImageFolder, transform: EvalTransform) -> None:
-        self.root, self.names, self.transform = str(folder.root), folder.names, transform
+    def __init__(self, folder: ImageFolder, transform: EvalTransform, reading: Reading = UPRIGHT) -> None:
+        self.root, self.names, self.transform, self.reading = str(folder.root), folder.names, transform, reading
 
     def __len__(self) -> int:
         return len(self.names)
@@ -112,7 +115,7 @@ class ImageReader(Dataset[tuple[int, Tensor | str]]):
             return index, "its name has a line break, which no list of files can hold; rename it"
         path = f"{self.root}/{name}"
         try:
-            return index, self.transform(read_image(path))
+            return index, self.transform(self.reading(path))
         except UserError as error:
             return index, str(error).removeprefix(f"{path}: ").removesuffix(f"; {MEND}")
 

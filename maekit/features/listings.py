@@ -26,9 +26,9 @@ def write_lists(images: ImageFolder, output: Path, skipped: Sequence[tuple[int, 
         with atomic_write(output / "labels.npy") as file:
             np.save(file, images.labels(kept))
         write_lines(output / "classes.txt", images.classes)
-    if skipped:
-        reasons = (f"{_one_line(images.names[index])}\t{reason}" for index, reason in skipped)
-        write_lines(output / "skipped.txt", reasons)
+    reasons = [*((images.names[index], reason) for index, reason in skipped), *images.left_out.reasons()]
+    if reasons:
+        write_lines(output / "skipped.txt", (f"{_one_line(name)}\t{reason}" for name, reason in reasons))
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:

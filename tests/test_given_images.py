@@ -1,0 +1,127 @@
+"""Images as a user gives them to a command: odd names, loops, what is left out, and lines on a disk that refuses."""
+
+import csv
+import errno
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from maekit import cli
+from maekit.commands.given_images import GivenImages
+from maekit.commands.predict import image_files
+from maekit.data.text import read_text
+from maekit.errors import UserError
+from maekit.files import atomic_write_text
+from maekit.result_places import ResultPlaces
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    folder = tmp_path / "photos"
+    (folder / "deep").mkdir(parents=True)
+    for number, name in enumerate(("a.png", "deep/b.jfif", os.fsdecode(b"caf\xe9.png"), "x" * 250 + ".png")):
+        Image.new("RGB", (24, 24), (40 * number, 90, 120)).save(folder / name, "PNG")
+    (folder / "again").symlink_to(".")
+    (folder / "bad.jpg").write_bytes(b"<html>")
+    (folder / "c.jxl").write_bytes(b"x")
+    return folder
+
+
+def test_loops_and_other_files_are_left_out_and_listed(photos: Path, tmp_path: Path) -> None:
+    given = GivenImages()
+    files = image_files(photos, given)
+    assert len(files) == 5
+    given.look(files)
+    assert [given.read(file) is not None for file in files].count(True) == 4
+    (tmp_path / "out").mkdir()
+    words = given.finish(tmp_path / "out")
+    assert "1 could not be read, 2 files are no images by their names, see" in words
+    lines = (tmp_path / "out/skipped.txt").read_text().splitlines()
+    assert {line.split("\t")[0] for line in lines} == {str(photos / name) for name in ("again", "bad.jpg", "c.jxl")}
+
+
+def test_photos_are_upright_whatever_the_card_says(tmp_path: Path) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (30, 20)).save(tmp_path / "a.jpg", exif=exif)
+    given = GivenImages({"image_size": 8})
+    given.look([tmp_path / "a.jpg"])
+    image = given.read(tmp_path / "a.jpg")
+    assert image is not None
+    assert image.size == (20, 30)
+
+
+@pytest.mark.parametrize(("card", "level"), [({"white": 4095.0, "clip": False}, 128), ({}, 128)])
+def test_white_comes_from_the_card_or_from_a_sample(card: dict[str, object], level: int, tmp_path: Path) -> None:
+    for name, value in (("a.png", 2048), ("b.png", 4095)):
+        Image.fromarray(np.full((4, 4), value, np.uint16)).save(tmp_path / name)
+    given = GivenImages(card)
+    given.look([tmp_path / "a.png", tmp_path / "b.png"])
+    image = given.read(tmp_path / "a.png")
+    assert image is not None
+    assert np.asarray(image).max() == level
+
+
+def test_a_long_name_gives_a_short_result(tmp_path: Path) -> None:
+    places = ResultPlaces(tmp_path / "out", ("", "_reconstruction"))
+    first = places.take(tmp_path / ("é" * 120 + "a.png"))
+    other = places.take(tmp_path / ("é" * 120 + "b.png"))
+    assert len({*first, *other}) == 4
+    for place in (*first, *other):
+        place.touch()
+
+
+def test_names_in_no_known_encoding_go_into_text_files(tmp_path: Path) -> None:
+    name = os.fsdecode(b"caf\xe9.jpg")
+    atomic_write_text(tmp_path / "a.csv", f"{name},1\n")
+    assert (tmp_path / "a.csv").read_bytes() == b"caf\xe9.jpg,1\n"
+
+
+@pytest.mark.parametrize("code", [errno.EROFS, errno.ENOSPC, errno.EACCES, errno.ENOTDIR, errno.ENAMETOOLONG])
+def test_a_disk_that_refuses_is_one_line(
+    code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuse(argv: list[str]) -> int:
+        raise OSError(code, os.strerror(code), "/some/where")
+
+    monkeypatch.setattr(cli, "_run", refuse)
+    assert cli.main(["predict"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"maekit: /some/where: {os.strerror(code)}; ")
+
+
+def test_a_tilde_in_quotes_is_the_home_folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    seen: list[str] = []
+
+    def record(argv: list[str]) -> int:
+        seen.extend(argv)
+        return 0
+
+    monkeypatch.setattr(cli, "_run", record)
+    cli.main(["predict", "--images", "~/a", "--output=~/b", "a~/b", "--x", "~"])
+    home = str(tmp_path)
+    assert seen == ["predict", "--images", f"{home}/a", f"--output={home}/b", "a~/b", "--x", home]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_lists_are_read_with_a_mark_and_any_line_ends(encoding: str, end: str, tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_bytes(end.join(("é 1", "b 2")).encode(encoding))
+    assert read_text(tmp_path / "a.txt") == "é 1\nb 2"
+    (tmp_path / "a.txt").write_bytes(b"caf\xe9")
+    with pytest.raises(UserError, match=r"a\.txt: cannot be read \(not text in UTF-8: byte 3\)"):
+        read_text(tmp_path / "a.txt")
+
+
+def test_the_table_of_predictions_takes_any_name(tmp_path: Path) -> None:
+    from maekit.predictions import ClassTable
+
+    table = ClassTable(tmp_path, ["a", "b"], lambda image: None, lambda images: images)  # type: ignore[arg-type,return-value]
+    table.table.writerow([os.fsdecode(b"caf\xe9.jpg"), "a", "1"])
+    table.close()
+    with (tmp_path / "predictions.csv").open(encoding="utf-8", errors="surrogateescape", newline="") as file:
+        assert list(csv.reader(file))[1][0] == os.fsdecode(b"caf\xe9.jpg")
