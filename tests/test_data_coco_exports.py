@@ -663,3 +663,4 @@ def test_pictures_of_twelve_bits_are_not_black(tmp_path: Path) -> None:
 def test_an_image_that_is_listed_twice_is_told(tmp_path: Path) -> None:
     root = export(tmp_path / "d", edit=lambda values: values["images"].append({**values["images"][0], "id": 99}))
     assert any('names that stand more than once in "images": 1' in line for line in check(root).problems)
+    assert "train.json: 1 images are listed again under another id" in build(root).summary()

@@ -51,6 +51,7 @@ def _files(*files: CocoFile) -> list[str]:
             (apart, f"{apart:,} bboxes are not around their shapes"),
             (near.count, f"{near.count:,} images have other names on disk (the first: {near.first})"),
             (again, f"{again:,} annotations repeat another one: the same image, category and bbox"),
+            (file.found.repeated, f"{file.found.repeated:,} images are listed again under another id"),
             (file.sized, f"the sizes of {file.sized:,} images are missing and were read from the images"),
             (len(file.roots), f"{_named(file.roots)} only groups others and has no object, so it is no class"),
         ]
