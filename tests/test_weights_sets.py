@@ -3,6 +3,7 @@
 import argparse
 import datetime
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -236,3 +237,9 @@ def test_the_trained_weights_beside_a_runs_average_can_be_chosen(tmp_path: Path)
         report = load(model, given, allow_new=(), allow_unused=())
         same(dict(model.state_dict()), dict(source.state_dict()))
     assert "sets    read: trained_weights" in "\n".join(report.lines())
+
+
+def test_settings_of_mmengine_beside_the_weights_are_left_alone(tmp_path: Path) -> None:
+    settings = import_module("mmengine.config").ConfigDict
+    torch.save({"model": encoder(), "cfg": settings(a=1, b=settings(c=[1, 2]))}, tmp_path / "a.pth")
+    same(read_state(tmp_path / "a.pth").tensors, encoder())
