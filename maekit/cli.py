@@ -51,6 +51,7 @@ _ADVICE = {
     errno.EISDIR: "a folder stands where a file is expected; choose another name",
     errno.ENAMETOOLONG: "choose a shorter name",
     errno.ELOOP: "mend its links",
+    errno.ENOENT: "check the path",
 }
 
 
