@@ -12,6 +12,9 @@ from PIL import Image
 from maekit import cli
 from maekit.commands.given_images import GivenImages
 from maekit.commands.predict import image_files
+from maekit.data.names import readable_names
+from maekit.data.places_list import read_list
+from maekit.data.raw_val import list_raw_val
 from maekit.data.text import read_text
 from maekit.errors import UserError
 from maekit.files import atomic_write_text
@@ -125,3 +128,23 @@ def test_the_table_of_predictions_takes_any_name(tmp_path: Path) -> None:
     table.close()
     with (tmp_path / "predictions.csv").open(encoding="utf-8", errors="surrogateescape", newline="") as file:
         assert list(csv.reader(file))[1][0] == os.fsdecode(b"caf\xe9.jpg")
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_imagenets_lists_are_read_with_a_byte_order_mark(encoding: str, tmp_path: Path) -> None:
+    val = tmp_path / "val"
+    val.mkdir()
+    table = "ImageId,PredictionString\r\nILSVRC2012_val_00000001,n01440764 1 2 3 4\r\n"
+    (tmp_path / "LOC_val_solution.csv").write_bytes(table.encode(encoding))
+    (tmp_path / "LOC_synset_mapping.txt").write_bytes(b"\xef\xbb\xbfn01440764 tench, Tinca tinca\r\n")
+    listing = list_raw_val(val, ["ILSVRC2012_val_00000001.JPEG"], ("n01440764",))
+    assert listing.labels.tolist() == [0]
+    assert readable_names(tmp_path, ("n01440764",)) == ("tench, Tinca tinca",)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_places_lists_are_read_with_a_byte_order_mark(encoding: str, tmp_path: Path) -> None:
+    (tmp_path / "list.txt").write_bytes("/a/airfield/1.jpg 0\r\n/b/beach/2.jpg 1\r\n".encode(encoding))
+    listed = read_list(tmp_path / "list.txt")
+    assert listed.names == ["a/airfield/1.jpg", "b/beach/2.jpg"]
+    assert listed.labels.tolist() == [0, 1]
