@@ -16,6 +16,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from maekit.features.clusters import find_clusters, purity
 from maekit.features.contact_sheet import Row, Tile, contact_sheet, plain, rows_sheet
 from tests.helpers_features import digits, pictures, refused, run, weights
+from tests.numeric import LEAST
 
 
 @pytest.fixture(scope="module")
@@ -68,7 +69,12 @@ def test_knn_of_one_folder_leaves_the_image_itself_out(place: Path, capsys: pyte
     features, labels = arrays(place / "train")
     near = cosine_similarity(features.astype(float))
     np.fill_diagonal(near, -2)
-    assert found["neighbours"]["1"]["top1"] == pytest.approx(np.mean(labels[near.argmax(axis=1)] == labels))
+    same = labels[:, None] == labels
+    margin = np.where(same, near, -2).max(axis=1) - np.where(same, -2, near).max(axis=1)
+    nearly = 2 * LEAST  # a neighbour that is not nearer than this may be either in fp32
+    assert np.mean(margin > nearly) <= found["neighbours"]["1"]["top1"] + 1e-9
+    assert found["neighbours"]["1"]["top1"] <= np.mean(margin > -nearly) + 1e-9
+    assert np.mean(abs(margin) <= nearly) < 0.2
 
 
 @pytest.mark.parametrize(
