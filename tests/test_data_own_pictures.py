@@ -105,6 +105,12 @@ def test_a_validation_split_may_lack_a_class_or_have_it_empty(tmp_path: Path) ->
             (tmp_path / "val/bee").rmdir()
 
 
+def test_a_class_whose_accents_are_encoded_otherwise_is_told(tmp_path: Path) -> None:
+    folders(tmp_path, "train", classes=("caf\u00e9", "dog"))
+    folders(tmp_path, "val", classes=("cafe\u0301", "dog"))
+    assert "whose accents are encoded otherwise, NFC against NFD" in refusal(ClassFolders, tmp_path)
+
+
 def test_one_image_a_class_cannot_be_split(tmp_path: Path) -> None:
     folders(tmp_path, "", n=1)
     assert "one image a class, so none can be set aside" in refusal(ClassFolders, tmp_path)

@@ -1,5 +1,6 @@
 """Where in a data folder the class folders are, and what to say when they are not there."""
 
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -127,7 +128,10 @@ def same_classes(val: Path, classes: tuple[str, ...]) -> None:
         raise UserError(f"{val}: no class folders in it, expected those of the training split ('{classes[0]}', ...)")
     for name in found:
         if name not in classes:
-            hint = nearest(name, classes)
+            plain = unicodedata.normalize("NFC", name)
+            alike = any(unicodedata.normalize("NFC", known) == plain for known in classes)
+            form = " (but one whose accents are encoded otherwise, NFC against NFD)"
+            hint = form if alike else nearest(name, classes)
             raise UserError(
                 f"{val / name}: the training split has no class '{name}'{hint}; rename or remove the folder"
             )
