@@ -75,5 +75,5 @@ def test_check_takes_the_data_flags_of_fit(root: Path, tmp_path: Path, capsys: p
     own = tmp_path / "own.yaml"
     own.write_text(f"data: {{root: {root}}}\n")
     assert main([*command, "--config", str(own)]) == 0
-    assert main(command) == 2  # no folder was given
-    assert "--data.root" in capsys.readouterr().err
+    assert main(command) == 1  # no folder was given
+    assert "--data.root" in capsys.readouterr().out

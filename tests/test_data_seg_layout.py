@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from maekit.data.ade20k import ADE20K
@@ -14,6 +15,8 @@ from maekit.data.seg_coding import Coding
 from maekit.data.seg_folders import meaning
 from maekit.data.seg_labels import read_pair
 from maekit.data.seg_names import key
+from maekit.data.seg_transforms import SegEvalTransform
+from maekit.data.spec import Draw
 from maekit.errors import UserError
 from maekit.recipe import load_recipe
 from maekit.task import find_task
@@ -315,3 +318,28 @@ def test_a_label_map_of_another_size_is_refused_by_check(tmp_path: Path) -> None
         values[0] = 0
         Image.fromarray(values).save(tmp_path / "masks/train/im00.png")
         assert check(tmp_path).ok
+
+
+def test_images_of_twelve_bits_are_not_black(tmp_path: Path) -> None:
+    """The white that the sample shows, or the flag's, becomes 255; it goes with the checkpoint."""
+    root = data_set(tmp_path, "images/{split}/{n}.png", "masks/{split}/{n}.png")
+    for path in root.glob("images/*/*.png"):
+        pixels = np.linspace(0, 4000, 64).reshape(8, 8).astype(np.uint16)
+        pixels[0, 0] = 4095
+        Image.fromarray(pixels).save(path)
+    assert any("4,095" in fact for fact in check(root).facts)
+    for flags in ({}, {"white": 4095.0}):
+        data = build(root, **flags)
+        data.setup()
+        assert "4,095" in data.summary()
+        scaled = data.val_dataset()[Draw(0, 0)].image * torch.tensor(NUMBERS["std"]).view(3, 1, 1)
+        found = (scaled + torch.tensor(NUMBERS["mean"]).view(3, 1, 1)) * 255
+        assert found[0, -1, -1].item() == pytest.approx(4000 / 4095 * 255, abs=0.51)
+        assert data.input_transform()["white"] == 4095
+        SegEvalTransform(**data.input_transform())
+    for path in root.glob("images/*/*.png"):
+        Image.fromarray(np.full((8, 8), 70_000, np.float32)).save(path.with_suffix(".tif"))
+        path.unlink()
+    assert "data.white" in refusal(root)
+    with pytest.raises(UserError, match=r"data\.white"):
+        build(root, white=-1.0)

@@ -166,9 +166,7 @@ class COCO(TransferData):
 
     def input_transform(self) -> dict[str, Any]:
         """Returns the arguments of the `DetEvalTransform` in use, with the white of pictures of more than 8 bits."""
-        reading = self.form().reading
-        level = {} if reading.white is None else {"white": reading.white, "clip": reading.clip}
-        return {**self._eval.describe(), **level}
+        return {**self._eval.describe(), **self.form().reading.plain()}
 
     @staticmethod
     def collate(samples: list[DetSample] | list[DetEvalSample]) -> DetBatch | DetEvalBatch:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
@@ -39,6 +40,10 @@ class Reading:
     upright: bool = True
     white: float | None = None
     clip: bool = False
+
+    def plain(self) -> dict[str, Any]:
+        """Returns what goes with a checkpoint: what is white, and whether brighter values are clipped; or nothing."""
+        return {} if self.white is None else {"white": self.white, "clip": self.clip}
 
     def __call__(self, path: str | Path) -> Image.Image:
         """Reads an image file; see `read_image`."""

@@ -60,6 +60,23 @@ def choose_form(
     return PictureForm(Reading(turn, level, given is not None), (*notes(found, turn), *((words,) if words else ())))
 
 
+def upright_form(parts: Sequence[tuple[int, Callable[[int], str]]], white: White, *, known: bool) -> PictureForm:
+    """Decides what is white in pictures that are always turned as their EXIF orientation says.
+
+    Args:
+        parts: number of pictures and path by index of each split.
+        white: as the flag says.
+        known: whether these are published or made data of 8 bits, of which no sample is read.
+
+    Raises:
+        UserError: which value is white is unclear.
+    """
+    if not known:
+        return choose_form(parts, "upright", white, "")
+    given = None if white == "auto" else float(white)
+    return PictureForm(Reading(True, given, given is not None), ())
+
+
 def notes(found: Survey, turn: bool) -> tuple[str, ...]:
     """Returns what a user is told of a sample: pictures turned or not, alpha dropped, bits cut.
 

@@ -6,6 +6,7 @@ from functools import partial
 from typing import NamedTuple
 
 from maekit.data.check import FEW, class_problems, file_problem
+from maekit.data.decode import Reading
 from maekit.data.findings import Findings
 from maekit.data.loader import usable_cores
 from maekit.data.same_images import same_images
@@ -27,12 +28,14 @@ class Known(NamedTuple):
         coding: of the label maps; None where they must show it.
         judged: classes and label maps without a counted pixel stop a training on these data.
         allow_empty: they do not, as asked.
+        reading: what is white in images of more than 8 bits.
     """
 
     names: tuple[str, ...]
     coding: Decision | None
     judged: bool
     allow_empty: bool
+    reading: Reading
 
 
 class Look(NamedTuple):
@@ -61,7 +64,7 @@ def check_pairs(
     findings.facts.append(f"training: {len(train.pairs):,} images of {len(known.names):,} classes")
     findings.facts.append(f"validation: {len(val.pairs):,} images")
     findings.problems += class_problems(known.names, classes) + train.problems + val.problems
-    looks = {name: _look_at(part.pairs, MAX_QUICK[name], full) for name, part in _named(train, val)}
+    looks = {name: _look_at(part.pairs, MAX_QUICK[name], full, known.reading) for name, part in _named(train, val)}
     seen = [look for found in looks.values() for look in found]
     findings.problems += sorted(look.problem for look in seen if look.problem)
     evidence = {
@@ -82,9 +85,9 @@ def check_pairs(
     findings.facts.append(f"files: {count:,} of {whole:,} pairs read{partly}")
 
 
-def look(image: str, label: str, full: bool) -> Look:
+def look(image: str, label: str, full: bool, reading: Reading) -> Look:
     """Reads one pair, its image whole if `full`, and returns what was found."""
-    problem = file_problem(image, full)
+    problem = file_problem(image, full, reading)
     if problem:
         return Look(problem)
     try:
@@ -121,12 +124,12 @@ def _named(train: Paired, val: Paired) -> tuple[tuple[str, Paired], ...]:
     return ("training", train), ("validation", val)
 
 
-def _look_at(pairs: Pairs, most: int, full: bool) -> list[Look]:
+def _look_at(pairs: Pairs, most: int, full: bool, reading: Reading) -> list[Look]:
     """Reads pairs, a few in this process and many in as many as there are cores."""
     count = len(pairs) if full else min(len(pairs), most)
     chosen = sorted(random.Random(0).sample(range(len(pairs)), count))
     images, labels = [pairs.image(i) for i in chosen], [pairs.label(i) for i in chosen]
-    one = partial(look, full=full)
+    one = partial(look, full=full, reading=reading)
     if count <= FEW:
         return list(map(one, images, labels))
     with ProcessPoolExecutor(usable_cores()) as pool:

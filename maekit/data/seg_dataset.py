@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.utils.data import default_collate
 
 from maekit.data.base import DrawDataset, seeded
+from maekit.data.decode import UPRIGHT, Reading
 from maekit.data.seg_labels import Coding, read_pair
 from maekit.data.seg_layout import Pairs
 from maekit.data.seg_transforms import SegEvalTransform, SegTrainTransform
@@ -58,17 +59,20 @@ class SegTrainDataset(DrawDataset):
         coding: of the label maps.
         transform: image and label to two tensors.
         seed: of the augmentation.
+        reading: what is white in images of more than 8 bits; the label map's size decides whether one is turned.
     """
 
-    def __init__(self, pairs: Pairs, coding: Coding, transform: SegTrainTransform, seed: int) -> None:
-        self.pairs, self.coding, self.transform, self.seed = pairs, coding, transform, seed
+    def __init__(
+        self, pairs: Pairs, coding: Coding, transform: SegTrainTransform, seed: int, reading: Reading = UPRIGHT
+    ) -> None:
+        self.pairs, self.coding, self.transform, self.seed, self.reading = pairs, coding, transform, seed, reading
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __getitem__(self, draw: Draw) -> SegSample:
         index = max(draw.index, 0)
-        image, label = read_pair(self.pairs.image(index), self.pairs.label(index), self.coding)
+        image, label = read_pair(self.pairs.image(index), self.pairs.label(index), self.coding, self.reading)
         with seeded(self.seed, draw.epoch, index):
             return SegSample(*self.transform(image, label), draw.index, whole=False)
 
@@ -80,17 +84,18 @@ class SegEvalDataset(DrawDataset):
         pairs: what to read.
         coding: of the label maps.
         transform: image to tensor.
+        reading: what is white in images of more than 8 bits; the label map's size decides whether one is turned.
     """
 
-    def __init__(self, pairs: Pairs, coding: Coding, transform: SegEvalTransform) -> None:
-        self.pairs, self.coding, self.transform = pairs, coding, transform
+    def __init__(self, pairs: Pairs, coding: Coding, transform: SegEvalTransform, reading: Reading = UPRIGHT) -> None:
+        self.pairs, self.coding, self.transform, self.reading = pairs, coding, transform, reading
 
     def __len__(self) -> int:
         return len(self.pairs)
 
     def __getitem__(self, draw: Draw) -> SegSample:
         index = max(draw.index, 0)
-        image, label = read_pair(self.pairs.image(index), self.pairs.label(index), self.coding)
+        image, label = read_pair(self.pairs.image(index), self.pairs.label(index), self.coding, self.reading)
         return SegSample(self.transform(image), torch.from_numpy(label).long(), draw.index, whole=True)
 
 

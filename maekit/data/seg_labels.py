@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from maekit.data.decode import MEND, read_image, upright
+from maekit.data.decode import MEND, UPRIGHT, Reading, read_image, upright
 from maekit.data.seg_coding import IGNORED, Coding
 from maekit.errors import UserError
 
@@ -32,7 +32,9 @@ class LabelMap(NamedTuple):
     palette: np.ndarray | None
 
 
-def read_pair(image: str | Path, label: str | Path, coding: Coding) -> tuple[Image.Image, np.ndarray]:
+def read_pair(
+    image: str | Path, label: str | Path, coding: Coding, reading: Reading = UPRIGHT
+) -> tuple[Image.Image, np.ndarray]:
     """Reads an image and its label map.
 
     Both are turned as their EXIF orientation says, which is how people see them when they draw a label map, and how
@@ -45,7 +47,7 @@ def read_pair(image: str | Path, label: str | Path, coding: Coding) -> tuple[Ima
     Raises:
         UserError: a file cannot be read, they differ in size, or a value is out of range.
     """
-    stored, classes = read_image(image), read_label(label, coding)
+    stored, classes = read_image(image, reading.white, clip=reading.clip), read_label(label, coding)
     size = classes.shape[1], classes.shape[0]
     picture = upright(stored)
     if picture.size != size and stored.size == size:

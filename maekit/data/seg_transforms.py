@@ -106,6 +106,8 @@ class SegEvalTransform:
         mean: of the three channels, in 0..1.
         std: of the three channels, above 0.
         divisor: both sides are rounded up to its multiple; None for any size.
+        white: what became 255 in pictures of more than 8 bits; None where there were none. It goes with a checkpoint.
+        clip: whether brighter values became white; see `decode.Reading`, which does both.
     """
 
     def __init__(
@@ -116,8 +118,11 @@ class SegEvalTransform:
         mean: Sequence[float],
         std: Sequence[float],
         divisor: int | None = None,
+        white: float | None = None,
+        clip: bool = False,
     ) -> None:
         check_sizes(min_side, resize)
+        self.level: dict[str, Any] = {} if white is None else {"white": white, "clip": clip}
         self.resize, self.min_side, self.divisor = list(resize), min_side, divisor
         self.normalise = Normalise(mean, std)
 
@@ -130,7 +135,7 @@ class SegEvalTransform:
     def describe(self) -> dict[str, Any]:
         """Returns plain values; `SegEvalTransform(**description)` is this transform again."""
         sizes = {"resize": self.resize, "min_side": self.min_side, "divisor": self.divisor}
-        return {**sizes, **self.normalise.describe()}
+        return {**sizes, **self.normalise.describe(), **self.level}
 
 
 def check_sizes(crop_size: int, resize: Sequence[int]) -> None:

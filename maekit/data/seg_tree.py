@@ -1,11 +1,13 @@
 """What a folder of images with label maps holds, and the coding that is known before a label map is read."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Literal, NamedTuple
 
 from maekit.data.seg_coding import Coding, valued
 from maekit.data.seg_decision import Decision
-from maekit.data.seg_layout import Paired
+from maekit.data.seg_layout import Paired, Pairs, pair_splits, set_aside
+from maekit.errors import UserError
 
 
 class SegTree(NamedTuple):
@@ -48,3 +50,27 @@ def given_coding(
     if known is None:
         return None
     return Decision(Coding(count, known), "as in the released ADE20K" if tree.published else "")
+
+
+def read_splits(
+    root: Path, class_names: Callable[[Path, Pairs], tuple[str, ...]], val_fraction: float, split_seed: int
+) -> SegTree:
+    """Pairs the images of both splits with their label maps; a share of the training ones serves where there is no val.
+
+    Args:
+        root: the data folder.
+        class_names: names of the classes, from the folder and the training pairs.
+        val_fraction: the share, above 0 and below 1.
+        split_seed: chooses which images the share holds.
+
+    Raises:
+        UserError: the folder does not have the expected form.
+    """
+    train, val = pair_splits(root)
+    names, notes = class_names(root, train.pairs), [*train.notes]
+    if val is None:
+        train, val = set_aside(train, val_fraction, split_seed)
+        notes.append(f"no validation split: {val_fraction:g} of the images set aside, split_seed {split_seed}")
+    if not len(val.pairs):
+        raise UserError(f"{root}: one image with a label map and no validation split; add images")
+    return SegTree(train, val, names, tuple(notes))

@@ -1,6 +1,6 @@
 """Images with one label map each, as the data of a segmentation task."""
 
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -8,25 +8,19 @@ from maekit.data.base import TransferData
 from maekit.data.digit_scenes import OWN_FORM, SceneForm, make_scenes, scenes_root
 from maekit.data.findings import Findings
 from maekit.data.identity import DataIdentity
+from maekit.data.picture_form import PictureForm, White, require_white, upright_form
 from maekit.data.same_images import same_images
 from maekit.data.seg_check import Known, check_pairs
 from maekit.data.seg_classes import given_classes, lacking_classes, read_classes
 from maekit.data.seg_coding import Coding
-from maekit.data.seg_dataset import (
-    SegBatch,
-    SegEvalBatch,
-    SegEvalDataset,
-    SegSample,
-    SegTrainDataset,
-    collate_scenes,
-)
+from maekit.data.seg_dataset import SegBatch, SegEvalBatch, SegEvalDataset, SegSample, SegTrainDataset, collate_scenes
 from maekit.data.seg_decision import Decision, decide
 from maekit.data.seg_evidence import Evidence, read_evidence
-from maekit.data.seg_layout import Pairs, pair_splits, set_aside
+from maekit.data.seg_layout import Pairs
 from maekit.data.seg_palette import Colour, spread_palette
 from maekit.data.seg_problems import contradiction, judge
 from maekit.data.seg_transforms import SegEvalTransform, SegTrainTransform
-from maekit.data.seg_tree import SegTree, given_coding
+from maekit.data.seg_tree import SegTree, given_coding, read_splits
 from maekit.data.spec import DataSpec
 from maekit.errors import UserError
 from maekit.ranges import check_range
@@ -72,6 +66,7 @@ class SegmentationFolders(TransferData):
         allow_empty: bool = False,
         val_fraction: float = 0.1,
         split_seed: int = 0,
+        white: White = "auto",
     ) -> None:
         """Keeps the numbers; nothing is read.
 
@@ -99,7 +94,10 @@ class SegmentationFolders(TransferData):
             val_fraction: share of the images set aside for validation where there is no such split, above 0 and below
                 1.
             split_seed: chooses which images that share holds.
+            white: value that becomes white in pictures of more than 8 bits a channel, as 4095; brighter ones are
+                clipped. auto: found in a sample of them, and said.
         """
+        require_white(white)
         super().__init__(
             total_batch_size=total_batch_size, device_batch_size=device_batch_size, num_workers=num_workers
         )
@@ -107,7 +105,7 @@ class SegmentationFolders(TransferData):
             raise UserError(f"data.val_fraction: got {val_fraction}, expected above 0 and below 1")
         self.root, self.synthetic, self.reduce_zero_label = root, synthetic, reduce_zero_label
         self.label_values, self.classes, self.allow_empty = label_values, classes, allow_empty
-        self.val_fraction, self.split_seed = val_fraction, split_seed
+        self.val_fraction, self.split_seed, self.white = val_fraction, split_seed, white
         self._crop_size = crop_size
         self._eval = SegEvalTransform(resize=resize, min_side=crop_size, mean=mean, std=std)
         self._make_augmentation = partial(
@@ -134,15 +132,7 @@ class SegmentationFolders(TransferData):
         Raises:
             UserError: the folder does not have the expected form.
         """
-        train, val = pair_splits(root)
-        names, notes = self.class_names(root, train.pairs), [*train.notes]
-        if val is None:
-            train, val = set_aside(train, self.val_fraction, self.split_seed)
-            share = f"{self.val_fraction:g} of the images set aside, split_seed {self.split_seed}"
-            notes.append(f"no validation split: {share}")
-        if not len(val.pairs):
-            raise UserError(f"{root}: one image with a label map and no validation split; add images")
-        return SegTree(train, val, names, tuple(notes))
+        return read_splits(root, self.class_names, self.val_fraction, self.split_seed)
 
     def class_names(self, root: Path, train: Pairs) -> tuple[str, ...]:
         """Returns the names that `data.classes` or `classes.txt` gives, or raises a UserError."""
@@ -167,6 +157,12 @@ class SegmentationFolders(TransferData):
             if contradicted and not self.allow_empty:
                 raise UserError(contradicted)
         self._coding()
+        _ = self.pictures
+
+    @cached_property
+    def pictures(self) -> PictureForm:
+        """How images are read: what is white in pictures of more than 8 bits."""
+        return self._form_of(self._read())
 
     def resolved(self) -> dict[str, Any]:
         """Returns whether 0 is unlabelled, as it was given or decided."""
@@ -214,24 +210,25 @@ class SegmentationFolders(TransferData):
         tree, decision = self._read(), self._decide()
         pairs = f"{len(tree.train.pairs):,} training and {len(tree.val.pairs):,} validation images"
         coding = f"label maps: {decision.coding.describe()}{f'; {decision.why}' if decision.why else ''}"
-        words = "; ".join([coding, *tree.notes, *self._facts])
+        words = "; ".join([coding, *tree.notes, *self.pictures.notes, *self._facts])
         return f"{pairs} of {len(tree.names):,} classes in {self._data_root()} ({words})"
 
     def train_dataset(self, seed: int) -> SegTrainDataset:
         """Returns random crops of the training images, by (seed, epoch, index)."""
-        return SegTrainDataset(self._read().train.pairs, self._coding(), self._make_augmentation(), seed)
+        pairs, reading = self._read().train.pairs, self.pictures.reading
+        return SegTrainDataset(pairs, self._coding(), self._make_augmentation(), seed, reading)
 
     def plain_train_dataset(self) -> SegEvalDataset:
         """Returns the training images as they would be evaluated."""
-        return SegEvalDataset(self._read().train.pairs, self._coding(), self._eval)
+        return SegEvalDataset(self._read().train.pairs, self._coding(), self._eval, self.pictures.reading)
 
     def val_dataset(self) -> SegEvalDataset:
         """Returns the validation images, resized, and their labels at the file's own size."""
-        return SegEvalDataset(self._read().val.pairs, self._coding(), self._eval)
+        return SegEvalDataset(self._read().val.pairs, self._coding(), self._eval, self.pictures.reading)
 
     def input_transform(self) -> dict[str, Any]:
         """Returns the arguments of the `SegEvalTransform` in use."""
-        return self._eval.describe()
+        return {**self._eval.describe(), **self.pictures.reading.plain()}
 
     @staticmethod
     def collate(samples: list[SegSample]) -> SegBatch | SegEvalBatch:
@@ -248,13 +245,13 @@ class SegmentationFolders(TransferData):
         findings = Findings()
         try:
             tree = self.read_tree(self._data_root())
-            given = self._given(tree)
+            given, form = self._given(tree), self._form_of(tree)
         except UserError as error:
             findings.problems.append(str(error))
             return findings
         findings.problems += self.lacking(tree)
-        findings.facts += tree.notes
-        known = Known(tree.names, given, judged=not tree.published, allow_empty=self.allow_empty)
+        findings.facts += [*tree.notes, *form.notes]
+        known = Known(tree.names, given, not tree.published, self.allow_empty, form.reading)
         check_pairs(tree.train, tree.val, known, findings, classes=classes, full=full)
         return findings
 
@@ -270,6 +267,10 @@ class SegmentationFolders(TransferData):
     def _given(self, tree: SegTree) -> Decision | None:
         known = self.form.unlabelled if tree.published or self.root is None else None
         return given_coding(tree, self.reduce_zero_label, self.label_values, known)
+
+    def _form_of(self, tree: SegTree) -> PictureForm:
+        parts = [(len(part.pairs), part.pairs.image) for part in (tree.train, tree.val)]
+        return upright_form(parts, self.white, known=tree.published or self.root is None)
 
     def _is_known(self) -> bool:
         """Says whether these are the published data or made ones, whose label maps need no look."""
