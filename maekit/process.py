@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import torch
+from torch import distributed
 
 from maekit.errors import UserError
 from maekit.run_folder import FOLDER
@@ -22,13 +23,17 @@ def is_interactive() -> bool:
 
 @contextmanager
 def restored() -> Iterator[None]:
-    """Gives back the number of CPU threads, torch's switches and the environment as they were before a run."""
+    """Gives back the number of CPU threads, torch's switches, process group and the environment as before a run."""
     threads, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
     strict, warn = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     before = {name: os.environ.get(name) for name in (*LEFT_BEHIND, *LAUNCHER)}
+    grouped = distributed.is_available() and distributed.is_initialized()
     try:
         yield
     finally:
+        joined = distributed.is_available() and distributed.is_initialized()
+        if joined and not grouped and distributed.get_world_size() == 1:  # else the script's next run needs it
+            distributed.destroy_process_group()
         torch.set_num_threads(threads)
         torch.backends.cudnn.benchmark = benchmark
         torch.use_deterministic_algorithms(strict, warn_only=warn)

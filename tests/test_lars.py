@@ -117,7 +117,7 @@ def test_the_published_rate() -> None:
     ("changed", "text"),
     [
         ({"momentum": None}, r"got None, expected model.momentum in \[0, 1\) for lars"),
-        ({"trust_coefficient": 0.0}, "got 0.0, expected model.trust_coefficient above 0 for lars"),
+        ({"trust_coefficient": 0.0}, "model.trust_coefficient: got 0.0, expected above 0"),
         ({"optimizer": "adamw"}, r"got None, expected two model.betas in \[0, 1\)"),
     ],
 )
