@@ -178,9 +178,11 @@ def test_files_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
 def test_the_same_images_in_two_splits_are_told(kind: type[TransferData], tmp_path: Path) -> None:
     folders(tmp_path, "train", "val")
     (tmp_path / "val/cat/copy.png").write_bytes((tmp_path / "train/dog/1.png").read_bytes())
-    (line,) = check(kind, tmp_path).problems
-    assert line.startswith(f"{tmp_path / 'val'}: 1 images are also training images, byte for byte (cat/copy.png is")
-    assert str(tmp_path / "train/dog/1.png") in line
+    findings = check(kind, tmp_path)
+    (line,) = [fact for fact in findings.facts if "are training images too" in fact]
+    assert f"{tmp_path / 'val/cat/copy.png'} is {tmp_path / 'train/dog/1.png'}" in line
+    assert line.startswith("1 of ")
+    assert findings.ok
 
 
 # Orientation

@@ -82,14 +82,13 @@ def check_pictures(
     parts = [part for part in (train, val) if part is not None]
     check_files(parts, full, findings, reading)
     if val is not None:
-        note_twins(train, val, findings, full=full, published=data.published_name(train))
+        note_same_images(train, val, findings, full=full)
 
 
-def note_twins(train: Listing, val: Listing, findings: Findings, *, full: bool, published: str) -> None:
-    """Adds a line if the same images are in both splits: a problem, but of a published data set a fact."""
-    line = same_images(train, val, full=full)
-    if line:
-        (findings.facts if published else findings.problems).append(line)
+def note_same_images(train: Listing, val: Listing, findings: Findings, *, full: bool) -> None:
+    """Adds a fact if the same images are in both splits; copies may be meant, and stop no run."""
+    line = same_images([*train.paths()], [*val.paths()], full=full)
+    findings.facts += [line] if line else []
 
 
 def nested(train: Listing) -> list[str]:

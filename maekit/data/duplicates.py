@@ -2,45 +2,47 @@
 
 import random
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
 from pathlib import Path
 from typing import TypeVar
 
-from maekit.data.listing import SCAN_THREADS, Listing
+from maekit.data.listing import SCAN_THREADS
 
 MAX_QUICK = 10_000  # files of each split that the quick look compares
 Result = TypeVar("Result")
 
 
-def same_images(train: Listing, val: Listing, *, full: bool) -> str:
-    """Returns one line if files of the two splits have the same bytes, else an empty one.
+def same_images(train: Sequence[str], val: Sequence[str], *, full: bool = False) -> str:
+    """Returns one line if validation images are training images too, whatever their names, else an empty one.
 
     The quick look compares 10,000 files of each split, those whose names are in both first.
 
     Args:
-        train: the training images.
-        val: the validation images.
+        train: paths of the training images.
+        val: paths of the validation images.
         full: compare all.
     """
     here, there = _compared(train, val, full)
     pairs = twins(here, there)
     if not pairs:
         return ""
-    named = ", ".join(f"{Path(other).relative_to(val.root)} is {mine}" for mine, other in pairs[:1])
-    sampled = "" if full or max(len(train), len(val)) <= MAX_QUICK else " of those compared (--full compares all)"
-    advice = "take them out of one split, or their validation is no test"
-    return f"{val.root}: {len(pairs):,} images{sampled} are also training images, byte for byte ({named}); {advice}"
+    mine, other = pairs[0]
+    sampled = " (--full compares all)" if len(here) < len(train) or len(there) < len(val) else ""
+    return (
+        f"{len(pairs):,} of {len(there):,} validation images are training images too, byte for byte "
+        f"({other} is {mine}){sampled}"
+    )
 
 
-def twins(here: Iterable[str], there: Iterable[str]) -> list[tuple[str, str]]:
+def twins(here: Sequence[str], there: Sequence[str]) -> list[tuple[str, str]]:
     """Returns (file here, file there) for each file there whose bytes one here has too; unreadable files are left out.
 
     Only files whose size both sides have are read. A file that is on both sides itself is not told.
     """
     by_size: dict[int, tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))
-    for side, paths in enumerate((list(here), list(there))):
+    for side, paths in enumerate((here, there)):
         for path, size in zip(paths, _map(_size, paths), strict=True):
             if size:
                 by_size[size][side].append(path)
@@ -51,18 +53,20 @@ def twins(here: Iterable[str], there: Iterable[str]) -> list[tuple[str, str]]:
     return [(twin, path) for twin, path in pairs if twin is not None and twin != path]
 
 
-def _compared(train: Listing, val: Listing, full: bool) -> Iterator[list[str]]:
-    names = [{_last(name) for name in part.names} for part in (train, val)] if not full else []
-    for part in (train, val):
-        chosen = list(range(len(part)))
-        if not full and len(part) > MAX_QUICK:
-            shared = names[0] & names[1]
-            random.Random(0).shuffle(chosen)
-            chosen = sorted(chosen, key=lambda index: _last(part.names[index]) not in shared)[:MAX_QUICK]
-        yield [part.path(index) for index in chosen]
+def _compared(train: Sequence[str], val: Sequence[str], full: bool) -> tuple[Sequence[str], Sequence[str]]:
+    """Returns the paths of each split that are compared."""
+    if full or max(len(train), len(val)) <= MAX_QUICK:
+        return train, val
+    shared = {_last(path) for path in train} & {_last(path) for path in val}
+    return _sample(train, shared), _sample(val, shared)
 
 
-def _map(what: Callable[[str], Result], paths: list[str]) -> list[Result]:
+def _sample(paths: Sequence[str], first: set[str]) -> list[str]:
+    chosen = random.Random(0).sample(paths, len(paths))
+    return sorted(chosen, key=lambda path: _last(path) not in first)[:MAX_QUICK]
+
+
+def _map(what: Callable[[str], Result], paths: Sequence[str]) -> list[Result]:
     with ThreadPoolExecutor(SCAN_THREADS) as pool:
         return list(pool.map(what, paths))
 

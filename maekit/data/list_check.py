@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from maekit.data.check import check_files, class_problems, note_twins
+from maekit.data.check import check_files, class_problems, note_same_images
 from maekit.data.decode import UPRIGHT
 from maekit.data.findings import Findings
 from maekit.data.listing import SCAN_THREADS, Listing, files_in
@@ -77,7 +77,7 @@ def check_lists(data: "LabelledImages", lists: Lists, findings: Findings, *, cla
     except UserError as error:
         findings.problems.append(str(error))
     check_files(present, full, findings, reading)
-    note_twins(present[0], present[1], findings, full=full, published=data.published_name(train))
+    note_same_images(present[0], present[1], findings, full=full)
 
 
 def missing_images(listing: Listing) -> list[int]:

@@ -68,6 +68,10 @@ class Listing:
         """Returns the path of one image."""
         return f"{self.root}/{self.names[index]}"
 
+    def paths(self) -> Iterator[str]:
+        """Returns the path of each image."""
+        return (f"{self.root}/{name}" for name in self.names)
+
     def identity(self) -> Split:
         """Returns the number of images and a fingerprint of their names and labels."""
         return Split(len(self), fingerprint(*self.names.content(), self.labels.astype(np.int32)))

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from maekit.data.check import FEW, class_problems, file_problem
 from maekit.data.decode import Reading
+from maekit.data.duplicates import same_images
 from maekit.data.findings import Findings
 from maekit.data.loader import usable_cores
-from maekit.data.same_images import same_images
 from maekit.data.seg_decision import Decision, decide
 from maekit.data.seg_evidence import Evidence, MapLook, look_at
 from maekit.data.seg_labels import require_same_size, sizes
@@ -74,7 +74,7 @@ def check_pairs(
         for (name, part), found in zip(_named(train, val), looks.values(), strict=True)
     }
     paths, held_out = train.pairs.image_paths(), val.pairs.image_paths()
-    same = same_images(paths, held_out)
+    same = same_images(paths, held_out, full=full)
     if same and set(paths) & set(held_out):  # lists that share files, which nobody means; copies may be meant
         findings.problems.append(f"{same}; give each image to one split")
     elif same:

@@ -6,10 +6,10 @@ from typing import Any, ClassVar, Literal
 
 from maekit.data.base import TransferData
 from maekit.data.digit_scenes import OWN_FORM, SceneForm, make_scenes, scenes_root
+from maekit.data.duplicates import same_images
 from maekit.data.findings import Findings
 from maekit.data.identity import DataIdentity
 from maekit.data.picture_form import PictureForm, White, require_white, upright_form
-from maekit.data.same_images import same_images
 from maekit.data.seg_check import Known, check_pairs
 from maekit.data.seg_classes import given_classes, lacking_classes, read_classes
 from maekit.data.seg_coding import Coding
