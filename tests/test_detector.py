@@ -1,5 +1,6 @@
 """The whole detector: detectron2's Mask R-CNN on a ViT gives the same, and files go from one to the other."""
 
+import copy
 import pickle
 from functools import cache
 from pathlib import Path
@@ -28,6 +29,7 @@ from tests import detectron2_peer as peer
 from tests.golden import detection_case as case
 from tests.golden import vitdet_case
 from tests.helpers_weights import encoder, released
+from tests.numeric import SEEDS, assert_fp32, fp32_errors, moved
 
 SIDE, IDS = peer.SIDE, ("2", "3", "5", "7", "11")
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -273,11 +275,18 @@ def test_a_released_file_gives_detectron2s_maps(tmp_path: Path, monkeypatch: pyt
     net.weights = str(pickled(named, tmp_path / "a.pkl"))
     report = net.load_start(complete=True)
     assert (report.coverage, report.new, report.unused, report.resized) == (1.0, (), (), ())
+    whole = copy.deepcopy(net).double()
     for name in vitdet_case.IMAGES:
+        image = vitdet_case.drawn(name, 3, *vitdet_case.IMAGES[name])[None]
         with torch.no_grad():
-            maps = net.maps(vitdet_case.drawn(name, 3, *vitdet_case.IMAGES[name])[None])
-        for level, found in zip(vitdet_case.LEVELS, maps, strict=True):
-            torch.testing.assert_close(found, torch.from_numpy(arrays[f"{name} {level}"]), rtol=0, atol=1e-4)
+            double = levels(whole.maps(image.double()))
+            errors = fp32_errors(double, [levels(net.maps(moved(image, seed))) for seed in SEEDS])
+        for level, expected in double.items():
+            assert_fp32(torch.from_numpy(arrays[f"{name} {level}"]), expected, errors[level], msg=f"{name} {level}")
+
+
+def levels(maps: list[torch.Tensor]) -> dict[str, torch.Tensor]:
+    return {str(level): found for level, found in zip(vitdet_case.LEVELS, maps, strict=True)}
 
 
 POSITIONS = [f"blocks.{block}.attn.position.rel_pos_{axis}" for block in range(3) for axis in "hw"]
