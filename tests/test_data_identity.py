@@ -14,6 +14,7 @@ from maekit.data.folders import ClassFolders
 from maekit.data.identity import fingerprint
 from maekit.recipe import load_recipe
 from maekit.task import find_task
+from tests.helpers_data import TASK_OF
 
 RNG = np.random.default_rng(0)
 
@@ -75,5 +76,6 @@ def test_check_takes_the_data_flags_of_fit(root: Path, tmp_path: Path, capsys: p
     own = tmp_path / "own.yaml"
     own.write_text(f"data: {{root: {root}}}\n")
     assert main([*command, "--config", str(own)]) == 0
-    assert main(command) == 1  # no folder was given
-    assert "--data.root" in capsys.readouterr().out
+    for task in sorted(set(TASK_OF.values())):
+        assert main(["data", "check", "--task", task]) == 1  # no folder was given
+        assert "--data.root" in capsys.readouterr().out

@@ -46,11 +46,16 @@ def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentPa
 def check(args: argparse.Namespace, flags: list[str]) -> int:
     """Checks the data set that `fit` with the same flags would read."""
     recipe = load_recipe(find_task(args.task), args.recipe, args.config)
+    from maekit.data.findings import Findings
     from maekit.settings import resolve_data
 
     module = recipe.task.load()
     given = [*flags, f"--data.root={args.root}"] if args.root is not None else flags
-    findings = module.Data(**resolve_data(recipe, module, given)).check(classes=args.classes, full=args.full)
+    data = module.Data(**resolve_data(recipe, module, given))
+    try:
+        findings = data.check(classes=args.classes, full=args.full)
+    except UserError as error:
+        findings = Findings(problems=[str(error)])
     if args.json:
         print(json.dumps({"facts": findings.facts, "problems": findings.problems}, indent=1))
     else:
