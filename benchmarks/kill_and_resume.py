@@ -152,7 +152,8 @@ def stopped(place: Path, folder: Path, kind: str, step: int, delay: float, resul
         The command that goes on with it; None where the run ended first.
     """
     child = begin(place, "--run.folder", "runs", "--run.name", folder.name)
-    wait_until(lambda: len(losses(folder)) >= step or child.poll() is not None)
+    saved = folder / "last.ckpt"  # before it is there, nothing can be gone on with
+    wait_until(lambda: (len(losses(folder)) >= step and saved.is_file()) or child.poll() is not None)
     if child.poll() is None:
         child.send_signal(signal.SIGSTOP)
         refused(place, folder, child.pid, result)
