@@ -75,7 +75,7 @@ def hf_preprocessor(image: Prepared) -> dict[str, Any]:
 def timm_json(state: StateFile, tensors: Mapping[str, Tensor], image: Prepared, classes: Sequence[str]) -> str:
     """timm's `config.json`: how to build the network, how images are prepared, and what its classes are called.
 
-    `timm.create_model("local-dir:FOLDER")` takes it where it lies beside a model.safetensors.
+    `timm.create_model("local-dir:FOLDER")` takes it where it lies beside a model.safetensors (timm 1.0.26 or newer).
     """
     shape = measure(tensors)
     hidden = tensors["blocks.0.mlp.fc1.weight"].shape[0] / (shape.embed_dim or 1)
