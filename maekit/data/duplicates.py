@@ -39,7 +39,7 @@ def same_images(train: Sequence[str], val: Sequence[str], *, full: bool = False)
 def twins(here: Sequence[str], there: Sequence[str]) -> list[tuple[str, str]]:
     """Returns (file here, file there) for each file there whose bytes one here has too; unreadable files are left out.
 
-    Only files whose size both sides have are read. A file that is on both sides itself is not told.
+    Only files whose size both sides have are read.
     """
     by_size: dict[int, tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))
     for side, paths in enumerate((here, there)):
@@ -50,7 +50,7 @@ def twins(here: Sequence[str], there: Sequence[str]) -> list[tuple[str, str]]:
     mine, others = [path for group in both for path in group[0]], [path for group in both for path in group[1]]
     known = {digest: path for path, digest in zip(mine, _map(_digest, mine), strict=True) if digest}
     pairs = [(known.get(digest), path) for path, digest in zip(others, _map(_digest, others), strict=True)]
-    return [(twin, path) for twin, path in pairs if twin is not None and twin != path]
+    return [(twin, path) for twin, path in pairs if twin is not None]
 
 
 def _compared(train: Sequence[str], val: Sequence[str], full: bool) -> tuple[Sequence[str], Sequence[str]]:
