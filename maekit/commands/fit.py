@@ -2,7 +2,6 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ from maekit import orphan
 from maekit.aliases import flag_answer
 from maekit.checkpoint_path import Purpose, find_checkpoint, rank_checkpoint, requeued_checkpoint
 from maekit.errors import UserError, nearest
+from maekit.flag_value import flag_value
 from maekit.recipe import Recipe, load_recipe
 from maekit.task import find_task
 
@@ -76,7 +76,7 @@ def chosen_recipe(
         if args.ckpt_path and args.recipe is None and not args.config:
             from maekit.card import read_card
 
-            runs, name = (given(flags, flag) for flag in ("--run.folder", "--run.name"))
+            runs, name = (flag_value(flags, flag) for flag in ("--run.folder", "--run.name"))
             path = find_checkpoint(args.ckpt_path, Path(runs or "runs"), purpose=purpose, name=name)
             return read_card(path).as_recipe(path)
     return load_recipe(find_task(args.task), args.recipe, args.config)
@@ -115,13 +115,3 @@ def checkpoint(args: argparse.Namespace, recipe: Recipe, session: "Session", pur
         purpose=purpose,
         name=options["name"] if "run.name" in session.settings.given else None,
     )
-
-
-def given(flags: Sequence[str], name: str) -> str | None:
-    """What a flag was given, as `--flag value` or `--flag=value`; None where it was not."""
-    for place, flag in enumerate(flags):
-        if flag.startswith(f"{name}="):
-            return flag.partition("=")[2]
-        if flag == name:
-            return next(iter(flags[place + 1 :]), None)
-    return None

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from maekit.flag_value import flag_value
 from maekit.paper.fill import Filled
 from maekit.paper.match import differences, is_of
 from maekit.paper.tables import Cell
@@ -83,7 +84,7 @@ def _missing(cell: Cell, runs: Sequence[Run], seed: int | None, flags: Sequence[
     own = {flag.split("=")[0] for flag in flags if flag.startswith("--")}
     words += [word for pair in pairs.items() if pair[0] not in own for word in pair]
     if ours.evaluation:
-        base = Path(_value(flags, "--run.folder") or "runs") / "validated"
+        base = Path(flag_value(flags, "--run.folder") or "runs") / "validated"
         words += ["--output", _free(base / f"{ours.task}-{ours.recipes[0]}")]
     return Missing((*words, *flags), ())
 
@@ -104,16 +105,6 @@ def _of_study(folder: Path) -> bool:
 def _free(base: Path) -> str:
     """The next number in a folder of evaluations, where no training puts its runs: none is written over another."""
     return str(next(base / str(number) for number in itertools.count() if not (base / str(number)).exists()))
-
-
-def _value(flags: Sequence[str], name: str) -> str | None:
-    """What a flag was given, as `--flag value` or `--flag=value`."""
-    for place, flag in enumerate(flags):
-        if flag.startswith(f"{name}="):
-            return flag.partition("=")[2]
-        if flag == name:
-            return next(iter(flags[place + 1 :]), None)
-    return None
 
 
 def _is_live(folder: Path) -> bool:
