@@ -12,9 +12,9 @@ from torch import Tensor
 
 from maekit.data.seg_dataset import SegBatch
 from maekit.data.spec import DataSpec
-from maekit.recipe import load_recipe
-from maekit.settings import resolve
-from maekit.task import find_task
+from maekit.recipes.recipe import load_recipe
+from maekit.recipes.settings import resolve
+from maekit.recipes.tasks import find_task
 
 CLASSES = 150
 Losses = dict[str, Tensor]

@@ -14,9 +14,9 @@ from torch import Tensor, nn
 from maekit.data.det_batch import DetBatch
 from maekit.data.spec import DataSpec
 from maekit.heads.detection.mask_rcnn import MaskRCNN
-from maekit.recipe import load_recipe
-from maekit.settings import resolve
-from maekit.task import find_task
+from maekit.recipes.recipe import load_recipe
+from maekit.recipes.settings import resolve
+from maekit.recipes.tasks import find_task
 from maekit.weights.layouts_detectron2 import to_detectron2
 
 PEERS = {"backbone": "detectron2", "detector": "torchvision"}

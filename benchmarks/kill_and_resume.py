@@ -27,8 +27,8 @@ from pathlib import Path
 import torch
 
 from maekit.data.synthetic import digits_root
-from maekit.results.rows import text_rows
-from maekit.run_lock import holder
+from maekit.runs.lock import holder
+from maekit.runs.rows import text_rows
 
 FIT = [sys.executable, "-m", "maekit", "fit"]
 STEPS = 160

@@ -23,9 +23,9 @@ from torch import nn
 
 from maekit.data.seg_dataset import SegBatch
 from maekit.data.spec import DataSpec
-from maekit.recipe import load_recipe
-from maekit.settings import resolve
-from maekit.task import find_task
+from maekit.recipes.recipe import load_recipe
+from maekit.recipes.settings import resolve
+from maekit.recipes.tasks import find_task
 
 NEEDED_GB = {  # a little over what was seen
     "ade20k_upernet": {"base": 6, "large": 11, "huge": 18},

@@ -15,7 +15,7 @@ import sys
 import time
 from pathlib import Path
 
-from maekit.results.find import find_runs
+from maekit.runs.find import find_runs
 from maekit.sweep.table import halving_agreement, read_study, text_table
 
 DECAYS = "0.55,0.65,0.75,0.85,1.0"

@@ -24,9 +24,9 @@ from torch import Tensor
 from maekit.backbone.sizes import Size, load_size
 from maekit.data.batch import ImageBatch
 from maekit.data.spec import DataSpec
-from maekit.recipe import load_recipe
-from maekit.settings import resolve
-from maekit.task import find_task
+from maekit.recipes.recipe import load_recipe
+from maekit.recipes.settings import resolve
+from maekit.recipes.tasks import find_task
 
 Step = Callable[[], None]
 SPEC = {"mean": (0.485, 0.456, 0.406), "std": (0.229, 0.224, 0.225)}

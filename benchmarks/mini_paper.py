@@ -24,8 +24,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, NamedTuple
 
-from maekit.recipe import load_recipe
-from maekit.task import find_task, shipped_tasks
+from maekit.recipes.recipe import load_recipe
+from maekit.recipes.tasks import find_task, shipped_tasks
 
 PRETRAINING, JUDGED, FROM_SCRATCH = "mae_pretrain", "imagenet_finetune", ("imagenet_scratch",)
 SIDES = ("pre-trained", "scratch")

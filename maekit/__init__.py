@@ -3,11 +3,12 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from maekit.version import __version__
+
 if TYPE_CHECKING:
     from maekit.api import Session, build, load_backbone
     from maekit.errors import UserError
 
-__version__ = "0.1.0"
 __all__ = ["Session", "UserError", "__version__", "build", "load_backbone"]
 
 _HOMES = {"Session": "maekit.api", "build": "maekit.api", "load_backbone": "maekit.api", "UserError": "maekit.errors"}

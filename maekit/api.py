@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 from maekit.batch_plan import require_batch
 from maekit.card import Card, read_card
-from maekit.checkpoint_path import find_checkpoint
 from maekit.data.base import TransferData
 from maekit.errors import UserError
 from maekit.model import TransferModel
-from maekit.overrides import as_flags
 from maekit.process import check_launch, restored
-from maekit.recipe import load_recipe
+from maekit.recipes.overrides import as_flags
+from maekit.recipes.recipe import load_recipe
+from maekit.recipes.settings import Settings, resolve
+from maekit.recipes.tasks import find_task
 from maekit.resume_changes import (
     Resume,
     change_lines,
@@ -24,12 +25,12 @@ from maekit.resume_changes import (
     may_differ,
     require_same_data,
 )
-from maekit.run_begin import begun, is_finished, read_metrics, resumed
-from maekit.run_end import after_stop, finished_lines, says_how_to_resume
-from maekit.run_folder import shown
-from maekit.settings import Settings, resolve
-from maekit.story import one_line_errors, say_all
-from maekit.task import find_task
+from maekit.runs.begin import begun, is_finished, read_metrics, resumed
+from maekit.runs.checkpoint_path import find_checkpoint
+from maekit.runs.end import after_stop, finished_lines, says_how_to_resume
+from maekit.runs.folder import shown
+from maekit.system.terminal import say_all
+from maekit.training.one_line_errors import one_line_errors
 from maekit.weights.extract import load_backbone
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ class Session:
         """Trains in a folder that is this process's own, from a checkpoint that was accepted or from the start."""
         from maekit import run
         from maekit.callbacks.interruption import Interruption
-        from maekit.hardware import autocast_of
+        from maekit.system.hardware import autocast_of
         from maekit.trainer import refusals
 
         interruption = Interruption(first_step=resume.step if resume is not None else 0)

@@ -23,8 +23,8 @@ from maekit.data.loader import choose_workers, make_loader
 from maekit.data.sampler import EvalSampler
 from maekit.data.spec import DataSpec, Draw
 from maekit.errors import UserError
-from maekit.files import cache_folder, locked
-from maekit.story import say
+from maekit.system.files import cache_folder, locked
+from maekit.system.terminal import say
 
 _FORMAT = b"2"
 

@@ -7,8 +7,8 @@ from typing import Any
 
 from maekit.data.spec import DataSpec
 from maekit.errors import UserError
-from maekit.recipe import Recipe, Values, flat
-from maekit.task import find_task
+from maekit.recipes.recipe import Recipe, Values, flat
+from maekit.recipes.tasks import find_task
 from maekit.weights.safe_load import load_file
 
 KEY = "maekit"

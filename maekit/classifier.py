@@ -21,7 +21,7 @@ from maekit.heads.linear import LinearHead
 from maekit.metrics.classification import ClassificationMetrics, class_json, confusion_json
 from maekit.model import TransferModel
 from maekit.predictions import ClassTable
-from maekit.ranges import check_range
+from maekit.system.ranges import check_range
 
 
 class Classifier(TransferModel):

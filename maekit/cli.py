@@ -12,10 +12,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
-from maekit import __version__
-from maekit.aliases import command_answer, own_flag
 from maekit.errors import UserError, nearest
-from maekit.run_folder import rank
+from maekit.recipes.aliases import command_answer, own_flag
+from maekit.system.rank import rank
+from maekit.version import __version__
 
 COMMANDS = {
     "fit": "train a task, or resume a run with --ckpt_path",

@@ -27,7 +27,7 @@ from maekit.metrics.detection import DetectionMetrics, class_json
 from maekit.metrics.detection_image import image_counts
 from maekit.metrics.detection_table import class_table, summary_table
 from maekit.model import TransferModel
-from maekit.ranges import check_numbers, check_range
+from maekit.system.ranges import check_numbers, check_range
 
 PANEL_ROWS = 4
 PANEL_SCORE = 0.3

@@ -10,7 +10,7 @@ from PIL import Image
 
 from maekit.data.base import RunData
 from maekit.data.spec import Draw
-from maekit.run_folder import write_json
+from maekit.system.files import write_json
 
 if TYPE_CHECKING:
     from maekit.model import TransferModel

@@ -22,7 +22,7 @@ from maekit.masking import Kind as MaskKind
 from maekit.metrics.pretraining import PretrainingMetrics
 from maekit.model import PredictionWriter, TransferModel
 from maekit.online_probe import probe_accuracies
-from maekit.ranges import check_range
+from maekit.system.ranges import check_range
 
 FIT_IMAGES = 2000  # whose patches the principal components are fitted to
 PICTURES = 8

@@ -9,7 +9,7 @@ import torch
 from torch import distributed
 
 from maekit.errors import UserError
-from maekit.run_folder import FOLDER
+from maekit.runs.folder import FOLDER
 
 LEFT_BEHIND = (FOLDER, "PL_GLOBAL_SEED", "PL_SEED_WORKERS", "CUBLAS_WORKSPACE_CONFIG")
 LAUNCHER = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")

@@ -15,12 +15,12 @@ from maekit.data.decode import upright
 from maekit.data.spec import DataSpec
 from maekit.data.transforms import EvalTransform
 from maekit.errors import UserError
-from maekit.files import atomic_write_text
 from maekit.masking import Kind as MaskKind
 from maekit.masking import check_masking, fixed_noise
 from maekit.pretrainer import Pretrainer
 from maekit.reconstruction_pictures import Row, decibels, picture_of, row_of, sheet_of
 from maekit.result_places import ResultPlaces
+from maekit.system.files import atomic_write_text
 from maekit.weights.assumed import assumed_heads
 from maekit.weights.extract import set_norm_eps
 from maekit.weights.find import find_weights, is_released

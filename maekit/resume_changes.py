@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from maekit.errors import UserError
-from maekit.recipe import Values, flat
+from maekit.recipes.recipe import Values, flat
 
 Changes = dict[str, tuple[Any, Any]]
 

@@ -27,20 +27,20 @@ from maekit.card import read_card
 from maekit.data.base import RunData
 from maekit.data.loader import choose_workers, describe_loading
 from maekit.errors import UserError
-from maekit.files import atomic_write_text
 from maekit.model import TransferModel
 from maekit.nan_guard import first_bad
 from maekit.optim.groups import describe as describe_groups
 from maekit.optim.groups import parameter_groups
-from maekit.options import run_options
-from maekit.recipe import flat, load_recipe, recipe_names
+from maekit.recipes.options import run_options
+from maekit.recipes.recipe import flat, load_recipe, recipe_names
+from maekit.recipes.settings import Settings
 from maekit.resume_changes import Resume, plan_lines
-from maekit.run_begin import finished_step
-from maekit.run_end import written_files
-from maekit.run_folder import shown, surroundings, write_json
-from maekit.run_history import add_part
-from maekit.settings import Settings
-from maekit.story import say
+from maekit.runs.begin import finished_step
+from maekit.runs.end import written_files
+from maekit.runs.folder import shown, surroundings
+from maekit.runs.history import add_part
+from maekit.system.files import atomic_write_text, write_json
+from maekit.system.terminal import say
 from maekit.trainer import accelerator_of, loggers, make_trainer, quiet
 from maekit.transfer import TransferModule, steps_of
 

@@ -23,8 +23,8 @@ from maekit.heads.sliding import predict_labels
 from maekit.metrics.segmentation import SegmentationMetrics, class_json, class_table, image_score
 from maekit.model import TransferModel
 from maekit.pictures import panel
-from maekit.ranges import check_numbers, check_range
 from maekit.seg_predictions import SegmentationWriter
+from maekit.system.ranges import check_numbers, check_range
 
 PANEL_ROWS = 4
 

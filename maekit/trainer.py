@@ -19,13 +19,13 @@ from lightning.pytorch.profilers import AdvancedProfiler, SimpleProfiler
 from maekit.callbacks.checkpoint_io import AtomicCheckpointIO
 from maekit.callbacks.table_log import TableLog
 from maekit.errors import UserError
-from maekit.files import atomic_write_text
-from maekit.hardware import auto_precision, check_devices
-from maekit.options import RunOptions
 from maekit.process import is_interactive
-from maekit.run_folder import rank
-from maekit.settings import Settings
-from maekit.story import say
+from maekit.recipes.options import RunOptions
+from maekit.recipes.settings import Settings
+from maekit.system.files import atomic_write_text
+from maekit.system.hardware import auto_precision, check_devices
+from maekit.system.rank import rank
+from maekit.system.terminal import say
 
 QUIET = (
     r".*does not have many workers.*",

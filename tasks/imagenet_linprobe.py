@@ -13,7 +13,7 @@ from maekit.data.batch import ImageBatch
 from maekit.data.imagenet import ImageNet as Data
 from maekit.data.spec import DataSpec
 from maekit.heads.probe import ProbeHead
-from maekit.ranges import check_range
+from maekit.system.ranges import check_range
 
 __all__ = ["Data", "Model"]
 

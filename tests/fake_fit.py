@@ -14,7 +14,7 @@ import sys
 import time
 from pathlib import Path
 
-from maekit.orphan import watch
+from maekit.system.parent import watch
 
 
 def value(flags: dict[str, str], step: int) -> float:

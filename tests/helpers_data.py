@@ -14,8 +14,8 @@ from maekit.data.places import Places
 from maekit.data.robustness import Robustness
 from maekit.data.segmentation import SegmentationFolders
 from maekit.data.unlabelled import AnyImages
-from maekit.recipe import load_recipe
-from maekit.task import find_task
+from maekit.recipes.recipe import load_recipe
+from maekit.recipes.tasks import find_task
 
 TASK_OF: dict[type[TransferData], str] = {
     ADE20K: "ade20k_upernet",

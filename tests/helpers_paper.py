@@ -6,8 +6,8 @@ from typing import Any
 
 import yaml
 
-from maekit.recipe import flat, load_recipe, stack
-from maekit.task import find_task
+from maekit.recipes.recipe import flat, load_recipe, stack
+from maekit.recipes.tasks import find_task
 
 
 def make_run(

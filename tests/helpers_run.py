@@ -9,8 +9,8 @@ import torch
 from lightning.pytorch import Callback, Trainer
 
 import maekit
-from maekit.results.rows import text_rows
-from maekit.run_folder import FOLDER
+from maekit.runs.folder import FOLDER
+from maekit.runs.rows import text_rows
 from tests.conftest import TINY, few_digits
 
 

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from maekit.errors import UserError
-from maekit.sweep import engine, lease, process, storage, worker
+from maekit.sweep import engine, process, storage, worker
 from maekit.sweep.definition import Definition
 from maekit.sweep.devices import Slot
 from maekit.sweep.space import Choice
 from maekit.sweep.table import Study
+from maekit.system import processes as lease
 
 TOP = Path(__file__).parent.parent
 FAKE = [sys.executable, str(TOP / "tests" / "fake_fit.py")]

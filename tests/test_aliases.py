@@ -4,12 +4,12 @@ import re
 
 import pytest
 
-from maekit import aliases
 from maekit.cli import COMMANDS, main
 from maekit.errors import UserError
-from maekit.recipe import load_recipe
-from maekit.settings import make_parser, resolve
-from maekit.task import find_task, shipped_tasks
+from maekit.recipes import aliases
+from maekit.recipes.recipe import load_recipe
+from maekit.recipes.settings import make_parser, resolve
+from maekit.recipes.tasks import find_task, shipped_tasks
 
 FIT = ["fit", "--task", "imagenet_finetune", "--recipe", "smoke"]
 

@@ -9,9 +9,9 @@ from torch import Tensor
 from maekit.data.batch import ImageBatch
 from maekit.data.spec import DataSpec
 from maekit.errors import UserError
-from maekit.recipe import load_recipe
-from maekit.settings import resolve
-from maekit.task import find_task
+from maekit.recipes.recipe import load_recipe
+from maekit.recipes.settings import resolve
+from maekit.recipes.tasks import find_task
 from tests.numeric import assert_fp32_function
 
 pytestmark = pytest.mark.numeric

@@ -8,7 +8,7 @@ import pytest
 
 from maekit.cli import main
 from maekit.report.side_by_side import better, groups, metrics, varying, watched
-from maekit.results.run import read_run
+from maekit.runs.read import read_run
 from tests.helpers_report import make_run
 
 

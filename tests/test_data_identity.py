@@ -12,8 +12,8 @@ from PIL import Image
 from maekit.cli import main
 from maekit.data.folders import ClassFolders
 from maekit.data.identity import fingerprint
-from maekit.recipe import load_recipe
-from maekit.task import find_task
+from maekit.recipes.recipe import load_recipe
+from maekit.recipes.tasks import find_task
 from tests.helpers_data import TASK_OF
 
 RNG = np.random.default_rng(0)

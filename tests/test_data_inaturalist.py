@@ -19,8 +19,8 @@ from maekit.data.layout import nearby_root
 from maekit.data.list_check import Released
 from maekit.data.spec import Draw
 from maekit.errors import UserError
-from maekit.settings import make_parser
-from maekit.task import find_task
+from maekit.recipes.settings import make_parser
+from maekit.recipes.tasks import find_task
 from tests.helpers_data import check
 
 FOLDERS = {2017: "train_val_images", 2018: "train_val2018", 2019: "train_val2019"}

@@ -14,8 +14,8 @@ from maekit.data.imagenet import ImageNet
 from maekit.data.spec import Draw
 from maekit.data.unlabelled import AnyImages
 from maekit.errors import UserError
-from maekit.recipe import load_recipe
-from maekit.task import find_task
+from maekit.recipes.recipe import load_recipe
+from maekit.recipes.tasks import find_task
 from tests.helpers_data import TASK_OF, check
 
 RNG = np.random.default_rng(0)

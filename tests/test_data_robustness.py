@@ -20,7 +20,7 @@ from maekit.data.robustness_sets import alexnet_errors, cells, imagenet_synsets,
 from maekit.data.spec import Draw
 from maekit.data.synthetic import digits
 from maekit.errors import UserError
-from maekit.files import cache_folder
+from maekit.system.files import cache_folder
 from tests.helpers_data import check
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]

@@ -16,9 +16,9 @@ from maekit.data.seg_evidence import read_evidence
 from maekit.data.seg_labels import read_label
 from maekit.data.spec import Draw
 from maekit.errors import UserError
-from maekit.recipe import load_recipe
+from maekit.recipes.recipe import load_recipe
+from maekit.recipes.tasks import find_task
 from maekit.resume_changes import may_differ
-from maekit.task import find_task
 
 SIDE, NUM = 12, {"train": 4, "val": 2}
 NUMBERS = load_recipe(find_task("ade20k_upernet"), None).values["data"]

@@ -18,8 +18,8 @@ from maekit.data.seg_names import key
 from maekit.data.seg_transforms import SegEvalTransform
 from maekit.data.spec import Draw
 from maekit.errors import UserError
-from maekit.recipe import load_recipe
-from maekit.task import find_task
+from maekit.recipes.recipe import load_recipe
+from maekit.recipes.tasks import find_task
 
 NUM = {"train": 3, "val": 2}
 NUMBERS = load_recipe(find_task("ade20k_upernet"), None).values["data"]

@@ -10,8 +10,8 @@ import torch
 
 from maekit.api import build
 from maekit.cli import main
-from maekit.results.rows import text_rows
-from maekit.run_folder import FOLDER
+from maekit.runs.folder import FOLDER
+from maekit.runs.rows import text_rows
 from tests.conftest import TINY, few_digits, without_key_bias
 from tests.numeric_runs import MovedWeights, assert_same_run
 

@@ -10,7 +10,7 @@ import torch
 
 from maekit.api import build
 from maekit.cli import main
-from maekit.results.rows import text_rows
+from maekit.runs.rows import text_rows
 from tests.conftest import without_key_bias
 from tests.numeric_runs import MovedWeights, assert_same_run
 from tests.test_ddp import environment

@@ -22,9 +22,9 @@ from maekit.data.det_transforms import DetEvalTransform
 from maekit.data.spec import DataSpec, Draw
 from maekit.errors import UserError
 from maekit.metrics.coco_masks import coco_results, decode_masks
-from maekit.recipe import load_recipe
-from maekit.settings import resolve
-from maekit.task import find_task
+from maekit.recipes.recipe import load_recipe
+from maekit.recipes.settings import resolve
+from maekit.recipes.tasks import find_task
 from tests import detectron2_peer as peer
 from tests.golden import detection_case as case
 from tests.golden import vitdet_case

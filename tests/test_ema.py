@@ -18,7 +18,7 @@ import maekit
 from maekit.callbacks.averaging import TRAINED
 from maekit.commands.predict import load_model
 from maekit.errors import Interrupted
-from maekit.results.rows import text_rows
+from maekit.runs.rows import text_rows
 from tests.conftest import TINY, few_digits, without_key_bias
 from tests.numeric import assert_fp32
 from tests.numeric_runs import MovedWeights, assert_same_run

@@ -21,7 +21,7 @@ from maekit.data.decode import read_image
 from maekit.data.transforms import EvalTransform
 from maekit.features import embedding, listings
 from maekit.features.row_file import RowFile, header
-from maekit.run_folder import write_json
+from maekit.system.files import write_json
 from maekit.weights.extract import load_backbone
 from tests.helpers_features import digits, pictures, refused, run, weights
 from tests.helpers_weights import Small, peer, released

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from maekit.errors import UserError
-from maekit.recipe import load_recipe
-from maekit.settings import SECTIONS, Settings, make_parser, resolve
-from maekit.task import Task, find_task, shipped_tasks
+from maekit.recipes.recipe import load_recipe
+from maekit.recipes.settings import SECTIONS, Settings, make_parser, resolve
+from maekit.recipes.tasks import Task, find_task, shipped_tasks
 from tests.flag_values import FLAGS
 
 NOT_RUN = ("model", "data")
@@ -80,7 +80,7 @@ def test_every_flag_has_values_to_try() -> None:
 def one_parser_a_task() -> Iterator[None]:
     """A parser takes longer to build than to use."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("maekit.settings.make_parser", cache(make_parser))
+        patch.setattr("maekit.recipes.settings.make_parser", cache(make_parser))
         yield
 
 

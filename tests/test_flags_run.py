@@ -11,7 +11,7 @@ import maekit
 from maekit.callbacks.progress import Progress
 from maekit.callbacks.record import Record
 from maekit.errors import UserError
-from maekit.results.rows import text_rows
+from maekit.runs.rows import text_rows
 from tests.conftest import TINY, few_digits
 from tests.flag_values import FLAGS
 
@@ -107,7 +107,7 @@ def test_flags_that_contradict_each_other_are_refused(values: dict[str, str], ex
 def test_gpus_that_are_not_there_are_refused(
     kind: str, count: int, devices: str, expected: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from maekit.hardware import check_devices
+    from maekit.system.hardware import check_devices
 
     monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
     given: Any = [int(word) for word in devices[1:-1].split(",")] if devices.startswith("[") else devices

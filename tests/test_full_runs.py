@@ -52,9 +52,9 @@ def test_the_readmes_first_command_learns(
 
 HUGE = """
 import resource, sys, torch
-from maekit.recipe import load_recipe
-from maekit.settings import resolve
-from maekit.task import find_task
+from maekit.recipes.recipe import load_recipe
+from maekit.recipes.settings import resolve
+from maekit.recipes.tasks import find_task
 from maekit.data.batch import ImageBatch
 from maekit.data.spec import DataSpec
 task = find_task("imagenet_finetune")

@@ -17,8 +17,8 @@ from maekit.data.places_list import read_list
 from maekit.data.raw_val import list_raw_val
 from maekit.data.text import read_text
 from maekit.errors import UserError
-from maekit.files import atomic_write_text
 from maekit.result_places import ResultPlaces
+from maekit.system.files import atomic_write_text
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from maekit import hardware
+from maekit.system import hardware
 
 
 @pytest.mark.parametrize(

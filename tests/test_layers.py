@@ -13,7 +13,7 @@ from torch import nn
 
 from maekit.callbacks.examples import Examples
 from maekit.callbacks.layers import SAMPLE, LayerLog, gradient_norms, layers_of, loss_scale, sample, update_ratios
-from maekit.results.rows import text_rows
+from maekit.runs.rows import text_rows
 from tests.test_run import same_weights, tiny
 
 OPTIONS: dict[str, Any] = {

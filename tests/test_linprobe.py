@@ -14,10 +14,10 @@ from maekit.card import read_card
 from maekit.data.batch import ImageBatch
 from maekit.data.spec import DataSpec, Draw
 from maekit.errors import UserError
-from maekit.hardware import autocast_of
-from maekit.recipe import load_recipe
-from maekit.settings import resolve
-from maekit.task import find_task
+from maekit.recipes.recipe import load_recipe
+from maekit.recipes.settings import resolve
+from maekit.recipes.tasks import find_task
+from maekit.system.hardware import autocast_of
 from maekit.weights.safe_load import load_file
 from tests.conftest import few_digits
 from tests.numeric import assert_float64, assert_fp32, assert_fp32_model

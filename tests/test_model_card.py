@@ -17,9 +17,9 @@ from torch import Tensor
 
 from maekit.cli import main
 from maekit.model_card.licence import licence_of
-from maekit.model_card.record import Record, read_record
 from maekit.model_card.words import plain
 from maekit.model_card.write import model_card
+from maekit.runs.record import Record, read_record
 from maekit.weights.find import find_weights
 from tests.helpers_weights import decoder, encoder, images, peer, released
 from tests.numeric import assert_float64

@@ -14,8 +14,8 @@ import torch
 from maekit.card import read_card
 from maekit.cli import main
 from maekit.errors import Interrupted, UserError
-from maekit.run_folder import LOCK
-from maekit.run_lock import holder
+from maekit.runs.folder import LOCK
+from maekit.runs.lock import holder
 from tests.conftest import TINY, few_digits
 from tests.helpers_run import At, losses, same_weights, tiny
 

@@ -10,8 +10,8 @@ import yaml
 
 from maekit.paper.fill import Filled, fill, targets, unused, verdict
 from maekit.paper.tables import Cell, load_table
-from maekit.results.find import find_runs
-from maekit.results.run import read_run
+from maekit.runs.find import find_runs
+from maekit.runs.read import read_run
 from tests.helpers_paper import make_run
 
 BASE, LARGE, HUGE = (f"mae_pretrain_vit_{size}.pth" for size in ("base", "large", "huge"))

@@ -5,8 +5,8 @@ import pytest
 from maekit.errors import UserError
 from maekit.paper.tables import CONFIDENCE, Cell, load_table, table_names
 from maekit.paper.text import number
-from maekit.recipe import flat, header, load_recipe, recipe_names
-from maekit.task import find_task
+from maekit.recipes.recipe import flat, header, load_recipe, recipe_names
+from maekit.recipes.tasks import find_task
 
 # Typed from the paper's pages once more, row after row, columns that have no number left out.
 NUMBERS = {

@@ -17,9 +17,9 @@ from maekit.data.batch import ImageBatch
 from maekit.data.spec import DataSpec
 from maekit.errors import UserError
 from maekit.partial import tune_last_blocks
-from maekit.recipe import load_recipe
-from maekit.settings import resolve
-from maekit.task import find_task
+from maekit.recipes.recipe import load_recipe
+from maekit.recipes.settings import resolve
+from maekit.recipes.tasks import find_task
 from tests.conftest import TINY, few_digits
 from tests.numeric import assert_fp32
 

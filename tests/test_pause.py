@@ -8,8 +8,8 @@ import torch
 from lightning.pytorch import Callback, Trainer
 
 import maekit
-from maekit.results.rows import text_rows
-from maekit.results.run import read_run
+from maekit.runs.read import read_run
+from maekit.runs.rows import text_rows
 from tests.conftest import TINY, few_digits
 
 

@@ -18,7 +18,7 @@ from maekit.commands import predict
 from maekit.data.decode import read_image
 from maekit.data.transforms import EvalTransform
 from maekit.errors import UserError
-from maekit.results.run import read_run
+from maekit.runs.read import read_run
 from tests.conftest import few_digits
 from tests.test_run import tiny, weights
 
@@ -193,7 +193,7 @@ def test_a_backbone_alone_gives_features_at_any_size(run: Path) -> None:
 
 
 def test_validate_from_python_equals_the_runs_own_number(run: Path, tmp_path: Path) -> None:
-    from maekit.results.rows import text_rows
+    from maekit.runs.rows import text_rows
 
     found = tiny(tmp_path).validate(run / "last.ckpt")
     assert found == {key: float(text_rows(run / "val.csv")[-1][key]) for key in ("top1", "top5", "loss")}

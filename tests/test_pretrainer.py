@@ -16,9 +16,9 @@ from maekit.errors import UserError
 from maekit.heads.mae_target import Components, Moments, NormalisedPixels, patchify, unpatchify
 from maekit.masking import fixed_noise
 from maekit.pretrainer import Pretrainer, psnr
-from maekit.recipe import load_recipe
-from maekit.settings import resolve
-from maekit.task import find_task
+from maekit.recipes.recipe import load_recipe
+from maekit.recipes.settings import resolve
+from maekit.recipes.tasks import find_task
 from tests.helpers_weights import newest_names
 from tests.numeric import SEEDS, assert_float64, assert_fp32, assert_fp32_function, fp32_errors, moved
 

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from maekit.errors import UserError
-from maekit.recipe import base_name, flat, header, load_recipe, read_yaml, recipe_names, stack
-from maekit.task import Task, find_task, shipped_tasks
+from maekit.recipes.recipe import base_name, flat, header, load_recipe, read_yaml, recipe_names, stack
+from maekit.recipes.tasks import Task, find_task, shipped_tasks
 
 
 def task_in(folder: Path, **files: str) -> Task:

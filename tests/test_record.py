@@ -8,7 +8,7 @@ import pytest
 
 from maekit.callbacks import record as of_record
 from maekit.callbacks.record import Record
-from maekit.results.rows import text_rows
+from maekit.runs.rows import text_rows
 from tests.test_run import tiny
 
 

@@ -12,8 +12,8 @@ from maekit.cli import main
 from maekit.report.document import Block, Document, Facts, HeatMap, LineChart, Pictures, Table, Text
 from maekit.report.overview import overview_document
 from maekit.report.run_report import run_document
-from maekit.results.find import find_runs
-from maekit.results.run import read_run
+from maekit.runs.find import find_runs
+from maekit.runs.read import read_run
 from tests.helpers_paper import make_run as paper_run
 from tests.helpers_report import STEPS, add_parts, make_run, write_csv
 

@@ -191,9 +191,9 @@ def test_missing_alone_is_commands_alone(capsys: pytest.CaptureFixture[str]) -> 
 @pytest.mark.parametrize("table", ["6", "11", "fig9"])
 def test_a_command_has_the_values_that_make_its_cell(table: str, capsys: pytest.CaptureFixture[str]) -> None:
     """As `fit` itself reads the words: known flags, and whole numbers where the cell has them."""
-    from maekit.recipe import load_recipe
-    from maekit.settings import resolve
-    from maekit.task import find_task
+    from maekit.recipes.recipe import load_recipe
+    from maekit.recipes.settings import resolve
+    from maekit.recipes.tasks import find_task
 
     data = found(f"--table {table}", capsys)
     when = {f"{cell['row']}, {cell['column']}": cell["when"] for cell in data["tables"][0]["cells"]}

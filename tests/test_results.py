@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from maekit.errors import UserError
-from maekit.results.find import find_runs, labels
-from maekit.results.run import Difference, is_hyper_parameter, read_run
+from maekit.runs.find import find_runs, labels
+from maekit.runs.read import Difference, is_hyper_parameter, read_run
 
 
 def write_run(folder: Path, *, top1: Any = 99.0, status: str = "finished", **model: Any) -> Path:
@@ -155,5 +155,5 @@ def test_where_and_how_watched_is_no_hyper_parameter() -> None:
 
 
 def test_reading_waits_for_no_heavy_library() -> None:
-    code = "import sys, maekit.results.find; assert not {'torch', 'numpy', 'lightning', 'optuna'} & set(sys.modules)"
+    code = "import sys, maekit.runs.find; assert not {'torch', 'numpy', 'lightning', 'optuna'} & set(sys.modules)"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -12,8 +12,8 @@ from maekit.paper.tables import load_table
 from maekit.report.overview import overview_document
 from maekit.report.run_report import run_document
 from maekit.report.side_by_side import groups, metrics
-from maekit.results.data import data_key, recorded_data, same_data
-from maekit.results.run import Run, read_run
+from maekit.runs.data import data_key, recorded_data, same_data
+from maekit.runs.read import Run, read_run
 from tests import helpers_paper
 from tests.conftest import few_digits
 from tests.helpers_report import make_run

@@ -13,8 +13,8 @@ from lightning.pytorch import Trainer
 import maekit
 from maekit.card import read_card
 from maekit.errors import UserError
-from maekit.results.rows import text_rows
-from maekit.run_history import read_history
+from maekit.runs.history import read_history
+from maekit.runs.rows import text_rows
 from tests.conftest import TINY, few_digits
 from tests.helpers_run import At, losses, state, tiny
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 import torch
 
-from maekit.results.rows import text_rows
+from maekit.runs.rows import text_rows
 from tests.helpers_run import losses, state, tiny
 
 STILL: dict[str, Any] = {"trainer__max_epochs": 3, "trainer__limit_val_batches": 1.0, "model__layer_decay": 0.7}

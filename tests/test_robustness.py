@@ -18,9 +18,9 @@ from maekit.data.robustness_read import RobustnessSpec
 from maekit.data.robustness_sets import alexnet_errors, imagenet_synsets, published
 from maekit.data.synthetic import cached
 from maekit.errors import UserError
-from maekit.recipe import load_recipe
+from maekit.recipes.recipe import load_recipe
+from maekit.recipes.tasks import find_task
 from maekit.robustness import RobustnessClassifier
-from maekit.task import find_task
 
 TASK = "imagenet_robustness"
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]

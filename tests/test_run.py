@@ -19,7 +19,7 @@ import maekit
 from maekit.card import read_card
 from maekit.cli import main
 from maekit.errors import Interrupted, UserError
-from maekit.results.rows import text_rows
+from maekit.runs.rows import text_rows
 from maekit.trainer import make_trainer
 from tests.conftest import TINY, few_digits, without_key_bias
 from tests.numeric_runs import MovedWeights, assert_same_run

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from maekit import run_folder
-from maekit.checkpoint_path import find_checkpoint, requeued_checkpoint, resume_command
 from maekit.errors import UserError
+from maekit.runs import folder as run_folder
+from maekit.runs.checkpoint_path import find_checkpoint, requeued_checkpoint, resume_command
 from maekit.weights.find import find_weights
 
 
@@ -31,7 +31,7 @@ def test_each_run_has_its_own_number(tmp_path: Path) -> None:
 
 def test_runs_that_start_at_once_get_different_folders(tmp_path: Path) -> None:
     code = (
-        "import sys; from pathlib import Path; from maekit.run_folder import new_folder; "
+        "import sys; from pathlib import Path; from maekit.runs.folder import new_folder; "
         "print(new_folder(Path(sys.argv[1]), 't', 'r'))"
     )
     started = [subprocess.Popen([sys.executable, "-c", code, str(tmp_path)], stdout=subprocess.PIPE) for _ in range(6)]

@@ -11,15 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from maekit import run_lock
 from maekit.errors import UserError
-from maekit.run_folder import LOCK
-from maekit.run_lock import HANDLE, holder, only_writer
-from maekit.sweep.lease import flock, owner
+from maekit.runs import lock as run_lock
+from maekit.runs.folder import LOCK
+from maekit.runs.lock import HANDLE, holder, only_writer
+from maekit.system.processes import flock, owner
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="locks are those of Unix")
 HOLD = (
-    "import sys, time; from pathlib import Path; from maekit.run_lock import only_writer\n"
+    "import sys, time; from pathlib import Path; from maekit.runs.lock import only_writer\n"
     "with only_writer(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
 )
 

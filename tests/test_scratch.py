@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from maekit.cli import main
-from maekit.recipe import load_recipe
-from maekit.settings import resolve
-from maekit.task import find_task
+from maekit.recipes.recipe import load_recipe
+from maekit.recipes.settings import resolve
+from maekit.recipes.tasks import find_task
 
 
 def settings(name: str, *flags: str) -> Any:

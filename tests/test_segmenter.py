@@ -18,9 +18,9 @@ from maekit.cli import main
 from maekit.data.seg_dataset import SegBatch, SegEvalBatch
 from maekit.data.spec import DataSpec
 from maekit.errors import UserError
-from maekit.recipe import load_recipe
-from maekit.settings import resolve
-from maekit.task import find_task
+from maekit.recipes.recipe import load_recipe
+from maekit.recipes.settings import resolve
+from maekit.recipes.tasks import find_task
 from tests import mmseg_peer
 from tests.numeric import SEEDS, assert_float64, assert_fp32, fp32_errors, moved
 

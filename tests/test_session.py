@@ -19,9 +19,9 @@ import maekit
 from maekit import process
 from maekit.data.loader import worker_error_line
 from maekit.errors import UserError
-from maekit.overrides import as_flags
-from maekit.results.rows import text_rows
-from maekit.results.run import read_run
+from maekit.recipes.overrides import as_flags
+from maekit.runs.read import read_run
+from maekit.runs.rows import text_rows
 from tests.conftest import few_digits
 from tests.test_run import tiny
 

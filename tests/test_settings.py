@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 
 from maekit.errors import UserError
-from maekit.options import OWNED, TrainerOptions
-from maekit.recipe import load_recipe
-from maekit.settings import Settings, resolve
-from maekit.task import find_task
+from maekit.recipes.options import OWNED, TrainerOptions
+from maekit.recipes.recipe import load_recipe
+from maekit.recipes.settings import Settings, resolve
+from maekit.recipes.tasks import find_task
 
 ABSOLUTE = "model: {lr: 1e-3, base_lr: null}\ndata: {total_batch_size: 64}"
 

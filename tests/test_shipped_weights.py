@@ -14,10 +14,10 @@ from maekit.data.unlabelled import list_images
 from maekit.errors import UserError
 from maekit.masking import fixed_noise
 from maekit.pretrainer import psnr
-from maekit.recipe import load_recipe, recipe_names
+from maekit.recipes.recipe import load_recipe, recipe_names
+from maekit.recipes.settings import resolve
+from maekit.recipes.tasks import Task, shipped_tasks
 from maekit.reconstruction import load_pretrainer
-from maekit.settings import resolve
-from maekit.task import Task, shipped_tasks
 from maekit.weights.find import find_weights, shipped_weights
 from maekit.weights.inspect import inspect
 from maekit.weights.state_file import read_state

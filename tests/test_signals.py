@@ -16,7 +16,7 @@ from lightning.pytorch import Callback, Trainer
 from maekit.callbacks.watchdog import Watchdog
 from maekit.card import read_card
 from maekit.errors import Interrupted
-from maekit.results.rows import text_rows
+from maekit.runs.rows import text_rows
 from tests.conftest import TINY, few_digits
 from tests.helpers_run import At, environment, losses, same_weights, tiny
 

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from maekit.api import Session, build
-from maekit.task import shipped_tasks
+from maekit.recipes.tasks import shipped_tasks
 
 pytestmark = pytest.mark.slow
 

@@ -10,14 +10,14 @@ import pytest
 
 from maekit.data.synthetic import digits_root
 from maekit.errors import UserError
-from maekit.recipe import load_recipe, read_yaml, recipe_names
-from maekit.settings import resolve
+from maekit.recipes.recipe import load_recipe, read_yaml, recipe_names
+from maekit.recipes.settings import resolve
+from maekit.recipes.tasks import find_task, shipped_tasks
 from maekit.sweep import presets
 from maekit.sweep.define import Request, define
 from maekit.sweep.definition import Definition
 from maekit.sweep.presets import find_preset, preset_names
 from maekit.sweep.space import Choice, Interval
-from maekit.task import find_task, shipped_tasks
 
 TASK = "imagenet_finetune"
 DECAY = "model.layer_decay"

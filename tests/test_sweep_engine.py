@@ -14,12 +14,13 @@ from typing import Any
 import pytest
 
 from maekit.errors import UserError
-from maekit.sweep import lease, worker
 from maekit.sweep import process as process_module
+from maekit.sweep import worker
 from maekit.sweep.devices import Slot
 from maekit.sweep.process import Ended, Process, environment, last_words
 from maekit.sweep.space import Choice, Interval
 from maekit.sweep.table import read_study, text_table
+from maekit.system import processes as lease
 from tests.conftest import TINY
 from tests.fake_fit import value
 from tests.sweep_worker import Child, begin, begins, definition, quick, run, wait_for_line

@@ -96,9 +96,9 @@ def test_a_dead_machine_is_given_up_by_its_silence(
         wait_for_line(other, "begin")
         other.kill()
         other.communicate()
-    monkeypatch.setattr("maekit.sweep.lease._place", lambda: "elsewhere|pid:[1]")
-    monkeypatch.setattr("maekit.sweep.lease.GRACE_SECONDS", 2)
-    monkeypatch.setattr("maekit.sweep.lease.BEAT_SECONDS", 1)
+    monkeypatch.setattr("maekit.system.processes._place", lambda: "elsewhere|pid:[1]")
+    monkeypatch.setattr("maekit.system.processes.GRACE_SECONDS", 2)
+    monkeypatch.setattr("maekit.system.processes.BEAT_SECONDS", 1)
     study = run(told, tmp_path / "mine", url=url, join=True)
     assert study.trials[0]["state"] == "complete" and study.trials[0]["host"] == "elsewhere"
 

@@ -10,13 +10,13 @@ from optuna.exceptions import StorageInternalError
 from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
-from maekit import orphan
 from maekit.errors import UserError
 from maekit.sweep import storage
 from maekit.sweep.engine import _open_study, create_study, default_url
 from maekit.sweep.space import Choice, Interval
 from maekit.sweep.storage import Database, DatabaseAway, Stopped, open_database, parse_url, patiently, shown_url
 from maekit.sweep.trials import Board, Leg, cell_of, current, distributions, parameters, surplus
+from maekit.system import parent as orphan
 from tests.sweep_worker import definition, quick, run
 
 LEGS = [Leg({"model.layer_decay": decay}, seed) for decay in (0.55, 0.65) for seed in (0, 1)]

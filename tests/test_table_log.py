@@ -3,7 +3,7 @@
 from pathlib import Path
 
 from maekit.callbacks.table_log import TableLog, append_row
-from maekit.results.rows import text_rows
+from maekit.runs.rows import text_rows
 
 
 def test_splits_go_to_their_tables(tmp_path: Path) -> None:

@@ -10,9 +10,9 @@ import torch
 
 from maekit.card import read_card
 from maekit.cli import main
-from maekit.recipe import load_recipe, recipe_names
-from maekit.settings import resolve
-from maekit.task import find_task, shipped_tasks
+from maekit.recipes.recipe import load_recipe, recipe_names
+from maekit.recipes.settings import resolve
+from maekit.recipes.tasks import find_task, shipped_tasks
 
 TASKS = [task.name for task in shipped_tasks() if not task.load().Model.evaluates_only]
 EVALUATIONS = [task.name for task in shipped_tasks() if task.load().Model.evaluates_only]

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from maekit import user_tasks
 from maekit.cli import main
 from maekit.errors import UserError
-from maekit.task import find_task
+from maekit.recipes import user_tasks
+from maekit.recipes.tasks import find_task
 
 TASK = '''"""Birds, seen by me."""
 

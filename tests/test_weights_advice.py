@@ -12,8 +12,8 @@ from torch import Tensor
 from maekit.data.spec import DataSpec
 from maekit.errors import UserError
 from maekit.model import TransferModel
-from maekit.recipe import load_recipe
-from maekit.task import find_task
+from maekit.recipes.recipe import load_recipe
+from maekit.recipes.tasks import find_task
 from maekit.weights.classes import file_classes
 from maekit.weights.convert import convert
 from maekit.weights.extract import load_backbone

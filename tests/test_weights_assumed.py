@@ -14,8 +14,8 @@ from maekit.cli import main
 from maekit.data.spec import DataSpec
 from maekit.features.source import find_source
 from maekit.model import TransferModel
-from maekit.recipe import load_recipe
-from maekit.task import find_task
+from maekit.recipes.recipe import load_recipe
+from maekit.recipes.tasks import find_task
 from maekit.weights.convert import convert
 from maekit.weights.extract import load_backbone
 from maekit.weights.load import load_weights

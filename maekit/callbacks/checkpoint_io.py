@@ -13,7 +13,7 @@ from lightning.pytorch.plugins.io import CheckpointIO
 from torch import Tensor, nn
 
 from maekit.errors import UserError
-from maekit.files import atomic_write
+from maekit.system.files import atomic_write
 from maekit.weights.safe_load import load_file
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.Size, torch.dtype, torch.device)

@@ -4,8 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from maekit.files import atomic_write_text
-from maekit.run_folder import write_json
+from maekit.system.files import atomic_write_text, write_json
 
 FILE = "evaluation.json"
 

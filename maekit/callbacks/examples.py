@@ -13,7 +13,7 @@ from maekit.callbacks.checkpoints import SaveBest
 from maekit.examples import judge_some, write_examples
 from maekit.model import TransferModel
 from maekit.online_probe import untouched_generators
-from maekit.story import say
+from maekit.system.terminal import say
 
 
 class Examples(Callback):

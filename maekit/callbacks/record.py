@@ -13,7 +13,7 @@ from lightning.pytorch.callbacks import EarlyStopping, Timer
 from maekit.callbacks.checkpoints import SaveBest
 from maekit.callbacks.pause import Pause
 from maekit.callbacks.table_log import TableLog
-from maekit.run_folder import write_json
+from maekit.system.files import write_json
 
 
 class Record(Callback):

@@ -10,8 +10,8 @@ from typing import Any
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from maekit.files import atomic_write_text
-from maekit.results.rows import text_rows
+from maekit.runs.rows import text_rows
+from maekit.system.files import atomic_write_text
 
 
 class TableLog(Logger):

@@ -78,7 +78,7 @@ class _Viewer:
     ) -> None:
         from maekit.features.source import find_source
         from maekit.features.tokens import block_index
-        from maekit.hardware import choose_device
+        from maekit.system.hardware import choose_device
 
         source, self.device = find_source(weights), choose_device(device)
         for line in source.assumed:

@@ -24,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Prints the comparison."""
-    from maekit.results.find import find_runs
+    from maekit.runs.find import find_runs
 
     runs = find_runs(args.runs)
     if len(runs) < 2:
@@ -47,8 +47,8 @@ def compared(runs: Sequence[Any]) -> dict[str, Any]:
     not have at all.
     """
     from maekit.report.side_by_side import metrics, split_keys, varying
-    from maekit.results.data import data_sets
-    from maekit.results.find import labels
+    from maekit.runs.data import data_sets
+    from maekit.runs.find import labels
 
     named = labels(runs)
     names = [named[run.folder] for run in runs]
@@ -159,7 +159,7 @@ def _num_told(runs: Sequence[Any]) -> int:
 
 def _facts(label: str, run: Any) -> dict[str, Any]:
     from maekit.report.words import duration
-    from maekit.results.data import data_words
+    from maekit.runs.data import data_words
 
     seconds = run.number("seconds")
     return {
@@ -183,7 +183,7 @@ def _facts(label: str, run: Any) -> dict[str, Any]:
 
 def _notes(runs: Sequence[Any], names: list[str]) -> Iterator[str]:
     from maekit.report.run_facts import how_far
-    from maekit.results.data import data_sets, data_words
+    from maekit.runs.data import data_sets, data_words
 
     tasks = list(dict.fromkeys(run.task for run in runs))
     if len(tasks) > 1:

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 from maekit.errors import UserError
-from maekit.task import Task, find_task
+from maekit.recipes.tasks import Task, find_task
 
 FORWARDS = False
 

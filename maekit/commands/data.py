@@ -5,8 +5,8 @@ import json
 from pathlib import Path
 
 from maekit.errors import UserError
-from maekit.recipe import load_recipe
-from maekit.task import find_task
+from maekit.recipes.recipe import load_recipe
+from maekit.recipes.tasks import find_task
 
 FORWARDS = True
 
@@ -47,7 +47,7 @@ def check(args: argparse.Namespace, flags: list[str]) -> int:
     """Checks the data set that `fit` with the same flags would read."""
     recipe = load_recipe(find_task(args.task), args.recipe, args.config)
     from maekit.data.findings import Findings
-    from maekit.settings import resolve_data
+    from maekit.recipes.settings import resolve_data
 
     module = recipe.task.load()
     given = [*flags, f"--data.root={args.root}"] if args.root is not None else flags

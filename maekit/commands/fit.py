@@ -5,13 +5,13 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from maekit import orphan
-from maekit.aliases import flag_answer
-from maekit.checkpoint_path import Purpose, find_checkpoint, rank_checkpoint, requeued_checkpoint
 from maekit.errors import UserError, nearest
-from maekit.flag_value import flag_value
-from maekit.recipe import Recipe, load_recipe
-from maekit.task import find_task
+from maekit.recipes.aliases import flag_answer
+from maekit.recipes.flag_value import flag_value
+from maekit.recipes.recipe import Recipe, load_recipe
+from maekit.recipes.tasks import find_task
+from maekit.runs.checkpoint_path import Purpose, find_checkpoint, rank_checkpoint, requeued_checkpoint
+from maekit.system import parent as orphan
 
 if TYPE_CHECKING:
     from maekit.api import Session
@@ -84,7 +84,7 @@ def chosen_recipe(
 
 def open_session(args: argparse.Namespace, recipe: Recipe, flags: list[str], prog: str) -> "Session | None":
     """Checks the flags and builds model and data; None when help or the configuration was all that was asked."""
-    from maekit.settings import help_text, resolve
+    from maekit.recipes.settings import help_text, resolve
 
     module = recipe.task.load()
     if args.help:

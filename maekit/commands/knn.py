@@ -78,7 +78,7 @@ def accuracies(
 ) -> dict[int, dict[str, float]]:
     """Returns `top1` and `top5`, 0 to 1, for each number of neighbours; the neighbours are searched once."""
     from maekit.features.knn import Neighbours, nearest_neighbours, top_k_accuracy, vote
-    from maekit.hardware import choose_device
+    from maekit.system.hardware import choose_device
 
     for folder in (bank, queries):
         if folder.labels is None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from maekit.commands import fit
 from maekit.errors import UserError
-from maekit.recipe import load_recipe
-from maekit.task import find_task
+from maekit.recipes.recipe import load_recipe
+from maekit.recipes.tasks import find_task
 
 if TYPE_CHECKING:
     from maekit.optim.groups import ParameterRow
@@ -48,7 +48,7 @@ def table(args: argparse.Namespace, flags: list[str]) -> "tuple[list[ParameterRo
     recipe = load_recipe(find_task(args.task), args.recipe, args.config)
     import torch
 
-    from maekit.settings import resolve
+    from maekit.recipes.settings import resolve
 
     module = recipe.task.load()
     if module.Model.evaluates_only:

@@ -5,10 +5,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from maekit.checkpoint_path import find_checkpoint, weights_line
 from maekit.commands.given_images import GivenImages
 from maekit.commands.predict_output import results_folder
 from maekit.errors import UserError, nearest
+from maekit.runs.checkpoint_path import find_checkpoint, weights_line
 
 if TYPE_CHECKING:
     from maekit.card import Card
@@ -100,8 +100,8 @@ def refuse_results_among_images(images: Path, output: Path) -> None:
 def load_model(path: Path, device: str, task: str | None = None) -> "tuple[TransferModel, Card]":
     """The model of a checkpoint, ready to evaluate, and its card."""
     from maekit.card import read_card
-    from maekit.hardware import choose_device
-    from maekit.task import find_task
+    from maekit.recipes.tasks import find_task
+    from maekit.system.hardware import choose_device
 
     chosen = choose_device(device)
     card = read_card(path)

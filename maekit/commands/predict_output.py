@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maekit.errors import UserError
-from maekit.run_folder import write_json
+from maekit.system.files import write_json
 
 if TYPE_CHECKING:
     from maekit.card import Card

@@ -104,8 +104,8 @@ def _check(args: argparse.Namespace, notes: GivenImages) -> list[Path]:
 
 
 def _load(args: argparse.Namespace) -> "Pretrainer":
-    from maekit.hardware import choose_device
     from maekit.reconstruction import load_pretrainer
+    from maekit.system.hardware import choose_device
 
     said = {"auto": None, "true": True, "false": False}[args.norm_pix_loss]
     chosen = choose_device(args.device)

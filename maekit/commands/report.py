@@ -68,7 +68,7 @@ def make_document(paths: list[Path], against: Path | None) -> "Document":
     from maekit.report.overview import overview_document
     from maekit.report.run_report import run_document
     from maekit.report.write import created_line
-    from maekit.results.find import find_runs
+    from maekit.runs.find import find_runs
 
     if len(paths) == 1 and (paths[0] / _STUDY).is_file():
         from maekit.report.study_report import study_document

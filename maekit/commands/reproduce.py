@@ -16,8 +16,8 @@ from maekit.paper.fill import Filled, Unused, fill, unused
 from maekit.paper.missing import Missing, missing_runs
 from maekit.paper.tables import Table, load_table, table_names
 from maekit.paper.text import missing_lines, table_lines, unused_lines
-from maekit.results.find import find_runs, labels
-from maekit.results.run import Run
+from maekit.runs.find import find_runs, labels
+from maekit.runs.read import Run
 
 FORWARDS = True
 SECTIONS = ("model", "data", "trainer", "run")

@@ -5,8 +5,8 @@ import json
 
 import yaml
 
-from maekit.recipe import load_recipe
-from maekit.task import find_task
+from maekit.recipes.recipe import load_recipe
+from maekit.recipes.tasks import find_task
 
 FORWARDS = False
 

@@ -79,7 +79,7 @@ def search(args: argparse.Namespace, folder: "FeatureFolder") -> list[tuple[floa
 def draw(image: Path, found: list[tuple[float, Path]], output: Path, *, quiet: bool) -> None:
     """Draws the query and what was found."""
     from maekit.features.contact_sheet import Tile, contact_sheet, thumbnail
-    from maekit.files import atomic_write
+    from maekit.system.files import atomic_write
 
     tiles = [Tile(thumbnail(image), ("query", image.name), marked=True)]
     tiles += [Tile(thumbnail(path), (f"{n}: {value:.3f}", path.name)) for n, (value, path) in enumerate(found, 1)]

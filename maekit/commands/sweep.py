@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from maekit.commands.fit import add_recipe_arguments
 from maekit.errors import UserError, nearest
-from maekit.recipe import load_recipe
+from maekit.recipes.recipe import load_recipe
+from maekit.recipes.tasks import find_task
 from maekit.sweep.presets import Preset, find_preset
 from maekit.sweep.space import cell_name, flags_of
 from maekit.sweep.table import Study, cell_results, full_grid_steps, spent_steps, text_table
-from maekit.task import find_task
 
 if TYPE_CHECKING:
     from maekit.sweep.definition import Definition

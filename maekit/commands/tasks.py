@@ -3,8 +3,8 @@
 import argparse
 import json
 
-from maekit.recipe import recipe_names
-from maekit.task import shipped_tasks
+from maekit.recipes.recipe import recipe_names
+from maekit.recipes.tasks import shipped_tasks
 
 FORWARDS = False
 

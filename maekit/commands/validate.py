@@ -6,12 +6,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from maekit.checkpoint_path import weights_line
 from maekit.commands import fit
 from maekit.errors import UserError
-from maekit.files import atomic_write_text
-from maekit.run_folder import finite, rank, write_json
-from maekit.story import say
+from maekit.runs.checkpoint_path import weights_line
+from maekit.system.files import atomic_write_text, finite, write_json
+from maekit.system.rank import rank
+from maekit.system.terminal import say
 
 FORWARDS = True
 

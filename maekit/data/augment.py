@@ -12,7 +12,7 @@ from maekit.data.rand_augment import RandAugment, apply
 from maekit.data.resize import crop_resize
 from maekit.data.transforms import BICUBIC, Normalise
 from maekit.errors import UserError
-from maekit.ranges import check_numbers
+from maekit.system.ranges import check_numbers
 
 CROP_TRIES = 10
 Box = tuple[int, int, int, int]

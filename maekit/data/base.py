@@ -17,7 +17,7 @@ from maekit.data.findings import Findings
 from maekit.data.identity import DataIdentity
 from maekit.data.spec import DataSpec, Draw
 from maekit.errors import UserError
-from maekit.ranges import check_range
+from maekit.system.ranges import check_range
 
 
 class DrawDataset(Dataset[Any], ABC):

@@ -13,7 +13,7 @@ from maekit.data.names import readable_names
 from maekit.data.spec import DataSpec
 from maekit.data.synthetic import digits_root, make_digits
 from maekit.errors import UserError
-from maekit.ranges import check_range
+from maekit.system.ranges import check_range
 
 
 class ClassFolders(LabelledImages):

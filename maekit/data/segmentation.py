@@ -23,7 +23,7 @@ from maekit.data.seg_transforms import SegEvalTransform, SegTrainTransform
 from maekit.data.seg_tree import SegTree, given_coding, read_splits
 from maekit.data.spec import DataSpec
 from maekit.errors import UserError
-from maekit.ranges import check_range
+from maekit.system.ranges import check_range
 
 __all__ = ["Colour", "SegBatch", "SegEvalBatch", "SegTree", "SegmentationFolders", "spread_palette"]
 

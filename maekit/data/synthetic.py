@@ -11,7 +11,7 @@ from PIL import Image
 
 from maekit.data.names import MAPPING
 from maekit.errors import UserError
-from maekit.files import cache_folder
+from maekit.system.files import cache_folder
 
 IMAGE_SIZE = 32
 JPEG_QUALITY = 95

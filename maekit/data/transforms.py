@@ -9,7 +9,7 @@ from PIL import Image
 from torch import Tensor
 
 from maekit.errors import UserError
-from maekit.ranges import check_numbers
+from maekit.system.ranges import check_numbers
 
 BICUBIC = Image.Resampling.BICUBIC
 LONGEST_ASPECT = 32

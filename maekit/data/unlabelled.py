@@ -20,7 +20,7 @@ from maekit.data.splits import find_split, split_of
 from maekit.data.synthetic import digits_root
 from maekit.data.transforms import EvalTransform
 from maekit.errors import UserError
-from maekit.ranges import check_range
+from maekit.system.ranges import check_range
 
 CLASSES = ("image",)  # one for all: nothing is asked of them
 

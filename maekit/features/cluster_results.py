@@ -10,7 +10,7 @@ from PIL import Image
 from maekit.features.clusters import Clusters
 from maekit.features.contact_sheet import Row, Tile, contact_sheet, rows_sheet, thumbnail
 from maekit.features.folder import FeatureFolder
-from maekit.files import atomic_write
+from maekit.system.files import atomic_write
 
 COLUMNS, SHEET_IMAGES = 6, 24
 OVERVIEW_IMAGES, OVERVIEW_SIDE, OVERVIEW_ROWS = 10, 96, 60

@@ -22,8 +22,7 @@ from maekit.features.images import ImageFolder, ImageReader, Read, image_loader
 from maekit.features.listings import write_lists
 from maekit.features.parquet import write_parquet
 from maekit.features.row_file import RowFile
-from maekit.files import locked
-from maekit.run_folder import write_json
+from maekit.system.files import locked, write_json
 
 Format = Literal["npy", "parquet"]
 SAVE_SECONDS = 5.0  # between two notes of how far it is: what a kill costs at most

@@ -13,7 +13,7 @@ from maekit.data.transforms import EvalTransform
 from maekit.errors import UserError
 from maekit.features.source import Source, find_source, fingerprint
 from maekit.features.tokens import block_index, has_final_norm, normalised, residual_stream
-from maekit.hardware import choose_device
+from maekit.system.hardware import choose_device
 
 Pooling = Literal["class", "mean", "patches"]
 Precision = Literal["fp32", "bf16"]

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 
 from maekit.features.images import ImageFolder
-from maekit.files import atomic_write
+from maekit.system.files import atomic_write
 
 _TEXT = "utf-8", "surrogateescape"  # a name in no known encoding keeps its bytes
 

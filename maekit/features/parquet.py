@@ -9,7 +9,7 @@ import numpy as np
 
 from maekit.errors import UserError
 from maekit.features.listings import read_lines
-from maekit.files import atomic_write
+from maekit.system.files import atomic_write
 
 ROWS = 8192  # at a time, and in one row group
 

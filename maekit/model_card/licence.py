@@ -6,10 +6,11 @@ from typing import NamedTuple
 
 from maekit.errors import UserError
 from maekit.model_card.words import plain
+from maekit.system.plain import table
 from maekit.weights.chosen import split_key
 from maekit.weights.find import HUB, Official, official_weights, shipped_weights
 from maekit.weights.safe_load import load_file, read_metadata
-from maekit.weights.said import card_of, model_settings, table
+from maekit.weights.said import card_of, model_settings
 
 _AUTHORS = "facebookresearch/mae"
 _MOST_STARTS = 10

@@ -4,12 +4,13 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from maekit.errors import UserError
-from maekit.model_card.record import Record
 from maekit.model_card.words import plain
-from maekit.recipe import flat, load_recipe
-from maekit.task import find_task
+from maekit.recipes.recipe import flat, load_recipe
+from maekit.recipes.tasks import find_task
+from maekit.runs.record import Record
+from maekit.system.plain import table
 from maekit.weights.facts import Facts
-from maekit.weights.said import mask_ratio, normalisation, table
+from maekit.weights.said import mask_ratio, normalisation
 
 NOT_RECORDED = "Not recorded."
 _NUMBERS = {

@@ -8,18 +8,19 @@ from typing import Any
 import yaml
 from torch import Tensor
 
-from maekit.checkpoint_path import run_checkpoint
 from maekit.errors import UserError
-from maekit.files import atomic_write_text
 from maekit.model_card.licence import Licence, hub_name, licence_of
 from maekit.model_card.loading import loading, usage
-from maekit.model_card.record import Record, read_record
 from maekit.model_card.training import training_sections
 from maekit.model_card.words import CITATION, LIMITS, OUT_OF_SCOPE, PUBLISHED_DATA, plain
+from maekit.runs.checkpoint_path import run_checkpoint
+from maekit.runs.record import Record, read_record
+from maekit.system.files import atomic_write_text
+from maekit.system.plain import table
 from maekit.weights.convert import Target
 from maekit.weights.facts import Facts
 from maekit.weights.inspect import inspect
-from maekit.weights.said import card_of, model_settings, table
+from maekit.weights.said import card_of, model_settings
 from maekit.weights.state_file import StateFile, read_state
 
 _PIPELINES = {"encoder": "image-feature-extraction", "pretraining": "image-feature-extraction"}

@@ -7,13 +7,12 @@ from typing import Any, Literal
 from torch import nn
 from torch.optim import AdamW, Optimizer
 
-from maekit.backbone.vit import ViT
 from maekit.batch_plan import scaled_lr
 from maekit.errors import UserError
-from maekit.optim.groups import ParameterRow, Rule, check_groups, parameter_groups, parameter_rows
+from maekit.optim.groups import LayeredBackbone, ParameterRow, Rule, check_groups, parameter_groups, parameter_rows
 from maekit.optim.lars import LARS
 from maekit.optim.schedules import make_schedule
-from maekit.ranges import check_numbers, check_range
+from maekit.system.ranges import check_numbers, check_range
 
 Factor = Callable[[int, Mapping[str, Any]], float]
 
@@ -104,7 +103,7 @@ class Optimisation:
         """The head's peak learning rate at this total batch."""
         return scaled_lr(self.base_lr, self.lr, total_batch_size)
 
-    def rows(self, model: nn.Module, backbone: ViT, total_batch_size: int) -> list[ParameterRow]:
+    def rows(self, model: nn.Module, backbone: LayeredBackbone, total_batch_size: int) -> list[ParameterRow]:
         """One row for each trainable parameter: layer, scale, lr, weight decay."""
         return parameter_rows(
             model,
@@ -115,7 +114,7 @@ class Optimisation:
             no_weight_decay=self.no_weight_decay,
         )
 
-    def make_optimizer(self, model: nn.Module, backbone: ViT, total_batch_size: int) -> Optimizer:
+    def make_optimizer(self, model: nn.Module, backbone: LayeredBackbone, total_batch_size: int) -> Optimizer:
         """The optimizer over real parameter groups, one for each layer and decay kind; AdamW with fused kernels."""
         groups = parameter_groups(model, self.rows(model, backbone, total_batch_size))
         check_groups(model, groups)

@@ -8,8 +8,8 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 
 from maekit.errors import Interrupted
-from maekit.orphan import PARENT
 from maekit.paper.missing import Missing
+from maekit.system.parent import PARENT
 
 PROGRAM = (sys.executable, "-m", "maekit")
 SIGNALS = (signal.SIGINT, signal.SIGTERM)

@@ -10,10 +10,10 @@ from typing import Any
 
 from maekit.errors import UserError
 from maekit.paper.tables import Cell
-from maekit.recipe import flat, load_recipe
-from maekit.results.data import is_made, recorded_data
-from maekit.results.run import Difference, Run, is_hyper_parameter, read_run
-from maekit.task import find_task
+from maekit.recipes.recipe import flat, load_recipe
+from maekit.recipes.tasks import find_task
+from maekit.runs.data import is_made, recorded_data
+from maekit.runs.read import Difference, Run, is_hyper_parameter, read_run
 
 FILE_ENDINGS = (".pth", ".pt", ".ckpt", ".safetensors", ".bin")
 

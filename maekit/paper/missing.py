@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from maekit.flag_value import flag_value
 from maekit.paper.fill import Filled
 from maekit.paper.match import differences, is_of
 from maekit.paper.tables import Cell
-from maekit.results.data import is_made
-from maekit.results.run import Run
-from maekit.run_folder import LOCK
-from maekit.run_lock import holder
+from maekit.recipes.flag_value import flag_value
+from maekit.runs.data import is_made
+from maekit.runs.folder import LOCK
+from maekit.runs.lock import holder
+from maekit.runs.read import Run
 
 LIVE_MINUTES = 15.0  # a run saves itself every ten, so one whose folder is quiet for longer has ended
 

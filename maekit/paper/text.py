@@ -7,7 +7,7 @@ from typing import Any
 from maekit.paper.fill import DIFFERS, NO_NOISE, Filled, Group, Unused
 from maekit.paper.missing import Missing
 from maekit.paper.tables import Row, Table
-from maekit.results.run import Difference
+from maekit.runs.read import Difference
 
 NONE, EMPTY, OTHER = "-", ".", "*"
 MOST_RUNS = 4

@@ -6,9 +6,9 @@ from pathlib import Path
 from maekit.report.document import Block, Document, Facts, LineChart, Section, Series, Table, Text
 from maekit.report.side_by_side import Group, groups, results, setting_of, split_keys, varying, watched
 from maekit.report.words import TOY, cell_text, duration, is_toy, number, plural, task_name
-from maekit.results.data import data_sets, data_words, same_data
-from maekit.results.find import labels
-from maekit.results.run import Run
+from maekit.runs.data import data_sets, data_words, same_data
+from maekit.runs.find import labels
+from maekit.runs.read import Run
 from maekit.sweep.space import short_keys
 
 _MOST_CURVES = 8

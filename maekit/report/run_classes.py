@@ -7,7 +7,7 @@ from typing import Any
 
 from maekit.report.document import Block, HeatMap, Picture, Pictures, Section, Table, Text
 from maekit.report.words import number
-from maekit.results.run import Run
+from maekit.runs.read import Run
 
 _MOST_CELLS = 30  # classes of a confusion that can still be read as a picture
 _MOST_PAIRS = 30

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from maekit.report.document import Block, HeatMap, LineChart, Section, Series, Text, picked
 from maekit.report.side_by_side import shown_metrics, watched
-from maekit.results.run import Run
+from maekit.runs.read import Run
 
 Rows = Sequence[dict[str, float]]
 _KNOWN = ("step", "epoch", "lr", "loss", "images_per_second")

@@ -7,8 +7,8 @@ from typing import Any
 from maekit.report.document import Block, Code, Facts, Section, Table, Text
 from maekit.report.side_by_side import shown_metrics, watched
 from maekit.report.words import cell_text, duration, number, plural, setting
-from maekit.results.data import NOT_RECORDED, recorded_data
-from maekit.results.run import Run
+from maekit.runs.data import NOT_RECORDED, recorded_data
+from maekit.runs.read import Run
 
 _MOST_CLASSES = 20
 

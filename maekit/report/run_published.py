@@ -4,7 +4,7 @@ from maekit.paper.fill import targets
 from maekit.paper.text import verdict_words
 from maekit.report.document import Table
 from maekit.report.words import number
-from maekit.results.run import Run
+from maekit.runs.read import Run
 
 
 def published(run: Run) -> Table | None:

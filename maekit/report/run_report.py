@@ -16,7 +16,7 @@ from maekit.report.run_facts import (
 from maekit.report.run_published import published, published_lines
 from maekit.report.side_by_side import watched
 from maekit.report.words import TOY, is_toy, number, plural, setting, small_recipe, task_name
-from maekit.results.run import Difference, Run
+from maekit.runs.read import Difference, Run
 
 
 def run_document(run: Run, created: str) -> Document:

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from maekit.report.words import setting
-from maekit.results.data import data_key, same_data
-from maekit.results.run import Mode, Run, is_hyper_parameter, names_data
+from maekit.runs.data import data_key, same_data
+from maekit.runs.read import Mode, Run, is_hyper_parameter, names_data
 
 _LESS = {"loss", "error", "mce"}
 _MORE = re.compile(r"top\d+|miou|macc|aacc|psnr|a[pr](\d+|[sml])?")

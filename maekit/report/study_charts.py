@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from maekit.report.document import HeatMap, LineChart, Series
-from maekit.results.rows import number_rows
+from maekit.runs.rows import number_rows
 from maekit.sweep.space import Cell, Choice, Interval, short_keys, short_value
 from maekit.sweep.table import CellResult, Study
 

@@ -6,15 +6,15 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
-from maekit import __version__
 from maekit.errors import UserError
-from maekit.files import atomic_write_text
 from maekit.report.charts import svg_file
 from maekit.report.document import Document, HeatMap, LineChart, Pictures, Table
 from maekit.report.html import render_html
 from maekit.report.latex import render_latex
 from maekit.report.markdown import render_markdown
 from maekit.report.tables_csv import named_blocks, render_csv, tables_of
+from maekit.system.files import atomic_write_text
+from maekit.version import __version__
 
 _LIST = ".files.json"  # what the last report wrote, so that the next one removes its own and nothing else
 

@@ -14,9 +14,9 @@ from maekit.batch_plan import require_batch
 from maekit.data.base import TransferData
 from maekit.data.spec import DataSpec
 from maekit.errors import UserError, nearest
-from maekit.recipe import Recipe, flat
-from maekit.results.run import is_hyper_parameter
-from maekit.settings import Settings, resolve
+from maekit.recipes.recipe import Recipe, flat
+from maekit.recipes.settings import Settings, resolve
+from maekit.runs.read import is_hyper_parameter
 from maekit.sweep.definition import Definition
 from maekit.sweep.presets import Preset
 from maekit.sweep.space import Choice, Interval, Space, grid_cells, parse_grid, parse_range, short_keys

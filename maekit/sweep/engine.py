@@ -13,11 +13,9 @@ from optuna.study import StudyDirection
 from optuna.trial import TrialState
 
 from maekit.errors import Interrupted, UserError
-from maekit.run_folder import LOCK, write_json
-from maekit.sweep import lease
+from maekit.runs.folder import LOCK
 from maekit.sweep.definition import Definition
 from maekit.sweep.devices import Slot
-from maekit.sweep.lease import host_of, is_gone, try_lock
 from maekit.sweep.pruning import make_plan
 from maekit.sweep.queue import Queue
 from maekit.sweep.signals import Signals
@@ -26,6 +24,9 @@ from maekit.sweep.study_file import file_of
 from maekit.sweep.table import Study, read_study
 from maekit.sweep.trials import Board, Leg
 from maekit.sweep.worker import Worker
+from maekit.system import processes as lease
+from maekit.system.files import write_json
+from maekit.system.processes import host_of, is_gone, try_lock
 
 DATABASE = "study.db"
 _DEFINITION = "definition.json"

@@ -6,8 +6,8 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
+from maekit.runs.reached import Reached, curve, last_step, reached
 from maekit.sweep.definition import Definition
-from maekit.sweep.outcome import Reached, curve, last_step, reached
 from maekit.sweep.process import Ended, Process, stopped_step
 from maekit.sweep.pruning import Plan
 from maekit.sweep.space import flags_of

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from maekit.errors import UserError, nearest
-from maekit.recipe import read_yaml
-from maekit.task import Task
+from maekit.recipes.recipe import read_yaml
+from maekit.recipes.tasks import Task
 
 _FILE = Path(__file__).with_name("presets.yaml")
 

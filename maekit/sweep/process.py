@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from maekit.orphan import PARENT
-from maekit.run_folder import FOLDER, LOCK
-from maekit.run_lock import HANDLE, hand_over
+from maekit.runs.folder import FOLDER, LOCK
+from maekit.runs.lock import HANDLE, hand_over
 from maekit.sweep.devices import Slot
-from maekit.sweep.lease import try_lock
+from maekit.system.parent import PARENT
+from maekit.system.processes import try_lock
 
 FIT = [sys.executable, "-m", "maekit", "fit"]
 MOST_ATTEMPTS = 3  # of a run that is killed again and again without getting further

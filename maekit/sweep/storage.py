@@ -14,7 +14,7 @@ from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, SQLAlchemyError
 
 from maekit.errors import UserError
-from maekit.sweep import lease
+from maekit.system import processes as lease
 
 T = TypeVar("T")
 Say = Callable[[str], None]

@@ -8,10 +8,10 @@ from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from maekit.run_folder import write_json
 from maekit.sweep.pruning import HalvingPlan, Kept, Plan, rung_steps
 from maekit.sweep.table import STUDY_FILE
 from maekit.sweep.trials import current, leg_of
+from maekit.system.files import write_json
 
 _STATES = {
     TrialState.COMPLETE: "complete",

@@ -13,10 +13,10 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
-from maekit.sweep import lease
-from maekit.sweep.lease import host_of, is_gone, owner
 from maekit.sweep.space import Cell, Choice, Space, cell_name
 from maekit.sweep.storage import Database, quietly
+from maekit.system import processes as lease
+from maekit.system.processes import host_of, is_gone, owner
 
 DUPLICATE = "duplicate"
 

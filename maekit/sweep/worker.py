@@ -9,10 +9,9 @@ from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial
 
 from maekit.errors import Interrupted, UserError
-from maekit.sweep import lease
+from maekit.runs.reached import seconds_so_far
 from maekit.sweep.devices import Slot
 from maekit.sweep.job import Job, fit_flags, run_folder
-from maekit.sweep.outcome import seconds_so_far
 from maekit.sweep.process import MOST_ATTEMPTS, Ended, Process
 from maekit.sweep.pruning import below_median
 from maekit.sweep.queue import Queue
@@ -20,6 +19,7 @@ from maekit.sweep.signals import Signals
 from maekit.sweep.storage import DatabaseAway, Say, Stopped
 from maekit.sweep.study_file import study_values, write_study
 from maekit.sweep.trials import leg_of
+from maekit.system import processes as lease
 
 TICK_SECONDS = 0.2  # between two looks at the children
 LOOK_SECONDS = 3.0  # between two looks at the database

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
-from maekit.weights.said import card_of, table
+from maekit.system.plain import table
+from maekit.weights.said import card_of
 
 _SYNSET = re.compile(r"(n\d{8})(?:[ _-]+(.+))?")
 _PLACEHOLDER = re.compile(r"(?:label|class|cls|category|id)?[ _-]*\d+", re.IGNORECASE)

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from maekit.errors import UserError, nearest
-from maekit.files import atomic_write, atomic_write_text
+from maekit.system.files import atomic_write, atomic_write_text
+from maekit.system.plain import table
 from maekit.weights.assumed import assumed_heads
 from maekit.weights.classes import file_classes
 from maekit.weights.expected import whole
@@ -27,7 +28,6 @@ from maekit.weights.said import (
     not_pixels,
     pretraining_arguments,
     said_input,
-    table,
 )
 from maekit.weights.state_file import StateFile, read_state
 from maekit.weights.words import in_words

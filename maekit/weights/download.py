@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from maekit.errors import UserError
-from maekit.files import locked
+from maekit.system.files import locked
 from maekit.weights.fetch import Source, fetch, note_of, read_note, size_of, write_note
 
 

@@ -14,9 +14,9 @@ from typing import NamedTuple
 
 from tqdm import tqdm
 
-from maekit import __version__
 from maekit.errors import UserError
-from maekit.files import atomic_write_text
+from maekit.system.files import atomic_write_text
+from maekit.version import __version__
 
 TIMEOUT = 30.0  # seconds without a byte
 WAITS = (1.0, 3.0, 9.0)  # seconds before each further try, counted anew whenever one brought something new

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import yaml
 
-from maekit.checkpoint_path import run_checkpoint, weights_line
 from maekit.errors import UserError, nearest
-from maekit.files import cache_folder
+from maekit.runs.checkpoint_path import run_checkpoint, weights_line
+from maekit.system.files import cache_folder
 from maekit.weights.chosen import split_key, with_key
 from maekit.weights.download import download, tell
 

@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from maekit.system.plain import table
 from maekit.weights.find import TIMM_FILES
-from maekit.weights.said import table
 
 
 def timm_config(path: Path) -> dict[str, object]:

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from maekit.backbone.sizes import Size
 from maekit.backbone.vit import ViT
+from maekit.system.plain import of
 from maekit.weights.assumed import says_heads
 from maekit.weights.facts import Decoder, Facts, Head
 from maekit.weights.report import Grid
-from maekit.weights.said import card_of, model_settings, norm_pix_loss, of
+from maekit.weights.said import card_of, model_settings, norm_pix_loss
 from maekit.weights.signs import seems
 from maekit.weights.state_file import StateFile, measure, positions, read_state, stored_grid
 from maekit.weights.words import Kind, in_words

@@ -3,6 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from maekit.system.plain import table
+
 CARD = "maekit"
 EPS = 1e-6  # of every LayerNorm here, as in facebookresearch/mae
 HEAD_WIDTH = 32  # channels of a decoder's attention head where nobody says: facebookresearch/mae @ efb2a80, 512 / 16
@@ -84,16 +86,6 @@ def not_pixels(meta: Mapping[str, object]) -> str:
     if (target := model.get("target")) is not None and target not in _NORMALISED:
         return f"it was pre-trained to predict {target}, not pixels"
     return "its encoder was given mask tokens" if model.get("encoder_mask_tokens") is True else ""
-
-
-def table(value: object) -> Mapping[str, Any]:
-    """The value if it is a mapping, else an empty one."""
-    return value if isinstance(value, Mapping) else {}
-
-
-def of(kind: type, value: object) -> Any:
-    """The value if it is exactly of that type, else None."""
-    return value if type(value) is kind else None
 
 
 def _three(value: object) -> list[float] | None:

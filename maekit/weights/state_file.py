@@ -13,6 +13,7 @@ from torch import Tensor
 from maekit.backbone.pos_embed import sincos_pos_embed
 from maekit.backbone.sizes import load_size
 from maekit.errors import UserError
+from maekit.system.plain import table
 from maekit.weights.chosen import split_key
 from maekit.weights.hf_folder import read_folder
 from maekit.weights.input_config import timm_config
@@ -23,7 +24,7 @@ from maekit.weights.layouts_plain import from_plain, from_solo, is_solo
 from maekit.weights.names import ENCODER_MASK_TOKEN, is_probe, model_name, released_name
 from maekit.weights.report import Grid
 from maekit.weights.safe_load import load_file, read_metadata
-from maekit.weights.said import CARD, card_of, decoder_heads, table
+from maekit.weights.said import CARD, card_of, decoder_heads
 from maekit.weights.sets import WeightSet, choose_set
 from maekit.weights.shape import Shape, measure
 from maekit.weights.signs import seems

@@ -12,7 +12,7 @@ import safetensors.torch
 from torch import Tensor
 
 from maekit.errors import UserError
-from maekit.files import atomic_write, atomic_write_text
+from maekit.system.files import atomic_write, atomic_write_text
 from maekit.weights import said
 from maekit.weights.assumed import assumed_heads
 from maekit.weights.layouts_hf import to_transformers

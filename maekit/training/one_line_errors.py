@@ -1,13 +1,12 @@
-"""What a run tells on the terminal, in lines."""
+"""Errors of torch in one line each."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import torch
 
 from maekit.data.loader import worker_error_line
 from maekit.errors import UserError
-from maekit.run_folder import rank
 
 
 @contextmanager
@@ -31,15 +30,3 @@ def one_line_errors(changed: Sequence[str]) -> Iterator[None]:
         if line is None:
             raise
         raise UserError(line) from error
-
-
-def say(line: str) -> None:
-    """Prints a line of the run's story, on the first rank."""
-    if rank() == 0:
-        print(line, flush=True)
-
-
-def say_all(lines: Iterable[str]) -> None:
-    """Prints several lines."""
-    for line in lines:
-        say(line)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from maekit.errors import UserError, nearest
-from maekit.results.run import FILES, Run, read_run
+from maekit.runs.read import FILES, Run, read_run
 
 _NO_RUNS_IN = {"tensorboard", "examples", "pictures", "report", "wandb", "logs"}
 

@@ -13,17 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from maekit.errors import UserError
-from maekit.files import atomic_write_text
+from maekit.system.files import atomic_write_text
 
 FOLDER = "MAEKIT_RUN_FOLDER"
 LOCK = ".lock"  # held by the process that writes into the folder, see run_lock
 PACKAGES = ("maekit", "torch", "torchvision", "lightning", "timm", "torchmetrics", "jsonargparse", "numpy", "pillow")
 
 
-def rank() -> int:
-    """This process's number in a distributed run, as the launcher says; 0 when it is alone."""
-    names = ("RANK", "LOCAL_RANK", "SLURM_PROCID")
-    return next((int(os.environ[name]) for name in names if name in os.environ), 0)
 
 
 def new_folder(runs: Path, task: str, recipe: str, name: str | None = None) -> Path:
@@ -90,18 +86,8 @@ def surroundings(devices: str) -> dict[str, Any]:
     }
 
 
-def write_json(file: Path, values: Any) -> None:
-    """Writes plain values as indented JSON, whole or not at all; a number that is none becomes null."""
-    atomic_write_text(file, json.dumps(finite(values), indent=2) + "\n")
 
 
-def finite(values: Any) -> Any:
-    """Returns plain values with None for nan and infinity, which JSON has no words for."""
-    if isinstance(values, dict):
-        return {key: finite(value) for key, value in values.items()}
-    if isinstance(values, list | tuple):
-        return [finite(value) for value in values]
-    return None if isinstance(values, float) and not math.isfinite(values) else values
 
 
 def _version(package: str) -> str | None:

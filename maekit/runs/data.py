@@ -4,7 +4,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from maekit.results.run import Run
+from maekit.runs.read import Run
 
 NOT_RECORDED = "the run does not record its data: it is of an older version"
 

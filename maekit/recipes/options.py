@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any, Literal
 
 from maekit.errors import UserError
-from maekit.ranges import check_range
+from maekit.system.ranges import check_range
 
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
 STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false")

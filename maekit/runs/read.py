@@ -11,8 +11,8 @@ from typing import Any, Literal, NamedTuple, TypeGuard
 import yaml
 
 from maekit.errors import UserError
-from maekit.recipe import Values, flat
-from maekit.results.rows import Row, number_rows
+from maekit.recipes.recipe import Values, flat
+from maekit.runs.rows import Row, number_rows
 
 Status = Literal["finished", "stopped", "validated", "paused", "unfinished"]
 Mode = Literal["max", "min"]

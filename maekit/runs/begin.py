@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from maekit.errors import UserError
-from maekit.run_folder import FOLDER, LOCK, new_folder, rank, shown
-from maekit.run_lock import only_writer
+from maekit.runs.folder import FOLDER, LOCK, new_folder, shown
+from maekit.system.rank import rank
+from maekit.runs.lock import only_writer
 
 
 @contextmanager

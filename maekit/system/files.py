@@ -1,5 +1,7 @@
 """Writes files so that a reader sees the old one or the new one, never half of one."""
 
+import json
+import math
 import os
 import shutil
 import sys
@@ -8,7 +10,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from maekit.errors import UserError
 
@@ -112,3 +114,17 @@ def _why(path: Path, error: OSError) -> str:
         f"cannot write {path}: {error.strerror or error} ({free:,.0f} MiB free on its disk); {kept}; "
         "make room or choose a folder you can write to"
     )
+
+
+def write_json(file: Path, values: Any) -> None:
+    """Writes plain values as indented JSON, whole or not at all; NaN and infinity become null."""
+    atomic_write_text(file, json.dumps(finite(values), indent=2) + "\n")
+
+
+def finite(values: Any) -> Any:
+    """Returns plain values with None in place of NaN and infinity, which JSON does not have."""
+    if isinstance(values, dict):
+        return {key: finite(value) for key, value in values.items()}
+    if isinstance(values, list | tuple):
+        return [finite(value) for value in values]
+    return None if isinstance(values, float) and not math.isfinite(values) else values

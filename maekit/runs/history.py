@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from maekit.run_folder import write_json
+from maekit.system.files import write_json
 
 FILE = "history.json"
 

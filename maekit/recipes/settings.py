@@ -10,10 +10,10 @@ from typing import Any
 from jsonargparse import ArgumentError, ArgumentParser
 from yaml import safe_dump
 
-from maekit.aliases import flag_answer
 from maekit.errors import UserError, nearest
-from maekit.options import OWNED, RunOptions, TrainerOptions
-from maekit.recipe import Recipe, Values, flat, saved_header
+from maekit.recipes.aliases import flag_answer
+from maekit.recipes.options import OWNED, RunOptions, TrainerOptions
+from maekit.recipes.recipe import Recipe, Values, flat, saved_header
 
 SECTIONS = ("model", "data", "trainer", "run")
 

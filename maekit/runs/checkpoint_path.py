@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Literal
 
 from maekit.errors import UserError, nearest
-from maekit.run_folder import FOLDER, rank, shown
+from maekit.runs.folder import FOLDER, shown
+from maekit.system.rank import rank
 
 Purpose = Literal["resume", "read"]
 LAST, BEST = "last.ckpt", "best.ckpt"

@@ -9,8 +9,8 @@ from importlib.util import find_spec
 from pathlib import Path
 from types import ModuleType
 
-from maekit import user_tasks
 from maekit.errors import UserError, nearest
+from maekit.recipes import user_tasks
 
 
 @dataclass(frozen=True)
@@ -59,9 +59,9 @@ class Task:
         os.environ[user_tasks.ENVIRONMENT] = folder
         if user_tasks.__path__ != [folder]:
             user_tasks.__path__ = [folder]
-            for loaded in [name for name in sys.modules if name.startswith("maekit.user_tasks.")]:
+            for loaded in [name for name in sys.modules if name.startswith("maekit.recipes.user_tasks.")]:
                 del sys.modules[loaded]
-        return f"maekit.user_tasks.{self.name}"
+        return f"maekit.recipes.user_tasks.{self.name}"
 
 
 def shipped_tasks() -> list[Task]:

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from maekit.errors import UserError, nearest
-from maekit.task import Task
+from maekit.recipes.tasks import Task
 
 Values = dict[str, Any]
 

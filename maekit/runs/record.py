@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from maekit.weights.said import table
+from maekit.system.plain import table
 
 
 @dataclass(frozen=True)

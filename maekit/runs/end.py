@@ -5,9 +5,9 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from maekit.checkpoint_path import BEST, LAST, resume_command, start_command
+from maekit.runs.checkpoint_path import BEST, LAST, resume_command, start_command
 from maekit.errors import Interrupted
-from maekit.run_folder import shown
+from maekit.runs.folder import shown
 
 _FILES = (BEST, LAST, "config.yaml", "metrics.json", "train.csv", "val.csv", "tensorboard")
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from maekit.results.rows import number_rows
+from maekit.runs.rows import number_rows
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,1 @@
+"""How a run is chosen: tasks, recipes, the flags that change them, and other tools' words for these."""
