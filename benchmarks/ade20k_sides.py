@@ -10,8 +10,8 @@ import ade20k_peer
 import torch
 from torch import Tensor
 
+from maekit.base.spec import DataSpec
 from maekit.data.seg_dataset import SegBatch
-from maekit.data.spec import DataSpec
 from maekit.recipes.recipe import load_recipe
 from maekit.recipes.settings import resolve
 from maekit.recipes.tasks import find_task

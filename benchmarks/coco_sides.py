@@ -11,8 +11,8 @@ import torch
 from coco_batch import CLASSES, SIDE
 from torch import Tensor, nn
 
+from maekit.base.spec import DataSpec
 from maekit.data.det_batch import DetBatch
-from maekit.data.spec import DataSpec
 from maekit.heads.detection.mask_rcnn import MaskRCNN
 from maekit.recipes.recipe import load_recipe
 from maekit.recipes.settings import resolve

@@ -31,13 +31,13 @@ from timm.data import auto_augment
 from timm.data.transforms_factory import create_transform
 from torch import Tensor
 
-from maekit.data.augment import TrainTransform, random_crop_box
-from maekit.data.base import seeded
-from maekit.data.decode import read_image
-from maekit.data.fast_decode import read_pixels
-from maekit.data.rand_augment import apply
-from maekit.data.resize import crop_resize
-from maekit.data.transforms import BICUBIC
+from maekit.base.data import seeded
+from maekit.data.augment.augment import TrainTransform, random_crop_box
+from maekit.data.augment.rand_augment import apply
+from maekit.data.images.decode import read_image
+from maekit.data.images.fast_decode import read_pixels
+from maekit.data.images.resize import crop_resize
+from maekit.data.images.transforms import BICUBIC
 
 SIZE, MEAN, STD, RATIO = 224, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225], (3 / 4, 4 / 3)
 AUGMENTATIONS: dict[str, dict[str, Any]] = {

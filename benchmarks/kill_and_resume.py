@@ -26,7 +26,7 @@ from pathlib import Path
 
 import torch
 
-from maekit.data.synthetic import digits_root
+from maekit.data.digits import digits_root
 from maekit.runs.lock import holder
 from maekit.runs.rows import text_rows
 

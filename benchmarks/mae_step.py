@@ -22,8 +22,8 @@ import torch
 from torch import Tensor
 
 from maekit.backbone.sizes import Size, load_size
-from maekit.data.batch import ImageBatch
-from maekit.data.spec import DataSpec
+from maekit.base.spec import DataSpec
+from maekit.data.images.batch import ImageBatch
 from maekit.recipes.recipe import load_recipe
 from maekit.recipes.settings import resolve
 from maekit.recipes.tasks import find_task

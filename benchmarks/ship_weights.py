@@ -16,7 +16,7 @@ import safetensors.torch
 import torch
 
 import maekit
-from maekit.card import read_card
+from maekit.base.checkpoint_card import read_card
 from maekit.weights.state_file import read_state
 
 PLACE = Path(maekit.__file__).parent / "weights" / "mae_vit_smoke.safetensors"

@@ -28,7 +28,7 @@ from torch.nn import functional as F
 
 import maekit
 from maekit.backbone.sizes import Size, load_size
-from maekit.data.batch import ImageBatch
+from maekit.data.images.batch import ImageBatch
 
 Step = Callable[[], None]
 CLASSES = 1000

@@ -6,17 +6,23 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from maekit.batch_plan import require_batch
-from maekit.card import Card, read_card
-from maekit.data.base import TransferData
+from maekit.base.checkpoint_card import Card, read_card
+from maekit.base.data import TransferData
+from maekit.base.model import TransferModel
 from maekit.errors import UserError
-from maekit.model import TransferModel
-from maekit.process import check_launch, restored
+from maekit.optim.batch_plan import require_batch
 from maekit.recipes.overrides import as_flags
 from maekit.recipes.recipe import load_recipe
 from maekit.recipes.settings import Settings, resolve
 from maekit.recipes.tasks import find_task
-from maekit.resume_changes import (
+from maekit.runs.begin import begun, is_finished, read_metrics, resumed
+from maekit.runs.checkpoint_path import find_checkpoint
+from maekit.runs.end import after_stop, finished_lines, says_how_to_resume
+from maekit.runs.folder import shown
+from maekit.system.terminal import say_all
+from maekit.training.one_line_errors import one_line_errors
+from maekit.training.process import check_launch, restored
+from maekit.training.resume_changes import (
     Resume,
     change_lines,
     changes_of,
@@ -25,18 +31,12 @@ from maekit.resume_changes import (
     may_differ,
     require_same_data,
 )
-from maekit.runs.begin import begun, is_finished, read_metrics, resumed
-from maekit.runs.checkpoint_path import find_checkpoint
-from maekit.runs.end import after_stop, finished_lines, says_how_to_resume
-from maekit.runs.folder import shown
-from maekit.system.terminal import say_all
-from maekit.training.one_line_errors import one_line_errors
 from maekit.weights.extract import load_backbone
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback
 
-    from maekit.run import Run
+    from maekit.training.run import Run
 
 __all__ = ["Session", "build", "load_backbone"]
 
@@ -99,8 +99,8 @@ class Session:
     """
 
     def __init__(self, settings: Settings, module: ModuleType) -> None:
-        from maekit.run import seed_all
-        from maekit.trainer import check_hardware
+        from maekit.training.run import seed_all
+        from maekit.training.trainer import check_hardware
 
         check_hardware(settings)
         self.settings = settings
@@ -136,7 +136,7 @@ class Session:
             UserError: the run is refused, and nothing is written; or it failed.
             Interrupted: a signal stopped it; the message says what was saved, and what to type.
         """
-        from maekit import run
+        from maekit.training import run
 
         refuse_evaluation_only(self.settings, type(self.model))
         self._start_afresh()
@@ -184,10 +184,10 @@ class Session:
         callbacks: "Sequence[Callback]",
     ) -> dict[str, Any]:
         """Trains in a folder that is this process's own, from a checkpoint that was accepted or from the start."""
-        from maekit import run
-        from maekit.callbacks.interruption import Interruption
         from maekit.system.hardware import autocast_of
-        from maekit.trainer import refusals
+        from maekit.training import run
+        from maekit.training.callbacks.interruption import Interruption
+        from maekit.training.trainer import refusals
 
         interruption = Interruption(first_step=resume.step if resume is not None else 0)
         step = partial(run.saved_step, folder, interruption)
@@ -218,9 +218,9 @@ class Session:
         Returns:
             Metric name -> value.
         """
-        from maekit import run
-        from maekit.callbacks.interruption import Interruption
-        from maekit.trainer import refusals
+        from maekit.training import run
+        from maekit.training.callbacks.interruption import Interruption
+        from maekit.training.trainer import refusals
 
         if ckpt_path is not None and self.model.evaluates_only:
             raise UserError(f"this task has no checkpoints of its own; give it as --model.weights {ckpt_path}")
@@ -247,7 +247,7 @@ class Session:
 
     def _start_afresh(self) -> None:
         """Replaces a model that was trained or loaded before, so that no weight of it is left."""
-        from maekit.run import seed_all
+        from maekit.training.run import seed_all
 
         if self._used:
             seed = self.settings.values["run"]["seed"]

@@ -10,16 +10,17 @@ from timm.data.mixup import Mixup
 from torch import Tensor
 from torch.nn import functional as F
 
-from maekit.cached_features import CachedFeatures
-from maekit.data.base import RunData
-from maekit.data.batch import ImageBatch
-from maekit.data.spec import DataSpec, Draw
-from maekit.data.transforms import EvalTransform, Normalise
+from maekit.base.data import RunData
+from maekit.base.model import TransferModel
+from maekit.base.shown import Judged
+from maekit.base.spec import DataSpec, Draw
+from maekit.classification.cached_features import CachedFeatures
+from maekit.data.images.batch import ImageBatch
+from maekit.data.images.transforms import EvalTransform, Normalise
+from maekit.drawing.views import short_name, single_view
 from maekit.errors import UserError
-from maekit.examples import Judged, short_name, single_view
 from maekit.heads.linear import LinearHead
 from maekit.metrics.classification import ClassificationMetrics, class_json, confusion_json
-from maekit.model import TransferModel
 from maekit.predictions import ClassTable
 from maekit.system.ranges import check_range
 

@@ -8,9 +8,8 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from maekit.det_tags import Box, Tag, draw_tags, ink_on
+from maekit.drawing.legend import INK, LARGEST, PAPER, Colour, Entry, draw_legend, font_for, plain_name, shortened
 from maekit.metrics.coco_masks import CocoResults, Rle, decode_masks, truth_rle
-from maekit.pictures import LARGEST
-from maekit.pictures_legend import INK, PAPER, Colour, Entry, draw_legend, font_for, plain_name, shortened
 
 SMALLEST, _CELL, _MOST_CLASSES = 640, 560, 24  # longest sides in pixels, classes in the legend
 _OPACITY = 0.4

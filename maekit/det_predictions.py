@@ -9,14 +9,14 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from maekit.data.decode import upright
+from maekit.base.result_places import ResultPlaces
+from maekit.data.images.decode import upright
 from maekit.det_pictures import detection_picture, shown_results
+from maekit.drawing.legend import LARGEST
 from maekit.errors import UserError
 from maekit.heads.detection.types import Detections
 from maekit.metrics.coco_eval import SeenImage, standard_results
 from maekit.metrics.coco_masks import coco_results
-from maekit.pictures import LARGEST
-from maekit.result_places import ResultPlaces
 from maekit.system.files import atomic_write_text
 
 Size = tuple[int, int]

@@ -8,15 +8,16 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from maekit.data.base import RunData
+from maekit.base.data import RunData
+from maekit.base.model import TransferModel
+from maekit.base.shown import Judged
+from maekit.base.spec import DataSpec, Draw
 from maekit.data.det_batch import DetBatch, DetEvalBatch
 from maekit.data.det_transforms import DetEvalTransform
-from maekit.data.spec import DataSpec, Draw
-from maekit.data.transforms import Normalise
+from maekit.data.images.transforms import Normalise
 from maekit.det_pictures import detection_panel, shown_results, shown_truth
 from maekit.det_predictions import DetectionWriter
 from maekit.errors import UserError
-from maekit.examples import Judged
 from maekit.heads.detection.detectron2_engine import Detectron2MaskRCNN
 from maekit.heads.detection.mask_rcnn import MaskRCNN
 from maekit.heads.detection.settings import MaskRCNNSettings
@@ -26,7 +27,6 @@ from maekit.metrics.coco_masks import coco_results
 from maekit.metrics.detection import DetectionMetrics, class_json
 from maekit.metrics.detection_image import image_counts
 from maekit.metrics.detection_table import class_table, summary_table
-from maekit.model import TransferModel
 from maekit.system.ranges import check_numbers, check_range
 
 PANEL_ROWS = 4

@@ -1,20 +1,19 @@
 """What frozen features are worth, measured beside a pre-training without touching it: k-NN and a linear probe."""
 
-import random
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.data import Sampler
 
-from maekit.data.batch import collate_images
+from maekit.base.spec import Draw
 from maekit.data.folder_dataset import FolderDataset
+from maekit.data.images.batch import collate_images
 from maekit.data.loader import make_loader
-from maekit.data.spec import Draw
 from maekit.features.knn import knn_scores
 from maekit.features.probe import linear_probe_accuracy
+from maekit.system.generators import untouched_generators
 
 BATCH = 128
 
@@ -79,16 +78,3 @@ def _embed(
         found.append(features(batch.image.to(device)).float().cpu())
         labels.append(batch.label)
     return torch.cat(found), torch.cat(labels)
-
-
-@contextmanager
-def untouched_generators() -> Iterator[None]:
-    """Puts the states of Python's, NumPy's and torch's generators back when the block ends."""
-    python, numpy = random.getstate(), np.random.get_state()
-    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
-    with torch.random.fork_rng(devices):
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)

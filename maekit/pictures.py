@@ -6,13 +6,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from maekit.drawing.legend import INK, LARGEST, PAPER, Colour, Entry, draw_legend, font_for, hatch, plain_name
 from maekit.errors import UserError
-from maekit.pictures_legend import INK, PAPER, Colour, Entry, draw_legend, font_for, hatch, plain_name
 
 Labels = NDArray[np.integer]
 Shares = NDArray[np.float64]
 IGNORE = 255
-LARGEST = 1600  # longest side of a picture in pixels
 _SMALL, _CELL, _NARROWEST, _MOST_CLASSES = 384, 400, 300, 24
 
 

@@ -10,17 +10,17 @@ from torch import Tensor, nn
 
 from maekit.backbone.block import Block
 from maekit.backbone.pos_embed import resize_pos_embed, sincos_pos_embed
-from maekit.data.base import RunData, TransferData
-from maekit.data.batch import ImageBatch
-from maekit.data.spec import DataSpec, Draw
+from maekit.base.data import RunData, TransferData
+from maekit.base.model import PredictionWriter, TransferModel
+from maekit.base.shown import Judged
+from maekit.base.spec import DataSpec, Draw
+from maekit.data.images.batch import ImageBatch
 from maekit.errors import UserError
-from maekit.examples import Judged
 from maekit.heads.mae_decoder import MAEDecoder
 from maekit.heads.mae_target import Components, Kind, Moments, make_target, patchify, unpatchify
 from maekit.masking import Grid, Masking, check_masking, draw_noise, fixed_noise, mask_by_noise
 from maekit.masking import Kind as MaskKind
 from maekit.metrics.pretraining import PretrainingMetrics
-from maekit.model import PredictionWriter, TransferModel
 from maekit.online_probe import probe_accuracies
 from maekit.system.ranges import check_range
 

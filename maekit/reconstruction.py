@@ -11,15 +11,15 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from maekit.data.decode import upright
-from maekit.data.spec import DataSpec
-from maekit.data.transforms import EvalTransform
+from maekit.base.result_places import ResultPlaces
+from maekit.base.spec import DataSpec
+from maekit.data.images.decode import upright
+from maekit.data.images.transforms import EvalTransform
 from maekit.errors import UserError
 from maekit.masking import Kind as MaskKind
 from maekit.masking import check_masking, fixed_noise
 from maekit.pretrainer import Pretrainer
 from maekit.reconstruction_pictures import Row, decibels, picture_of, row_of, sheet_of
-from maekit.result_places import ResultPlaces
 from maekit.system.files import atomic_write_text
 from maekit.weights.assumed import assumed_heads
 from maekit.weights.extract import set_norm_eps

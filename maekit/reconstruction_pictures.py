@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from maekit.pictures_legend import INK, PAPER, Font, shortened
+from maekit.drawing.legend import INK, PAPER, Font, shortened
 
 if TYPE_CHECKING:
     from maekit.pretrainer import Reconstruction

@@ -7,17 +7,17 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor
 
-from maekit.card import KEY
+from maekit.base.checkpoint_card import KEY
+from maekit.base.model import TransferModel
+from maekit.base.spec import DataSpec
 from maekit.classifier import Classifier
 from maekit.data.robustness_batch import RobustnessBatch
 from maekit.data.robustness_read import RobustnessSpec
 from maekit.data.robustness_sets import imagenet_synsets, title
-from maekit.data.spec import DataSpec
 from maekit.errors import UserError
 from maekit.heads.linear import LinearHead
 from maekit.metrics.robustness import RobustnessMetrics
 from maekit.metrics.robustness_table import robustness_json, robustness_table
-from maekit.model import TransferModel
 from maekit.weights.chosen import split_key
 from maekit.weights.find import find_weights
 from maekit.weights.load import Report, read_state

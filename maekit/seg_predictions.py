@@ -9,10 +9,10 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from maekit.data.decode import upright
-from maekit.pictures import LARGEST, Labels, check_palette, overlay
-from maekit.pictures_legend import Colour
-from maekit.result_places import ResultPlaces
+from maekit.base.result_places import ResultPlaces
+from maekit.data.images.decode import upright
+from maekit.drawing.legend import LARGEST, Colour
+from maekit.pictures import Labels, check_palette, overlay
 
 
 class Sample(NamedTuple):

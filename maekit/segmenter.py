@@ -10,18 +10,18 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
-from maekit.data.base import RunData
+from maekit.base.data import RunData
+from maekit.base.model import TransferModel
+from maekit.base.shown import Judged
+from maekit.base.spec import DataSpec, Draw
+from maekit.data.images.transforms import Normalise
 from maekit.data.seg_dataset import SegBatch, SegEvalBatch
 from maekit.data.seg_palette import spread_palette
 from maekit.data.seg_transforms import SegEvalTransform
-from maekit.data.spec import DataSpec, Draw
-from maekit.data.transforms import Normalise
-from maekit.examples import Judged
 from maekit.heads.pixel_loss import pixel_cross_entropy
 from maekit.heads.segmentation import SegmentationHead
 from maekit.heads.sliding import predict_labels
 from maekit.metrics.segmentation import SegmentationMetrics, class_json, class_table, image_score
-from maekit.model import TransferModel
 from maekit.pictures import panel
 from maekit.seg_predictions import SegmentationWriter
 from maekit.system.ranges import check_numbers, check_range

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from maekit.cached_features import cache_features
+from maekit.base.data import RunData, TransferData
+from maekit.base.spec import DataSpec
+from maekit.classification.cached_features import cache_features
 from maekit.classifier import Classifier
-from maekit.data.base import RunData, TransferData
-from maekit.data.batch import ImageBatch
 from maekit.data.imagenet import ImageNet as Data
-from maekit.data.spec import DataSpec
+from maekit.data.images.batch import ImageBatch
 from maekit.heads.probe import ProbeHead
 from maekit.system.ranges import check_range
 

@@ -2,10 +2,10 @@
 
 from typing import Any
 
+from maekit.backbone.freeze import tune_last_blocks
+from maekit.base.spec import DataSpec
 from maekit.classifier import FineTunedClassifier
 from maekit.data.imagenet import ImageNet as Data
-from maekit.data.spec import DataSpec
-from maekit.partial import tune_last_blocks
 
 __all__ = ["Data", "Model"]
 

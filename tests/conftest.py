@@ -10,7 +10,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # small models: a second thread c
 import pytest
 import torch
 
-from maekit.data.synthetic import cached, digits_root
+from maekit.data.digits import cached, digits_root
 from maekit.runs import folder as run_folder
 
 # A run as small as one can be: the smoke recipe with a 3-block ViT, on 80 digits, 16 a step, 5 steps an epoch.

@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+from maekit.base.data import TransferData
+from maekit.base.findings import Findings
+from maekit.classification.data.folders import ClassFolders
 from maekit.data.ade20k import ADE20K
-from maekit.data.base import TransferData
 from maekit.data.coco import COCO
-from maekit.data.findings import Findings
-from maekit.data.folders import ClassFolders
 from maekit.data.imagenet import ImageNet
 from maekit.data.inaturalist import INaturalist
 from maekit.data.places import Places

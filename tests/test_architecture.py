@@ -13,6 +13,9 @@ ALLOWED = {
     "recipes": "system",
     "backbone": "system",
     "runs": "recipes system",
+    "optim": "system",
+    "base": "backbone optim weights system",
+    "drawing": "data system",
 }
 FILES = sorted(path.relative_to(TOP) for folder in ("maekit", "tasks") for path in (TOP / folder).rglob("*.py"))
 

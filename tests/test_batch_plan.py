@@ -3,8 +3,8 @@ import re
 
 import pytest
 
-from maekit.batch_plan import BatchPlan, describe, scaled_lr, solve_batch
 from maekit.errors import UserError
+from maekit.optim.batch_plan import BatchPlan, describe, scaled_lr, solve_batch
 
 
 def _refusal(total: int, device_batch: int | None, world: int, even: bool) -> str:

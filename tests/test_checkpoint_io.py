@@ -18,10 +18,10 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, TensorDataset
 
-from maekit.callbacks.checkpoint_io import AtomicCheckpointIO, plain
 from maekit.errors import UserError
 from maekit.system import files
 from maekit.system.files import atomic_write, atomic_write_text
+from maekit.training.callbacks.checkpoint_io import AtomicCheckpointIO, plain
 from maekit.weights.safe_load import load_file
 
 MEBI = 2**20

@@ -6,8 +6,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from maekit.data.batch import ImageBatch
-from maekit.data.spec import DataSpec
+from maekit.base.spec import DataSpec
+from maekit.data.images.batch import ImageBatch
 from maekit.errors import UserError
 from maekit.recipes.recipe import load_recipe
 from maekit.recipes.settings import resolve

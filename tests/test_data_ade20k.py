@@ -11,6 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
+from maekit.base.spec import Draw
 from maekit.data import ade20k, seg_check
 from maekit.data.ade20k import ADE20K, NAMES
 from maekit.data.loader import make_loader
@@ -18,7 +19,6 @@ from maekit.data.sampler import EvalSampler, TrainSampler
 from maekit.data.seg_labels import Coding, read_label
 from maekit.data.seg_transforms import SegEvalTransform
 from maekit.data.segmentation import SegBatch, SegEvalBatch, SegmentationFolders, spread_palette
-from maekit.data.spec import Draw
 from maekit.errors import UserError
 from tests.helpers_data import check
 

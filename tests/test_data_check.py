@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maekit.data import check as check_module
-from maekit.data.findings import Findings
-from maekit.data.folders import ClassFolders
+from maekit.base.findings import Findings
+from maekit.classification.data.folders import ClassFolders
+from maekit.data.folders import check as check_module
 from maekit.data.imagenet import ImageNet
 from tests.helpers_data import check
 

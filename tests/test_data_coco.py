@@ -13,6 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
+from maekit.base.spec import Draw
 from maekit.data import coco_check
 from maekit.data.coco import CATEGORIES, COCO
 from maekit.data.coco_file import CocoFile, read_coco
@@ -21,7 +22,6 @@ from maekit.data.det_batch import DetBatch, DetEvalBatch
 from maekit.data.det_transforms import DetEvalTransform
 from maekit.data.loader import make_loader
 from maekit.data.sampler import EvalSampler, TrainSampler
-from maekit.data.spec import Draw
 from maekit.errors import UserError
 from tests.helpers_data import check
 

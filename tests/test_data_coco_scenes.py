@@ -13,7 +13,7 @@ from maekit.data.coco import COCO
 from maekit.data.coco_file import read_coco
 from maekit.data.coco_outlines import filled, outlines
 from maekit.data.coco_scenes import CATEGORY_IDS, DIGIT_SIDES, MAX_HIDDEN, draw_objects, object_scenes_root
-from maekit.data.synthetic import DIGITS, Digit, digits
+from maekit.data.digits import DIGITS, Digit, digits
 from maekit.errors import UserError
 from tests.helpers_data import check
 

@@ -11,9 +11,9 @@ import pytest
 from PIL import Image, ImageFile
 from torchvision.datasets.folder import pil_loader
 
-from maekit.data.decode import Reading, read_image
-from maekit.data.fast_decode import read_pixels
-from maekit.data.file_names import is_image_name
+from maekit.data.folders.file_names import is_image_name
+from maekit.data.images.decode import Reading, read_image
+from maekit.data.images.fast_decode import read_pixels
 from maekit.errors import UserError
 
 RNG = np.random.default_rng(0)

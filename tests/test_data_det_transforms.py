@@ -10,7 +10,7 @@ import pytest
 import torch
 from PIL import Image
 
-from maekit.data.base import seeded
+from maekit.base.data import seeded
 from maekit.data.det_batch import InstanceMask
 from maekit.data.det_polygons import clip_polygon
 from maekit.data.det_transforms import DetEvalTransform, DetTrainTransform, box_of, evaluation_size

@@ -16,21 +16,22 @@ from sklearn.datasets import load_sample_images
 from timm.data import auto_augment
 from torch import Tensor
 
-from maekit.data import decode, moves
-from maekit.data.augment import TrainTransform, random_crop_box
-from maekit.data.base import seeded
-from maekit.data.batch import Sample
-from maekit.data.decode import Reading, read_image, upright
-from maekit.data.fast_decode import frame, read_pixels
+from maekit.base.data import seeded
+from maekit.base.spec import Draw
+from maekit.data.augment import moves
+from maekit.data.augment.augment import TrainTransform, random_crop_box
+from maekit.data.augment.rand_augment import RandAugment, apply
+from maekit.data.augment.sharpness import sharpness
 from maekit.data.folder_dataset import FolderDataset
-from maekit.data.listing import Listing, list_classes
+from maekit.data.folders.listing import Listing, list_classes
+from maekit.data.images import decode
+from maekit.data.images.batch import Sample
+from maekit.data.images.decode import Reading, read_image, upright
+from maekit.data.images.fast_decode import frame, read_pixels
+from maekit.data.images.resize import crop_resize
+from maekit.data.images.transforms import BICUBIC, EvalTransform
 from maekit.data.loader import make_loader
-from maekit.data.rand_augment import RandAugment, apply
-from maekit.data.resize import crop_resize
 from maekit.data.sampler import EvalSampler
-from maekit.data.sharpness import sharpness
-from maekit.data.spec import Draw
-from maekit.data.transforms import BICUBIC, EvalTransform
 from maekit.errors import UserError
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]

@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 from torchvision.datasets import ImageFolder
 
-from maekit.batch_plan import require_batch
-from maekit.data.folders import ClassFolders
-from maekit.data.listing import Names, list_classes, split, sub_folders
-from maekit.data.spec import Draw
+from maekit.base.spec import Draw
+from maekit.classification.data.folders import ClassFolders
+from maekit.data.folders.listing import Names, list_classes, split, sub_folders
 from maekit.errors import UserError
+from maekit.optim.batch_plan import require_batch
 
 PIXEL = Image.new("RGB", (4, 4))
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from maekit.base.identity import fingerprint
+from maekit.classification.data.folders import ClassFolders
 from maekit.cli import main
-from maekit.data.folders import ClassFolders
-from maekit.data.identity import fingerprint
 from maekit.recipes.recipe import load_recipe
 from maekit.recipes.tasks import find_task
 from tests.helpers_data import TASK_OF

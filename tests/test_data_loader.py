@@ -11,9 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
-from maekit.data.base import DrawDataset
-from maekit.data.batch import ImageBatch, Sample
-from maekit.data.folders import ClassFolders
+from maekit.base.data import DrawDataset
+from maekit.base.spec import Draw
+from maekit.classification.data.folders import ClassFolders
+from maekit.data.images.batch import ImageBatch, Sample
 from maekit.data.loader import (
     choose_prefetch,
     choose_workers,
@@ -23,7 +24,6 @@ from maekit.data.loader import (
     worker_error_line,
 )
 from maekit.data.sampler import EvalSampler, TrainSampler
-from maekit.data.spec import Draw
 from maekit.errors import UserError
 
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maekit.data.base import TransferData
-from maekit.data.folders import ClassFolders
+from maekit.base.data import TransferData
+from maekit.base.spec import Draw
+from maekit.classification.data.folders import ClassFolders
 from maekit.data.imagenet import ImageNet
-from maekit.data.spec import Draw
 from maekit.data.unlabelled import AnyImages
 from maekit.errors import UserError
 from maekit.recipes.recipe import load_recipe

@@ -10,11 +10,11 @@ import pytest
 from PIL import Image
 from sklearn.datasets import load_digits
 
+from maekit.base.spec import Draw
 from maekit.cli import main
 from maekit.data import places_release
 from maekit.data.list_check import Released
 from maekit.data.places import Places
-from maekit.data.spec import Draw
 from maekit.errors import UserError
 from tests.helpers_data import check
 

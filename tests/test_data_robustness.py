@@ -12,13 +12,13 @@ import torch
 from PIL import Image
 from torchvision import transforms as tv
 
+from maekit.base.spec import Draw
 from maekit.cli import main
+from maekit.data.digits import digits
 from maekit.data.robustness import Robustness
 from maekit.data.robustness_corruptions import CORRUPTIONS, corrupt
 from maekit.data.robustness_digits import DIGITS_FOLDER
 from maekit.data.robustness_sets import alexnet_errors, cells, imagenet_synsets, published
-from maekit.data.spec import Draw
-from maekit.data.synthetic import digits
 from maekit.errors import UserError
 from maekit.system.files import cache_folder
 from tests.helpers_data import check

@@ -4,8 +4,8 @@ import itertools
 
 import pytest
 
+from maekit.base.spec import Draw
 from maekit.data.sampler import EvalSampler, TrainSampler
-from maekit.data.spec import Draw
 
 SIZES = (24, 25, 47, 48, 100)
 DIVISIONS = [(world, accumulated) for world in (1, 2, 3, 4, 6, 8, 12, 24) for accumulated in (1, 2, 3, 4, 6, 8)]

@@ -8,17 +8,17 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from maekit.base.findings import Findings
+from maekit.base.spec import Draw
 from maekit.data import seg_check, segmentation
 from maekit.data.ade20k import ADE20K
-from maekit.data.findings import Findings
 from maekit.data.seg_coding import Coding, valued
 from maekit.data.seg_evidence import read_evidence
 from maekit.data.seg_labels import read_label
-from maekit.data.spec import Draw
 from maekit.errors import UserError
 from maekit.recipes.recipe import load_recipe
 from maekit.recipes.tasks import find_task
-from maekit.resume_changes import may_differ
+from maekit.training.resume_changes import may_differ
 
 SIDE, NUM = 12, {"train": 4, "val": 2}
 NUMBERS = load_recipe(find_task("ade20k_upernet"), None).values["data"]

@@ -9,14 +9,14 @@ import pytest
 import torch
 from PIL import Image
 
+from maekit.base.findings import Findings
+from maekit.base.spec import Draw
 from maekit.data.ade20k import ADE20K
-from maekit.data.findings import Findings
 from maekit.data.seg_coding import Coding
 from maekit.data.seg_folders import meaning
 from maekit.data.seg_labels import read_pair
 from maekit.data.seg_names import key
 from maekit.data.seg_transforms import SegEvalTransform
-from maekit.data.spec import Draw
 from maekit.errors import UserError
 from maekit.recipes.recipe import load_recipe
 from maekit.recipes.tasks import find_task

@@ -13,7 +13,7 @@ import pytest
 import torch
 from PIL import Image
 
-from maekit.data.base import seeded
+from maekit.base.data import seeded
 from maekit.data.seg_photometric import Distortion, distort
 from maekit.data.seg_resize import evaluation_size, fitted_size, one_thread
 from maekit.data.seg_transforms import SegEvalTransform, SegTrainTransform

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from maekit.data.file_names import IMAGE_SUFFIXES, LeftOut
-from maekit.data.listing import scan_images, sub_folders
-from maekit.data.splits import find_split, split_of, splits_among
+from maekit.data.folders.file_names import IMAGE_SUFFIXES, LeftOut
+from maekit.data.folders.listing import scan_images, sub_folders
+from maekit.data.folders.splits import find_split, split_of, splits_among
 from maekit.errors import UserError
 
 

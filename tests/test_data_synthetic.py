@@ -11,12 +11,12 @@ import torch
 from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
-from maekit.data.decode import read_image
+from maekit.base.spec import Draw
+from maekit.data.digits import digits_root, make_digits
+from maekit.data.folders.listing import Listing
+from maekit.data.folders.names import readable_names
 from maekit.data.imagenet import ImageNet
-from maekit.data.listing import Listing
-from maekit.data.names import readable_names
-from maekit.data.spec import Draw
-from maekit.data.synthetic import digits_root, make_digits
+from maekit.data.images.decode import read_image
 from maekit.errors import UserError
 
 
@@ -108,7 +108,7 @@ def test_an_existing_folder_is_kept(tmp_path: Path) -> None:
 
 def test_two_processes_may_make_them_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAEKIT_CACHE", str(tmp_path / "cache"))
-    line = "from maekit.data.synthetic import digits_root; print(digits_root())"
+    line = "from maekit.data.digits import digits_root; print(digits_root())"
     started = [subprocess.Popen([sys.executable, "-c", line], stdout=subprocess.PIPE, text=True) for _ in range(2)]
     printed = [process.communicate()[0].strip() for process in started]
     assert [process.returncode for process in started] == [0, 0]
@@ -129,7 +129,7 @@ def test_the_second_of_two_writers_drops_its_own(tmp_path: Path, monkeypatch: py
             place.mkdir(exist_ok=True)
             (place / "LOC_synset_mapping.txt").write_text(place.name)
 
-    monkeypatch.setattr("maekit.data.synthetic.write_digits", write)
+    monkeypatch.setattr("maekit.data.digits.write_digits", write)
     assert digits_root() == folder
     assert [path.name for path in tmp_path.iterdir()] == ["digits-v1"]
     assert (folder / "LOC_synset_mapping.txt").read_text() == "digits-v1"
@@ -148,7 +148,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
         (part / "half").write_text("x")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("maekit.data.synthetic.write_digits", full)
+    monkeypatch.setattr("maekit.data.digits.write_digits", full)
     with pytest.raises(UserError, match="No space left on device"):
         make_digits(tmp_path / "new")
     assert list(tmp_path.iterdir()) == []

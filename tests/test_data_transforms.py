@@ -11,9 +11,9 @@ from PIL import Image
 from timm.data.transforms_factory import create_transform
 from torchvision import transforms as tv
 
-from maekit.data.augment import TrainTransform, clipped_crop_box
-from maekit.data.base import seeded
-from maekit.data.transforms import EvalTransform
+from maekit.base.data import seeded
+from maekit.data.augment.augment import TrainTransform, clipped_crop_box
+from maekit.data.images.transforms import EvalTransform
 from maekit.errors import UserError
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from PIL import Image
 
-from maekit.data.spec import Draw
+from maekit.base.spec import Draw
 from maekit.data.unlabelled import AnyImages
 from maekit.errors import UserError
 from tests.conftest import few_digits

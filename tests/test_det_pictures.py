@@ -13,10 +13,10 @@ from torch import Tensor
 from maekit.det_pictures import COLOURS, Shown, detection_panel, detection_picture, shown_results, shown_truth
 from maekit.det_predictions import DetectionWriter
 from maekit.det_tags import Tag, draw_tags, ink_on
+from maekit.drawing.legend import Entry, draw_legend, font_for
 from maekit.errors import UserError
 from maekit.heads.detection.types import Detections
 from maekit.metrics.coco_masks import CocoResults, encode_masks
-from maekit.pictures_legend import Entry, draw_legend, font_for
 
 NAMES = ["cat", "a dog", "椅子"]
 GREY = (120, 120, 120)

@@ -13,13 +13,13 @@ from PIL import Image
 from torch import nn
 
 from maekit.backbone.sizes import Size
+from maekit.base.spec import DataSpec, Draw
 from maekit.cli import main
 from maekit.data.coco import COCO
 from maekit.data.coco_scenes import object_scenes_root
 from maekit.data.det_batch import DetBatch
 from maekit.data.det_dataset import collate_objects
 from maekit.data.det_transforms import DetEvalTransform
-from maekit.data.spec import DataSpec, Draw
 from maekit.errors import UserError
 from maekit.metrics.coco_masks import coco_results, decode_masks
 from maekit.recipes.recipe import load_recipe
@@ -44,7 +44,7 @@ SMALL: dict[str, Any] = {
 @pytest.fixture
 def patch16(monkeypatch: pytest.MonkeyPatch) -> None:
     """The small ViT gets patches of 16 px, for which detectron2 names the parts of its pyramid as we do."""
-    monkeypatch.setattr("maekit.model.load_size", lambda name: Size(name, 48, 3, 2, 16))
+    monkeypatch.setattr("maekit.base.model.load_size", lambda name: Size(name, 48, 3, 2, 16))
 
 
 def model(
@@ -262,7 +262,7 @@ def test_a_released_file_gives_detectron2s_maps(tmp_path: Path, monkeypatch: pyt
     with np.load(Path(__file__).parent / "golden/vitdet_arrays.npz") as stored:
         arrays = dict(stored)
     size = Size("case", vitdet_case.EMBED_DIM, vitdet_case.NUM_BLOCKS, vitdet_case.NUM_HEADS, vitdet_case.PATCH)
-    monkeypatch.setattr("maekit.model.load_size", lambda name: size)
+    monkeypatch.setattr("maekit.base.model.load_size", lambda name: size)
     grid = vitdet_case.STORED_SIDE // vitdet_case.PATCH
     net = model(
         window=vitdet_case.WINDOW, global_blocks=[vitdet_case.GLOBAL_BLOCK], pos_grid=[grid, grid],

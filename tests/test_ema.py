@@ -15,10 +15,10 @@ from lightning.pytorch import Callback, Trainer
 from torch import Tensor
 
 import maekit
-from maekit.callbacks.averaging import TRAINED
 from maekit.commands.predict import load_model
 from maekit.errors import Interrupted
 from maekit.runs.rows import text_rows
+from maekit.training.callbacks.averaging import TRAINED
 from tests.conftest import TINY, few_digits, without_key_bias
 from tests.numeric import assert_fp32
 from tests.numeric_runs import MovedWeights, assert_same_run

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from maekit.backbone.vit import ViT
 from maekit.cli import main
-from maekit.data.decode import read_image
-from maekit.data.transforms import EvalTransform
+from maekit.data.images.decode import read_image
+from maekit.data.images.transforms import EvalTransform
 from maekit.features import embedding, listings
 from maekit.features.row_file import RowFile, header
 from maekit.system.files import write_json

@@ -15,15 +15,17 @@ from torch import nn
 from torch.nn import functional as F
 
 import maekit
-from maekit.cached_features import CachedFeatures
-from maekit.callbacks.examples import evaluating
+from maekit.base.shown import Judged
+from maekit.base.spec import Draw
+from maekit.classification.cached_features import CachedFeatures
 from maekit.classifier import Classifier
 from maekit.data.seg_dataset import SegEvalBatch
-from maekit.data.spec import Draw
-from maekit.examples import Judged, choose, judge_some, short_name, single_view, spread, write_examples
+from maekit.drawing.views import short_name, single_view
 from maekit.metrics.coco_masks import CocoResults
 from maekit.metrics.detection_image import image_counts
 from maekit.metrics.segmentation import image_score
+from maekit.training.callbacks.examples import evaluating
+from maekit.training.examples import choose, judge_some, spread, write_examples
 from tests import test_detector_runs as detection_runs
 from tests import test_pretrainer as pretraining
 from tests import test_segmenter as segmentation

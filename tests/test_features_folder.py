@@ -13,8 +13,8 @@ from sklearn.metrics import normalized_mutual_info_score
 from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.neighbors import KNeighborsClassifier
 
+from maekit.drawing.contact_sheet import Row, Tile, contact_sheet, plain, rows_sheet
 from maekit.features.clusters import find_clusters, purity
-from maekit.features.contact_sheet import Row, Tile, contact_sheet, plain, rows_sheet
 from tests.helpers_features import digits, pictures, refused, run, weights
 from tests.numeric import LEAST
 

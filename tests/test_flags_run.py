@@ -8,10 +8,10 @@ import pytest
 import torch
 
 import maekit
-from maekit.callbacks.progress import Progress
-from maekit.callbacks.record import Record
 from maekit.errors import UserError
 from maekit.runs.rows import text_rows
+from maekit.training.callbacks.progress import Progress
+from maekit.training.callbacks.record import Record
 from tests.conftest import TINY, few_digits
 from tests.flag_values import FLAGS
 

@@ -14,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 
 from maekit.cli import main
 from maekit.data.coco_scenes import object_scenes_root
-from maekit.data.synthetic import digits_root
+from maekit.data.digits import digits_root
 
 pytestmark = pytest.mark.slow
 
@@ -55,8 +55,8 @@ import resource, sys, torch
 from maekit.recipes.recipe import load_recipe
 from maekit.recipes.settings import resolve
 from maekit.recipes.tasks import find_task
-from maekit.data.batch import ImageBatch
-from maekit.data.spec import DataSpec
+from maekit.data.images.batch import ImageBatch
+from maekit.base.spec import DataSpec
 task = find_task("imagenet_finetune")
 module = task.load()
 size = int(sys.argv[2])

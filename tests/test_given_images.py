@@ -10,14 +10,14 @@ import pytest
 from PIL import Image
 
 from maekit import cli
+from maekit.base.result_places import ResultPlaces
 from maekit.commands.given_images import GivenImages
 from maekit.commands.predict import image_files
-from maekit.data.names import readable_names
+from maekit.data.folders.names import readable_names
+from maekit.data.folders.text import read_text
 from maekit.data.places_list import read_list
 from maekit.data.raw_val import list_raw_val
-from maekit.data.text import read_text
 from maekit.errors import UserError
-from maekit.result_places import ResultPlaces
 from maekit.system.files import atomic_write_text
 
 

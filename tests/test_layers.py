@@ -11,9 +11,17 @@ import torch
 from lightning.pytorch import Callback, Trainer
 from torch import nn
 
-from maekit.callbacks.examples import Examples
-from maekit.callbacks.layers import SAMPLE, LayerLog, gradient_norms, layers_of, loss_scale, sample, update_ratios
 from maekit.runs.rows import text_rows
+from maekit.training.callbacks.examples import Examples
+from maekit.training.callbacks.layers import (
+    SAMPLE,
+    LayerLog,
+    gradient_norms,
+    layers_of,
+    loss_scale,
+    sample,
+    update_ratios,
+)
 from tests.test_run import same_weights, tiny
 
 OPTIONS: dict[str, Any] = {

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from maekit.api import Session, build
-from maekit.cached_features import CachedFeatures
-from maekit.card import read_card
-from maekit.data.batch import ImageBatch
-from maekit.data.spec import DataSpec, Draw
+from maekit.base.checkpoint_card import read_card
+from maekit.base.spec import DataSpec, Draw
+from maekit.classification.cached_features import CachedFeatures
+from maekit.data.images.batch import ImageBatch
 from maekit.errors import UserError
 from maekit.recipes.recipe import load_recipe
 from maekit.recipes.settings import resolve

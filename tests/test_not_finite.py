@@ -11,10 +11,10 @@ import torch
 from lightning.pytorch import Trainer
 from torch import Tensor
 
-from maekit.callbacks.averaging import WeightAverage
-from maekit.card import read_card
+from maekit.base.checkpoint_card import read_card
 from maekit.errors import UserError
-from maekit.nan_guard import NotFiniteError, first_bad
+from maekit.training.callbacks.averaging import WeightAverage
+from maekit.training.nan_guard import NotFiniteError, first_bad
 from tests.conftest import TINY, few_digits
 from tests.helpers_run import At, environment, losses, same_weights, state, tiny
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from maekit.card import read_card
+from maekit.base.checkpoint_card import read_card
 from maekit.cli import main
 from maekit.errors import Interrupted, UserError
 from maekit.runs.folder import LOCK

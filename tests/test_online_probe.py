@@ -12,7 +12,7 @@ from torch import Tensor
 from maekit.cli import main
 from maekit.data.folder_dataset import FolderDataset
 from maekit.data.imagenet import ImageNet
-from maekit.data.transforms import EvalTransform
+from maekit.data.images.transforms import EvalTransform
 from maekit.online_probe import probe_accuracies
 from tests.conftest import few_digits
 
@@ -62,7 +62,7 @@ class Plain:
         return len(self.data)
 
     def __getitem__(self, draw: tuple[int, int]) -> tuple[Tensor, int, int]:
-        from maekit.data.spec import Draw
+        from maekit.base.spec import Draw
 
         return self.data[Draw(*draw)]
 

@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from maekit.api import build
+from maekit.backbone.freeze import tune_last_blocks
 from maekit.backbone.sizes import load_size
 from maekit.backbone.vit import ViT
+from maekit.base.spec import DataSpec
 from maekit.cli import main
 from maekit.commands.predict import load_model
-from maekit.data.batch import ImageBatch
-from maekit.data.spec import DataSpec
+from maekit.data.images.batch import ImageBatch
 from maekit.errors import UserError
-from maekit.partial import tune_last_blocks
 from maekit.recipes.recipe import load_recipe
 from maekit.recipes.settings import resolve
 from maekit.recipes.tasks import find_task

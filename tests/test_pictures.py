@@ -9,9 +9,9 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 from torch import Tensor
 
+from maekit.drawing.legend import Entry, draw_legend, font_for, plain_name, shortened
 from maekit.errors import UserError
 from maekit.pictures import label_shares, overlay, panel
-from maekit.pictures_legend import Entry, draw_legend, font_for, plain_name, shortened
 from maekit.seg_predictions import SegmentationWriter
 
 NAMES = ["wall", "sky", "tree"]

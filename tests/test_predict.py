@@ -15,8 +15,8 @@ from PIL import Image
 import maekit
 from maekit.cli import main
 from maekit.commands import predict
-from maekit.data.decode import read_image
-from maekit.data.transforms import EvalTransform
+from maekit.data.images.decode import read_image
+from maekit.data.images.transforms import EvalTransform
 from maekit.errors import UserError
 from maekit.runs.read import read_run
 from tests.conftest import few_digits

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from maekit import pretrainer as of_pretrainer
-from maekit.data.base import TransferData
-from maekit.data.batch import ImageBatch
-from maekit.data.spec import DataSpec
+from maekit.base.data import TransferData
+from maekit.base.spec import DataSpec
+from maekit.data.images.batch import ImageBatch
 from maekit.errors import UserError
 from maekit.heads.mae_target import Components, Moments, NormalisedPixels, patchify, unpatchify
 from maekit.masking import fixed_noise

@@ -10,7 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from maekit.data.spec import DataSpec
+from maekit.base.spec import DataSpec
 from maekit.errors import UserError
 from maekit.heads.mae_target import Components, NormalisedPixels
 from maekit.masking import Masking, fixed_noise

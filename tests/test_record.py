@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from maekit.callbacks import record as of_record
-from maekit.callbacks.record import Record
 from maekit.runs.rows import text_rows
+from maekit.training.callbacks import record as of_record
+from maekit.training.callbacks.record import Record
 from tests.test_run import tiny
 
 

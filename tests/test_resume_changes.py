@@ -11,7 +11,7 @@ import torch
 from lightning.pytorch import Trainer
 
 import maekit
-from maekit.card import read_card
+from maekit.base.checkpoint_card import read_card
 from maekit.errors import UserError
 from maekit.runs.history import read_history
 from maekit.runs.rows import text_rows

@@ -13,10 +13,10 @@ from torchvision import transforms as tv
 from maekit import api
 from maekit.classifier import Classifier
 from maekit.cli import main
+from maekit.data.digits import cached
 from maekit.data.robustness_digits import DIGITS_FOLDER, write_robustness_digits
 from maekit.data.robustness_read import RobustnessSpec
 from maekit.data.robustness_sets import alexnet_errors, imagenet_synsets, published
-from maekit.data.synthetic import cached
 from maekit.errors import UserError
 from maekit.recipes.recipe import load_recipe
 from maekit.recipes.tasks import find_task

@@ -16,11 +16,11 @@ import torch
 from lightning.pytorch import Callback, Trainer
 
 import maekit
-from maekit.card import read_card
+from maekit.base.checkpoint_card import read_card
 from maekit.cli import main
 from maekit.errors import Interrupted, UserError
 from maekit.runs.rows import text_rows
-from maekit.trainer import make_trainer
+from maekit.training.trainer import make_trainer
 from tests.conftest import TINY, few_digits, without_key_bias
 from tests.numeric_runs import MovedWeights, assert_same_run
 
@@ -234,12 +234,12 @@ def test_batch_norm_is_synchronised_on_accelerators_only(monkeypatch: pytest.Mon
     """A recipe asks for it, on a CPU too: a CPU has no such BatchNorm, and torch's raises there."""
     settings = tiny(Path(), trainer__sync_batchnorm=True).settings
     seen: list[dict[str, Any]] = []
-    monkeypatch.setattr("maekit.trainer.Trainer", lambda **values: seen.append(values))
+    monkeypatch.setattr("maekit.training.trainer.Trainer", lambda **values: seen.append(values))
     for kind in ("cpu", "cuda"):
-        monkeypatch.setattr("maekit.trainer.check_hardware", lambda _, kind=kind: kind)
+        monkeypatch.setattr("maekit.training.trainer.check_hardware", lambda _, kind=kind: kind)
         make_trainer(replace(settings, given=frozenset()), [], [])
     assert [values.get("sync_batchnorm", False) for values in seen] == [False, True]
-    monkeypatch.setattr("maekit.trainer.check_hardware", lambda _: "cpu")
+    monkeypatch.setattr("maekit.training.trainer.check_hardware", lambda _: "cpu")
     with pytest.raises(UserError, match=r"--trainer\.sync_batchnorm true"):  # as a flag it is refused
         make_trainer(settings, [], [])
 

@@ -14,9 +14,9 @@ import yaml
 from PIL import Image
 from torch import Tensor, nn
 
+from maekit.base.spec import DataSpec
 from maekit.cli import main
 from maekit.data.seg_dataset import SegBatch, SegEvalBatch
-from maekit.data.spec import DataSpec
 from maekit.errors import UserError
 from maekit.recipes.recipe import load_recipe
 from maekit.recipes.settings import resolve

@@ -16,12 +16,12 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import EarlyStopping
 
 import maekit
-from maekit import process
 from maekit.data.loader import worker_error_line
 from maekit.errors import UserError
 from maekit.recipes.overrides import as_flags
 from maekit.runs.read import read_run
 from maekit.runs.rows import text_rows
+from maekit.training import process
 from tests.conftest import few_digits
 from tests.test_run import tiny
 

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from maekit.cli import main
-from maekit.data.decode import read_image
 from maekit.data.digit_scenes import ADE_FORM, scenes_root
-from maekit.data.transforms import EvalTransform
+from maekit.data.images.decode import read_image
+from maekit.data.images.transforms import EvalTransform
 from maekit.data.unlabelled import list_images
 from maekit.errors import UserError
 from maekit.masking import fixed_noise

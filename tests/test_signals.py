@@ -13,10 +13,10 @@ import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
 
-from maekit.callbacks.watchdog import Watchdog
-from maekit.card import read_card
+from maekit.base.checkpoint_card import read_card
 from maekit.errors import Interrupted
 from maekit.runs.rows import text_rows
+from maekit.training.callbacks.watchdog import Watchdog
 from tests.conftest import TINY, few_digits
 from tests.helpers_run import At, environment, losses, same_weights, tiny
 
@@ -175,7 +175,7 @@ def test_a_stop_between_two_accumulated_batches_keeps_batch_norms_statistics_who
 def test_a_signal_while_examples_are_drawn_stops_and_the_run_is_finished_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("maekit.callbacks.examples.judge_some", send(signal.SIGTERM))
+    monkeypatch.setattr("maekit.training.callbacks.examples.judge_some", send(signal.SIGTERM))
     with pytest.raises(Interrupted, match="stopped by SIGTERM at step 5, saved"):
         tiny(tmp_path, trainer__max_epochs=1).fit()
     monkeypatch.undo()
@@ -204,7 +204,7 @@ def test_signals_are_given_back(tmp_path: Path) -> None:
 
 def test_the_watchdog_hears_what_python_does_not_handle_yet(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its thread is woken by C's own handler, before Python's runs in the main thread."""
-    monkeypatch.setattr("maekit.callbacks.watchdog.GRACE_SECONDS", 0.0)
+    monkeypatch.setattr("maekit.training.callbacks.watchdog.GRACE_SECONDS", 0.0)
     ended: list[int] = []
     handler = signal.signal(signal.SIGUSR1, lambda *_: None)
     watchdog = Watchdog({signal.SIGUSR1}, lambda number: True, ended.append)

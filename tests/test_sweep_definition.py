@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from maekit.data.synthetic import digits_root
+from maekit.data.digits import digits_root
 from maekit.errors import UserError
 from maekit.recipes.recipe import load_recipe, read_yaml, recipe_names
 from maekit.recipes.settings import resolve

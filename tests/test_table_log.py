@@ -2,8 +2,8 @@
 
 from pathlib import Path
 
-from maekit.callbacks.table_log import TableLog, append_row
 from maekit.runs.rows import text_rows
+from maekit.training.callbacks.table_log import TableLog, append_row
 
 
 def test_splits_go_to_their_tables(tmp_path: Path) -> None:

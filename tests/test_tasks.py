@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from maekit.card import read_card
+from maekit.base.checkpoint_card import read_card
 from maekit.cli import main
 from maekit.recipes.recipe import load_recipe, recipe_names
 from maekit.recipes.settings import resolve

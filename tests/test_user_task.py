@@ -17,7 +17,7 @@ from maekit.recipes.tasks import find_task
 
 TASK = '''"""Birds, seen by me."""
 
-from maekit.data.base import DrawDataset
+from maekit.base.data import DrawDataset
 
 
 class Model:
@@ -71,7 +71,7 @@ def test_a_fresh_process_unpickles_its_classes(tmp_path: Path, monkeypatch: pyte
 def test_workers_that_start_afresh_load_its_samples(tmp_path: Path) -> None:
     from torch.utils.data import DataLoader
 
-    from maekit.data.spec import Draw
+    from maekit.base.spec import Draw
 
     data = vars(find_task(str(make_task(tmp_path, 3))).load())["Data"](4)
     context = multiprocessing.get_context("spawn")

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from maekit.data.spec import DataSpec
+from maekit.base.model import TransferModel
+from maekit.base.spec import DataSpec
 from maekit.errors import UserError
-from maekit.model import TransferModel
 from maekit.recipes.recipe import load_recipe
 from maekit.recipes.tasks import find_task
 from maekit.weights.classes import file_classes

@@ -10,10 +10,10 @@ import transformers
 from PIL import Image
 from torch import Tensor
 
+from maekit.base.model import TransferModel
+from maekit.base.spec import DataSpec
 from maekit.cli import main
-from maekit.data.spec import DataSpec
 from maekit.features.source import find_source
-from maekit.model import TransferModel
 from maekit.recipes.recipe import load_recipe
 from maekit.recipes.tasks import find_task
 from maekit.weights.convert import convert

@@ -19,8 +19,8 @@ from torch import Tensor
 import maekit
 from maekit.cli import main
 from maekit.commands.predict import load_model
-from maekit.data.transforms import EvalTransform
-from maekit.run import card
+from maekit.data.images.transforms import EvalTransform
+from maekit.training.run import card
 from maekit.weights.convert import convert
 from maekit.weights.find import find_weights
 from maekit.weights.inspect import inspect

@@ -9,7 +9,7 @@ import torch
 import transformers
 from torch import Tensor
 
-from maekit.data.spec import DataSpec
+from maekit.base.spec import DataSpec
 from maekit.errors import UserError
 from maekit.pretrainer import Pretrainer
 from maekit.weights.convert import convert

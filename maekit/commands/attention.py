@@ -43,9 +43,9 @@ def main(args: argparse.Namespace) -> int:
     files = [file for given in args.images for file in image_files(given, notes)]
     for given in args.images:
         refuse_results_among_images(given, args.output)
+    from maekit.base.result_places import ResultPlaces
     from maekit.features.attention_maps import PatchColours
     from maekit.features.attention_pictures import attention_picture
-    from maekit.result_places import ResultPlaces
 
     viewer = _Viewer(args.weights, args.block, size, args.device, notes)
     notes.look(files)

@@ -46,7 +46,7 @@ def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentPa
 def check(args: argparse.Namespace, flags: list[str]) -> int:
     """Checks the data set that `fit` with the same flags would read."""
     recipe = load_recipe(find_task(args.task), args.recipe, args.config)
-    from maekit.data.findings import Findings
+    from maekit.base.findings import Findings
     from maekit.recipes.settings import resolve_data
 
     module = recipe.task.load()

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 from maekit.errors import UserError, nearest
 from maekit.recipes.aliases import flag_answer
 from maekit.recipes.flag_value import flag_value
-from maekit.recipes.recipe import Recipe, load_recipe
+from maekit.recipes.recipe import Recipe, flat, load_recipe
 from maekit.recipes.tasks import find_task
 from maekit.runs.checkpoint_path import Purpose, find_checkpoint, rank_checkpoint, requeued_checkpoint
 from maekit.system import parent as orphan
 
 if TYPE_CHECKING:
     from maekit.api import Session
+    from maekit.base.checkpoint_card import Card
 
 FORWARDS = True
 
@@ -74,11 +75,11 @@ def chosen_recipe(
             if flag.startswith("--") and "." not in flag and (answer or nearest(word, own)):
                 raise UserError(f"unknown flag '{word}'{f'; {answer}' if answer else nearest(word, own)}")
         if args.ckpt_path and args.recipe is None and not args.config:
-            from maekit.card import read_card
+            from maekit.base.checkpoint_card import read_card
 
             runs, name = (flag_value(flags, flag) for flag in ("--run.folder", "--run.name"))
             path = find_checkpoint(args.ckpt_path, Path(runs or "runs"), purpose=purpose, name=name)
-            return read_card(path).as_recipe(path)
+            return _recipe_of(read_card(path), path)
     return load_recipe(find_task(args.task), args.recipe, args.config)
 
 
@@ -115,3 +116,10 @@ def checkpoint(args: argparse.Namespace, recipe: Recipe, session: "Session", pur
         purpose=purpose,
         name=options["name"] if "run.name" in session.settings.given else None,
     )
+
+
+def _recipe_of(card: "Card", path: Path) -> Recipe:
+    """The configuration in a checkpoint's card as a recipe on which flags can be put."""
+    config = dict(card.config)
+    origins = dict.fromkeys((key for key, _ in flat(config)), path)
+    return Recipe(find_task(card.task), card.recipe, config, origins, (path,))

@@ -11,7 +11,7 @@ from maekit.errors import UserError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-    from maekit.data.decode import Reading
+    from maekit.data.images.decode import Reading
 
 SKIPPED = "skipped.txt"
 SAMPLE = 200
@@ -37,9 +37,9 @@ class GivenImages:
 
     def look(self, files: Sequence[Path]) -> None:
         """Decides from a sample of the files what is white, and says what is not plain 8-bit RGB, on stderr."""
-        from maekit.data.decode import Reading, reading_of
-        from maekit.data.picture_form import notes
-        from maekit.data.survey import choose_white, survey_files
+        from maekit.data.images.decode import Reading, reading_of
+        from maekit.data.images.picture_form import notes
+        from maekit.data.images.survey import choose_white, survey_files
 
         step = max(1, len(files) // SAMPLE)
         found = survey_files(files[::step])
@@ -57,7 +57,7 @@ class GivenImages:
 
     def read(self, file: Path) -> "Image | None":
         """Reads one image, upright; says why on stderr and returns None where it cannot be read."""
-        from maekit.data.decode import UPRIGHT
+        from maekit.data.images.decode import UPRIGHT
 
         try:
             return (self.reading or UPRIGHT)(file)

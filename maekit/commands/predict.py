@@ -11,8 +11,8 @@ from maekit.errors import UserError, nearest
 from maekit.runs.checkpoint_path import find_checkpoint, weights_line
 
 if TYPE_CHECKING:
-    from maekit.card import Card
-    from maekit.model import PredictionWriter, TransferModel
+    from maekit.base.checkpoint_card import Card
+    from maekit.base.model import PredictionWriter, TransferModel
 
 FORWARDS = False
 
@@ -64,8 +64,8 @@ def main(args: argparse.Namespace) -> int:
 
 def image_files(given: Path, notes: GivenImages) -> list[Path]:
     """The image itself, or every image below a folder in the order of their names; `notes` gets what is left out."""
-    from maekit.data.file_names import EXPECTED_IMAGES
-    from maekit.data.listing import scan_images
+    from maekit.data.folders.file_names import EXPECTED_IMAGES
+    from maekit.data.folders.listing import scan_images
 
     if given.is_file():
         return [given]
@@ -99,7 +99,7 @@ def refuse_results_among_images(images: Path, output: Path) -> None:
 
 def load_model(path: Path, device: str, task: str | None = None) -> "tuple[TransferModel, Card]":
     """The model of a checkpoint, ready to evaluate, and its card."""
-    from maekit.card import read_card
+    from maekit.base.checkpoint_card import read_card
     from maekit.recipes.tasks import find_task
     from maekit.system.hardware import choose_device
 

@@ -11,7 +11,7 @@ from maekit.errors import UserError
 from maekit.system.files import write_json
 
 if TYPE_CHECKING:
-    from maekit.card import Card
+    from maekit.base.checkpoint_card import Card
 
 DEFAULT, RECORD = "predictions", "predicted_by.json"
 _RESULTS = ("predictions.csv", "predictions.json")

@@ -37,7 +37,7 @@ def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentPa
         say(f"data    {session.data.summary()}")
     path = fit.checkpoint(args, recipe, session)
     if path is not None and rank() == 0:
-        from maekit.card import read_card
+        from maekit.base.checkpoint_card import read_card
 
         print(weights_line(path, read_card(path).step), file=sys.stderr if args.json else sys.stdout)
     metrics = session.validate(path)

@@ -5,14 +5,14 @@ from typing import ClassVar
 
 import yaml
 
+from maekit.base.spec import DataSpec
 from maekit.data.digit_scenes import ADE_FORM, SceneForm
-from maekit.data.layout import MAX_ABOVE, MAX_INSIDE, nearby_root, still_packed
-from maekit.data.listing import sub_folders
+from maekit.data.folders.layout import MAX_ABOVE, MAX_INSIDE, nearby_root, still_packed
+from maekit.data.folders.listing import sub_folders
 from maekit.data.seg_classes import read_classes
 from maekit.data.seg_layout import Pairs, holds_pairs
 from maekit.data.seg_palette import Colour, spread_palette
 from maekit.data.segmentation import SegmentationFolders, SegTree
-from maekit.data.spec import DataSpec
 from maekit.errors import UserError
 
 NUM_TRAIN, NUM_VAL = 20_210, 2_000

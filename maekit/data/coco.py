@@ -7,7 +7,10 @@ from typing import Any, ClassVar, Literal
 
 import yaml
 
-from maekit.data.base import TransferData
+from maekit.base.data import TransferData
+from maekit.base.findings import Findings
+from maekit.base.identity import DataIdentity
+from maekit.base.spec import DataSpec
 from maekit.data.coco_agree import (
     absent_images,
     nothing_to_evaluate,
@@ -23,10 +26,7 @@ from maekit.data.coco_scenes import make_object_scenes, object_scenes_root
 from maekit.data.det_batch import DetBatch, DetEvalBatch
 from maekit.data.det_dataset import DetEvalDataset, DetEvalSample, DetSample, DetTrainDataset, collate_objects
 from maekit.data.det_transforms import DetEvalTransform, DetTrainTransform
-from maekit.data.findings import Findings
-from maekit.data.identity import DataIdentity
-from maekit.data.picture_form import PictureForm, White, choose_form, require_white
-from maekit.data.spec import DataSpec
+from maekit.data.images.picture_form import PictureForm, White, choose_form, require_white
 from maekit.errors import UserError
 
 

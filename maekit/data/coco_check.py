@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from maekit.data.check import FEW, class_problems, file_problem
+from maekit.base.findings import Findings
 from maekit.data.coco_agree import (
     absent_images,
     nothing_to_evaluate,
@@ -21,12 +21,11 @@ from maekit.data.coco_layout import Part, read_part
 from maekit.data.coco_remarks import remarks
 from maekit.data.coco_same import shared_images
 from maekit.data.coco_values import Tally
-from maekit.data.decode import Reading
 from maekit.data.det_dataset import AS_STORED, SWAPPED, read_sized
-from maekit.data.findings import Findings
+from maekit.data.folders.check import FEW, class_problems, file_problem
+from maekit.data.images.decode import Reading, mode_and_size
+from maekit.data.images.picture_form import White, choose_form
 from maekit.data.loader import usable_cores
-from maekit.data.picture_form import White, choose_form
-from maekit.data.seg_labels import mode_and_size
 from maekit.errors import UserError
 
 MAX_QUICK = 1_000, 2_000

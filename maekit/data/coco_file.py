@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from maekit.base.identity import Split, fingerprint
 from maekit.data.coco_categories import CategoryCollector, same_names
 from maekit.data.coco_collect import ImageCollector, ObjectCollector, table
 from maekit.data.coco_names import Disk, best_folder, join, resolve
@@ -13,8 +14,7 @@ from maekit.data.coco_objects import Objects, Remarks, join_objects
 from maekit.data.coco_sizes import fill_sizes
 from maekit.data.coco_stream import read_lists
 from maekit.data.coco_values import Tally
-from maekit.data.identity import Split, fingerprint
-from maekit.data.listing import Names
+from maekit.data.folders.listing import Names
 from maekit.errors import UserError
 
 

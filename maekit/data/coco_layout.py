@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from maekit.data.coco_file import CocoFile, scan_coco
-from maekit.data.layout import nearby_root, require_folder, still_packed
-from maekit.data.listing import files_in, sub_folders
-from maekit.data.splits import SPLIT_NAMES, SplitName, split_of, splits_among
+from maekit.data.folders.layout import nearby_root, require_folder, still_packed
+from maekit.data.folders.listing import files_in, sub_folders
+from maekit.data.folders.splits import SPLIT_NAMES, SplitName, split_of, splits_among
 from maekit.errors import UserError, nearest
 
 EXPECTED = "train2017, val2017 and annotations/instances_train2017.json, annotations/instances_val2017.json"

@@ -14,8 +14,8 @@ from typing import NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from maekit.data.coco_values import Tally
-from maekit.data.listing import files_in
-from maekit.data.splits import split_of
+from maekit.data.folders.listing import files_in
+from maekit.data.folders.splits import split_of
 
 MAX_SUB_FOLDERS, SAMPLE = 100, 200
 OWN_NAMES = "write the files' own names into the list"

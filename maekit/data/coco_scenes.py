@@ -11,7 +11,7 @@ from PIL import Image
 from maekit.data.coco_outlines import filled, outlines
 from maekit.data.coco_rle import counts_of_bitmap, text_of_counts
 from maekit.data.digit_scenes import INK, JPEG_QUALITY, SIDE, TEXTURES, enlarged
-from maekit.data.synthetic import DIGITS, Digit, cached, digits, make
+from maekit.data.digits import DIGITS, Digit, cached, digits, make
 
 NUM_TRAIN, NUM_VAL = 400, 60
 DIGIT_SIDES = (36, 60)

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from maekit.data.coco_names import join
-from maekit.data.decode import read_image
+from maekit.data.images.decode import read_image
 from maekit.errors import UserError
 
 ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # EXIF's tag, and its values that swap width and height

@@ -9,13 +9,13 @@ from PIL import Image
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from maekit.data.base import DrawDataset, seeded
+from maekit.base.data import DrawDataset, seeded
+from maekit.base.spec import Draw
 from maekit.data.coco_file import CocoFile
 from maekit.data.coco_rle import bitmap_of_counts
-from maekit.data.decode import Reading, read_image, upright
 from maekit.data.det_batch import DetBatch, DetEvalBatch, InstanceMask
 from maekit.data.det_transforms import DetEvalTransform, DetTrainTransform, Size
-from maekit.data.spec import Draw
+from maekit.data.images.decode import Reading, read_image, upright
 from maekit.errors import UserError
 
 AS_STORED = Reading(upright=False)

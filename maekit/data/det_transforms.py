@@ -14,7 +14,7 @@ from torch import Tensor
 
 from maekit.data.det_batch import InstanceMask
 from maekit.data.det_polygons import clip_polygon
-from maekit.data.transforms import Normalise
+from maekit.data.images.transforms import Normalise
 from maekit.errors import UserError
 
 BILINEAR, NEAREST = Image.Resampling.BILINEAR, Image.Resampling.NEAREST

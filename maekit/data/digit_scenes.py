@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from maekit.data.synthetic import DIGITS, Digit, cached, digits, make
+from maekit.data.digits import DIGITS, Digit, cached, digits, make
 
 SIDE = 128
 NUM_TRAIN, NUM_VAL = 2000, 60

@@ -4,14 +4,14 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any, Literal
 
-from maekit.data.augment import TrainTransform
-from maekit.data.base import DrawDataset, seeded
-from maekit.data.batch import Sample
-from maekit.data.decode import UPRIGHT, Reading
-from maekit.data.fast_decode import load_decoder, read_pixels
-from maekit.data.listing import Listing
-from maekit.data.spec import Draw
-from maekit.data.transforms import EvalTransform
+from maekit.base.data import DrawDataset, seeded
+from maekit.base.spec import Draw
+from maekit.data.augment.augment import TrainTransform
+from maekit.data.folders.listing import Listing
+from maekit.data.images.batch import Sample
+from maekit.data.images.decode import UPRIGHT, Reading
+from maekit.data.images.fast_decode import load_decoder, read_pixels
+from maekit.data.images.transforms import EvalTransform
 
 
 class FolderDataset(DrawDataset):

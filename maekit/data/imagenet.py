@@ -4,11 +4,11 @@ import re
 from pathlib import Path
 from typing import ClassVar
 
-from maekit.data.folders import ClassFolders
-from maekit.data.listing import Listing, sub_folders
+from maekit.base.spec import DataSpec
+from maekit.classification.data.folders import ClassFolders
+from maekit.data.folders.listing import Listing, sub_folders
+from maekit.data.folders.splits import find_split
 from maekit.data.raw_val import list_raw_val, raw_images
-from maekit.data.spec import DataSpec
-from maekit.data.splits import find_split
 from maekit.errors import UserError
 
 SYNSET = re.compile(r"n\d{8}")

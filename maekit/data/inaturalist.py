@@ -3,14 +3,14 @@
 from pathlib import Path
 from typing import Any, ClassVar
 
-from maekit.data.findings import Findings
+from maekit.base.findings import Findings
+from maekit.base.spec import DataSpec
+from maekit.data.digits import cached, make
+from maekit.data.folders.layout import require_folder
+from maekit.data.folders.listing import Listing
 from maekit.data.inaturalist_release import EXPECTED, RELEASED, Year, find_year, gaps, read_lists, years_in
 from maekit.data.labelled_images import LabelledImages, Splits
-from maekit.data.layout import require_folder
 from maekit.data.list_check import check_lists
-from maekit.data.listing import Listing
-from maekit.data.spec import DataSpec
-from maekit.data.synthetic import cached, make
 from maekit.data.synthetic_lists import INATURALIST, write_inaturalist
 from maekit.errors import UserError
 

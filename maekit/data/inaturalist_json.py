@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from maekit.data.listing import Listing, Names
+from maekit.data.folders.listing import Listing, Names
 from maekit.errors import UserError
 
 TABLES = ("images", "annotations", "categories")

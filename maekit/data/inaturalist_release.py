@@ -4,10 +4,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal, get_args
 
+from maekit.data.folders.layout import nearby_root, require_folder, still_packed
+from maekit.data.folders.listing import sub_folders
 from maekit.data.inaturalist_json import Annotations, read_annotations
-from maekit.data.layout import nearby_root, require_folder, still_packed
 from maekit.data.list_check import MAX_NAMED, Lists, Released
-from maekit.data.listing import sub_folders
 from maekit.errors import UserError
 
 Year = Literal[2017, 2018, 2019, 2021]

@@ -8,16 +8,16 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
-from maekit.data.augment import TrainTransform
-from maekit.data.base import TransferData
-from maekit.data.batch import ImageBatch, Sample, collate_images
-from maekit.data.file_names import LeftOut
+from maekit.base.data import TransferData
+from maekit.base.identity import DataIdentity
+from maekit.base.spec import DataSpec
+from maekit.data.augment.augment import TrainTransform
 from maekit.data.folder_dataset import FolderDataset
-from maekit.data.identity import DataIdentity
-from maekit.data.listing import Listing
-from maekit.data.picture_form import Orientation, PictureForm, White, choose_form, require_white
-from maekit.data.spec import DataSpec
-from maekit.data.transforms import EvalTransform
+from maekit.data.folders.file_names import LeftOut
+from maekit.data.folders.listing import Listing
+from maekit.data.images.batch import ImageBatch, Sample, collate_images
+from maekit.data.images.picture_form import Orientation, PictureForm, White, choose_form, require_white
+from maekit.data.images.transforms import EvalTransform
 from maekit.errors import UserError
 
 MAX_NAMED = 3

@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from maekit.data.check import check_files, class_problems, note_same_images
-from maekit.data.decode import UPRIGHT
-from maekit.data.findings import Findings
-from maekit.data.listing import SCAN_THREADS, Listing, files_in
+from maekit.base.findings import Findings
+from maekit.classification.data.check import note_same_images
+from maekit.data.folders.check import check_files, class_problems
+from maekit.data.folders.listing import SCAN_THREADS, Listing, files_in
+from maekit.data.images.decode import UPRIGHT
 from maekit.errors import UserError
 
 if TYPE_CHECKING:

@@ -11,9 +11,9 @@ from typing import Any
 
 from torch.utils.data import DataLoader, Sampler
 
-from maekit.data.base import DrawDataset
-from maekit.data.batch import collate_images
-from maekit.data.spec import Draw
+from maekit.base.data import DrawDataset
+from maekit.base.spec import Draw
+from maekit.data.images.batch import collate_images
 from maekit.errors import UserError
 
 MAX_WORKERS = 16

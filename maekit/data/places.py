@@ -3,12 +3,14 @@
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from maekit.data.check import check_class_folders
-from maekit.data.findings import Findings
+from maekit.base.findings import Findings
+from maekit.base.spec import DataSpec
+from maekit.classification.data.check import check_class_folders
+from maekit.data.digits import cached, make
+from maekit.data.folders.layout import require_folder
+from maekit.data.folders.listing import Listing
 from maekit.data.labelled_images import LabelledImages, Splits
-from maekit.data.layout import require_folder
 from maekit.data.list_check import check_lists
-from maekit.data.listing import Listing
 from maekit.data.places_images import copies_in
 from maekit.data.places_release import (
     EXPECTED,
@@ -20,8 +22,6 @@ from maekit.data.places_release import (
     read_lists,
     versions_in,
 )
-from maekit.data.spec import DataSpec
-from maekit.data.synthetic import cached, make
 from maekit.data.synthetic_lists import PLACES, write_places
 from maekit.errors import UserError
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from maekit.data.layout import still_packed
+from maekit.data.folders.layout import still_packed
 from maekit.errors import UserError
 
 # As the archives unpack; torchvision.datasets.Places365 appends "_standard" to the training folder.

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from maekit.data.text import read_text
+from maekit.data.folders.text import read_text
 from maekit.errors import UserError
 
 MAX_LABEL = 2**31 - 1

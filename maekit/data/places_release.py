@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import NamedTuple
 
-from maekit.data.folders import ClassFolders
-from maekit.data.layout import nearby_root, still_packed
+from maekit.classification.data.folders import ClassFolders
+from maekit.data.folders.layout import nearby_root, still_packed
+from maekit.data.folders.listing import Listing, Names, sub_folders
 from maekit.data.list_check import Lists, Released
-from maekit.data.listing import Listing, Names, sub_folders
 from maekit.data.places_images import Images, find_places205, find_places365
 from maekit.data.places_list import LabelledNames, categories_of, read_categories, read_list, readable, require_labels
 from maekit.errors import UserError

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from maekit.data.listing import Listing, Names
-from maekit.data.text import read_text
+from maekit.data.folders.listing import Listing, Names
+from maekit.data.folders.text import read_text
 from maekit.errors import UserError
 
 SOLUTION = "LOC_val_solution.csv"

@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from maekit.data.base import TransferData
-from maekit.data.findings import Findings
-from maekit.data.identity import DataIdentity, Split, fingerprint
+from maekit.base.data import TransferData
+from maekit.base.findings import Findings
+from maekit.base.identity import DataIdentity, Split, fingerprint
+from maekit.data.digits import cached, make
+from maekit.data.images.transforms import EvalTransform
 from maekit.data.robustness_batch import (
     NoImages,
     RobustnessBatch,
@@ -18,8 +20,6 @@ from maekit.data.robustness_digits import DIGITS_FOLDER, describe_digits, write_
 from maekit.data.robustness_layout import find_sets
 from maekit.data.robustness_read import Reading, RobustnessSpec, absent, read_sets
 from maekit.data.robustness_sets import SETS, cells, imagenet_synsets, published, title
-from maekit.data.synthetic import cached, make
-from maekit.data.transforms import EvalTransform
 from maekit.errors import UserError
 
 

@@ -8,12 +8,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from maekit.data.base import DrawDataset
-from maekit.data.decode import read_image
-from maekit.data.listing import Listing
+from maekit.base.data import DrawDataset
+from maekit.base.spec import Draw
+from maekit.data.folders.listing import Listing
+from maekit.data.images.decode import read_image
+from maekit.data.images.transforms import EvalTransform
 from maekit.data.robustness_sets import CORRUPTED, cells
-from maekit.data.spec import Draw
-from maekit.data.transforms import EvalTransform
 
 RobustnessSample = tuple[Tensor, int, int, int]
 """Image [3, H, W], label, cell, index: what the data set returns for one draw."""

@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from maekit.data.check import check_files
-from maekit.data.findings import Findings
+from maekit.base.findings import Findings
+from maekit.data.folders.check import check_files
 from maekit.data.robustness_layout import find_sets
 from maekit.data.robustness_read import Reading, absent, read_sets
 from maekit.data.robustness_sets import CORRUPTED, SETS, cells, imagenet_synsets, published, title

@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageChops, ImageFilter
 
+from maekit.data.digits import IMAGE_SIZE, JPEG_QUALITY, Digit, digits
 from maekit.data.robustness_corruptions import corrupt
 from maekit.data.robustness_sets import CORRUPTED, Cell, cells
-from maekit.data.synthetic import IMAGE_SIZE, JPEG_QUALITY, Digit, digits
 
 DIGITS_FOLDER = "digits-robustness-v1"
 HARD_CLASSES, HARD_EACH = (1, 2, 4, 7, 8, 9), 15

@@ -4,8 +4,8 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-from maekit.data.layout import nearby_root, require_folder, still_packed
-from maekit.data.listing import sub_folders
+from maekit.data.folders.layout import nearby_root, require_folder, still_packed
+from maekit.data.folders.listing import sub_folders
 from maekit.data.robustness_sets import CORRUPTED, SETS, WHOLE, alexnet_errors, archives, cells, title
 from maekit.errors import UserError
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 
-from maekit.data.listing import Listing, list_classes, require_images, sub_folders
+from maekit.base.spec import DataSpec
+from maekit.data.folders.listing import Listing, list_classes, require_images, sub_folders
 from maekit.data.robustness_batch import Part
 from maekit.data.robustness_layout import class_root, find_cells
 from maekit.data.robustness_sets import CORRUPTED, SETS, SEVERITIES, WHOLE, Cell, cells, published, title
-from maekit.data.spec import DataSpec
 from maekit.errors import UserError, nearest
 
 

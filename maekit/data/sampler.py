@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from torch.utils.data import Sampler
 
-from maekit.data.spec import Draw
+from maekit.base.spec import Draw
 
 
 class TrainSampler(Sampler[Draw]):

@@ -5,10 +5,10 @@ from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from typing import NamedTuple
 
-from maekit.data.check import FEW, class_problems, file_problem
-from maekit.data.decode import Reading
-from maekit.data.duplicates import same_images
-from maekit.data.findings import Findings
+from maekit.base.findings import Findings
+from maekit.data.folders.check import FEW, class_problems, file_problem
+from maekit.data.folders.duplicates import same_images
+from maekit.data.images.decode import Reading
 from maekit.data.loader import usable_cores
 from maekit.data.seg_decision import Decision, decide
 from maekit.data.seg_evidence import Evidence, MapLook, look_at

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import default_collate
 
-from maekit.data.base import DrawDataset, seeded
-from maekit.data.decode import UPRIGHT, Reading
+from maekit.base.data import DrawDataset, seeded
+from maekit.base.spec import Draw
+from maekit.data.images.decode import UPRIGHT, Reading
 from maekit.data.seg_labels import Coding, read_pair
 from maekit.data.seg_layout import Pairs
 from maekit.data.seg_transforms import SegEvalTransform, SegTrainTransform
-from maekit.data.spec import Draw
 
 
 class SegBatch(NamedTuple):

@@ -7,10 +7,10 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from maekit.data.file_names import is_image_name, is_passed_over
-from maekit.data.layout import nearby_root, require_folder
-from maekit.data.listing import sub_folders
-from maekit.data.splits import SplitName, split_of
+from maekit.data.folders.file_names import is_image_name, is_passed_over
+from maekit.data.folders.layout import nearby_root, require_folder
+from maekit.data.folders.listing import sub_folders
+from maekit.data.folders.splits import SplitName, split_of
 from maekit.errors import UserError
 
 Kind = Literal["images", "labels"]

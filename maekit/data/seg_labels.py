@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from maekit.data.decode import MEND, UPRIGHT, Reading, read_image, upright
+from maekit.data.images.decode import MEND, UPRIGHT, Reading, read_image, upright
 from maekit.data.seg_coding import IGNORED, Coding
 from maekit.errors import UserError
 
@@ -114,14 +114,6 @@ def sizes(path: str | Path) -> tuple[Size, Size]:
         with Image.open(path) as image:
             stored = image.size
             return (stored[::-1] if _orientation(image) >= 5 else stored), stored
-
-
-def mode_and_size(path: str | Path) -> tuple[str, Size]:
-    """Returns Pillow's mode, and width and height, of an image file that is known to be one."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        with Image.open(path) as image:
-            return image.mode, image.size
 
 
 def values_in(values: np.ndarray) -> np.ndarray:

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from maekit.data.file_names import EXPECTED_IMAGES, LeftOut
-from maekit.data.identity import Split, fingerprint
-from maekit.data.listing import Listing, Names, scan_images, split
+from maekit.base.identity import Split, fingerprint
+from maekit.data.folders.file_names import EXPECTED_IMAGES, LeftOut
+from maekit.data.folders.listing import Listing, Names, scan_images, split
 from maekit.data.seg_folders import Parts, find_folders, meaning
 from maekit.data.seg_names import pair_names, stem_of
 from maekit.errors import UserError, nearest

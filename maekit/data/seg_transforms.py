@@ -10,8 +10,8 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import pad
 
+from maekit.data.images.transforms import Normalise
 from maekit.data.seg_resize import evaluation_size, resize_image
-from maekit.data.transforms import Normalise
 from maekit.errors import UserError
 
 IGNORED = 255
@@ -21,7 +21,7 @@ class SegTrainTransform:
     """Random resize, crop, mirroring and colours, then normalised and padded at the bottom and the right.
 
     The joint steps are albumentations' (`seg_joint`). Normalising is ours: the same up to float32's rounding, in a
-    tenth of the time. All draws come from Python's `random` as it stands, which `maekit.data.base.seeded` sets.
+    tenth of the time. All draws come from Python's `random` as it stands, which `maekit.base.data.seeded` sets.
 
     Args:
         crop_size: height and width of the result in pixels.

@@ -4,12 +4,13 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
-from maekit.data.base import TransferData
+from maekit.base.data import TransferData
+from maekit.base.findings import Findings
+from maekit.base.identity import DataIdentity
+from maekit.base.spec import DataSpec
 from maekit.data.digit_scenes import OWN_FORM, SceneForm, make_scenes, scenes_root
-from maekit.data.duplicates import same_images
-from maekit.data.findings import Findings
-from maekit.data.identity import DataIdentity
-from maekit.data.picture_form import PictureForm, White, require_white, upright_form
+from maekit.data.folders.duplicates import same_images
+from maekit.data.images.picture_form import PictureForm, White, require_white, upright_form
 from maekit.data.seg_check import Known, check_pairs
 from maekit.data.seg_classes import given_classes, lacking_classes, read_classes
 from maekit.data.seg_coding import Coding
@@ -21,7 +22,6 @@ from maekit.data.seg_palette import Colour, spread_palette
 from maekit.data.seg_problems import contradiction, judge
 from maekit.data.seg_transforms import SegEvalTransform, SegTrainTransform
 from maekit.data.seg_tree import SegTree, given_coding, read_splits
-from maekit.data.spec import DataSpec
 from maekit.errors import UserError
 from maekit.system.ranges import check_range
 

@@ -5,7 +5,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import Any
 
-from maekit.data.synthetic import DIGITS, IMAGE_SIZE, Digit, digits
+from maekit.data.digits import DIGITS, IMAGE_SIZE, Digit, digits
 
 INATURALIST = "digits-inaturalist-v1"
 PLACES = "digits-places-v1"

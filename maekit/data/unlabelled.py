@@ -5,20 +5,20 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from maekit.data.check import check_pictures
+from maekit.base.findings import Findings
+from maekit.base.spec import DataSpec
+from maekit.classification.data.check import check_pictures
 from maekit.data.digit_scenes import ADE_FORM, make_scenes, scenes_root
-from maekit.data.file_names import EXPECTED_IMAGES
-from maekit.data.findings import Findings
+from maekit.data.digits import digits_root
 from maekit.data.folder_dataset import FolderDataset
+from maekit.data.folders.file_names import EXPECTED_IMAGES
+from maekit.data.folders.layout import require_folder
+from maekit.data.folders.listing import Listing, Names, require_images, scan_images, split, sub_folders
+from maekit.data.folders.splits import find_split, split_of
 from maekit.data.imagenet import ImageNet, is_imagenet
+from maekit.data.images.picture_form import choose_form
+from maekit.data.images.transforms import EvalTransform
 from maekit.data.labelled_images import LabelledImages, Splits
-from maekit.data.layout import require_folder
-from maekit.data.listing import Listing, Names, require_images, scan_images, split, sub_folders
-from maekit.data.picture_form import choose_form
-from maekit.data.spec import DataSpec
-from maekit.data.splits import find_split, split_of
-from maekit.data.synthetic import digits_root
-from maekit.data.transforms import EvalTransform
 from maekit.errors import UserError
 from maekit.system.ranges import check_range
 

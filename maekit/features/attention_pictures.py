@@ -4,8 +4,8 @@ import numpy as np
 from PIL import Image
 from torch import Tensor
 
-from maekit.data.transforms import BICUBIC
-from maekit.features.contact_sheet import GAP, Tile, contact_sheet, stacked
+from maekit.data.images.transforms import BICUBIC
+from maekit.drawing.contact_sheet import GAP, Tile, contact_sheet, stacked
 
 LONGEST_ASPECT = 4
 NEAREST = Image.Resampling.NEAREST

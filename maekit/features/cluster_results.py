@@ -7,8 +7,8 @@ from pathlib import Path
 
 from PIL import Image
 
+from maekit.drawing.contact_sheet import Row, Tile, contact_sheet, rows_sheet, thumbnail
 from maekit.features.clusters import Clusters
-from maekit.features.contact_sheet import Row, Tile, contact_sheet, rows_sheet, thumbnail
 from maekit.features.folder import FeatureFolder
 from maekit.system.files import atomic_write
 

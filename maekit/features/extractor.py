@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from maekit.backbone.vit import ViT
-from maekit.data.decode import Reading, reading_of
-from maekit.data.transforms import EvalTransform
+from maekit.data.images.decode import Reading, reading_of
+from maekit.data.images.transforms import EvalTransform
 from maekit.errors import UserError
 from maekit.features.source import Source, find_source, fingerprint
 from maekit.features.tokens import block_index, has_final_norm, normalised, residual_stream

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from maekit.data.decode import MEND, UPRIGHT, Reading
-from maekit.data.file_names import EXPECTED_IMAGES, LeftOut
-from maekit.data.listing import Names, scan_images
-from maekit.data.splits import split_of
-from maekit.data.transforms import EvalTransform
+from maekit.data.folders.file_names import EXPECTED_IMAGES, LeftOut
+from maekit.data.folders.listing import Names, scan_images
+from maekit.data.folders.splits import split_of
+from maekit.data.images.decode import MEND, UPRIGHT, Reading
+from maekit.data.images.transforms import EvalTransform
 from maekit.errors import UserError, nearest
 
 

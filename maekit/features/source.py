@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from maekit.backbone.vit import ViT
-from maekit.data.transforms import EvalTransform
+from maekit.data.images.transforms import EvalTransform
 from maekit.weights.assumed import assumed_heads
 from maekit.weights.chosen import split_key
 from maekit.weights.extract import load_backbone

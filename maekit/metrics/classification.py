@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torchmetrics import Metric
 
-from maekit.metrics.per_class import ClassValue, per_class_json
+from maekit.base.per_class import ClassValue, per_class_json
 
 WHOLE_MATRIX, MOST_PAIRS = 100, 100  # classes of a matrix that is kept whole; pairs that are kept of a larger one
 _LOSS_UNIT = 2.0**-24  # integer sums do not depend on their order, and every device has them

@@ -8,10 +8,10 @@ import numpy as np
 import torch
 from torch import Tensor, distributed, nn
 
+from maekit.base.per_class import ClassValue, per_class_json
 from maekit.errors import UserError
 from maekit.metrics.coco_eval import KINDS, NUMBERS, Scores, SeenImage, evaluate, standard_results
 from maekit.metrics.coco_masks import CocoResults, mask_areas, truth_rle
-from maekit.metrics.per_class import ClassValue, per_class_json
 
 
 class DetectionMetrics(nn.Module):

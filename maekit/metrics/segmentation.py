@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
+from maekit.base.per_class import ClassValue, per_class_json
 from maekit.errors import UserError
-from maekit.metrics.per_class import ClassValue, per_class_json
 
 
 class ClassScore(NamedTuple):

@@ -7,8 +7,8 @@ from typing import Any, Literal
 from torch import nn
 from torch.optim import AdamW, Optimizer
 
-from maekit.batch_plan import scaled_lr
 from maekit.errors import UserError
+from maekit.optim.batch_plan import scaled_lr
 from maekit.optim.groups import LayeredBackbone, ParameterRow, Rule, check_groups, parameter_groups, parameter_rows
 from maekit.optim.lars import LARS
 from maekit.optim.schedules import make_schedule

@@ -10,10 +10,10 @@ from typing import Any
 import torch
 
 from maekit.api import refuse_evaluation_only
-from maekit.batch_plan import require_batch
-from maekit.data.base import TransferData
-from maekit.data.spec import DataSpec
+from maekit.base.data import TransferData
+from maekit.base.spec import DataSpec
 from maekit.errors import UserError, nearest
+from maekit.optim.batch_plan import require_batch
 from maekit.recipes.recipe import Recipe, flat
 from maekit.recipes.settings import Settings, resolve
 from maekit.runs.read import is_hyper_parameter

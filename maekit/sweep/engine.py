@@ -99,7 +99,7 @@ def _leg(definition: Definition, only: int | None) -> Leg | None:
 def _requeue(signals: Signals, say: Say) -> None:
     """A SLURM job whose time is up goes back into the queue."""
     if signals.number == getattr(signal, "SIGUSR1", None):
-        from maekit.callbacks.interruption import requeue
+        from maekit.training.callbacks.interruption import requeue
 
         if requeue():
             say("the job is back in the queue")

@@ -1,6 +1,7 @@
 """From what a user calls weights to a file: a path, an official name, or `hf:owner/name`. No torch here."""
 
 import json
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
@@ -14,6 +15,7 @@ from maekit.runs.checkpoint_path import run_checkpoint, weights_line
 from maekit.system.files import cache_folder
 from maekit.weights.chosen import split_key, with_key
 from maekit.weights.download import download, tell
+from maekit.weights.said import CARD
 
 HUB = "hf:"
 TIMM_FILES = ("model.safetensors", "pytorch_model.bin")  # what timm calls the weights in a folder
@@ -126,9 +128,20 @@ def _in_timm(path: Path) -> Path:
 
 @cache
 def _say_which(path: Path) -> None:
-    from maekit.card import step_of
+    tell(weights_line(path, _step_of(path)))
 
-    tell(weights_line(path, step_of(path)))
+
+def _step_of(path: Path) -> int | None:
+    """The optimizer step of a checkpoint of any version; None where the file does not say it, or cannot be read."""
+    from maekit.weights.safe_load import load_file
+
+    try:
+        contents = load_file(path)
+    except UserError:
+        return None
+    card = contents.get(CARD) if isinstance(contents, Mapping) else None
+    step = card.get("step") if isinstance(card, Mapping) else None
+    return step if isinstance(step, int) else None
 
 
 def _by_any_name() -> dict[str, Official]:

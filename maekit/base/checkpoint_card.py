@@ -1,0 +1,105 @@
+"""What a checkpoint says of itself: task, recipe, configuration, class names, input transform."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from maekit.base.spec import DataSpec
+from maekit.errors import UserError
+from maekit.weights.safe_load import load_file
+
+KEY = "maekit"
+
+
+@dataclass(frozen=True)
+class Card:
+    """The card of one checkpoint, enough to predict and validate with nothing else.
+
+    Attributes:
+        task: what `--task` was given.
+        recipe: the recipe's name.
+        config: the resolved configuration, by section.
+        spec: class names and image size.
+        input: the evaluation transform's values.
+        step: optimizer steps done.
+        data: `DataIdentity.plain()` of what it was trained on; None in a checkpoint of an earlier version.
+        plan: devices, device batch and accumulation; None in a checkpoint of an earlier version.
+    """
+
+    task: str
+    recipe: str
+    config: Mapping[str, Any]
+    spec: DataSpec
+    input: dict[str, Any]
+    step: int
+    data: Mapping[str, Any] | None = None
+    plan: Mapping[str, int] | None = None
+
+    def require_classes(self, data: DataSpec, path: Path) -> None:
+        """Refuses data whose classes are not the checkpoint's, in its order."""
+        names, mine = _classes(data), _classes(self.spec)
+        if names == mine:
+            return
+        if len(names) != len(mine):
+            found = f"{len(names)} classes, expected {len(mine)}"
+        else:
+            at = next(i for i, (a, b) in enumerate(zip(names, mine, strict=True)) if a != b)
+            found = f"class {at} '{names[at]}', expected '{mine[at]}'"
+        raise UserError(
+            f"the data has {found} as {path} was trained on; give --data.root of the same classes, "
+            "or start a new run with --model.weights FILE --model.new_head true"
+        )
+
+    def require_name(self, given: str | None, folder: Path) -> str | None:
+        """The name of the run that goes on, which is the one it was begun with.
+
+        Args:
+            given: today's `--run.name`, if any.
+            folder: the run's.
+
+        Raises:
+            UserError: another name was given.
+        """
+        own: str | None = self.config["run"]["name"]
+        if given not in (None, own, folder.name):
+            raise UserError(
+                f"got --run.name {given} beside --ckpt_path of run '{folder.name}': a run goes on in its own folder; "
+                "leave one of them out"
+            )
+        return own
+
+
+def _classes(spec: DataSpec) -> tuple[str, ...]:
+    """What tells the classes of two data sets apart; ids that are mere numbers do not without their names."""
+    if not all(ident.isdecimal() for ident in spec.ids()):
+        return spec.ids()
+    return tuple(f"{ident} {name}" for ident, name in zip(spec.ids(), spec.class_names, strict=True))
+
+
+def read_card(path: Path) -> Card:
+    """Reads the card of a checkpoint without loading its tensors into memory.
+
+    Raises:
+        UserError: the file is missing, damaged, or no checkpoint of maekit.
+    """
+    contents = load_file(path)
+    card = contents.get(KEY) if isinstance(contents, Mapping) else None
+    if not isinstance(card, Mapping):
+        raise UserError(
+            f"{path} is no checkpoint of a maekit run; give best.ckpt or last.ckpt, or use it as --model.weights"
+        )
+    height, width = card["image_size"]
+    palette = tuple((red, green, blue) for red, green, blue in card.get("palette", ()))
+    mean, std = (tuple(card["input"].get(name, ())) for name in ("mean", "std"))
+    spec = DataSpec(tuple(card["class_names"]), (height, width), tuple(card["class_ids"]), palette, mean, std)
+    return Card(
+        card["task"],
+        card["recipe"],
+        dict(card["config"]),
+        spec,
+        dict(card["input"]),
+        int(card["step"]),
+        card.get("data"),
+        card.get("plan"),
+    )

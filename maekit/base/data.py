@@ -1,0 +1,150 @@
+"""What every data set gives a transfer task, and the seeding of one sample's augmentation."""
+
+import random
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from numpy.random.mtrand import get_bit_generator, set_bit_generator
+from torch.utils.data import Dataset
+
+from maekit.base.findings import Findings
+from maekit.base.identity import DataIdentity
+from maekit.base.spec import DataSpec, Draw
+from maekit.errors import UserError
+from maekit.system.ranges import check_range
+
+
+class DrawDataset(Dataset[Any], ABC):
+    """Samples addressed by draws. It must pickle: data-loader workers may be started afresh."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Returns the number of samples, padding not among them."""
+
+    @abstractmethod
+    def __getitem__(self, draw: Draw) -> Any:
+        """Returns the sample of one draw; an index of -1 gives sample 0's picture, marked as padding."""
+
+
+class RunData(ABC):
+    """What a run needs of its data. Building one reads nothing."""
+
+    def __init__(self, *, total_batch_size: int, device_batch_size: int | None, num_workers: int | None) -> None:
+        for name, value in (("total_batch_size", total_batch_size), ("device_batch_size", device_batch_size)):
+            if value is not None and value < 1:
+                raise UserError(f"data.{name}: got {value}, expected 1 or more images")
+        check_range("data.num_workers", num_workers, "[0, inf)")
+        self.total_batch_size = total_batch_size
+        self.device_batch_size = device_batch_size
+        self.num_workers = num_workers
+
+    @abstractmethod
+    def setup(self) -> None:
+        """Reads the listings, making smoke data where asked; a second call does nothing."""
+
+    def resolved(self) -> dict[str, Any]:
+        """Returns the arguments that were decided from the data, for the run's config; sets up where needed."""
+        return {}
+
+    def require_trainable(self) -> None:  # noqa: B027 - most data sets are what their listing is
+        """Refuses data that would teach less than they seem to; asked before a training starts.
+
+        Raises:
+            UserError: with the file or the class, and what to do.
+        """
+
+    @abstractmethod
+    def spec(self) -> DataSpec:
+        """Returns the facts a model is built from; sets up where that has not been done."""
+
+    @abstractmethod
+    def identity(self) -> DataIdentity:
+        """Returns what tells this data set from another one; sets up where that has not been done."""
+
+    @abstractmethod
+    def summary(self) -> str:
+        """Returns one line that says what was found, and how a validation split was made if it was."""
+
+    @abstractmethod
+    def train_dataset(self, seed: int) -> DrawDataset:
+        """Returns the training samples, their augmentation drawn from (seed, epoch, index)."""
+
+    @abstractmethod
+    def val_dataset(self) -> DrawDataset:
+        """Returns the validation samples, without any randomness."""
+
+    @abstractmethod
+    def input_transform(self) -> dict[str, Any]:
+        """Returns plain values that rebuild the evaluation transform: they go into checkpoints."""
+
+    @staticmethod
+    @abstractmethod
+    def collate(samples: Any) -> Any:
+        """Joins samples into the task's typed batch."""
+
+
+class TransferData(RunData):
+    """A task's data set, as the commands see it too.
+
+    Attributes:
+        published: the facts of the data set the recipes were published on, for when no data is at hand.
+    """
+
+    published: ClassVar[DataSpec]
+
+    @abstractmethod
+    def plain_train_dataset(self) -> DrawDataset:
+        """Returns the training samples through the evaluation transform, without any randomness."""
+
+    def probe_datasets(self) -> tuple[Any, Any] | None:
+        """Returns labelled images, to train and to judge a probe of frozen features on, where a run is to have one."""
+        return None
+
+    @classmethod
+    @abstractmethod
+    def make(cls, root: Path) -> str:
+        """Writes a small data set of real images in the true on-disk format into a new folder; returns one line."""
+
+    @abstractmethod
+    def check(self, *, classes: int | None = None, full: bool = False) -> Findings:
+        """Verifies the data set that a run with these settings would read, through the code that the run reads it with.
+
+        Args:
+            classes: number of classes of the head that is to be used; None where it is sized from the data.
+            full: decode every file.
+        """
+
+
+# NumPy's own generator is put aside and a second one lent: copying its state to and fro takes 120 us a sample.
+_SAMPLE_GENERATOR = np.random.MT19937(0)
+
+
+@contextmanager
+def seeded(seed: int, epoch: int, index: int) -> Iterator[None]:
+    """Gives `random`, NumPy and torch's CPU generator the state of one sample, and then their former states back.
+
+    Not to be nested, nor used in threads: the generators belong to the process.
+
+    Args:
+        seed: the run's seed, 0 or more.
+        epoch: counted from 0.
+        index: the sample's place in its listing, 0 or more.
+    """
+    before = random.getstate(), get_bit_generator(), torch.get_rng_state()
+    digest = blake2b(b"%d/%d/%d" % (seed, epoch, index), digest_size=28).digest()
+    random.seed(int.from_bytes(digest[:16], "little"))
+    set_bit_generator(_SAMPLE_GENERATOR)
+    np.random.seed(int.from_bytes(digest[16:20], "little"))
+    torch.default_generator.manual_seed(int.from_bytes(digest[20:], "little"))
+    try:
+        yield
+    finally:
+        random.setstate(before[0])
+        set_bit_generator(before[1])
+        torch.set_rng_state(before[2])

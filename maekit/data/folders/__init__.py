@@ -1,0 +1,1 @@
+"""Folders of images: listings, names of splits and files, checks."""

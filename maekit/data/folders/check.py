@@ -1,0 +1,76 @@
+"""Reads the files of a data set before hours are spent on it, and compares its class names."""
+
+import os
+import random
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+
+from PIL import Image
+
+from maekit.base.findings import Findings
+from maekit.data.folders.listing import Listing
+from maekit.data.images.decode import UPRIGHT, Reading
+from maekit.data.loader import usable_cores
+from maekit.errors import UserError
+
+MAX_QUICK = 10_000
+MAX_QUICK_DECODED = 2_000
+FEW = 200
+TAIL_BYTES = 64
+LAST_BYTES = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
+
+
+def file_problem(path: str, decode: bool, reading: Reading = UPRIGHT) -> str | None:
+    """Returns one line if an image file cannot be read, after decoding it or a look at its beginning and end."""
+    try:
+        if decode or not _looks_whole(path):
+            reading(path)
+    except UserError as error:
+        return str(error)
+    return None
+
+
+def _looks_whole(path: str) -> bool:
+    """Says whether a file begins as an image and ends as its format does; False also where only decoding can tell."""
+    try:
+        with Image.open(path) as image, Path(path).open("rb") as file:
+            last = LAST_BYTES.get(image.format or "")
+            file.seek(-min(TAIL_BYTES, Path(path).stat().st_size), os.SEEK_END)
+            return last is not None and image.mode[0] not in "IF" and last in file.read()
+    except Exception:  # whatever it is, decoding will meet it again and say it in one line
+        return False
+
+
+def class_problems(names: tuple[str, ...], head_classes: int | None) -> list[str]:
+    """Returns a line if a head has another number of classes, and one for each class name that another resembles."""
+    problems = []
+    if head_classes is not None and head_classes != len(names):
+        advice = "use this head's own data, or weights without a head (a new one is sized from the data)"
+        problems.append(f"the head has {head_classes:,} classes, the data {len(names):,}; {advice}")
+    seen: dict[str, str] = {}
+    for name in names:
+        other = seen.setdefault(" ".join(name.casefold().split()), name)
+        if other != name:
+            problems.append(
+                f"class folders '{other}' and '{name}' differ only in case or spaces; join them or rename one"
+            )
+    return problems
+
+
+def check_files(splits: list[Listing], full: bool, findings: Findings, reading: Reading = UPRIGHT) -> None:
+    """Reads files as `check_class_folders` says, a few in this process and many in as many as there are cores."""
+    files = [(split, index) for split in splits for index in range(len(split))]
+    chosen = files if full else random.Random(0).sample(files, min(len(files), MAX_QUICK))
+    paths = [split.path(index) for split, index in chosen]
+    decode = len(paths) if full else min(len(paths), MAX_QUICK_DECODED)
+    jobs = [(path, rank < decode, reading) for rank, path in enumerate(paths)]
+    findings.problems += sorted(filter(None, _run(jobs)))
+    partly = "" if decode == len(files) else f", {decode:,} of them whole; --full decodes all"
+    findings.facts.append(f"files: {len(paths):,} of {len(files):,} read{partly}")
+
+
+def _run(jobs: list[tuple[str, bool, Reading]]) -> list[str | None]:
+    if len(jobs) <= FEW:
+        return [file_problem(*job) for job in jobs]
+    with ProcessPoolExecutor(usable_cores()) as pool:
+        return list(pool.map(file_problem, *zip(*jobs, strict=True), chunksize=64))

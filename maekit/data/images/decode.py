@@ -1,0 +1,216 @@
+"""Reading one image file as 8-bit RGB, whatever it holds, or saying in one line why it cannot be read."""
+
+import os
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from io import BytesIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
+
+from maekit.errors import UserError
+
+MEND = "replace or remove it (`maekit data check` lists all such files)"
+FULL_RANGE = 65535
+ORIENTATION = 0x0112  # EXIF
+PIXEL_LIMIT = "MAEKIT_MAX_MEGAPIXELS"
+SAY_WHITE = "say which value is white: --data.white N in training, or save it with 8 bits"
+HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+
+
+class _PlainError(ValueError):
+    """What a user can mend in a file that is not damaged; the text says how, so no other advice is added."""
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How files become 8-bit RGB.
+
+    Attributes:
+        upright: turn a picture as its EXIF orientation says, as every viewer shows it; False leaves it as it is stored,
+            as torchvision's ImageFolder does, with which the published numbers were made.
+        white: the value that becomes 255 in pictures of more than 8 bits a channel; None is 65,535 for whole numbers,
+            and float pictures are refused.
+        clip: brighter values become white; False refuses a picture that has some.
+    """
+
+    upright: bool = True
+    white: float | None = None
+    clip: bool = False
+
+    def plain(self) -> dict[str, Any]:
+        """Returns what goes with a checkpoint: what is white, and whether brighter values are clipped; or nothing."""
+        return {} if self.white is None else {"white": self.white, "clip": self.clip}
+
+    def __call__(self, path: str | Path) -> Image.Image:
+        """Reads an image file; see `read_image`."""
+        image = read_image(path, self.white, clip=self.clip)
+        return upright(image) if self.upright else image
+
+
+UPRIGHT = Reading()
+
+
+def reading_of(input: Mapping[str, object], white: float | None = None) -> Reading:
+    """Returns how a user's pictures are read for a model, upright and with the white it was trained with.
+
+    Args:
+        input: what a checkpoint's card says of its input.
+        white: what the user gave instead; brighter values are then clipped.
+    """
+    known = input.get("white")
+    if white is None and isinstance(known, int | float):
+        return Reading(True, float(known), bool(input.get("clip", False)))
+    return Reading(True, white, white is not None)
+
+
+def read_image(path: str | Path, white: float | None = None, *, clip: bool = False) -> Image.Image:
+    """Reads the first frame of an image file as 8-bit RGB, as it is stored: `upright` turns it.
+
+    Grey, 1-bit, palette and CMYK become RGB; alpha is dropped, so that the colours below it appear, as torchvision's
+    ImageFolder does, with which the published numbers were made. Grey of more than 8 bits is scaled to 8 bits, where
+    Pillow alone would clip it; of 16-bit colour Pillow gives the upper 8 bits.
+
+    Args:
+        path: of the file.
+        white: see `Reading`.
+        clip: see `Reading`.
+
+    Raises:
+        UserError: the file is missing, empty, not an image, truncated, corrupt, far too large, or its white unknown.
+    """
+    # Another library may have switched this on; a half-grey picture must not pass as a whole one.
+    ImageFile.LOAD_TRUNCATED_IMAGES = False
+    _set_pixel_limit()
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # broken EXIF data and sizes short of Pillow's limit do no harm
+            with open_image(path) as image:
+                return _rgb(image, white, clip)
+    except UnidentifiedImageError:
+        raise UserError(_not_an_image(Path(path))) from None
+    except (FileNotFoundError, PermissionError) as error:
+        raise UserError(f"{path}: cannot be opened ({error.strerror}); restore it or list the data again") from None
+    except Image.DecompressionBombError:
+        raise UserError(_too_large(path)) from None
+    except _PlainError as error:
+        raise UserError(f"{path}: {error}") from None
+    except Exception as error:  # decoders of damaged files raise whatever they stumble over
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{path}: cannot be read as an image ({reason}); {MEND}") from None
+
+
+def open_image(path: str | Path) -> Image.Image:
+    """Opens a file with Pillow, and with pillow-heif where it is a HEIC picture and the extra is installed.
+
+    Raises:
+        UserError: it is a HEIC picture, and the extra is not installed.
+        UnidentifiedImageError: it is not an image; and whatever else Pillow raises.
+    """
+    try:
+        image = Image.open(path)
+        if image.format == "TIFF" and image.getexif().get(ORIENTATION, 1) in (5, 6, 7, 8):
+            # Pillow 13 maps an uncompressed file of that name into memory with height and width exchanged.
+            image.close()
+            return Image.open(BytesIO(Path(path).read_bytes()))
+        return image
+    except UnidentifiedImageError:
+        with Path(path).open("rb") as file:
+            head = file.read(12)
+        if head[4:8] != b"ftyp" or head[8:12] not in HEIC_BRANDS:
+            raise
+    try:
+        from pillow_heif import register_heif_opener  # type: ignore[import-not-found,unused-ignore]
+    except ImportError:
+        raise _PlainError("is a HEIC picture; pip install 'maekit[heic]' to read it, or convert it") from None
+    register_heif_opener()
+    return Image.open(path)
+
+
+def upright(image: Image.Image) -> Image.Image:
+    """Returns an image turned as its EXIF orientation says; broken EXIF data say nothing."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ImageOps.exif_transpose(image)
+    except Exception:  # Pillow raises whatever it stumbles over
+        return image
+
+
+def orientation(image: Image.Image) -> int:
+    """Returns an opened image's EXIF orientation, 1 to 8; 1 of one that says nothing or is broken."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            found = image.getexif().get(ORIENTATION, 1)
+    except Exception:  # as above
+        return 1
+    return found if isinstance(found, int) and 1 <= found <= 8 else 1
+
+
+def _set_pixel_limit() -> None:
+    """Lets the environment raise Pillow's limit, which guards against files that unpack to fill the memory."""
+    given = os.environ.get(PIXEL_LIMIT)
+    if given:
+        try:
+            Image.MAX_IMAGE_PIXELS = int(float(given) * 1e6 / 2)  # Pillow refuses at twice this number
+        except (ValueError, OverflowError):
+            raise UserError(f"{PIXEL_LIMIT}: got '{given}', expected a number of megapixels such as 500") from None
+
+
+def _too_large(path: str | Path) -> str:
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        with Image.open(path) as image:
+            size, pixels = f"{image.width:,} x {image.height:,}", image.width * image.height
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+    need, most = -(-pixels // 10**6), f"{2 * (limit or 0):,}"
+    return f"{path}: {size} pixels, the limit is {most}; make it smaller, or set {PIXEL_LIMIT}={need} to read it"
+
+
+def _not_an_image(path: Path) -> str:
+    found = "is an empty file" if path.stat().st_size == 0 else "is not an image of a known format, whatever its name"
+    return f"{path}: {found}; {MEND}"
+
+
+def _rgb(image: Image.Image, white: float | None, clip: bool) -> Image.Image:
+    """Converts any Pillow mode to RGB; the result no longer needs the file."""
+    image.load()
+    if image.mode == "RGB":
+        return image
+    if image.mode[0] in "IF":
+        turned = orientation(image)  # after loading: Pillow turns a TIFF itself, and then says nothing
+        image = _eight_bit(np.asarray(image), white, clip).convert("RGB")
+        image.getexif()[ORIENTATION] = turned
+        return image
+    return (image.convert("RGBA") if image.mode == "P" and "transparency" in image.info else image).convert("RGB")
+
+
+def _eight_bit(pixels: np.ndarray, white: float | None, clip: bool) -> Image.Image:
+    """Scales [H, W] 0..white to 0..255, rounding to the nearest."""
+    low, high = pixels.min(), pixels.max()
+    if np.isnan(low) or low < 0:
+        found = "NaN" if np.isnan(low) else f"{low:,}"
+        raise _PlainError(f"its lowest pixel is {found}, expected 0 or more; save it without negative values and NaN")
+    if white is None and pixels.dtype.kind == "f":
+        raise _PlainError(f"float pixels up to {high:g}; {SAY_WHITE}")
+    top = FULL_RANGE if white is None else white
+    if high > top and not clip:
+        raise _PlainError(f"its brightest pixel is {high:,}, above {top:,g}, which is white here; {SAY_WHITE}")
+    if top == FULL_RANGE and pixels.dtype.kind != "f":
+        scaled = (np.minimum(pixels, FULL_RANGE).astype(np.uint32) * 255 + 32767) // 65535
+    else:
+        scaled = np.floor(np.minimum(pixels.astype(np.float64), top) * 255 / top + 0.5)
+    return Image.fromarray(scaled.astype(np.uint8))
+
+
+def mode_and_size(path: str | Path) -> tuple[str, tuple[int, int]]:
+    """Returns Pillow's mode, and width and height, of an image file that is known to be one."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Image.open(path) as image:
+            return image.mode, image.size

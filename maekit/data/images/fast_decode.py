@@ -1,0 +1,97 @@
+"""Reading a training image as a tensor: plain JPEG files by torchvision, everything else by Pillow, the same pixels."""
+
+import warnings
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from maekit.data.images.decode import UPRIGHT, Reading, orientation
+
+# Start-of-frame markers hold the size; 0xC4, 0xC8 and 0xCC of that range are something else.
+APP1, START_OF_SCAN = 0xE1, 0xDA
+FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+
+
+def load_decoder() -> None:
+    """Imports torchvision, which takes a second: called before workers are forked, so that none of them has to."""
+    import torchvision.io  # noqa: F401
+
+
+def read_pixels(path: str | Path, reading: Reading = UPRIGHT) -> Tensor:
+    """Reads an image file as [H, W, 3] uint8 RGB, pixel for pixel what `reading` gives.
+
+    torchvision decodes grey and colour JPEGs of 8 bits. CMYK, other formats, damaged files and images above Pillow's
+    limit of pixels go to `reading`, and so does every complaint.
+
+    Raises:
+        UserError: as `read_image`.
+    """
+    pixels = _decode_jpeg(path, reading.upright)
+    return torch.from_numpy(np.array(reading(path))) if pixels is None else pixels
+
+
+def _decode_jpeg(path: str | Path, upright: bool) -> Tensor | None:
+    from torchvision.io import ImageReadMode, decode_jpeg
+
+    try:
+        data = np.fromfile(path, np.uint8)
+        if not _is_plain(data.data):
+            return None
+        pixels: Tensor = decode_jpeg(torch.from_numpy(data), mode=ImageReadMode.RGB)
+    except (OSError, RuntimeError, AttributeError):  # the last where torchvision was built without its decoders
+        return None
+    pixels = pixels.permute(1, 2, 0)
+    return (_turned(pixels, data) if upright and may_be_turned(data.data) else pixels).contiguous()
+
+
+def _turned(pixels: Tensor, data: np.ndarray) -> Tensor:
+    """Turns [H, W, 3] as the EXIF data of its JPEG file say, which Pillow reads."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(BytesIO(data.tobytes())) as image:
+                turn = orientation(image)
+    except Exception:  # broken in what torchvision does not look at
+        return pixels
+    if turn >= 5:
+        pixels = pixels.transpose(0, 1)
+    axes = {2: (1,), 3: (0, 1), 4: (0,), 6: (1,), 7: (0, 1), 8: (0,)}.get(turn, ())
+    return pixels.flip(axes) if axes else pixels
+
+
+def may_be_turned(data: memoryview) -> bool:
+    """Says whether a JPEG's header has a segment in which an orientation may stand: EXIF or XMP data."""
+    place = 2
+    while place + 4 < len(data) and data[place] == 0xFF and data[place + 1] != START_OF_SCAN:
+        if data[place + 1] == APP1:
+            return True
+        place += 1 if data[place + 1] == 0xFF else 2 + int.from_bytes(data[place + 2 : place + 4])
+    return False
+
+
+def _is_plain(data: memoryview) -> bool:
+    """Whether both decoders give the same pixels: a JPEG of 8 bits, one or three channels and no excessive size."""
+    found = frame(data)
+    if found is None:
+        return False
+    bits, height, width, channels = found
+    limit = Image.MAX_IMAGE_PIXELS
+    return bits == 8 and channels in (1, 3) and (limit is None or height * width <= 2 * limit)
+
+
+def frame(data: memoryview) -> tuple[int, int, int, int] | None:
+    """Returns bits, height, width and channels from a JPEG's header, or None of anything else."""
+    if bytes(data[:3]) != b"\xff\xd8\xff":
+        return None
+    place = 2
+    while place + 9 < len(data) and data[place] == 0xFF:
+        marker = data[place + 1]
+        if marker in FRAMES:
+            height, width = int.from_bytes(data[place + 5 : place + 7]), int.from_bytes(data[place + 7 : place + 9])
+            return data[place + 4], height, width, data[place + 9]
+        place += 1 if marker == 0xFF else 2 + int.from_bytes(data[place + 2 : place + 4])
+    return None

@@ -1,0 +1,95 @@
+"""How the pictures of a data set are read, and what a user is told about it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from maekit.data.images.decode import Reading
+from maekit.data.images.survey import Survey, choose_white, survey
+from maekit.errors import UserError
+
+Orientation = Literal["auto", "upright", "stored"]
+White = Literal["auto"] | float
+
+
+@dataclass(frozen=True)
+class PictureForm:
+    """How files are read, and why.
+
+    Attributes:
+        reading: turned or not, and what is white.
+        notes: what is not plain 8-bit RGB as stored, one part of a sentence each.
+    """
+
+    reading: Reading
+    notes: tuple[str, ...]
+
+
+def require_white(white: White) -> None:
+    """Refuses a white that is no positive number.
+
+    Raises:
+        UserError: with the flag.
+    """
+    if white != "auto" and not 0 < float(white) < float("inf"):
+        raise UserError(f"data.white: got {white}, expected the value that is white, such as 4095, or auto")
+
+
+def choose_form(
+    parts: Sequence[tuple[int, Callable[[int], str]]], orientation: Orientation, white: White, published: str
+) -> PictureForm:
+    """Decides how the pictures of a data set are read, from a sample of them where that is left open.
+
+    Args:
+        parts: number of pictures and path by index of each split.
+        orientation: as the flag says.
+        white: as the flag says.
+        published: name of the published data set that this is, whose numbers were made from pictures as they are
+            stored; empty for any other.
+
+    Raises:
+        UserError: which value is white is unclear.
+    """
+    turn = orientation == "upright" or (orientation == "auto" and not published)
+    given = None if white == "auto" else float(white)
+    if published:
+        kept = () if turn else (f"as stored, EXIF orientation ignored, as for {published}'s published numbers",)
+        return PictureForm(Reading(turn, given, given is not None), kept)
+    found = survey(parts)
+    level, words = choose_white(found, given)
+    return PictureForm(Reading(turn, level, given is not None), (*notes(found, turn), *((words,) if words else ())))
+
+
+def upright_form(parts: Sequence[tuple[int, Callable[[int], str]]], white: White, *, known: bool) -> PictureForm:
+    """Decides what is white in pictures that are always turned as their EXIF orientation says.
+
+    Args:
+        parts: number of pictures and path by index of each split.
+        white: as the flag says.
+        known: whether these are published or made data of 8 bits, of which no sample is read.
+
+    Raises:
+        UserError: which value is white is unclear.
+    """
+    if not known:
+        return choose_form(parts, "upright", white, "")
+    given = None if white == "auto" else float(white)
+    return PictureForm(Reading(True, given, given is not None), ())
+
+
+def notes(found: Survey, turn: bool) -> tuple[str, ...]:
+    """Returns what a user is told of a sample: pictures turned or not, alpha dropped, bits cut.
+
+    Args:
+        found: the sample.
+        turn: whether pictures are turned as their EXIF orientation says.
+    """
+    of, said = f"of {len(found.looks)} sampled pictures", []
+    if found.turned:
+        how = "are turned as their EXIF orientation says" if turn else "have an EXIF orientation, which is ignored"
+        said.append(f"{found.turned} {of} {how}")
+    if found.transparent:
+        said.append(f"{found.transparent} {of} have transparent pixels, whose hidden colours are used")
+    if colour := found.deep("colour"):
+        said.append(f"{len(colour)} {of} have colours of 16 bits, of which the upper 8 are used")
+    return tuple(said)

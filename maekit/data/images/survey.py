@@ -1,0 +1,170 @@
+"""What the pictures of a data set hold that is not plain 8-bit RGB, from a sample of them."""
+
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from maekit.data.images.decode import FULL_RANGE, open_image, orientation
+from maekit.errors import UserError
+
+SAMPLE = 200
+SEARCHED = 5_000  # names among which files that are no JPEGs are looked for
+JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
+WHITES = (255, 1023, 4095, 16383, FULL_RANGE)  # 8, 10, 12, 14 and 16 bits
+LEAST, LEAST_FLOAT, LEAST_UPPER = 32, 128, 64
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one picture holds.
+
+    Attributes:
+        path: of its file.
+        turned: its EXIF orientation is not upright.
+        transparent: some of its pixels are.
+        depth: `whole` or `float` for grey of more than 8 bits, `colour` for colour of 16 bits, else empty.
+        low: smallest pixel of such a picture.
+        high: largest pixel of such a picture; of colour that of its upper 8 bits.
+    """
+
+    path: str = ""
+    turned: bool = False
+    transparent: bool = False
+    depth: str = ""
+    low: float = 0.0
+    high: float = 0.0
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What a sample of pictures holds.
+
+    Attributes:
+        looks: one a picture that can be read.
+    """
+
+    looks: tuple[Look, ...] = ()
+
+    @property
+    def turned(self) -> int:
+        """Number of pictures with an EXIF orientation."""
+        return sum(look.turned for look in self.looks)
+
+    @property
+    def transparent(self) -> int:
+        """Number of pictures with transparent pixels."""
+        return sum(look.transparent for look in self.looks)
+
+    def deep(self, *depths: str) -> list[Look]:
+        """Returns the looks at pictures of some depths."""
+        return [look for look in self.looks if look.depth in depths]
+
+
+def survey(parts: Sequence[tuple[int, Callable[[int], str]]]) -> Survey:
+    """Looks at up to 200 pictures of each split, evenly spaced, and at as many that are no JPEGs by their names.
+
+    Args:
+        parts: number of pictures and path by index of each split.
+    """
+    paths = dict.fromkeys(path for count, path_of in parts for path in _chosen(count, path_of))
+    return survey_files(paths)
+
+
+def survey_files(paths: Iterable[str | Path]) -> Survey:
+    """Looks at every one of these pictures that can be read; of others decoding will say what is wrong."""
+    return Survey(tuple(look for path in paths if (look := look_at(path)) is not None))
+
+
+def _chosen(count: int, path_of: Callable[[int], str]) -> list[str]:
+    def spaced(of: int, number: int) -> list[int]:
+        return np.unique(np.linspace(0, of - 1, min(of, number)).round().astype(int)).tolist() if of else []
+
+    searched = [path_of(index) for index in spaced(count, SEARCHED)]
+    others = [path for path in searched if not path.lower().endswith(JPEG)]
+    return [*(searched[i] for i in spaced(len(searched), SAMPLE)), *(others[i] for i in spaced(len(others), SAMPLE))]
+
+
+def look_at(path: str | Path) -> Look | None:
+    """Looks at one picture: at its header alone where that says all; None if it cannot be read."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with open_image(path) as image:
+                depth = _depth(image)  # before the orientation, for which a PNG is loaded and loses its raw mode
+                turned = orientation(image) != 1
+                if depth:
+                    pixels = np.asarray(image)
+                    return Look(str(path), turned, False, depth, float(pixels.min()), float(pixels.max()))
+                seen_through = _has_alpha(image) and np.asarray(image.convert("RGBA"))[..., 3].min() < 255
+                return Look(str(path), turned, bool(seen_through))
+    except Exception:  # whatever it is, decoding will meet it again and say it in one line
+        return None
+
+
+def _depth(image: Image.Image) -> str:
+    if image.mode[0] in "IF":
+        return "whole" if image.mode[0] == "I" else "float"
+    tiles = getattr(image, "tile", [])  # of a file that is not loaded yet
+    modes = [part for tile in tiles for part in np.ravel(np.array(tile[3], dtype=object)) if isinstance(part, str)]
+    return "colour" if any(";16" in mode for mode in modes) else ""
+
+
+def _has_alpha(image: Image.Image) -> bool:
+    return image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
+
+
+def choose_white(
+    found: Survey, given: float | None, flag: str = "; --data.white N to choose"
+) -> tuple[float | None, str]:
+    """Returns the value that becomes white in pictures of more than 8 bits, and a sentence on it; None, "" for none.
+
+    The smallest of 255, 1,023, 4,095, 16,383 and 65,535 that no sampled picture is brighter than; of float pictures 1,
+    or 255 and more likewise.
+
+    Args:
+        found: the sampled pictures.
+        given: what the user said.
+        flag: the end of the sentence, which says how to choose another value.
+
+    Raises:
+        UserError: the sample does not say it.
+    """
+    _refuse_dark_colour(found)
+    deep = found.deep("whole", "float")
+    if given is not None:
+        return given, f"white = {given:,g} in pictures of more than 8 bits (given)" if deep else ""
+    if not deep:
+        return None, ""
+    darkest = next((look for look in deep if not look.low >= 0), None)  # NaN is not
+    if darkest:
+        lowest = f"its lowest pixel is {darkest.low:,g}, expected 0 or more"
+        raise UserError(f"{darkest.path}: {lowest}; save such pictures without negative values and NaN")
+    brightest = max(deep, key=lambda look: look.high)
+    high, fractions = brightest.high, {look.depth for look in deep} == {"float"}
+    mixed = not fractions and any(look.depth == "float" for look in deep)
+    least = LEAST_FLOAT if fractions and high > 1 else 0 if fractions else LEAST
+    if mixed or high > FULL_RANGE or 0 < high < least:
+        raise UserError(_unclear(deep, brightest, mixed))
+    white = 1 if fractions and high <= 1 else next(white for white in WHITES if white >= (high or FULL_RANGE))
+    kind = "float" if fractions else "16-bit"
+    sampled = f"the brightest pixel of {len(deep)} sampled ones is {high:,g}"
+    return float(white), f"{kind} pictures: white = {white:,}, {sampled}{flag}"
+
+
+def _unclear(deep: list[Look], brightest: Look, mixed: bool) -> str:
+    both = ", both whole and fractional numbers" if mixed else ""
+    found = f"the brightest pixel of {len(deep)} sampled pictures of more than 8 bits is {brightest.high:,g}{both}"
+    return f"{brightest.path}: {found}; which value is white is unclear: give it with --data.white N, such as 4095"
+
+
+def _refuse_dark_colour(found: Survey) -> None:
+    """Refuses 16-bit colour with empty upper bits, of which Pillow gives nothing but them."""
+    colour = found.deep("colour")
+    brightest = max(colour, key=lambda look: look.high, default=None)
+    if brightest and brightest.high < LEAST_UPPER:
+        reach = f"upper 8 bits, which alone are read, reach {brightest.high:g} of 255"
+        raise UserError(f"{brightest.path}: colour of 16 bits whose {reach}; save such pictures with 8 bits a channel")

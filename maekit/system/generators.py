@@ -1,0 +1,21 @@
+"""The generators of random numbers of Python, NumPy and torch."""
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import numpy as np
+import torch
+
+
+@contextmanager
+def untouched_generators() -> Iterator[None]:
+    """Puts the states of Python's, NumPy's and torch's generators back when the block ends."""
+    python, numpy = random.getstate(), np.random.get_state()
+    devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
+    with torch.random.fork_rng(devices):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(numpy)

@@ -1,0 +1,146 @@
+"""`last.ckpt`, from which a run goes on, and `best.ckpt`, the weights worth keeping. Two callbacks.
+
+Neither is replaced by a state that is not finite, nor by one from the middle of a step.
+"""
+
+import math
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+
+from maekit.base.checkpoint_card import read_card
+from maekit.errors import UserError
+from maekit.training.callbacks.averaging import averages
+from maekit.training.callbacks.evaluation import write_evaluation
+from maekit.training.nan_guard import NotFiniteError, raise_together, state_fault
+
+
+class SaveLast(Checkpoint):
+    """Keeps the full state of the newest optimizer step, whatever the metric does.
+
+    It is saved after every validation and epoch, every so many minutes, and when the run is interrupted or fails.
+
+    Args:
+        folder: the run's folder.
+        every_minutes: at most this long between two saves; 0 saves after every optimizer step.
+    """
+
+    def __init__(self, folder: Path, every_minutes: float) -> None:
+        self.path = folder / "last.ckpt"
+        self.every_seconds = 60 * every_minutes
+        self.saved_step = 0
+        self.stop_asked = False
+        self.saved_at = time.monotonic()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """A resumed run starts from a saved step."""
+        self.saved_step, self.saved_at = trainer.global_step, time.monotonic()
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Saves when it is time to; the ranks agree on it. A run that is told to end finishes its step first."""
+        if trainer.should_stop and (batch_idx + 1) % pl_module.plan.accumulation:
+            trainer.should_stop, self.stop_asked = False, True
+        elif self.stop_asked:
+            trainer.should_stop, self.stop_asked = True, False
+        if trainer.global_step > self.saved_step and pl_module.is_whole():
+            due = time.monotonic() - self.saved_at >= self.every_seconds
+            if trainer.strategy.reduce_boolean_decision(due, all=False) if trainer.world_size > 1 else due:
+                self._save(trainer)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Saves after a validation inside a run, unless it came in the middle of a step, as one by the clock may."""
+        if trainer.state.fn == "fit" and not trainer.sanity_checking and pl_module.is_whole():
+            self._save(trainer)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves an epoch that ended without a validation."""
+        if trainer.global_step > self.saved_step:
+            self._save(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Saves a run that max_steps ended inside an epoch."""
+        if trainer.global_step > self.saved_step:
+            self._save(trainer)
+
+    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
+        """Saves the last whole step of a run that stops, if it is finite, and tells the error what is kept.
+
+        Processes that did not agree to stop cannot save together.
+        """
+        together = trainer.world_size == 1 or (isinstance(exception, UserError) and exception.shared)
+        new = trainer.state.fn == "fit" and trainer.global_step > self.saved_step
+        if new and together and pl_module.is_whole() and _fault(trainer) is None:
+            self._save(trainer)
+        if isinstance(exception, NotFiniteError):
+            exception.kept = kept(self.path)
+
+    def _save(self, trainer: Trainer) -> None:
+        raise_together(trainer, _fault(trainer), known=False)
+        trainer.save_checkpoint(self.path)
+        self.saved_step, self.saved_at = trainer.global_step, time.monotonic()
+
+
+def kept(path: Path) -> str:
+    """Says which state a checkpoint holds, for a message."""
+    if not path.is_file():
+        return f"nothing was saved, there is no {path.name}"
+    return f"{path} keeps the state of step {read_card(path).step}"
+
+
+def _fault(trainer: Trainer) -> str | None:
+    """Says which of the tensors that a checkpoint would hold is not finite, if any."""
+    module = trainer.lightning_module
+    found = state_fault(module, trainer.optimizers, averages(trainer))
+    return f"{found} is not finite after step {trainer.global_step}" if found else None
+
+
+class SaveBest(Checkpoint):
+    """Keeps the weights with the best value of one metric, and what else the task keeps of that validation.
+
+    Args:
+        folder: the run's folder.
+        metric: its log key, such as `val/top1`.
+        mode: whether more or less of it is better.
+    """
+
+    def __init__(self, folder: Path, metric: str, mode: Literal["max", "min"]) -> None:
+        self.path = folder / "best.ckpt"
+        self.metric = metric
+        self.mode = mode
+        self.value: float | None = None
+        self.step = 0
+
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Saves when the metric improved; one that is not finite never does."""
+        if trainer.state.fn != "fit" or trainer.sanity_checking:
+            return
+        new = float(trainer.callback_metrics.get(self.metric, math.nan))
+        better = self.value is None or (new > self.value if self.mode == "max" else new < self.value)
+        if math.isfinite(new) and better:
+            raise_together(trainer, _fault(trainer), known=False)
+            trainer.save_checkpoint(self.path, weights_only=True)
+            self.value, self.step = new, trainer.global_step
+            self._write(trainer, pl_module, self.path.name)
+        elif self.value is None:
+            self._write(trainer, pl_module, None)
+        pl_module.results = {}  # they leave the memory
+
+    def _write(self, trainer: Trainer, module: Any, checkpoint: str | None) -> None:
+        if trainer.is_global_zero:
+            write_evaluation(self.path.parent, module, checkpoint, trainer.global_step)
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run must know."""
+        return {"value": self.value, "step": self.step}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on from what an earlier part of the run reached."""
+        self.value, self.step = state_dict["value"], state_dict["step"]
+
+
+def forget_best(checkpoint: dict[str, Any]) -> None:
+    """Makes the next validation of a run that resumes from a checkpoint the best so far, in place."""
+    checkpoint["callbacks"] = {**checkpoint["callbacks"], SaveBest.__qualname__: {"value": None, "step": 0}}

@@ -1,0 +1,101 @@
+"""The best and the worst validation images, when a run has ended."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.fabric.utilities import move_data_to_device
+from lightning.pytorch import Callback, Trainer
+
+from maekit.base.model import TransferModel
+from maekit.system.generators import untouched_generators
+from maekit.system.terminal import say
+from maekit.training.callbacks.checkpoints import SaveBest
+from maekit.training.examples import judge_some, write_examples
+
+
+class Examples(Callback):
+    """Keeps pictures of the validation images that the weights of best.ckpt do best and worst on, in `examples/`.
+
+    The first process does it alone, when the run has been saved: no other process waits for it inside the run, no
+    metric and no generator is touched, and where it fails the run stands, with a line that says why. A run that was
+    paused has no examples yet, and one without a best.ckpt shows its final weights. With averaged weights it is the
+    average that is shown: this callback comes after it.
+
+    Args:
+        folder: the run's folder.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Scores up to 256 of the images that a validation sees, and draws the best and the worst."""
+        model, (file, step) = pl_module.model, shown_weights(trainer)
+        done = trainer.global_step >= pl_module.total_steps()
+        if not trainer.is_global_zero or not done or model.example_score is None:
+            return
+        try:
+            with (
+                holding(model, None if step == trainer.global_step else file),
+                evaluating(model, trainer.strategy.root_device),
+                trainer.precision_plugin.forward_context(),
+            ):
+                judged = judge_some(
+                    model,
+                    pl_module.data,
+                    first=validated_images(trainer, pl_module),
+                    batch_size=pl_module.plan.device_batch,
+                    move=lambda batch: move_data_to_device(batch, trainer.strategy.root_device),
+                )
+                weights = {"checkpoint": None if file is None else file.name, "step": step}
+                write_examples(self.folder, model, pl_module.data, judged, weights)
+        except Exception as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            say(f"no examples: {reason}; the run itself is whole")
+
+
+def shown_weights(trainer: Trainer) -> tuple[Path | None, int]:
+    """The best checkpoint of a run and its step; without one, None and the run's last step."""
+    best = next((one for one in trainer.checkpoint_callbacks if isinstance(one, SaveBest)), None)
+    if best is None or best.value is None:
+        return None, trainer.global_step
+    return best.path, best.step
+
+
+@contextmanager
+def holding(model: TransferModel, file: Path | None) -> Iterator[None]:
+    """Puts the weights of a checkpoint into a model, and its own back; None changes nothing."""
+    if file is None:
+        yield
+        return
+    own = {name: tensor.detach().cpu().clone() for name, tensor in model.state_dict().items()}
+    try:
+        model.load_checkpoint(file)
+        yield
+    finally:
+        model.load_state_dict(own)
+
+
+def validated_images(trainer: Trainer, module: Any) -> int:
+    """Returns how many images a validation of this run sees, `limit_val_batches` heeded."""
+    images, limit = len(module.data.val_dataset()), trainer.limit_val_batches
+    if isinstance(limit, float):
+        return int(images * limit)
+    return min(images, limit * int(module.plan.device_batch) * trainer.world_size)
+
+
+@contextmanager
+def evaluating(model: torch.nn.Module, device: torch.device) -> Iterator[None]:
+    """Puts the model on a device and every module into evaluation mode, and all of it back, generators too."""
+    modes, before = {module: module.training for module in model.modules()}, next(model.parameters()).device
+    with untouched_generators(), torch.no_grad():
+        try:
+            model.to(device).eval()
+            yield
+        finally:
+            model.to(before)
+            for module, training in modes.items():
+                module.training = training

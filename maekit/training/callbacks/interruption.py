@@ -1,0 +1,175 @@
+"""Ctrl-C, SIGTERM and SLURM's signals: the run stops with its state saved, and always says so."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, Literal
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from maekit.errors import Interrupted
+from maekit.training.callbacks.watchdog import Watchdog
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+_AGAIN_SECONDS = 0.3  # the workers of a run get the same Ctrl-C, and tell of it within milliseconds
+
+
+class Stop(BaseException):
+    """A signal that ends the run where it is. No `Exception`: libraries catch those."""
+
+
+class Interruption(Callback):
+    """Turns a signal into an orderly stop: between two steps while the run trains, else at once.
+
+    While batches are trained or validated, a signal is noted, and acted on after the batch. A second Ctrl-C stops at
+    once. Before that, as while a run waits for another machine, and after training has been saved, each signal does.
+    A main thread that does not answer then is ended by the `Watchdog`. SIGUSR1 in a SLURM job
+    (`#SBATCH --signal=SIGUSR1@90`) also puts the job back into the queue.
+
+    Args:
+        trains: whether it is a fit, not a validation alone.
+        first_step: optimizer steps done when a run resumes.
+
+    Attributes:
+        trainer: Lightning's Trainer of the run; None until there is one.
+        last_words: says what was saved and how to go on; for a process that is ended without unwinding.
+    """
+
+    def __init__(self, *, trains: bool = True, first_step: int = 0) -> None:
+        self.trains = trains
+        self.trainer: Trainer | None = None
+        self.first_step = first_step
+        self.last_words: Callable[[], str] = str
+        self.received: int | None = None
+        self.handled = 0  # signals that the main thread has answered
+        self.phase: Literal["outside", "training", "stopping"] = "outside"
+        self.owner = os.getpid()
+        self.previous: dict[int, Any] = {}
+        self.watchdog: Watchdog | None = None
+        self.interrupted_at = -1.0
+
+    def __enter__(self) -> None:
+        """Takes the signals over, before Lightning does; only the main thread may."""
+        if threading.current_thread() is threading.main_thread():
+            self.previous = {number: signal.signal(number, self._receive) for number in SIGNALS}
+            self.watchdog = Watchdog(SIGNALS, self._is_urgent, self._end)
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Gives the signals back, and says in one line what a signal has stopped.
+
+        Raises:
+            Interrupted: the run was stopped outside its batches, or by Lightning, which ends without a word.
+        """
+        if self.watchdog is not None:
+            self.watchdog.close()
+            self.watchdog = None
+        for number, handler in self.previous.items():
+            signal.signal(number, handler)
+        self.previous = {}
+        ctrl_c = isinstance(error, KeyboardInterrupt) or isinstance(
+            error.__context__ if error else None, KeyboardInterrupt
+        )
+        received = self.received or (signal.SIGINT if ctrl_c else None)
+        if received is not None and isinstance(error, Stop | KeyboardInterrupt | SystemExit):
+            self._end_children()
+            raise Interrupted(self._message(received), received) from error
+
+    @property
+    def step(self) -> int:
+        """Optimizer steps done, also before a checkpoint has been restored."""
+        return max(self.trainer.global_step, self.first_step) if self.trainer is not None else 0
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """From here on signals wait for the end of a batch."""
+        self.phase = "training"
+
+    def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Takes SIGTERM back from Lightning, which would end the run without a word."""
+        self._take_back()
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Takes SIGTERM back from Lightning, which would end the run without a word."""
+        self._take_back()
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
+        """Stops here when a signal came, unless the step is not whole and would lose its BatchNorm's statistics."""
+        if pl_module.is_whole():
+            self._stop_if_told(trainer)
+
+    def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+        """Stops here when a signal came."""
+        self._stop_if_told(trainer)
+
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """All is saved: from here on a signal stops at once."""
+        self._stop_if_told(trainer, agree=False)
+        self.phase = "outside"
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """The run is about to be saved, which only a second Ctrl-C may cut off."""
+        self.phase = "stopping"
+
+    def _take_back(self) -> None:
+        if self.previous:
+            signal.signal(signal.SIGTERM, self._receive)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self.owner:
+            return  # a data-loading worker, forked with this handler: the run still needs it
+        again = self.received == signal.SIGINT == number
+        self.received = number
+        self.handled += 1
+        if again or self.phase == "outside":
+            self.phase = "stopping"
+            raise Stop
+
+    def _is_urgent(self, number: int) -> bool:
+        """Whether a signal that has just arrived must end the process soon, as the watchdog asks."""
+        now, before = time.monotonic(), self.interrupted_at
+        if number == signal.SIGINT and before < 0:
+            self.interrupted_at = now
+        again = number == signal.SIGINT and 0 <= before < now - _AGAIN_SECONDS
+        return again or self.phase == "outside"
+
+    def _end(self, number: int) -> None:
+        """Ends a process whose main thread has not answered a signal; one that has is on its way."""
+        if self.phase == "stopping" or (self.phase == "training" and self.handled > 1):
+            return
+        if self.trainer is None or self.trainer.is_global_zero:
+            print(f"maekit: {self._message(number)}{self.last_words()}", file=sys.stderr, flush=True)
+        self._end_children()
+        os._exit(128 + number)
+
+    def _end_children(self) -> None:
+        """Ends the processes that this one started for its other devices; they cannot go on without it."""
+        launcher = self.trainer.strategy.launcher if self.trainer is not None else None
+        if launcher is not None:
+            launcher.kill(signal.SIGTERM)
+
+    def _stop_if_told(self, trainer: Trainer, *, agree: bool = True) -> None:
+        told = self.received is not None
+        if agree and trainer.world_size > 1:
+            told = trainer.strategy.reduce_boolean_decision(told, all=False)
+        if told:
+            number = self.received or signal.SIGTERM
+            raise Interrupted(self._message(number), number)
+
+    def _message(self, number: int) -> str:
+        first = self.trainer is None or self.trainer.is_global_zero
+        queue = ", the job is back in the queue" if number == signal.SIGUSR1 and first and requeue() else ""
+        name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
+        return f"stopped by {name}" + (f" at step {self.step}{queue}" if self.trains else "; nothing was measured")
+
+
+def requeue() -> bool:
+    """Asks SLURM to run this job again; returns whether it agreed. Outside a SLURM job there is nothing to ask."""
+    job, scontrol = os.environ.get("SLURM_JOB_ID"), shutil.which("scontrol")
+    if job is None or scontrol is None:
+        return False
+    return subprocess.run([scontrol, "requeue", job], check=False).returncode == 0

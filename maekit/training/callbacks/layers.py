@@ -1,0 +1,137 @@
+"""`layers.csv`: learning rate, gradient and size of the update of each layer, as a run goes."""
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, Trainer
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from maekit.training.callbacks.record import Record
+from maekit.training.callbacks.table_log import append_row
+
+FILE = "layers.csv"
+SAMPLE = 65_536  # elements of a tensor at most: a whole copy of a ViT-H would be 2.5 GB
+Layers = dict[int, list[nn.Parameter]]
+
+
+class LayerLog(Callback):
+    """Writes a row a layer wherever `train.csv` gets a row; it reads, and changes no bit of a run.
+
+    Columns: `step`; `layer`, 0 for the embeddings to num_blocks + 1 for the head and all else; `lr`, which the step
+    used; `grad_norm`, the L2 norm over the layer's trained parameters of the whole gradient, accumulated and joined
+    over the processes, before clipping; `update_ratio`, |weights after - before| / |weights before|, estimated from
+    evenly spread elements of each tensor. What is not finite is left empty. Only the first process measures.
+
+    Args:
+        folder: the run's folder.
+        record: says at which steps `train.csv` gets a row.
+    """
+
+    def __init__(self, folder: Path, record: Record) -> None:
+        self.file = folder / FILE
+        self.record = record
+        self.layers: Layers = {}
+        self.rates: dict[int, float] = {}
+        self.norms: dict[int, float] = {}
+        self.before: dict[int, list[Tensor]] = {}
+
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: Any, optimizer: Optimizer) -> None:
+        """Measures the gradients, and notes what the weights are before they move."""
+        if not trainer.is_global_zero or not self.record.due(trainer.global_step + 1):
+            return
+        self.layers, self.rates = layers_of(pl_module.optimizer_groups())
+        scale = loss_scale(trainer, optimizer)
+        self.norms = {layer: norm / scale for layer, norm in gradient_norms(self.layers).items()}
+        self.before = {layer: [sample(p).clone() for p in self.layers[layer]] for layer in self.layers}
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Writes the rows of a step that was measured."""
+        if not self.before or (batch_idx + 1) % pl_module.plan.accumulation:
+            return
+        ratios = update_ratios(self.layers, self.before)
+        self.before = {}
+        for layer in self.layers:
+            numbers = {"lr": self.rates[layer], "grad_norm": self.norms[layer], "update_ratio": ratios[layer]}
+            append_row(self.file, {"step": trainer.global_step, "layer": layer, **_written(numbers)})
+
+
+def loss_scale(trainer: Trainer, optimizer: Optimizer) -> float:
+    """Returns by how much gradients are too large: fp16's are scaled, and a fused optimizer divides them itself."""
+    scaler = getattr(trainer.precision_plugin, "scaler", None)
+    if scaler is None or not getattr(optimizer, "_step_supports_amp_scaling", False):
+        return 1.0
+    return float(scaler.get_scale())
+
+
+def layers_of(groups: Iterable[Mapping[str, Any]]) -> tuple[Layers, dict[int, float]]:
+    """Returns the trained parameters of each layer, by rising layer, and the layers' learning rates.
+
+    Args:
+        groups: the optimizer's, see maekit.optim.groups.
+    """
+    layers: Layers = {}
+    rates: dict[int, float] = {}
+    for group in sorted(groups, key=lambda group: int(group["layer"])):
+        layers.setdefault(group["layer"], []).extend(group["params"])
+        rates[group["layer"]] = float(group["lr"])
+    return layers, rates
+
+
+@torch.no_grad()
+def gradient_norms(layers: Layers) -> dict[int, float]:
+    """Returns the L2 norm of each layer's gradient; 0 where it has none."""
+    sums = []
+    for parameters in layers.values():
+        grads = [p.grad for p in parameters if p.grad is not None]
+        norms = torch._foreach_norm(grads, 2.0, torch.float32) if grads else []
+        sums.append(_joined_squares(norms, parameters[0].device).sqrt())
+    return dict(zip(layers, torch.stack(sums).tolist(), strict=True))
+
+
+@torch.no_grad()
+def update_ratios(layers: Layers, before: Mapping[int, Sequence[Tensor]]) -> dict[int, float]:
+    """Returns |after - before| / |before| of each layer; nan where all weights were 0.
+
+    A tensor's sample counts as much as the tensor has elements.
+
+    Args:
+        layers: parameters after the step.
+        before: `sample` of each before it.
+    """
+    pairs = []
+    for layer, parameters in layers.items():
+        old = before[layer]
+        weights = [math.sqrt(p.numel() / max(part.numel(), 1)) for p, part in zip(parameters, old, strict=True)]
+        moved = torch._foreach_sub([sample(p) for p in parameters], list(old))
+        sizes = [
+            torch._foreach_mul(torch._foreach_norm(part, 2.0, torch.float32), weights) for part in (moved, list(old))
+        ]
+        squares = [_joined_squares(size, parameters[0].device) for size in sizes]
+        pairs.append((squares[0] / squares[1]).sqrt())
+    return dict(zip(layers, torch.stack(pairs).tolist(), strict=True))
+
+
+def sample(weight: Tensor) -> Tensor:
+    """Returns a view of at most 65,536 evenly spread elements of a tensor, always the same ones.
+
+    The step between two shares no factor with the length of a row: otherwise only some columns would be seen.
+    """
+    flat = weight.detach().reshape(-1)
+    step = max(math.ceil(flat.numel() / SAMPLE), 1)
+    row = weight.shape[-1] if weight.ndim > 1 else 1
+    while math.gcd(step, row) > 1:
+        step += 1
+    return flat[::step]
+
+
+def _joined_squares(norms: Sequence[Tensor], device: torch.device) -> Tensor:
+    return torch.stack([norm.to(device) for norm in norms]).square().sum() if norms else torch.zeros((), device=device)
+
+
+def _written(numbers: Mapping[str, float]) -> dict[str, float | str]:
+    """Seven digits are enough, and what is not finite is left empty."""
+    return {name: float(f"{value:.7g}") if math.isfinite(value) else "" for name, value in numbers.items()}

@@ -1,0 +1,159 @@
+"""What a run writes down of itself: loss, lr and speed as it goes, and its result at the end."""
+
+import resource
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, LightningModule, Trainer
+from lightning.pytorch.callbacks import EarlyStopping, Timer
+
+from maekit.system.files import write_json
+from maekit.training.callbacks.checkpoints import SaveBest
+from maekit.training.callbacks.pause import Pause
+from maekit.training.callbacks.table_log import TableLog
+
+
+class Record(Callback):
+    """Logs `train/*` every so many optimizer steps, `val/*` after each validation, and the result.
+
+    `train/lr` is the head's: with layer decay the mean over groups says nothing. Seconds, images and peak memory are
+    those of the whole run: a checkpoint keeps what the sessions before it took.
+
+    Args:
+        folder: the run's folder; `metrics.json` is written there.
+        every_steps: optimizer steps between two rows of `train/*`.
+    """
+
+    def __init__(self, folder: Path, every_steps: int) -> None:
+        self.folder = folder
+        self.every_steps = every_steps
+        self.step_started = 0.0
+        self.latest: dict[str, float] = {}
+        self.validated: dict[str, float] = {}
+        self.steps_seen = 0
+        self.training_seconds = 0.0
+        self.started = time.monotonic()
+        self.mark = (0, 0.0)
+        self.earlier: dict[str, float] = {}  # what the sessions before this one took
+        self.peak_memory = 0.0  # GiB
+
+    def due(self, step: int) -> bool:
+        """Whether `train.csv` gets a row of this step, from 1: of every so many, and of the first of a session."""
+        return step % self.every_steps == 0 or self.steps_seen == 0
+
+    def spent(self) -> dict[str, float]:
+        """Returns what the run took so far, in all its sessions; `steps` are those that `training_seconds` went to."""
+        now = {
+            "sessions": 1,
+            "seconds": time.monotonic() - self.started,
+            "training_seconds": self.training_seconds,
+            "steps": self.steps_seen,
+        }
+        return {name: value + self.earlier.get(name, 0) for name, value in now.items()}
+
+    def state_dict(self) -> dict[str, Any]:
+        """What a resumed run must know; also of one that ended before `metrics.json` was written."""
+        return {"spent": self.spent(), "validated": dict(self.validated), "peak_memory_gib": self.peak_memory}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Goes on from what an earlier part of the run took and measured."""
+        self.earlier, self.validated = state_dict["spent"], state_dict["validated"]
+        self.peak_memory = state_dict["peak_memory_gib"]
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Starts the clock, and drops logged rows that a resumed run is about to make again."""
+        self.started = time.monotonic()
+        for logger in trainer.loggers:
+            if isinstance(logger, TableLog) and trainer.global_step:
+                logger.forget_after(trainer.global_step)
+        self.step_started = time.monotonic()
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+        """Notes the lr that this step uses: when a step ends the schedule has moved on."""
+        self.latest["lr"] = max(group["lr"] for group in pl_module.optimizer_groups())
+
+    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+        """Counts the step; logs now and then."""
+        if (batch_idx + 1) % pl_module.plan.accumulation:
+            return
+        now, due = time.monotonic(), self.due(trainer.global_step)
+        self.training_seconds += now - self.step_started
+        self.step_started = now
+        self.steps_seen += 1
+        if due:
+            steps, seconds = self.mark
+            span = max(self.training_seconds - seconds, 1e-9)
+            self.latest["images_per_second"] = (self.steps_seen - steps) * pl_module.plan.total / span
+            self.mark = (self.steps_seen, self.training_seconds)
+            self.peak_memory = max(self.peak_memory, peak_memory_gib(trainer))
+            self.latest["loss"] = float(trainer.callback_metrics["train/loss"])
+            self._log(trainer, "train", {**self.latest, "epoch": (trainer.global_step - 1) / pl_module.steps_per_epoch})
+
+    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+        """Logs the metrics of a validation."""
+        if trainer.sanity_checking:
+            return
+        found = {key: float(v) for key, v in trainer.callback_metrics.items() if key.startswith("val/")}
+        self.validated = {key.removeprefix("val/"): value for key, value in found.items()}
+        if trainer.state.fn == "fit":
+            self._log(trainer, "val", {**self.validated, "epoch": trainer.global_step / pl_module.steps_per_epoch})
+        self.step_started = time.monotonic()
+
+    def result(self, trainer: Trainer, module: Any) -> dict[str, Any]:
+        """The run's result as plain values; also written to `metrics.json`."""
+        best = next((c for c in trainer.checkpoint_callbacks if isinstance(c, SaveBest)), None)
+        spent = self.spent()
+        images = spent["steps"] * module.plan.total
+        self.peak_memory = max(self.peak_memory, peak_memory_gib(trainer))
+        status, by = ending(trainer, module.total_steps())
+        result: dict[str, Any] = {
+            "status": status,
+            **({} if by is None else {"stopped_by": by}),
+            "step": trainer.global_step,
+            "val": self.validated,
+            "best": {"metric": best.metric, "value": best.value, "step": best.step} if best else None,
+            "seconds": round(spent["seconds"], 1),
+            "sessions": spent["sessions"],
+            "images_per_second": round(images / spent["training_seconds"], 1) if spent["training_seconds"] else None,
+            "peak_memory_gib": round(self.peak_memory, 2),
+        }
+        if trainer.is_global_zero:
+            write_json(self.folder / "metrics.json", result)
+        return result
+
+    def _log(self, trainer: Trainer, split: str, values: dict[str, float]) -> None:
+        for logger in trainer.loggers:
+            logger.log_metrics({f"{split}/{key}": value for key, value in values.items()}, step=trainer.global_step)
+
+
+def ending(trainer: Trainer, total_steps: int) -> tuple[str, str | None]:
+    """How a fit ended: its status, and the callback that stopped it, if it was not a pause that a flag asked for.
+
+    Args:
+        trainer: after its fit.
+        total_steps: optimizer steps of the whole run.
+
+    Returns:
+        `finished`, or `paused` at `--run.stop_at_step` or `--trainer.max_time`, or `stopped` by a callback of the user.
+    """
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    if trainer.global_step >= total_steps:
+        return "finished", None
+    paused = any(isinstance(c, Pause) and trainer.global_step >= c.step for c in callbacks)
+    timed = any(isinstance(c, Timer) and (c.time_remaining() or 0) <= 0 for c in callbacks)
+    if paused or timed or not trainer.should_stop:
+        return "paused", None
+    early = [c for c in callbacks if isinstance(c, EarlyStopping)]
+    return "stopped", type(early[0]).__name__ if early else "a callback"
+
+
+def peak_memory_gib(trainer: Trainer) -> float:
+    """Peak memory in GiB: of the accelerator, or of this process on CPU."""
+    device = trainer.strategy.root_device
+    if device.type == "cuda":
+        return torch.cuda.max_memory_allocated(device) / 2**30
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 2**30

@@ -1,0 +1,288 @@
+"""Task + recipe + flags -> a Lightning run."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import Callback, Trainer, seed_everything
+
+from maekit.base.checkpoint_card import read_card
+from maekit.base.data import RunData
+from maekit.base.model import TransferModel
+from maekit.data.loader import choose_workers, describe_loading
+from maekit.errors import UserError
+from maekit.optim.batch_plan import BatchPlan, describe, solve_batch
+from maekit.optim.groups import describe as describe_groups
+from maekit.optim.groups import parameter_groups
+from maekit.recipes.options import run_options
+from maekit.recipes.recipe import flat, load_recipe, recipe_names
+from maekit.recipes.settings import Settings
+from maekit.runs.begin import finished_step
+from maekit.runs.end import written_files
+from maekit.runs.folder import shown, surroundings
+from maekit.runs.history import add_part
+from maekit.system.files import atomic_write_text, write_json
+from maekit.system.terminal import say
+from maekit.training.callbacks.at_start import AtStart
+from maekit.training.callbacks.averaging import WeightAverage
+from maekit.training.callbacks.checkpoint_io import AtomicCheckpointIO
+from maekit.training.callbacks.checkpoints import SaveBest, SaveLast
+from maekit.training.callbacks.examples import Examples
+from maekit.training.callbacks.hyper_parameters import HyperParameters
+from maekit.training.callbacks.interruption import Interruption
+from maekit.training.callbacks.layers import LayerLog
+from maekit.training.callbacks.pause import Pause
+from maekit.training.callbacks.pictures import Pictures
+from maekit.training.callbacks.progress import Progress
+from maekit.training.callbacks.record import Record
+from maekit.training.callbacks.validation import CatchUp, count_in_batches
+from maekit.training.module import TransferModule, steps_of
+from maekit.training.nan_guard import first_bad
+from maekit.training.resume_changes import Resume, plan_lines
+from maekit.training.trainer import accelerator_of, loggers, make_trainer, quiet
+
+
+@dataclass
+class Run:
+    """Everything one run is made of, ready to fit or to validate.
+
+    Attributes:
+        module: the LightningModule with its model and data.
+        trainer: Lightning's Trainer, with every callback.
+        plan: how the total batch is made.
+        folder: the run's folder, or None for a validation.
+        record: loss, speed and result.
+        settings: checked values of every section.
+        environment: on what it runs, as it was before the fit.
+        resume: the checkpoint from which it goes on, if it does.
+    """
+
+    module: TransferModule
+    trainer: Trainer
+    plan: BatchPlan
+    folder: Path | None
+    record: Record
+    settings: Settings
+    environment: dict[str, Any] = field(default_factory=dict)
+    resume: Resume | None = None
+
+
+def prepare(
+    settings: Settings,
+    model: TransferModel,
+    data: RunData,
+    interruption: Interruption,
+    *,
+    folder: Path | None,
+    callbacks: Sequence[Callback] = (),
+) -> Run:
+    """Builds the Trainer and the LightningModule around a model and its data, and solves the batch.
+
+    Args:
+        settings: checked values of every section.
+        model: the task's model.
+        data: the task's data, set up.
+        interruption: entered around all this and the fit, so that signals stop it in order.
+        folder: where the run is kept; None keeps nothing (validation).
+        callbacks: more Lightning callbacks.
+    """
+    quiet()
+    options = run_options(settings.values["run"])
+    every = settings.values["trainer"].get("log_every_n_steps") or 50
+    record = Record(folder or Path(), every)
+    bar = settings.values["trainer"].get("enable_progress_bar") is not False
+    own: list[Callback] = [record, Progress(record, show_bar=bar), *callbacks]
+    if folder is not None:
+        own += [Pictures(folder), LayerLog(folder, record)]
+        if options.stop_at_step is not None:
+            own.append(Pause(options.stop_at_step))
+        if model.ema_decay is not None:
+            own.append(WeightAverage(model.ema_decay))
+        own += [interruption, Examples(folder)]  # after the average, which is what they show
+    if model.local_batch_norm and settings.values["trainer"].get("sync_batchnorm"):
+        raise UserError(
+            "got --trainer.sync_batchnorm true, expected false: this task's BatchNorm measures each device's own batch"
+        )
+    if folder is not None:
+        metric, mode = model.monitor
+        own = [AtStart(lambda: write_records(run)), CatchUp(), *own]
+        own += [
+            SaveBest(folder, f"val/{metric}", mode),
+            SaveLast(folder, options.save_every_minutes),
+        ]
+    if folder is not None:
+        own.append(HyperParameters(dict(flat(settings.values)), f"val/{model.monitor[0]}"))
+    trainer = make_trainer(settings, own, loggers(folder, options) if folder else [])
+    interruption.trainer = trainer
+    plan = solve_batch(data.total_batch_size, data.device_batch_size, trainer.world_size, even=model.pairs_images)
+    trainer.accumulate_grad_batches = plan.accumulation
+    data.num_workers = choose_workers(data.num_workers, max(trainer.num_devices, 1))
+    told = {**card(settings, model, data), "plan": plan_of(plan)}
+    module = TransferModule(model, data, plan=plan, seed=options.seed, card=told)
+    count_in_batches(trainer, plan.accumulation, module.steps_per_epoch)
+    if options.compile:
+        what = (
+            "the backbone"
+            if model.calls_backbone
+            else "nothing: this task does not call ViT.forward, the part it covers"
+        )
+        say(f"compile --run.compile true compiles {what}")
+        model.backbone.compile()
+    if options.num_threads is not None:
+        torch.set_num_threads(options.num_threads)
+    run = Run(module, trainer, plan, folder, record, settings)
+    run.environment = environment(run)
+    return run
+
+
+def saved_step(folder: Path, interruption: Interruption) -> int | None:
+    """The step of last.ckpt if the run was stopped at another one; None if there, or if nothing is saved."""
+    file = folder / "last.ckpt"
+    step = read_card(file).step if file.is_file() else None
+    return None if step == interruption.step else step
+
+
+def card(settings: Settings, model: TransferModel, data: RunData) -> dict[str, Any]:
+    """What a checkpoint says of itself: enough to predict and validate with nothing else."""
+    return {
+        "format": 1,
+        "task": settings.recipe.task.given_as,
+        "recipe": settings.recipe.name,
+        "config": settings.values,
+        "class_names": list(model.spec.class_names),
+        "class_ids": list(model.spec.class_ids),
+        "image_size": list(model.spec.image_size),
+        "palette": [list(colour) for colour in model.spec.palette],
+        "input": data.input_transform(),
+        "data": data.identity().plain(),
+    }
+
+
+def local_device(settings: Settings) -> torch.device:
+    """The accelerator, or CPU, that this process is going to train on."""
+    kind = accelerator_of(settings.values["trainer"])
+    local = int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")))
+    return torch.device(kind, local) if kind == "cuda" else torch.device(kind)
+
+
+def accept(run: Run, resume: Resume) -> list[str]:
+    """Makes a run one that resumes, before anything in its folder is written.
+
+    Args:
+        run: as prepared.
+        resume: the checkpoint, and what may differ from it.
+
+    Returns:
+        Lines for the terminal.
+
+    Raises:
+        UserError: the run cannot resume from the checkpoint, or has nothing left to do.
+    """
+    stop = run.settings.values["run"]["stop_at_step"]
+    if stop is not None and resume.step > stop:
+        raise UserError(
+            f"{resume.path} is at step {resume.step}, beyond --run.stop_at_step {stop}; leave that out, or give more"
+        )
+    checkpoint = AtomicCheckpointIO().load_checkpoint(resume.path)
+    run.resume = run.module.resume = resume
+    state = run.module.resumed_optimizer(checkpoint)
+    moments = [(f"the optimizer's {key}", t) for kept in state["state"].values() for key, t in kept.items()]
+    if bad := first_bad([*checkpoint["state_dict"].items(), *moments]):
+        raise UserError(
+            f"{resume.path} has NaN or infinity in {bad}, so no run can go on from it; start a new run from "
+            "best.ckpt: --model.weights FILE"
+        )
+    return plan_lines(resume.plan, plan_of(run.plan))
+
+
+def plan_of(plan: BatchPlan) -> dict[str, int]:
+    """How a step's images are divided, as a checkpoint's card says it."""
+    return {"devices": plan.devices, "device_batch": plan.device_batch, "accumulation": plan.accumulation}
+
+
+def start_records(run: Run) -> None:
+    """Prints what is about to happen."""
+    if run.folder is None or not run.trainer.is_global_zero:
+        return
+    optimisation = run.module.model.optimisation
+    rows = optimisation.rows(run.module.model, run.module.model.backbone, run.plan.total)
+    say(f"run     {shown(run.folder)}")
+    pin = run.trainer.strategy.root_device.type == "cuda"
+    loading = describe_loading(run.module.data.num_workers or 0, run.plan.device_batch, pin)
+    say(f"data    {run.module.data.summary()}; {loading}")
+    say(f"batch   {describe(run.plan, base_lr=optimisation.base_lr, lr=optimisation.peak_lr(run.plan.total))}")
+    say(f"layers  {describe_groups(parameter_groups(run.module.model, rows))}")
+    say(f"device  {device_of(run)}")
+
+
+def write_records(run: Run) -> None:
+    """Saves config, classes and environment in the run's folder: of a resumed run those of its newest part."""
+    assert run.folder is not None
+    if finished_step(run.folder) is not None:  # it is extended, so that result is not its end
+        (run.folder / "metrics.json").unlink()
+    changed, new_data = (run.resume.changes, bool(run.resume.new_data)) if run.resume else ({}, False)
+    add_part(run.folder, run.trainer.global_step, run.environment, changed, new_data)
+    write_json(run.folder / "environment.json", run.environment)
+    atomic_write_text(run.folder / "config.yaml", run.settings.yaml())
+    atomic_write_text(run.folder / "classes.txt", "\n".join(run.module.model.spec.class_names) + "\n")
+
+
+def total_steps(settings: Settings, steps_per_epoch: int) -> int:
+    """Optimizer steps of the whole run, by its settings."""
+    values = settings.values["trainer"]
+    return steps_of(values.get("max_steps"), values.get("max_epochs"), steps_per_epoch)
+
+
+def device_of(run: Run) -> str:
+    """What the run computes on, in words."""
+    return f"{run.trainer.world_size} x {run.trainer.strategy.root_device.type}, precision {run.trainer.precision}"
+
+
+def environment(run: Run) -> dict[str, Any]:
+    """What a run's folder says the run is: its recipe as shipped, what the command line changed of it, and on what."""
+    settings = run.settings
+    recipe, (metric, mode) = settings.recipe, run.module.model.monitor
+    shipped = load_recipe(recipe.task, recipe.name) if recipe.name in recipe_names(recipe.task) else None
+    added = {key for key, file in recipe.origins.items() if shipped and file not in shipped.files}
+    return {
+        "task": recipe.task.given_as,
+        "recipe": recipe.name,
+        "given": sorted(settings.given | added),
+        "recipe_values": dict(flat(shipped.values)) if shipped else None,
+        "defaults": {key: settings.defaults.get(key) for key in sorted(settings.given | added)},
+        "monitor": [f"val/{metric}", mode],
+        "total_steps": steps_of(run.trainer.max_steps, run.trainer.max_epochs, run.module.steps_per_epoch)
+        if run.folder
+        else None,
+        "total_batch": run.plan.total,
+        "data": {**run.module.data.identity().plain(), "summary": run.module.data.summary()},
+        **surroundings(device_of(run)),
+    }
+
+
+def finish(run: Run) -> dict[str, Any]:
+    """Writes the result and prints the final line."""
+    result = run.record.result(run.trainer, run.module)
+    if run.trainer.is_global_zero:
+        best = result["best"]
+        reached = (
+            f"best {best['metric']} {best['value']:.3f} at step {best['step']}"
+            if best and best["value"] is not None
+            else ""
+        )
+        speed = f", {result['images_per_second']} images/s" if result["images_per_second"] else ""
+        word = {"finished": "done  ", "stopped": "stopped"}.get(result["status"], "paused")
+        if result["status"] == "stopped":
+            reached = f"by {result['stopped_by']} at step {result['step']}; {reached}"
+        say(f"{word}  {reached} in {result['seconds']:.0f} s{speed}, peak memory {result['peak_memory_gib']} GiB")
+        assert run.folder is not None
+        say(f"        {shown(run.folder)}: {written_files(run.folder)}")
+    return result
+
+
+def seed_all(seed: int) -> None:
+    """Seeds the initial weights."""
+    seed_everything(seed, verbose=False)
