@@ -11,10 +11,10 @@ import torch
 from torch import Tensor
 
 from maekit.base.spec import DataSpec
-from maekit.data.seg_dataset import SegBatch
 from maekit.recipes.recipe import load_recipe
 from maekit.recipes.settings import resolve
 from maekit.recipes.tasks import find_task
+from maekit.segmentation.data.dataset import SegBatch
 
 CLASSES = 150
 Losses = dict[str, Tensor]

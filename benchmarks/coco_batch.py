@@ -5,7 +5,7 @@ import math
 import numpy as np
 import torch
 
-from maekit.data.det_batch import DetBatch, InstanceMask
+from maekit.detection.data.batch import DetBatch, InstanceMask
 
 CLASSES, OBJECTS = 80, 20
 SIDE = 1024  # pixels, of the recipes

@@ -18,9 +18,9 @@ from coco_batch import make_batch
 from coco_sides import SIDES, Part
 
 IMPORTS = {
-    "maekit": ["maekit.detector"],
-    "detectron2": ["maekit.detector", "detectron2.modeling.backbone.vit"],
-    "torchvision": ["maekit.detector", "coco_torchvision"],
+    "maekit": ["maekit.detection.model"],
+    "detectron2": ["maekit.detection.model", "detectron2.modeling.backbone.vit"],
+    "torchvision": ["maekit.detection.model", "coco_torchvision"],
 }
 
 

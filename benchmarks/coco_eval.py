@@ -25,9 +25,9 @@ from pycocotools import mask as coco_mask  # type: ignore[import-untyped, unused
 from pycocotools.coco import COCO  # type: ignore[import-untyped, unused-ignore]
 from pycocotools.cocoeval import COCOeval  # type: ignore[import-untyped, unused-ignore]
 
-from maekit.metrics.coco_eval import KINDS, NUMBERS, SeenImage, evaluate
-from maekit.metrics.coco_masks import CocoResults
-from maekit.metrics.detection import DetectionMetrics
+from maekit.detection.metrics.coco_eval import KINDS, NUMBERS, SeenImage, evaluate
+from maekit.detection.metrics.coco_masks import CocoResults
+from maekit.detection.metrics.detection import DetectionMetrics
 
 HEIGHT, WIDTH, CLASSES = 480, 640, list(range(1, 81))
 Scene = tuple[list[dict[str, Any]], list[dict[str, Any]]]  # annotations and results of an image

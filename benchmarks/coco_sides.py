@@ -12,8 +12,8 @@ from coco_batch import CLASSES, SIDE
 from torch import Tensor, nn
 
 from maekit.base.spec import DataSpec
-from maekit.data.det_batch import DetBatch
-from maekit.heads.detection.mask_rcnn import MaskRCNN
+from maekit.detection.data.batch import DetBatch
+from maekit.detection.mask_rcnn.mask_rcnn import MaskRCNN
 from maekit.recipes.recipe import load_recipe
 from maekit.recipes.settings import resolve
 from maekit.recipes.tasks import find_task

@@ -16,7 +16,7 @@ from torchvision.models.detection.roi_heads import RoIHeads
 from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.ops import MultiScaleRoIAlign
 
-from maekit.data.det_batch import DetBatch
+from maekit.detection.data.batch import DetBatch
 
 NAMES = {
     "loss_objectness": "rpn_cls", "loss_rpn_box_reg": "rpn_loc", "loss_classifier": "cls", "loss_box_reg": "box_reg",

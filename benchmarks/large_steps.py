@@ -22,10 +22,10 @@ import torch
 from torch import nn
 
 from maekit.base.spec import DataSpec
-from maekit.data.seg_dataset import SegBatch
 from maekit.recipes.recipe import load_recipe
 from maekit.recipes.settings import resolve
 from maekit.recipes.tasks import find_task
+from maekit.segmentation.data.dataset import SegBatch
 
 NEEDED_GB = {  # a little over what was seen
     "ade20k_upernet": {"base": 6, "large": 11, "huge": 18},

@@ -9,10 +9,10 @@ from torch.nn import functional as F
 from maekit.base.data import RunData, TransferData
 from maekit.base.spec import DataSpec
 from maekit.classification.cached_features import cache_features
-from maekit.classifier import Classifier
-from maekit.data.imagenet import ImageNet as Data
+from maekit.classification.data.imagenet import ImageNet as Data
+from maekit.classification.model import Classifier
+from maekit.classification.probe_head import ProbeHead
 from maekit.data.images.batch import ImageBatch
-from maekit.heads.probe import ProbeHead
 from maekit.system.ranges import check_range
 
 __all__ = ["Data", "Model"]

@@ -4,8 +4,8 @@ from typing import Any
 
 from maekit.backbone.freeze import tune_last_blocks
 from maekit.base.spec import DataSpec
-from maekit.classifier import FineTunedClassifier
-from maekit.data.imagenet import ImageNet as Data
+from maekit.classification.data.imagenet import ImageNet as Data
+from maekit.classification.model import FineTunedClassifier
 
 __all__ = ["Data", "Model"]
 

@@ -6,16 +6,16 @@ from typing import Any
 from maekit.base.data import TransferData
 from maekit.base.findings import Findings
 from maekit.classification.data.folders import ClassFolders
-from maekit.data.ade20k import ADE20K
-from maekit.data.coco import COCO
-from maekit.data.imagenet import ImageNet
-from maekit.data.inaturalist import INaturalist
-from maekit.data.places import Places
-from maekit.data.robustness import Robustness
-from maekit.data.segmentation import SegmentationFolders
-from maekit.data.unlabelled import AnyImages
+from maekit.classification.data.imagenet import ImageNet
+from maekit.classification.data.inaturalist.inaturalist import INaturalist
+from maekit.classification.data.places.places import Places
+from maekit.detection.data.coco.coco import COCO
+from maekit.pretraining.unlabelled import AnyImages
 from maekit.recipes.recipe import load_recipe
 from maekit.recipes.tasks import find_task
+from maekit.robustness.data.imagenet_variants import Robustness
+from maekit.segmentation.data.ade20k import ADE20K
+from maekit.segmentation.data.folders import SegmentationFolders
 
 TASK_OF: dict[type[TransferData], str] = {
     ADE20K: "ade20k_upernet",

@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from maekit.backbone.sizes import load_size
 from maekit.backbone.vit import ViT
+from maekit.classification.linear_head import LinearHead
 from maekit.errors import UserError
-from maekit.heads.linear import LinearHead
 from maekit.weights.load import Report, load_weights
 
 newest_names = pytest.mark.skipif(

@@ -12,10 +12,10 @@ from sklearn.metrics import confusion_matrix
 from torch import Tensor
 from torch.multiprocessing.spawn import start_processes
 
-from maekit.metrics import segmentation as seg
-from maekit.metrics.classification import ClassificationMetrics, Outcome, class_json, confusion_json
-from maekit.metrics.detection import DetectionMetrics
-from maekit.metrics.detection import class_json as detection_json
+from maekit.classification.metrics import ClassificationMetrics, Outcome, class_json, confusion_json
+from maekit.detection.metrics.detection import DetectionMetrics
+from maekit.detection.metrics.detection import class_json as detection_json
+from maekit.segmentation import metrics as seg
 from tests.test_metrics_detection import CATEGORIES, filled, found_square, images, peer, peer_results, square
 from tests.test_run import tiny
 

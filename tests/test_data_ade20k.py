@@ -12,14 +12,15 @@ import torch
 from PIL import Image
 
 from maekit.base.spec import Draw
-from maekit.data import ade20k, seg_check
-from maekit.data.ade20k import ADE20K, NAMES
 from maekit.data.loader import make_loader
 from maekit.data.sampler import EvalSampler, TrainSampler
-from maekit.data.seg_labels import Coding, read_label
-from maekit.data.seg_transforms import SegEvalTransform
-from maekit.data.segmentation import SegBatch, SegEvalBatch, SegmentationFolders, spread_palette
 from maekit.errors import UserError
+from maekit.segmentation.data import ade20k
+from maekit.segmentation.data import check as seg_check
+from maekit.segmentation.data.ade20k import ADE20K, NAMES
+from maekit.segmentation.data.folders import SegBatch, SegEvalBatch, SegmentationFolders, spread_palette
+from maekit.segmentation.data.labels.labels import Coding, read_label
+from maekit.segmentation.data.transforms.transforms import SegEvalTransform
 from tests.helpers_data import check
 
 RNG = np.random.default_rng(0)

@@ -8,8 +8,8 @@ from PIL import Image
 
 from maekit.base.findings import Findings
 from maekit.classification.data.folders import ClassFolders
+from maekit.classification.data.imagenet import ImageNet
 from maekit.data.folders import check as check_module
-from maekit.data.imagenet import ImageNet
 from tests.helpers_data import check
 
 RNG = np.random.default_rng(0)
@@ -125,7 +125,7 @@ def test_a_set_without_validation_says_what_will_happen(root: Path) -> None:
 
 
 def test_imagenet_must_be_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("maekit.data.imagenet.NUM_CLASSES", 2)
+    monkeypatch.setattr("maekit.classification.data.imagenet.NUM_CLASSES", 2)
     for split in ("train", "val"):
         for name in ("n00000001", "n00000002"):
             (tmp_path / split / name).mkdir(parents=True)

@@ -14,14 +14,14 @@ import torch
 from PIL import Image
 
 from maekit.base.spec import Draw
-from maekit.data import coco_check
-from maekit.data.coco import CATEGORIES, COCO
-from maekit.data.coco_file import CocoFile, read_coco
-from maekit.data.coco_rle import bitmap_of_counts, counts_of_bitmap, counts_of_text, text_of_counts
-from maekit.data.det_batch import DetBatch, DetEvalBatch
-from maekit.data.det_transforms import DetEvalTransform
 from maekit.data.loader import make_loader
 from maekit.data.sampler import EvalSampler, TrainSampler
+from maekit.detection.data.batch import DetBatch, DetEvalBatch
+from maekit.detection.data.coco import check as coco_check
+from maekit.detection.data.coco.coco import CATEGORIES, COCO
+from maekit.detection.data.coco.file import CocoFile, read_coco
+from maekit.detection.data.coco.rle import bitmap_of_counts, counts_of_bitmap, counts_of_text, text_of_counts
+from maekit.detection.data.transforms import DetEvalTransform
 from maekit.errors import UserError
 from tests.helpers_data import check
 

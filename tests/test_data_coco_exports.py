@@ -15,12 +15,12 @@ from PIL import Image
 
 from maekit.base.findings import Findings
 from maekit.base.spec import Draw
-from maekit.data.coco import COCO
-from maekit.data.coco_boxes import compare_boxes
-from maekit.data.coco_file import read_coco
-from maekit.data.coco_names import Disk, resolve
-from maekit.data.coco_rle import counts_of_bitmap
-from maekit.data.det_transforms import DetEvalTransform
+from maekit.detection.data.coco.boxes import compare_boxes
+from maekit.detection.data.coco.coco import COCO
+from maekit.detection.data.coco.file import read_coco
+from maekit.detection.data.coco.names import Disk, resolve
+from maekit.detection.data.coco.rle import counts_of_bitmap
+from maekit.detection.data.transforms import DetEvalTransform
 from maekit.errors import UserError
 from tests import helpers_data
 from tests.test_data_coco import NUMBERS

@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from maekit.data import coco_scenes
-from maekit.data.coco import COCO
-from maekit.data.coco_file import read_coco
-from maekit.data.coco_outlines import filled, outlines
-from maekit.data.coco_scenes import CATEGORY_IDS, DIGIT_SIDES, MAX_HIDDEN, draw_objects, object_scenes_root
 from maekit.data.digits import DIGITS, Digit, digits
+from maekit.detection.data.coco import scenes as coco_scenes
+from maekit.detection.data.coco.coco import COCO
+from maekit.detection.data.coco.file import read_coco
+from maekit.detection.data.coco.outlines import filled, outlines
+from maekit.detection.data.coco.scenes import CATEGORY_IDS, DIGIT_SIDES, MAX_HIDDEN, draw_objects, object_scenes_root
 from maekit.errors import UserError
 from tests.helpers_data import check
 

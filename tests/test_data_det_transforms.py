@@ -11,9 +11,9 @@ import torch
 from PIL import Image
 
 from maekit.base.data import seeded
-from maekit.data.det_batch import InstanceMask
-from maekit.data.det_polygons import clip_polygon
-from maekit.data.det_transforms import DetEvalTransform, DetTrainTransform, box_of, evaluation_size
+from maekit.detection.data.batch import InstanceMask
+from maekit.detection.data.polygons import clip_polygon
+from maekit.detection.data.transforms import DetEvalTransform, DetTrainTransform, box_of, evaluation_size
 from maekit.errors import UserError
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]

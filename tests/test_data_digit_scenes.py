@@ -8,11 +8,11 @@ import pytest
 from PIL import Image
 
 from maekit.data import digit_scenes
-from maekit.data.ade20k import ADE20K
 from maekit.data.digit_scenes import ADE_FORM, CLASS_NAMES, OWN_FORM, draw_scene, make_scenes, scenes_root
 from maekit.data.digits import Digit, digits
-from maekit.data.segmentation import SegmentationFolders
 from maekit.errors import UserError
+from maekit.segmentation.data.ade20k import ADE20K
+from maekit.segmentation.data.folders import SegmentationFolders
 from tests.helpers_data import check
 
 

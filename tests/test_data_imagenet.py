@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 from scipy.io import savemat  # type: ignore[import-untyped]
 
+from maekit.classification.data.imagenet import ImageNet
 from maekit.data.folders.listing import Listing, Names
 from maekit.data.folders.names import readable_names
-from maekit.data.imagenet import ImageNet
 from maekit.errors import UserError
 
 SYNSETS = ("n01440764", "n02119789", "n03000001")
@@ -181,7 +181,7 @@ def test_published_facts_and_completeness(monkeypatch: pytest.MonkeyPatch) -> No
     assert len(set(ImageNet.published.class_names)) == 1000
     assert ImageNet.published.image_size == (224, 224)
     synsets = tuple(f"n{i:08}" for i in range(1000))
-    monkeypatch.setattr("maekit.data.imagenet.NUM_TRAIN", 2000)
+    monkeypatch.setattr("maekit.classification.data.imagenet.NUM_TRAIN", 2000)
 
     def listing(count: int) -> Listing:
         return Listing(Path("x"), synsets, Names(["a"] * count), np.zeros(count, dtype=np.int32))

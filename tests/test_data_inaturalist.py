@@ -12,12 +12,13 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from maekit.base.spec import Draw
+from maekit.classification.data import labelled_images
+from maekit.classification.data.inaturalist import release as inaturalist_release
+from maekit.classification.data.inaturalist.inaturalist import INaturalist
+from maekit.classification.data.list_check import Released
 from maekit.cli import main
-from maekit.data import inaturalist_release, labelled_images
 from maekit.data.augment.augment import clipped_crop_box, random_crop_box
 from maekit.data.folders.layout import nearby_root
-from maekit.data.inaturalist import INaturalist
-from maekit.data.list_check import Released
 from maekit.errors import UserError
 from maekit.recipes.settings import make_parser
 from maekit.recipes.tasks import find_task

@@ -11,9 +11,9 @@ from PIL import Image
 from maekit.base.data import TransferData
 from maekit.base.spec import Draw
 from maekit.classification.data.folders import ClassFolders
-from maekit.data.imagenet import ImageNet
-from maekit.data.unlabelled import AnyImages
+from maekit.classification.data.imagenet import ImageNet
 from maekit.errors import UserError
+from maekit.pretraining.unlabelled import AnyImages
 from maekit.recipes.recipe import load_recipe
 from maekit.recipes.tasks import find_task
 from tests.helpers_data import TASK_OF, check

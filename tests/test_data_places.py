@@ -11,10 +11,10 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from maekit.base.spec import Draw
+from maekit.classification.data.list_check import Released
+from maekit.classification.data.places import release as places_release
+from maekit.classification.data.places.places import Places
 from maekit.cli import main
-from maekit.data import places_release
-from maekit.data.list_check import Released
-from maekit.data.places import Places
 from maekit.errors import UserError
 from tests.helpers_data import check
 

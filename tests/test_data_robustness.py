@@ -15,11 +15,11 @@ from torchvision import transforms as tv
 from maekit.base.spec import Draw
 from maekit.cli import main
 from maekit.data.digits import digits
-from maekit.data.robustness import Robustness
-from maekit.data.robustness_corruptions import CORRUPTIONS, corrupt
-from maekit.data.robustness_digits import DIGITS_FOLDER
-from maekit.data.robustness_sets import alexnet_errors, cells, imagenet_synsets, published
 from maekit.errors import UserError
+from maekit.robustness.data.corruptions import CORRUPTIONS, corrupt
+from maekit.robustness.data.digits import DIGITS_FOLDER
+from maekit.robustness.data.imagenet_variants import Robustness
+from maekit.robustness.data.sets import alexnet_errors, cells, imagenet_synsets, published
 from maekit.system.files import cache_folder
 from tests.helpers_data import check
 
@@ -90,7 +90,8 @@ def test_the_made_sets_have_the_true_layouts(made: Path) -> None:
 def test_make_says_what_it_writes(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The numbers of the line are those of the images; they are copied here, since writing them takes seconds."""
     monkeypatch.setattr(
-        "maekit.data.robustness.write_robustness_digits", lambda part: shutil.copytree(made, part, dirs_exist_ok=True)
+        "maekit.robustness.data.imagenet_variants.write_robustness_digits",
+        lambda part: shutil.copytree(made, part, dirs_exist_ok=True),
     )
     line = Robustness.make(tmp_path / "new")
     count = {child.name: sum(path.is_file() for path in child.rglob("*")) for child in (tmp_path / "new").iterdir()}

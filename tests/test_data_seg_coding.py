@@ -10,14 +10,15 @@ from PIL import Image
 
 from maekit.base.findings import Findings
 from maekit.base.spec import Draw
-from maekit.data import seg_check, segmentation
-from maekit.data.ade20k import ADE20K
-from maekit.data.seg_coding import Coding, valued
-from maekit.data.seg_evidence import read_evidence
-from maekit.data.seg_labels import read_label
 from maekit.errors import UserError
 from maekit.recipes.recipe import load_recipe
 from maekit.recipes.tasks import find_task
+from maekit.segmentation.data import check as seg_check
+from maekit.segmentation.data import folders as segmentation
+from maekit.segmentation.data.ade20k import ADE20K
+from maekit.segmentation.data.labels.coding import Coding, valued
+from maekit.segmentation.data.labels.evidence import read_evidence
+from maekit.segmentation.data.labels.labels import read_label
 from maekit.training.resume_changes import may_differ
 
 SIDE, NUM = 12, {"train": 4, "val": 2}

@@ -11,15 +11,15 @@ from PIL import Image
 
 from maekit.base.findings import Findings
 from maekit.base.spec import Draw
-from maekit.data.ade20k import ADE20K
-from maekit.data.seg_coding import Coding
-from maekit.data.seg_folders import meaning
-from maekit.data.seg_labels import read_pair
-from maekit.data.seg_names import key
-from maekit.data.seg_transforms import SegEvalTransform
 from maekit.errors import UserError
 from maekit.recipes.recipe import load_recipe
 from maekit.recipes.tasks import find_task
+from maekit.segmentation.data.ade20k import ADE20K
+from maekit.segmentation.data.labels.coding import Coding
+from maekit.segmentation.data.labels.labels import read_pair
+from maekit.segmentation.data.layout.names import key
+from maekit.segmentation.data.layout.search import meaning
+from maekit.segmentation.data.transforms.transforms import SegEvalTransform
 
 NUM = {"train": 3, "val": 2}
 NUMBERS = load_recipe(find_task("ade20k_upernet"), None).values["data"]

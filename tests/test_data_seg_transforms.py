@@ -14,10 +14,10 @@ import torch
 from PIL import Image
 
 from maekit.base.data import seeded
-from maekit.data.seg_photometric import Distortion, distort
-from maekit.data.seg_resize import evaluation_size, fitted_size, one_thread
-from maekit.data.seg_transforms import SegEvalTransform, SegTrainTransform
 from maekit.errors import UserError
+from maekit.segmentation.data.transforms.photometric import Distortion, distort
+from maekit.segmentation.data.transforms.resize import evaluation_size, fitted_size, one_thread
+from maekit.segmentation.data.transforms.transforms import SegEvalTransform, SegTrainTransform
 from tests import mmseg_peer
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -173,7 +173,7 @@ def test_size_and_mirroring_are_uniform_and_independent() -> None:
 
 
 def test_each_distortion_has_its_probability_and_range() -> None:
-    from maekit.data.seg_photometric import draw_distortion
+    from maekit.segmentation.data.transforms.photometric import draw_distortion
 
     rng = random.Random(0)
     drawn = [draw_distortion(rng) for _ in range(4000)]
@@ -229,7 +229,7 @@ def test_crops_avoid_a_single_class() -> None:
     ],
 )
 def test_what_counts_as_varied(counts: dict[int, int], varied: bool) -> None:
-    from maekit.data.seg_joint import is_varied
+    from maekit.segmentation.data.transforms.joint import is_varied
 
     label = np.repeat(np.array(list(counts), np.uint8), list(counts.values()))[None]
     assert is_varied(label, 0.75) == varied

@@ -12,10 +12,10 @@ from sklearn.datasets import load_digits
 from sklearn.linear_model import LogisticRegression
 
 from maekit.base.spec import Draw
+from maekit.classification.data.imagenet import ImageNet
 from maekit.data.digits import digits_root, make_digits
 from maekit.data.folders.listing import Listing
 from maekit.data.folders.names import readable_names
-from maekit.data.imagenet import ImageNet
 from maekit.data.images.decode import read_image
 from maekit.errors import UserError
 

@@ -9,8 +9,8 @@ import torch
 from PIL import Image
 
 from maekit.base.spec import Draw
-from maekit.data.unlabelled import AnyImages
 from maekit.errors import UserError
+from maekit.pretraining.unlabelled import AnyImages
 from tests.conftest import few_digits
 from tests.helpers_data import check
 

@@ -10,13 +10,13 @@ from PIL import Image
 from pycocotools.coco import COCO  # type: ignore[import-untyped, unused-ignore]
 from torch import Tensor
 
-from maekit.det_pictures import COLOURS, Shown, detection_panel, detection_picture, shown_results, shown_truth
-from maekit.det_predictions import DetectionWriter
-from maekit.det_tags import Tag, draw_tags, ink_on
+from maekit.detection.mask_rcnn.types import Detections
+from maekit.detection.metrics.coco_masks import CocoResults, encode_masks
+from maekit.detection.pictures import COLOURS, Shown, detection_panel, detection_picture, shown_results, shown_truth
+from maekit.detection.predictions import DetectionWriter
+from maekit.detection.tags import Tag, draw_tags, ink_on
 from maekit.drawing.legend import Entry, draw_legend, font_for
 from maekit.errors import UserError
-from maekit.heads.detection.types import Detections
-from maekit.metrics.coco_masks import CocoResults, encode_masks
 
 NAMES = ["cat", "a dog", "椅子"]
 GREY = (120, 120, 120)
@@ -109,7 +109,7 @@ def test_objects_out_of_the_picture_or_without_a_mask_are_no_trouble() -> None:
 def _places(monkeypatch: pytest.MonkeyPatch, boxes: Sequence[Any], size: tuple[int, int]) -> tuple[int, list[Any], Any]:
     """How many tags were drawn, their rectangles and the picture."""
     seen: list[Any] = []
-    monkeypatch.setattr("maekit.det_tags._free", lambda place, taken: _note(seen, taken, _apart(place, taken)))
+    monkeypatch.setattr("maekit.detection.tags._free", lambda place, taken: _note(seen, taken, _apart(place, taken)))
     picture = Image.new("RGB", size, (255, 255, 255))
     font, font_size = font_for(size[0])
     tags = [Tag(box, f"name {number}", COLOURS[0]) for number, box in enumerate(boxes)]
@@ -174,7 +174,7 @@ def _drawn(monkeypatch: pytest.MonkeyPatch) -> list[Entry]:
         seen.extend(entries)
         return draw_legend(entries, *rest)
 
-    monkeypatch.setattr("maekit.det_pictures.draw_legend", recorded)
+    monkeypatch.setattr("maekit.detection.pictures.draw_legend", recorded)
     return seen
 
 

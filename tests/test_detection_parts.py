@@ -9,17 +9,17 @@ from pycocotools import mask as coco
 from torch import Tensor
 from torchvision.models.detection._utils import BoxCoder
 
-from maekit.data.det_batch import InstanceMask
-from maekit.heads.channel_norm import ChannelNorm
-from maekit.heads.detection import paste
-from maekit.heads.detection.anchors import anchor_shapes, grid_anchors
-from maekit.heads.detection.boxes import clipped, not_empty
-from maekit.heads.detection.losses import mask_loss, proposal_losses, region_losses
-from maekit.heads.detection.mask_targets import mask_targets
-from maekit.heads.detection.matching import draw, draw_regions, match
-from maekit.heads.detection.paste import paste_masks
-from maekit.heads.detection.pooling import map_of, pool_regions
-from maekit.heads.detection.types import Regions
+from maekit.detection.channel_norm import ChannelNorm
+from maekit.detection.data.batch import InstanceMask
+from maekit.detection.mask_rcnn import paste
+from maekit.detection.mask_rcnn.anchors import anchor_shapes, grid_anchors
+from maekit.detection.mask_rcnn.boxes import clipped, not_empty
+from maekit.detection.mask_rcnn.losses import mask_loss, proposal_losses, region_losses
+from maekit.detection.mask_rcnn.mask_targets import mask_targets
+from maekit.detection.mask_rcnn.matching import draw, draw_regions, match
+from maekit.detection.mask_rcnn.paste import paste_masks
+from maekit.detection.mask_rcnn.pooling import map_of, pool_regions
+from maekit.detection.mask_rcnn.types import Regions
 from tests.numeric import assert_float64, assert_fp32
 
 pytestmark = pytest.mark.numeric

@@ -15,13 +15,13 @@ from torch import nn
 from maekit.backbone.sizes import Size
 from maekit.base.spec import DataSpec, Draw
 from maekit.cli import main
-from maekit.data.coco import COCO
-from maekit.data.coco_scenes import object_scenes_root
-from maekit.data.det_batch import DetBatch
-from maekit.data.det_dataset import collate_objects
-from maekit.data.det_transforms import DetEvalTransform
+from maekit.detection.data.batch import DetBatch
+from maekit.detection.data.coco.coco import COCO
+from maekit.detection.data.coco.dataset import collate_objects
+from maekit.detection.data.coco.scenes import object_scenes_root
+from maekit.detection.data.transforms import DetEvalTransform
+from maekit.detection.metrics.coco_masks import coco_results, decode_masks
 from maekit.errors import UserError
-from maekit.metrics.coco_masks import coco_results, decode_masks
 from maekit.recipes.recipe import load_recipe
 from maekit.recipes.settings import resolve
 from maekit.recipes.tasks import find_task

@@ -10,11 +10,11 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from maekit.data.det_batch import DetBatch, InstanceMask
+from maekit.detection.data.batch import DetBatch, InstanceMask
+from maekit.detection.mask_rcnn.detectron2_engine import Detectron2MaskRCNN
+from maekit.detection.mask_rcnn.mask_rcnn import MaskRCNN
+from maekit.detection.mask_rcnn.paste import paste_masks
 from maekit.errors import UserError
-from maekit.heads.detection.detectron2_engine import Detectron2MaskRCNN
-from maekit.heads.detection.mask_rcnn import MaskRCNN
-from maekit.heads.detection.paste import paste_masks
 from tests.detectron2_peer import live
 from tests.golden import detection_case as case
 from tests.test_mask_rcnn import LOSSES, NORMS

@@ -18,12 +18,12 @@ import maekit
 from maekit.base.shown import Judged
 from maekit.base.spec import Draw
 from maekit.classification.cached_features import CachedFeatures
-from maekit.classifier import Classifier
-from maekit.data.seg_dataset import SegEvalBatch
+from maekit.classification.model import Classifier
+from maekit.detection.metrics.coco_masks import CocoResults
+from maekit.detection.metrics.image import image_counts
 from maekit.drawing.views import short_name, single_view
-from maekit.metrics.coco_masks import CocoResults
-from maekit.metrics.detection_image import image_counts
-from maekit.metrics.segmentation import image_score
+from maekit.segmentation.data.dataset import SegEvalBatch
+from maekit.segmentation.metrics import image_score
 from maekit.training.callbacks.examples import evaluating
 from maekit.training.examples import choose, judge_some, spread, write_examples
 from tests import test_detector_runs as detection_runs

@@ -12,8 +12,8 @@ from torch.nn import functional as F
 
 from maekit.backbone.sizes import Size
 from maekit.backbone.vit import ViT
-from maekit.heads.channel_norm import ChannelNorm
-from maekit.heads.feature_pyramid import NormedConv, SimplePyramid, TapPyramid, Twice
+from maekit.detection.channel_norm import ChannelNorm
+from maekit.detection.pyramids import NormedConv, SimplePyramid, TapPyramid, Twice
 from tests.golden import vitdet_case as case
 from tests.numeric import MARGIN, SEEDS, assert_float64, assert_fp32, fp32_errors, moved
 

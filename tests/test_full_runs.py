@@ -13,8 +13,8 @@ from PIL import Image
 from sklearn.linear_model import LogisticRegression
 
 from maekit.cli import main
-from maekit.data.coco_scenes import object_scenes_root
 from maekit.data.digits import digits_root
+from maekit.detection.data.coco.scenes import object_scenes_root
 
 pytestmark = pytest.mark.slow
 

@@ -11,12 +11,12 @@ from PIL import Image
 
 from maekit import cli
 from maekit.base.result_places import ResultPlaces
+from maekit.classification.data.places.lists import read_list
+from maekit.classification.data.raw_val import list_raw_val
 from maekit.commands.given_images import GivenImages
 from maekit.commands.predict import image_files
 from maekit.data.folders.names import readable_names
 from maekit.data.folders.text import read_text
-from maekit.data.places_list import read_list
-from maekit.data.raw_val import list_raw_val
 from maekit.errors import UserError
 from maekit.system.files import atomic_write_text
 
@@ -121,7 +121,7 @@ def test_lists_are_read_with_a_mark_and_any_line_ends(encoding: str, end: str, t
 
 
 def test_the_table_of_predictions_takes_any_name(tmp_path: Path) -> None:
-    from maekit.predictions import ClassTable
+    from maekit.classification.predictions import ClassTable
 
     table = ClassTable(tmp_path, ["a", "b"], lambda image: None, lambda images: images)  # type: ignore[arg-type,return-value]
     table.table.writerow([os.fsdecode(b"caf\xe9.jpg"), "a", "1"])

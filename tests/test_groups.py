@@ -14,8 +14,8 @@ from torch import nn
 
 from maekit.backbone.sizes import Size, load_size
 from maekit.backbone.vit import ViT
+from maekit.classification.linear_head import LinearHead
 from maekit.errors import UserError
-from maekit.heads.linear import LinearHead
 from maekit.optim.groups import ParameterRow, Rule, check_groups, describe, parameter_groups, parameter_rows
 from maekit.optim.resume import restore_order
 from tests.numeric import assert_float64

@@ -5,8 +5,8 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
+from maekit.classification.linear_head import LinearHead, Pooling
 from maekit.errors import UserError
-from maekit.heads.linear import LinearHead, Pooling
 from tests.numeric import assert_float64
 
 pytestmark = pytest.mark.numeric

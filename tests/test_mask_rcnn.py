@@ -10,11 +10,11 @@ import torch
 from pycocotools import mask as coco
 from torch import Tensor, nn
 
-from maekit.data.det_batch import InstanceMask
+from maekit.detection.data.batch import InstanceMask
+from maekit.detection.mask_rcnn.mask_rcnn import MaskRCNN
+from maekit.detection.mask_rcnn.mask_targets import mask_targets
+from maekit.detection.mask_rcnn.paste import paste_masks
 from maekit.errors import UserError
-from maekit.heads.detection.mask_rcnn import MaskRCNN
-from maekit.heads.detection.mask_targets import mask_targets
-from maekit.heads.detection.paste import paste_masks
 from tests.golden import detection_case as case
 from tests.numeric import MARGIN, SEEDS, assert_fp32, fp32_errors, moved
 

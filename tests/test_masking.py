@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from maekit.errors import UserError
-from maekit.masking import Kind, check_masking, draw_noise, fixed_noise, mask_by_noise, num_visible
+from maekit.pretraining.masking import Kind, check_masking, draw_noise, fixed_noise, mask_by_noise, num_visible
 
 GRIDS = [(14, 14), (16, 16), (6, 10), (8, 8)]
 

@@ -8,7 +8,7 @@ from sklearn.metrics import log_loss, top_k_accuracy_score
 from torch import Tensor
 from torch.multiprocessing.spawn import start_processes
 
-from maekit.metrics.classification import ClassificationMetrics
+from maekit.classification.metrics import ClassificationMetrics
 
 Batch = tuple[Tensor, Tensor, Tensor]
 

@@ -15,13 +15,13 @@ from pycocotools import mask as peer_mask  # type: ignore[import-untyped, unused
 from pycocotools.coco import COCO  # type: ignore[import-untyped, unused-ignore]
 from pycocotools.cocoeval import COCOeval  # type: ignore[import-untyped, unused-ignore]
 
+from maekit.detection.mask_rcnn.paste import paste_masks
+from maekit.detection.mask_rcnn.types import Detections
+from maekit.detection.metrics.coco_eval import NUMBERS, Scores, SeenImage, evaluate
+from maekit.detection.metrics.coco_masks import CocoResults, coco_results, decode_masks, encode_masks, truth_rle
+from maekit.detection.metrics.detection import DetectionMetrics
+from maekit.detection.metrics.table import class_table
 from maekit.errors import UserError
-from maekit.heads.detection.paste import paste_masks
-from maekit.heads.detection.types import Detections
-from maekit.metrics.coco_eval import NUMBERS, Scores, SeenImage, evaluate
-from maekit.metrics.coco_masks import CocoResults, coco_results, decode_masks, encode_masks, truth_rle
-from maekit.metrics.detection import DetectionMetrics
-from maekit.metrics.detection_table import class_table
 
 CATEGORIES = [90, 3, 17, 1, 44, 62, 8, 13, 70, 21]  # neither sorted nor without gaps
 NOWHERE, ONLY_FOUND, ONLY_CROWD = 5, 6, 7  # labels without truth
@@ -193,7 +193,7 @@ def test_nothing_is_evaluated_twice(monkeypatch: pytest.MonkeyPatch) -> None:
         calls.append(len(images))
         return evaluate(images, category_ids)
 
-    monkeypatch.setattr("maekit.metrics.detection.evaluate", counted)
+    monkeypatch.setattr("maekit.detection.metrics.detection.evaluate", counted)
     scenes = images(8)
     metrics = filled(scenes[:6])
     first = metrics.compute()
@@ -362,14 +362,14 @@ def test_run_lengths_are_pycocotools_and_come_back() -> None:
 
 
 def test_masks_are_pasted_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("maekit.metrics.coco_masks._PIXELS_AT_ONCE", 3 * 20 * 30)
+    monkeypatch.setattr("maekit.detection.metrics.coco_masks._PIXELS_AT_ONCE", 3 * 20 * 30)
     sizes = []
 
     def paste(masks: torch.Tensor, boxes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
         sizes.append(len(masks))
         return paste_masks(masks, boxes, size)
 
-    monkeypatch.setattr("maekit.metrics.coco_masks.paste_masks", paste)
+    monkeypatch.setattr("maekit.detection.metrics.coco_masks.paste_masks", paste)
     boxes = torch.arange(8.0)[:, None] + torch.tensor([0.0, 1, 10, 5])
     eight = Detections(boxes, torch.linspace(1, 0, 8), torch.arange(8), torch.ones(8, 28, 28))
     results = coco_results(eight, (20, 30))

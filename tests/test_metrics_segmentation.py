@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from maekit.errors import UserError
-from maekit.metrics.segmentation import SegmentationMetrics, class_table
+from maekit.segmentation.metrics import SegmentationMetrics, class_table
 
 NUM_CLASSES = 9
 NAMES = ["wall", "sky", "tree", "door", "lamp", "sea", "car", "cat", "bed"]

@@ -126,8 +126,8 @@ def test_large_finite_numbers_are_finite() -> None:
 TASK = """
 import os
 
-from maekit.classifier import FineTunedClassifier
-from maekit.data.imagenet import ImageNet as Data
+from maekit.classification.model import FineTunedClassifier
+from maekit.classification.data.imagenet import ImageNet as Data
 
 
 class Model(FineTunedClassifier):

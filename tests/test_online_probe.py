@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from maekit.classification.data.imagenet import ImageNet
 from maekit.cli import main
 from maekit.data.folder_dataset import FolderDataset
-from maekit.data.imagenet import ImageNet
 from maekit.data.images.transforms import EvalTransform
-from maekit.online_probe import probe_accuracies
+from maekit.pretraining.online_probe import probe_accuracies
 from tests.conftest import few_digits
 
 SMALL = (

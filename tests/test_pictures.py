@@ -11,8 +11,8 @@ from torch import Tensor
 
 from maekit.drawing.legend import Entry, draw_legend, font_for, plain_name, shortened
 from maekit.errors import UserError
-from maekit.pictures import label_shares, overlay, panel
-from maekit.seg_predictions import SegmentationWriter
+from maekit.segmentation.pictures import label_shares, overlay, panel
+from maekit.segmentation.predictions import SegmentationWriter
 
 NAMES = ["wall", "sky", "tree"]
 PALETTE = [(200, 0, 0), (0, 0, 240), (255, 255, 255)]
@@ -87,7 +87,7 @@ def _drawn(monkeypatch: pytest.MonkeyPatch) -> list[Entry]:
         seen.extend(entries)
         return draw_legend(entries, *rest)
 
-    monkeypatch.setattr("maekit.pictures.draw_legend", recorded)
+    monkeypatch.setattr("maekit.segmentation.pictures.draw_legend", recorded)
     return seen
 
 

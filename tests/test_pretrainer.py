@@ -8,14 +8,14 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from maekit import pretrainer as of_pretrainer
 from maekit.base.data import TransferData
 from maekit.base.spec import DataSpec
 from maekit.data.images.batch import ImageBatch
 from maekit.errors import UserError
-from maekit.heads.mae_target import Components, Moments, NormalisedPixels, patchify, unpatchify
-from maekit.masking import fixed_noise
-from maekit.pretrainer import Pretrainer, psnr
+from maekit.pretraining import model as of_pretrainer
+from maekit.pretraining.masking import fixed_noise
+from maekit.pretraining.model import Pretrainer, psnr
+from maekit.pretraining.target import Components, Moments, NormalisedPixels, patchify, unpatchify
 from maekit.recipes.recipe import load_recipe
 from maekit.recipes.settings import resolve
 from maekit.recipes.tasks import find_task

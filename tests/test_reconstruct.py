@@ -12,12 +12,12 @@ from torch import Tensor
 
 from maekit.base.spec import DataSpec
 from maekit.errors import UserError
-from maekit.heads.mae_target import Components, NormalisedPixels
-from maekit.masking import Masking, fixed_noise
-from maekit.pretrainer import Pretrainer, Reconstruction
-from maekit.reconstruction import ReconstructionWriter, load_pretrainer
-from maekit.reconstruction_pictures import HEADS, contact_sheet, picture_of
-from maekit.reconstruction_target import normalises, try_targets
+from maekit.pretraining.guess_target import normalises, try_targets
+from maekit.pretraining.masking import Masking, fixed_noise
+from maekit.pretraining.model import Pretrainer, Reconstruction
+from maekit.pretraining.pictures import HEADS, contact_sheet, picture_of
+from maekit.pretraining.predictions import ReconstructionWriter, load_pretrainer
+from maekit.pretraining.target import Components, NormalisedPixels
 from tests.helpers_weights import decoder, encoder, released
 from tests.numeric import assert_fp32
 

@@ -99,8 +99,8 @@ import os
 import time
 from pathlib import Path
 
-from maekit.classifier import FineTunedClassifier
-from maekit.data.imagenet import ImageNet as Data
+from maekit.classification.model import FineTunedClassifier
+from maekit.classification.data.imagenet import ImageNet as Data
 
 
 class Model(FineTunedClassifier):

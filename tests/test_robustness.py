@@ -11,16 +11,16 @@ from PIL import Image
 from torchvision import transforms as tv
 
 from maekit import api
-from maekit.classifier import Classifier
+from maekit.classification.model import Classifier
 from maekit.cli import main
 from maekit.data.digits import cached
-from maekit.data.robustness_digits import DIGITS_FOLDER, write_robustness_digits
-from maekit.data.robustness_read import RobustnessSpec
-from maekit.data.robustness_sets import alexnet_errors, imagenet_synsets, published
 from maekit.errors import UserError
 from maekit.recipes.recipe import load_recipe
 from maekit.recipes.tasks import find_task
-from maekit.robustness import RobustnessClassifier
+from maekit.robustness.data.digits import DIGITS_FOLDER, write_robustness_digits
+from maekit.robustness.data.read import RobustnessSpec
+from maekit.robustness.data.sets import alexnet_errors, imagenet_synsets, published
+from maekit.robustness.model import RobustnessClassifier
 
 TASK = "imagenet_robustness"
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]

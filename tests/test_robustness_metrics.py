@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from maekit.data.robustness_sets import SEVERITIES, alexnet_errors, cells, imagenet_synsets, published
 from maekit.data.sampler import EvalSampler
-from maekit.metrics.robustness import Count, RobustnessMetrics, corruption_errors, summarise
-from maekit.metrics.robustness_table import robustness_json, robustness_table
+from maekit.robustness.data.sets import SEVERITIES, alexnet_errors, cells, imagenet_synsets, published
+from maekit.robustness.metrics import Count, RobustnessMetrics, corruption_errors, summarise
+from maekit.robustness.table import robustness_json, robustness_table
 
 NUM_CLASSES = 12
 CANDIDATES = {"imagenet_a": [1, 4, 7, 11], "imagenet_r": [0, 1, 2, 9, 10]}

@@ -16,11 +16,11 @@ from torch import Tensor, nn
 
 from maekit.base.spec import DataSpec
 from maekit.cli import main
-from maekit.data.seg_dataset import SegBatch, SegEvalBatch
 from maekit.errors import UserError
 from maekit.recipes.recipe import load_recipe
 from maekit.recipes.settings import resolve
 from maekit.recipes.tasks import find_task
+from maekit.segmentation.data.dataset import SegBatch, SegEvalBatch
 from tests import mmseg_peer
 from tests.numeric import SEEDS, assert_float64, assert_fp32, fp32_errors, moved
 

@@ -10,14 +10,14 @@ from maekit.cli import main
 from maekit.data.digit_scenes import ADE_FORM, scenes_root
 from maekit.data.images.decode import read_image
 from maekit.data.images.transforms import EvalTransform
-from maekit.data.unlabelled import list_images
 from maekit.errors import UserError
-from maekit.masking import fixed_noise
-from maekit.pretrainer import psnr
+from maekit.pretraining.masking import fixed_noise
+from maekit.pretraining.model import psnr
+from maekit.pretraining.predictions import load_pretrainer
+from maekit.pretraining.unlabelled import list_images
 from maekit.recipes.recipe import load_recipe, recipe_names
 from maekit.recipes.settings import resolve
 from maekit.recipes.tasks import Task, shipped_tasks
-from maekit.reconstruction import load_pretrainer
 from maekit.weights.find import find_weights, shipped_weights
 from maekit.weights.inspect import inspect
 from maekit.weights.state_file import read_state

@@ -9,8 +9,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from maekit.errors import UserError
-from maekit.heads import sliding
-from maekit.heads.sliding import predict_labels, resized_logits, resized_strips, scaled_size, slide
+from maekit.segmentation import windows as sliding
+from maekit.segmentation.windows import predict_labels, resized_logits, resized_strips, scaled_size, slide
 from tests.mmseg_peer import mmseg
 from tests.numeric import STEP, assert_fp32_function, assert_half
 

@@ -9,12 +9,12 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maekit.errors import UserError
-from maekit.heads import pixel_loss
-from maekit.heads.fcn import FCNHead
-from maekit.heads.pixel_loss import pixel_cross_entropy
-from maekit.heads.pyramid import FourScales
-from maekit.heads.resized_conv import conv_of_resized
-from maekit.heads.upernet import UperHead
+from maekit.segmentation.head import pixel_loss
+from maekit.segmentation.head.fcn import FCNHead
+from maekit.segmentation.head.four_scales import FourScales
+from maekit.segmentation.head.pixel_loss import pixel_cross_entropy
+from maekit.segmentation.head.resized_conv import conv_of_resized
+from maekit.segmentation.head.upernet import UperHead
 from tests import mmseg_peer
 from tests.numeric import SEEDS, assert_float64, assert_fp32, assert_fp32_function, fp32_errors, moved
 

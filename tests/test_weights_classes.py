@@ -11,9 +11,9 @@ from torch import Tensor, nn
 
 from maekit.backbone.sizes import load_size
 from maekit.backbone.vit import ViT
-from maekit.data.robustness_read import RobustnessSpec
 from maekit.errors import UserError
-from maekit.robustness import RobustnessClassifier
+from maekit.robustness.data.read import RobustnessSpec
+from maekit.robustness.model import RobustnessClassifier
 from maekit.weights.class_order import compare_classes, reorder
 from maekit.weights.classes import Classes, file_classes
 from maekit.weights.load import load_weights

@@ -14,8 +14,8 @@ from maekit.backbone.block import Block
 from maekit.backbone.pos_embed import resize_pos_embed, sincos_pos_embed
 from maekit.backbone.sizes import load_size
 from maekit.backbone.vit import ViT
-from maekit.heads.mae_decoder import MAEDecoder
-from maekit.heads.mae_target import make_target
+from maekit.pretraining.decoder import MAEDecoder
+from maekit.pretraining.target import make_target
 from maekit.weights.inspect import inspect
 from maekit.weights.said import mask_ratio, normalisation
 from maekit.weights.state_file import read_state

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from maekit.backbone.sizes import load_size
 from maekit.backbone.vit import ViT
+from maekit.detection.pyramids import SimplePyramid
 from maekit.errors import UserError
-from maekit.heads.feature_pyramid import SimplePyramid
 from maekit.weights.convert import convert
 from maekit.weights.inspect import inspect
 from maekit.weights.layouts_detectron2 import detectron2_name

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from maekit.base.spec import DataSpec
 from maekit.errors import UserError
-from maekit.pretrainer import Pretrainer
+from maekit.pretraining.model import Pretrainer
 from maekit.weights.convert import convert
 from maekit.weights.inspect import inspect
 from maekit.weights.state_file import read_state

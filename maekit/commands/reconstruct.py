@@ -12,8 +12,8 @@ from maekit.commands.predict import batches, image_files, refuse_results_among_i
 from maekit.errors import UserError
 
 if TYPE_CHECKING:
-    from maekit.pretrainer import Pretrainer
-    from maekit.reconstruction import ReconstructionWriter
+    from maekit.pretraining.model import Pretrainer
+    from maekit.pretraining.predictions import ReconstructionWriter
 
 FORWARDS = False
 
@@ -66,7 +66,7 @@ def main(args: argparse.Namespace) -> int:
     files = _check(args, given)
     import torch
 
-    from maekit.reconstruction import ReconstructionWriter, assumptions
+    from maekit.pretraining.predictions import ReconstructionWriter, assumptions
 
     model = _load(args)
     mean, std = (list(values) for values in (model.spec.mean, model.spec.std))
@@ -104,7 +104,7 @@ def _check(args: argparse.Namespace, notes: GivenImages) -> list[Path]:
 
 
 def _load(args: argparse.Namespace) -> "Pretrainer":
-    from maekit.reconstruction import load_pretrainer
+    from maekit.pretraining.predictions import load_pretrainer
     from maekit.system.hardware import choose_device
 
     said = {"auto": None, "true": True, "false": False}[args.norm_pix_loss]
@@ -124,7 +124,7 @@ def _load(args: argparse.Namespace) -> "Pretrainer":
 
 def _first(stream: Iterator[Batch]) -> list[Batch]:
     """The first batches, of as many images as a target is tried on or more."""
-    from maekit.reconstruction_target import TRIED
+    from maekit.pretraining.guess_target import TRIED
 
     first: list[Batch] = []
     while sum(len(names) for names, _ in first) < TRIED and (batch := next(stream, None)):
@@ -138,9 +138,9 @@ def _settle(
     """Finds out what the predictions mean where nobody says, and warns where what was said does not fit."""
     import torch
 
-    from maekit.heads.mae_target import NormalisedPixels, Pixels
-    from maekit.reconstruction import says_target
-    from maekit.reconstruction_target import TRIED, normalises, try_targets
+    from maekit.pretraining.guess_target import TRIED, normalises, try_targets
+    from maekit.pretraining.predictions import says_target
+    from maekit.pretraining.target import NormalisedPixels, Pixels
 
     samples = [sample for _, batch in first for sample in batch][:TRIED]
     if not samples or normalises(model) is None:
@@ -159,7 +159,7 @@ def _settle(
 
 
 def _caution(model: "Pretrainer") -> list[str]:
-    from maekit.reconstruction_target import normalises
+    from maekit.pretraining.guess_target import normalises
 
     how = "each patch is drawn with its true mean and deviation, which the model does not predict"
     return [f"normalised pixels: {how}"] if normalises(model) else []
@@ -167,7 +167,7 @@ def _caution(model: "Pretrainer") -> list[str]:
 
 def _said(model: "Pretrainer", args: argparse.Namespace) -> str:
     """One line on the weights and on what becomes of an image."""
-    from maekit.masking import num_visible
+    from maekit.pretraining.masking import num_visible
 
     patches = model.backbone.grid[0] * model.backbone.grid[1]
     hidden, size = patches - num_visible(patches, model.mask_ratio), model.spec.image_size[0]
@@ -185,12 +185,12 @@ def _report(
     lines: Sequence[str],
     skipped: str,
 ) -> None:
-    from maekit.reconstruction_pictures import decibels
+    from maekit.pretraining.pictures import decibels
 
     done = len(writer.files)
     mean = sum(writer.psnr) / done if done else None
     if args.json:
-        from maekit.reconstruction_target import normalises
+        from maekit.pretraining.guess_target import normalises
 
         rows, seen = zip(writer.files, writer.psnr, writer.hidden, strict=True), set(writer.files)
         results = {

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from torch import nn
 
-from maekit.heads.mae_target import NormalisedPixels, Pixels
+from maekit.pretraining.target import NormalisedPixels, Pixels
 from maekit.weights.fit import Fit
 from maekit.weights.said import EPS, card_of, norm_eps, norm_pix_loss, normalisation
 from maekit.weights.state_file import StateFile, measure

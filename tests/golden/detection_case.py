@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from maekit.data.det_batch import DetBatch, InstanceMask
+from maekit.detection.data.batch import DetBatch, InstanceMask
 
 CHANNELS, CLASSES, SIDE = 16, 5, 256
 STRIDES = (4, 8, 16, 32, 64)

@@ -13,7 +13,7 @@ from maekit.data.images.decode import UPRIGHT
 from maekit.errors import UserError
 
 if TYPE_CHECKING:
-    from maekit.data.labelled_images import LabelledImages
+    from maekit.classification.data.labelled_images import LabelledImages
 
 NO_VAL = f"validation: no folder {expected_names('val')}; data.val_fraction of each class will be set aside"
 ReadTree = Callable[[Path], tuple[Listing, Listing | None]]

@@ -6,12 +6,12 @@ from typing import Any, ClassVar
 from maekit.base.findings import Findings
 from maekit.base.spec import DataSpec
 from maekit.classification.data.check import check_class_folders
+from maekit.classification.data.labelled_images import LabelledImages, Splits
 from maekit.data.digits import digits_root, make_digits
 from maekit.data.folders.file_names import EXPECTED_IMAGES
 from maekit.data.folders.layout import class_folders, find_layout, same_classes
 from maekit.data.folders.listing import Listing, list_classes, require_images, split
 from maekit.data.folders.names import readable_names
-from maekit.data.labelled_images import LabelledImages, Splits
 from maekit.errors import UserError
 from maekit.system.ranges import check_range
 

@@ -1,0 +1,1 @@
+"""iNaturalist: JSON annotations of a year, and the folders they name."""

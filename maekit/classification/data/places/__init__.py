@@ -1,0 +1,1 @@
+"""Places365: lists of files with labels, and the folders they name."""

@@ -1,0 +1,162 @@
+"""Classifiers on the shared backbone: what every classification task has, and fine-tuning with mixup and cutmix."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from PIL.Image import Image
+from timm.data.mixup import Mixup
+from torch import Tensor
+from torch.nn import functional as F
+
+from maekit.base.data import RunData
+from maekit.base.model import TransferModel
+from maekit.base.shown import Judged
+from maekit.base.spec import DataSpec, Draw
+from maekit.classification.cached_features import CachedFeatures
+from maekit.classification.linear_head import LinearHead
+from maekit.classification.metrics import ClassificationMetrics, class_json, confusion_json
+from maekit.classification.predictions import ClassTable
+from maekit.data.images.batch import ImageBatch
+from maekit.data.images.transforms import EvalTransform, Normalise
+from maekit.drawing.views import short_name, single_view
+from maekit.errors import UserError
+from maekit.system.ranges import check_range
+
+
+class Classifier(TransferModel):
+    """ViT and a head that gives one score a class: metrics and predictions. A subclass builds the head and the loss."""
+
+    monitor: ClassVar[tuple[str, Literal["max", "min"]]] = ("top1", "max")
+    example_score: ClassVar[tuple[str, Literal["low", "high"]] | None] = ("loss", "low")
+    calls_backbone: ClassVar[bool] = True
+
+    def __init__(self, spec: DataSpec, *, ema_decay: float | None = None, **shared: Any) -> None:
+        """Builds the backbone.
+
+        Args:
+            spec: class names and image size of the data.
+            ema_decay: average the weights, exponentially with this decay a step, in [0, 1), and validate, keep and
+                predict with the average; null for none.
+            shared: see TransferModel.
+        """
+        super().__init__(spec, **shared)
+        if ema_decay is not None and not 0 <= ema_decay < 1:
+            raise UserError(f"got ema_decay {ema_decay:g}, expected 0 <= ema_decay < 1; set --model.ema_decay, or null")
+        self.ema_decay = ema_decay
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Images [B, 3, H, W], normalised, to logits [B, C]."""
+        logits: Tensor = self.head(self.backbone(images))
+        return logits
+
+    def new_metrics(self) -> ClassificationMetrics:
+        """Top-1, top-5 and loss."""
+        return ClassificationMetrics()
+
+    def update_metrics(self, metrics: ClassificationMetrics, batch: ImageBatch) -> None:
+        """Adds one evaluated batch."""
+        metrics.update(self(batch.image), batch.label, batch.index)
+
+    def results(self, metrics: ClassificationMetrics) -> dict[str, Any]:
+        """Which classes are taken for which, and the top-1 of each."""
+        names, outcomes = self.spec.class_names, metrics.outcome_counts()
+        return {"confusion.json": confusion_json(names, outcomes), "per_class.json": class_json(names, outcomes)}
+
+    def judge(self, batch: ImageBatch) -> list[Judged]:
+        """The cross entropy of each image, in nats."""
+        logits = self(batch.image).float()
+        losses = F.cross_entropy(logits, batch.label, reduction="none")
+        shares, classes = logits.softmax(1).max(1)
+        columns = (column.tolist() for column in (losses, batch.label, classes, shares))
+        names = [short_name(name) for name in self.spec.class_names]
+        return [
+            Judged(loss, f"true {names[true]}, predicted {names[predicted]} (p {share:.2f})")
+            for loss, true, predicted, share in zip(*columns, strict=True)
+        ]
+
+    def example_picture(self, data: RunData, index: int) -> Image:
+        """The image as the model sees it."""
+        images = data.data if isinstance(data, CachedFeatures) else data
+        normalise = Normalise(data.input_transform()["mean"], data.input_transform()["std"])
+        return single_view(normalise.undo(images.val_dataset()[Draw(0, index)][0]))
+
+    @torch.inference_mode()
+    def class_probabilities(self, images: Tensor) -> Tensor:
+        """Images [B, 3, H, W], normalised, to probabilities [B, C] in fp32."""
+        logits: Tensor = self(images)
+        return logits.float().softmax(-1)
+
+    def prediction_writer(self, folder: Path, input: Mapping[str, Any]) -> ClassTable:
+        """A CSV with the best classes of each image."""
+        return ClassTable(folder, self.spec.class_names, EvalTransform(**input), self.class_probabilities)
+
+
+class FineTunedClassifier(Classifier):
+    """ViT and a linear classifier, all of it trained, with mixup and cutmix (MAE paper, Tables 3 and 6)."""
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        *,
+        pooling: Literal["mean", "class"],
+        label_smoothing: float,
+        mixup: float,
+        cutmix: float,
+        mix_probability: float,
+        mix_switch_probability: float,
+        head_init_std: float,
+        **shared: Any,
+    ) -> None:
+        """Builds the classifier.
+
+        Args:
+            spec: class names and image size of the data.
+            pooling: `mean` averages the patch tokens and norms them; `class` takes the class token.
+            label_smoothing: share of the target spread over all classes, in [0, 1).
+            mixup: alpha of mixup's Beta distribution; 0 turns mixup off.
+            cutmix: alpha of cutmix's Beta distribution; 0 turns cutmix off.
+            mix_probability: how often a batch is mixed at all, in [0, 1].
+            mix_switch_probability: how often cutmix is taken when both are on, in [0, 1].
+            head_init_std: standard deviation of the classifier's initial weights.
+            shared: see TransferModel.
+        """
+        check_range("model.label_smoothing", label_smoothing, "[0, 1)")
+        check_range("model.mixup", mixup, "[0, inf)")
+        check_range("model.cutmix", cutmix, "[0, inf)")
+        check_range("model.mix_probability", mix_probability, "[0, 1]")
+        check_range("model.mix_switch_probability", mix_switch_probability, "[0, 1]")
+        check_range("model.head_init_std", head_init_std, "(0, inf)")
+        super().__init__(spec, final_norm=pooling == "class", **shared)
+        classes = len(spec.class_names)
+        self.head = LinearHead(self.backbone.embed_dim, classes, pooling=pooling, init_std=head_init_std)
+        self.expect_unused = (*TransferModel.expect_unused, *(("norm.*",) if pooling == "mean" else ()))
+        self.label_smoothing = label_smoothing
+        self.mix: Any = None
+        if mixup > 0 or cutmix > 0:
+            mixer: Any = Mixup
+            self.mix = mixer(
+                mixup,
+                cutmix,
+                prob=mix_probability,
+                switch_prob=mix_switch_probability,
+                mode="batch",
+                label_smoothing=label_smoothing,
+                num_classes=classes,
+            )
+        self.pairs_images = self.mix is not None
+
+    def training_losses(self, batch: ImageBatch) -> dict[str, Tensor]:
+        """Cross entropy in fp32 against mixed targets [B, C], or smoothed labels; needs an even batch when it mixes."""
+        if self.mix is None:
+            loss = F.cross_entropy(self(batch.image).float(), batch.label, label_smoothing=self.label_smoothing)
+        else:
+            if len(batch.image) % 2:
+                raise UserError(
+                    f"got a batch of {len(batch.image)} images, expected an even number: mixup and cutmix pair them; "
+                    "set an even --data.device_batch_size, or --model.mixup 0 --model.cutmix 0"
+                )
+            images, targets = self.mix(batch.image.clone(), batch.label)
+            loss = F.cross_entropy(self(images).float(), targets)
+        return {"loss": loss}

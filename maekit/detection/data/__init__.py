@@ -1,0 +1,1 @@
+"""Images with objects: batches, transforms, COCO's files."""

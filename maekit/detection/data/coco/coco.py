@@ -1,0 +1,238 @@
+"""COCO 2017's objects, and anyone's own in its JSON form, as the data of a detection task."""
+
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import yaml
+
+from maekit.base.data import TransferData
+from maekit.base.findings import Findings
+from maekit.base.identity import DataIdentity
+from maekit.base.spec import DataSpec
+from maekit.data.images.picture_form import PictureForm, White, choose_form, require_white
+from maekit.detection.data.batch import DetBatch, DetEvalBatch
+from maekit.detection.data.coco.agree import (
+    absent_images,
+    nothing_to_evaluate,
+    nothing_to_learn,
+    other_categories,
+    wrong_boxes,
+)
+from maekit.detection.data.coco.check import check_coco
+from maekit.detection.data.coco.dataset import (
+    DetEvalDataset,
+    DetEvalSample,
+    DetSample,
+    DetTrainDataset,
+    collate_objects,
+)
+from maekit.detection.data.coco.file import CocoFile
+from maekit.detection.data.coco.layout import EXPECTED, Part, Places, read_part
+from maekit.detection.data.coco.remarks import remarks
+from maekit.detection.data.coco.scenes import make_object_scenes, object_scenes_root
+from maekit.detection.data.transforms import DetEvalTransform, DetTrainTransform
+from maekit.errors import UserError
+
+
+def published_categories() -> dict[int, str]:
+    """Returns the name of each of COCO's 80 categories, by ascending id."""
+    found = yaml.safe_load(Path(__file__).with_name("coco_classes.yaml").read_text(encoding="utf-8"))
+    return {int(ident): str(name) for ident, name in found.items()}
+
+
+CATEGORIES = published_categories()
+
+
+def spec_of(categories: dict[int, str], image_size: int) -> DataSpec:
+    """Returns the facts of some categories: classes in the order of their ids, and the ids as text."""
+    return DataSpec(tuple(categories.values()), (image_size, image_size), tuple(map(str, categories)))
+
+
+class COCO(TransferData):
+    """COCO 2017 as it is unpacked, or images with annotation files of its form and any categories.
+
+    Classes are in the order of the category ids, which may have gaps. Training leaves out crowds and images without any
+    other object; evaluation has all. An annotation with a box and no usable shape counts for box AP alone, and one
+    with neither is left out.
+    """
+
+    published: ClassVar[DataSpec] = spec_of(CATEGORIES, 1024)
+
+    def __init__(
+        self,
+        *,
+        root: str | None,
+        synthetic: Literal["scenes"] | None = None,
+        train_json: str | None = None,
+        val_json: str | None = None,
+        train_images: str | None = None,
+        val_images: str | None = None,
+        total_batch_size: int,
+        device_batch_size: int | None,
+        num_workers: int | None = None,
+        image_size: int,
+        scale_range: list[float],
+        horizontal_flip: float,
+        mean: list[float],
+        std: list[float],
+        white: White = "auto",
+    ) -> None:
+        """Keeps the numbers; nothing is read.
+
+        Args:
+            root: folder of the data set.
+            synthetic: made data to use where no root is given: `scenes` are scikit-learn's digits on textures.
+            train_json: annotations of the training images, relative to the root; null for COCO 2017's own name, or
+                annotations/train.json, train.json and the like.
+            val_json: annotations of the validation images.
+            train_images: folder that the file names in `train_json` are relative to; null for train2017, or
+                images/train, train or images.
+            val_images: folder that the file names in `val_json` are relative to.
+            total_batch_size: images of one optimizer step, over all devices and accumulated batches.
+            device_batch_size: images of one forward pass on one device; null to have it solved.
+            num_workers: data-loading processes of each training process; null to choose by the cores.
+            image_size: height and width in pixels of the padded square a model is given.
+            scale_range: smallest and largest random factor on the size that just fits the square, in training.
+            horizontal_flip: probability of mirroring a training image; 0 where left and right differ, as in digits.
+            mean: of the three channels, in 0..1.
+            std: of the three channels, in 0..1.
+            white: value that becomes white in pictures of more than 8 bits a channel, as 4095; brighter ones are
+                clipped. `auto` decides by what a sample of the pictures holds, and says so or asks.
+        """
+        require_white(white)
+        super().__init__(
+            total_batch_size=total_batch_size, device_batch_size=device_batch_size, num_workers=num_workers
+        )
+        self.root, self.synthetic, self.image_size = root, synthetic, image_size
+        self.places = Places(train_json, val_json, train_images, val_images)
+        self._eval = DetEvalTransform(image_size=image_size, mean=mean, std=std)
+        self._make_augmentation = partial(
+            DetTrainTransform,
+            image_size=image_size,
+            scale_range=scale_range,
+            horizontal_flip=horizontal_flip,
+            mean=mean,
+            std=std,
+        )
+        self._make_augmentation()  # refuses what is out of range before any image is read
+        self.white: White = white
+        self._files: tuple[CocoFile, CocoFile] | None = None
+        self._form: PictureForm | None = None
+
+    @property
+    def category_ids(self) -> tuple[int, ...]:
+        """The file's id of each class, in label order."""
+        return tuple(self._read()[0].categories)
+
+    def setup(self) -> None:
+        """Reads the annotation files and a sample of the images, and makes the scenes where they are asked for."""
+        self.form()
+
+    def form(self) -> PictureForm:
+        """Returns what is white in pictures of more than 8 bits; whether one is turned, its annotated size says.
+
+        Raises:
+            UserError: a sample of the pictures does not say what is white.
+        """
+        if self._form is None:
+            self._form = form_of(self._read(), self.white)
+        return self._form
+
+    def spec(self) -> DataSpec:
+        """Returns the categories found and the size asked for."""
+        return spec_of(self._read()[0].categories, self.image_size)
+
+    def identity(self) -> DataIdentity:
+        """Returns folder, category ids with names, and a fingerprint of each split's images and annotations."""
+        train, val = self._read()
+        classes = tuple(f"{ident} {name}" for ident, name in train.categories.items())
+        return DataIdentity(train.folder, classes, {"train": train.identity(), "val": val.identity()})
+
+    def summary(self) -> str:
+        """Returns counts, what is left out, and folder in one line."""
+        train, val = self._read()
+        kept, objects = len(train.trainable()), int((train.objects.masked & ~train.objects.crowd).sum())
+        images = f"{kept:,} of {len(train):,} training images with {objects:,} objects"
+        found = f"{images}, {len(val):,} validation images, {len(train.categories):,} classes in {train.path.parent}"
+        return "; ".join([found, *remarks(train, val), *self.form().notes])
+
+    def train_dataset(self, seed: int) -> DetTrainDataset:
+        """Returns random views of the training images that hold an object, by (seed, epoch, index)."""
+        return DetTrainDataset(self._read()[0], self._make_augmentation(), seed, self.form().reading)
+
+    def plain_train_dataset(self) -> DetEvalDataset:
+        """Returns all training images as they would be evaluated."""
+        return DetEvalDataset(self._read()[0], self._eval, self.form().reading)
+
+    def val_dataset(self) -> DetEvalDataset:
+        """Returns all validation images with their annotations, in the order of the image ids."""
+        return DetEvalDataset(self._read()[1], self._eval, self.form().reading)
+
+    def input_transform(self) -> dict[str, Any]:
+        """Returns the arguments of the `DetEvalTransform` in use, with the white of pictures of more than 8 bits."""
+        return {**self._eval.describe(), **self.form().reading.plain()}
+
+    @staticmethod
+    def collate(samples: list[DetSample] | list[DetEvalSample]) -> DetBatch | DetEvalBatch:
+        """Makes a `DetBatch` of training samples and a `DetEvalBatch` of whole images."""
+        return collate_objects(samples)
+
+    @classmethod
+    def make(cls, root: Path) -> str:
+        """Writes the digit scenes; see `make_object_scenes`."""
+        return make_object_scenes(root)
+
+    def check(self, *, classes: int | None = None, full: bool = False) -> Findings:
+        """Verifies annotation files and images; see `check_coco`."""
+        root = self._data_root()
+        return check_coco(self.places.parts(root), root, classes=classes, full=full, white=self.white)
+
+    def _data_root(self) -> Path | None:
+        if self.root is not None:
+            return Path(self.root).expanduser().absolute()
+        if not self.places.need_root():
+            return None
+        if self.synthetic is not None:
+            return object_scenes_root()
+        advice = f"add --data.root DIR with your images ({EXPECTED}), or --data.synthetic scenes"
+        raise UserError(f"no data given; {advice}")
+
+    def _read(self) -> tuple[CocoFile, CocoFile]:
+        if self._files is None:
+            root = self._data_root()
+            self._files = read_parts(self.places.parts(root), root)
+        return self._files
+
+
+def form_of(files: tuple[CocoFile, CocoFile], white: White) -> PictureForm:
+    """Returns how the images of both splits are read; see `COCO.form`."""
+    return choose_form([(len(file), file.image) for file in files], "upright", white, "")
+
+
+def read_parts(parts: Sequence[Part], root: Path | None) -> tuple[CocoFile, CocoFile]:
+    """Reads both splits and makes sure that their images are there, that they agree, and that there is what to learn.
+
+    Raises:
+        UserError: with the first thing that is wrong.
+    """
+    read = [_read_whole(part, root) for part in reversed(parts)]  # the short one first
+    val, train = read
+    problems = [
+        *map(absent_images, (train, val)),
+        *map(wrong_boxes, (train, val)),
+        other_categories(train, val),
+        nothing_to_learn(train),
+        nothing_to_evaluate(val),
+    ]
+    for problem in filter(None, problems):
+        raise UserError(problem)
+    return train, val
+
+
+def _read_whole(part: Part, root: Path | None) -> CocoFile:
+    file, problems = read_part(part, root)
+    if file is None or problems:
+        raise UserError(problems[0])
+    return file

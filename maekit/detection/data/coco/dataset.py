@@ -1,0 +1,144 @@
+"""Images with objects as samples, and their batches."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from maekit.base.data import DrawDataset, seeded
+from maekit.base.spec import Draw
+from maekit.data.images.decode import Reading, read_image, upright
+from maekit.detection.data.batch import DetBatch, DetEvalBatch, InstanceMask
+from maekit.detection.data.coco.file import CocoFile
+from maekit.detection.data.coco.rle import bitmap_of_counts
+from maekit.detection.data.transforms import DetEvalTransform, DetTrainTransform, Size
+from maekit.errors import UserError
+
+AS_STORED = Reading(upright=False)
+SWAPPED = "width and height are swapped"
+
+
+class DetSample(NamedTuple):
+    """One training draw: image [3, S, S], size of the picture in it, boxes [K, 4], labels [K], K shapes, index."""
+
+    image: Tensor
+    size: Size
+    boxes: Tensor
+    labels: Tensor
+    masks: list[InstanceMask]
+    index: int  # type: ignore[assignment]  # hides tuple.index
+
+
+class DetEvalSample(NamedTuple):
+    """One draw of evaluation: image [3, S, S], sizes of the picture in it and of the file, id, annotations, index."""
+
+    image: Tensor
+    size: Size
+    original: Size
+    image_id: int
+    truth: list[dict[str, Any]]
+    index: int  # type: ignore[assignment]
+
+
+class DetTrainDataset(DrawDataset):
+    """Random views by (seed, epoch, index) of the images that hold an object; crowds are left out.
+
+    Args:
+        file: what to read.
+        transform: image and shapes to tensors.
+        seed: of the augmentation.
+        reading: what is white in pictures of more than 8 bits.
+    """
+
+    def __init__(self, file: CocoFile, transform: DetTrainTransform, seed: int, reading: Reading = AS_STORED) -> None:
+        self.file, self.transform, self.seed, self.reading = file, transform, seed, reading
+        self.rows = file.trainable()
+        self.category_ids = np.array(list(file.categories))
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, draw: Draw) -> DetSample:
+        index = max(draw.index, 0)
+        row, objects = int(self.rows[index]), self.file.objects
+        size = self.file.size(row)
+        image = read_sized(self.file.image(row), size, self.reading)
+        places = [place for place in self.file.shapes_of(row) if not objects.crowd[place]]
+        masks = [_shape(self.file, place, size) for place in places]
+        labels = np.searchsorted(self.category_ids, objects.category_ids[places]).tolist()
+        with seeded(self.seed, draw.epoch, index):
+            return DetSample(*self.transform(image, masks, labels), draw.index)
+
+
+class DetEvalDataset(DrawDataset):
+    """Whole images, with their annotations at the file's own size.
+
+    Args:
+        file: what to read.
+        transform: image to tensor.
+        reading: what is white in pictures of more than 8 bits.
+    """
+
+    def __init__(self, file: CocoFile, transform: DetEvalTransform, reading: Reading = AS_STORED) -> None:
+        self.file, self.transform, self.reading = file, transform, reading
+
+    def __len__(self) -> int:
+        return len(self.file)
+
+    def __getitem__(self, draw: Draw) -> DetEvalSample:
+        row = max(draw.index, 0)
+        original = self.file.size(row)
+        image, size = self.transform(read_sized(self.file.image(row), original, self.reading))
+        return DetEvalSample(image, size, original, int(self.file.image_ids[row]), self.file.truth(row), draw.index)
+
+
+def _shape(file: CocoFile, place: int, size: Size) -> InstanceMask:
+    outlines = file.objects.outlines(place)
+    return InstanceMask(outlines, None if outlines else bitmap_of_counts(file.objects.runs[place], *size))
+
+
+def read_sized(path: str | Path, size: Size, reading: Reading = AS_STORED) -> Image.Image:
+    """Reads an image as RGB, turned as its EXIF orientation says, unless it has the expected size only as stored.
+
+    detectron2 turns it, with which the published numbers were made, and so do the programs that objects are drawn in.
+
+    Args:
+        path: of the file.
+        size: height and width that the annotation file states.
+        reading: what is white in pictures of more than 8 bits; the size decides whether the picture is turned.
+
+    Raises:
+        UserError: it cannot be read, or has another size either way.
+    """
+    stored = read_image(path, reading.white, clip=reading.clip)
+    image = upright(stored)
+    if (image.height, image.width) != size and (stored.height, stored.width) == size:
+        image = stored
+    if (image.height, image.width) != size and (image.width, image.height) == size:
+        says = f"its annotation file says {size[1]} x {size[0]}"
+        raise UserError(f"{path}: {image.width} x {image.height} pixels, {says}: {SWAPPED}; swap them in the file")
+    if (image.height, image.width) != size:
+        advice = "annotate the image as it is, or restore the one that was annotated"
+        raise UserError(
+            f"{path}: {image.width} x {image.height} pixels, its annotation file says {size[1]} x {size[0]}; {advice}"
+        )
+    return image
+
+
+def collate_objects(samples: list[DetSample] | list[DetEvalSample]) -> DetBatch | DetEvalBatch:
+    """Makes a `DetBatch` of training samples and a `DetEvalBatch` of whole images."""
+    image = default_collate([sample.image for sample in samples])
+    size = torch.tensor([sample.size for sample in samples])
+    index = torch.tensor([sample.index for sample in samples])
+    trained = [sample for sample in samples if isinstance(sample, DetSample)]
+    if trained:
+        boxes, labels = [sample.boxes for sample in trained], [sample.labels for sample in trained]
+        return DetBatch(image, size, boxes, labels, [sample.masks for sample in trained], index)
+    whole = [sample for sample in samples if isinstance(sample, DetEvalSample)]
+    original = torch.tensor([sample.original for sample in whole])
+    image_id = torch.tensor([sample.image_id for sample in whole])
+    return DetEvalBatch(image, size, original, image_id, [sample.truth for sample in whole], index)

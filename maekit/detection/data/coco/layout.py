@@ -1,0 +1,185 @@
+"""Where a COCO data set's annotation files and images are, and what to say when they are not there."""
+
+import re
+from collections.abc import Collection, Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from maekit.data.folders.layout import nearby_root, require_folder, still_packed
+from maekit.data.folders.listing import files_in, sub_folders
+from maekit.data.folders.splits import SPLIT_NAMES, SplitName, split_of, splits_among
+from maekit.detection.data.coco.file import CocoFile, scan_coco
+from maekit.errors import UserError, nearest
+
+EXPECTED = "train2017, val2017 and annotations/instances_train2017.json, annotations/instances_val2017.json"
+
+JSONS = (
+    "annotations/instances_{}2017.json",
+    "annotations/instances_{}.json",
+    "annotations/{}.json",
+    "{}.json",
+    "{}/_annotations.coco.json",
+)
+FOLDERS = "{}2017", "images/{}", "{}", "images"
+ENDINGS = ".json", ".json.gz"
+OTHER_TASKS = "captions", "person_keypoints", "panoptic", "stuff", "image_info"  # how COCO's other files begin
+IMAGE_FOLDERS = {"image", "images", "img", "imgs", "jpegimages", "photos", "pictures", "data"}
+OWN = {"instances", "annotations", "coco", "json"}  # words of annotation files' names that are no folders of images
+MAX_FOLDERS, MAX_NAMED = 100, 4
+
+
+class Part(NamedTuple):
+    """One split.
+
+    Attributes:
+        name: train or val, as in the flags.
+        json: its annotation file.
+        images: the folder that its images should be in.
+        others: folders that they may be in as well, where no flag says.
+    """
+
+    name: SplitName
+    json: Path
+    images: Path
+    others: tuple[Path, ...] = ()
+
+
+class Places(NamedTuple):
+    """What the flags say; None to look for the usual names, relative paths are within the root."""
+
+    train_json: str | None = None
+    val_json: str | None = None
+    train_images: str | None = None
+    val_images: str | None = None
+
+    def parts(self, root: Path | None) -> tuple[Part, Part]:
+        """Returns both splits. Without a root, what is relative is so to the current folder."""
+        base = (root or Path()).expanduser().absolute()
+        train = _part(base, "train", self.train_json, self.train_images)
+        return train, _part(base, "val", self.val_json, self.val_images)
+
+    def need_root(self) -> bool:
+        """Says whether anything is missing or relative."""
+        return not all(given and Path(given).expanduser().is_absolute() for given in self)
+
+
+def _part(base: Path, name: SplitName, json: str | None, images: str | None) -> Part:
+    file = base / Path(json).expanduser() if json else _find_json(base, name)
+    if images:
+        return Part(name, file, base / Path(images).expanduser())
+    usual = [base / form.format(word) for form in FOLDERS for word in SPLIT_NAMES[name]]
+    there = [path for path in usual if path.is_dir()] or _folders(base, name, file)
+    beside = [path for path in (*_folders(base, name, file), file.parent, base) if path.is_dir()]
+    others = [path for path in dict.fromkeys((*there[1:], *beside)) if path not in there[:1]]
+    return Part(name, file, there[0] if there else usual[0], tuple(others))
+
+
+def _folders(base: Path, split: SplitName, file: Path) -> list[Path]:
+    """Returns the folders named as a split, or as the annotation file (CVAT's instances_Train.json: images/Train)."""
+    words = {word for word in re.findall(r"[a-z]+", file.name.split(".")[0].lower()) if word not in OWN}
+    own = file.parent.parent if file.parent.name.lower() == "annotations" else file.parent
+    parents = [path for place in (base, own) for path in _folders_named(place, IMAGE_FOLDERS)]
+    found = []
+    for parent in dict.fromkeys((*parents, base)):
+        if parent.is_dir():
+            names = splits_among(sub_folders(parent), split)
+            found += [parent / name for name in names] + _folders_named(parent, words)
+    return list(dict.fromkeys((*found, *parents)))
+
+
+def _folders_named(base: Path, names: Collection[str]) -> list[Path]:
+    """Returns the folders in a folder that have one of some names, whatever their case."""
+    return [base / name for name in (sub_folders(base) if base.is_dir() else ()) if name.lower() in names]
+
+
+def _find_json(base: Path, split: SplitName) -> Path:
+    """Returns the first of the usual files that exists, else the only file that is named as this split is."""
+    usual = [base / form.format(name) for form in JSONS for name in SPLIT_NAMES[split]]
+    there = next((path for path in usual if path.is_file()), None)
+    if there is not None:
+        return there
+    named = [path for path in annotation_files(base) if _split_of(path, base) == split]
+    whole = [path for path in named if path.name.startswith("instances")] or named
+    return whole[0] if len(whole) == 1 else usual[0]
+
+
+def annotation_files(base: Path) -> list[Path]:
+    """Returns the JSON files in a folder, in those in it, and in those in its splits; none of COCO's other tasks."""
+    inner = [base / name for name in (sub_folders(base) if base.is_dir() else ())[:MAX_FOLDERS]]
+    deeper = [part / name for part in inner if split_of(part.name) for name in sub_folders(part)[:MAX_FOLDERS]]
+    folders = [base, *inner, *deeper]
+    return [
+        folder / name
+        for folder in folders
+        for name in sorted(files_in(folder))
+        if name.lower().endswith(ENDINGS) and not name.startswith((*OTHER_TASKS, "."))
+    ]
+
+
+def _split_of(path: Path, base: Path) -> SplitName | None:
+    """Returns the split that a file's name, else its folders', has as a word; None of none or several."""
+    for name in (path.name.split(".json")[0], *reversed(path.relative_to(base).parts[:-1])):
+        words = set(re.findall(r"[a-z]+", name.lower()))
+        splits: list[SplitName] = [split for split, known in SPLIT_NAMES.items() if words & set(known)]
+        if splits:
+            return splits[0] if len(splits) == 1 else None
+    return None
+
+
+def read_part(part: Part, root: Path | None) -> tuple[CocoFile | None, list[str]]:
+    """Reads one split; see `scan_coco`.
+
+    Raises:
+        UserError: without its annotation file or its folder of images, with what is there instead; or `scan_coco`'s.
+    """
+    if root is not None and root in part.json.parents:
+        require_folder(root)
+    if not part.json.is_file():
+        raise UserError(f"{part.json}: no such annotation file{_json_hint(part, root)}")
+    folders = [folder for folder in (part.images, *part.others) if folder.is_dir()]
+    if not folders:
+        raise UserError(f"{part.images}: no such folder of images{_images_hint(part)}")
+    file, problems = scan_coco(part.json, *folders)
+    if not part.images.is_dir() and file is not None and len(file.found.absent) == len(file):
+        raise UserError(f"{part.images}: no such folder of images{_images_hint(part)}")
+    return file, problems
+
+
+def _json_hint(part: Part, root: Path | None) -> str:
+    here = part.json.relative_to(root) if root is not None and root in part.json.parents else None
+    if here is not None and here.is_file():  # given relative to the current folder
+        return f"; did you mean --data.{part.name}_json {here.absolute()}?"
+    usual = [form.format(name) for form in JSONS for name in SPLIT_NAMES[part.name]]
+    usual.append(f"annotations/{part.json.name}")
+    flag = f"give --data.{part.name}_json FILE"
+    if root is not None and root.is_dir():
+        right = nearby_root(root, lambda folder: any((folder / name).is_file() for name in usual))
+        if right:
+            return f"; did you mean --data.root {right}?"
+        packed = still_packed(root, "annotations*", "annotations/*.zip")
+        if packed:
+            return f"; {packed} is still packed, unpack it in {root}"
+    there = sorted(name for name in files_in(part.json.parent) if name.lower().endswith(ENDINGS))
+    close = _nearest(part.name, part.json.name, there)
+    if close or root is None or not root.is_dir():
+        return f"{close}; {flag}, or a folder with {EXPECTED}"
+    files = [str(path.relative_to(root)) for path in annotation_files(root)]
+    if len(files) == 1:
+        flags = "--data.train_json FILE --data.val_json FILE"
+        return f"; the only one is {files[0]}: split it in two, for training and for validation, and give {flags}"
+    listed = f" (there is {', '.join(files[:MAX_NAMED])}{', ...' if files[MAX_NAMED:] else ''})" if files else ""
+    return f"{listed}; {flag}, or a folder with {EXPECTED}"
+
+
+def _images_hint(part: Part) -> str:
+    parent = part.images.parent
+    packed = still_packed(parent, f"{part.images.name}*") if parent.is_dir() else None
+    if packed:
+        return f"; {packed} is still packed, unpack it in {parent}"
+    close = _nearest(part.name, part.images.name, sub_folders(parent)) if parent.is_dir() else ""
+    return f"{close}; give --data.{part.name}_images DIR"
+
+
+def _nearest(split: str, word: str, known: Iterable[str]) -> str:
+    """Returns a hint at the nearest name of the same split."""
+    return nearest(word, [name for name in known if split in name])

@@ -1,0 +1,188 @@
+"""The annotations of one COCO file in arrays, and what is wrong with single ones of them."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from maekit.detection.data.coco.collect import ObjectCollector, Ragged, table
+from maekit.detection.data.coco.rle import bitmap_of_counts
+from maekit.detection.data.coco.values import Tally
+
+
+@dataclass(frozen=True, eq=False)
+class Objects:
+    """The annotations of a file, in its order.
+
+    Attributes:
+        ids: [A] int64, the file's; where one is missing or stands twice, all are numbered anew from 1.
+        given_ids: [A] int64, the file's as they are, 0 where one is missing.
+        image: [A] int64, the place of its image; -1 where the file does not list it.
+        category_ids: [A] int64, the file's.
+        crowd: [A] bool.
+        boxes: [A, 4] float64, x y w h; nan where the file has none.
+        areas: [A] float64; nan where the file has none.
+        polygons: float64 x0 y0 x1 y1 ..., one row a polygon.
+        polygon_ends: [A + 1] int64, the polygons of each.
+        runs: int64 run lengths, one row an annotation, empty where it has polygons or nothing.
+        masked: [A] bool, whether its image is listed and it has a shape that can be used.
+        boxed: [A] bool, whether its image is listed and it has a bbox with an area, but no shape that can be used.
+    """
+
+    ids: np.ndarray
+    given_ids: np.ndarray
+    image: np.ndarray
+    category_ids: np.ndarray
+    crowd: np.ndarray
+    boxes: np.ndarray
+    areas: np.ndarray
+    polygons: Ragged
+    polygon_ends: np.ndarray
+    runs: Ragged
+    masked: np.ndarray
+    boxed: np.ndarray
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def where(self, place: int, image_ids: np.ndarray) -> str:
+        """Returns words for an annotation of one of the images that have these ids."""
+        given = int(self.given_ids[place])
+        return f"annotation {given or f'at place {place}'} of image {image_ids[self.image[place]]}"
+
+    def outlines(self, place: int) -> tuple[np.ndarray, ...]:
+        """Returns the polygons of one annotation, none where it has run lengths."""
+        return tuple(self.polygons[row] for row in range(self.polygon_ends[place], self.polygon_ends[place + 1]))
+
+    def box_and_area(self, place: int, size: tuple[int, int]) -> tuple[list[float], float]:
+        """Returns x y w h and area of one annotation: the file's, or its shape's where the file has none.
+
+        An area of 0 or less is none. An annotation without a shape has its box's.
+
+        Args:
+            place: of the annotation.
+            size: height and width of its image.
+        """
+        box, area = self.boxes[place], float(self.areas[place])
+        has_box, has_area = bool(np.isfinite(box).all()), np.isfinite(area) and area > 0
+        if self.boxed[place]:
+            return box.tolist(), area if has_area else float(box[2] * box[3])
+        if has_box and has_area:
+            return box.tolist(), area
+        of_shape, covered = self.measure(place, size)
+        return box.tolist() if has_box else of_shape, area if has_area else covered
+
+    def measure(self, place: int, size: tuple[int, int]) -> tuple[list[float], float]:
+        """Returns x y w h and area of the shape of one annotation of an image of such height and width."""
+        outlines = self.outlines(place)
+        if not outlines:
+            return _of_bitmap(bitmap_of_counts(self.runs[place], *size))
+        points = np.concatenate(outlines).reshape(-1, 2)
+        low, high = points.min(axis=0), points.max(axis=0)
+        return [*low.tolist(), *(high - low).tolist()], sum(abs(signed_area(outline)) for outline in outlines)
+
+    def covered(self) -> np.ndarray:
+        """Returns [A] float64, the area of each shape; 0 of none. Polygons that overlap count twice."""
+        x, y = self.polygons.values.reshape(-1, 2).T
+        ends = self.polygons.ends // 2
+        following = np.arange(1, len(x) + 1)
+        following[ends[1:] - 1] = ends[:-1]
+        outlines = np.abs(_sums(x * y[following] - x[following] * y, ends)) / 2
+        odd = (np.arange(len(self.runs.values)) - np.repeat(self.runs.ends[:-1], np.diff(self.runs.ends))) % 2
+        covered: np.ndarray = _sums(outlines, self.polygon_ends) + _sums(self.runs.values * odd, self.runs.ends)
+        return covered
+
+    def segmentation(self, place: int, size: tuple[int, int]) -> Any:
+        """Returns the shape as COCO writes it: polygons, run lengths that are not compressed, or [] without a shape."""
+        outlines = self.outlines(place)
+        if outlines or not self.masked[place]:
+            return [outline.tolist() for outline in outlines]
+        return {"size": list(size), "counts": self.runs[place].tolist()}
+
+
+@dataclass(frozen=True)
+class Remarks:
+    """What is wrong with single annotations, none of which stops a run.
+
+    Attributes:
+        strangers: of images that the file does not list; left out.
+        same_ids: ids that are missing or stand more than once; numbered anew.
+        short_polygons: polygons of fewer than three points or half a point; left out.
+        bad_runs: run lengths that are not those of an image of that size; left out.
+        bad_boxes: not four numbers; the shape's box is used.
+        shapeless: annotations without any shape that can be used; training leaves them out.
+    """
+
+    strangers: Tally
+    same_ids: Tally
+    short_polygons: Tally
+    bad_runs: Tally
+    bad_boxes: Tally
+    shapeless: Tally
+
+
+def join_objects(raw: ObjectCollector, image: np.ndarray, sizes: np.ndarray) -> tuple[Objects, Remarks]:
+    """Joins what was read with the listed images.
+
+    Args:
+        raw: what was read.
+        image: [A] int64, the place of each annotation's image, -1 for none.
+        sizes: [N, 2] int64, height and width of the images.
+    """
+    listed = image >= 0
+    given_ids = np.asarray(raw.ids)
+    ids, same_ids = _ids(given_ids)
+    polygon_ends, run_ends = np.asarray(raw.polygon_ends), np.asarray(raw.run_ends)
+    has_runs = np.diff(run_ends) > 0
+    wrong = has_runs & listed & (table(raw.run_sizes, 2) != sizes[image]).any(axis=1)
+    has_shape = (np.diff(polygon_ends) > 0) | (has_runs & ~wrong)
+    strangers, shapeless = Tally(), Tally()
+    for tally, places in ((raw.bad_runs, wrong), (strangers, ~listed), (shapeless, listed & ~has_shape)):
+        for place in np.flatnonzero(places).tolist():
+            tally.add(raw.where(place))
+    boxes = table(raw.boxes, 4)
+    boxed = listed & ~has_shape & np.isfinite(boxes).all(axis=1) & (boxes[:, 2:] > 0).all(axis=1)
+    objects = Objects(
+        ids,
+        given_ids,
+        image,
+        np.asarray(raw.categories),
+        np.asarray(raw.crowd).astype(bool),
+        boxes,
+        np.asarray(raw.areas),
+        Ragged(np.asarray(raw.points), np.asarray(raw.point_ends)),
+        polygon_ends,
+        Ragged(np.asarray(raw.runs), run_ends),
+        listed & has_shape,
+        boxed,
+    )
+    return objects, Remarks(strangers, same_ids, raw.short_polygons, raw.bad_runs, raw.bad_boxes, shapeless)
+
+
+def _ids(ids: np.ndarray) -> tuple[np.ndarray, Tally]:
+    """Returns ids that are above 0 and unique, the given ones if they are, and what is wrong with those."""
+    tally = Tally()
+    found, counts = np.unique(ids, return_counts=True)
+    for ident, count in zip(found.tolist(), counts.tolist(), strict=True):
+        if ident == 0 or count > 1:
+            tally.add(f"id {ident} stands {count} times" if ident else "an id is missing or not above 0")
+    return (np.arange(1, len(ids) + 1) if tally.count else ids), tally
+
+
+def _sums(values: np.ndarray, ends: np.ndarray) -> np.ndarray:
+    """Returns the sum of each row of values that end at `ends`."""
+    return np.diff(np.concatenate([[0], np.cumsum(values)])[ends])
+
+
+def signed_area(outline: np.ndarray) -> float:
+    """Returns the area within x0 y0 x1 y1 ..., negative where it goes the other way around."""
+    x, y = outline[::2] - outline[0], outline[1::2] - outline[1]
+    return float((x * np.roll(y, -1) - np.roll(x, -1) * y).sum() / 2)
+
+
+def _of_bitmap(bitmap: np.ndarray) -> tuple[list[float], float]:
+    rows, columns = (np.flatnonzero(bitmap.any(axis=axis)) for axis in (1, 0))
+    if not len(rows):
+        return [0.0] * 4, 0.0
+    box = columns[0], rows[0], columns[-1] + 1 - columns[0], rows[-1] + 1 - rows[0]
+    return [float(side) for side in box], float(bitmap.sum())

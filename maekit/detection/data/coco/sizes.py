@@ -1,0 +1,52 @@
+"""Sizes of images that an annotation file does not say, read from the pictures."""
+
+import warnings
+from collections.abc import Collection
+
+import numpy as np
+from PIL import Image
+
+from maekit.data.images.decode import read_image
+from maekit.detection.data.coco.names import join
+from maekit.errors import UserError
+
+ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # EXIF's tag, and its values that swap width and height
+
+
+def fill_sizes(folder: str, names: list[str], absent: Collection[int], sizes: np.ndarray) -> tuple[int, list[str]]:
+    """Fills in the sizes that are 0.
+
+    Args:
+        folder: of the images.
+        names: relative to it, one an image.
+        absent: places of images that are not there.
+        sizes: [N, 2] height and width, changed in place.
+
+    Returns:
+        How many were missing, and one line for each image that cannot be read.
+    """
+    missing = np.flatnonzero((sizes == 0).any(axis=1)).tolist()
+    problems = []
+    for index in missing:
+        if index not in absent:
+            try:
+                sizes[index] = upright_size(join(folder, names[index]))[::-1]
+            except UserError as error:
+                problems.append(str(error))
+    return len(missing), problems
+
+
+def upright_size(path: str) -> tuple[int, int]:
+    """Returns width and height of an image as people see it: turned as its EXIF orientation says.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            with Image.open(path) as image:
+                size, turned = image.size, image.getexif().get(ORIENTATION) in TURNED
+    except Exception:  # Pillow raises whatever it stumbles over; what cannot be read at all is said here
+        size, turned = read_image(path).size, False
+    return size[::-1] if turned else size

@@ -1,0 +1,227 @@
+"""From an image and the shapes of its objects to the tensors of a detector.
+
+albumentations does not serve here: it has no polygons (its keypoints vanish beyond an edge, where a polygon must be
+cut), and it resizes with OpenCV, where the published numbers were made with Pillow. So this is Pillow and NumPy.
+"""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from maekit.data.images.transforms import Normalise
+from maekit.detection.data.batch import InstanceMask
+from maekit.detection.data.polygons import clip_polygon
+from maekit.errors import UserError
+
+BILINEAR, NEAREST = Image.Resampling.BILINEAR, Image.Resampling.NEAREST
+LEAST_SIDE = 1e-5  # pixels: a box that is narrower is none, as in detectron2
+Size = tuple[int, int]
+"""Height and width in pixels."""
+
+
+class Move(NamedTuple):
+    """One drawn geometry: mirrored, then resized, then cut to a window.
+
+    Attributes:
+        flip: mirror left and right.
+        before: the image's size.
+        resized: its size after resizing.
+        top: first row of the window.
+        left: first column of the window.
+        after: size of the window, which lies within the resized image.
+    """
+
+    flip: bool
+    before: Size
+    resized: Size
+    top: int
+    left: int
+    after: Size
+
+    def picture(self, image: Image.Image) -> np.ndarray:
+        """Returns [h, w, 3] uint8 of an RGB image."""
+        return self._pixels(image, BILINEAR)
+
+    def shape(self, mask: InstanceMask) -> InstanceMask | None:
+        """Returns what the window shows of a shape, polygons of polygons and [h, w] bool of [H, W]; None of nothing."""
+        if mask.bitmap is not None:
+            bitmap = self._pixels(Image.fromarray(mask.bitmap.astype(np.uint8)), NEAREST) > 0
+            return InstanceMask((), bitmap) if bitmap.any() else None
+        seen = tuple(piece for outline in mask.polygons for piece in self._outline(outline))
+        return InstanceMask(seen, None) if seen else None
+
+    def _pixels(self, image: Image.Image, resampling: Image.Resampling) -> np.ndarray:
+        if self.flip:
+            image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        large = np.asarray(image.resize(self.resized[::-1], resampling))
+        return large[self.top : self.top + self.after[0], self.left : self.left + self.after[1]]
+
+    def _outline(self, outline: np.ndarray) -> list[np.ndarray]:
+        x, y = outline[::2], outline[1::2]
+        if self.flip:
+            x = self.before[1] - x  # a point, not a pixel: no 1 less
+        points = np.stack([x * (self.resized[1] / self.before[1]), y * (self.resized[0] / self.before[0])], axis=1)
+        corner = np.array([self.left, self.top])
+        pieces = clip_polygon(
+            points.reshape(-1), (self.left, self.top), (self.left + self.after[1], self.top + self.after[0])
+        )
+        return [(piece.reshape(-1, 2) - corner).reshape(-1) for piece in pieces]
+
+
+class DetTrainTransform:
+    """Large-scale jitter as ViTDet has it: mirror, resize by a random factor, cut to the square, normalise, pad.
+
+    It draws from NumPy's generator in detectron2's order (mirror, factor, place; one number serves both directions of
+    the place): the same state gives detectron2's picture.
+
+    Args:
+        image_size: height and width of the result in pixels.
+        scale_range: smallest and largest factor on the size that just fits the square.
+        horizontal_flip: probability of mirroring.
+        mean: of the three channels, in 0..1.
+        std: of the three channels, above 0.
+    """
+
+    def __init__(
+        self,
+        *,
+        image_size: int,
+        scale_range: Sequence[float],
+        horizontal_flip: float,
+        mean: Sequence[float],
+        std: Sequence[float],
+    ) -> None:
+        check_image_size(image_size)
+        if len(scale_range) != 2 or not 0 < scale_range[0] <= scale_range[1]:
+            raise UserError(f"data.scale_range: got {list(scale_range)}, expected two numbers above 0, smaller first")
+        if not 0 <= horizontal_flip <= 1:
+            raise UserError(f"data.horizontal_flip: got {horizontal_flip}, expected a probability of 0 to 1")
+        self.image_size, self.horizontal_flip = image_size, horizontal_flip
+        self.scale_range = scale_range[0], scale_range[1]
+        self.normalise = Normalise(mean, std)
+
+    def __call__(
+        self, image: Image.Image, masks: Sequence[InstanceMask], labels: Sequence[int]
+    ) -> tuple[Tensor, Size, Tensor, Tensor, list[InstanceMask]]:
+        """Transforms one sample.
+
+        Args:
+            image: RGB, of any size.
+            masks: shapes of the objects in the image's pixels, bitmaps of the image's size.
+            labels: one a shape.
+
+        Returns:
+            [3, S, S] float32; height and width of the picture in it; boxes [K, 4] float32, labels [K] int64 and shapes
+            of those objects of which the picture shows something. The boxes are those of the shapes.
+        """
+        move = self.draw((image.height, image.width))
+        found = []
+        for mask, label in zip(masks, labels, strict=True):
+            seen = move.shape(mask)
+            if seen is not None:
+                box = box_of(seen)
+                if min(box[2] - box[0], box[3] - box[1]) > LEAST_SIDE:
+                    found.append((box, label, _enlarged(seen, self.image_size)))
+        picture = padded(move.picture(image), self.image_size, self.normalise)
+        boxes = torch.from_numpy(np.array([box for box, _, _ in found], dtype=np.float32).reshape(-1, 4))
+        kept = torch.tensor([label for _, label, _ in found], dtype=torch.int64)
+        return picture, move.after, boxes, kept, [mask for _, _, mask in found]
+
+    def draw(self, size: Size) -> Move:
+        """Draws the geometry for an image of some height and width."""
+        flip = np.random.uniform() < self.horizontal_flip
+        reach = self.image_size * np.random.uniform(*self.scale_range)
+        factor = min(reach / size[0], reach / size[1])
+        height, width = (max(1, round(side * factor)) for side in size)
+        place = np.random.uniform()
+        top, left = (round(max(side - self.image_size, 0) * place) for side in (height, width))
+        after = min(height, self.image_size), min(width, self.image_size)
+        return Move(bool(flip), size, (height, width), top, left, after)
+
+
+class DetEvalTransform:
+    """Fits an image into the square, ratio kept, normalises it and pads it below and on the right with zeros.
+
+    Args:
+        image_size: height and width of the result in pixels.
+        mean: of the three channels, in 0..1.
+        std: of the three channels, above 0.
+        white: what became 255 in pictures of more than 8 bits; None where there were none. It goes with a checkpoint.
+        clip: whether brighter values became white; see `decode.Reading`, which does both.
+    """
+
+    def __init__(
+        self,
+        *,
+        image_size: int,
+        mean: Sequence[float],
+        std: Sequence[float],
+        white: float | None = None,
+        clip: bool = False,
+    ) -> None:
+        check_image_size(image_size)
+        self.image_size = image_size
+        self.level: dict[str, Any] = {} if white is None else {"white": white, "clip": clip}
+        self.normalise = Normalise(mean, std)
+
+    def __call__(self, image: Image.Image) -> tuple[Tensor, Size]:
+        """Returns [3, S, S] float32 of an RGB image, and height and width of the picture in it."""
+        size = evaluation_size((image.height, image.width), self.image_size)
+        return padded(np.asarray(image.resize(size[::-1], BILINEAR)), self.image_size, self.normalise), size
+
+    def describe(self) -> dict[str, Any]:
+        """Returns plain values; `DetEvalTransform(**description)` is this transform again."""
+        return {"image_size": self.image_size, **self.normalise.describe(), **self.level}
+
+
+def evaluation_size(size: Size, side: int) -> Size:
+    """Returns height and width for a longest side of `side`: detectron2's, and never without a pixel.
+
+    The shorter side is brought to `side` first and both made smaller then, in floating point, which decides how a half
+    is rounded.
+    """
+    factor = side / min(size)
+    long = factor * max(size)
+    again = side / long if long > side else 1.0
+    short, long = max(1, int(side * again + 0.5)), max(1, int(long * again + 0.5))
+    return (short, long) if size[0] < size[1] else (long, short)
+
+
+def box_of(mask: InstanceMask) -> np.ndarray:
+    """Returns [4] float32, x0 y0 x1 y1, of a shape that is not empty."""
+    if mask.bitmap is None:
+        points = np.concatenate(mask.polygons).reshape(-1, 2).astype(np.float32)
+        return np.concatenate([points.min(axis=0), points.max(axis=0)])
+    rows, columns = (np.flatnonzero(mask.bitmap.any(axis=axis)) for axis in (1, 0))
+    return np.array([columns[0], rows[0], columns[-1] + 1, rows[-1] + 1], dtype=np.float32)
+
+
+def padded(pixels: np.ndarray, side: int, normalise: Normalise) -> Tensor:
+    """Returns [3, side, side] float32 of [h, w, 3] uint8: normalised, with zeros below and on the right."""
+    square = torch.zeros(3, side, side)
+    height, width = pixels.shape[:2]
+    square[:, :height, :width] = normalise.planes(torch.from_numpy(np.array(pixels.transpose(2, 0, 1), order="C")))
+    return square
+
+
+def check_image_size(image_size: int) -> None:
+    """Refuses a size without a pixel.
+
+    Raises:
+        UserError: with what was given.
+    """
+    if image_size < 1:
+        raise UserError(f"data.image_size: got {image_size}, expected 1 or more pixels")
+
+
+def _enlarged(mask: InstanceMask, side: int) -> InstanceMask:
+    """Returns the shape with its bitmap, if it is one, padded to the square."""
+    if mask.bitmap is None:
+        return mask
+    square = np.zeros((side, side), dtype=bool)
+    square[: mask.bitmap.shape[0], : mask.bitmap.shape[1]] = mask.bitmap
+    return InstanceMask((), square)

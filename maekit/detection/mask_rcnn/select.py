@@ -1,0 +1,52 @@
+"""The detections among what the box head says of all proposals."""
+
+import torch
+from torch import Tensor
+from torchvision.models.detection._utils import BoxCoder
+from torchvision.ops import batched_nms
+
+from maekit.detection.mask_rcnn.boxes import clipped
+
+
+def select(
+    logits: Tensor,
+    deltas: Tensor,
+    proposals: Tensor,
+    size: tuple[int, int],
+    *,
+    min_score: float,
+    nms_iou: float,
+    count: int,
+    coder: BoxCoder,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Chooses the detections of one image, as detectron2 does.
+
+    Every class of every proposal whose probability is above `min_score` is decoded and clipped, suppressed class by
+    class, and the `count` best are kept.
+
+    Args:
+        logits: [P, C + 1], the last one background's.
+        deltas: [P, C * 4].
+        proposals: [P, 4].
+        size: height and width of the image without its padding.
+        min_score, nms_iou, count: see above.
+        coder: of deltas.
+
+    Returns:
+        Boxes float32 [K, 4], scores float32 [K], falling, and labels int64 [K].
+    """
+    scores = logits.float().softmax(-1)[:, :-1]
+    rows, labels = (scores > min_score).nonzero(as_tuple=True)
+    scores = scores[rows, labels]
+    delta = deltas.float().view(len(logits), logits.shape[1] - 1, 4)[rows, labels]
+    boxes = coder.decode_single(delta, proposals[rows])
+    finite = boxes.isfinite().all(1)
+    boxes, scores, labels = clipped(boxes[finite], size), scores[finite], labels[finite]
+    best = batched_nms(boxes, scores, labels, nms_iou)[:count]
+    return boxes[best], scores[best], labels[best]
+
+
+def rescaled(boxes: Tensor, size: tuple[int, int], original: tuple[int, int]) -> Tensor:
+    """Boxes [K, 4] of an image of `size` brought to `original` pixels, height and width, and clipped to it."""
+    y, x = original[0] / size[0], original[1] / size[1]
+    return clipped(boxes * torch.tensor([x, y, x, y], device=boxes.device), original)

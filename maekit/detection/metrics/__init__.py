@@ -1,0 +1,1 @@
+"""COCO's average precision of boxes and masks."""

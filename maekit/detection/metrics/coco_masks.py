@@ -1,0 +1,111 @@
+"""Run lengths of masks, as COCO's files have them: a mask's columns one after the other, compressed to text."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from faster_coco_eval.core import mask as coco_mask  # type: ignore[import-untyped, unused-ignore]
+from numpy.typing import NDArray
+from torch import Tensor
+
+from maekit.detection.data.coco.rle import whole_counts
+from maekit.detection.mask_rcnn.paste import paste_masks
+from maekit.detection.mask_rcnn.types import Detections
+
+Rle = dict[str, Any]  # "size": [h, w], "counts": str
+_PIXELS_AT_ONCE, _FARTHEST = 2**26, 2**18
+
+
+class CocoResults(NamedTuple):
+    """What was found in one image, in the pixels of its file.
+
+    Attributes:
+        boxes: float [K, 4], x0 y0 x1 y1.
+        scores: float [K]. More than 100 of a class are cut to the 100 best by the evaluation itself.
+        labels: integers [K], 0 to C-1.
+        rles: K masks at the file's own size.
+    """
+
+    boxes: NDArray[Any]
+    scores: NDArray[Any]
+    labels: NDArray[Any]
+    rles: list[Rle]
+
+
+def coco_results(found: Detections, size: tuple[int, int]) -> CocoResults:
+    """Returns a detector's output with whole masks, of which no more than 64 million pixels exist at a time.
+
+    Args:
+        found: on any device.
+        size: height and width of the file.
+    """
+    step = max(1, _PIXELS_AT_ONCE // (size[0] * size[1]))
+    rles: list[Rle] = []
+    for start in range(0, len(found.boxes), step):
+        part = slice(start, start + step)
+        rles += encode_masks(paste_masks(found.masks[part], found.boxes[part], size))
+    boxes, scores, labels = (column.detach().cpu().numpy() for column in found[:3])
+    return CocoResults(boxes, scores, labels, rles)
+
+
+def encode_masks(masks: Tensor | NDArray[np.bool_]) -> list[Rle]:
+    """Returns the run lengths of bool masks [K, h, w]."""
+    array = masks.cpu().numpy() if isinstance(masks, Tensor) else masks
+    if len(array) == 0:
+        return []
+    return [_as_text(rle) for rle in coco_mask.encode(np.asfortranarray(array.transpose(1, 2, 0)).view(np.uint8))]
+
+
+def decode_masks(rles: Sequence[Rle], size: tuple[int, int]) -> NDArray[np.bool_]:
+    """Returns bool masks [K, h, w]."""
+    if not rles:
+        return np.zeros((0, *size), dtype=bool)
+    masks: NDArray[np.bool_] = coco_mask.decode(list(rles)).transpose(2, 0, 1).astype(bool)
+    return masks
+
+
+def mask_areas(rles: Sequence[Rle]) -> list[int]:
+    """Returns the pixels of each mask."""
+    return [int(area) for area in coco_mask.area(list(rles))] if rles else []
+
+
+def truth_rle(segmentation: Any, size: tuple[int, int]) -> Rle:
+    """Returns an annotation's `segmentation` (polygons, run lengths as numbers or as text) as run lengths.
+
+    Polygons of fewer than three points have no area and are left out. Where nothing is left, or run lengths do not
+    make up the image, the mask is empty: the object counts, and no predicted mask can find it.
+
+    Args:
+        segmentation: of the annotation, or None where it has none.
+        size: height and width of the image.
+    """
+    height, width = size
+    if isinstance(segmentation, dict):
+        if _whole(segmentation, size):
+            given = isinstance(segmentation["counts"], list)
+            return _as_text(coco_mask.frPyObjects(segmentation, height, width) if given else segmentation)
+        segmentation = None
+    polygons = [list(map(float, polygon)) for polygon in segmentation or () if _encloses(polygon)]
+    if not polygons:
+        return encode_masks(np.zeros((1, height, width), dtype=bool))[0]
+    return _as_text(coco_mask.merge(coco_mask.frPyObjects(polygons, height, width)))
+
+
+def _whole(rle: Rle, size: tuple[int, int]) -> bool:
+    """Whether run lengths make up the image: the evaluation trusts them, and would read beyond its memory."""
+    try:
+        return whole_counts(rle)[1] == tuple(size)
+    except ValueError:
+        return False
+
+
+def _encloses(polygon: Sequence[float]) -> bool:
+    """Whether it has three points or more, none so far away that walking along the edges fills the memory."""
+    far = max((abs(side) if math.isfinite(side) else math.inf for side in polygon), default=math.inf)
+    return len(polygon) >= 6 and len(polygon) % 2 == 0 and far < _FARTHEST
+
+
+def _as_text(rle: Rle) -> Rle:
+    counts = rle["counts"]
+    return {"size": list(rle["size"]), "counts": counts.decode() if isinstance(counts, bytes) else counts}

@@ -1,0 +1,149 @@
+"""Box and mask AP of detection and instance segmentation, exact under any split of the images over processes."""
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, distributed, nn
+
+from maekit.base.per_class import ClassValue, per_class_json
+from maekit.detection.metrics.coco_eval import KINDS, NUMBERS, Scores, SeenImage, evaluate, standard_results
+from maekit.detection.metrics.coco_masks import CocoResults, mask_areas, truth_rle
+from maekit.errors import UserError
+
+
+class DetectionMetrics(nn.Module):
+    """COCO's 12 numbers for boxes and 12 for masks, over all images at once.
+
+    Each process keeps its images; the first `compute` after an update joins them all on every process, so every process
+    must call it. An image that two processes saw counts once. `scores`, `results` and the table then cost nothing more,
+    until the next `update` or `reset`.
+
+    Args:
+        category_ids: COCO's id of each label, in label order.
+    """
+
+    def __init__(self, category_ids: Sequence[int]) -> None:
+        super().__init__()
+        if len(set(category_ids)) != len(category_ids):
+            raise UserError(f"got category ids {list(category_ids)}, expected each once; mend the annotation file")
+        self.category_ids = [int(category) for category in category_ids]
+        self.reset()
+
+    def reset(self) -> None:
+        """Forgets everything."""
+        self.seen: list[SeenImage] = []
+        self._joined: list[SeenImage] | None = None
+        self._scores: Scores | None = None
+
+    def update(
+        self, found: CocoResults, image_id: int, size: tuple[int, int], truth: Sequence[Mapping[str, Any]]
+    ) -> None:
+        """Adds an image.
+
+        Args:
+            found: what the model found in it, maybe nothing.
+            image_id: COCO's id of the image.
+            size: height and width of its file.
+            truth: the image's annotations as the file has them: `category_id`, `bbox` x y width height, `segmentation`
+                (polygons or run lengths; empty or missing of an object that has a box only), `area`, `iscrowd`.
+                Without an `area` the mask's is taken.
+
+        Raises:
+            UserError: a label that is no class, masks of another size, or not one score, label and mask a box.
+        """
+        found = CocoResults(np.asarray(found.boxes), np.asarray(found.scores), np.asarray(found.labels), found.rles)
+        self._check(found, size)
+        height, width = (int(side) for side in size)
+        notes = [_annotation(note, (height, width)) for note in truth]
+        self.seen.append(SeenImage(int(image_id), (height, width), found, notes))
+        self._joined = self._scores = None
+
+    def compute(self) -> dict[str, Tensor]:
+        """Returns float scalars in percent, 0 to 100: `box_AP` to `box_ARl`, `mask_AP` to `mask_ARl`.
+
+        APs, APm and APl are of small, medium and large objects, AR1, AR10 and AR100 of as many results an image; nan
+        where there is no such object. Every process must call it.
+        """
+        values = self.scores().values
+        return {f"{kind}_{number}": torch.tensor(values[f"{kind}_{number}"]) for kind in KINDS for number in NUMBERS}
+
+    def scores(self) -> Scores:
+        """Returns all numbers, those of each class too. Every process must call it."""
+        images = self._all()
+        if self._scores is None:
+            self._scores = evaluate(images, self.category_ids)
+        return self._scores
+
+    def results(self) -> list[dict[str, Any]]:
+        """Returns COCO's result dicts of all images, by rising image id. Every process must call it."""
+        return standard_results(self._all(), self.category_ids)
+
+    def images_with(self) -> list[int]:
+        """Returns how many images have objects of each class, crowds left out. Every process must call it."""
+        found = Counter(
+            category
+            for image in self._all()
+            for category in {note["category_id"] for note in image.truth if not note["iscrowd"]}
+        )
+        return [found[category] for category in self.category_ids]
+
+    def _all(self) -> list[SeenImage]:
+        """The images of all processes, each once, by rising id."""
+        if self._joined is None:
+            parts: list[Any] = [self.seen]
+            if distributed.is_available() and distributed.is_initialized():
+                parts = [None] * distributed.get_world_size()
+                distributed.all_gather_object(parts, self.seen)
+            by_id = {image.image_id: image for part in reversed(parts) for image in reversed(part)}
+            self._joined = [by_id[image_id] for image_id in sorted(by_id)]
+        return self._joined
+
+    def _check(self, found: CocoResults, size: tuple[int, int]) -> None:
+        count, num_classes = len(found.scores), len(self.category_ids)
+        if not found.boxes.size == 4 * count == 4 * len(found.labels) == 4 * len(found.rles):
+            lengths = [len(column) for column in found]
+            raise UserError(f"got {lengths} boxes, scores, labels and masks of an image, expected one number")
+        outside = found.labels[(found.labels < 0) | (found.labels >= num_classes)]
+        if len(outside):
+            raise UserError(
+                f"got label {outside[0]}, expected 0 to {num_classes - 1}; check that data and model have the same "
+                "classes"
+            )
+        sizes = {tuple(rle["size"]) for rle in found.rles} - {tuple(size)}
+        if sizes:
+            raise UserError(
+                f"got masks of {sizes.pop()} pixels for an image of {tuple(size)}; paste at the file's size"
+            )
+
+
+def class_json(names: Sequence[str], metrics: DetectionMetrics) -> dict[str, Any]:
+    """Returns the box and mask AP of each class, as `per_class.json` keeps them.
+
+    Args:
+        names: one a class, in label order.
+        metrics: filled; every process must call this.
+    """
+    aps = metrics.scores().per_class
+    columns = zip(names, aps["box"], aps["mask"], metrics.images_with(), strict=True)
+    return per_class_json("box AP", "mask AP", [ClassValue(*row) for row in columns])
+
+
+def _annotation(note: Mapping[str, Any], size: tuple[int, int]) -> dict[str, Any]:
+    """What the evaluation reads of an annotation, its mask as run lengths: smaller than polygons.
+
+    One without a shape is marked, and has its box as its mask.
+    """
+    shape, (x, y, width, height) = note.get("segmentation"), (float(side) for side in note["bbox"])
+    corners = [x, y, x + width, y, x + width, y + height, x, y + height]
+    rle = truth_rle(shape or [corners], size)
+    return {
+        "category_id": note["category_id"],
+        "bbox": list(note["bbox"]),
+        "area": note["area"] if "area" in note else mask_areas([rle])[0],
+        "iscrowd": int(note.get("iscrowd", 0)),
+        "segmentation": rle,
+        "box_only": not shape,
+    }

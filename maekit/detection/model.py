@@ -1,0 +1,223 @@
+"""Object detection and instance segmentation on the shared backbone: Mask R-CNN on a pyramid of a plain ViT's maps."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from maekit.base.data import RunData
+from maekit.base.model import TransferModel
+from maekit.base.shown import Judged
+from maekit.base.spec import DataSpec, Draw
+from maekit.data.images.transforms import Normalise
+from maekit.detection.data.batch import DetBatch, DetEvalBatch
+from maekit.detection.data.transforms import DetEvalTransform
+from maekit.detection.mask_rcnn.detectron2_engine import Detectron2MaskRCNN
+from maekit.detection.mask_rcnn.mask_rcnn import MaskRCNN
+from maekit.detection.mask_rcnn.settings import MaskRCNNSettings
+from maekit.detection.mask_rcnn.types import Detections
+from maekit.detection.metrics.coco_masks import coco_results
+from maekit.detection.metrics.detection import DetectionMetrics, class_json
+from maekit.detection.metrics.image import image_counts
+from maekit.detection.metrics.table import class_table, summary_table
+from maekit.detection.pictures import detection_panel, shown_results, shown_truth
+from maekit.detection.predictions import DetectionWriter
+from maekit.detection.pyramids import SimplePyramid, TapPyramid
+from maekit.errors import UserError
+from maekit.system.ranges import check_numbers, check_range
+
+PANEL_ROWS = 4
+PANEL_SCORE = 0.3
+OF_CLASSES = "head.detector.roi_heads.box_predictor.*", "head.detector.roi_heads.mask_head.predictor.*"
+GROUPS = 32  # of GroupNorm, as in arXiv 1803.08494
+
+
+class DetectionHead(nn.Module):
+    """A pyramid of the backbone's maps and the detector on it.
+
+    Args:
+        pyramid: maps [B, D, h, w] to maps p2 to p6.
+        detector: `MaskRCNN`, or detectron2's.
+    """
+
+    def __init__(self, pyramid: SimplePyramid | TapPyramid, detector: MaskRCNN | Detectron2MaskRCNN) -> None:
+        super().__init__()
+        self.pyramid, self.detector = pyramid, detector
+
+
+class Detector(TransferModel):
+    """A ViT with windowed attention, a pyramid, and Mask R-CNN."""
+
+    monitor: ClassVar[tuple[str, Literal["max", "min"]]] = ("box_AP", "max")
+    example_score: ClassVar[tuple[str, Literal["low", "high"]] | None] = ("F1", "high")
+    headline: ClassVar[tuple[str, ...]] = ("box_AP", "box_AP50", "mask_AP", "mask_AP50")
+    class_layers = OF_CLASSES
+    head: DetectionHead
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        *,
+        window: int,
+        global_blocks: list[int],
+        relative_position: Literal["decomposed", "shared"] | None,
+        pos_grid: list[int] | None,
+        pyramid: Literal["simple", "taps"],
+        taps: list[int],
+        pyramid_channels: int,
+        mask_rcnn: MaskRCNNSettings,
+        detector: Literal["maekit", "detectron2"] = "maekit",
+        **shared: Any,
+    ) -> None:
+        """Builds backbone, pyramid and heads for square images.
+
+        Args:
+            spec: class names, category ids and image size of the data.
+            window: side in patches of the windows that attention is confined to; 0 for none.
+            global_blocks: the blocks (from 0) that attend to the whole image all the same.
+            relative_position: `decomposed`, ViTDet's vectors for rows and columns in each block; `shared`, one table
+                of biases for all windowed blocks and one for the others; both begin at zero; null for none.
+            pos_grid: rows and columns of the stored position table, which each forward pass resizes to the image; null
+                for the image's own.
+            pyramid: `simple`, from the last map alone (ViTDet); `taps`, an FPN on four maps (the MAE paper's Table 4).
+            taps: the blocks (from 0) after which the residual stream is taken: one for `simple`, four for `taps`.
+            pyramid_channels: width of the pyramid's maps.
+            mask_rcnn: layers, sampling and selection of the Mask R-CNN.
+            detector: who runs the Mask R-CNN: maekit, or detectron2's modules where that is installed.
+            shared: see TransferModel.
+        """
+        check_range("model.window", window, "[0, inf)")
+        check_range("model.pyramid_channels", pyramid_channels, "[1, inf)")
+        check_numbers("model.pos_grid", pos_grid, "[1, inf)", 2)
+        check_numbers("model.global_blocks", global_blocks, "[0, inf)")
+        adapt = {
+            "class_token": False,
+            "window": window,
+            "global_blocks": tuple(global_blocks),
+            "relative_position": relative_position,
+            "pos_grid": None if pos_grid is None else (pos_grid[0], pos_grid[1]),
+        }
+        super().__init__(spec, final_norm=False, adapt=adapt, **shared)
+        self.taps = check_taps(pyramid, taps)
+        check_numbers("model.taps", taps, f"[0, {self.backbone.num_blocks - 1}]")
+        self.category_ids = category_ids_of(spec)
+        settings = mask_rcnn if isinstance(mask_rcnn, Mapping) else vars(mask_rcnn)
+        engine = MaskRCNN if detector == "maekit" else Detectron2MaskRCNN
+        self.head = DetectionHead(
+            make_pyramid(pyramid, self.backbone.embed_dim, pyramid_channels),
+            engine(pyramid_channels, len(spec.class_names), strides=strides_of(self.backbone.patch_size), **settings),
+        )
+        self.expect_new = (*TransferModel.expect_new, "blocks.*.attn.position.*", "shared_bias.*")
+        self.expect_unused = (*TransferModel.expect_unused, "cls_token", "norm.*", "fc_norm.*")
+        self.expect_resized = (*TransferModel.expect_resized, "patch_embed.proj.weight")
+
+    def maps(self, images: Tensor) -> Sequence[Tensor]:
+        """Images [B, 3, S, S], normalised and padded, to the pyramid's maps p2 to p6."""
+        pyramid: Sequence[Tensor] = self.head.pyramid(self.backbone.features(images, self.taps).maps)
+        return pyramid
+
+    def training_losses(self, batch: DetBatch) -> dict[str, Tensor]:
+        """Two losses of the proposals, three of the regions, and their sum."""
+        losses = self.head.detector.losses(self.maps(batch.image), batch)
+        return {"loss": torch.stack(list(losses.values())).sum(), **losses}
+
+    @torch.inference_mode()
+    def detect(self, images: Tensor, size: Tensor, original: Tensor) -> list[Detections]:
+        """What is in images [B, 3, S, S] that hold pictures of `size` [B, 2], in pixels of their files' `original`."""
+        return self.head.detector.detect(self.maps(images), size, original)
+
+    def new_metrics(self) -> DetectionMetrics:
+        """COCO's 12 numbers for boxes and 12 for masks."""
+        return DetectionMetrics(self.category_ids)
+
+    def update_metrics(self, metrics: DetectionMetrics, batch: DetEvalBatch) -> None:
+        """Adds a batch's detections and annotations."""
+        found = self.detect(batch.image, batch.size, batch.original)
+        rows = zip(
+            found, batch.image_id.tolist(), batch.original.tolist(), batch.truth, batch.index.tolist(), strict=True
+        )
+        for detections, image_id, (height, width), truth, index in rows:
+            if index >= 0:
+                metrics.update(coco_results(detections, (height, width)), image_id, (height, width), truth)
+
+    def table(self, metrics: DetectionMetrics) -> list[str]:
+        """The box and mask AP of each class, the worst first, and COCO's 12 numbers for each of the two."""
+        return [*class_table(self.spec.class_names, metrics), "", *summary_table(metrics)]
+
+    def results(self, metrics: DetectionMetrics) -> dict[str, Any]:
+        """COCO's result dicts, for the file that COCO's own tools and servers read, and the AP of each class."""
+        per_class = class_json(self.spec.class_names, metrics)
+        return {"coco_results.json": metrics.results(), "per_class.json": per_class}
+
+    def picture(self, data: RunData) -> Image.Image | None:
+        """A few validation images, the same ones each time, with their objects and what the model finds."""
+        count = len(data.val_dataset())
+        rows = min(PANEL_ROWS, count)
+        return self._panel(data, [number * count // rows for number in range(rows)])
+
+    def judge(self, batch: DetEvalBatch) -> list[Judged]:
+        """The F1 of each image's drawn boxes, in percent, class and place counting; nan without objects and boxes."""
+        found = self.detect(batch.image, batch.size, batch.original)
+        judged = []
+        for detections, (height, width), truth in zip(found, batch.original.tolist(), batch.truth, strict=True):
+            results = coco_results(detections, (height, width))
+            counts = image_counts(results, truth, self.category_ids, PANEL_SCORE)
+            numbers = (
+                f"{counts.objects} objects, {counts.found} found (score {PANEL_SCORE} and up), {counts.right} right"
+            )
+            judged.append(Judged(counts.f1, f"F1 {counts.f1:.1f}: {numbers} in place and class"))
+        return judged
+
+    def example_picture(self, data: RunData, index: int) -> Image.Image:
+        """The image with its objects, and with what the model finds."""
+        return self._panel(data, [index])
+
+    def _panel(self, data: RunData, indices: Sequence[int]) -> Image.Image:
+        images, device = data.val_dataset(), next(self.parameters()).device
+        normalise = Normalise(data.input_transform()["mean"], data.input_transform()["std"])
+        rows = []
+        for index in indices:
+            one = data.collate([images[Draw(0, index)]])
+            (detections,) = self.detect(one.image.to(device), one.size.to(device), one.original.to(device))
+            (height, width), (rows_inside, columns_inside) = one.original[0].tolist(), one.size[0].tolist()
+            picture = normalise.undo(one.image[0, :, :rows_inside, :columns_inside])
+            found = shown_results(coco_results(detections, (height, width)), PANEL_SCORE)
+            truth = shown_truth(one.truth[0], (height, width), self.category_ids)
+            rows.append((picture, (height, width), truth, found))
+        return detection_panel(rows, self.spec.class_names)
+
+    def prediction_writer(self, folder: Path, input: Mapping[str, Any]) -> DetectionWriter:
+        """Boxes, masks, names and scores drawn on the images, and COCO's result dicts."""
+        return DetectionWriter(folder, self.spec.class_names, self.category_ids, DetEvalTransform(**input), self.detect)
+
+
+def category_ids_of(spec: DataSpec) -> list[int]:
+    """Returns COCO's id of each class, or raises a UserError where a class's id is no whole number."""
+    if wrong := [ident for ident in spec.ids() if not ident.lstrip("-").isdecimal()]:
+        raise UserError(
+            f"got the class id '{wrong[0]}', expected category ids that are whole numbers, as COCO's files have"
+        )
+    return [int(ident) for ident in spec.ids()]
+
+
+def check_taps(pyramid: str, taps: list[int]) -> list[int]:
+    """Returns the taps, or raises a UserError where they are not as many as the pyramid takes."""
+    expected = 1 if pyramid == "simple" else 4
+    if len(taps) != expected:
+        raise UserError(f"model.taps: got {taps}, expected {expected} for the pyramid '{pyramid}', counted from 0")
+    return taps
+
+
+def make_pyramid(kind: str, embed_dim: int, channels: int) -> SimplePyramid | TapPyramid:
+    """Returns the pyramid of that kind."""
+    if kind == "simple":
+        return SimplePyramid(embed_dim, channels)
+    return TapPyramid(embed_dim, channels, norm_groups=GROUPS)
+
+
+def strides_of(patch_size: int) -> tuple[int, ...]:
+    """Returns the image pixels a pixel of p2 to p6 stands for: p4 is the ViT's own map."""
+    return tuple(patch_size * factor // 4 for factor in (1, 2, 4, 8, 16))

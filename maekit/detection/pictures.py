@@ -1,0 +1,218 @@
+"""Pictures of found objects for people: boxes, masks, names and scores on the photograph. numpy and Pillow only."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw
+
+from maekit.detection.metrics.coco_masks import CocoResults, Rle, decode_masks, truth_rle
+from maekit.detection.tags import Box, Tag, draw_tags, ink_on
+from maekit.drawing.legend import INK, LARGEST, PAPER, Colour, Entry, draw_legend, font_for, plain_name, shortened
+
+SMALLEST, _CELL, _MOST_CLASSES = 640, 560, 24  # longest sides in pixels, classes in the legend
+_OPACITY = 0.4
+# Okabe and Ito's seven (2008), then five of Tol's muted scheme (2021): told apart with any colour vision.
+COLOURS: tuple[Colour, ...] = (
+    (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167),
+    (136, 34, 85), (68, 170, 153), (153, 153, 51), (204, 102, 119), (51, 34, 136),
+)  # fmt: skip
+
+
+class Shown(NamedTuple):
+    """An object to draw.
+
+    Attributes:
+        box: x0 y0 x1 y1 in the pixels of the file.
+        label: 0 to C-1.
+        rle: its mask at the file's size.
+        score: 0 to 1; None of an annotation.
+        crowd: whether it stands for many objects.
+    """
+
+    box: Box
+    label: int
+    rle: Rle
+    score: float | None = None
+    crowd: bool = False
+
+
+def shown_results(found: CocoResults, above: float = 0.5) -> list[Shown]:
+    """Returns what was found with a score of at least `above`, the best first."""
+    rows = zip(found.boxes.tolist(), found.labels.tolist(), found.rles, found.scores.tolist(), strict=True)
+    shown = [Shown(tuple(box), label, rle, score) for box, label, rle, score in rows if score >= above]
+    return sorted(shown, key=lambda one: -(one.score or 0.0))
+
+
+def shown_truth(notes: Sequence[Mapping[str, Any]], size: tuple[int, int], category_ids: Sequence[int]) -> list[Shown]:
+    """Returns an image's annotations of these categories, the largest box first.
+
+    Args:
+        notes: COCO's annotations of the image.
+        size: height and width of the file.
+        category_ids: COCO's id of each label.
+    """
+    label_of = {category: label for label, category in enumerate(category_ids)}
+    shown = []
+    for note in notes:
+        if note["category_id"] in label_of:
+            x, y, width, height = (float(side) for side in note["bbox"])
+            rle, crowd = truth_rle(note.get("segmentation"), size), bool(note.get("iscrowd", 0))
+            shown.append(Shown((x, y, x + width, y + height), label_of[note["category_id"]], rle, crowd=crowd))
+    return sorted(shown, key=lambda one: -_area(one.box))
+
+
+def detection_picture(
+    image: Image.Image, objects: Sequence[Shown], size: tuple[int, int], names: Sequence[str]
+) -> Image.Image:
+    """Returns the image with its objects, and below it how many there are of each class.
+
+    A large image is scaled down to 1600 pixels, a small one enlarged to 640, so that names can be read. A name that
+    finds no free room is left out; its colour is in the legend.
+
+    Args:
+        image: of any mode, the file's picture at any resolution.
+        objects: their boxes and masks in the pixels of the file.
+        size: height and width of the file.
+        names: C class names, of any length.
+    """
+    picture = draw_objects(image, objects, size, names, _view_size(image.size, SMALLEST, LARGEST))
+    return _with_legend(picture, _entries([objects], names), "")
+
+
+def detection_panel(
+    rows: Sequence[tuple[Image.Image, tuple[int, int], Sequence[Shown], Sequence[Shown]]], names: Sequence[str]
+) -> Image.Image:
+    """Returns one picture with a row for each image: its annotations, and beside them what was found.
+
+    Args:
+        rows: images, their files' height and width, annotations, and what was found; at least one.
+        names: C class names.
+    """
+    cells = []
+    for image, size, truth, found in rows:
+        view = _view_size(image.size, _CELL, _CELL)
+        cells.append([draw_objects(image, objects, size, names, view) for objects in (truth, found)])
+    width, gap = max(max(left.width for left, _ in cells), _CELL // 2), 8
+    font, line = font_for(2 * width)
+    grid = Image.new("RGB", (2 * width + gap, sum(left.height + gap for left, _ in cells) + 2 * line), PAPER)
+    for column, title in enumerate(("truth", "prediction")):
+        ImageDraw.Draw(grid).text((column * (width + gap) + width // 2, line), title, INK, font, anchor="mm")
+    top = 2 * line
+    for row in cells:
+        for column, cell in enumerate(row):
+            grid.paste(cell, (column * (width + gap) + (width - cell.width) // 2, top))
+        top += row[0].height + gap
+    parts = [[one for *_, truth, _ in rows for one in truth], [one for *_, found in rows for one in found]]
+    return _with_legend(grid, _entries(parts, names), "objects in truth / in prediction:")
+
+
+def draw_objects(
+    image: Image.Image, objects: Sequence[Shown], size: tuple[int, int], names: Sequence[str], view: tuple[int, int]
+) -> Image.Image:
+    """Returns the image at a width and height, with masks, the largest lowest, then boxes, then names."""
+    way = Image.Resampling.BICUBIC if view[0] >= image.width else Image.Resampling.LANCZOS
+    canvas = np.asarray(image.convert("RGB").resize(view, way)).copy()
+    scale, line = (view[0] / size[1], view[1] / size[0]), max(3, round(max(view) / 400))
+    for one in sorted(objects, key=lambda one: -_area(one.box)):
+        _paint_mask(canvas, one, size, scale, max(1, line // 2))
+    picture = Image.fromarray(canvas)
+    boxes = [_scaled(one.box, scale) for one in objects]
+    _draw_boxes(picture, boxes, [_colour(one.label) for one in objects], line)
+    font, font_size = font_for(view[0])
+    texts = [_text(one, names, font, min(14 * font_size, view[0] // 2)) for one in objects]
+    tags = [Tag(box, text, _colour(one.label)) for box, text, one in zip(boxes, texts, objects, strict=True)]
+    draw_tags(picture, tags, font, font_size)
+    return picture
+
+
+def _paint_mask(
+    canvas: NDArray[np.uint8], one: Shown, size: tuple[int, int], scale: tuple[float, float], line: int
+) -> None:
+    """A crowd's mask is striped. Only the mask's own rows and columns are touched."""
+    whole = decode_masks([one.rle], size)[0]
+    rows, columns = np.flatnonzero(whole.any(1)), np.flatnonzero(whole.any(0))
+    if not len(rows):
+        return
+    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    y0, y1 = round(top * scale[1]), max(round(bottom * scale[1]), round(top * scale[1]) + 1)
+    x0, x1 = round(left * scale[0]), max(round(right * scale[0]), round(left * scale[0]) + 1)
+    part = Image.fromarray(whole[top:bottom, left:right].astype(np.uint8) * 255)
+    mask = np.asarray(part.resize((x1 - x0, y1 - y0), Image.Resampling.BILINEAR)) >= 128
+    region, colour = canvas[y0:y1, x0:x1], np.asarray(_colour(one.label))
+    mask = mask[: region.shape[0], : region.shape[1]]
+    inside = mask & (np.add.outer(*map(np.arange, mask.shape)) % 12 < 6) if one.crowd else mask
+    region[inside] = np.round((1 - _OPACITY) * region[inside] + _OPACITY * colour)
+    region[mask & ~_eroded(mask, line)] = colour
+
+
+def _eroded(mask: NDArray[np.bool_], steps: int) -> NDArray[np.bool_]:
+    """What is left of a mask when its outermost pixels are taken off, some times over."""
+    for _ in range(steps):
+        wide = np.pad(mask, 1)
+        mask = mask & wide[:-2, 1:-1] & wide[2:, 1:-1] & wide[1:-1, :-2] & wide[1:-1, 2:]
+    return mask
+
+
+def _draw_boxes(picture: Image.Image, boxes: Sequence[Box], colours: Sequence[Colour], line: int) -> None:
+    """Edged in black or white, so that they show on every photograph."""
+    draw = ImageDraw.Draw(picture)
+    for (x0, y0, x1, y1), colour in reversed(list(zip(boxes, colours, strict=True))):
+        x0, y0 = min(max(x0, 0), picture.width - 1), min(max(y0, 0), picture.height - 1)
+        x1, y1 = min(max(x1 - 1, x0), picture.width - 1), min(max(y1 - 1, y0), picture.height - 1)
+        draw.rectangle((x0 - 1, y0 - 1, x1 + 1, y1 + 1), outline=ink_on(colour), width=line + 2)
+        draw.rectangle((x0, y0, x1, y1), outline=colour, width=line)
+
+
+def _text(one: Shown, names: Sequence[str], font: Any, room: float) -> str:
+    name = plain_name(names[one.label], one.label)
+    extra = " (crowd)" if one.crowd else "" if one.score is None else f" {one.score:.2f}"
+    return shortened(name, font, room - font.getlength(extra)) + extra
+
+
+def _entries(parts: Sequence[Sequence[Shown]], names: Sequence[str]) -> list[Entry]:
+    """The classes that any part has, the most frequent first, and beside each its count in every part."""
+    counts = np.array([np.bincount([one.label for one in part], minlength=len(names)) for part in parts])
+    total = counts.sum(0)
+    present = sorted(np.flatnonzero(total).tolist(), key=lambda label: -total[label])
+    listed, rest = present[:_MOST_CLASSES], present[_MOST_CLASSES:]
+    entries = [Entry(plain_name(names[label], label), _numbers(counts[:, label]), _colour(label)) for label in listed]
+    if rest:
+        entries.append(Entry(f"and {len(rest)} more", _numbers(counts[:, rest].sum(1)), swatch=False))
+    return entries or [Entry("no objects", "", swatch=False)]
+
+
+def _numbers(counts: Any) -> str:
+    return " / ".join(str(count) for count in counts)
+
+
+def _with_legend(picture: Image.Image, entries: Sequence[Entry], heading: str) -> Image.Image:
+    width = max(picture.width, SMALLEST // 2)
+    legend = draw_legend(entries, width, heading)
+    whole = Image.new("RGB", (width, picture.height + legend.height), PAPER)
+    whole.paste(picture, ((width - picture.width) // 2, 0))
+    whole.paste(legend, (0, picture.height))
+    return whole
+
+
+def _view_size(size: tuple[int, int], smallest: int, largest: int) -> tuple[int, int]:
+    """Width and height, scaled so that the longest side is between the two."""
+    factor = min(max(max(size), smallest), largest) / max(size)
+    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+
+
+def _scaled(box: Box, scale: tuple[float, float]) -> Box:
+    return box[0] * scale[0], box[1] * scale[1], box[2] * scale[0], box[3] * scale[1]
+
+
+def _colour(label: int) -> Colour:
+    """Lighter in the second dozen of classes, darker in the third, and so on."""
+    turn, place = divmod(label, len(COLOURS))
+    share, other = ((0.0, 0), (0.5, 255), (0.45, 0))[turn % 3]
+    red, green, blue = (round((1 - share) * value + share * other) for value in COLOURS[place])
+    return red, green, blue
+
+
+def _area(box: Box) -> float:
+    return (box[2] - box[0]) * (box[3] - box[1])

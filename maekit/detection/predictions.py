@@ -1,0 +1,125 @@
+"""What `maekit predict` writes for detection and instance segmentation."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from PIL import Image
+from torch import Tensor
+
+from maekit.base.result_places import ResultPlaces
+from maekit.data.images.decode import upright
+from maekit.detection.mask_rcnn.types import Detections
+from maekit.detection.metrics.coco_eval import SeenImage, standard_results
+from maekit.detection.metrics.coco_masks import coco_results
+from maekit.detection.pictures import detection_picture, shown_results
+from maekit.drawing.legend import LARGEST
+from maekit.errors import UserError
+from maekit.system.files import atomic_write_text
+
+Size = tuple[int, int]
+
+
+class DetectionSample(NamedTuple):
+    """An image on its way through the model.
+
+    Attributes:
+        pixels: [3, S, S], padded.
+        inside: height and width of the picture in it.
+        picture: of the image, kept small.
+        size: height and width of the file.
+    """
+
+    pixels: Tensor
+    inside: Size
+    picture: Image.Image
+    size: Size
+
+
+class DetectionWriter:
+    """A picture `<name>.png` for each image, and what was found in all of them in COCO's form.
+
+    `predictions.json` is a list of COCO's result dicts, whatever their scores; `images.json` has the images, whose ids
+    count from 1, and the categories, as an annotation file would. Both appear when all images are done. Pictures lie
+    below the folder as the images do below their common parent.
+
+    Args:
+        folder: where the results go; no image may lie in it or below it.
+        class_names: one a class, in label order.
+        category_ids: COCO's id of each class.
+        transform: an RGB image to pixels [3, S, S], padded below and on the right, and the picture's height and width.
+        detect: images [1, 3, S, S] on the device, and the heights and widths [1, 2] of their pictures and of their
+            files, to what was found in each.
+        draw_above: the lowest score, 0 to 1, of an object that is drawn.
+
+    Raises:
+        UserError: `draw_above` is out of range, or not as many ids as names.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        class_names: Sequence[str],
+        category_ids: Sequence[int],
+        transform: Callable[[Image.Image], tuple[Tensor, Size]],
+        detect: Callable[[Tensor, Tensor, Tensor], Sequence[Detections]],
+        *,
+        draw_above: float = 0.5,
+    ) -> None:
+        if not 0 <= draw_above <= 1:
+            raise UserError(f"draw_above: got {draw_above}, expected a score from 0 to 1")
+        if len(class_names) != len(category_ids):
+            raise UserError(f"got {len(category_ids)} category ids for {len(class_names)} classes, expected one each")
+        self.names, self.category_ids = class_names, [int(category) for category in category_ids]
+        self.transform, self.detect, self.draw_above = transform, detect, draw_above
+        self.places = ResultPlaces(folder, ("",))
+        self.images: list[dict[str, Any]] = []
+        self.num_results = 0
+        self.partial = folder / ".predictions.json.partial"  # of a run that broke off: the next one writes over it
+        self.partial.write_text("[")
+
+    def prepare(self, image: Image.Image) -> DetectionSample:
+        """Returns what is kept of a file until its batch is predicted; a large image is kept small."""
+        picture = upright(image).convert("RGB")
+        pixels, inside = self.transform(picture)
+        size = (picture.height, picture.width)
+        picture.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
+        return DetectionSample(pixels, inside, picture, size)
+
+    def write(self, files: Sequence[Path], samples: Sequence[DetectionSample], device: torch.device) -> None:
+        """Predicts and writes each image of a batch, one after the other, which takes the memory of one.
+
+        Raises:
+            UserError: an image lies in the folder of the results.
+        """
+        for file, sample in zip(files, samples, strict=True):
+            (picture_file,) = self.places.take(file)
+            sizes = (torch.tensor([size], device=device) for size in (sample.inside, sample.size))
+            (detections,) = self.detect(sample.pixels[None].to(device), *sizes)
+            found = coco_results(detections, sample.size)
+            shown = shown_results(found, self.draw_above)
+            detection_picture(sample.picture, shown, sample.size, self.names).save(picture_file)
+            height, width = sample.size
+            self.images.append({"id": len(self.images) + 1, "file_name": str(file), "height": height, "width": width})
+            self._append(SeenImage(len(self.images), sample.size, found, []))
+
+    def close(self) -> Path:
+        """Finishes `predictions.json` and `images.json`, and returns the folder."""
+        with self.partial.open("a") as file:
+            file.write("\n]\n")
+        self.partial.replace(self.places.folder / "predictions.json")
+        ids_and_names = zip(self.category_ids, self.names, strict=True)
+        categories = [{"id": category, "name": name} for category, name in ids_and_names]
+        text = json.dumps({"images": self.images, "categories": categories, "annotations": []}, indent=1)
+        atomic_write_text(self.places.folder / "images.json", text + "\n")
+        return self.places.folder
+
+    def _append(self, image: SeenImage) -> None:
+        """A line a result, so that no more than an image's results are in memory."""
+        with self.partial.open("a") as file:
+            for result in standard_results([image], self.category_ids):
+                file.write(",\n" if self.num_results else "\n")
+                file.write(json.dumps(result))
+                self.num_results += 1

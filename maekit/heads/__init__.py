@@ -1,1 +1,0 @@
-"""Heads: features in, predictions out. They never import the backbone."""

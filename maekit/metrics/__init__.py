@@ -1,1 +1,0 @@
-"""Metrics over torchmetrics, exact under any split of the data."""

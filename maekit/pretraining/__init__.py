@@ -1,0 +1,1 @@
+"""Masked pre-training: masks, decoder, targets, and what is drawn of it."""

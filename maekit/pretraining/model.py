@@ -1,0 +1,290 @@
+"""Masked autoencoding: a ViT that sees a few patches, and a decoder that predicts the others."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from PIL.Image import Image
+from torch import Tensor, nn
+
+from maekit.backbone.block import Block
+from maekit.backbone.pos_embed import resize_pos_embed, sincos_pos_embed
+from maekit.base.data import RunData, TransferData
+from maekit.base.model import PredictionWriter, TransferModel
+from maekit.base.shown import Judged
+from maekit.base.spec import DataSpec, Draw
+from maekit.data.images.batch import ImageBatch
+from maekit.errors import UserError
+from maekit.pretraining.decoder import MAEDecoder
+from maekit.pretraining.masking import Grid, Masking, check_masking, draw_noise, fixed_noise, mask_by_noise
+from maekit.pretraining.masking import Kind as MaskKind
+from maekit.pretraining.metrics import PretrainingMetrics
+from maekit.pretraining.online_probe import probe_accuracies
+from maekit.pretraining.target import Components, Kind, Moments, make_target, patchify, unpatchify
+from maekit.system.ranges import check_range
+
+FIT_IMAGES = 2000  # whose patches the principal components are fitted to
+PICTURES = 8
+
+
+class Reconstruction(NamedTuple):
+    """What a masked autoencoder makes of images, RGB [B, 3, H, W] float32 in 0..1.
+
+    Attributes:
+        original: the images.
+        masked: the same, grey (0.5) where they were hidden.
+        prediction: the decoder's picture of every patch, seen or hidden.
+        pasted: the prediction where the image was hidden, the image elsewhere.
+        psnr: [B], of the hidden pixels, in dB; the range is 1.
+        masked_patches: [B, N] bool.
+    """
+
+    original: Tensor
+    masked: Tensor
+    prediction: Tensor
+    pasted: Tensor
+    psnr: Tensor
+    masked_patches: Tensor
+
+
+class Pretrainer(TransferModel):
+    """A masked autoencoder (arXiv 2111.06377): the encoder sees visible patches only, a light decoder the rest."""
+
+    monitor: ClassVar[tuple[str, Literal["max", "min"]]] = ("loss", "min")
+    example_score: ClassVar[tuple[str, Literal["low", "high"]] | None] = ("PSNR", "high")
+    expect_new: tuple[str, ...] = ("head.*", "encoder_mask_token")
+    expect_unused: tuple[str, ...] = ()
+    expect_resized: tuple[str, ...] = ("pos_embed", "head.decoder_pos_embed")
+    class_layers: tuple[str, ...] = ("head.*", "encoder_mask_token")  # new_head: a fresh decoder
+    renewed_with_head: tuple[str, ...] = ("norm.*",)  # fine-tuning with mean pooling leaves none
+    head: MAEDecoder
+
+    def __init__(
+        self,
+        spec: DataSpec,
+        *,
+        decoder_width: int,
+        decoder_depth: int,
+        decoder_heads: int,
+        mask_ratio: float,
+        masking: MaskKind,
+        target: Kind,
+        num_components: int | None = None,
+        encoder_mask_tokens: bool = False,
+        gradient_checkpointing: bool = False,
+        probe_images: int = 10_000,
+        probe_neighbours: int = 20,
+        **shared: Any,
+    ) -> None:
+        """Builds encoder and decoder.
+
+        Args:
+            spec: image size, mean and standard deviation of the data.
+            decoder_width: width of the decoder, a multiple of `decoder_heads` and of 4.
+            decoder_depth: blocks of the decoder, 1 or more.
+            decoder_heads: attention heads of each.
+            mask_ratio: share of the patches that are hidden, above 0 and below 1.
+            masking: how they are chosen: `random`; `block`, rectangles as in BEiT; `grid`, all but one of each 2 x 2.
+            target: what is predicted: `pixels`; `normalised_pixels`, each patch less its mean and by its standard
+                deviation (the released code's norm_pix_loss); `pca`, coefficients of principal components of patches.
+            num_components: how many of these; for `pca` only.
+            encoder_mask_tokens: give the encoder mask tokens in the hidden places instead of leaving them out, to
+                measure what that costs (MAE paper, Tables 1c and 2).
+            gradient_checkpointing: recompute each block in the backward pass: less memory, about a third more time.
+            probe_images: how many labelled images at most the check of frozen features learns from, and is judged by
+                (see data.probe_root).
+            probe_neighbours: neighbours that vote there.
+            shared: see TransferModel.
+        """
+        super().__init__(
+            spec,
+            final_norm=True,
+            drop_path=0.0,
+            layer_decay=1.0,
+            gradient_checkpointing=gradient_checkpointing,
+            **shared,
+        )
+        check_range("model.probe_images", probe_images, "[1, inf)")
+        check_range("model.probe_neighbours", probe_neighbours, "[1, inf)")
+        _check_decoder(decoder_width, decoder_depth, decoder_heads)
+        check_masking(masking, self.backbone.grid, mask_ratio)
+        self.mask_ratio, self.masking = mask_ratio, masking
+        self.probe_images, self.probe_neighbours = probe_images, probe_neighbours
+        self.backbone.pos_embed.requires_grad_(False)
+        self.head = MAEDecoder(
+            self.backbone.embed_dim,
+            [Block(decoder_width, decoder_heads, drop_path=0.0, window=0) for _ in range(decoder_depth)],
+            sincos_pos_embed(decoder_width, self.backbone.grid, class_token=True),
+            make_target(target, 3 * self.backbone.patch_size**2, num_components),
+            mask_token=not encoder_mask_tokens,
+            gradient_checkpointing=gradient_checkpointing,
+        )
+        self.encoder_mask_token: nn.Parameter | None = None
+        if encoder_mask_tokens:
+            self.encoder_mask_token = nn.Parameter(0.02 * torch.randn(1, 1, self.backbone.embed_dim))
+
+    def draw_masking(self, images: Tensor, noise: Tensor | None = None) -> Masking:
+        """Chooses the hidden patches of images [B, 3, H, W]: by noise [B, N], or at random."""
+        if noise is None:
+            noise = draw_noise(self.masking, len(images), self._grid(images), self.mask_ratio, images.device)
+        return mask_by_noise(noise.to(images.device), self.mask_ratio)
+
+    def encode(self, images: Tensor, masking: Masking) -> Tensor:
+        """Returns [B, 1 + K, D]: the class token and the visible patches of images, after the final norm.
+
+        With `encoder_mask_tokens` K is N: all patches in their places, the hidden ones mask tokens.
+        """
+        tokens, grid = self.backbone.embed(images)
+        if self.encoder_mask_token is None:
+            tokens = tokens.gather(1, masking.visible[..., None].expand(-1, -1, tokens.shape[2]))
+        else:
+            positions = resize_pos_embed(self.backbone.pos_embed, self.backbone.pos_grid, grid, 1)[:, 1:]
+            hidden = self.encoder_mask_token + positions
+            tokens = torch.where(masking.masked[..., None], hidden.to(tokens.dtype), tokens)
+        return self.backbone.encode(tokens, grid).tokens
+
+    def decode(self, encoded: Tensor, masking: Masking, grid: Grid) -> Tensor:
+        """Returns decoded patch tokens [B, N, Dd] for what `encode` gave of images of `grid` (h, w) patches."""
+        positions = resize_pos_embed(self.head.decoder_pos_embed, self.backbone.pos_grid, grid, 1)
+        restore = masking.restore if self.encoder_mask_token is None else None
+        decoded: Tensor = self.head(encoded, grid, restore, positions)
+        return decoded
+
+    def forward(self, images: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Masking]:
+        """Images [B, 3, H, W], normalised, to predictions [B, N, V] of all patches, and which were hidden."""
+        masking = self.draw_masking(images, noise)
+        decoded = self.decode(self.encode(images, masking), masking, self._grid(images))
+        return self.head.predict(decoded), masking
+
+    def patch_losses(self, images: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns of each hidden patch the loss [B, M], its predicted pixels and its true ones, [B, M, P] in fp32.
+
+        The loss is the mean square over the target's values. M = N - K patches of each image are hidden; only they are
+        normalised and predicted.
+        """
+        masking = self.draw_masking(images, noise)
+        decoded = self.decode(self.encode(images, masking), masking, self._grid(images))
+        predicted = self.head.predict(_take(decoded, masking.hidden)).float()
+        true = _take(patchify(images, self.backbone.patch_size), masking.hidden).float()
+        with torch.autocast(images.device.type, enabled=False):
+            losses = (predicted - self.head.target(true)).square().mean(-1)
+            return losses, self.head.target.pixels(predicted.detach(), true), true
+
+    def training_losses(self, batch: ImageBatch) -> dict[str, Tensor]:
+        """Mean square error of the hidden patches' targets."""
+        return {"loss": self.patch_losses(batch.image)[0].mean()}
+
+    def new_metrics(self) -> PretrainingMetrics:
+        """Loss and PSNR of the hidden patches."""
+        return PretrainingMetrics()
+
+    def update_metrics(self, metrics: PretrainingMetrics, batch: ImageBatch) -> None:
+        """Adds one evaluated batch, each image under a mask that depends on its place in the listing alone."""
+        metrics.update(*self._evaluated(batch), batch.index)
+
+    def _evaluated(self, batch: ImageBatch) -> tuple[Tensor, Tensor]:
+        """Loss and PSNR [B] of the hidden patches."""
+        noise = fixed_noise(self.masking, batch.index.tolist(), self._grid(batch.image), self.mask_ratio)
+        losses, predicted, true = self.patch_losses(batch.image, noise)
+        return losses.mean(1), psnr(self._rgb(predicted), self._rgb(true))
+
+    def judge(self, batch: ImageBatch) -> list[Judged]:
+        """The PSNR of each image's hidden patches, in dB."""
+        columns = (column.tolist() for column in self._evaluated(batch))
+        return [
+            Judged(quality, f"PSNR {quality:.1f} dB, loss {loss:.3f}") for loss, quality in zip(*columns, strict=True)
+        ]
+
+    @torch.inference_mode()
+    def reconstruct(self, images: Tensor, noise: Tensor | None = None) -> Reconstruction:
+        """Masks images [B, 3, H, W], normalised, by noise [B, N] or at random, and returns pictures of the outcome."""
+        values, masking = self(images, noise)
+        size, grid = self.backbone.patch_size, self._grid(images)
+        true = patchify(images, size).float()
+        original, predicted = self._rgb(true), self._rgb(self.head.target.pixels(values.float(), true)).clamp(0, 1)
+        hidden = masking.masked[..., None]
+        grey, pasted = torch.where(hidden, 0.5, original), torch.where(hidden, predicted, original)
+        quality = psnr(_take(predicted, masking.hidden), _take(original, masking.hidden))
+        first, second, third, fourth = (unpatchify(part, size, grid) for part in (original, grey, predicted, pasted))
+        return Reconstruction(first, second, third, fourth, quality, masking.masked)
+
+    def picture(self, data: RunData) -> Image:
+        """A few validation images, masked and reconstructed."""
+        count = len(data.val_dataset())
+        return self._sheet(data, range(0, count, max(count // PICTURES, 1))[:PICTURES])
+
+    def example_picture(self, data: RunData, index: int) -> Image:
+        """One image, masked and reconstructed."""
+        return self._sheet(data, [index])
+
+    def _sheet(self, data: RunData, chosen: Sequence[int]) -> Image:
+        from maekit.pretraining.pictures import contact_sheet
+
+        images = data.val_dataset()
+        device = self.backbone.pos_embed.device
+        batch = torch.stack([images[Draw(0, index)][0] for index in chosen]).to(device)
+        noise = fixed_noise(self.masking, list(chosen), self._grid(batch), self.mask_ratio)
+        return contact_sheet(self.reconstruct(batch, noise))
+
+    def prediction_writer(self, folder: Path, input: Mapping[str, Any]) -> PredictionWriter:
+        """A picture of each image: original, masked, reconstructed."""
+        from maekit.pretraining.predictions import ReconstructionWriter
+
+        return ReconstructionWriter(folder, self, input)
+
+    def training_data(self, data: TransferData, device: torch.device) -> RunData:
+        """The images; their principal components are found first where these are the target and not known yet."""
+        target = self.head.target
+        if isinstance(target, Components) and not target.fitted:
+            moments, images = Moments(target.mean.numel()), data.plain_train_dataset()
+            for index in range(0, len(images), max(len(images) // FIT_IMAGES, 1)):
+                moments.add(patchify(images[Draw(0, index)][0][None], self.backbone.patch_size))
+            target.fit(moments)
+        return data
+
+    def side_metrics(self, data: RunData) -> dict[str, float]:
+        """Accuracies on frozen features of labelled images, in percent, where the data has some for it."""
+        splits = data.probe_datasets() if isinstance(data, TransferData) else None
+        if splits is None:
+            return {}
+        return probe_accuracies(
+            self.class_tokens, *splits, images=self.probe_images, neighbours=self.probe_neighbours,
+            device=self.backbone.pos_embed.device, num_workers=data.num_workers or 0,
+        )  # fmt: skip
+
+    def class_tokens(self, images: Tensor) -> Tensor:
+        """Images [B, 3, H, W], normalised and nothing hidden, to class tokens [B, D]."""
+        tokens: Tensor = self.backbone(images)
+        return tokens[:, 0]
+
+    def _grid(self, images: Tensor) -> Grid:
+        size = self.backbone.patch_size
+        return images.shape[2] // size, images.shape[3] // size
+
+    def _rgb(self, patches: Tensor) -> Tensor:
+        """Undoes the data's normalisation of patches [..., P], P in the order of `patchify`: RGB, 0..1 for images."""
+        if not self.spec.mean:
+            raise UserError("the data does not say the mean and standard deviation of its channels; give DataSpec both")
+        pixels = patches.shape[-1] // 3
+        return patches * patches.new_tensor(self.spec.std * pixels) + patches.new_tensor(self.spec.mean * pixels)
+
+
+def psnr(predicted: Tensor, true: Tensor) -> Tensor:
+    """Returns [B] dB of patches [B, M, P] in 0..1, of which predictions beyond are cut off."""
+    return -10 * (predicted.clamp(0, 1) - true).square().mean((1, 2)).clamp(min=1e-10).log10()
+
+
+def _take(patches: Tensor, places: Tensor) -> Tensor:
+    """Returns [B, M, V] of [B, N, V], at places [B, M]."""
+    return patches.gather(1, places[..., None].expand(-1, -1, patches.shape[2]))
+
+
+def _check_decoder(width: int, depth: int, heads: int) -> None:
+    if depth < 1:
+        raise UserError(f"got a decoder_depth of {depth}, expected 1 or more blocks; set --model.decoder_depth")
+    if heads < 1 or width < 4 or width % heads or width % 4:
+        raise UserError(
+            f"got a decoder_width of {width} with {heads} decoder_heads, expected a multiple of them and of 4; "
+            "set --model.decoder_width and --model.decoder_heads"
+        )

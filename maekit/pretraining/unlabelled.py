@@ -1,0 +1,162 @@
+"""Anyone's images without labels, as the data of a pre-training."""
+
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+import numpy as np
+
+from maekit.base.findings import Findings
+from maekit.base.spec import DataSpec
+from maekit.classification.data.check import check_pictures
+from maekit.classification.data.imagenet import ImageNet, is_imagenet
+from maekit.classification.data.labelled_images import LabelledImages, Splits
+from maekit.data.digit_scenes import ADE_FORM, make_scenes, scenes_root
+from maekit.data.digits import digits_root
+from maekit.data.folder_dataset import FolderDataset
+from maekit.data.folders.file_names import EXPECTED_IMAGES
+from maekit.data.folders.layout import require_folder
+from maekit.data.folders.listing import Listing, Names, require_images, scan_images, split, sub_folders
+from maekit.data.folders.splits import find_split, split_of
+from maekit.data.images.picture_form import choose_form
+from maekit.data.images.transforms import EvalTransform
+from maekit.errors import UserError
+from maekit.system.ranges import check_range
+
+CLASSES = ("image",)  # one for all: nothing is asked of them
+
+
+class AnyImages(LabelledImages):
+    """All images below `train/` (with `val/` beside it or without), or below the folder itself; folders say nothing."""
+
+    published: ClassVar[DataSpec] = DataSpec(CLASSES, (224, 224), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    expected: ClassVar[str] = "a folder of images, at any depth"
+
+    def __init__(
+        self,
+        *,
+        val_fraction: float,
+        split_seed: int = 0,
+        synthetic: Literal["scenes"] | None = None,
+        probe_root: str | None = None,
+        probe_image_size: int | None = None,
+        **shared: Any,
+    ) -> None:
+        """Keeps the numbers; nothing is read.
+
+        Args:
+            val_fraction: share of the images set aside for validation where there is no val folder, above 0 and below
+                1.
+            split_seed: chooses which images that share holds.
+            synthetic: made data to use where no root is given: `scenes` are handwritten digits on textures.
+            probe_root: labelled images in class folders, such as ImageNet's; at each validation the k-NN and
+                linear-probe accuracy of frozen features is measured on them. `digits`: handwritten digits. Null: no
+                such check.
+            probe_image_size: height and width in pixels of what the model is given there; null: `image_size`.
+            shared: see LabelledImages.
+        """
+        super().__init__(synthetic=None, **shared)
+        if not 0 < val_fraction < 1:
+            raise UserError(f"data.val_fraction: got {val_fraction}, expected above 0 and below 1")
+        check_range("data.split_seed", split_seed, "[0, inf)")
+        self.val_fraction, self.split_seed = val_fraction, split_seed
+        self.scenes = synthetic is not None
+        self.probe_root = probe_root
+        check_range("data.probe_image_size", probe_image_size, "[1, inf)")
+        size = {"image_size": probe_image_size} if probe_image_size else {}
+        self._probe_eval = EvalTransform(**{**self._eval.describe(), **size})
+        self._probe: tuple[FolderDataset, FolderDataset] | None = None
+
+    def read_splits(self, root: Path) -> Splits:
+        """Lists every image of the two splits, setting a share aside where there is no validation split."""
+        train, val = list_images(root)
+        origin = "its own validation split"
+        if val is None:
+            train, val = split(train, self.val_fraction, self.split_seed)
+            origin = f"no val folder: {self.val_fraction:g} of the images set aside, split_seed {self.split_seed}"
+            among = [name for name in sub_folders(root) if split_of(name)] if train.root == root else []
+            origin += f"; folder {', '.join(among)} is among them" if among else ""
+        return Splits(train, val, CLASSES, origin)
+
+    def summary(self) -> str:
+        """Returns counts, folder and origin in one line."""
+        train, val, _, origin = self._read()
+        probe = f"; frozen features are judged on {self.probe_root}" if self.probe_root else ""
+        counts = f"{len(train):,} training and {len(val):,} validation images in {self.data_root()}"
+        return f"{counts} ({'; '.join((origin, *self.notes()))}){probe}"
+
+    def probe_datasets(self) -> tuple[FolderDataset, FolderDataset] | None:
+        """Returns labelled images for training and for judging a probe, through the evaluation transform."""
+        if self.probe_root is None:
+            return None
+        if self._probe is None:
+            root = digits_root() if self.probe_root == "digits" else Path(self.probe_root).expanduser().absolute()
+            train, val = ImageNet.read_tree(root)
+            require_images(train)
+            if val is None:
+                train, val = split(train, self.val_fraction, self.split_seed)
+            parts = [(len(part), part.path) for part in (train, val)]
+            name = "ImageNet-1K" if is_imagenet(train.classes) else ""
+            reading = choose_form(parts, self.orientation, self.white, name).reading
+            self._probe = tuple(FolderDataset(part, self._probe_eval, None, reading=reading) for part in (train, val))  # type: ignore[assignment]
+        return self._probe
+
+    def published_name(self, train: Listing) -> str:
+        """Returns ImageNet-1K where the images lie in folders named after its 1,000 synsets."""
+        return "ImageNet-1K" if is_imagenet(sub_folders(train.root)) else ""
+
+    def setup(self) -> None:
+        """Reads the listings, those of the check's images too."""
+        super().setup()
+        self.probe_datasets()
+
+    @classmethod
+    def digits_root(cls) -> Path:
+        """Returns the cached folder of digit scenes, made by the first call."""
+        return scenes_root(ADE_FORM) / "images"
+
+    def data_root(self) -> Path:
+        """Returns the absolute path of the data folder, that of the scenes where they are used."""
+        if self.root is None and self.scenes:
+            return self.digits_root()
+        return super().data_root()
+
+    @classmethod
+    def make(cls, root: Path) -> str:
+        """Writes the digit scenes in ADE20K's form; their images alone are used."""
+        return f"{make_scenes(root, ADE_FORM)}; give --data.root {root / 'images'}"
+
+    def check(self, *, classes: int | None = None, full: bool = False) -> Findings:
+        """Verifies that there are images, and that they can be read."""
+        findings = Findings()
+        try:
+            train, val = list_images(self.data_root())
+        except UserError as error:
+            findings.problems.append(str(error))
+            return findings
+        findings.facts.append(f"training: {len(train):,} images")
+        aside = "no such folder; data.val_fraction will be set aside"
+        findings.facts.append(f"validation: {f'{len(val):,} images' if val else aside}")
+        check_pictures(self, train, val, findings, full=full)
+        return findings
+
+
+def list_images(root: Path) -> tuple[Listing, Listing | None]:
+    """Lists the images below `root/train` and `root/val`, by whatever names `splits` knows, or all below `root`.
+
+    Raises:
+        UserError: there is no such folder, or no image in it.
+    """
+    require_folder(root)
+    train = find_split(root, "train")
+    val = find_split(root, "val") if train else None
+    listing = _list(train or root)
+    if train:
+        listing.left_out.folders.extend(name for name in sub_folders(root) if root / name not in (train, val))
+    return listing, _list(val) if val else None
+
+
+def _list(folder: Path) -> Listing:
+    names, left_out = scan_images(folder)
+    if not names:
+        raise UserError(f"{folder}: no images in it, {EXPECTED_IMAGES} at any depth; give --data.root")
+    return Listing(folder, CLASSES, Names(names), np.zeros(len(names), dtype=np.int32), left_out)

@@ -1,0 +1,1 @@
+"""The variants of ImageNet's validation images: layout, reading, checks."""

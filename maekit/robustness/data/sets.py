@@ -1,0 +1,89 @@
+"""The four data sets on which ImageNet classifiers are measured for robustness, and their numbered parts."""
+
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from typing import Any, NamedTuple
+
+import yaml
+
+SETS = ("imagenet_a", "imagenet_r", "imagenet_sketch", "imagenet_c")
+WHOLE, CORRUPTED = SETS[:3], SETS[3]
+SEVERITIES = (1, 2, 3, 4, 5)
+
+
+@dataclass(frozen=True)
+class Published:
+    """What is published of one data set, see robustness.yaml.
+
+    Attributes:
+        num_images: of ImageNet-C: of one severity of one corruption.
+        num_classes: class folders.
+        classes: the classes among which a prediction is chosen; empty where it is chosen among all 1,000.
+    """
+
+    num_images: int
+    num_classes: int
+    classes: tuple[str, ...]
+
+
+class Cell(NamedTuple):
+    """A part that is measured by itself: a whole data set, or one severity of one corruption of ImageNet-C.
+
+    Attributes:
+        name: the data set, one of `SETS`.
+        corruption: empty but for ImageNet-C.
+        severity: 1 to 5; 0 but for ImageNet-C.
+    """
+
+    name: str
+    corruption: str = ""
+    severity: int = 0
+
+
+@cache
+def _facts() -> dict[str, Any]:
+    table: dict[str, Any] = yaml.safe_load(
+        files("maekit.robustness.data").joinpath("robustness.yaml").read_text(encoding="utf-8")
+    )
+    return table
+
+
+@cache
+def published(name: str) -> Published:
+    """Returns what is published of one of the `SETS`."""
+    row = _facts()["sets"][name]
+    return Published(row["num_images"], row["num_classes"], tuple(row.get("classes", "").split()))
+
+
+@cache
+def alexnet_errors() -> dict[str, float]:
+    """Returns AlexNet's mean error over the severities of each corruption, in 0..1, in ImageNet-C's order."""
+    return dict(_facts()["alexnet_errors"])
+
+
+@cache
+def archives() -> tuple[str, ...]:
+    """Returns the names of ImageNet-C's archives, which are folders above the corruptions where each was unpacked."""
+    return tuple(_facts()["archives"])
+
+
+@cache
+def cells() -> tuple[Cell, ...]:
+    """Returns all 78 parts; a part's number is its place here: 0 to 2, then corruption by corruption."""
+    corrupted = [Cell(CORRUPTED, corruption, severity) for corruption in alexnet_errors() for severity in SEVERITIES]
+    return (*map(Cell, WHOLE), *corrupted)
+
+
+@cache
+def imagenet_synsets() -> tuple[str, ...]:
+    """Returns ImageNet-1K's 1,000 class ids in label order, which is their sorted order (`n01440764` is 0)."""
+    from timm.data.imagenet_info import ImageNetInfo
+
+    names: Any = ImageNetInfo()
+    return tuple(names.label_names())
+
+
+def title(name: str) -> str:
+    """Returns a data set's name for people: ImageNet-A of `imagenet_a`."""
+    return f"ImageNet-{name.removeprefix('imagenet_').capitalize()}"

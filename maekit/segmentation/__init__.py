@@ -1,0 +1,1 @@
+"""Semantic segmentation: UperNet on a tapped ViT, sliding windows, IoU."""

@@ -1,0 +1,1 @@
+"""Images with label maps: where they are, what their values mean, crops."""

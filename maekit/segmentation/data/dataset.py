@@ -1,0 +1,108 @@
+"""Images with label maps as samples, and their batches."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import default_collate
+
+from maekit.base.data import DrawDataset, seeded
+from maekit.base.spec import Draw
+from maekit.data.images.decode import UPRIGHT, Reading
+from maekit.segmentation.data.labels.labels import Coding, read_pair
+from maekit.segmentation.data.layout.layout import Pairs
+from maekit.segmentation.data.transforms.transforms import SegEvalTransform, SegTrainTransform
+
+
+class SegBatch(NamedTuple):
+    """Training crops.
+
+    Attributes:
+        image: [B, 3, H, W] float32, normalised by the data's mean and standard deviation.
+        label: [B, H, W] int64 in 0..C-1, 255 is ignored.
+        index: [B] int64, the sample's place in its listing.
+    """
+
+    image: Tensor
+    label: Tensor
+    index: Tensor  # type: ignore[assignment]  # hides tuple.index
+
+
+class SegEvalBatch(NamedTuple):
+    """Whole images, their sizes differing.
+
+    Attributes:
+        images: B times [3, h, w] float32, resized for evaluation and normalised, not padded.
+        labels: B times [H, W] int64 at the file's own size, in 0..C-1, 255 is ignored.
+        index: [B] int64, the sample's place in its listing; -1 marks padding, which no metric counts.
+    """
+
+    images: list[Tensor]
+    labels: list[Tensor]
+    index: Tensor  # type: ignore[assignment]
+
+
+class SegSample(NamedTuple):
+    """One draw: image [3, h, w], label [H, W] and index; `whole` where it is one of evaluation."""
+
+    image: Tensor
+    label: Tensor
+    index: int  # type: ignore[assignment]
+    whole: bool
+
+
+class SegTrainDataset(DrawDataset):
+    """Random crops by (seed, epoch, index).
+
+    Args:
+        pairs: what to read.
+        coding: of the label maps.
+        transform: image and label to two tensors.
+        seed: of the augmentation.
+        reading: what is white in images of more than 8 bits; the label map's size decides whether one is turned.
+    """
+
+    def __init__(
+        self, pairs: Pairs, coding: Coding, transform: SegTrainTransform, seed: int, reading: Reading = UPRIGHT
+    ) -> None:
+        self.pairs, self.coding, self.transform, self.seed, self.reading = pairs, coding, transform, seed, reading
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, draw: Draw) -> SegSample:
+        index = max(draw.index, 0)
+        image, label = read_pair(self.pairs.image(index), self.pairs.label(index), self.coding, self.reading)
+        with seeded(self.seed, draw.epoch, index):
+            return SegSample(*self.transform(image, label), draw.index, whole=False)
+
+
+class SegEvalDataset(DrawDataset):
+    """Whole images, their labels at the file's own size.
+
+    Args:
+        pairs: what to read.
+        coding: of the label maps.
+        transform: image to tensor.
+        reading: what is white in images of more than 8 bits; the label map's size decides whether one is turned.
+    """
+
+    def __init__(self, pairs: Pairs, coding: Coding, transform: SegEvalTransform, reading: Reading = UPRIGHT) -> None:
+        self.pairs, self.coding, self.transform, self.reading = pairs, coding, transform, reading
+
+    def __len__(self) -> int:
+        return len(self.pairs)
+
+    def __getitem__(self, draw: Draw) -> SegSample:
+        index = max(draw.index, 0)
+        image, label = read_pair(self.pairs.image(index), self.pairs.label(index), self.coding, self.reading)
+        return SegSample(self.transform(image), torch.from_numpy(label).long(), draw.index, whole=True)
+
+
+def collate_scenes(samples: list[SegSample]) -> SegBatch | SegEvalBatch:
+    """Stacks training crops into a `SegBatch`, and lists whole images in a `SegEvalBatch`."""
+    images, labels, indices, whole = zip(*samples, strict=True)
+    index = torch.tensor(indices)
+    if whole[0]:
+        return SegEvalBatch(list(images), list(labels), index)
+    return SegBatch(default_collate(list(images)), default_collate(list(labels)), index)

@@ -1,0 +1,1 @@
+"""Where the images and the label maps of a data set are."""

@@ -1,0 +1,143 @@
+"""Which image of a segmentation data set belongs to which label map."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from maekit.base.identity import Split, fingerprint
+from maekit.data.folders.file_names import EXPECTED_IMAGES, LeftOut
+from maekit.data.folders.listing import Listing, Names, scan_images, split
+from maekit.errors import UserError, nearest
+from maekit.segmentation.data.layout.names import pair_names, stem_of
+from maekit.segmentation.data.layout.search import Parts, find_folders, meaning
+
+LOSSY = (".jpg", ".jpeg", ".jpe", ".jfif")
+
+
+@dataclass(frozen=True, eq=False)
+class Pairs:
+    """The images of one split with their label maps, in the images' sorted order.
+
+    Attributes:
+        images: the folder that `image_names` are relative to.
+        labels: the folder that `label_names` are relative to.
+        image_names: one a sample.
+        label_names: one a sample.
+    """
+
+    images: Path
+    labels: Path
+    image_names: Names
+    label_names: Names
+
+    def __len__(self) -> int:
+        return len(self.image_names)
+
+    def image(self, index: int) -> str:
+        """Returns the path of one image."""
+        return f"{self.images}/{self.image_names[index]}"
+
+    def image_paths(self) -> list[str]:
+        """Returns the paths of all images."""
+        return [f"{self.images}/{name}" for name in self.image_names]
+
+    def label(self, index: int) -> str:
+        """Returns the path of its label map."""
+        return f"{self.labels}/{self.label_names[index]}"
+
+    def identity(self) -> Split:
+        """Returns the number of images and a fingerprint of their names and their label maps' names."""
+        return Split(len(self), fingerprint(*self.image_names.content(), *self.label_names.content()))
+
+    def take(self, indices: Sequence[int]) -> "Pairs":
+        """Returns some of the pairs."""
+        images, labels = (Names(names[i] for i in indices) for names in (self.image_names, self.label_names))
+        return Pairs(self.images, self.labels, images, labels)
+
+
+class Paired(NamedTuple):
+    """What was found: the pairs, one line for each kind of file that stands alone, and what else is worth saying."""
+
+    pairs: Pairs
+    problems: list[str]
+    notes: list[str]
+
+
+def pair_splits(root: Path) -> tuple[Paired, Paired | None]:
+    """Pairs the images of the training and of the validation split with their label maps; None without the latter.
+
+    Raises:
+        UserError: the folder does not have the expected form, or a split holds no pair.
+    """
+    found = find_folders(root, holds_pairs)
+    train, val = (pair_up(parts) if parts else None for parts in (found.train, found.val))
+    assert train is not None
+    if found.passed_over:
+        train.notes.append(f"not used: {', '.join(found.passed_over)}")
+    for parts, paired in ((found.train, train), (found.val, val)):
+        if parts and paired and not len(paired.pairs):
+            empty = f"{parts.images}: no images in it, {EXPECTED_IMAGES}"
+            raise UserError(paired.problems[0] if paired.problems else empty)
+    return train, val
+
+
+def holds_pairs(folder: Path) -> bool:
+    """Says whether a folder is a data set of images with label maps, not one split of it."""
+    if meaning(folder.name) != (None, None) and holds_pairs(folder.parent):
+        return False
+    try:
+        return len(pair_up(find_folders(folder, lambda _: False).train).pairs) > 0
+    except UserError:
+        return False
+
+
+def pair_up(parts: Parts) -> Paired:
+    """Pairs files by their relative paths without the suffix, or by what is left of these without words like `_mask`.
+
+    Raises:
+        UserError: label maps are JPEG files, or an image has several.
+    """
+    images, labels = parts.images, parts.labels
+    (pictures, left_out), (maps, left_out_maps) = scan_images(images), scan_images(labels)
+    if parts.stems is not None:
+        pictures = [name for name in pictures if stem_of(name) in parts.stems]
+    found = pair_names(pictures, maps, labels)
+    lossy = next((label for _, label in found.pairs if label.lower().endswith(LOSSY)), None)
+    if lossy:
+        raise UserError(f"{labels / lossy}: a label map as JPEG, which changes its values; save label maps as PNG")
+    pairs = Pairs(images, labels, Names(image for image, _ in found.pairs), Names(label for _, label in found.pairs))
+    problems = _alone(images, found.lone_images, "label map", labels, found.lone_labels, left_out_maps)
+    if not parts.shared:
+        problems += _alone(labels, found.lone_labels, "image", images, found.lone_images, left_out)
+    notes = [found.note, _left_out(images, left_out), _left_out(labels, left_out_maps)]
+    return Paired(pairs, problems, [note for note in notes if note])
+
+
+def _left_out(folder: Path, left_out: LeftOut) -> str:
+    return f"{folder.parent.name}/{folder.name}: {left_out.words()}" if left_out else ""
+
+
+def set_aside(paired: Paired, fraction: float, seed: int) -> tuple[Paired, Paired]:
+    """Sets aside a share of the pairs for validation; see `listing.split`."""
+    pairs = paired.pairs
+    order = {name: index for index, name in enumerate(pairs.image_names)}
+    listing = Listing(pairs.images, ("image",), pairs.image_names, np.zeros(len(pairs), dtype=np.int32))
+    train, val = (pairs.take([order[name] for name in part.names]) for part in split(listing, fraction, seed))
+    return Paired(train, paired.problems, paired.notes), Paired(val, [], [])
+
+
+def _alone(
+    folder: Path, names: list[str], lacking: str, other: Path, others: list[str], left_out: LeftOut
+) -> list[str]:
+    """Returns a line for files without a partner in the folder `other`, where `others` have none either."""
+    if not names:
+        return []
+    more = f" (and {len(names) - 1:,} more such files)" if names[1:] else ""
+    wanted = f"{stem_of(names[0])}.{'png' if lacking == 'label map' else 'jpg'}"
+    hint = nearest(wanted, others[:5_000])
+    there = f" ({left_out.words()} there)" if left_out else ""
+    line = f"{folder / names[0]}: no {lacking} for it{more}, expected {other / wanted}{there}{hint}"
+    return [f"{line}; add it or remove this"]

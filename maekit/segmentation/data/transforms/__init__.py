@@ -1,0 +1,1 @@
+"""Joint transforms of an image and its label map."""

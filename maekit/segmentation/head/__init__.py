@@ -1,0 +1,1 @@
+"""UperNet and its auxiliary head."""
