@@ -17,7 +17,7 @@ from maekit.detection.mask_rcnn.mask_rcnn import MaskRCNN
 from maekit.recipes.recipe import load_recipe
 from maekit.recipes.settings import resolve
 from maekit.recipes.tasks import find_task
-from maekit.weights.layouts_detectron2 import to_detectron2
+from maekit.weights.layouts.detectron2 import to_detectron2
 
 PEERS = {"backbone": "detectron2", "detector": "torchvision"}
 HOW_TO_INSTALL = (

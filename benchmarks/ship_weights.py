@@ -17,7 +17,7 @@ import torch
 
 import maekit
 from maekit.base.checkpoint_card import read_card
-from maekit.weights.state_file import read_state
+from maekit.weights.read.state_file import read_state
 
 PLACE = Path(maekit.__file__).parent / "weights" / "mae_vit_smoke.safetensors"
 LARGEST = 2_000_000  # bytes

@@ -31,7 +31,7 @@ from maekit.training.resume_changes import (
     may_differ,
     require_same_data,
 )
-from maekit.weights.extract import load_backbone
+from maekit.weights.load.backbone import load_backbone
 
 if TYPE_CHECKING:
     from lightning.pytorch import Callback

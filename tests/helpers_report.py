@@ -8,8 +8,8 @@ from typing import Any
 import yaml
 from PIL import Image
 
-from maekit.sweep.definition import Definition
-from maekit.sweep.space import Choice, cell_name, grid_cells
+from maekit.study.define.definition import Definition
+from maekit.study.define.space import Choice, cell_name, grid_cells
 
 RECIPE = {"model.lr": 0.001, "model.layer_decay": 0.75, "data.synthetic": None, "trainer.max_epochs": 10}
 STEPS = (10, 20, 30, 40)

@@ -14,7 +14,7 @@ from maekit.backbone.sizes import load_size
 from maekit.backbone.vit import ViT
 from maekit.classification.linear_head import LinearHead
 from maekit.errors import UserError
-from maekit.weights.load import Report, load_weights
+from maekit.weights.load.load import Report, load_weights
 
 newest_names = pytest.mark.skipif(
     tuple(map(int, transformers.__version__.split(".")[:2])) < (5, 9),

@@ -9,11 +9,12 @@ from pathlib import Path
 from typing import Any
 
 from maekit.errors import UserError
-from maekit.sweep import engine, process, storage, worker
-from maekit.sweep.definition import Definition
-from maekit.sweep.devices import Slot
-from maekit.sweep.space import Choice
-from maekit.sweep.table import Study
+from maekit.study.define.definition import Definition
+from maekit.study.define.space import Choice
+from maekit.study.queue import storage
+from maekit.study.results import Study
+from maekit.study.work import engine, process, worker
+from maekit.study.work.devices import Slot
 from maekit.system import processes as lease
 
 TOP = Path(__file__).parent.parent

@@ -15,7 +15,19 @@ ALLOWED = {
     "runs": "recipes system",
     "optim": "system",
     "base": "backbone optim weights system",
+    "data": "base system",
     "drawing": "data system",
+    "classification": "base backbone data drawing system",
+    "segmentation": "base data drawing system",
+    "detection": "base data drawing system",
+    "robustness": "base classification data weights system",
+    "features": "backbone base data drawing runs system weights",
+    "training": "base data optim recipes runs system weights",
+    "study": "api base optim recipes runs system training",
+    "export": "recipes runs system weights",
+    "paper": "recipes runs system",
+    "report": "paper recipes runs study system",
+    "tasks": "base backbone classification data detection pretraining robustness segmentation system",
 }
 FILES = sorted(path.relative_to(TOP) for folder in ("maekit", "tasks") for path in (TOP / folder).rglob("*.py"))
 

@@ -22,7 +22,7 @@ from maekit.errors import UserError
 from maekit.system import files
 from maekit.system.files import atomic_write, atomic_write_text
 from maekit.training.callbacks.checkpoint_io import AtomicCheckpointIO, plain
-from maekit.weights.safe_load import load_file
+from maekit.weights.read.safe_load import load_file
 
 MEBI = 2**20
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from maekit.cli import main
-from maekit.report.side_by_side import better, groups, metrics, varying, watched
+from maekit.report.runs.side_by_side import better, groups, metrics, varying, watched
 from maekit.runs.read import read_run
 from tests.helpers_report import make_run
 

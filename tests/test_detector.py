@@ -75,7 +75,7 @@ def pickled(arrays: dict[str, Any], path: Path) -> Path:
 @cache
 def their_arrays(classes: int = case.CLASSES) -> dict[str, Any]:
     """Arrays by detectron2's names, for a model of so many classes: from ours, far from any start."""
-    from maekit.weights.layouts_detectron2 import detectron2_name
+    from maekit.weights.layouts.detectron2 import detectron2_name
 
     net = model(DataSpec(tuple(map(str, range(classes))), (SIDE, SIDE), tuple(map(str, range(classes)))))
     case.fill(net)
@@ -227,7 +227,7 @@ def test_learning_rates_and_weight_decay_are_detectron2s(recipe: str, rate: floa
 
 def rows_of(recipe: str) -> dict[str, Any]:
     """Peak lr and weight decay of each parameter of a recipe's whole model, by detectron2's names."""
-    from maekit.weights.layouts_detectron2 import detectron2_name
+    from maekit.weights.layouts.detectron2 import detectron2_name
 
     with torch.device("meta"):
         net = model(COCO.published, recipe, small=False)

@@ -19,10 +19,11 @@ from maekit.backbone.vit import ViT
 from maekit.cli import main
 from maekit.data.images.decode import read_image
 from maekit.data.images.transforms import EvalTransform
-from maekit.features import embedding, listings
-from maekit.features.row_file import RowFile, header
+from maekit.features import embedding
+from maekit.features.files import listings
+from maekit.features.files.row_file import RowFile, header
 from maekit.system.files import write_json
-from maekit.weights.extract import load_backbone
+from maekit.weights.load.backbone import load_backbone
 from tests.helpers_features import digits, pictures, refused, run, weights
 from tests.helpers_weights import Small, peer, released
 from tests.numeric import assert_fp32_model

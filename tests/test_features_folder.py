@@ -14,7 +14,7 @@ from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.neighbors import KNeighborsClassifier
 
 from maekit.drawing.contact_sheet import Row, Tile, contact_sheet, plain, rows_sheet
-from maekit.features.clusters import find_clusters, purity
+from maekit.features.neighbours.clusters import find_clusters, purity
 from tests.helpers_features import digits, pictures, refused, run, weights
 from tests.numeric import LEAST
 
@@ -250,7 +250,7 @@ def test_alike_images_make_fewer_clusters(tmp_path: Path, capsys: pytest.Capture
 
 
 def test_many_images_are_clustered_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("maekit.features.clusters.MOST_FOR_FULL", 10)
+    monkeypatch.setattr("maekit.features.neighbours.clusters.MOST_FOR_FULL", 10)
     draws = np.random.RandomState(0)
     centres = np.eye(5, dtype=np.float32)
     labels = np.arange(200) % 5

@@ -13,8 +13,8 @@ from maekit import cli
 from maekit.base.result_places import ResultPlaces
 from maekit.classification.data.places.lists import read_list
 from maekit.classification.data.raw_val import list_raw_val
-from maekit.commands.given_images import GivenImages
 from maekit.commands.predict import image_files
+from maekit.commands.shared.given_images import GivenImages
 from maekit.data.folders.names import readable_names
 from maekit.data.folders.text import read_text
 from maekit.errors import UserError

@@ -13,9 +13,9 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
 from maekit.errors import UserError
-from maekit.features import knn
-from maekit.features.knn import knn_scores, nearest_neighbours, top_k_accuracy
-from maekit.features.probe import linear_probe_accuracy
+from maekit.features.neighbours import knn
+from maekit.features.neighbours.knn import knn_scores, nearest_neighbours, top_k_accuracy
+from maekit.features.neighbours.probe import linear_probe_accuracy
 from tests.numeric import assert_fp32, assert_fp32_function
 
 pytestmark = pytest.mark.numeric

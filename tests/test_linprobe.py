@@ -18,7 +18,7 @@ from maekit.recipes.recipe import load_recipe
 from maekit.recipes.settings import resolve
 from maekit.recipes.tasks import find_task
 from maekit.system.hardware import autocast_of
-from maekit.weights.safe_load import load_file
+from maekit.weights.read.safe_load import load_file
 from tests.conftest import few_digits
 from tests.numeric import assert_float64, assert_fp32, assert_fp32_model
 

@@ -16,11 +16,11 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from maekit.cli import main
-from maekit.model_card.licence import licence_of
-from maekit.model_card.words import plain
-from maekit.model_card.write import model_card
+from maekit.export.card.licence import licence_of
+from maekit.export.card.words import plain
+from maekit.export.card.write import model_card
 from maekit.runs.record import Record, read_record
-from maekit.weights.find import find_weights
+from maekit.weights.get.find import find_weights
 from tests.helpers_weights import decoder, encoder, images, peer, released
 from tests.numeric import assert_float64
 

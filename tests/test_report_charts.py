@@ -10,9 +10,13 @@ from xml.etree import ElementTree
 
 import pytest
 
-from maekit.report import charts_heat, charts_marks, charts_scale, charts_thin, page_style
-from maekit.report.charts import draw, remarks, svg_file
-from maekit.report.charts_frame import NARROW, WIDE
+from maekit.report import page_style
+from maekit.report.charts import heat as charts_heat
+from maekit.report.charts import marks as charts_marks
+from maekit.report.charts import scale as charts_scale
+from maekit.report.charts import thin as charts_thin
+from maekit.report.charts.charts import draw, remarks, svg_file
+from maekit.report.charts.frame import NARROW, WIDE
 from maekit.report.document import (
     Document,
     HeatMap,

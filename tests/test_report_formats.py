@@ -23,12 +23,12 @@ from maekit.report.document import (
     Table,
     Text,
 )
-from maekit.report.latex import escape as latex_escape
-from maekit.report.latex import latex_table, render_latex
-from maekit.report.markdown import escape, render_markdown
-from maekit.report.tables_csv import render_csv, tables_of
+from maekit.report.formats.latex import escape as latex_escape
+from maekit.report.formats.latex import latex_table, render_latex
+from maekit.report.formats.markdown import escape, render_markdown
+from maekit.report.formats.tables_csv import render_csv, tables_of
+from maekit.report.formats.write import write_report
 from maekit.report.words import cell_text, duration, number, setting
-from maekit.report.write import write_report
 
 NASTY = 'a|b & <c> "d" `e` _f_ *g* #h 50 % $i {j} \\k ~l ^m [n](o) é 😀\nnew'
 CURVE = LineChart("curve", "A curve", "step", "loss", (Series("a", ((1, 0.5), (2, 0.25))), Series("b", ((2, 9.0),))))

@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from maekit.report import html
 from maekit.report.document import (
     Block,
     Code,
@@ -23,7 +22,8 @@ from maekit.report.document import (
     Table,
     Text,
 )
-from maekit.report.html import render_html
+from maekit.report.formats import html
+from maekit.report.formats.html import render_html
 from tests.browser import Browser, browser
 
 assert browser  # the fixture

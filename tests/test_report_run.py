@@ -10,8 +10,8 @@ import pytest
 
 from maekit.cli import main
 from maekit.report.document import Block, Document, Facts, HeatMap, LineChart, Pictures, Table, Text
-from maekit.report.overview import overview_document
-from maekit.report.run_report import run_document
+from maekit.report.runs.overview import overview_document
+from maekit.report.runs.report import run_document
 from maekit.runs.find import find_runs
 from maekit.runs.read import read_run
 from tests.helpers_paper import make_run as paper_run

@@ -9,8 +9,8 @@ import pytest
 
 from maekit.cli import main
 from maekit.report.document import Document, Facts, HeatMap, LineChart, Table, Text
-from maekit.report.study_report import study_document
-from maekit.sweep.table import read_study
+from maekit.report.studies.report import study_document
+from maekit.study.results import read_study
 from tests.helpers_report import make_study
 from tests.test_report_run import blocks, table
 

@@ -9,9 +9,9 @@ import pytest
 from maekit.cli import main
 from maekit.paper.fill import fill, unused
 from maekit.paper.tables import load_table
-from maekit.report.overview import overview_document
-from maekit.report.run_report import run_document
-from maekit.report.side_by_side import groups, metrics
+from maekit.report.runs.overview import overview_document
+from maekit.report.runs.report import run_document
+from maekit.report.runs.side_by_side import groups, metrics
 from maekit.runs.data import data_key, recorded_data, same_data
 from maekit.runs.read import Run, read_run
 from tests import helpers_paper

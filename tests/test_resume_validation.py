@@ -15,8 +15,8 @@ import maekit
 from maekit.errors import Interrupted
 from maekit.recipes.tasks import find_task
 from maekit.runs.rows import text_rows
-from maekit.sweep.devices import Slot
-from maekit.sweep.process import Ended, Process
+from maekit.study.work.devices import Slot
+from maekit.study.work.process import Ended, Process
 from maekit.training.callbacks.validation import CatchUp
 from tests.conftest import TINY, few_digits
 from tests.helpers_run import At, same_weights, state, tiny

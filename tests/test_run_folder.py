@@ -12,7 +12,7 @@ import pytest
 from maekit.errors import UserError
 from maekit.runs import folder as run_folder
 from maekit.runs.checkpoint_path import find_checkpoint, requeued_checkpoint, resume_command
-from maekit.weights.find import find_weights
+from maekit.weights.get.find import find_weights
 
 
 @pytest.fixture(autouse=True)

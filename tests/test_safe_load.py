@@ -15,7 +15,7 @@ import torch
 from safetensors.torch import save_file
 
 from maekit.errors import UserError
-from maekit.weights.safe_load import load_file
+from maekit.weights.read.safe_load import load_file
 
 FORMATS = pytest.mark.parametrize("zipped", [True, False], ids=["zip", "legacy"])
 

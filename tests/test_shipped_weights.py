@@ -18,9 +18,9 @@ from maekit.pretraining.unlabelled import list_images
 from maekit.recipes.recipe import load_recipe, recipe_names
 from maekit.recipes.settings import resolve
 from maekit.recipes.tasks import Task, shipped_tasks
-from maekit.weights.find import find_weights, shipped_weights
-from maekit.weights.inspect import inspect
-from maekit.weights.state_file import read_state
+from maekit.weights.describe.inspect import inspect
+from maekit.weights.get.find import find_weights, shipped_weights
+from maekit.weights.read.state_file import read_state
 
 NAME = "mae_vit_smoke"
 STARTED_FROM_IT = [

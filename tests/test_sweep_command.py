@@ -14,9 +14,9 @@ import pytest
 from maekit import cli
 from maekit.commands.sweep import seeds_of
 from maekit.errors import UserError
-from maekit.sweep import engine
-from maekit.sweep.definition import Definition
-from maekit.sweep.table import Study
+from maekit.study.define.definition import Definition
+from maekit.study.results import Study
+from maekit.study.work import engine
 from tests.test_sweep_table import trial
 
 SMOKE = ("sweep", "--task", "imagenet_finetune", "--recipe", "smoke")

@@ -13,11 +13,11 @@ from maekit.errors import UserError
 from maekit.recipes.recipe import load_recipe, read_yaml, recipe_names
 from maekit.recipes.settings import resolve
 from maekit.recipes.tasks import find_task, shipped_tasks
-from maekit.sweep import presets
-from maekit.sweep.define import Request, define
-from maekit.sweep.definition import Definition
-from maekit.sweep.presets import find_preset, preset_names
-from maekit.sweep.space import Choice, Interval
+from maekit.study.define import presets
+from maekit.study.define.define import Request, define
+from maekit.study.define.definition import Definition
+from maekit.study.define.presets import find_preset, preset_names
+from maekit.study.define.space import Choice, Interval
 
 TASK = "imagenet_finetune"
 DECAY = "model.layer_decay"

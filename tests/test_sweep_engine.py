@@ -14,12 +14,12 @@ from typing import Any
 import pytest
 
 from maekit.errors import UserError
-from maekit.sweep import process as process_module
-from maekit.sweep import worker
-from maekit.sweep.devices import Slot
-from maekit.sweep.process import Ended, Process, environment, last_words
-from maekit.sweep.space import Choice, Interval
-from maekit.sweep.table import read_study, text_table
+from maekit.study.define.space import Choice, Interval
+from maekit.study.results import read_study, text_table
+from maekit.study.work import process as process_module
+from maekit.study.work import worker
+from maekit.study.work.devices import Slot
+from maekit.study.work.process import Ended, Process, environment, last_words
 from maekit.system import processes as lease
 from tests.conftest import TINY
 from tests.fake_fit import value
@@ -260,7 +260,7 @@ def test_which_processes_are_gone() -> None:
 def test_the_real_fit_killed_at_random_moments(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     flags = (*TINY, "--trainer.max_steps=6", "--trainer.val_check_interval=2")
     told = definition(0.65, 1.0, task="imagenet_finetune", recipe="smoke", flags=flags, max_steps=6)
-    monkeypatch.setattr("maekit.sweep.process.FIT", [sys.executable, "-m", "maekit", "fit"])
+    monkeypatch.setattr("maekit.study.work.process.FIT", [sys.executable, "-m", "maekit", "fit"])
     monkeypatch.setattr(worker, "LOOK_SECONDS", 1.0)
     chance, killed = random.Random(0), 0
     for _ in range(3):

@@ -8,8 +8,8 @@ from statistics import fmean
 import pytest
 
 from maekit.errors import UserError
-from maekit.sweep.pruning import make_plan, rung_steps
-from maekit.sweep.table import cell_results, full_grid_steps, halving_agreement, spent_steps
+from maekit.study.queue.pruning import make_plan, rung_steps
+from maekit.study.results import cell_results, full_grid_steps, halving_agreement, spent_steps
 from tests.fake_fit import value
 from tests.sweep_worker import begin, begins, definition, quick, run
 from tests.test_sweep_engine import rows, starts

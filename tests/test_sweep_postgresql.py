@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from maekit.errors import UserError
-from maekit.sweep.table import cell_results, read_study
+from maekit.study.results import cell_results, read_study
 from tests.postgres import PASSWORD, QUOTED, Server, one_server, postgres
 from tests.sweep_worker import begin, definition, quick, run, wait_for_line
 

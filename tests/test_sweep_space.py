@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from maekit.errors import UserError
-from maekit.sweep.devices import Slot, slots
-from maekit.sweep.space import (
+from maekit.study.define.space import (
     Choice,
     Interval,
     cell_name,
@@ -21,6 +20,7 @@ from maekit.sweep.space import (
     short_keys,
     short_value,
 )
+from maekit.study.work.devices import Slot, slots
 
 DECAY, RATE = "model.layer_decay", "model.lr"
 

@@ -11,11 +11,11 @@ from optuna.samplers import RandomSampler
 from optuna.trial import TrialState
 
 from maekit.errors import UserError
-from maekit.sweep import storage
-from maekit.sweep.engine import _open_study, create_study, default_url
-from maekit.sweep.space import Choice, Interval
-from maekit.sweep.storage import Database, DatabaseAway, Stopped, open_database, parse_url, patiently, shown_url
-from maekit.sweep.trials import Board, Leg, cell_of, current, distributions, parameters, surplus
+from maekit.study.define.space import Choice, Interval
+from maekit.study.queue import storage
+from maekit.study.queue.storage import Database, DatabaseAway, Stopped, open_database, parse_url, patiently, shown_url
+from maekit.study.queue.trials import Board, Leg, cell_of, current, distributions, parameters, surplus
+from maekit.study.work.engine import _open_study, create_study, default_url
 from maekit.system import parent as orphan
 from tests.sweep_worker import definition, quick, run
 
@@ -122,7 +122,7 @@ def test_the_trials_of_a_dead_worker_are_taken_up_again(tmp_path: Path, monkeypa
     first.note(trial, "start", {"step": 3, "seconds": 1.0})
     second.free_lost([], alone=False)
     assert first.still_mine([trial]) == [True]
-    monkeypatch.setattr("maekit.sweep.trials.is_gone", lambda owner: owner == first.me)
+    monkeypatch.setattr("maekit.study.queue.trials.is_gone", lambda owner: owner == first.me)
     second.free_lost([], alone=False)
     assert first.still_mine([trial]) == [False]
     assert not first.tell(trial, TrialState.COMPLETE, 1.0)

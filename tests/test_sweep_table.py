@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 
 from maekit.errors import UserError
-from maekit.sweep.definition import Definition
-from maekit.sweep.space import Choice
-from maekit.sweep.table import (
+from maekit.study.define.definition import Definition
+from maekit.study.define.space import Choice
+from maekit.study.results import (
     Study,
     cell_results,
     full_grid_steps,
@@ -253,7 +253,7 @@ def test_a_folder_without_a_study(tmp_path: Path) -> None:
 def test_reading_a_study_needs_no_torch(tmp_path: Path) -> None:
     written(tmp_path, whole_grid())
     code = (
-        "import sys; from pathlib import Path; from maekit.sweep.table import read_study, text_table\n"
+        "import sys; from pathlib import Path; from maekit.study.results import read_study, text_table\n"
         "print(len(text_table(read_study(Path(sys.argv[1])))))\n"
         "print(sorted({'torch', 'numpy', 'optuna', 'lightning', 'yaml', 'sqlalchemy'} & set(sys.modules)))"
     )

@@ -11,8 +11,8 @@ from torch.nn import functional as F
 
 from maekit.backbone.sizes import load_size
 from maekit.backbone.vit import ViT
-from maekit.weights.load import load_weights, read_state
-from maekit.weights.report import collapse
+from maekit.weights.load.load import load_weights, read_state
+from maekit.weights.read.report import collapse
 from tests.helpers_weights import Small, decoder, encoder, images, load, peer, refusal, released
 from tests.numeric import assert_float64
 

@@ -12,14 +12,14 @@ from torch import Tensor
 from maekit.base.model import TransferModel
 from maekit.base.spec import DataSpec
 from maekit.errors import UserError
+from maekit.export.convert import convert
 from maekit.recipes.recipe import load_recipe
 from maekit.recipes.tasks import find_task
-from maekit.weights.classes import file_classes
-from maekit.weights.convert import convert
-from maekit.weights.extract import load_backbone
-from maekit.weights.inspect import inspect
-from maekit.weights.state_file import read_state
-from maekit.weights.uses import uses
+from maekit.weights.describe.inspect import inspect
+from maekit.weights.describe.uses import uses
+from maekit.weights.load.backbone import load_backbone
+from maekit.weights.load.classes import file_classes
+from maekit.weights.read.state_file import read_state
 from tests.helpers_weights import decoder, encoder, peer, probe_peer, released
 from tests.numeric import assert_float64
 

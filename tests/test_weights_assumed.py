@@ -13,12 +13,12 @@ from torch import Tensor
 from maekit.base.model import TransferModel
 from maekit.base.spec import DataSpec
 from maekit.cli import main
+from maekit.export.convert import convert
 from maekit.features.source import find_source
 from maekit.recipes.recipe import load_recipe
 from maekit.recipes.tasks import find_task
-from maekit.weights.convert import convert
-from maekit.weights.extract import load_backbone
-from maekit.weights.load import load_weights
+from maekit.weights.load.backbone import load_backbone
+from maekit.weights.load.load import load_weights
 from tests.helpers_weights import Small, decoder, encoder, images, load, peer, released
 from tests.numeric import assert_float64
 
@@ -145,8 +145,8 @@ def test_features_are_computed_with_the_eps_of_the_config(tmp_path: Path, eps: f
 
 def test_published_sizes_have_published_heads(tmp_path: Path) -> None:
     """A ViT-B has 12 heads everywhere, so nothing is said of them."""
-    from maekit.weights.assumed import says_heads
-    from maekit.weights.state_file import StateFile
+    from maekit.weights.load.assumed import says_heads
+    from maekit.weights.read.state_file import StateFile
 
     blocks = {f"blocks.{index}.norm1.weight": torch.ones(768) for index in range(12)}
     tensors = {"patch_embed.proj.weight": torch.ones(768, 3, 16, 16), **blocks}

@@ -14,9 +14,9 @@ from maekit.backbone.vit import ViT
 from maekit.errors import UserError
 from maekit.robustness.data.read import RobustnessSpec
 from maekit.robustness.model import RobustnessClassifier
-from maekit.weights.class_order import compare_classes, reorder
-from maekit.weights.classes import Classes, file_classes
-from maekit.weights.load import load_weights
+from maekit.weights.load.class_order import compare_classes, reorder
+from maekit.weights.load.classes import Classes, file_classes
+from maekit.weights.load.load import load_weights
 from tests.helpers_weights import Small, images, load, peer, refusal, released
 from tests.numeric import assert_float64
 

@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from maekit.cli import main
-from maekit.weights import find
-from maekit.weights.find import Official
-from maekit.weights.state_file import read_state
+from maekit.weights.get import find
+from maekit.weights.get.find import Official
+from maekit.weights.read.state_file import read_state
 from tests.helpers_weights import decoder, encoder, peer, released, same
 from tests.loopback import loopback, unused_port
 from tests.test_cli import error_line

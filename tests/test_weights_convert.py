@@ -13,8 +13,8 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from maekit.errors import UserError
-from maekit.weights.convert import Target, convert
-from maekit.weights.state_file import read_state
+from maekit.export.convert import Target, convert
+from maekit.weights.read.state_file import read_state
 from tests.helpers_weights import (
     Probe,
     Small,

@@ -16,9 +16,9 @@ from maekit.backbone.sizes import load_size
 from maekit.backbone.vit import ViT
 from maekit.pretraining.decoder import MAEDecoder
 from maekit.pretraining.target import make_target
-from maekit.weights.inspect import inspect
-from maekit.weights.said import mask_ratio, normalisation
-from maekit.weights.state_file import read_state
+from maekit.weights.describe.inspect import inspect
+from maekit.weights.read.metadata import mask_ratio, normalisation
+from maekit.weights.read.state_file import read_state
 from tests.helpers_weights import Small, decoder, encoder, load, refusal, released, same
 
 Write = Callable[[Path], Path]
@@ -69,7 +69,7 @@ def _mae(folder: Path) -> Path:
 
 
 def _hf(folder: Path) -> Path:
-    from maekit.weights.convert import convert
+    from maekit.export.convert import convert
 
     convert(_mae(folder), "hf", folder / "hf")
     return folder / "hf"

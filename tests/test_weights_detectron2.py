@@ -17,12 +17,12 @@ from maekit.backbone.sizes import load_size
 from maekit.backbone.vit import ViT
 from maekit.detection.pyramids import SimplePyramid
 from maekit.errors import UserError
-from maekit.weights.convert import convert
-from maekit.weights.inspect import inspect
-from maekit.weights.layouts_detectron2 import detectron2_name
-from maekit.weights.safe_load import load_file
-from maekit.weights.state_file import read_state
-from maekit.weights.uses import uses
+from maekit.export.convert import convert
+from maekit.weights.describe.inspect import inspect
+from maekit.weights.describe.uses import uses
+from maekit.weights.layouts.detectron2 import detectron2_name
+from maekit.weights.read.safe_load import load_file
+from maekit.weights.read.state_file import read_state
 from tests.golden import vitdet_case as case
 from tests.helpers_weights import encoder, load, refusal, released
 

@@ -14,12 +14,12 @@ import pytest
 import torch
 
 from maekit.errors import UserError
-from maekit.weights import download as download_module
-from maekit.weights import fetch as fetch_module
-from maekit.weights import find
-from maekit.weights.download import download
-from maekit.weights.extract import load_backbone
-from maekit.weights.find import Official, find_weights, official_weights
+from maekit.weights.get import download as download_module
+from maekit.weights.get import fetch as fetch_module
+from maekit.weights.get import find
+from maekit.weights.get.download import download
+from maekit.weights.get.find import Official, find_weights, official_weights
+from maekit.weights.load.backbone import load_backbone
 from tests.helpers_weights import encoder, released
 from tests.loopback import Loopback, loopback, unused_port
 
@@ -249,7 +249,7 @@ def test_a_file_put_there_by_hand_is_checked_once_and_used(server: Loopback, tmp
 
 
 def start(url: str, folder: Path) -> subprocess.Popen[str]:
-    code = "import sys; from pathlib import Path; from maekit.weights.download import download; "
+    code = "import sys; from pathlib import Path; from maekit.weights.get.download import download; "
     code += "print(download(sys.argv[1], Path(sys.argv[2])))"
     words = [sys.executable, "-c", code, url, str(folder)]
     return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)

@@ -20,11 +20,11 @@ import maekit
 from maekit.cli import main
 from maekit.commands.predict import load_model
 from maekit.data.images.transforms import EvalTransform
+from maekit.export.convert import convert
 from maekit.training.run import card
-from maekit.weights.convert import convert
-from maekit.weights.find import find_weights
-from maekit.weights.inspect import inspect
-from maekit.weights.state_file import read_state
+from maekit.weights.describe.inspect import inspect
+from maekit.weights.get.find import find_weights
+from maekit.weights.read.state_file import read_state
 from tests.conftest import TINY, few_digits
 from tests.helpers_weights import encoder, peer, released
 from tests.numeric import assert_float64

@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from maekit.errors import UserError
-from maekit.weights.convert import convert
-from maekit.weights.extract import load_backbone
-from maekit.weights.find import find_weights
+from maekit.export.convert import convert
+from maekit.weights.get.find import find_weights
+from maekit.weights.load.backbone import load_backbone
 from tests.helpers_weights import encoder, released
 from tests.loopback import COMMIT, Loopback, loopback, unused_port
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from maekit.errors import UserError
-from maekit.weights.state_file import Kind, Layout, positions, read_state
+from maekit.weights.read.state_file import Kind, Layout, positions, read_state
 from tests.helpers_weights import (
     Probe,
     Small,

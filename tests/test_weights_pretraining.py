@@ -11,10 +11,10 @@ from torch import Tensor
 
 from maekit.base.spec import DataSpec
 from maekit.errors import UserError
+from maekit.export.convert import convert
 from maekit.pretraining.model import Pretrainer
-from maekit.weights.convert import convert
-from maekit.weights.inspect import inspect
-from maekit.weights.state_file import read_state
+from maekit.weights.describe.inspect import inspect
+from maekit.weights.read.state_file import read_state
 from tests.helpers_weights import load, peer, same
 from tests.numeric import assert_float64, assert_fp32, assert_fp32_function
 

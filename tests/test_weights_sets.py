@@ -15,11 +15,11 @@ from torch.optim.swa_utils import AveragedModel
 
 from maekit.cli import main
 from maekit.errors import UserError
-from maekit.weights.extract import load_backbone
-from maekit.weights.find import find_weights
-from maekit.weights.inspect import inspect
-from maekit.weights.load import read_state
-from maekit.weights.uses import uses
+from maekit.weights.describe.inspect import inspect
+from maekit.weights.describe.uses import uses
+from maekit.weights.get.find import find_weights
+from maekit.weights.load.backbone import load_backbone
+from maekit.weights.load.load import read_state
 from tests.helpers_weights import Small, encoder, load, refusal, same
 
 State = dict[str, Tensor]

@@ -7,7 +7,7 @@ from typing import Any
 
 from maekit.base.spec import DataSpec
 from maekit.errors import UserError
-from maekit.weights.safe_load import load_file
+from maekit.weights.read.safe_load import load_file
 
 KEY = "maekit"
 

@@ -16,10 +16,10 @@ from maekit.base.shown import Judged
 from maekit.base.spec import DataSpec
 from maekit.errors import UserError
 from maekit.optim.settings import Optimisation
-from maekit.weights.classes import Classes
-from maekit.weights.find import find_weights
-from maekit.weights.load import Report, load_weights
-from maekit.weights.safe_load import load_file
+from maekit.weights.get.find import find_weights
+from maekit.weights.load.classes import Classes
+from maekit.weights.load.load import Report, load_weights
+from maekit.weights.read.safe_load import load_file
 
 
 class Metrics(Protocol):

@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maekit.commands.embed import add_weights_argument
-from maekit.commands.given_images import GivenImages
 from maekit.commands.predict import image_files, refuse_results_among_images
+from maekit.commands.shared.given_images import GivenImages
 from maekit.errors import UserError
 
 if TYPE_CHECKING:

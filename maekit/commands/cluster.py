@@ -33,9 +33,9 @@ def main(args: argparse.Namespace) -> int:
     if args.images is not None and not args.images.is_dir():
         raise UserError(f"--images: {args.images}: no such folder; give where the embedded images are now")
     from maekit.commands.predict import refuse_results_among_images
-    from maekit.features.cluster_results import write_results
-    from maekit.features.clusters import find_clusters, mutual_information, purity
-    from maekit.features.folder import read_features
+    from maekit.features.files.folder import read_features
+    from maekit.features.neighbours.cluster_results import write_results
+    from maekit.features.neighbours.clusters import find_clusters, mutual_information, purity
 
     folder = read_features(args.features)
     refuse_results_among_images(args.images or Path(folder.facts["images"]), args.output)

@@ -46,7 +46,7 @@ def compared(runs: Sequence[Any]) -> dict[str, Any]:
     lost. `elsewhere` are keys that differ and cannot change what is learned; `not_in_all` are keys that other runs do
     not have at all.
     """
-    from maekit.report.side_by_side import metrics, split_keys, varying
+    from maekit.report.runs.side_by_side import metrics, split_keys, varying
     from maekit.runs.data import data_sets
     from maekit.runs.find import labels
 
@@ -182,7 +182,7 @@ def _facts(label: str, run: Any) -> dict[str, Any]:
 
 
 def _notes(runs: Sequence[Any], names: list[str]) -> Iterator[str]:
-    from maekit.report.run_facts import how_far
+    from maekit.report.runs.facts import how_far
     from maekit.runs.data import data_sets, data_words
 
     tasks = list(dict.fromkeys(run.task for run in runs))

@@ -4,7 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from maekit.commands.given_images import GivenImages
+from maekit.commands.shared.given_images import GivenImages
 from maekit.errors import UserError
 
 if TYPE_CHECKING:
@@ -137,6 +137,6 @@ def check(args: argparse.Namespace) -> None:
     if args.format == "parquet":
         if args.pooling == "patches":
             raise UserError("--format parquet holds one vector an image, not --pooling patches; use --format npy")
-        from maekit.features.parquet import require_pyarrow
+        from maekit.features.files.parquet import require_pyarrow
 
         require_pyarrow()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from maekit.errors import UserError
 
 if TYPE_CHECKING:
-    from maekit.features.folder import FeatureFolder
+    from maekit.features.files.folder import FeatureFolder
 
 FORWARDS = False
 
@@ -49,7 +49,7 @@ def main(args: argparse.Namespace) -> int:
     ):
         raise UserError("give --train DIR and --val DIR, or --features DIR alone (leave-one-out)")
     temperature = args.temperature if args.vote == "weighted" else None
-    from maekit.features.folder import read_features
+    from maekit.features.files.folder import read_features
 
     bank = read_features(args.features or args.train)
     queries = bank if args.features else read_features(args.val)
@@ -77,7 +77,7 @@ def accuracies(
     batch_size: int,
 ) -> dict[int, dict[str, float]]:
     """Returns `top1` and `top5`, 0 to 1, for each number of neighbours; the neighbours are searched once."""
-    from maekit.features.knn import Neighbours, nearest_neighbours, top_k_accuracy, vote
+    from maekit.features.neighbours.knn import Neighbours, nearest_neighbours, top_k_accuracy, vote
     from maekit.system.hardware import choose_device
 
     for folder in (bank, queries):

@@ -5,8 +5,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from maekit.commands.given_images import GivenImages
-from maekit.commands.predict_output import results_folder
+from maekit.commands.shared.given_images import GivenImages
+from maekit.commands.shared.predict_output import results_folder
 from maekit.errors import UserError, nearest
 from maekit.runs.checkpoint_path import find_checkpoint, weights_line
 

@@ -7,8 +7,8 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from maekit.commands.given_images import GivenImages
 from maekit.commands.predict import batches, image_files, refuse_results_among_images
+from maekit.commands.shared.given_images import GivenImages
 from maekit.errors import UserError
 
 if TYPE_CHECKING:

@@ -37,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Writes the report and says where it is."""
     from maekit.report.document import as_json
-    from maekit.report.write import write_report
+    from maekit.report.formats.write import write_report
 
     document = make_document(args.paths, args.against)
     folder = args.output or (args.paths[0] / "report" if len(args.paths) == 1 else Path("report"))
@@ -65,14 +65,14 @@ def make_document(paths: list[Path], against: Path | None) -> "Document":
     Raises:
         UserError: a path does not exist, nothing in it is a run, or `against` does not fit.
     """
-    from maekit.report.overview import overview_document
-    from maekit.report.run_report import run_document
-    from maekit.report.write import created_line
+    from maekit.report.formats.write import created_line
+    from maekit.report.runs.overview import overview_document
+    from maekit.report.runs.report import run_document
     from maekit.runs.find import find_runs
 
     if len(paths) == 1 and (paths[0] / _STUDY).is_file():
-        from maekit.report.study_report import study_document
-        from maekit.sweep.table import read_study
+        from maekit.report.studies.report import study_document
+        from maekit.study.results import read_study
 
         full = read_study(against) if against is not None else None
         return study_document(read_study(paths[0]), full, created_line())

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from maekit.errors import UserError
 
 if TYPE_CHECKING:
-    from maekit.features.folder import FeatureFolder
+    from maekit.features.files.folder import FeatureFolder
 
 FORWARDS = False
 _COLUMNS = 6
@@ -42,7 +42,7 @@ def main(args: argparse.Namespace) -> int:
         check_picture(args.output)
     if not args.image.is_file():
         raise UserError(f"no image {args.image}; check the path")
-    from maekit.features.folder import read_features
+    from maekit.features.files.folder import read_features
 
     folder = read_features(args.features)
     root = args.images or Path(folder.facts["images"])
@@ -64,7 +64,7 @@ def main(args: argparse.Namespace) -> int:
 def search(args: argparse.Namespace, folder: "FeatureFolder") -> list[tuple[float, int]]:
     """Returns similarity and row of the images nearest to the query, which is not among them itself."""
     from maekit.features.extractor import extractor_like
-    from maekit.features.knn import nearest_neighbours
+    from maekit.features.neighbours.knn import nearest_neighbours
 
     extractor = extractor_like(folder.facts, args.weights, args.device)
     image = extractor.reading(args.image)

@@ -12,12 +12,12 @@ from maekit.commands.fit import add_recipe_arguments
 from maekit.errors import UserError, nearest
 from maekit.recipes.recipe import load_recipe
 from maekit.recipes.tasks import find_task
-from maekit.sweep.presets import Preset, find_preset
-from maekit.sweep.space import cell_name, flags_of
-from maekit.sweep.table import Study, cell_results, full_grid_steps, spent_steps, text_table
+from maekit.study.define.presets import Preset, find_preset
+from maekit.study.define.space import cell_name, flags_of
+from maekit.study.results import Study, cell_results, full_grid_steps, spent_steps, text_table
 
 if TYPE_CHECKING:
-    from maekit.sweep.definition import Definition
+    from maekit.study.define.definition import Definition
 
 FORWARDS = True
 
@@ -70,8 +70,8 @@ def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentPa
         )
     if args.dry_run:
         return _print_runs(args, definition, preset, folder)
-    from maekit.sweep.devices import slots
-    from maekit.sweep.engine import run_study
+    from maekit.study.work.devices import slots
+    from maekit.study.work.engine import run_study
 
     if preset:
         _say(f"preset  {preset.name}: {preset.source}")
@@ -146,7 +146,7 @@ def _check(args: argparse.Namespace, flags: list[str], parser: argparse.Argument
 def _define(args: argparse.Namespace, flags: list[str], preset: Preset | None) -> "Definition":
     """The checked definition; imports torch."""
     recipe = load_recipe(find_task(args.task), args.recipe, args.config)
-    from maekit.sweep.define import Request, define
+    from maekit.study.define.define import Request, define
 
     request = Request(
         recipe=recipe,
@@ -195,7 +195,7 @@ def _less(definition: "Definition") -> str:
     """How many steps pruning leaves of a study, where that is known beforehand."""
     if definition.pruning != "halving":
         return "; --pruner median does fewer" if definition.pruning == "median" else ""
-    from maekit.sweep.pruning import num_kept, rung_steps
+    from maekit.study.queue.pruning import num_kept, rung_steps
 
     left, steps, before = definition.total_cells, 0, 0
     for rung in rung_steps(definition.max_steps, left, definition.reduction):
@@ -205,7 +205,7 @@ def _less(definition: "Definition") -> str:
 
 
 def _print_script(args: argparse.Namespace, flags: list[str], definition: "Definition", folder: Path) -> int:
-    from maekit.sweep.slurm import script
+    from maekit.study.work.slurm import script
 
     text = script(definition, _words(args, flags, folder), folder.absolute(), args.storage, args.parallel)
     print(json.dumps({"script": text}) if args.json else text, end="\n" if args.json else "")

@@ -7,11 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from maekit.weights.find import find_weights
+from maekit.weights.get.find import find_weights
 
 if TYPE_CHECKING:
-    from maekit.weights.facts import Facts
-    from maekit.weights.uses import Use
+    from maekit.weights.describe.facts import Facts
+    from maekit.weights.describe.uses import Use
 
 FORWARDS = False
 _PURPOSES = {
@@ -58,7 +58,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Inspects, converts, or writes a card."""
     found = find_weights(args.source)
-    from maekit.model_card.write import find_checkpoint_in
+    from maekit.export.card.write import find_checkpoint_in
 
     path = find_checkpoint_in(found)
     if args.action == "convert":
@@ -67,8 +67,8 @@ def main(args: argparse.Namespace) -> int:
     if args.action == "card":
         print(_card(args, path), end="")
         return 0
-    from maekit.weights.inspect import inspect
-    from maekit.weights.uses import uses
+    from maekit.weights.describe.inspect import inspect
+    from maekit.weights.describe.uses import uses
 
     facts = inspect(path)
     table = uses(facts)
@@ -80,8 +80,8 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _convert(args: argparse.Namespace, path: Path) -> list[str]:
-    from maekit.model_card.write import card_place, model_card, write_card
-    from maekit.weights.convert import convert
+    from maekit.export.card.write import card_place, model_card, write_card
+    from maekit.export.convert import convert
 
     out = args.out.expanduser()
     place = card_place(out, args.to)
@@ -91,7 +91,7 @@ def _convert(args: argparse.Namespace, path: Path) -> list[str]:
 
 
 def _card(args: argparse.Namespace, path: Path) -> str:
-    from maekit.model_card.write import model_card, new_file, write_card
+    from maekit.export.card.write import model_card, new_file, write_card
 
     output = new_file(args.output.expanduser()) if args.output else None
     text = model_card(path, given=args.source)
@@ -99,7 +99,7 @@ def _card(args: argparse.Namespace, path: Path) -> str:
 
 
 def _lines(facts: "Facts", table: "dict[str, Use]") -> Iterator[str]:
-    from maekit.weights.report import some
+    from maekit.weights.read.report import some
 
     yield f"weights {facts.path}"
     for word, text in _rows(facts):
@@ -171,7 +171,7 @@ def _positions(facts: "Facts") -> str:
 
 
 def _decoder(facts: "Facts") -> str:
-    from maekit.weights.said import HEAD_WIDTH
+    from maekit.weights.read.metadata import HEAD_WIDTH
 
     if facts.decoder is None:
         return "none"

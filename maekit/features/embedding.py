@@ -18,10 +18,10 @@ from tqdm import tqdm
 from maekit.data.loader import choose_workers, worker_error_line
 from maekit.errors import UserError
 from maekit.features.extractor import Extractor
+from maekit.features.files.listings import write_lists
+from maekit.features.files.parquet import write_parquet
+from maekit.features.files.row_file import RowFile
 from maekit.features.images import ImageFolder, ImageReader, Read, image_loader
-from maekit.features.listings import write_lists
-from maekit.features.parquet import write_parquet
-from maekit.features.row_file import RowFile
 from maekit.system.files import locked, write_json
 
 Format = Literal["npy", "parquet"]

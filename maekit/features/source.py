@@ -9,12 +9,12 @@ import torch
 
 from maekit.backbone.vit import ViT
 from maekit.data.images.transforms import EvalTransform
-from maekit.weights.assumed import assumed_heads
 from maekit.weights.chosen import split_key
-from maekit.weights.extract import load_backbone
-from maekit.weights.find import find_weights, is_released
-from maekit.weights.said import model_settings, normalisation, said_input
-from maekit.weights.state_file import StateFile, measure, read_state, stored_grid
+from maekit.weights.get.find import find_weights, is_released
+from maekit.weights.load.assumed import assumed_heads
+from maekit.weights.load.backbone import load_backbone
+from maekit.weights.read.metadata import model_settings, normalisation, said_input
+from maekit.weights.read.state_file import StateFile, measure, read_state, stored_grid
 
 # What facebookresearch/mae @ efb2a80 evaluates ImageNet with (main_finetune.py, util/datasets.py).
 IMAGENET: dict[str, Any] = {

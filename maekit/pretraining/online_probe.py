@@ -11,8 +11,8 @@ from maekit.base.spec import Draw
 from maekit.data.folder_dataset import FolderDataset
 from maekit.data.images.batch import collate_images
 from maekit.data.loader import make_loader
-from maekit.features.knn import knn_scores
-from maekit.features.probe import linear_probe_accuracy
+from maekit.features.neighbours.knn import knn_scores
+from maekit.features.neighbours.probe import linear_probe_accuracy
 from maekit.system.generators import untouched_generators
 
 BATCH = 128

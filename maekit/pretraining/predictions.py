@@ -21,15 +21,15 @@ from maekit.pretraining.masking import check_masking, fixed_noise
 from maekit.pretraining.model import Pretrainer
 from maekit.pretraining.pictures import Row, decibels, picture_of, row_of, sheet_of
 from maekit.system.files import atomic_write_text
-from maekit.weights.assumed import assumed_heads
-from maekit.weights.extract import set_norm_eps
-from maekit.weights.find import find_weights, is_released
-from maekit.weights.inspect import inspect
-from maekit.weights.load import load_weights
-from maekit.weights.said import HEAD_WIDTH, norm_eps, normalisation
-from maekit.weights.said import norm_pix_loss as said_norm_pix_loss
-from maekit.weights.state_file import StateFile, measure, read_state, stored_grid
-from maekit.weights.uses import uses
+from maekit.weights.describe.inspect import inspect
+from maekit.weights.describe.uses import uses
+from maekit.weights.get.find import find_weights, is_released
+from maekit.weights.load.assumed import assumed_heads
+from maekit.weights.load.backbone import set_norm_eps
+from maekit.weights.load.load import load_weights
+from maekit.weights.read.metadata import HEAD_WIDTH, norm_eps, normalisation
+from maekit.weights.read.metadata import norm_pix_loss as said_norm_pix_loss
+from maekit.weights.read.state_file import StateFile, measure, read_state, stored_grid
 
 SHEET = "contact_sheet.png"
 TABLE = "reconstructions.csv"

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from maekit.sweep.space import short_value
+from maekit.study.define.space import short_value
 
 TOY = "on a toy, not the paper's data: nothing here says anything about published numbers"
 

@@ -19,8 +19,8 @@ from maekit.robustness.data.sets import imagenet_synsets, title
 from maekit.robustness.metrics import RobustnessMetrics
 from maekit.robustness.table import robustness_json, robustness_table
 from maekit.weights.chosen import split_key
-from maekit.weights.find import find_weights
-from maekit.weights.load import Report, read_state
+from maekit.weights.get.find import find_weights
+from maekit.weights.load.load import Report, read_state
 
 # What every model of a run must have, and this one never uses.
 NOT_TRAINED: dict[str, Any] = {

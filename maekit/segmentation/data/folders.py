@@ -22,7 +22,6 @@ from maekit.segmentation.data.dataset import (
     SegTrainDataset,
     collate_scenes,
 )
-from maekit.segmentation.data.labels.coding import Coding
 from maekit.segmentation.data.labels.decision import Decision, decide
 from maekit.segmentation.data.labels.evidence import Evidence, read_evidence
 from maekit.segmentation.data.labels.problems import contradiction, judge
@@ -159,11 +158,11 @@ class SegmentationFolders(TransferData):
         Raises:
             UserError: the coding cannot be decided, or a given one does not fit where the other one does.
         """
-        if not self._is_known() and self.reduce_zero_label != "auto":
-            contradicted = contradiction(self._coding(), self._read().names, self._train_evidence())
+        if not self._known and self.reduce_zero_label != "auto":
+            contradicted = contradiction(self._decide().coding, self._read().names, self._train_evidence())
             if contradicted and not self.allow_empty:
                 raise UserError(contradicted)
-        self._coding()
+        self._decide()
         _ = self.pictures
 
     @cached_property
@@ -173,7 +172,7 @@ class SegmentationFolders(TransferData):
 
     def resolved(self) -> dict[str, Any]:
         """Returns whether 0 is unlabelled, as it was given or decided."""
-        return {"reduce_zero_label": self._coding().reduce_zero_label}
+        return {"reduce_zero_label": self._decide().coding.reduce_zero_label}
 
     def require_trainable(self) -> None:
         """Refuses label maps with a wrong value, in which nothing counts, or without one of the classes.
@@ -184,10 +183,10 @@ class SegmentationFolders(TransferData):
             UserError: with the first of what is wrong.
         """
         tree = self._read()
-        if self._is_known():
+        if self._known:
             return
         val = read_evidence(tree.val.pairs)
-        found = judge(self._coding(), tree.names, self._train_evidence(), val, allow_empty=self.allow_empty)
+        found = judge(self._decide().coding, tree.names, self._train_evidence(), val, allow_empty=self.allow_empty)
         if found.problems:
             raise UserError(found.problems[0])
         same = same_images(tree.train.pairs.image_paths(), tree.val.pairs.image_paths())
@@ -223,15 +222,15 @@ class SegmentationFolders(TransferData):
     def train_dataset(self, seed: int) -> SegTrainDataset:
         """Returns random crops of the training images, by (seed, epoch, index)."""
         pairs, reading = self._read().train.pairs, self.pictures.reading
-        return SegTrainDataset(pairs, self._coding(), self._make_augmentation(), seed, reading)
+        return SegTrainDataset(pairs, self._decide().coding, self._make_augmentation(), seed, reading)
 
     def plain_train_dataset(self) -> SegEvalDataset:
         """Returns the training images as they would be evaluated."""
-        return SegEvalDataset(self._read().train.pairs, self._coding(), self._eval, self.pictures.reading)
+        return SegEvalDataset(self._read().train.pairs, self._decide().coding, self._eval, self.pictures.reading)
 
     def val_dataset(self) -> SegEvalDataset:
         """Returns the validation images, resized, and their labels at the file's own size."""
-        return SegEvalDataset(self._read().val.pairs, self._coding(), self._eval, self.pictures.reading)
+        return SegEvalDataset(self._read().val.pairs, self._decide().coding, self._eval, self.pictures.reading)
 
     def input_transform(self) -> dict[str, Any]:
         """Returns the arguments of the `SegEvalTransform` in use."""
@@ -262,9 +261,6 @@ class SegmentationFolders(TransferData):
         check_pairs(tree.train, tree.val, known, findings, classes=classes, full=full)
         return findings
 
-    def _coding(self) -> Coding:
-        return self._decide().coding
-
     def _decide(self) -> Decision:
         if self._decision is None:
             tree = self._read()
@@ -279,8 +275,8 @@ class SegmentationFolders(TransferData):
         parts = [(len(part.pairs), part.pairs.image) for part in (tree.train, tree.val)]
         return upright_form(parts, self.white, known=tree.published or self.root is None)
 
-    def _is_known(self) -> bool:
-        """Says whether these are the published data or made ones, whose label maps need no look."""
+    @property
+    def _known(self) -> bool:  # published and made data need no look
         return self.root is None or self._read().published
 
     def _train_evidence(self) -> Evidence:
@@ -293,14 +289,12 @@ class SegmentationFolders(TransferData):
             return Path(self.root).expanduser().absolute()
         if self.synthetic is not None:
             return scenes_root(self.form)
-        advice = f"add --data.root DIR with your images ({self.expected}), or --data.synthetic scenes"
-        raise UserError(f"no data given; {advice}")
+        raise UserError(f"no data given; add --data.root DIR ({self.expected}), or --data.synthetic scenes")
 
     def _read(self) -> SegTree:
         if self._tree is None:
             tree = self.read_tree(self._data_root())
-            problems = [*tree.train.problems, *tree.val.problems]
-            if problems:
-                raise UserError(problems[0])
+            for problem in (*tree.train.problems, *tree.val.problems):
+                raise UserError(problem)
             self._tree = tree
         return self._tree

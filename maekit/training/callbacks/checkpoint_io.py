@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from maekit.errors import UserError
 from maekit.system.files import atomic_write
-from maekit.weights.safe_load import load_file
+from maekit.weights.read.safe_load import load_file
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.Size, torch.dtype, torch.device)
 

@@ -1,0 +1,1 @@
+"""The model card of exported weights: what is recorded of a run, and nothing else."""

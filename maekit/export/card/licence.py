@@ -1,0 +1,112 @@
+"""Under which terms weights can be passed on: what they were started from, as far back as the files say it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from maekit.errors import UserError
+from maekit.export.card.words import plain
+from maekit.system.plain import table
+from maekit.weights.chosen import split_key
+from maekit.weights.get.find import HUB, Official, official_weights, shipped_weights
+from maekit.weights.read.metadata import card_of, model_settings
+from maekit.weights.read.safe_load import load_file, read_metadata
+
+_AUTHORS = "facebookresearch/mae"
+_MOST_STARTS = 10
+
+
+class Licence(NamedTuple):
+    """What is known of a licence.
+
+    Attributes:
+        ident: as the Hugging Face hub calls it; empty where it is not known.
+        started_from: the weights that the training began with, in words.
+        terms: what follows for these, in words.
+        base_model: the model of the Hugging Face hub they come from; empty where they come from none.
+        authors: whether they come from a file that the authors of MAE published.
+    """
+
+    ident: str
+    started_from: str
+    terms: str
+    base_model: str = ""
+    authors: bool = False
+
+
+def licence_of(given: str, start: str | None) -> Licence:
+    """Finds the licence of weights.
+
+    Args:
+        given: what the user called the weights: a name, a path, hf:owner/name.
+        start: what a run's card says its training began with; None where there is no card.
+    """
+    if start is None:
+        own = _licence(given, "these weights")
+        return own or Licence("", "not recorded", "Not recorded: the file does not say where it comes from.")
+    if start == "none":
+        return Licence("", "random numbers: nothing else went into them", "Whoever trained these weights decides.")
+    last = start
+    for link in _chain(start):
+        last = link
+        if found := _licence(link, f"`{plain(link)}`, with which the training of these began"):
+            also = "" if link == start else f", which was started from `{plain(link)}`"
+            return found._replace(started_from=f"`{plain(start)}`{also}")
+    if last == "none":
+        words = f"`{plain(start)}`, whose own training began with random numbers"
+        return Licence("", words, "Whoever trained these weights and those decides.")
+    unknown = f"Those of `{plain(last)}` hold for these as well; they are not recorded here."
+    return Licence("", f"`{plain(start)}`", unknown)
+
+
+def _chain(start: str) -> Iterator[str]:
+    """The starting weights, and what they were started from in turn, while the files are there to say it."""
+    link: str | None = start
+    for _ in range(_MOST_STARTS):
+        if link is None:
+            return
+        yield link
+        link = _started_from(Path(link).expanduser())
+
+
+def _started_from(file: Path) -> str | None:
+    file = Path(split_key(file)[0])
+    try:
+        if not file.is_file():
+            return None
+        said = model_settings(table(load_file(file))).get("weights")
+    except (UserError, OSError):
+        return None
+    return said if isinstance(said, str) else None
+
+
+def _licence(given: str, what: str) -> Licence | None:
+    """That of published weights, by their name or their file's, and of a model on the hub."""
+    given = split_key(given)[0]
+    if given.startswith(HUB):
+        owner = given.removeprefix(HUB)
+        terms = f"The licence on the page of `{owner}` on the Hugging Face hub holds for {what}; see there."
+        return Licence("", f"`{given}`", terms, base_model=owner.partition("@")[0])
+    if (shipped := shipped_weights().get(given)) is not None:
+        licence = str(card_of(read_metadata(shipped)).get("licence", ""))
+        terms = f"maekit released {what}, which come with it, under {licence}."
+        return Licence(hub_name(licence), f"`{given}`", terms) if licence else None
+    official = next((one for one in official_weights().values() if Path(given).name in _names(one)), None)
+    if official is None:
+        return None
+    authors = _AUTHORS in official.source
+    terms = (
+        f"{'The authors of MAE' if authors else 'maekit'} ({official.source}) released {what} under {official.licence}."
+    )
+    if "NC" in official.licence:
+        terms += " It allows no commercial use, and weights that are derived from them inherit that."
+    return Licence(hub_name(official.licence), f"`{plain(given)}`", terms, authors=authors)
+
+
+def hub_name(licence: str) -> str:
+    """What the Hugging Face hub calls a licence: `cc-by-nc-4.0` for CC-BY-NC 4.0."""
+    return licence.lower().replace(" ", "-")
+
+
+def _names(official: Official) -> tuple[str, ...]:
+    return official.name, official.file, official.file.removesuffix(".pth")

@@ -1,0 +1,93 @@
+"""The sections of a model card on what to do with weights: a command for each use, and the code that loads them."""
+
+from collections.abc import Iterator
+
+from maekit.export.convert import Target
+from maekit.weights.describe.facts import Facts
+from maekit.weights.describe.uses import uses
+
+_HF = {"pretraining": "ViTMAEForPreTraining", "encoder": "ViTMAEModel"}
+_WORDS = {
+    "features": "Features",
+    "fine_tuning": "Fine-tuning",
+    "linear_probe": "A linear probe",
+    "validation": "Validation",
+    "reconstruction": "Reconstruction of hidden patches",
+}
+_TASK = "`TASK` is a task of the kind you want: `maekit tasks` lists them."
+
+
+def usage(facts: Facts) -> str:
+    """One line for each use: its command, or why it cannot be; `facts.path` is what the file is called there."""
+    return "\n".join([*(f"- {line}" for line in _lines(facts)), "", _TASK])
+
+
+def _lines(facts: Facts) -> Iterator[str]:
+    file, table = facts.path, uses(facts)
+    size = f" --model.backbone {facts.size}" if facts.size else ""
+    commands = {
+        "features": f"maekit embed IMAGES --weights {file} --output features",
+        "fine_tuning": f"maekit fit --task TASK --model.weights {file}{size} --data.root DATA",
+        "linear_probe": f"maekit fit --task TASK --model.weights {file}{size} --data.root DATA",
+        "validation": f"maekit validate --task TASK --model.weights {file}{size} --data.root DATA",
+        "reconstruction": f"maekit reconstruct IMAGES --weights {file}",
+    }
+    for purpose, word in _WORDS.items():
+        use = table[purpose]
+        yield f"{word}: `{commands[purpose]}`" if use.possible else f"{word}: not with these weights: {use.how}"
+
+
+def loading(facts: Facts, to: Target | None) -> str:
+    """Code that loads the weights, in Python; it runs where the file is."""
+    if to == "timm":
+        code = _timm(facts)
+    elif to == "hf" or facts.layout == "transformers":
+        code = _transformers(facts)
+    elif to == "detectron2" or facts.layout == "detectron2":
+        code = "from detectron2.checkpoint import DetectionCheckpointer\n\n"
+        code += f'DetectionCheckpointer(model).load("{facts.path}")'
+    elif facts.kind in ("segmenter", "detector"):
+        return f"```bash\nmaekit predict --ckpt_path {facts.path} --images IMAGES\n```"
+    else:
+        code = _maekit(facts)
+        code += f"\n\n{_released(facts)}" if facts.layout == "mae" and not facts.path.endswith(".safetensors") else ""
+    return f"```python\n{code}\n```"
+
+
+def _maekit(facts: Facts) -> str:
+    size = f", image_size={facts.image_size}" if facts.image_size else ""
+    return (
+        f'import maekit\n\nvit = maekit.load_backbone("{facts.path}"{size})\n'
+        f"tokens = vit(images)  # [B, 3, H, W], normalised, to [B, 1 + N, {facts.embed_dim}]: class token, patches"
+    )
+
+
+def _released(facts: Facts) -> str:
+    return (
+        "import torch\n\n# the names are those of facebookresearch/mae\n"
+        f'tensors = torch.load("{facts.path}", map_location="cpu", weights_only=True)["model"]'
+    )
+
+
+def _transformers(facts: Facts) -> str:
+    name = _HF.get(facts.kind, "ViTForImageClassification")
+    return (
+        f"from transformers import AutoImageProcessor, {name}\n\n"
+        f'processor = AutoImageProcessor.from_pretrained("{facts.path}")\n'
+        f'model = {name}.from_pretrained("{facts.path}")'
+    )
+
+
+def _timm(facts: Facts) -> str:
+    head = facts.classifier
+    read = f'load_file("{facts.path}")' if facts.path.endswith(".safetensors") else ""
+    read = read or f'torch.load("{facts.path}", map_location="cpu", weights_only=True)'
+    first = "from safetensors.torch import load_file\n" if "load_file" in read else "import torch\n"
+    pool = "avg" if head and head.pooling == "mean" else "token"
+    return (
+        f"{first}from timm.models.vision_transformer import VisionTransformer\n\n"
+        f"model = VisionTransformer(\n    img_size={facts.image_size}, patch_size={facts.patch_size}, "
+        f"embed_dim={facts.embed_dim}, depth={facts.num_blocks}, num_heads={facts.num_heads},\n"
+        f'    num_classes={head.num_classes if head else 0}, global_pool="{pool}",\n)\n'
+        f"model.load_state_dict({read}, strict=True)"
+    )

@@ -1,0 +1,218 @@
+"""Writes weights in another layout: facebookresearch/mae's, timm's, detectron2's, or a folder of transformers."""
+
+import pickle
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal, get_args
+
+import safetensors.torch
+import torch
+from torch import Tensor
+
+from maekit.errors import UserError, nearest
+from maekit.export.expected import whole
+from maekit.export.prepared import IMAGENET, image_size, named_classes, prepared, timm_json
+from maekit.export.transformers_folder import write_hf
+from maekit.system.files import atomic_write, atomic_write_text
+from maekit.system.plain import table
+from maekit.weights.layouts.detectron2 import to_detectron2
+from maekit.weights.load.assumed import assumed_heads
+from maekit.weights.load.classes import file_classes
+from maekit.weights.read.input_config import timm_place
+from maekit.weights.read.kinds import in_words
+from maekit.weights.read.metadata import (
+    EPS,
+    model_settings,
+    norm_eps,
+    normalisation,
+    not_pixels,
+    pretraining_arguments,
+    said_input,
+)
+from maekit.weights.read.report import some
+from maekit.weights.read.state_file import StateFile, read_state
+
+Target = Literal["mae", "hf", "timm", "detectron2"]
+_PROBE_EPS = 1e-6  # of the probe's BatchNorm; facebookresearch/mae @ efb2a80 main_linprobe.py
+_FOLDED = "folded: the linear probe's BatchNorm (running statistics, eps 1e-6) into its classifier"
+
+
+def convert(source: str | Path, to: Target, out: Path, *, norm_pix_loss: bool | None = None) -> list[str]:
+    """Writes a file of weights in another layout, its numbers as they are.
+
+    Args:
+        source: weights in any layout that `read_state` knows.
+        to: "mae", `{"model": tensors}` as facebookresearch/mae saves, and beside it `args` with what a run's card
+            says of its decoder and loss; "timm", the state dict of timm's VisionTransformer, in safetensors if `out`
+            ends so; "hf", a folder for transformers' from_pretrained; "detectron2", a pickle of numpy arrays as its
+            model zoo has them, for a Mask R-CNN on a ViT. Beside timm's file goes its configuration: `config.json` for
+            a file called model.safetensors or pytorch_model.bin, else the file's name and `.json`.
+        out: the file or folder to make; it must not be there, or be an empty folder for "hf".
+        norm_pix_loss: what a pre-training's config says for "hf": whether it predicted normalised pixels; None for
+            what the source says.
+
+    Returns:
+        Lines of text: what was read, what was changed or left out, what was written.
+
+    Raises:
+        UserError: `source` cannot be read or is not whole; the target cannot hold it; `out` is there already.
+    """
+    if to not in get_args(Target):
+        raise UserError(
+            f"got the layout '{to}' to write, expected mae, hf, timm or detectron2{nearest(to, get_args(Target))}"
+        )
+    source, out = Path(source).expanduser(), Path(out).expanduser()
+    _check_out(out, folder=to == "hf")
+    if to == "timm":
+        _check_out(timm_place(out), folder=False)
+    state = read_state(source)
+    if state.kind == "segmenter":
+        raise UserError(
+            f"{source} is {in_words(state.layout, state.kind)}, which cannot be written as {to}: its ViT has relative "
+            "positions and LayerScale, which none of these layouts has a place for; keep it as a checkpoint of maekit"
+        )
+    if (to == "detectron2") != (state.kind == "detector"):
+        raise UserError(
+            f"{source} is {in_words(state.layout, state.kind)}, which cannot be written as {to}; "
+            "give --to detectron2 for a detector with Mask R-CNN, and for nothing else"
+        )
+    lines = [f"read {source} ({in_words(state.layout, state.kind)})"]
+    if (own := not_pixels(state.meta)) and state.kind == "pretraining":
+        if to != "timm":
+            raise UserError(
+                f"{source} cannot be written as {to}, which knows pixels and mask tokens in the decoder only: {own}; "
+                "write its encoder alone with `--to timm`"
+            )
+        state = replace(state, kind="encoder")
+    if state.kind == "linear_probe" and model_settings(state.meta).get("pooling") == "mean":
+        state = replace(state, tensors=_with_plain_norm(state.tensors))
+    tensors = whole(source, state)
+    if others := [name for name in state.tensors if name not in tensors]:
+        lines.append(f"left out: {some(others)}")
+    if to == "hf":
+        if state.kind == "linear_probe":
+            tensors = fold(tensors)
+            lines.append(_FOLDED)
+        return lines + write_hf(source, state, _owned(tensors), out, norm_pix_loss)
+    if to == "detectron2":
+        tensors = to_detectron2(source, tensors)
+    if (eps := norm_eps(state.meta)) != EPS:
+        lines.append(
+            f"layer norms: its config says an eps of {eps:g}, but {to} has no place for it and computes with {EPS:g}"
+        )
+    config = ""
+    if to == "timm":
+        tensors, told = _for_timm(state, tensors)
+        config, more = _timm_config(state, tensors)
+        lines += [*told, *more]
+    beside = _beside(state, to)
+    if to in ("mae", "detectron2"):
+        lines += _surroundings(state, to, beside)
+    _write(out, to, _owned(tensors), beside)
+    lines.append(f"wrote {out} ({len(tensors)} tensors)")
+    if config:
+        atomic_write_text(timm_place(out), config)
+        lines.append(f"wrote {timm_place(out)} (timm's configuration: network, transform, class names)")
+    return lines
+
+
+def fold(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Turns a probe's BatchNorm and Linear, `head.0.*` and `head.1.*`, into one Linear, `head.*`.
+
+    W (x - m) / sqrt(v + eps) + b is W' x + (b - W' m) with W' = W / sqrt(v + eps); computed in float64.
+    """
+    mean, var = tensors["head.0.running_mean"].double(), tensors["head.0.running_var"].double()
+    weight, bias = tensors["head.1.weight"], tensors["head.1.bias"]
+    scaled = weight.double() / (var + _PROBE_EPS).sqrt()
+    folded = {name: tensor for name, tensor in tensors.items() if not name.startswith("head.")}
+    folded["head.weight"] = scaled.to(weight.dtype)
+    folded["head.bias"] = (bias.double() - scaled @ mean).to(bias.dtype)
+    return folded
+
+
+def _with_plain_norm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """A probe on the mean of the patches with its norm, which has no weights of its own, as one that has."""
+    bias = torch.zeros_like(tensors["head.0.running_mean"])
+    return {**tensors, "fc_norm.weight": torch.ones_like(bias), "fc_norm.bias": bias}
+
+
+def _for_timm(state: StateFile, tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
+    """What timm's VisionTransformer takes with strict=True, and what to say of it."""
+    said = []
+    if state.kind == "pretraining":
+        decoder = [name for name in tensors if name.startswith(("decoder_", "mask_token"))]
+        tensors = {name: tensor for name, tensor in tensors.items() if name not in decoder}
+        said.append(f"left out: {some(decoder)} (timm has no decoder)")
+    if state.kind == "linear_probe":
+        tensors = fold(tensors)
+        said.append(_FOLDED)
+    classes = tensors["head.weight"].shape[0] if "head.weight" in tensors else 0
+    pool = "avg" if "fc_norm.weight" in tensors else "token"
+    return tensors, [*said, f'for timm: num_classes={classes}, global_pool="{pool}"']
+
+
+def _timm_config(state: StateFile, tensors: Mapping[str, Tensor]) -> tuple[str, list[str]]:
+    """The text of timm's configuration, empty where it cannot be known, and what to say of it."""
+    size = image_size(state, tensors)
+    if size is None or state.num_heads is None:
+        unknown = "the grid of its positions" if size is None else "its attention heads"
+        return "", [f"no configuration for timm is written: the file does not say {unknown}"]
+    image = prepared(state, size)
+    heads = [f"assumed: {each}, since the file does not say it" for each in assumed_heads(state)]
+    count = tensors["head.weight"].shape[0] if "head.weight" in tensors else 0
+    names = named_classes(state, count)
+    unnamed = [] if names or not count else ["class names: none, since the file does not say them"]
+    return timm_json(state, tensors, image, names), [*heads, *image.lines(), *unnamed]
+
+
+def _beside(state: StateFile, to: Target) -> dict[str, object]:
+    """What goes into a file beside its tensors: the arguments of a pre-training, or classes and transform."""
+    if state.kind == "pretraining":
+        arguments = pretraining_arguments(state.meta, state.decoder_heads)
+        return {"args": arguments} if arguments and to == "mae" else {}
+    classes, image = file_classes(state.meta), dict(said_input(state.meta))
+    found: dict[str, object] = {"input": image} if image else {}
+    if classes is None or to == "timm":
+        return found if to != "timm" else {}
+    return {"class_names": list(classes.names), "class_ids": list(classes.ids), **found}
+
+
+def _surroundings(state: StateFile, to: Target, beside: Mapping[str, object]) -> list[str]:
+    """Says how images must be prepared where a layout has no place for it that anybody reads."""
+    colours, lines = normalisation(state.meta), []
+    if to == "detectron2":
+        mean, std = ([round(255 * v, 3) for v in values] for values in colours or IMAGENET)
+        assumed = "" if colours else " (ImageNet's, since the file does not say them)"
+        size = table(said_input(state.meta)).get("image_size")
+        lines.append(
+            f'for detectron2: set model.input_format="RGB" (its zoo\'s own are BGR or RGB), pixel_mean={mean}, '
+            f"pixel_std={std}{assumed}{f', and the long side of {size} px' if size else ''}: the file cannot say them"
+        )
+    if "class_names" in beside:
+        lines.append("class names: kept in the file for maekit; other libraries do not read them there")
+    return lines
+
+
+def _check_out(out: Path, *, folder: bool) -> None:
+    if folder and out.is_dir() and not any(out.iterdir()):
+        return
+    if out.exists() or out.is_symlink():
+        what = "a new folder or an empty one" if folder else "the name of a new file"
+        raise UserError(f"{out} exists already, expected {what}; give another, or remove it first")
+
+
+def _owned(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies without shared or surplus memory, which both formats would write or refuse."""
+    return {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
+
+
+def _write(out: Path, to: Target, tensors: dict[str, Tensor], beside: Mapping[str, object]) -> None:
+    with atomic_write(out) as file:
+        if to == "detectron2":
+            arrays = {name: tensor.float().numpy() for name, tensor in tensors.items()}
+            pickle.dump({"model": arrays, "__author__": "maekit", **beside}, file, protocol=4)
+        elif to == "timm" and out.suffix == ".safetensors":
+            file.write(safetensors.torch.save(tensors, metadata={"format": "pt"}))
+        else:
+            torch.save({"model": tensors, **beside} if to == "mae" else tensors, file)

@@ -1,0 +1,168 @@
+"""Writes a folder that transformers' from_pretrained takes: config, weights, preprocessing."""
+
+import json
+import shutil
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+from torch import Tensor
+
+from maekit.errors import UserError
+from maekit.export.prepared import hf_preprocessor, named_classes, prepared
+from maekit.system.files import atomic_write, atomic_write_text
+from maekit.weights.layouts.transformers import to_transformers
+from maekit.weights.load.assumed import assumed_heads
+from maekit.weights.read import metadata as said
+from maekit.weights.read.state_file import StateFile, measure, stored_grid
+
+_CLASSES = {"encoder": "ViTMAEModel", "pretraining": "ViTMAEForPreTraining"}
+_MASK_RATIO = 0.75  # the paper's, which the released files were trained with
+
+
+def write_hf(
+    source: Path, state: StateFile, tensors: Mapping[str, Tensor], out: Path, norm_pix_loss: bool | None
+) -> list[str]:
+    """Writes config.json, model.safetensors and preprocessor_config.json, all of them or none.
+
+    Args:
+        source: where the tensors are from, for errors.
+        state: what was read there.
+        tensors: what to write, by released names; a probe folded already.
+        out: the folder; absent or empty.
+        norm_pix_loss: as for `convert`.
+
+    Returns:
+        Lines that say what was assumed and written.
+
+    Raises:
+        UserError: transformers has no such model, the number of heads or the patch grid is not known, or the disk is
+            full.
+    """
+    if "fc_norm.weight" in tensors:
+        raise UserError(
+            f"{source} classifies the mean of the patches, expected the class token: transformers' ViT knows no other; "
+            'convert it with `--to timm` (global_pool="avg")'
+        )
+    config = _encoder_config(source, state, tensors)
+    lines = [f"assumed: {heads}, since the file does not say it" for heads in assumed_heads(state)]
+    if "decoder_pred.weight" in tensors:
+        if isinstance(config["image_size"], list):
+            raise UserError(
+                f"{source} was pre-trained on images of {'x'.join(map(str, config['image_size']))} px, expected square "
+                "ones: transformers' ViTMAE knows no others; write it with `--to mae`, or its encoder with `--to timm`"
+            )
+        lines += _add_decoder(source, config, state, tensors, norm_pix_loss)
+    if "head.weight" in tensors:
+        lines += _add_classes(config, state, tensors["head.weight"].shape[0])
+    name = config["architectures"][0]
+    named = to_transformers(tensors, prefix="" if name == "ViTMAEModel" else "vit.")
+    sides = config["image_size"]
+    image = prepared(state, (sides, sides) if isinstance(sides, int) else (sides[0], sides[1]))
+    with _new_folder(out) as folder:
+        atomic_write_text(folder / "config.json", _json(config))
+        atomic_write_text(folder / "preprocessor_config.json", _json(hf_preprocessor(image)))
+        with atomic_write(folder / "model.safetensors") as file:
+            file.write(safetensors.torch.save(named, metadata={"format": "pt"}))
+    return [*lines, *image.lines(), f"wrote {out} (load it with {name}.from_pretrained)"]
+
+
+def _encoder_config(source: Path, state: StateFile, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+    shape, (hidden, width) = measure(tensors), tensors["blocks.0.mlp.fc1.weight"].shape
+    if state.num_heads is None:
+        raise UserError(
+            f"{source} holds {shape} and does not say how many attention heads it has, which config.json must; "
+            "convert it with `--to timm`, or start from a folder of transformers"
+        )
+    patch = tensors["patch_embed.proj.weight"].shape[2:]
+    grid = stored_grid(state, tensors["pos_embed"].shape[1] - 1)
+    if grid is None or patch[0] != patch[1]:
+        raise UserError(
+            f"{source} has positions for {tensors['pos_embed'].shape[1] - 1} patches of {patch[0]}x{patch[1]} px, "
+            "expected a grid of square patches whose sides the file says, or a square one; convert it with `--to timm`"
+        )
+    height, wide = (side * patch[0] for side in grid)
+    dtypes = {str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()}
+    return {
+        "architectures": [_CLASSES.get(state.kind, "ViTForImageClassification")],
+        "model_type": "vit_mae" if state.kind in _CLASSES else "vit",
+        "hidden_size": width,
+        "num_hidden_layers": shape.num_blocks,
+        "num_attention_heads": state.num_heads,
+        "intermediate_size": hidden,
+        "image_size": height if height == wide else [height, wide],
+        "patch_size": patch[0],
+        "num_channels": 3,
+        "qkv_bias": True,
+        "hidden_act": "gelu",
+        "layer_norm_eps": said.norm_eps(state.meta),
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+        "initializer_range": 0.02,
+        **({"dtype": dtypes.pop()} if len(dtypes) == 1 else {}),
+    }
+
+
+def _add_decoder(
+    source: Path, config: dict[str, Any], state: StateFile, tensors: Mapping[str, Tensor], norm_pix_loss: bool | None
+) -> list[str]:
+    hidden, width = tensors["decoder_blocks.0.mlp.fc1.weight"].shape
+    heads = state.decoder_heads or max(1, width // said.HEAD_WIDTH)
+    if width % heads:
+        raise UserError(
+            f"{source} has a decoder {width} wide and does not say how many attention heads it has, which config.json "
+            "must; convert its encoder with `--to timm`"
+        )
+    lines = (
+        [] if state.decoder_heads else [f"assumed: {heads} attention heads in the decoder, {said.HEAD_WIDTH} wide each"]
+    )
+    normalised = norm_pix_loss if norm_pix_loss is not None else said.norm_pix_loss(state.meta)
+    if normalised is None:
+        lines.append("assumed: norm_pix_loss false, since the file does not say it")
+    ratio = said.mask_ratio(state.meta)
+    if ratio is None:
+        lines.append(f"assumed: mask_ratio {_MASK_RATIO}, the paper's, since the file does not say it")
+    config |= {
+        "decoder_hidden_size": width,
+        "decoder_intermediate_size": hidden,
+        "decoder_num_attention_heads": heads,
+        "decoder_num_hidden_layers": len({n.split(".")[1] for n in tensors if n.startswith("decoder_blocks.")}),
+        "mask_ratio": _MASK_RATIO if ratio is None else ratio,
+        "norm_pix_loss": bool(normalised),
+    }
+    return lines
+
+
+def _add_classes(config: dict[str, Any], state: StateFile, count: int) -> list[str]:
+    names = named_classes(state, count)
+    labels = names or [f"LABEL_{index}" for index in range(count)]
+    config["id2label"] = {str(index): label for index, label in enumerate(labels)}
+    config["label2id"] = {label: index for index, label in enumerate(labels)}
+    if twice := sorted({name for name in names if names.count(name) > 1}):
+        return [f"class names: {len(twice)} stand for several classes each ('{twice[0]}', ...); tell them by number"]
+    return [] if names else [f"assumed: class names LABEL_0 to LABEL_{count - 1}, since the file does not say them"]
+
+
+def _json(contents: Mapping[str, Any]) -> str:
+    return json.dumps(contents, indent=2) + "\n"
+
+
+@contextmanager
+def _new_folder(out: Path) -> Iterator[Path]:
+    """Gives a folder beside `out` that takes its place when the block ends without an error, and goes if not."""
+    place = out.resolve()  # the folder itself where `out` is a link to an empty one, and a name where it is `.`
+    temporary = place.with_name(f".{place.name}.{uuid.uuid4().hex[:8]}.partial")
+    try:
+        temporary.mkdir(parents=True)
+        yield temporary
+        temporary.replace(place)
+    except OSError as error:
+        raise UserError(
+            f"cannot write the folder {out}: {error.strerror or error}; nothing was left behind; "
+            "make room or choose a folder you can write to"
+        ) from error
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)

@@ -1,0 +1,1 @@
+"""The files of computed features: rows, listings, Parquet."""

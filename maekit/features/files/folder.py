@@ -1,0 +1,109 @@
+"""Reads what `maekit embed` wrote."""
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from maekit.errors import UserError
+from maekit.features.files.listings import read_lines
+
+_ROWS = 16384  # at a time
+_NEEDED = ("complete", "format", "pooling", "shape", "num_classes", "images", "weights", "weights_hash")
+
+
+@dataclass(frozen=True, eq=False)
+class FeatureFolder:
+    """The features of a folder of images, left on disk until they are used.
+
+    Attributes:
+        path: the folder.
+        facts: its features.json.
+        features: [N, D] float32 or float16, all finite.
+        files: the relative path of each row's image.
+        labels: [N] int64; None without class folders.
+        classes: their names, in label order.
+    """
+
+    path: Path
+    facts: dict[str, Any]
+    features: Tensor
+    files: list[str]
+    labels: Tensor | None
+    classes: tuple[str, ...]
+
+    def image(self, row: int, moved_to: Path | None = None) -> Path:
+        """Returns where the image of a row is, in the folder it was embedded from or the one that moved to."""
+        return (moved_to or Path(self.facts["images"])) / self.files[row]
+
+    def unit(self) -> np.ndarray:
+        """Returns the features [N, D] float32 in memory, each of length one (zeros stay zeros)."""
+        rows: np.ndarray = torch.nn.functional.normalize(self.features.float(), dim=1).numpy()
+        return rows
+
+
+def read_features(path: Path) -> FeatureFolder:
+    """Opens the features of whole images.
+
+    Raises:
+        UserError: there are none, they are not finished, hold patches or are Parquet, or a file is damaged.
+    """
+    facts = _facts(path)
+    if not facts["complete"]:
+        raise UserError(f"{path}: its features are not finished; give the same `maekit embed` command again")
+    if facts["format"] != "npy":
+        raise UserError(f"{path} holds features as Parquet, expected .npy; embed with --format npy")
+    if facts["pooling"] == "patches":
+        raise UserError(f"{path} holds the features of patches, expected one an image; embed with --pooling class")
+    features = _array(path, "features.npy", (facts["num_rows"], *facts["shape"]))
+    for first in range(0, len(features), _ROWS):
+        good = np.isfinite(features[first : first + _ROWS]).all(axis=1)
+        if not good.all():
+            row = first + int(np.flatnonzero(~good)[0])
+            raise UserError(
+                f"{path / 'features.npy'}: row {row} has NaN or infinite numbers; remove {path}, embed again"
+            )
+    files = _lines(path, "files.txt", len(features))
+    if not facts["num_classes"]:
+        return FeatureFolder(path, facts, torch.from_numpy(features), files, None, ())
+    classes = _lines(path, "classes.txt", facts["num_classes"])
+    labels = np.array(_array(path, "labels.npy", (len(features),)))
+    if not ((labels >= 0) & (labels < len(classes))).all():
+        raise UserError(f"{path / 'labels.npy'}: labels outside 0 to {len(classes) - 1}; remove {path}, embed again")
+    return FeatureFolder(path, facts, torch.from_numpy(features), files, torch.from_numpy(labels), tuple(classes))
+
+
+def _facts(path: Path) -> dict[str, Any]:
+    try:
+        facts: dict[str, Any] = dict(json.loads((path / "features.json").read_text(encoding="utf-8")))
+        _ = [facts[key] for key in _NEEDED]
+        return facts
+    except OSError:
+        what = "is a file, expected a folder" if path.is_file() else "has no features.json, expected a folder"
+        raise UserError(f"{path} {what} of features; make it with `maekit embed FOLDER --output {path}`") from None
+    except (ValueError, KeyError, TypeError):
+        raise UserError(f"{path / 'features.json'} is damaged or not of `maekit embed`; embed again") from None
+
+
+def _array(path: Path, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    try:
+        array: np.ndarray = np.load(path / name, mmap_mode="c")
+    except (OSError, ValueError, EOFError) as error:
+        raise UserError(f"{path / name} is missing, cut short or damaged; remove {path} and embed again") from error
+    if array.shape != shape:
+        raise UserError(f"{path / name} is {list(array.shape)}, expected {list(shape)}; remove {path} and embed again")
+    return array
+
+
+def _lines(path: Path, name: str, count: int) -> list[str]:
+    try:
+        lines = read_lines(path / name)
+    except OSError as error:
+        raise UserError(f"{path / name} cannot be read ({error.strerror}); remove {path} and embed again") from None
+    if len(lines) != count:
+        raise UserError(f"{path / name} has {len(lines)} lines, expected {count}; remove {path} and embed again")
+    return lines

@@ -1,0 +1,1 @@
+"""Nearest neighbours, clusters and a linear probe of features."""

@@ -1,0 +1,79 @@
+"""What `maekit cluster` writes: a table of all images, and sheets of those nearest each centre."""
+
+import csv
+import io
+from collections import Counter
+from pathlib import Path
+
+from PIL import Image
+
+from maekit.drawing.contact_sheet import Row, Tile, contact_sheet, rows_sheet, thumbnail
+from maekit.features.files.folder import FeatureFolder
+from maekit.features.neighbours.clusters import Clusters
+from maekit.system.files import atomic_write
+
+COLUMNS, SHEET_IMAGES = 6, 24
+OVERVIEW_IMAGES, OVERVIEW_SIDE, OVERVIEW_ROWS = 10, 96, 60
+
+
+def write_results(folder: FeatureFolder, clusters: Clusters, output: Path, images: Path | None = None) -> None:
+    """Writes clusters.csv, cluster_000.png and so on, and overview.png; sheets of clusters that are gone are removed.
+
+    Args:
+        folder: the features.
+        clusters: of its rows.
+        output: a folder; it is made.
+        images: where the images are now, if they have moved.
+    """
+    if (output / "clusters.csv").is_file():
+        for old in output.glob("cluster_[0-9][0-9][0-9]*.png"):
+            old.unlink()
+    _write_table(folder, clusters, output / "clusters.csv")
+    overview = []
+    for number in range(int(clusters.assigned.max()) + 1):
+        rows = clusters.members(number).tolist()
+        heading = f"cluster {number}: {len(rows):,} images{_classes(folder, rows)}"
+        tiles = [_tile(folder, clusters, row, images) for row in rows[:SHEET_IMAGES]]
+        sheet = contact_sheet(tiles, columns=min(COLUMNS, len(tiles)), title=heading)
+        _save(sheet, output / f"cluster_{number:03}.png")
+        if number < OVERVIEW_ROWS:
+            small = [Tile(tile.image and _small(tile.image)) for tile in tiles[:OVERVIEW_IMAGES]]
+            overview.append(Row(heading, small))
+    _save(rows_sheet(overview, side=OVERVIEW_SIDE), output / "overview.png")
+
+
+def _write_table(folder: FeatureFolder, clusters: Clusters, path: Path) -> None:
+    with atomic_write(path) as file:
+        text = io.TextIOWrapper(file, encoding="utf-8", errors="surrogateescape", newline="")
+        table = csv.writer(text)
+        labels = folder.labels.tolist() if folder.labels is not None else None
+        table.writerow(["file", "cluster", "distance", *(["class"] if labels else [])])
+        for row, name in enumerate(folder.files):
+            own = [folder.classes[labels[row]]] if labels else []
+            table.writerow([name, int(clusters.assigned[row]), f"{clusters.distance[row]:.6f}", *own])
+        text.flush()
+        text.detach()
+
+
+def _classes(folder: FeatureFolder, rows: list[int]) -> str:
+    """The two most frequent classes of a cluster, with their shares."""
+    if folder.labels is None:
+        return ""
+    counts = Counter(folder.labels[rows].tolist()).most_common(2)
+    return ", " + ", ".join(f"{100 * count / len(rows):.0f} % {folder.classes[label]}" for label, count in counts)
+
+
+def _tile(folder: FeatureFolder, clusters: Clusters, row: int, images: Path | None) -> Tile:
+    path = folder.image(row, images)
+    return Tile(thumbnail(path), (f"{clusters.distance[row]:.3f}", path.name))
+
+
+def _small(image: Image.Image) -> Image.Image:
+    copy = image.copy()
+    copy.thumbnail((2 * OVERVIEW_SIDE, 2 * OVERVIEW_SIDE))
+    return copy
+
+
+def _save(sheet: Image.Image, path: Path) -> None:
+    with atomic_write(path) as file:
+        sheet.save(file, "PNG")

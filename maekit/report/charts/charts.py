@@ -1,0 +1,53 @@
+"""Charts as SVG text: for the page in a desktop's and a phone's size, and as a file of its own."""
+
+from maekit.report.charts.frame import NARROW, WIDE
+from maekit.report.charts.heat import draw_cells, most_columns
+from maekit.report.charts.lines import draw_lines
+from maekit.report.charts.scale import drawable
+from maekit.report.charts.svg import FONT, element, shortened, words
+from maekit.report.document import Chart, LineChart
+from maekit.report.page_style import CHART_STYLE
+
+_EDGE, _TITLE = 16.0, 30.0  # px around a file's chart, and above it for its title
+
+
+def draw(chart: Chart, width: float = WIDE) -> str:
+    """The chart as an `<svg>` of `width` px for a page that brings `CHART_STYLE`."""
+    return draw_lines(chart, width) if isinstance(chart, LineChart) else draw_cells(chart, width)
+
+
+def svg_file(chart: Chart) -> str:
+    """The chart as a whole SVG file, with its title and its own style, light or dark as the reader's system is."""
+    root, _, marks = draw(chart, WIDE).partition(">")
+    width, height = (float(number) for number in root.split('viewBox="0 0 ')[1].split('"')[0].split())
+    style = element("style", CHART_STYLE + "svg{background:var(--paper)}.title{font-size:15px;font-weight:600}")
+    title = words(shortened(chart.title, width - 2 * _EDGE, 15), 0.0, 15.0, class_="title")
+    return element(
+        "svg",
+        style + element("g", title, class_="chart") + f'{root} y="{_TITLE}">{marks}',
+        xmlns="http://www.w3.org/2000/svg",
+        viewBox=f"{-_EDGE:.0f} {-_EDGE:.0f} {width + 2 * _EDGE:.0f} {height + _TITLE + 2 * _EDGE:.0f}",
+        width=width + 2 * _EDGE,
+        height=height + _TITLE + 2 * _EDGE,
+        font_size=FONT,
+    )
+
+
+def remarks(chart: Chart) -> list[str]:
+    """What a drawing leaves out or puts together, one line each."""
+    if isinstance(chart, LineChart):
+        hidden = sum(
+            not drawable(x, chart.log_x) or not drawable(y, chart.log_y)
+            for series in chart.series
+            for x, y in (*series.points, *series.dots)
+        )
+        axis = "finite and above zero, as a log axis needs" if chart.log_x or chart.log_y else "finite"
+        return [f"{hidden} of the values are not {axis}, and not drawn."] if hidden else []
+    said = []
+    if any(not drawable(value, chart.log) for row in chart.cells for value in row):
+        said.append("Dashed cells have no value, or none above zero." if chart.log else "Dashed cells have no value.")
+    if len(chart.x_values) > most_columns(chart, WIDE):
+        said.append(f"Neighbours of the {len(chart.x_values)} columns are drawn as their mean.")
+    if len(chart.x_values) > most_columns(chart, NARROW) and not said:
+        said.append("On a narrow screen neighbouring columns are drawn as their mean.")
+    return said

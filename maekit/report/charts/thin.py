@@ -1,0 +1,55 @@
+"""Long curves cut down to what an eye can see, and to the stretches without gaps."""
+
+from collections.abc import Callable, Iterable
+from typing import TypeVar
+
+from maekit.report.charts.scale import Scale, drawable
+
+Place = tuple[float, float]  # px
+_Place = TypeVar("_Place", bound=tuple[float, ...])
+
+
+def stretches(points: Iterable[tuple[float, float]], x: Scale, y: Scale) -> list[list[Place]]:
+    """The places of the points in px, as pieces between the values that have no place (NaN, or log of nothing)."""
+    pieces: list[list[Place]] = [[]]
+    for at, value in sorted(points, key=lambda point: point[0]):
+        if not drawable(at, x.log):
+            continue
+        if drawable(value, y.log):
+            pieces[-1].append((x(at), y(value)))
+        elif pieces[-1]:
+            pieces.append([])
+    return [piece for piece in pieces if piece]
+
+
+def thinned(places: list[Place], width: float = 2.0) -> list[Place]:
+    """The first, last, highest and lowest place of each `width` px of x: the line looks the same (Jugel, M4, 2014)."""
+    kept: list[Place] = []
+    for column in _columns(places, width):
+        chosen = {0, len(column) - 1}
+        for extreme in (min, max):
+            chosen.add(_where(column, extreme))
+        kept += [column[i] for i in sorted(chosen)]
+    return kept
+
+
+def thinned_band(places: list[tuple[float, float, float]], width: float = 2.0) -> list[tuple[float, float, float]]:
+    """At most two (x, low, high) for each `width` px of x, as low and as high as any there; px count downwards."""
+    kept: list[tuple[float, float, float]] = []
+    for column in _columns(places, width):
+        lows, highs = [place[1] for place in column], [place[2] for place in column]
+        ends = {column[0][0], column[-1][0]}
+        kept += [(at, max(lows), min(highs)) for at in sorted(ends)]
+    return kept
+
+
+def _columns(places: list[_Place], width: float) -> list[list[_Place]]:
+    columns: dict[int, list[_Place]] = {}
+    for place in places:
+        columns.setdefault(int(place[0] // width), []).append(place)
+    return list(columns.values())
+
+
+def _where(column: list[Place], extreme: Callable[..., float]) -> int:
+    heights = [place[1] for place in column]
+    return heights.index(extreme(heights))

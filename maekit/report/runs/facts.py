@@ -1,0 +1,174 @@
+"""What a run is, cost and ran on, in tables and facts."""
+
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+from maekit.report.document import Block, Code, Facts, Section, Table, Text
+from maekit.report.runs.side_by_side import shown_metrics, watched
+from maekit.report.words import cell_text, duration, number, plural, setting
+from maekit.runs.data import NOT_RECORDED, recorded_data
+from maekit.runs.read import Run
+
+_MOST_CLASSES = 20
+
+
+def result(run: Run, beside: Table | None) -> Section:
+    """The metrics of the last evaluation, the best of the monitored one, and the published numbers beside them."""
+    monitor = watched(run)
+    best = run.metrics.get("best")
+    at = best.get("step") if isinstance(best, dict) else None
+    rows = [
+        (name, value, *((run.best, at) if monitor and name == monitor[0] else (None, None)))
+        for name in shown_metrics(run.metrics.get("val") or {}, monitor[0] if monitor else None)
+        for value in [run.val.get(name)]
+    ]
+    if not rows:
+        return Section("Result", (Text((f"None: {how_far(run)}.",)),))
+    note = "The value after the last step; the best is that of best.ckpt."
+    if run.status == "paused":
+        note = f"The run is paused, so these are not its results: {how_far(run)}."
+    elif run.status == "validated":
+        note = "Of one evaluation, without training."
+    metrics = Table("metrics", ("metric", "value", "best", "at step"), tuple(rows), note=note)
+    return Section("Result", (metrics, *([beside] if beside is not None else [])))
+
+
+def how_far(run: Run) -> str:
+    """How far a run came, in words."""
+    if run.status == "finished":
+        return f"finished after {_steps(run, run.number('step'))}"
+    if run.status == "validated":
+        return "an evaluation of weights, without training"
+    if run.status == "stopped":
+        return f"stopped by {run.metrics.get('stopped_by')} after {_steps(run, run.number('step'))}"
+    if run.status == "paused":
+        return f"paused after {_steps(run, run.number('step'))}"
+    train, val = run.rows("train"), run.rows("val")
+    seen = max((row["step"] for row in (*train, *val)), default=None)
+    if seen is None:
+        return "unfinished, and no step of it is recorded"
+    last, monitor = "", watched(run)
+    if monitor and val and monitor[0] in val[-1]:
+        last = f", the last validation at step {number(val[-1]['step'])}: {monitor[0]} {number(val[-1][monitor[0]])}"
+    return f"unfinished, last seen at step {_steps(run, seen).removesuffix(' steps').removesuffix(' step')}{last}"
+
+
+def data(run: Run) -> Section:
+    """What the run was trained and measured on."""
+    found = recorded_data(run)
+    if found is None:
+        root = run.flat_config.get("data.root") or run.flat_config.get("data.synthetic")
+        return Section("Data", (Text((f"{root or 'Unknown'}: {NOT_RECORDED}.",)),))
+    classes = f"{len(found.classes):,}: {', '.join(found.classes[:_MOST_CLASSES])}" if found.classes else ""
+    pairs = (
+        ("folder", found.folder),
+        *((f"{split} images", f"{number:,}") for split, number in found.images.items()),
+        ("classes", classes + (", ..." if len(found.classes) > _MOST_CLASSES else "")),
+        *((f"{split} fingerprint", mark) for split, mark in found.fingerprints.items()),
+        ("in words", found.summary),
+    )
+    return Section("Data", (Facts(tuple(pair for pair in pairs if pair[1])),))
+
+
+def configuration(run: Run) -> Section:
+    """What differs from the recipe."""
+    return Section("Configuration", (_differences(run),))
+
+
+def whole_configuration(run: Run) -> Section | None:
+    """Every key, and where its value is from; a hundred rows, so it comes last."""
+    return Section("The whole configuration", (_settings(run),)) if run.config else None
+
+
+def _settings(run: Run) -> Table:
+    recipe, given = run.environment.get("recipe_values") or {}, set(run.environment.get("given") or [])
+    own_files = any(str(word).startswith("--config") for word in run.environment.get("command") or [])
+    rest = "--config or default" if own_files else "default"
+    columns: tuple[str, ...] = ("key", "value", "from")
+    rows: tuple[tuple[str, ...], ...] = tuple(
+        (key, setting(value), "flag" if key in given else "recipe" if recipe.get(key, run) == value else rest)
+        for key, value in run.flat_config.items()
+    )
+    if not recipe:
+        columns, rows = columns[:2], tuple(row[:2] for row in rows)
+    return Table("configuration", columns, rows)
+
+
+def _differences(run: Run) -> Block:
+    if not run.environment.get("recipe_values"):
+        return Text(("The run does not say its recipe's own values, so what differs from them is not known.",))
+    found = run.differences()
+    if not found:
+        return Text((f"Every hyper-parameter is that of the recipe {run.recipe}.",))
+    rows = tuple((one.key, setting(one.recipe), setting(one.run)) for one in found)
+    return Table("differences", ("key", "recipe", "run"), rows, f"What differs from the recipe {run.recipe}")
+
+
+def cost(run: Run) -> Section:
+    """Time, speed and memory."""
+    pairs = tuple((name, value) for name, value in _cost(run) if value)
+    return Section("Cost", (Facts(pairs) if pairs else Text(("Not recorded: metrics.json is written at the end.",)),))
+
+
+def cost_line(run: Run) -> str:
+    """The cost in one line; empty where nothing is recorded."""
+    known = dict(_cost(run))
+    return ", ".join(known[name] for name in ("time", "speed", "peak memory") if known.get(name))
+
+
+def _cost(run: Run) -> Iterator[tuple[str, str]]:
+    seconds, speed, memory = (run.number(name) for name in ("seconds", "images_per_second", "peak_memory_gib"))
+    step, batch, sessions = run.number("step"), run.environment.get("total_batch"), run.number("sessions")
+    yield "time", "" if seconds is None else duration(seconds)
+    yield "hours", "" if seconds is None else number(seconds / 3600)
+    yield "speed", "" if speed is None else f"{number(speed)} images/s"
+    yield "peak memory", "" if memory is None else f"{number(memory)} GiB"
+    yield "optimizer steps", "" if step is None or run.status == "validated" else _steps(run, step)
+    images = isinstance(batch, int) and step is not None and run.status != "validated"
+    yield "training images", f"{int(step * batch):,} ({batch:,} a step)" if images else ""  # type: ignore[operator]
+    yield "sessions", "" if sessions is None else f"{number(sessions)} (how often it was started)"
+
+
+def _steps(run: Run, step: float | None) -> str:
+    total = run.environment.get("total_steps")
+    if step is None:
+        return "an unknown number of steps"
+    of = f" of {total:,}" if isinstance(total, int) and total != step else ""
+    return f"{int(step):,}{of} step{'s' if step != 1 or of else ''}"
+
+
+def environment(run: Run) -> Section:
+    """Versions, devices, git state and the command."""
+    said = run.environment
+    if not said:
+        return Section("Environment", (Text(("Not recorded.",)),))
+    versions = said.get("versions") if isinstance(said.get("versions"), dict) else {}
+    pairs = [
+        ("started", cell_text(said.get("started"))),
+        ("devices", cell_text(said.get("devices"))),
+        ("platform", cell_text(said.get("platform"))),
+        ("Python", cell_text(said.get("python"))),
+        *((name, cell_text(version)) for name, version in (versions or {}).items()),
+        ("git", _git(said.get("git"))),
+        ("SLURM job", cell_text(said.get("slurm_job"))),
+        ("folder of the run", str(run.folder)),
+    ]
+    blocks: list[Block] = [Facts(tuple(pair for pair in pairs if pair[1]))]
+    command = said.get("command")
+    if isinstance(command, list) and command:
+        blocks.append(Code(_command([str(word) for word in command]), "The command"))
+    return Section("Environment", tuple(blocks))
+
+
+def _command(words: list[str]) -> str:
+    """As one would type it: the program by its name, whatever file started it."""
+    first = "maekit" if words[0].endswith(("maekit", "__main__.py")) else words[0]
+    return shlex.join([first, *words[1:]])
+
+
+def _git(state: Any) -> str:
+    if not isinstance(state, dict) or not state.get("commit"):
+        return ""
+    changed = len(state.get("changed_files") or [])
+    return str(state["commit"]) + (f", {plural(changed, 'file')} changed" if changed else "")

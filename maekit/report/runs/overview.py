@@ -1,0 +1,205 @@
+"""The report of a folder of runs: what there is, by task, what came of it and what it cost."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from maekit.report.document import Block, Document, Facts, LineChart, Section, Series, Table, Text
+from maekit.report.runs.side_by_side import Group, groups, results, setting_of, split_keys, varying, watched
+from maekit.report.words import TOY, cell_text, duration, is_toy, number, plural, task_name
+from maekit.runs.data import data_sets, data_words, same_data
+from maekit.runs.find import labels
+from maekit.runs.read import Run
+from maekit.study.define.space import short_keys
+
+_MOST_CURVES = 8
+_MOST_KEYS = 12
+_MOST_SAID = 3
+
+
+def overview_document(runs: Sequence[Run], created: str) -> Document:
+    """Returns the report of several runs.
+
+    Args:
+        runs: at least one.
+        created: when and by what the report is made.
+    """
+    named = labels(runs)
+    tasks = list(dict.fromkeys(run.task for run in runs))
+    sections = [_task(task, [run for run in runs if run.task == task], named) for task in tasks]
+    sections.append(_cost(runs))
+    problems = [f"{named[run.folder]}: {problem}." for run in runs for problem in run.problems]
+    if problems:
+        sections.append(Section("What is missing", (Text(tuple(problems)),)))
+    of = task_name(tasks[0]) if len(tasks) == 1 else plural(len(tasks), "task")
+    return Document(f"{plural(len(runs), 'run')} of {of}", _summary(runs, tasks), tuple(sections), created)
+
+
+def _summary(runs: Sequence[Run], tasks: Sequence[str]) -> list[str]:
+    counts = {status: sum(run.status == status for run in runs) for status in dict.fromkeys(r.status for r in runs)}
+    lines = [f"{', '.join(f'{count} {status}' for status, count in counts.items())}."]
+    for task, found in _comparable(runs, tasks):
+        best = _best(groups(found))
+        monitor = watched(best.runs[0]) if best is not None else None
+        if best is not None and monitor is not None:
+            name, most = monitor[0], "highest" if monitor[1] == "max" else "lowest"
+            where = "" if same_data([run for run in runs if run.task == task]) else f" on {data_words(found[0])}"
+            lines.append(f"{task_name(task)}{where}: the {most} {name} is {_mean_std(best)}, {_what(best, found)}.")
+    toys = sum(is_toy(run.recipe, run.flat_config) for run in runs)
+    if toys:
+        lines.append(f"{'All runs are' if toys == len(runs) else f'{toys} of the runs {_are(toys)}'} {TOY}.")
+    return lines
+
+
+def _comparable(runs: Sequence[Run], tasks: Sequence[str]) -> Iterator[tuple[str, list[Run]]]:
+    """The runs of each task and data set: results on different data are not ranked."""
+    for task in tasks:
+        of_task = [run for run in runs if run.task == task]
+        sets = data_sets(of_task)
+        for one in dict.fromkeys(sets):
+            yield task, [run for run, own in zip(of_task, sets, strict=True) if own == one]
+
+
+def _ranked(found: Sequence[Group]) -> list[Group]:
+    """The best mean first, those without any result last."""
+    known = [(group.mean, group) for group in found if group.mean is not None]
+    monitor = watched(known[0][1].runs[0]) if known else None
+    more = monitor is None or monitor[1] == "max"
+    ranked = [group for _, group in sorted(known, key=lambda pair: pair[0], reverse=more)]
+    return [*ranked, *(group for group in found if group.mean is None)]
+
+
+def _best(found: Sequence[Group]) -> Group | None:
+    first = next(iter(_ranked(found)), None)
+    return first if first is not None and first.mean is not None else None
+
+
+def _what(group: Group, runs: Sequence[Run]) -> str:
+    """The recipe of a group, and what tells it from the other runs of the task."""
+    keys = [key for key in split_keys(varying(runs))[0] if key != "run.seed"][:_MOST_SAID]
+    return ", ".join([group.runs[0].recipe, *(f"{key} {setting_of(group.runs[0], key)}" for key in keys)])
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
+def _mean_std(group: Group) -> str:
+    assert group.mean is not None
+    if group.std is None:
+        return f"{number(group.mean)} (1 run)"
+    return f"{number(group.mean)} ± {number(group.std)} ({len(group.values)} runs, mean and standard deviation)"
+
+
+def _task(task: str, runs: list[Run], named: dict[Path, str]) -> Section:
+    """One section a task; a table for each of its data sets."""
+    parts = [found for _, found in _comparable(runs, [task])]
+    if len(parts) == 1:
+        return Section(task_name(task), tuple(_blocks(task_name(task), runs, named)))
+    blocks: list[Block] = [Text((f"Of {len(parts)} data sets, which are not compared with each other.",))]
+    for at, found in enumerate(parts, 1):
+        blocks.append(Text((f"Data set {at}: {data_words(found[0])}.",)))
+        blocks.extend(_blocks(f"{task_name(task)}_data{at}", found, named))
+    return Section(task_name(task), tuple(blocks))
+
+
+def _blocks(place: str, runs: list[Run], named: dict[Path, str]) -> list[Block]:
+    """The tables and curves of runs that may be compared.
+
+    Args:
+        place: what the tables' files are called after.
+        runs: of one task and data set.
+        named: the runs' labels.
+    """
+    monitor = next((name[0] for run in runs if (name := watched(run))), None)
+    keys = [key for key in split_keys(varying(runs))[0] if key != "run.seed"]
+    blocks: list[Block] = []
+    if len(groups(runs)) < len(runs):
+        blocks.append(_groups(place, runs, keys[:_MOST_KEYS], monitor))
+    blocks.append(_runs(place, runs, keys[:_MOST_KEYS], monitor, named))
+    if monitor:
+        blocks.extend(_curves(place, runs, monitor, named))
+    if len(keys) > _MOST_KEYS:
+        blocks.append(Text((f"Also different, without a column: {', '.join(keys[_MOST_KEYS:])}.",)))
+    return blocks
+
+
+def _groups(place: str, runs: list[Run], keys: list[str], monitor: str | None) -> Table:
+    short = short_keys(keys)
+    columns = ("recipe", *(short[key] for key in keys), "n", f"{monitor or 'metric'}, mean", "std")
+    rows = tuple(
+        (
+            group.runs[0].recipe,
+            *(_value(group.runs[0], key) for key in keys),
+            len(group.values),
+            group.mean,
+            group.std,
+        )
+        for group in _ranked(groups(runs))
+    )
+    note = "Runs that differ in their seed alone stand together; std is over n - 1 and empty for one run."
+    return Table(f"groups_{place}", columns, rows, "Over the seeds", note)
+
+
+def _runs(place: str, runs: list[Run], keys: list[str], monitor: str | None, named: dict[Path, str]) -> Table:
+    short = short_keys(keys)
+    settings = tuple(short[key] for key in keys)
+    columns = ("run", *settings, "seed", monitor or "metric", "best", "status", "recipe", "steps", "hours", "images/s")
+    rows = tuple(
+        (
+            named[run.folder],
+            *(_value(run, key) for key in keys),
+            run.seed,
+            results(run).get(monitor) if monitor else None,
+            run.best if run.status in ("finished", "stopped") else None,
+            run.status,
+            run.recipe,
+            _whole(run.number("step")),
+            None if (seconds := run.number("seconds")) is None else seconds / 3600,
+            run.number("images_per_second"),
+            run.number("peak_memory_gib"),
+        )
+        for run in runs
+    )
+    note = "Only a finished run has a result; its value is that after the last step."
+    return Table(f"runs_{place}", (*columns, "GiB"), rows, "All runs", note)
+
+
+def _curves(place: str, runs: list[Run], monitor: str, named: dict[Path, str]) -> list[Block]:
+    """The monitored metric over the steps, of the first runs that have one."""
+    series: list[Series] = []
+    left = 0
+    for run in runs:
+        if len(series) == _MOST_CURVES:
+            left += 1
+            continue
+        points = tuple((row["step"], row[monitor]) for row in run.rows("val") if monitor in row)
+        if points:
+            series.append(Series(named[run.folder], points))
+    if not series:
+        return []
+    caption = f"The first {_MOST_CURVES} runs; {left} more are in the table." if left else ""
+    title = f"{monitor} of the validations"
+    return [LineChart(f"curves_{place}", title, "step", monitor, tuple(series), caption=caption)]
+
+
+def _cost(runs: Sequence[Run]) -> Section:
+    seconds = [value for run in runs if (value := run.number("seconds")) is not None]
+    memory = [value for run in runs if (value := run.number("peak_memory_gib")) is not None]
+    steps = [value for run in runs if (value := run.number("step")) is not None and run.status != "validated"]
+    pairs = [
+        ("runs that say what they cost", f"{len(seconds)} of {len(runs)}"),
+        ("time in all", duration(sum(seconds)) if seconds else ""),
+        ("optimizer steps in all", cell_text(int(sum(steps))) if steps else ""),
+        ("most memory", f"{number(max(memory))} GiB" if memory else ""),
+    ]
+    return Section("Cost", (Facts(tuple(pair for pair in pairs if pair[1])),))
+
+
+def _value(run: Run, key: str) -> float | str | None:
+    """A number where it is one, so that the column sorts."""
+    value = run.flat_config.get(key)
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else setting_of(run, key)
+
+
+def _whole(value: float | None) -> int | None:
+    return None if value is None else int(value)

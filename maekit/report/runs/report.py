@@ -1,0 +1,99 @@
+"""The report of one run. A part whose file is missing is left out, and what is missing is said."""
+
+from maekit.report.document import Document, Section, Table, Text
+from maekit.report.runs.classes import classes, examples
+from maekit.report.runs.curves import curves, layers
+from maekit.report.runs.facts import (
+    configuration,
+    cost,
+    cost_line,
+    data,
+    environment,
+    how_far,
+    result,
+    whole_configuration,
+)
+from maekit.report.runs.published import published, published_lines
+from maekit.report.runs.side_by_side import watched
+from maekit.report.words import TOY, is_toy, number, plural, setting, small_recipe, task_name
+from maekit.runs.read import Difference, Run
+
+
+def run_document(run: Run, created: str) -> Document:
+    """Returns the report of a run, of whatever its folder holds.
+
+    Args:
+        run: the run; a cut or unfinished one too.
+        created: when and by what the report is made.
+    """
+    missing = list(run.problems)
+    beside = published(run)
+    sections = [
+        result(run, beside),
+        data(run),
+        curves(run),
+        layers(run),
+        classes(run, missing),
+        examples(run, missing),
+        configuration(run),
+        cost(run),
+        environment(run),
+    ]
+    if run.status != "validated":
+        missing.extend(_not_recorded(sections))
+    if missing:
+        sections.append(Section("What is missing", (Text(tuple(f"{line[0].upper()}{line[1:]}." for line in missing)),)))
+    sections.append(whole_configuration(run))
+    title = f"{task_name(run.task)}, {run.recipe}: run {run.folder.resolve().name}"
+    return Document(title, summary(run, beside), tuple(one for one in sections if one is not None), created)
+
+
+def summary(run: Run, beside: Table | None) -> list[str]:
+    """What a reader in a hurry must know: result, published number, toy or not, what differs, cost, what is wrong."""
+    lines = [_headline(run), *published_lines(beside)]
+    if is_toy(run.recipe, run.flat_config):
+        lines.append(f"This is a run {TOY}.")
+    elif small := small_recipe(run.recipe, run.flat_config):
+        lines.append(small)
+    differences = run.differences()
+    if differences:
+        said = [_difference(run, one) for one in differences[:4]]
+        more = f" and {len(differences) - 4} more" if len(differences) > 4 else ""
+        lines.append(f"It differs from its recipe in {plural(len(differences), 'key')}: {', '.join(said)}{more}.")
+    elif run.environment.get("recipe_values"):
+        lines.append(f"Every hyper-parameter is that of the recipe {run.recipe}.")
+    if cost_line(run):
+        lines.append(f"It took {cost_line(run)}.")
+    lines.extend(f"Note: {problem}." for problem in run.problems)
+    return lines
+
+
+def _difference(run: Run, one: Difference) -> str:
+    origin = "recipe" if one.key in run.environment["recipe_values"] else "default"
+    return f"{one.key} {setting(one.run)} ({origin}: {setting(one.recipe)})"
+
+
+def _headline(run: Run) -> str:
+    far = f"{how_far(run)[0].upper()}{how_far(run)[1:]}"
+    named = watched(run)
+    monitor = named[0] if named else next(iter(run.val), None)
+    if run.status in ("unfinished", "paused") or monitor is None:
+        return f"{far}."
+    value = run.val.get(monitor)
+    if value is None:
+        return f"{far}; its {monitor} is not a number or not recorded."
+    best = run.metrics.get("best")
+    at = f" at step {best['step']:,}" if isinstance(best, dict) and isinstance(best.get("step"), int) else ""
+    also = f"; best {number(run.best)}{at}" if run.best is not None and run.status in ("finished", "stopped") else ""
+    return f"{monitor} {number(value)}{also}. {far}."
+
+
+def _not_recorded(sections: list[Section | None]) -> list[str]:
+    """Parts that newer or longer runs have."""
+    there = {section.title for section in sections if section is not None}
+    parts = {
+        "Layers": "layers.csv has no rows, so there are no heat maps of the layers",
+        "Classes": "there is no confusion.json and no per_class.json, so the classes are not told apart",
+        "Examples": "there are no examples and no pictures",
+    }
+    return [words for title, words in parts.items() if title not in there]

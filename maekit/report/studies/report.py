@@ -1,0 +1,191 @@
+"""The report of a study: what is worth what, how sure that is, and what it cost to know."""
+
+import statistics
+from collections.abc import Sequence
+from typing import Any
+
+from maekit.report.document import Block, Document, Facts, Section, Table, Text
+from maekit.report.studies.charts import cell_curves, cell_label, heat_map, key_charts, metric_name, rung_chart
+from maekit.report.studies.summary import agreement_line, known_or_not, run_seconds, summary
+from maekit.report.words import number, setting, task_name
+from maekit.study.define.space import Choice, short_keys
+from maekit.study.results import (
+    CellResult,
+    Study,
+    cell_results,
+    full_grid_steps,
+    halving_agreement,
+    spent_steps,
+)
+
+
+def study_document(study: Study, full: Study | None, created: str) -> Document:
+    """Returns the report of a study.
+
+    Args:
+        study: the study, finished or not.
+        full: the full grid's study, with which one by successive halving is compared; or None.
+        created: when and by what the report is made.
+
+    Raises:
+        UserError: `full` is not the same study without halving.
+    """
+    results = cell_results(study)
+    agreement = halving_agreement(study, full) if full is not None else None
+    sections = [
+        _charts(study, results),
+        _ranking(study, results),
+        _halving(study, agreement),
+        _failures(study),
+        _cost(study),
+        _definition(study),
+        _trials(study),
+    ]
+    keys = short_keys(axis.key for axis in study.definition.space).values()
+    title = f"Study of {', '.join(keys)}: {task_name(study.definition.task)}, {study.definition.recipe}"
+    found = tuple(section for section in sections if section is not None)
+    return Document(title, summary(study, results, agreement), found, created)
+
+
+def _charts(study: Study, results: Sequence[CellResult]) -> Section:
+    pair, curves = heat_map(study, results), cell_curves(study, results)
+    blocks: list[Block] = list(key_charts(study, results)) if any(one.mean is not None for one in results) else []
+    blocks += [block for block in (pair, curves) if block is not None]
+    return Section("What it is worth", tuple(blocks) or (Text(("Nothing to draw yet: no run has a value.",)),))
+
+
+def _ranking(study: Study, results: Sequence[CellResult]) -> Section:
+    keys = [axis.key for axis in study.definition.space]
+    names = short_keys(keys)
+    columns = ["rank", *(names[key] for key in keys), metric_name(study), "std", "std error", "n"]
+    rows = [
+        [rank if one.mean is not None else None, *(_value(one.values.get(key)) for key in keys)]
+        + [one.mean, one.std, one.standard_error, one.num_finished]
+        for rank, one in enumerate(results, 1)
+    ]
+    if any(one.num_failed for one in results):
+        columns.append("failed")
+        rows = [[*row, one.num_failed] for row, one in zip(rows, results, strict=True)]
+    if any(one.num_pruned for one in results):
+        columns += ["stopped", "at step", "value there"]
+        rows = [
+            [*row, one.num_pruned, *((one.last_step, one.last_mean) if one.num_pruned else (None, None))]
+            for row, one in zip(rows, results, strict=True)
+        ]
+    note = "n runs went to their end; std is over n - 1, std error is std / sqrt(n), both empty for one run."
+    table = Table("ranking", tuple(columns), tuple(map(tuple, rows)), "Cells, the best first", note)
+    return Section("Ranking", (table,))
+
+
+def _halving(study: Study, agreement: dict[str, Any] | None) -> Section | None:
+    if study.halving is None:
+        return None
+    cells = study.definition.total_cells
+    rows = []
+    for number_, step in enumerate(study.halving["rungs"]):
+        kept = study.halving["kept"][number_] if number_ < len(study.halving["kept"]) else None
+        names = "; ".join(cell_label(study, cell) for cell in kept) if kept is not None else ""
+        rows.append((step, cells, None if kept is None else len(kept), names))
+        cells = cells if kept is None else len(kept)
+    note = "Cells are compared by their mean over the seeds; those that go on do so bit for bit where they paused."
+    table = Table("rungs", ("step", "cells", "went on", "which"), tuple(rows), "Rungs", note)
+    chart = rung_chart(study)
+    blocks: list[Block] = [table, *([chart] if chart is not None else [])]
+    if agreement is None:
+        blocks.append(Text(("Compare it with the full grid's study by --against STUDY.",)))
+    else:
+        blocks += [Text((agreement_line(study, agreement),)), _agreement(study, agreement)]
+    return Section("Successive halving", tuple(blocks))
+
+
+def _agreement(study: Study, found: dict[str, Any]) -> Facts:
+    return Facts(
+        (
+            ("halving's best cell", cell_label(study, found["halving_best"])),
+            ("the full grid's best cell", cell_label(study, found["full_best"])),
+            ("difference in the full grid", number(found["difference"])),
+            ("standard error of its best", known_or_not(found["standard_error"])),
+            ("within one standard error", "yes" if found["agrees"] else "no"),
+            ("share of the full grid's steps", f"{number(100 * found['share'])} %"),
+        )
+    )
+
+
+def _failures(study: Study) -> Section | None:
+    failed = [trial for trial in study.trials if trial["state"] == "failed"]
+    if not failed:
+        return None
+    rows = tuple(
+        (one["number"], cell_label(study, one["values"]), one["seed"], one.get("end_step"), one.get("reason"))
+        for one in failed
+    )
+    columns = ("trial", "cell", "seed", "at step", "reason")
+    return Section("Failures", (Table("failures", columns, rows, "Trials that failed, and why"),))
+
+
+def _cost(study: Study) -> Section:
+    spent, full = spent_steps(study), full_grid_steps(study)
+    speeds, memory = (_known(study, key) for key in ("images_per_second", "peak_memory_gib"))
+    hosts = dict.fromkeys(str(trial["host"]) for trial in study.trials if trial.get("host"))
+    pairs = [
+        ("hours of runs", number(run_seconds(study) / 3600)),
+        ("optimizer steps", f"{spent:,}"),
+        ("every cell and seed to its end", f"{full:,} optimizer steps"),
+        ("share of that", f"{number(100 * spent / full)} %" if full else ""),
+        ("speed of a run", f"{number(statistics.median(speeds))} images/s (median)" if speeds else ""),
+        ("most memory of a run", f"{number(max(memory))} GiB" if memory else ""),
+        ("machines", ", ".join(hosts)),
+    ]
+    return Section("Cost", (Facts(tuple(pair for pair in pairs if pair[1])),))
+
+
+def _definition(study: Study) -> Section:
+    what = study.definition
+    axes = [
+        (axis.key, ", ".join(map(setting, axis.values)))
+        if isinstance(axis, Choice)
+        else (axis.key, f"{setting(axis.low)} to {setting(axis.high)}{', on a log scale' if axis.log else ''}")
+        for axis in what.space
+    ]
+    pruning = f"successive halving, one in {what.reduction} goes on" if what.pruning == "halving" else what.pruning
+    pairs = [
+        ("task", task_name(what.task)),
+        ("recipe", what.recipe),
+        *axes,
+        ("seeds", ", ".join(map(str, what.seeds))),
+        ("sampler", what.sampler),
+        ("pruning", pruning),
+        ("compared by", f"{metric_name(study)} after the last step, {what.mode} is best"),
+        ("steps of a full run", f"{what.max_steps:,}"),
+        ("preset", what.preset or ""),
+        ("further flags", " ".join(what.flags)),
+        ("storage", study.storage),
+        ("last changed", study.updated),
+    ]
+    fixed = tuple((key, setting(value)) for key, value in what.fixed.items())
+    blocks: list[Block] = [Facts(tuple(pair for pair in pairs if pair[1]))]
+    if fixed:
+        blocks.append(Table("fixed", ("key", "value"), fixed, "What every run has alike"))
+    return Section("The study", tuple(blocks))
+
+
+def _trials(study: Study) -> Section | None:
+    keys = [axis.key for axis in study.definition.space]
+    names = short_keys(keys)
+    told = ("state", "value", "best", "steps", "end_step", "seconds", "images_per_second", "peak_memory_gib", "folder")
+    rows = tuple(
+        (one["number"], *(_value(one["values"].get(key)) for key in keys), one["seed"], *(one.get(key) for key in told))
+        for one in study.trials
+    )
+    columns = ("trial", *(names[key] for key in keys), "seed", "state", metric_name(study), "best", "steps", "end step")
+    columns = (*columns, "seconds", "images/s", "GiB", "folder")
+    return Section("Trials", (Table("trials", columns, rows, "Every trial"),)) if rows else None
+
+
+def _known(study: Study, key: str) -> list[float]:
+    return [float(trial[key]) for trial in study.trials if trial.get(key) is not None]
+
+
+def _value(value: Any) -> Any:
+    """A number where it is one, so that the column sorts."""
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else setting(value)

@@ -1,0 +1,85 @@
+"""A study in a few lines: the best cell and how sure it is, what the study is, what it took, what halving found."""
+
+from collections.abc import Sequence
+from typing import Any
+
+from maekit.report.studies.charts import cell_label, metric_name
+from maekit.report.words import TOY, duration, is_toy, number, plural
+from maekit.study.results import CellResult, Study, full_grid_steps, spent_steps
+
+
+def summary(study: Study, results: Sequence[CellResult], agreement: dict[str, Any] | None) -> list[str]:
+    """What a reader in a hurry must know of a study.
+
+    Args:
+        study: the study.
+        results: its cells, the best first.
+        agreement: what `halving_agreement` says, if it was asked.
+    """
+    lines = [_best(study, results)]
+    if is_toy(study.definition.recipe, study.definition.fixed):
+        lines.append(f"This is a study {TOY}.")
+    lines.append(_states(study))
+    spent, full = spent_steps(study), full_grid_steps(study)
+    share = f", {number(100 * spent / full)} % of the {full:,} of every cell and seed" if full else ""
+    lines.append(f"It took {plural(spent, 'optimizer step')}{share}, in {duration(run_seconds(study))} of runs.")
+    return [*lines, *([agreement_line(study, agreement)] if agreement else [])]
+
+
+def _best(study: Study, results: Sequence[CellResult]) -> str:
+    if not results or results[0].mean is None:
+        return "No run has come to its end yet, so there is no best cell."
+    best = results[0]
+    assert best.mean is not None
+    wanted = study.definition.total_cells * len(study.definition.seeds)
+    ended = sum(one.num_finished + one.num_failed + one.num_pruned for one in results) >= wanted
+    what = f"{cell_label(study, best.values)} with {metric_name(study)} {number(best.mean)}"
+    said = f"Best{'' if ended else ' so far'}: {what}"
+    if best.std is None or best.standard_error is None:
+        return f"{said}, of {plural(best.num_finished, 'seed')}: how much of that is chance, one seed does not tell."
+    said += f" ± {number(best.std)} (mean and standard deviation of {best.num_finished} seeds)."
+    near = [
+        cell_label(study, one.values)
+        for one in results[1:]
+        if one.mean is not None and abs(one.mean - best.mean) <= best.standard_error
+    ]
+    if not any(one.mean is not None for one in results[1:]):
+        return f"{said} No other cell went to its end."
+    error = f"within one standard error of it ({number(best.standard_error)})"
+    return f"{said} {_listed(near)} {error}." if near else f"{said} No other cell is {error}."
+
+
+def _listed(names: Sequence[str]) -> str:
+    shown = "; ".join(names[:4]) + (f"; and {len(names) - 4} more" if len(names) > 4 else "")
+    return f"Not told apart from it: {shown},"
+
+
+def _states(study: Study) -> str:
+    states = [trial["state"] for trial in study.trials]
+    counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    cells = plural(study.definition.total_cells, "cell")
+    wanted = f"{cells} x {plural(len(study.definition.seeds), 'seed')}"
+    return f"{wanted}; {plural(len(states), 'trial')}{f' ({counts})' if counts else ''}."
+
+
+def agreement_line(study: Study, found: dict[str, Any]) -> str:
+    """The two numbers that say whether halving was worth it."""
+    if found["same_cell"]:
+        said = "Halving found the full grid's best cell"
+    elif found["agrees"]:
+        said = "Halving found a cell within one standard error of the full grid's best"
+    else:
+        said = "Halving did not find the full grid's best cell, nor one within one standard error of it"
+    share = number(100 * found["share"])
+    said += f" ({number(found['difference'])} apart, standard error {known_or_not(found['standard_error'])})"
+    return f"{said}, for {share} % of its steps ({found['halving_steps']:,} of {found['full_steps']:,})."
+
+
+def run_seconds(study: Study) -> float:
+    """Seconds of all trials together."""
+    return sum(float(trial["seconds"]) for trial in study.trials if trial.get("seconds") is not None)
+
+
+def known_or_not(value: float | None) -> str:
+    """A number in words, also one that there is none of."""
+    return "not known" if value is None else number(value)

@@ -1,0 +1,1 @@
+"""Studies of hyper-parameters over seeds."""

@@ -1,0 +1,1 @@
+"""A study's trials in a database: handed out, repeated, pruned."""

@@ -1,0 +1,1 @@
+"""The processes that train a study's trials."""

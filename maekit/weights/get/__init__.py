@@ -1,0 +1,1 @@
+"""From a name to a file: paths, published names, the Hugging Face hub."""

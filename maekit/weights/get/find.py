@@ -1,0 +1,166 @@
+"""From what a user calls weights to a file: a path, an official name, or `hf:owner/name`. No torch here."""
+
+import json
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+
+import yaml
+
+from maekit.errors import UserError, nearest
+from maekit.runs.checkpoint_path import run_checkpoint, weights_line
+from maekit.system.files import cache_folder
+from maekit.weights.chosen import split_key, with_key
+from maekit.weights.get.download import download, tell
+from maekit.weights.read.input_config import TIMM_FILES
+from maekit.weights.read.metadata import CARD
+
+HUB = "hf:"
+
+
+@dataclass(frozen=True)
+class Official:
+    """One file that the authors of MAE released, see official.yaml.
+
+    Attributes:
+        name: what a user calls it.
+        url: where it is.
+        holds: what is in it, in words.
+        md5: the hex digits its MD5 begins with; empty where none are published.
+        licence: under which terms it was released.
+        source: who says so.
+    """
+
+    name: str
+    url: str
+    holds: str
+    md5: str
+    licence: str
+    source: str
+
+    @property
+    def file(self) -> str:
+        """The file's name; without its ending it is an alias of `name`."""
+        return self.url.rpartition("/")[2]
+
+
+@cache
+def official_weights() -> dict[str, Official]:
+    """Every official file by its name, in official.yaml's order; aliases are left out."""
+    table = yaml.safe_load(files("maekit.weights").joinpath("official.yaml").read_text(encoding="utf-8"))
+    return {
+        name: Official(
+            name, f"{table['base']}/{row['path']}", row["holds"], row.get("md5", ""), table["licence"], table["source"]
+        )
+        for name, row in table["weights"].items()
+    }
+
+
+def shipped_weights() -> dict[str, Path]:
+    """Every file of weights that comes with the package, by its name: small ones of our own, see CONTRIBUTING.md."""
+    folder = Path(str(files("maekit.weights")))
+    return {file.stem: file for file in sorted(folder.glob("*.safetensors"))}
+
+
+def find_weights(given: str | Path) -> Path:
+    """Returns the file, or the folder of a Hugging Face model, that a user means; downloads what has a name.
+
+    Downloads of official files go to `$MAEKIT_CACHE/weights`, those of the Hugging Face hub to its own cache.
+
+    Of several sets of weights in a file, `FILE#KEY` means one: `run.pth#model_ema`; the key stays at the end of the
+    path, where `read_state` takes it off.
+
+    Args:
+        given: a path, which wins if it is there (of a run's folder its best.ckpt, else its last.ckpt); the name of a
+            shipped file, mae_vit_smoke; an official name such as mae_vit_base (see official.yaml); or hf:owner/name,
+            optionally with @revision.
+
+    Raises:
+        UserError: there is no such path or name, or it cannot be downloaded.
+    """
+    file, key = split_key(given)
+    if key:
+        return with_key(find_weights(file), key)
+    path = Path(given).expanduser()
+    try:
+        if path.exists():
+            return _in_timm(_in_run(path))
+    except OSError as error:
+        raise UserError(f"cannot read {given}: {error.strerror}; check its name and permissions") from error
+    if str(given).startswith(HUB):
+        from maekit.weights.get.hub import download_model
+
+        return download_model(str(given).removeprefix(HUB))
+    if shipped := shipped_weights().get(str(given)):
+        return shipped
+    official = _by_any_name().get(str(given))
+    if official is None:
+        raise UserError(_not_found(str(given), path))
+    folder = cache_folder() / "weights"
+    tell(f"{given}: {official.licence} (no commercial use), {official.source}; file: {folder / official.file}")
+    return download(official.url, folder, md5=official.md5)
+
+
+def is_released(given: str | Path) -> bool:
+    """Whether a name or a file's name is that of one of the files that the authors of MAE released."""
+    return Path(str(given)).name.removesuffix(".pth") in _by_any_name()
+
+
+def _in_run(path: Path) -> Path:
+    """The checkpoint that a run's folder means, which is said; other paths as they are."""
+    found = run_checkpoint(path)
+    if found != path:
+        _say_which(found)
+    return found
+
+
+def _in_timm(path: Path) -> Path:
+    """The weights in a folder of timm, told by its config.json; other paths as they are."""
+    try:
+        timms = "architecture" in json.loads((path / "config.json").read_bytes())
+    except (OSError, ValueError, TypeError):
+        return path
+    return next((file for name in TIMM_FILES if timms and (file := path / name).is_file()), path)
+
+
+@cache
+def _say_which(path: Path) -> None:
+    tell(weights_line(path, _step_of(path)))
+
+
+def _step_of(path: Path) -> int | None:
+    """The optimizer step of a checkpoint of any version; None where the file does not say it, or cannot be read."""
+    from maekit.weights.read.safe_load import load_file
+
+    try:
+        contents = load_file(path)
+    except UserError:
+        return None
+    card = contents.get(CARD) if isinstance(contents, Mapping) else None
+    step = card.get("step") if isinstance(card, Mapping) else None
+    return step if isinstance(step, int) else None
+
+
+def _by_any_name() -> dict[str, Official]:
+    every = official_weights().values()
+    return {official.file.removesuffix(".pth"): official for official in every} | official_weights()
+
+
+def _not_found(given: str, path: Path) -> str:
+    """Names the nearest file in a folder that is there, or else the nearest official name."""
+    if "/" in given and not path.parent.is_dir():
+        owner = f"; for a model of the Hugging Face hub give {HUB}{given}" if given.count("/") == 1 else ""
+        return f"no file {given}: there is no folder {path.parent}{owner}; check the path"
+    beside: list[str] = []
+    with suppress(OSError):
+        beside = sorted(file.name for file in path.parent.iterdir() if file.name[0] != ".")
+    file, name = (
+        nearest(path.name, beside),
+        nearest(given.removesuffix(".pth"), {**_by_any_name(), **shipped_weights()}),
+    )
+    hint = file or name if path.suffix else name or file
+    known = ", ".join((*official_weights(), *shipped_weights()))
+    return f"no file and no official weights called {given}{hint or f'; known names: {known}'}"

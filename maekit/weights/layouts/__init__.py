@@ -1,0 +1,1 @@
+"""The layouts of weights: tensor names of other projects, and ours."""

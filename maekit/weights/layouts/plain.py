@@ -1,0 +1,53 @@
+"""Names of facebookresearch/mae and timm, alone or in somebody's LightningModule."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from maekit.weights.read.names import released_name
+from maekit.weights.read.wrappers import unwrap
+
+_DECODER = re.compile(r"(?:decoder\.|head\.)?(mask_token|decoder_(?:embed|pos_embed|blocks|norm|pred)(?:\..+)?)")
+_HEAD = re.compile(r"(?:head|classifier)\.((?:fc\.|1\.)?(?:weight|bias)|(?:fc_norm|0)\..+)")
+
+
+def from_plain(path: Path, tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """Takes wrappers off the encoder, and puts a decoder and a classifier that stand beside it in their places."""
+    probe = any(name.endswith("head.fc_norm.running_mean") for name in tensors)  # a model of ours, saved bare
+
+    def rename(name: str, inside: bool) -> str | None:
+        new = _rename(name, inside)
+        return released_name(new, probe=probe) if new else None
+
+    return unwrap(path, tensors, prefix, rename)
+
+
+def from_solo(path: Path, tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    """A pre-training checkpoint of solo-learn: `backbone.*`, `decoder.*` and an online classifier.
+
+    The classifier only watched the training; it keeps its name (`classifier.*`), so that nothing takes it for a head.
+    Source: vturrisi/solo-learn solo/methods/mae.py (MAEDecoder, MAE), solo/methods/base.py (BaseMethod.classifier).
+    """
+    return unwrap(path, tensors, prefix, lambda name, inside: name if inside else _decoder(name))
+
+
+def is_solo(tensors: Mapping[str, Tensor], prefix: str) -> bool:
+    """Whether a decoder stands beside the backbone as in solo-learn's MAE."""
+    return prefix.endswith("backbone.") and f"{prefix.removesuffix('backbone.')}decoder.decoder_pred.weight" in tensors
+
+
+def _decoder(name: str) -> str | None:
+    match = _DECODER.fullmatch(name)
+    return match[1] if match else None
+
+
+def _rename(name: str, inside: bool) -> str | None:
+    if match := _HEAD.fullmatch(name):
+        return f"head.{match[1]}"
+    if name.startswith("head.target."):  # of a decoder of ours, saved bare; `released_name` knows it
+        return name
+    if inside:
+        return name
+    return name if name.startswith("fc_norm.") else _decoder(name)

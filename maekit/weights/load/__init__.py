@@ -1,0 +1,1 @@
+"""Loading weights into a model, with an account of every tensor."""

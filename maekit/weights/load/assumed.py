@@ -1,0 +1,80 @@
+"""What a load of weights takes for granted, because the file does not say it."""
+
+from collections.abc import Iterator, Sequence
+
+from torch import nn
+
+from maekit.pretraining.target import NormalisedPixels, Pixels
+from maekit.weights.load.fit import Fit
+from maekit.weights.read.metadata import EPS, card_of, norm_eps, norm_pix_loss, normalisation
+from maekit.weights.read.state_file import StateFile, measure
+
+_PUBLISHED = {
+    (768, 12),
+    (1024, 24),
+    (1280, 32),
+}  # width and blocks of ViT-B, L and H, whose heads are the same everywhere
+_CLOSE = 1e-3
+
+
+def assumptions(
+    model: nn.Module, state: StateFile, fit: Fit, colours: tuple[Sequence[float], Sequence[float]] | None
+) -> Iterator[str]:
+    """Says, one by one, what neither the file nor a published size tells of the model it is loaded into.
+
+    Args:
+        model: has a ViT as its `backbone`.
+        state: the file.
+        fit: its tensors beside the model's.
+        colours: mean and standard deviation by which the data is normalised; None where that is not known.
+    """
+    heads = getattr(model.get_submodule("backbone.blocks.0.attn"), "num_heads", None)
+    if not says_heads(state):
+        yield f"{heads} attention heads, as the model has: the file does not say how many it was trained with"
+    if "head.decoder_blocks.0.attn.qkv.weight" in fit.shared and state.decoder_heads is None:
+        decoder = model.get_submodule("head.decoder_blocks.0.attn")
+        yield (
+            f"{getattr(decoder, 'num_heads', None)} attention heads in the decoder, as --model.decoder_heads says: the "
+            "file does not say how many it was trained with"
+        )
+    yield from _target(model, state, fit)
+    if (eps := norm_eps(state.meta)) != EPS:
+        yield f"layer norms with an eps of {EPS:g}; its config says {eps:g}, which moves features by about a thousandth"
+    theirs = normalisation(state.meta)
+    if theirs and colours and colours[0] and not _same(theirs, colours):
+        yield (
+            f"images normalised as --data.mean {list(colours[0])} --data.std {list(colours[1])} say; the file was "
+            f"trained with mean {theirs[0]} and std {theirs[1]}"
+        )
+
+
+def _target(model: nn.Module, state: StateFile, fit: Fit) -> Iterator[str]:
+    """What a decoder's predictions are taken for where the file does not say it, or says something else."""
+    target = getattr(model.get_submodule("head"), "target", None) if "head.decoder_pred.weight" in fit.shared else None
+    if not isinstance(target, (Pixels, NormalisedPixels)):
+        return
+    ours, theirs = isinstance(target, NormalisedPixels), norm_pix_loss(state.meta)
+    words = {True: "normalised pixels", False: "plain pixels"}
+    if theirs is None:
+        yield f"{words[ours]} as what the decoder predicts, as --model.target says: the file does not say"
+    elif theirs != ours:
+        yield f"{words[ours]} as what the decoder predicts, as --model.target says; the file predicted {words[theirs]}"
+
+
+def assumed_heads(state: StateFile) -> list[str]:
+    """The encoder's attention heads in words, where they are maekit's own for a ViT of that size; empty if said."""
+    if says_heads(state) or state.num_heads is None:
+        return []
+    return [f"{state.num_heads} attention heads, as {measure(state.tensors).name} has"]
+
+
+def says_heads(state: StateFile) -> bool:
+    """Whether a file says how many attention heads its encoder has: by a config, as maekit's own, or by its size."""
+    size = measure(state.tensors)
+    published = (size.embed_dim or 0, size.num_blocks) in _PUBLISHED
+    return published or "config" in state.meta or state.layout == "maekit" or bool(card_of(state.meta))
+
+
+def _same(a: tuple[Sequence[float], Sequence[float]], b: tuple[Sequence[float], Sequence[float]]) -> bool:
+    pairs = [pair for x, y in zip(a, b, strict=True) for pair in zip(x, y, strict=True)]
+    return all(abs(x - y) < _CLOSE for x, y in pairs)

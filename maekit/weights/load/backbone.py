@@ -1,0 +1,75 @@
+"""A backbone on its own, with the weights of a file, to get features from."""
+
+from pathlib import Path
+
+from torch import nn
+
+from maekit.backbone.sizes import load_size
+from maekit.backbone.vit import ViT
+from maekit.errors import UserError
+from maekit.weights.get.find import find_weights
+from maekit.weights.load.load import load_weights
+from maekit.weights.read.kinds import in_words
+from maekit.weights.read.metadata import norm_eps
+from maekit.weights.read.state_file import measure, read_state
+
+# What the backbones of dense tasks have more than a plain ViT.
+_ADAPTED = {"segmenter": "relative positions and LayerScale", "detector": "windows and relative positions"}
+
+
+def load_backbone(source: str | Path, *, image_size: int | tuple[int, int] = 224, size: str | None = None) -> ViT:
+    """Builds the ViT that a weights file holds and loads it, for features.
+
+    Args:
+        source: a file of weights (of any layout that `read_state` reads, or a checkpoint of a run), the folder of a
+            Hugging Face model, or a name that `find_weights` downloads, such as mae_vit_base.
+        image_size: height and width in pixels, multiples of the patch; positions are resized to it.
+        size: the ViT's size by name; default: read off the file.
+
+    Returns:
+        The backbone in evaluation mode. `features(images [B, 3, H, W], blocks)` gives the class token [B, D] and maps
+        [B, D, h, w]; `backbone(images)` gives tokens [B, 1 + N, D]. Without a final norm in the file (fine-tuned with
+        mean pooling) the tokens are the raw ones.
+
+    Raises:
+        UserError: the file is missing, damaged, or of a ViT of another kind, or cannot be downloaded.
+    """
+    source = find_weights(source)
+    state = read_state(source)
+    if state.kind in _ADAPTED:
+        raise UserError(
+            f"{source} holds {in_words(state.layout, state.kind)}: its ViT has {_ADAPTED[state.kind]}, which a plain "
+            "one lacks, so it gives no features alone; name the weights it was started from, or predict with it"
+        )
+    tensors, eps = state.tensors, norm_eps(state.meta)
+    name = size or measure(tensors).name
+    if name is None:
+        raise UserError(
+            f"{source} holds {measure(tensors)}; no known size fits, give size= (see maekit/backbone/sizes.yaml)"
+        )
+    height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    vit = ViT(load_size(name), image_size=(height, width), final_norm="norm.weight" in tensors)
+    load_weights(
+        _Alone(vit),
+        source,
+        allow_new=(),
+        allow_unused=("head.*", "decoder*", "mask_token"),
+        allow_resized=("pos_embed",),
+    )
+    set_norm_eps(vit, eps)
+    return vit.eval()
+
+
+def set_norm_eps(model: nn.Module, eps: float) -> None:
+    """Gives every LayerNorm of a model the eps it was trained with; transformers' ViTMAE has 1e-12."""
+    for module in model.modules():
+        if isinstance(module, nn.LayerNorm):
+            module.eps = eps
+
+
+class _Alone(nn.Module):
+    """A backbone where the loader expects it: beside a head, of which there is none."""
+
+    def __init__(self, backbone: ViT) -> None:
+        super().__init__()
+        self.backbone = backbone

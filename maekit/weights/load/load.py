@@ -1,0 +1,175 @@
+"""Loads weights into a model: everything is accounted for, or nothing is loaded."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from torch import nn
+
+from maekit.backbone.pos_embed import resize_patches, resize_pos_embed
+from maekit.backbone.vit import ViT
+from maekit.errors import UserError
+from maekit.weights.load.assumed import assumptions
+from maekit.weights.load.class_order import Comparison, class_rows, compare_classes, reorder
+from maekit.weights.load.classes import Classes, file_classes
+from maekit.weights.load.fit import Fit, check_size, matches, problems
+from maekit.weights.read.kinds import beside, in_words
+from maekit.weights.read.names import ENCODER_MASK_TOKEN, has_decoder, model_names
+from maekit.weights.read.report import Grid, Report
+from maekit.weights.read.state_file import StateFile, read_state, seems, stored_grid
+
+__all__ = ["Report", "load_weights", "read_state"]
+
+_TABLES = {"pos_embed": "cls_token", "head.decoder_pos_embed": "head.decoder_pos_embed"}  # and what a first row is for
+
+
+def load_weights(
+    model: nn.Module,
+    path: str | Path,
+    *,
+    allow_new: Sequence[str],
+    allow_unused: Sequence[str],
+    allow_resized: Sequence[str],
+    leave_out: Sequence[str] = (),
+    classes: Classes | None = None,
+    colours: tuple[Sequence[float], Sequence[float]] | None = None,
+) -> Report:
+    """Copies a file's tensors into `model.backbone` (a ViT) and `model.head`, or changes nothing and says why.
+
+    The file may have any layout that `read_state` knows. Its decoder is for a model whose head is one (`mask_token`
+    becomes `head.mask_token`); for other models it is something of the file's that has no place.
+
+    Patterns are those of fnmatch, over the model's names without `backbone.` (`blocks.0.norm1.weight`,
+    `head.fc.weight`); for tensors of the file their released names do as well (`fc_norm.weight`).
+
+    Args:
+        allow_new: what of the model need not be in the file.
+        allow_unused: what of the file need not be in the model.
+        allow_resized: what may be resized to the model's patches; only `pos_embed`, a decoder's own table
+            `decoder_pos_embed`, and `patch_embed.proj.weight` can.
+        leave_out: what of the file is treated as if it were not there, though it might fit; with it goes what the file
+            has in its head and the model has not.
+        classes: what the rows of the model's head stand for. A head of as many classes is put in their order, or
+            refused where it is of other ones; None compares nothing.
+        colours: mean and standard deviation by which the data is normalised, to be compared with the file's.
+
+    Raises:
+        UserError: anything else is missing, left over, of another shape or kind, or not finite; a head would be
+            loaded only in part, or has other classes; the ViT or a decoder has another number of heads; or the file
+            cannot be read.
+    """
+    path, state, backbone = Path(path), read_state(path), _backbone(model)
+    fit, left_out = _beside(model, state, leave_out)
+    fit, patches = _at_patch(fit, backbone, allow_resized)
+    check_size(path, fit)
+    fit, grids = _at_grid(fit, state, backbone)
+    unwanted = [name for name in grids if not _may_resize(name, allow_resized)]
+    fit, compared = _by_class(fit, state, classes)
+    wrong = list(problems(fit, allow_new, (*allow_unused, *beside(state.layout)), fresh=leave_out))
+    wrong += _other_heads(model, state, fit)
+    wrong += [compared.problem] if compared.problem else []
+    wrong += ["{} is of a {}x{} patch grid, expected {}x{}".format(n, *grids[n][0], *grids[n][1]) for n in unwanted]
+    if wrong:
+        what = in_words(state.layout, state.kind)
+        raise UserError(f"{path} ({what}) does not fit the model: {'; '.join(wrong)}{seems(fit.unused)}")
+    for name in fit.shared:
+        fit.own[name].copy_(fit.found[name])
+    resized = (*(["patch_embed.proj.weight"] if patches else []), *grids)
+    weights = {name: weight.numel() for name, weight in backbone.named_parameters()}
+    return Report(
+        path=path,
+        layout=state.layout,
+        kind=state.kind,
+        matched=tuple(name for name in fit.shared if name not in resized),
+        resized=resized,
+        new=tuple(fit.new),
+        unused=tuple(fit.in_file[name] for name in (*fit.unused, *left_out)),
+        patches=patches,
+        grids=next(iter(grids.values()), None),
+        coverage=sum(weights.get(name, 0) for name in fit.shared) / sum(weights.values()),
+        classes=compared.said,
+        chosen=state.chosen,
+        notes=tuple(assumptions(model, state, fit, colours)),
+    )
+
+
+def _backbone(model: nn.Module) -> ViT:
+    backbone = model.get_submodule("backbone")
+    if not isinstance(backbone, ViT):
+        raise TypeError(f"model.backbone is a {type(backbone).__name__}, expected a ViT")
+    return backbone
+
+
+def _beside(model: nn.Module, state: StateFile, leave_out: Sequence[str]) -> tuple[Fit, list[str]]:
+    """Puts the file's tensors beside the model's; also the names of those left out."""
+    held = model.state_dict().items()
+    tensors = {n: t for n, t in held if n.startswith(("backbone.", "head.")) or n == ENCODER_MASK_TOKEN}
+    own = {name.removeprefix("backbone."): tensor for name, tensor in tensors.items()}
+    in_file = {new: old for old, new in model_names(state.tensors, decoder=has_decoder(own)).items()}
+    left_out = [
+        new
+        for new, old in in_file.items()
+        if matches(new, leave_out)
+        or matches(old, leave_out)
+        or (leave_out and new.startswith("head.") and new not in own)
+    ]
+    return Fit(own, {new: state.tensors[old] for new, old in in_file.items() if new not in left_out}, in_file), left_out
+
+
+def _by_class(fit: Fit, state: StateFile, classes: Classes | None) -> tuple[Fit, Comparison]:
+    """Puts the rows of a file's head in the order of the model's classes, where both have as many."""
+    own = {name: fit.own[name] for name in fit.shared}
+    rows = class_rows({name: fit.found[name] for name in own}, len(classes.names)) if classes else []
+    if classes is None or not rows or any(fit.found[name].shape != own[name].shape for name in rows):
+        return fit, Comparison()
+    compared = compare_classes(file_classes(state.meta), classes)
+    if compared.order is not None:
+        fit = replace(fit, found=reorder(fit.found, compared.order))
+    return fit, compared
+
+
+def _at_patch(fit: Fit, backbone: ViT, allowed: Sequence[str]) -> tuple[Fit, tuple[int, int] | None]:
+    """Brings the file's patch filters to the model's patch size if that is allowed; both sizes, or None."""
+    key, new = "patch_embed.proj.weight", backbone.patch_size
+    filters = fit.found.get(key)
+    if filters is None or filters.ndim != 4 or filters.shape[-1] == new or not matches(key, allowed):
+        return fit, None
+    return replace(fit, found={**fit.found, key: resize_patches(filters, new)}), (filters.shape[-1], new)
+
+
+def _at_grid(fit: Fit, state: StateFile, backbone: ViT) -> tuple[Fit, dict[str, tuple[Grid, Grid]]]:
+    """Brings the file's position tables to the model's patch grid; both grids of each that had another.
+
+    The class token's row is left out where the model has no class token; a decoder's table always has it.
+    """
+    found, grids = dict(fit.found), {}
+    for name, token in _TABLES.items():
+        table, new = fit.found.get(name), backbone.pos_grid
+        if table is None or table.ndim != 3 or name not in fit.own:
+            continue
+        theirs, ours = int(token in fit.found), int(token in fit.own)
+        old = stored_grid(state, table.shape[1] - theirs)
+        if old is None or theirs < ours:
+            continue
+        found[name] = table[:, theirs - ours :]
+        if old != new:
+            found[name] = resize_pos_embed(found[name].float(), old, new, ours)
+            grids[name] = (old, new)
+    return replace(fit, found=found), grids
+
+
+def _may_resize(name: str, allowed: Sequence[str]) -> bool:
+    return matches(name, allowed) or matches(name.removeprefix("head."), allowed)
+
+
+def _other_heads(model: nn.Module, state: StateFile, fit: Fit) -> list[str]:
+    """Says where attention is cut into other heads than the file's: the shapes would not show it."""
+    blocks = {"attention heads": ("backbone.blocks.0.attn", state.num_heads)}
+    if "head.decoder_blocks.0.attn.qkv.weight" in fit.shared:
+        blocks["attention heads in the decoder"] = ("head.decoder_blocks.0.attn", state.decoder_heads)
+    wrong = []
+    for what, (place, theirs) in blocks.items():
+        ours = getattr(model.get_submodule(place), "num_heads", None)
+        if theirs is not None and ours is not None and theirs != ours:
+            wrong.append(f"got {theirs} {what}, expected {ours}")
+    return wrong

@@ -1,0 +1,68 @@
+"""How images were prepared for weights of other libraries, and the classes that timm's own configuration names."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from maekit.system.plain import table
+
+TIMM_FILES = ("model.safetensors", "pytorch_model.bin")  # what timm calls the weights in a folder
+
+
+def timm_config(path: Path) -> dict[str, object]:
+    """What timm's configuration says that lies beside a file of weights: `class_names` and `input`; else nothing.
+
+    It is `config.json` beside files that timm names itself, else the file's own name and `.json`.
+    """
+    config = _json(timm_place(path))
+    if "architecture" not in config:
+        return {}
+    own = table(config.get("pretrained_cfg"))
+    names = config.get("label_names", own.get("label_names"))
+    size = own.get("input_size")
+    found: dict[str, object] = {
+        "mean": own.get("mean"),
+        "std": own.get("std"),
+        "crop_fraction": own.get("crop_pct"),
+        "image_size": size[-1] if isinstance(size, list) and len(size) == 3 and size[1] == size[2] else None,
+    }
+    known = _known(found)
+    return {**({"class_names": names} if isinstance(names, list) else {}), **({"input": known} if known else {})}
+
+
+def timm_place(path: Path) -> Path:
+    """Where timm's configuration of a file of weights is, or goes."""
+    return path.with_name("config.json" if path.name in TIMM_FILES else f"{path.name}.json")
+
+
+def processor_input(folder: Path) -> dict[str, object]:
+    """What `preprocessor_config.json` of transformers says, as arguments of `EvalTransform`; empty without one.
+
+    Size and crop are known where it resizes the short side and then crops; where it squeezes images into a square,
+    which no transform here does, only mean and deviation are.
+    """
+    config = _json(folder / "preprocessor_config.json")
+    normalises = config.get("do_normalize", True) is not False
+    found: dict[str, object] = {
+        "mean": config.get("image_mean") if normalises else [0.0] * 3,
+        "std": config.get("image_std") if normalises else [1.0] * 3,
+    }
+    short, crop = table(config.get("size")).get("shortest_edge"), table(config.get("crop_size"))
+    sides = {crop.get("height"), crop.get("width")}
+    if config and config.get("do_center_crop") and type(short) is int and len(sides) == 1:
+        side = sides.pop()
+        if type(side) is int and 0 < side <= short:
+            found |= {"image_size": side, "crop_fraction": side / short}
+    return _known(found) if config else {}
+
+
+def _known(found: Mapping[str, object]) -> dict[str, object]:
+    return {name: value for name, value in found.items() if value is not None}
+
+
+def _json(file: Path) -> Mapping[str, Any]:
+    try:
+        return table(json.loads(file.read_bytes()))
+    except (OSError, ValueError, RecursionError):
+        return {}
