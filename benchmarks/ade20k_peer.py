@@ -19,7 +19,7 @@ CONFIG = "mae/mae-base_upernet_8xb2-amp-160k_ade20k-512x512.py"
 def published_config(drop_path: float) -> Any:
     """The configuration, with BatchNorm for SyncBatchNorm, which no CPU has, and no dropout: both sides then agree."""
     sys.path.insert(0, str(ROOT))  # for the tests' way to import it where mmcv's compiled operators are missing
-    models = importlib.import_module("tests.mmseg_peer").mmseg()
+    models = importlib.import_module("tests.segmentation.mmseg_peer").mmseg()
     importlib.import_module("mmseg.engine")
     importlib.import_module("mmengine.registry").init_default_scope("mmseg")
     config = importlib.import_module("mmengine").Config.fromfile(

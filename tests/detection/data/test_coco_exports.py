@@ -1,0 +1,666 @@
+"""COCO files as other tools export them: read as they mean it, or refused with the place and what to do."""
+
+import gzip
+import json
+import unicodedata
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from maekit.base.findings import Findings
+from maekit.base.spec import Draw
+from maekit.detection.data.coco.boxes import compare_boxes
+from maekit.detection.data.coco.coco import COCO
+from maekit.detection.data.coco.file import read_coco
+from maekit.detection.data.coco.names import Disk, resolve
+from maekit.detection.data.coco.rle import counts_of_bitmap
+from maekit.detection.data.transforms import DetEvalTransform
+from maekit.errors import UserError
+from tests import helpers_data
+from tests.detection.data.test_coco import NUMBERS
+
+SIDE = 64
+Entry = dict[str, Any]
+
+
+def box_of(number: int) -> tuple[int, int, int, int]:
+    """x y width height, other for each image."""
+    return 5 + 3 * (number % 5), 4 + 2 * (number % 7), 20 + number % 4, 16 + number % 3
+
+
+def annotation(number: int) -> Entry:
+    x, y, w, h = box_of(number)
+    corners = [[x, y, x + w, y, x + w, y + h, x, y + h]]
+    base = {"id": number, "image_id": number, "category_id": 1, "iscrowd": 0, "area": w * h}
+    return {**base, "bbox": [x, y, w, h], "segmentation": corners}
+
+
+def export(
+    root: Path,
+    *,
+    annotate: Callable[[Entry], Entry] = lambda entry: entry,
+    list_image: Callable[[Entry], Entry] = lambda entry: entry,
+    edit: Callable[[Entry], Any] = lambda values: None,
+    sizes: tuple[int, int] = (SIDE, SIDE),
+) -> Path:
+    """Eight training and four validation images of width and height, each with one object of class `red`."""
+    for split, count in (("train", 8), ("val", 4)):
+        (root / split).mkdir(parents=True)
+        values: Entry = {"images": [], "annotations": [], "categories": [{"id": 1, "name": "red"}]}
+        for number in range(1, count + 1):
+            pixels = np.random.default_rng((number, count)).integers(0, 256, (sizes[1], sizes[0], 3), dtype=np.uint8)
+            Image.fromarray(pixels).save(root / split / f"{number}.png")
+            entry = {"id": number, "file_name": f"{number}.png", "width": sizes[0], "height": sizes[1]}
+            values["images"].append(list_image(entry))
+            values["annotations"].append(annotate(annotation(number)))
+        edit(values)
+        (root / f"{split}.json").write_text(json.dumps(values))
+    return root
+
+
+def build(root: Path, **flags: Any) -> COCO:
+    return COCO(**{**NUMBERS, "root": str(root), **flags})
+
+
+def check(root: Path, **flags: Any) -> Findings:
+    found = helpers_data.check(COCO, root, full=True, **flags)
+    assert not [line for line in (*found.facts, *found.problems) if "\n" in line]
+    return found
+
+
+def used(root: Path, **flags: Any) -> COCO:
+    """A data set that check calls ok, and of which every sample of both splits can be read."""
+    assert check(root, **flags).problems == []
+    data = build(root, **flags)
+    for dataset in (data.train_dataset(0), data.val_dataset()):
+        for index in range(len(dataset)):
+            dataset[Draw(0, index)]
+    return data
+
+
+def refused(root: Path, **flags: Any) -> str:
+    """What stops a run; check says it too."""
+    with pytest.raises(UserError) as caught:
+        build(root, **flags).setup()
+    assert str(caught.value) in check(root, **flags).problems
+    return str(caught.value)
+
+
+def move(change: Callable[[list[float]], list[float]]) -> Callable[[Entry], Entry]:
+    """Changes the bbox."""
+    return lambda entry: {**entry, "bbox": change(entry["bbox"])}
+
+
+def shape(change: Callable[[float, float], tuple[float, float]]) -> Callable[[Entry], Entry]:
+    """Changes the points of the polygon."""
+
+    def changed(entry: Entry) -> Entry:
+        points = np.array(entry["segmentation"][0]).reshape(-1, 2).tolist()
+        return {**entry, "segmentation": [[side for point in points for side in change(*point)]]}
+
+    return changed
+
+
+FORMS: dict[str, tuple[Callable[[Entry], Entry], str]] = {
+    "corners": (move(lambda b: [b[0], b[1], b[0] + b[2], b[1] + b[3]]), "its bboxes are x0, y0, x1, y1"),
+    "shares": (move(lambda b: [v / SIDE for v in b]), "its bboxes are shares of the image"),
+    "corners as shares": (
+        move(lambda b: [b[0] / SIDE, b[1] / SIDE, (b[0] + b[2]) / SIDE, (b[1] + b[3]) / SIDE]),
+        "its bboxes are x0, y0, x1, y1 as shares",
+    ),
+    "centre": (
+        move(lambda b: [b[0] + b[2] / 2, b[1] + b[3] / 2, b[2], b[3]]),
+        "its bboxes are centre x, centre y, width",
+    ),
+    "YOLO": (
+        move(lambda b: [(b[0] + b[2] / 2) / SIDE, (b[1] + b[3] / 2) / SIDE, b[2] / SIDE, b[3] / SIDE]),
+        "as YOLO has them",
+    ),
+    "percent": (move(lambda b: [100 * v / SIDE for v in b]), "its bboxes are percent"),
+    "axes": (move(lambda b: [b[1], b[0], b[3], b[2]]), "its bboxes are y, x, height, width"),
+    "axes of corners": (move(lambda b: [b[1], b[0], b[1] + b[3], b[0] + b[2]]), "its bboxes are y0, x0, y1, x1"),
+    "boxes of a larger copy": (
+        move(lambda b: [3 * b[0], 2 * b[1], 3 * b[2], 2 * b[3]]),
+        "0.333 times as wide and 0.5 times",
+    ),
+    "shapes as shares": (shape(lambda x, y: (x / SIDE, y / SIDE)), "its shapes are shares of the image (0 to 1)"),
+    "shapes of a larger copy": (shape(lambda x, y: (4 * x, 4 * y)), "4 times as wide and 4 times as high"),
+    "both as shares": (
+        lambda entry: move(lambda b: [v / SIDE for v in b])(shape(lambda x, y: (x / SIDE, y / SIDE))(entry)),
+        "its shapes are shares of the image (0 to 1)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("annotate", "said"), FORMS.values(), ids=FORMS)
+def test_boxes_and_shapes_in_different_forms_are_refused(annotate: Any, said: str, tmp_path: Path) -> None:
+    root = export(tmp_path / "d", annotate=annotate)
+    line = refused(root)
+    assert line.startswith(f"{root / 'train.json'}: ")
+    assert said in line
+    assert any(problem.startswith(f"{root / 'val.json'}: ") and said in problem for problem in check(root).problems)
+
+
+def test_a_few_boxes_beside_their_shapes_are_counted_and_stop_nothing(tmp_path: Path) -> None:
+    def odd(entry: Entry) -> Entry:
+        return {**entry, "bbox": [40, 40, 9, 9]} if entry["id"] == 3 else entry
+
+    root = export(tmp_path / "d", annotate=odd)
+    data = build(root)
+    assert "train.json: 1 bboxes are not around their shapes" in data.summary()
+    assert any(
+        "bboxes that are not around their shapes: 1 (the first: annotation 3 of" in p for p in check(root).problems
+    )
+    wild = export(
+        tmp_path / "e", annotate=lambda entry: {**entry, "bbox": [entry["id"] * 7 % 40, 50, 3, 60 % (entry["id"] + 3)]}
+    )
+    assert "8 bboxes are not around their shapes" in build(wild).summary(), "no form explains them"
+
+
+def test_boxes_of_run_lengths_are_those_of_their_bitmaps(tmp_path: Path) -> None:
+    """Against the rows and columns of the bitmap itself, shapes that touch every edge among them."""
+    rng = np.random.default_rng(0)
+    bitmaps = [rng.random((13, 9)) < density for density in (0.02, 0.05, 0.3, 0.9)] + [np.ones((13, 9), bool)]
+    images = [{"id": n, "file_name": f"{n}.png", "width": 9, "height": 13} for n in range(len(bitmaps))]
+    notes = []
+    for number, bitmap in enumerate(bitmaps):
+        runs = {"size": [13, 9], "counts": counts_of_bitmap(bitmap)}
+        rows, columns = (np.flatnonzero(bitmap.any(axis=axis)).tolist() for axis in (1, 0))
+        box = [columns[0], rows[0], columns[-1] + 1 - columns[0], rows[-1] + 1 - rows[0]]
+        notes.append({"id": number + 1, "image_id": number, "category_id": 1, "bbox": box, "segmentation": runs})
+    values = {"images": images, "annotations": notes, "categories": [{"id": 1, "name": "red"}]}
+    file = tmp_path / "a.json"
+    file.write_text(json.dumps(values))
+    found = read_coco(file, tmp_path)
+    compared = compare_boxes(found.objects, found.sizes)
+    assert (compared.with_both, compared.apart.sum()) == (5, 0)
+
+
+NAMES: dict[str, Callable[[Path, str], str]] = {
+    "absolute": lambda folder, name: f"{folder}/{name}",
+    "absolute on another machine": lambda folder, name: f"/home/someone/data/{folder.name}/{name}",
+    "a drive of Windows": lambda folder, name: f"C:\\data\\{folder.name}\\{name}",
+    "backslashes": lambda folder, name: f"{folder.name}\\{name}",
+    "one folder too many": lambda folder, name: f"{folder.name}/{name}",
+    "images before it": lambda folder, name: f"images/{name}",
+    "a dot before it": lambda folder, name: f"./{name}",
+    "two slashes": lambda folder, name: f".//{name}",
+    "a slash before it": lambda folder, name: f"/{name}",
+    "another case": lambda folder, name: name.upper(),
+    "percent signs": lambda folder, name: name.replace(".", "%2E"),
+    "an address": lambda folder, name: f"https://host.example/{folder.name}/{name}?x=1",
+    "file address": lambda folder, name: f"file://{folder}/{name}",
+    "label-studio's upload": lambda folder, name: f"/data/upload/1/ab12cd34-{name}",
+    "label-studio's local files": lambda folder, name: f"/data/local-files/?d={folder.name}%2F{name}",
+    "up and down again": lambda folder, name: f"../{folder.name}/{name}",
+}
+
+
+@pytest.mark.parametrize("write", NAMES.values(), ids=NAMES)
+def test_images_are_found_however_the_file_writes_their_names(
+    write: Callable[[Path, str], str], tmp_path: Path
+) -> None:
+    root = tmp_path / "d"
+    folders = iter([root / "train"] * 8 + [root / "val"] * 4)
+    export(root, list_image=lambda entry: {**entry, "file_name": write(next(folders), entry["file_name"])})
+    data = used(root)
+    file = data.val_dataset().file
+    assert [Path(file.image(index)).resolve() for index in range(4)] == [root / f"val/{n}.png" for n in range(1, 5)]
+
+
+@pytest.mark.parametrize(("listed", "there"), [("NFC", "NFD"), ("NFD", "NFC")])
+def test_unicode_forms_are_alike(listed: Any, there: Any, tmp_path: Path) -> None:
+    def rename(entry: Entry) -> Entry:
+        return {**entry, "file_name": unicodedata.normalize(listed, f"Übung_é{entry['file_name']}")}
+
+    root = export(tmp_path / "d", list_image=rename)
+    for path in root.glob("*/*.png"):
+        path.rename(path.with_name(unicodedata.normalize(there, f"Übung_é{path.name}")))
+    assert "8 images have other names on disk" in used(root).summary()
+
+
+def test_images_one_folder_down_or_with_only_an_address(tmp_path: Path) -> None:
+    root = export(tmp_path / "d")
+    for split in ("train", "val"):
+        (root / split).rename(root / "keep")
+        (root / split).mkdir()
+        (root / "keep").rename(root / split / "photos")
+    assert "8 images have other names on disk (the first: '1.png' as 'photos/1.png')" in used(root).summary()
+
+    def address(entry: Entry) -> Entry:
+        return {"id": entry["id"], "coco_url": f"http://images.host.example/x/{entry['file_name']}"}
+
+    used(export(tmp_path / "lvis", list_image=address))
+
+
+def test_a_name_that_fits_two_files_or_none_is_said(tmp_path: Path) -> None:
+    for name in ("x.png", "y.PNG", "deep/z.png"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    found = resolve(["a/x.png", "b/x.png", "y.png", "z.png", "w.png"], tmp_path)
+    assert (found.names[2:4], found.near.count) == (["y.PNG", "deep/z.png"], 2)
+    assert found.absent == [0, 1, 4]
+    assert f"{tmp_path}/x.png has the nearest name, but another listed image has it too" in found.hint
+    assert resolve(["x.jpg"], tmp_path).hint.startswith("; did you mean 'x.png'?")
+    assert resolve(["no\0thing.png", "/", "..", "x.png/"], tmp_path).absent == [0, 1, 2]
+
+
+def test_a_missing_training_image_is_never_taken_from_the_validation_images(tmp_path: Path) -> None:
+    root = export(tmp_path / "d")
+    (root / "train/2.png").unlink()
+    assert refused(root).startswith(f"{root}/train/2.png: listed in {root}/train.json but not there; add the image")
+
+
+def test_each_folder_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    listed: list[str] = []
+    real = Disk.names
+
+    def counted(disk: Disk, folder: str) -> set[str]:
+        listed.extend([] if folder in disk.listed else [folder])
+        return real(disk, folder)
+
+    monkeypatch.setattr(Disk, "names", counted)
+    (tmp_path / "a").mkdir()
+    names = [f"{number}.png" for number in range(50)]
+    for name in names[:25]:
+        (tmp_path / "a" / name).touch()
+    assert len(resolve([f"a\\{name}" for name in names], tmp_path).absent) == 25
+    assert len(listed) == len(set(listed)) <= 6
+
+
+def with_root(name: str) -> Callable[[Entry], Any]:
+    """Roboflow's categories."""
+    root = {"id": 0, "name": name, "supercategory": "none"}
+    return lambda values: values.update(categories=[root, {"id": 1, "name": "red", "supercategory": name}])
+
+
+@pytest.mark.parametrize("name", ["things", "red"])
+def test_roboflows_root_category_is_no_class(name: str, tmp_path: Path) -> None:
+    data = used(export(tmp_path / "d", edit=with_root(name)))
+    assert data.spec().class_names == ("red",)
+    assert f"train.json: category 0 '{name}' only groups others and has no object, so it is no class" in data.summary()
+
+
+def test_a_category_without_objects_stays_and_is_told(tmp_path: Path) -> None:
+    more = [{"id": 7, "name": "blue", "supercategory": "none"}, {"id": 8, "name": "person", "supercategory": "person"}]
+    data = used(export(tmp_path / "d", edit=lambda values: values["categories"].extend(more)))
+    assert data.spec().class_names == ("red", "blue", "person")
+    assert "; no training object of blue, person" in data.summary()
+
+
+def test_a_root_with_objects_is_a_class(tmp_path: Path) -> None:
+    def first_is_root(values: Entry) -> None:
+        with_root("things")(values)
+        values["annotations"][0]["category_id"] = 0
+
+    assert used(export(tmp_path / "d", edit=first_is_root)).spec().class_names == ("things", "red")
+
+
+def as_text(values: Entry) -> None:
+    for entry in values["images"]:
+        entry.update(id=str(entry["id"]), width=str(entry["width"]), height=float(entry["height"]))
+    for entry in values["annotations"]:
+        entry.update(
+            id=f"{entry['id']}.0",
+            image_id=float(entry["image_id"]),
+            category_id="1",
+            area=str(entry["area"]),
+            iscrowd="0",
+        )
+        entry["bbox"] = [str(side) for side in entry["bbox"]]
+        entry["segmentation"] = json.dumps(entry["segmentation"])
+    values["categories"] = [{"id": 1.0, "name": "red"}]
+
+
+def test_numbers_as_text_and_whole_floats_are_numbers(tmp_path: Path) -> None:
+    plain, text = used(export(tmp_path / "a")), used(export(tmp_path / "b", edit=as_text))
+    for index in range(4):
+        assert text.val_dataset()[Draw(0, index)].truth == plain.val_dataset()[Draw(0, index)].truth
+    assert text.spec() == plain.spec()
+
+
+@pytest.mark.parametrize("value", ["1.5", 1.5, "one", "", True, None, [1], 2**63, "9" * 25, float("nan"), float("inf")])
+def test_what_is_no_whole_number_is_refused_with_its_entry(value: Any, tmp_path: Path) -> None:
+    root = export(tmp_path / "d", edit=lambda values: values["annotations"][2].update(category_id=value))
+    assert "annotations[2] has category_id " in refused(root)
+
+
+def without_size(size: Entry, entry: Entry) -> Entry:
+    return {"id": entry["id"], "file_name": entry["file_name"], **size}
+
+
+def test_missing_sizes_are_read_from_the_pictures(tmp_path: Path) -> None:
+    sizes: list[Entry] = [{"width": None, "height": None}, {"width": 0, "height": 0}, {}]
+    for number, size in enumerate(sizes):
+        root = export(tmp_path / str(number), list_image=partial(without_size, size), sizes=(80, 60))
+        data = used(root)
+        assert data.val_dataset()[Draw(0, 0)].original == (60, 80)
+        assert "the sizes of 8 images are missing and were read from the images" in data.summary()
+    turned = Image.Exif()
+    turned[0x0112] = 6
+    Image.new("RGB", (60, 80)).save(root / "val/1.png", exif=turned)
+    assert build(root).val_dataset()[Draw(0, 0)].original == (60, 80), "as people see it"
+    (root / "val/2.png").write_bytes(b"no image")
+    assert f"{root}/val/2.png" in refused(root)
+
+
+def test_width_and_height_that_are_swapped_are_named(tmp_path: Path) -> None:
+    def swap(entry: Entry) -> Entry:
+        return {**entry, "width": entry["height"], "height": entry["width"]}
+
+    root = export(tmp_path / "d", list_image=swap, sizes=(80, 60))
+    swapped = [line for line in check(root).problems if "width and height are swapped" in line]
+    assert len(swapped) == 2
+    assert "8 of 8 images" in swapped[0]
+
+
+QUIRKS: dict[str, Callable[[Entry], Any]] = {
+    "iscrowd missing": lambda entry: entry.pop("iscrowd"),
+    "iscrowd null": lambda entry: entry.update(iscrowd=None),
+    "iscrowd false": lambda entry: entry.update(iscrowd=False),
+    "area missing": lambda entry: entry.pop("area"),
+    "area null": lambda entry: entry.update(area=None),
+    "area 0": lambda entry: entry.update(area=0),
+    "area below 0": lambda entry: entry.update(area=-1),
+    "area NaN": lambda entry: entry.update(area=float("nan")),
+    "area as text": lambda entry: entry.update(area=f"{entry['area']}.0"),
+    "a flat polygon": lambda entry: entry.update(segmentation=entry["segmentation"][0]),
+    "a polygon of points": lambda entry: entry.update(segmentation=points(entry, (-1, 2))),
+    "polygons of points": lambda entry: entry.update(segmentation=points(entry, (1, -1, 2))),
+    "run lengths in a list": lambda entry: entry.update(segmentation=[runs(entry)]),
+    "run lengths as text": lambda entry: entry.update(segmentation=json.dumps(runs(entry))),
+}
+
+
+def points(entry: Entry, form: tuple[int, ...]) -> Any:
+    return np.reshape(entry["segmentation"], form).tolist()
+
+
+def runs(entry: Entry) -> Entry:
+    x, y, w, h = entry["bbox"]
+    bitmap = np.zeros((SIDE, SIDE), bool)
+    bitmap[y : y + h, x : x + w] = True
+    return {"size": [SIDE, SIDE], "counts": counts_of_bitmap(bitmap)}
+
+
+@pytest.mark.parametrize("change", QUIRKS.values(), ids=QUIRKS)
+def test_quirks_of_one_annotation_are_read_as_meant(change: Callable[[Entry], Any], tmp_path: Path) -> None:
+    def changed(entry: Entry) -> Entry:
+        change(entry)
+        return entry
+
+    root = export(tmp_path / "d", annotate=changed)
+    (truth,) = used(root).val_dataset()[Draw(0, 1)].truth
+    expected = annotation(2)
+    assert (truth["bbox"], truth["area"], truth["iscrowd"]) == (expected["bbox"], expected["area"], 0)
+
+
+@pytest.mark.parametrize("value", [1, True, "1", 1.0, "true"])
+def test_crowds_are_counted_and_half_of_them_are_a_problem(value: Any, tmp_path: Path) -> None:
+    def brush(entry: Entry) -> Entry:
+        return {**entry, "segmentation": runs(entry), "iscrowd": value} if entry["id"] % 2 else entry
+
+    root = export(tmp_path / "d", annotate=brush)
+    said = build(root).summary()
+    assert "; training leaves out 4 of 8 annotations that are crowds (iscrowd 1); evaluation ignores 2 of 4" in said
+    (problem,) = check(root).problems
+    assert "CVAT and others export brush masks with iscrowd 1" in problem
+
+
+@pytest.mark.parametrize("empty", [[], None, "", {}, [[]], [[1, 2, 3, 4]], "gone", [1, 2]])
+def test_objects_without_a_shape_are_told_and_counted_by_their_boxes(empty: Any, tmp_path: Path) -> None:
+    def bare(entry: Entry) -> Entry:
+        entry = {**entry, "segmentation": empty} if entry["id"] % 2 else entry
+        return {key: value for key, value in entry.items() if value != "gone"}
+
+    root = export(tmp_path / "d", annotate=bare)
+    data = build(root)
+    assert "training leaves out 4 of 8 annotations that have a box and no shape" in data.summary()
+    assert "evaluation counts 2 of 4 annotations that have a box and no shape by box AP" in data.summary()
+    (truth,) = data.val_dataset()[Draw(0, 0)].truth
+    assert (truth["bbox"], truth["segmentation"]) == (annotation(1)["bbox"], [])
+    assert any("annotations without a shape that can be used: 4" in line for line in check(root).problems)
+
+
+def test_boxes_alone_cannot_train_a_mask_rcnn_and_the_way_out_works(tmp_path: Path) -> None:
+    root = export(tmp_path / "d", annotate=lambda entry: {**entry, "segmentation": []})
+    line = refused(root)
+    assert "8 have a box only, and this task trains Mask R-CNN" in line
+    assert "write each box as a polygon of its four corners" in line
+    used(export(tmp_path / "obeyed"))
+
+
+def test_boxes_alone_in_a_wrong_form_are_seen_by_the_images_size(tmp_path: Path) -> None:
+    def bare(form: Callable[[list[float]], list[float]]) -> Callable[[Entry], Entry]:
+        return lambda entry: {**entry, "bbox": form([entry["bbox"][0] + 20, *entry["bbox"][1:]]), "segmentation": []}
+
+    corners = export(tmp_path / "a", annotate=bare(lambda b: [b[0], b[1], b[0] + b[2], b[1] + b[3]]))
+    assert "its bboxes are likely x0, y0, x1, y1" in refused(corners)
+    shares = export(tmp_path / "b", annotate=bare(lambda b: [side / SIDE for side in b]))
+    assert "its bboxes are shares of the image" in refused(shares)
+
+
+def test_check_goes_on_after_the_first_bad_entry_of_each_kind(tmp_path: Path) -> None:
+    def spoil(values: Entry) -> None:
+        values["annotations"][0].pop("image_id")
+        values["annotations"][1]["category_id"] = "x"
+        values["annotations"][2]["category_id"] = "y"
+        values["annotations"][3]["category_id"] = 77
+        values["images"][3].pop("file_name")
+        values["categories"].append({"id": 2, "name": " "})
+
+    root = export(tmp_path / "d", edit=spoil)
+    found = "\n".join(check(root).problems)
+    for part in (
+        "annotations[0] has image_id none", "annotations[1] has category_id 'x'", "(2 such entries)",
+        "images[3] has file_name none", "categories[1] has name ' '",
+    ):  # fmt: skip
+        assert found.count(f"{root}/train.json: {part}") or part in found, part
+    refused(root)
+
+
+def test_the_same_images_in_both_splits_are_told(tmp_path: Path) -> None:
+    root = export(tmp_path / "d")
+    (root / "val.json").write_text((root / "train.json").read_text())
+    flags = {"val_images": "train"}
+    assert "8 of 8 validation images are training images too" in build(root, **flags).summary()
+    assert any("8 of 8 validation images are training images too" in line for line in check(root, **flags).problems)
+    copied = export(tmp_path / "copied")
+    (copied / "val/3.png").write_bytes((copied / "train/3.png").read_bytes())
+    line = "1 of 4 validation images are training images too (1 as copies in another folder), such as "
+    assert f"{line}{copied}/val/3.png" in check(copied).facts
+    assert line in used(copied).summary()
+
+
+LAYOUTS: dict[str, dict[str, str]] = {
+    "CVAT's subsets": {
+        "train.json": "annotations/instances_Train.json", "val.json": "annotations/instances_Validation.json",
+        "train": "images/Train", "val": "images/Validation",
+    },
+    "Roboflow": {
+        "train.json": "train/_annotations.coco.json", "val.json": "valid/_annotations.coco.json",
+        "train": "train", "val": "valid",
+    },
+    "upper case": {"train.json": "Train.json", "val.json": "Val.json", "train": "Train", "val": "Val"},
+    "images in folders of one name": {
+        "train.json": "train_annotations.json", "val.json": "val_annotations.json",
+        "train": "Images/train", "val": "Images/val",
+    },
+    "JSON beside its images": {
+        "train.json": "train/images/result.json", "val.json": "val/images/result.json",
+        "train": "train/images", "val": "val/images",
+    },
+    "COCO 2014": {
+        "train.json": "annotations/instances_train2014.json", "val.json": "annotations/instances_val2014.json",
+        "train": "train2014", "val": "val2014",
+    },
+    "FiftyOne": {
+        "train.json": "train/labels.json", "val.json": "validation/labels.json",
+        "train": "train/data", "val": "validation/data",
+    },
+    "Supervisely": {
+        "train.json": "train/annotations/instances.json", "val.json": "val/annotations/instances.json",
+        "train": "train/img", "val": "val/img",
+    },
+    "two exports of CVAT": {
+        "train.json": "training/annotations/instances_default.json",
+        "val.json": "validation/annotations/instances_default.json",
+        "train": "training/images/default", "val": "validation/images/default",
+    },
+    "packed": {"train.json": "train.json.gz", "val.json": "val.json.gz", "train": "train", "val": "val"},
+}  # fmt: skip
+
+
+def arrange(root: Path, names: dict[str, str]) -> None:
+    old = root.with_name("old")
+    root.rename(old)
+    for name in sorted(names, key=lambda name: name.endswith(".json")):
+        target = root / names[name]
+        target.parent.mkdir(parents=True, exist_ok=True)
+        if target.suffix == ".gz":
+            target.write_bytes(gzip.compress((old / name).read_bytes()))
+        else:
+            (old / name).rename(target)
+
+
+@pytest.mark.parametrize("names", LAYOUTS.values(), ids=LAYOUTS)
+def test_layouts_of_tools_are_found_without_a_flag(names: dict[str, str], tmp_path: Path) -> None:
+    root = export(tmp_path / "d")
+    arrange(root, names)
+    file = used(root).val_dataset().file
+    assert Path(file.image(0)) == root / names["val"] / "1.png"
+
+
+def test_one_file_only_names_the_flags_and_they_work(tmp_path: Path) -> None:
+    root = export(tmp_path / "d")
+    arrange(root, {"train.json": "annotations/instances_default.json", "train": "images/default", "val": "images/more"})
+    line = refused(root)
+    assert "the only one is annotations/instances_default.json: split it in two" in line
+    assert "give --data.train_json FILE --data.val_json FILE" in line
+    content = json.loads((root / "annotations/instances_default.json").read_text())
+    for name, kept in (("one", range(1, 7)), ("two", (7, 8))):
+        images = [entry for entry in content["images"] if entry["id"] in kept]
+        notes = [entry for entry in content["annotations"] if entry["image_id"] in kept]
+        (root / f"{name}.json").write_text(json.dumps({**content, "images": images, "annotations": notes}))
+    flags = {"train_json": "one.json", "val_json": "two.json"}
+    flags |= {"train_images": "images/default", "val_images": "images/default"}
+    assert len(used(root, **flags).val_dataset()) == 2
+
+
+OTHER_FORMS: dict[str, tuple[str, str]] = {
+    "a list around it": ('[{"images": [], "annotations": [], "categories": []}]', "a list around COCO's object"),
+    "results": ('[{"image_id": 1, "category_id": 1, "bbox": [1, 2, 3, 4], "score": 0.5}]', "results of a detector"),
+    "labelme": ('{"version": "5", "shapes": [], "imagePath": "a.jpg"}', "labelme's form"),
+    "VIA": ('{"_via_settings": {}, "_via_img_metadata": {}}', "VGG Image Annotator"),
+    "Datumaro": ('{"info": {}, "categories": {}, "items": []}', "Datumaro's own form"),
+    "Label Studio": ('[{"id": 1, "annotations": [], "data": {}}]', "Label Studio's own form"),
+    "image info": ('{"images": [], "categories": []}', "without annotations"),
+    "captions": ('{"images": [], "annotations": []}', "captions"),
+    "lines": ('{"images": []}\n{"annotations": []}\n', "one JSON object, not several after each other"),
+    "a huge number": ('{"images": [' + "9" * 5000 + "]}", "not whole or not JSON"),
+    "not an object": (
+        '{"images": [3, null], "annotations": [], "categories": []}',
+        "images[0] is '3', expected an object",
+    ),
+    "empty": ("", "not whole or not JSON"),
+    "panoptic": (
+        '{"images": [{"id": 1, "file_name": "1.png"}], "categories": [{"id": 1, "name": "a"}],'
+        ' "annotations": [{"image_id": 1, "segments_info": []}]}',
+        "annotations[0] has segments_info: it is a panoptic file",
+    ),
+}
+
+
+@pytest.mark.parametrize(("text", "said"), OTHER_FORMS.values(), ids=OTHER_FORMS)
+def test_files_of_another_form_are_named(text: str, said: str, tmp_path: Path) -> None:
+    root = export(tmp_path / "d")
+    (root / "train.json").write_text(text)
+    assert said in refused(root)
+
+
+def test_a_damaged_gzip_is_one_line(tmp_path: Path) -> None:
+    root = export(tmp_path / "d")
+    (root / "train.json").write_bytes(gzip.compress(b'{"images": []}' * 99)[:-9])
+    assert f"{root}/train.json: a damaged gzip archive" in refused(root)
+
+
+@pytest.mark.parametrize("ident", [0, -5])
+def test_ids_of_zero_and_below_are_ids(ident: int, tmp_path: Path) -> None:
+    def low(values: Entry) -> None:
+        values["categories"].append({"id": ident, "name": "low"})
+        values["annotations"][0].update(category_id=ident, image_id=ident)
+        values["images"][0].update(id=ident)
+
+    data = used(export(tmp_path / "d", edit=low))
+    assert data.category_ids == (ident, 1)
+    assert data.val_dataset()[Draw(0, 0)].image_id == ident
+
+
+def test_images_in_the_folders_of_splits_are_named_where_a_flag_hides_them(tmp_path: Path) -> None:
+    root = export(tmp_path / "d")
+    arrange(root, {"train.json": "train.json", "val.json": "val.json", "train": "images/Train", "val": "images/Val"})
+    used(root)
+    flags = {"train_images": "images", "val_images": "images/Val"}
+    line = refused(root, **flags)
+    assert f"it is in {root}/images/Train, give that folder by --data.train_images" in line
+    used(root, **{**flags, "train_images": "images/Train"})
+
+
+def test_a_validation_split_without_objects_has_no_ap_and_is_refused(tmp_path: Path) -> None:
+    root = export(tmp_path / "d")
+    values = json.loads((root / "val.json").read_text())
+    for notes in ([], [{**note, "iscrowd": 1} for note in values["annotations"]]):
+        (root / "val.json").write_text(json.dumps({**values, "annotations": notes}))
+        assert f"{root}/val.json: none of its {len(notes)} annotations is an object" in refused(root)
+
+
+def test_shapes_outside_their_image_and_repeated_annotations_are_counted(tmp_path: Path) -> None:
+    def spoil(values: Entry) -> None:
+        first, second = values["annotations"][:2]
+        first.update(bbox=None, segmentation=[[100, 5, 120, 5, 120, 30, 100, 30]])
+        values["annotations"].append({**second, "id": 77})
+
+    root = export(tmp_path / "d", edit=spoil)
+    assert "train.json: 1 annotations repeat another one" in build(root).summary()
+    lines = check(root).problems
+    assert any("shapes that lie outside their image: 1 (the first: annotation 1 of image 1)" in line for line in lines)
+
+
+def test_a_root_inside_or_a_file_given_from_here_is_seen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = export(tmp_path / "d")
+    monkeypatch.chdir(tmp_path)
+    line = refused(root, val_json="d/val.json")
+    assert line.endswith(f"; did you mean --data.val_json {root}/val.json?")
+    used(root, val_json=f"{root}/val.json")
+    assert refused(root / "train").endswith(f"; did you mean --data.root {root}?")
+
+
+def test_pictures_of_twelve_bits_are_not_black(tmp_path: Path) -> None:
+    """The white that the sample shows, or the flag's, becomes 255; it goes with the checkpoint."""
+    root = export(tmp_path / "d")
+    for path in root.glob("*/*.png"):
+        pixels = np.linspace(0, 4000, SIDE * SIDE).reshape(SIDE, SIDE).astype(np.uint16)
+        pixels[0, 0] = 4095
+        Image.fromarray(pixels).save(path)
+    assert any("4,095" in fact or "4095" in fact for fact in check(root).facts)
+    for flags in ({}, {"white": 4095.0}):
+        data = used(root, image_size=SIDE, **flags)
+        scaled = data.val_dataset()[Draw(0, 0)].image * torch.tensor(NUMBERS["std"]).view(3, 1, 1)
+        found = (scaled + torch.tensor(NUMBERS["mean"]).view(3, 1, 1)) * 255
+        assert found[0, -1, -1].item() == pytest.approx(4000 / 4095 * 255, abs=0.51)
+        assert data.input_transform()["white"] == 4095
+        DetEvalTransform(**data.input_transform())
+    with pytest.raises(UserError, match=r"data\.white"):
+        build(root, white=-1.0)
+
+
+def test_an_image_that_is_listed_twice_is_told(tmp_path: Path) -> None:
+    root = export(tmp_path / "d", edit=lambda values: values["images"].append({**values["images"][0], "id": 99}))
+    assert any('names that stand more than once in "images": 1' in line for line in check(root).problems)
+    assert "train.json: 1 images are listed again under another id" in build(root).summary()
