@@ -5,10 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
 
 import maekit
+from maekit.cli import main
 from maekit.runs.folder import FOLDER
 from maekit.runs.rows import text_rows
 from tests.conftest import TINY, few_digits
@@ -65,9 +67,15 @@ def state(file: Path) -> dict[str, Any]:
     return found
 
 
+def weights(file: Path) -> dict[str, torch.Tensor]:
+    """The parameters of a checkpoint, by name."""
+    found: dict[str, torch.Tensor] = state(file)["state_dict"]
+    return found
+
+
 def same_weights(a: Path, b: Path) -> None:
-    """Bit for bit."""
-    one, two = state(a)["state_dict"], state(b)["state_dict"]
+    """Asserts that two checkpoints hold the same parameters, bit for bit."""
+    one, two = weights(a), weights(b)
     assert one.keys() == two.keys()
     for name in one:
         torch.testing.assert_close(one[name], two[name], rtol=0, atol=0, msg=name)
@@ -77,3 +85,11 @@ def environment() -> dict[str, str]:
     """This process's environment, without what a launcher or another test left there."""
     left_out = (FOLDER, "LOCAL_RANK", "MASTER_PORT", "NODE_RANK", "WORLD_SIZE")
     return {key: value for key, value in os.environ.items() if key not in left_out} | {"OMP_NUM_THREADS": "1"}
+
+
+def error_line(capsys: pytest.CaptureFixture[str], *words: str) -> str:
+    """Runs a command that must fail as a user's error, and returns its one line."""
+    assert main(words) == 2
+    lines = capsys.readouterr().err.strip().splitlines()
+    assert len(lines) == 1, lines
+    return lines[0]

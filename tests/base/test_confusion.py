@@ -17,7 +17,7 @@ from maekit.detection.metrics.detection import DetectionMetrics
 from maekit.detection.metrics.detection import class_json as detection_json
 from maekit.segmentation import metrics as seg
 from tests.detection.test_metrics import CATEGORIES, filled, found_square, images, peer, peer_results, square
-from tests.training.test_run import tiny
+from tests.helpers_run import tiny
 
 CLASSES, ABSENT = 8, 5
 NAMES = [f"class {label}" for label in range(CLASSES)]

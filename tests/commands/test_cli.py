@@ -7,14 +7,7 @@ from pathlib import Path
 import pytest
 
 from maekit.cli import main
-
-
-def error_line(capsys: pytest.CaptureFixture[str], *words: str) -> str:
-    """Runs a command that must fail as a user's error, and returns its one line."""
-    assert main(words) == 2
-    lines = capsys.readouterr().err.strip().splitlines()
-    assert len(lines) == 1, lines
-    return lines[0]
+from tests.helpers_run import error_line
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ import pytest
 
 from maekit.cli import COMMANDS, Parser, main
 from tests.conftest import few_digits
-from tests.training.test_run import tiny
+from tests.helpers_run import tiny
 
 DEVICE = ("nonsense", "cuda:99")
 COUNT = ("0", "-1", "x", "1.5")

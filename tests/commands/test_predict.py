@@ -20,7 +20,7 @@ from maekit.data.images.transforms import EvalTransform
 from maekit.errors import UserError
 from maekit.runs.read import read_run
 from tests.conftest import few_digits
-from tests.training.test_run import tiny, weights
+from tests.helpers_run import tiny, weights
 
 
 @pytest.fixture(scope="module")

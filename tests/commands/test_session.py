@@ -23,7 +23,7 @@ from maekit.runs.read import read_run
 from maekit.runs.rows import text_rows
 from maekit.training import process
 from tests.conftest import few_digits
-from tests.training.test_run import tiny
+from tests.helpers_run import tiny
 
 
 def rows(result: dict[str, Any], split: str = "train") -> list[Any]:
@@ -211,7 +211,7 @@ def test_a_run_that_a_callback_stops_says_so_and_can_go_on(
 
 
 def test_a_time_limit_pauses_a_run(tmp_path: Path) -> None:
-    limit = {"trainer__max_time": timedelta(microseconds=1), "trainer__max_steps": 5}
+    limit: dict[str, Any] = {"trainer__max_time": timedelta(microseconds=1), "trainer__max_steps": 5}
     assert tiny(tmp_path, **limit).fit()["status"] == "paused"
 
 
@@ -257,7 +257,7 @@ def test_weights_and_biases_gets_the_hyper_parameters_and_a_resumed_run_goes_on_
         monkeypatch.setitem(sys.modules, name, module)
     monkeypatch.setitem(sys.modules, "wandb", fake)
     monkeypatch.setattr("lightning.pytorch.loggers.wandb._WANDB_AVAILABLE", True)
-    options = {"trainer__max_steps": 4, "run__wandb": "mae"}
+    options: dict[str, Any] = {"trainer__max_steps": 4, "run__wandb": "mae"}
     folder = Path(tiny(tmp_path, run__stop_at_step=2, **options).fit()["folder"])
     tiny(tmp_path, **options).fit(folder / "last.ckpt")
     tiny(tmp_path, **options).fit()

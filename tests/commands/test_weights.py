@@ -13,7 +13,7 @@ from maekit.cli import main
 from maekit.weights.get import find
 from maekit.weights.get.find import Official
 from maekit.weights.read.state_file import read_state
-from tests.commands.test_cli import error_line
+from tests.helpers_run import error_line
 from tests.loopback import loopback, unused_port
 from tests.weights.helpers import decoder, encoder, peer, released, same
 

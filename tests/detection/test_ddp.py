@@ -13,8 +13,8 @@ from maekit.cli import main
 from maekit.runs.rows import text_rows
 from tests.conftest import without_key_bias
 from tests.detection.test_runs import SMALL, own_data
+from tests.helpers_run import environment
 from tests.numeric_runs import MovedWeights, assert_same_run
-from tests.training.test_ddp import environment
 
 # Everything is drawn and nothing is dropped, so that the processes' own generators make no difference.
 STILL = ("--model.drop_path=0", "--model.mask_rcnn.rpn_batch=16384", "--model.mask_rcnn.roi_batch=4096")

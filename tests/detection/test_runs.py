@@ -18,7 +18,7 @@ from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from maekit.cli import main
-from tests.commands.test_cli import error_line
+from tests.helpers_run import error_line
 
 CATEGORIES = {4: "ring", 9: "bar"}
 TRAIN = {

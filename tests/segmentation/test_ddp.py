@@ -11,7 +11,7 @@ from PIL import Image
 
 from maekit.cli import main
 from maekit.data.digit_scenes import ADE_FORM, scenes_root
-from tests.training.test_ddp import environment
+from tests.helpers_run import environment
 
 SMALL = (
     "--model.backbone=vit_test_patch8", "--model.weights=none", "--model.taps=[0,1,1,2]", "--model.head_channels=24",

@@ -1,6 +1,5 @@
 """Two CPU processes give what one gives with the same total batch: the user's own command, with a task of one's own."""
 
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -10,9 +9,9 @@ import torch
 
 from maekit.api import build
 from maekit.cli import main
-from maekit.runs.folder import FOLDER
 from maekit.runs.rows import text_rows
 from tests.conftest import TINY, few_digits, without_key_bias
+from tests.helpers_run import environment
 from tests.numeric_runs import MovedWeights, assert_same_run
 
 STILL = (
@@ -22,12 +21,6 @@ STILL = (
     "--model.cutmix=0",
     "--trainer.accelerator=cpu",
 )
-
-
-def environment() -> dict[str, str]:
-    """This process's, without what a launcher or another test left there."""
-    left_out = (FOLDER, "LOCAL_RANK", "MASTER_PORT", "NODE_RANK", "WORLD_SIZE")
-    return {key: value for key, value in os.environ.items() if key not in left_out} | {"OMP_NUM_THREADS": "1"}
 
 
 def launch(folder: Path, *flags: str, status: int = 0) -> str:

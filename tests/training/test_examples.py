@@ -29,9 +29,9 @@ from maekit.training.examples import choose, judge_some, spread, write_examples
 from tests.conftest import few_digits
 from tests.detection import test_runs as detection_runs
 from tests.detection.test_metrics import found_square, square
+from tests.helpers_run import tiny
 from tests.pretraining import test_pretrainer as pretraining
 from tests.segmentation import test_segmenter as segmentation
-from tests.training.test_run import tiny
 
 
 def shown(run: str | Path) -> dict[str, Any]:

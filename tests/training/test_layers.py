@@ -22,7 +22,7 @@ from maekit.training.callbacks.layers import (
     sample,
     update_ratios,
 )
-from tests.training.test_run import same_weights, tiny
+from tests.helpers_run import same_weights, tiny
 
 OPTIONS: dict[str, Any] = {
     "model__layer_decay": 0.7, "model__drop_path": 0.3, "model__mixup": 0.8, "data__device_batch_size": 8,

@@ -9,7 +9,7 @@ import pytest
 from maekit.runs.rows import text_rows
 from maekit.training.callbacks import record as of_record
 from maekit.training.callbacks.record import Record
-from tests.training.test_run import tiny
+from tests.helpers_run import tiny
 
 
 class Clock:

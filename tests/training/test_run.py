@@ -19,9 +19,9 @@ import maekit
 from maekit.base.checkpoint_card import read_card
 from maekit.cli import main
 from maekit.errors import Interrupted, UserError
-from maekit.runs.rows import text_rows
 from maekit.training.trainer import make_trainer
 from tests.conftest import TINY, few_digits, without_key_bias
+from tests.helpers_run import losses, same_weights, tiny, weights
 from tests.numeric_runs import MovedWeights, assert_same_run
 
 # Everything that draws is on, and two device batches make a step.
@@ -56,34 +56,6 @@ class At(Callback):
         if self.validating and not trainer.sanity_checking and trainer.global_step >= self.step >= 0:
             self.step = -1
             self.what(trainer, pl_module)
-
-
-def tiny(folder: Path, **overrides: Any) -> maekit.Session:
-    """A tiny session whose runs go to `folder`."""
-    values: dict[str, Any] = {flag[2:].split("=")[0]: flag.split("=")[1] for flag in TINY}
-    values |= {"run.folder": str(folder), "data.root": str(few_digits())} | {
-        key.replace("__", "."): value for key, value in overrides.items()
-    }
-    return maekit.build("imagenet_finetune", "smoke", values)
-
-
-def losses(run: Path) -> dict[int, str]:
-    """Each step's loss as it was written, digit for digit."""
-    return {int(row["step"]): row["loss"] for row in text_rows(run / "train.csv")}
-
-
-def weights(file: Path) -> dict[str, torch.Tensor]:
-    """The parameters of a checkpoint."""
-    state: dict[str, torch.Tensor] = torch.load(file, weights_only=True)["state_dict"]
-    return state
-
-
-def same_weights(a: Path, b: Path) -> None:
-    """Bit for bit."""
-    one, two = weights(a), weights(b)
-    assert one.keys() == two.keys()
-    for name in one:
-        torch.testing.assert_close(one[name], two[name], rtol=0, atol=0, msg=name)
 
 
 def test_a_killed_run_goes_on_as_if_nothing_had_happened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
