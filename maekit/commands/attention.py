@@ -5,9 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from maekit.commands.embed import add_weights_argument
-from maekit.commands.predict import image_files, refuse_results_among_images
+from maekit.commands.shared.flags import add_device_argument, add_weights_argument
 from maekit.commands.shared.given_images import GivenImages
+from maekit.commands.shared.output import refuse_results_among_images
 from maekit.errors import UserError
 
 if TYPE_CHECKING:
@@ -20,7 +20,6 @@ FORWARDS = False
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags of this command."""
     parser.add_argument("images", type=Path, nargs="+", metavar="IMAGES", help="images, or folders of them")
     add_weights_argument(parser)
     parser.add_argument("--block", type=int, default=-1, help="the block, from 0 or from the end; default: the last")
@@ -33,22 +32,22 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--joint", action="store_true", help="colours from the principal components of all images, to compare them"
     )
     parser.add_argument("--output", type=Path, default=Path("attention"), help="folder of the pictures, a PNG an image")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    add_device_argument(parser)
 
 
 def main(args: argparse.Namespace) -> int:
     """Draws one picture for each image; unreadable images are named and left out."""
     size = _size(args.image_size)
-    notes = GivenImages()
-    files = [file for given in args.images for file in image_files(given, notes)]
-    for given in args.images:
-        refuse_results_among_images(given, args.output)
+    given = GivenImages()
+    files = [file for path in args.images for file in given.find(path)]
+    for path in args.images:
+        refuse_results_among_images(path, args.output)
     from maekit.base.result_places import ResultPlaces
     from maekit.features.attention_maps import PatchColours
     from maekit.features.attention_pictures import attention_picture
 
-    viewer = _Viewer(args.weights, args.block, size, args.device, notes)
-    notes.look(files)
+    viewer = _Viewer(args.weights, args.block, size, args.device, given)
+    given.choose_reading(files)
     shared = PatchColours()
     if args.joint:
         readable = []
@@ -66,7 +65,7 @@ def main(args: argparse.Namespace) -> int:
         picture = attention_picture(image, view.attention[0], view.own[0], shown, title, joint=args.joint)
         picture.save(places.take(file)[0], "PNG")
         done += 1
-    print(f"{done} pictures -> {args.output}{notes.finish(args.output)}")
+    print(f"{done} pictures -> {args.output}{given.write_skipped(args.output)}")
     return 0 if done else 2
 
 
@@ -74,7 +73,7 @@ class _Viewer:
     """A backbone that looks at one image at a time, each in its own shape."""
 
     def __init__(
-        self, weights: str, block: int, size: int | tuple[int, int] | None, device: str, notes: GivenImages
+        self, weights: str, block: int, size: int | tuple[int, int] | None, device: str, given: GivenImages
     ) -> None:
         from maekit.features.source import find_source
         from maekit.features.tokens import block_index
@@ -85,8 +84,8 @@ class _Viewer:
             print(line)
         if source.mean_pooled:
             print(f"note: {weights} was fine-tuned on the mean of the patches: its class token was not trained")
-        self.notes = notes
-        notes.input = source.input
+        self.given = given
+        given.input = source.input
         self.normalise = source.transform().normalise
         self.vit = source.load(source.input["image_size"]).to(self.device)
         self.block = block_index(self.vit, block)
@@ -100,7 +99,7 @@ class _Viewer:
         from maekit.features.attention_pictures import whole_view
 
         for file in files:
-            read = self.notes.read(file)
+            read = self.given.read(file)
             if read is None:
                 continue
             image = whole_view(read, self.size, self.vit.patch_size)

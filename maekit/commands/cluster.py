@@ -3,13 +3,14 @@
 import argparse
 from pathlib import Path
 
+from maekit.commands.shared.flags import add_moved_images_argument, check_moved_images
+from maekit.commands.shared.output import refuse_results_among_images
 from maekit.errors import UserError
 
 FORWARDS = False
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags of this command."""
     parser.add_argument(
         "--features", type=Path, metavar="DIR", required=True, help="a folder that `maekit embed` wrote"
     )
@@ -21,18 +22,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         required=True,
         help="folder of clusters.csv, a contact sheet for each cluster and overview.png; outside the images' folder",
     )
-    parser.add_argument(
-        "--images", type=Path, metavar="DIR", help="where the embedded images are now, if their folder has moved"
-    )
+    add_moved_images_argument(parser)
 
 
 def main(args: argparse.Namespace) -> int:
     """Clusters; with class folders it prints how well the clusters match them."""
     if not 0 <= args.seed < 2**32:
         raise UserError(f"--seed: got {args.seed}, expected 0 to {2**32 - 1}")
-    if args.images is not None and not args.images.is_dir():
-        raise UserError(f"--images: {args.images}: no such folder; give where the embedded images are now")
-    from maekit.commands.predict import refuse_results_among_images
+    check_moved_images(args.images)
     from maekit.features.files.folder import read_features
     from maekit.features.neighbours.cluster_results import write_results
     from maekit.features.neighbours.clusters import find_clusters, mutual_information, purity

@@ -11,7 +11,6 @@ FORWARDS = False
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags of this command."""
     parser.add_argument("task", help="a task's name, or the path of a task.py")
     parser.add_argument("folder", type=Path, help="where tasks/ and configs/ are made")
     parser.add_argument("--name", help="the copy's name; default: the task's own")

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from maekit.commands.shared.flags import add_device_argument, add_weights_argument, check_least
 from maekit.commands.shared.given_images import GivenImages
 from maekit.errors import UserError
 
@@ -14,19 +15,7 @@ if TYPE_CHECKING:
 FORWARDS = False
 
 
-def add_weights_argument(parser: argparse.ArgumentParser) -> None:
-    """Adds --weights, as all that uses a backbone alone takes it."""
-    parser.add_argument(
-        "--weights",
-        required=True,
-        metavar="FILE_OR_NAME",
-        help="a file of weights, a run's folder or checkpoint, a name such as mae_vit_base, or hf:owner/name; "
-        "FILE#KEY for one of several sets of weights in a file, such as run.pth#model_ema",
-    )
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags of this command."""
     parser.add_argument("folder", type=Path, metavar="FOLDER", help="images at any depth; class folders give labels")
     add_weights_argument(parser)
     parser.add_argument(
@@ -52,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--batch_size", type=int, default=64, help="images at a time")
     parser.add_argument("--num_workers", type=int, help="processes that read images; default: by the cores")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    add_device_argument(parser)
     parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32", help="of the backbone's arithmetic")
     parser.add_argument("--half", action="store_true", help="store float16 instead of float32")
     parser.add_argument(
@@ -121,7 +110,7 @@ def source_for(images: "ImageFolder", weights: str) -> "Source":
 
     source = find_source(weights)
     given = GivenImages(source.input)
-    given.look([images.root / images.names[index] for index in range(len(images))])
+    given.choose_reading([images.root / images.names[index] for index in range(len(images))])
     white = given.reading.white if given.reading else None
     return source if white is None else replace(source, input={"clip": False, **source.input, "white": white})
 
@@ -129,9 +118,7 @@ def source_for(images: "ImageFolder", weights: str) -> "Source":
 def check(args: argparse.Namespace) -> None:
     """Refuses numbers out of their range, before anything is loaded."""
     for name, least in (("batch_size", 1), ("num_workers", 0), ("image_size", 1)):
-        value = getattr(args, name)
-        if value is not None and value < least:
-            raise UserError(f"--{name}: got {value}, expected {least} or more")
+        check_least(name, getattr(args, name), least)
     if args.crop_fraction is not None and not 0 < args.crop_fraction <= 1:
         raise UserError(f"--crop_fraction: got {args.crop_fraction}, expected above 0 and at most 1")
     if args.format == "parquet":

@@ -1,125 +1,30 @@
-"""`maekit fit`: train a task, or go on with a run."""
+"""`maekit fit`: train a task, or resume a run."""
 
 import argparse
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from maekit.errors import UserError, nearest
-from maekit.recipes.aliases import flag_answer
-from maekit.recipes.flag_value import flag_value
-from maekit.recipes.recipe import Recipe, flat, load_recipe
-from maekit.recipes.tasks import find_task
-from maekit.runs.checkpoint_path import Purpose, find_checkpoint, rank_checkpoint, requeued_checkpoint
-from maekit.system import parent as orphan
-
-if TYPE_CHECKING:
-    from maekit.api import Session
-    from maekit.base.checkpoint_card import Card
+from maekit.commands.shared.session import add_session_arguments, chosen_recipe, given_checkpoint, open_session
+from maekit.runs.checkpoint_path import requeued_checkpoint
+from maekit.system import parent
 
 FORWARDS = True
 
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags that `fit` and `validate` share; all others are the task's own."""
-    add_recipe_arguments(parser)
-    parser.add_argument(
-        "--ckpt_path",
-        help="a checkpoint, a run's folder (to go on: its last.ckpt; to measure: its best.ckpt, else last.ckpt), or "
-        "`last` / `best`: the file of that name in the newest run, by its last save, or in that of --run.name",
-    )
-    parser.add_argument("--print_config", action="store_true", help="print the resolved configuration and stop")
-    parser.add_argument("-h", "--help", action="store_true", help="this help; with --task, every flag of the task")
-
-
-def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags that name a recipe."""
-    parser.add_argument("--task", help="a task's name, or the path of your own task.py")
-    parser.add_argument("--recipe", help="an overlay of the task's recipe; default: its base recipe")
-    parser.add_argument(
-        "--config", type=Path, action="append", default=[], help="your own YAML on top; may be repeated"
-    )
+add_arguments = add_session_arguments
 
 
 def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentParser) -> int:
-    """Trains."""
-    orphan.watch()
+    """Trains, unless only help or the configuration was asked for; ends with the process that started it."""
+    parent.watch()
     recipe = chosen_recipe(args, flags, parser, "resume")
     if recipe is None:
         return 0
     session = open_session(args, recipe, flags, "maekit fit")
     if session is None:
         return 0
-    path = checkpoint(args, recipe, session, "resume")
+    path = given_checkpoint(args, recipe, session, "resume")
     if path is None:
         runs = Path(session.settings.values["run"]["folder"])
         path = requeued_checkpoint(runs, recipe.task.name, recipe.name)
     session.fit(path, words=sys.argv[1:])
     return 0
-
-
-def chosen_recipe(
-    args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentParser, purpose: Purpose = "read"
-) -> Recipe | None:
-    """The recipe that `--task`, or the card of `--ckpt_path`, names; None when only help was asked for."""
-    if args.help and args.task is None:
-        parser.print_help()
-        print(
-            "\nAll other flags are the task's own: --model.*, --data.*, --trainer.*, --run.*; add --task to see them."
-        )
-        return None
-    if args.task is None:
-        own = [action.option_strings[0] for action in parser._actions if action.option_strings]
-        for flag in flags:
-            word, answer = flag.split("=")[0], flag_answer(flag.split("=")[0].lstrip("-"), ())
-            if flag.startswith("--") and "." not in flag and (answer or nearest(word, own)):
-                raise UserError(f"unknown flag '{word}'{f'; {answer}' if answer else nearest(word, own)}")
-        if args.ckpt_path and args.recipe is None and not args.config:
-            from maekit.base.checkpoint_card import read_card
-
-            runs, name = (flag_value(flags, flag) for flag in ("--run.folder", "--run.name"))
-            path = find_checkpoint(args.ckpt_path, Path(runs or "runs"), purpose=purpose, name=name)
-            return _recipe_of(read_card(path), path)
-    return load_recipe(find_task(args.task), args.recipe, args.config)
-
-
-def open_session(args: argparse.Namespace, recipe: Recipe, flags: list[str], prog: str) -> "Session | None":
-    """Checks the flags and builds model and data; None when help or the configuration was all that was asked."""
-    from maekit.recipes.settings import help_text, resolve
-
-    module = recipe.task.load()
-    if args.help:
-        print(help_text(recipe, module, prog))
-        return None
-    settings = resolve(recipe, module, flags, training=True)
-    if args.print_config:
-        print(settings.yaml(), end="")
-        return None
-    from maekit.api import Session, refuse_evaluation_only
-
-    if prog == "maekit fit":
-        refuse_evaluation_only(settings, module.Model)  # before its data are asked for
-    return Session(settings, module)
-
-
-def checkpoint(args: argparse.Namespace, recipe: Recipe, session: "Session", purpose: Purpose = "read") -> Path | None:
-    """The file that `--ckpt_path` means, if it was given; a rank that a run started gets that of its run."""
-    if args.ckpt_path is None:
-        return None
-    of_run = rank_checkpoint() if purpose == "resume" and args.ckpt_path == "last" else None
-    options = session.settings.values["run"]
-    return of_run or find_checkpoint(
-        args.ckpt_path,
-        Path(options["folder"]),
-        recipe.task.name,
-        recipe.name,
-        purpose=purpose,
-        name=options["name"] if "run.name" in session.settings.given else None,
-    )
-
-
-def _recipe_of(card: "Card", path: Path) -> Recipe:
-    """The configuration in a checkpoint's card as a recipe on which flags can be put."""
-    config = dict(card.config)
-    origins = dict.fromkeys((key for key, _ in flat(config)), path)
-    return Recipe(find_task(card.task), card.recipe, config, origins, (path,))

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from maekit.commands.shared.flags import add_device_argument, check_least
 from maekit.errors import UserError
 
 if TYPE_CHECKING:
@@ -14,7 +15,6 @@ FORWARDS = False
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags of this command."""
     parser.add_argument("--train", type=Path, metavar="DIR", help="features with labels, whose images vote")
     parser.add_argument(
         "--val", type=Path, metavar="DIR", help="features with labels of the same classes, which are classified"
@@ -33,15 +33,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="weighted by exp(similarity / T), as in DINO (arXiv 2104.14294), or one vote each",
     )
     parser.add_argument("--batch_size", type=int, default=1024, help="images classified at a time")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    add_device_argument(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object; accuracies are 0 to 1")
 
 
 def main(args: argparse.Namespace) -> int:
     """Prints top-1 and top-5 accuracy for each number of neighbours."""
     counts = _counts(args.neighbours)
-    if args.batch_size < 1:
-        raise UserError(f"--batch_size: got {args.batch_size}, expected 1 or more")
+    check_least("batch_size", args.batch_size, 1)
     if not args.temperature > 0:
         raise UserError(f"--temperature: got {args.temperature}, expected above 0; --vote majority needs none")
     if (args.features is None) == (args.train is None and args.val is None) or (args.train is None) != (

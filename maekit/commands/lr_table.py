@@ -5,7 +5,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from maekit.commands import fit
+from maekit.commands.shared.flags import add_recipe_arguments
 from maekit.errors import UserError
 from maekit.recipes.recipe import load_recipe
 from maekit.recipes.tasks import find_task
@@ -18,7 +18,7 @@ FORWARDS = True
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of this command; `--model.*` and `--data.*` are the task's own."""
-    fit.add_recipe_arguments(parser)
+    add_recipe_arguments(parser)
     parser.add_argument("--json", action="store_true", help='print {"parameters": [{"name", "layer", ...}]}')
     parser.add_argument("--groups", action="store_true", help="one line for each optimizer group, not each parameter")
     parser.add_argument("-h", "--help", action="store_true", help="this help")

@@ -7,8 +7,9 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from maekit.commands.predict import batches, image_files, refuse_results_among_images
+from maekit.commands.shared.flags import add_device_argument, check_least
 from maekit.commands.shared.given_images import GivenImages
+from maekit.commands.shared.output import refuse_results_among_images
 from maekit.errors import UserError
 
 if TYPE_CHECKING:
@@ -21,7 +22,6 @@ Batch = tuple[list[Path], list[Any]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags of this command."""
     parser.add_argument(
         "images", nargs="+", type=Path, metavar="IMAGES", help="images, or folders of them at any depth"
     )
@@ -55,7 +55,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="auto",
         help="whether the decoder predicts normalised pixels; auto: as the file says, else as fits the images better",
     )
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    add_device_argument(parser)
     parser.add_argument("--batch_size", type=int, default=32, help="images at a time")
     parser.add_argument("--json", action="store_true", help="print one JSON object instead of lines")
 
@@ -74,8 +74,8 @@ def main(args: argparse.Namespace) -> int:
     writer = ReconstructionWriter(args.output, model, input, seed=args.seed)
     lines = [_said(model, args)]
     device = torch.device(next(model.parameters()).device)
-    given.look(files)
-    stream = batches(files, writer, args.batch_size, given)
+    given.choose_reading(files)
+    stream = given.batches(files, writer.prepare, args.batch_size)
     first = _first(stream)
     lines += [*_settle(model, writer, first, args), *assumptions(args.weights), *_caution(model)]
     if not args.json:
@@ -83,23 +83,22 @@ def main(args: argparse.Namespace) -> int:
     for names, samples in chain(first, stream):
         writer.write(names, samples, device)
     writer.close()
-    skipped = given.finish(writer.places.folder)
+    skipped = given.write_skipped(writer.places.folder)
     _report(args, files, writer, model, lines, skipped)
     return 0 if writer.files else 2
 
 
-def _check(args: argparse.Namespace, notes: GivenImages) -> list[Path]:
+def _check(args: argparse.Namespace, given: GivenImages) -> list[Path]:
     """The image files; everything that can be refused before weights are read is refused here."""
-    if args.batch_size < 1:
-        raise UserError(f"--batch_size: got {args.batch_size}, expected 1 or more")
+    check_least("batch_size", args.batch_size, 1)
     if not 0 < args.mask_ratio < 1:
         raise UserError(f"--mask_ratio: got {args.mask_ratio:g}, expected above 0 and below 1 (the paper: 0.75)")
     if args.output.exists() and not args.output.is_dir():
         raise UserError(f"--output {args.output}: is a file, expected a folder; choose another")
     files: dict[Path, Path] = {}
-    for given in args.images:
-        files |= {file.absolute(): file for file in image_files(given, notes)}
-        refuse_results_among_images(given, args.output)
+    for path in args.images:
+        files |= {file.absolute(): file for file in given.find(path)}
+        refuse_results_among_images(path, args.output)
     return list(files.values())
 
 

@@ -12,7 +12,6 @@ FORWARDS = False
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags of this command."""
     parser.add_argument("task", help="a task's name, or the path of your own task.py")
     parser.add_argument("--recipe", help="an overlay; default: the task's base recipe")
     parser.add_argument(

@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from maekit.commands.shared.flags import add_device_argument, add_moved_images_argument, check_least, check_moved_images
 from maekit.errors import UserError
 
 if TYPE_CHECKING:
@@ -15,7 +16,6 @@ _COLUMNS = 6
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags of this command."""
     parser.add_argument("image", type=Path, metavar="IMAGE", help="the image to find others for")
     parser.add_argument(
         "--features", type=Path, metavar="DIR", required=True, help="a folder that `maekit embed` wrote"
@@ -24,20 +24,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output", type=Path, metavar="FILE", help="draw them as a contact sheet into this file, such as sheet.png"
     )
-    parser.add_argument(
-        "--images", type=Path, metavar="DIR", help="where the embedded images are now, if their folder has moved"
-    )
+    add_moved_images_argument(parser)
     parser.add_argument("--weights", help="where the weights are now, if they have moved; they must be the same")
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+    add_device_argument(parser)
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 
 
 def main(args: argparse.Namespace) -> int:
     """Prints the nearest images with their cosine similarity, the nearest first."""
-    if args.top < 1:
-        raise UserError(f"--top: got {args.top}, expected 1 or more")
-    if args.images is not None and not args.images.is_dir():
-        raise UserError(f"--images: {args.images}: no such folder; give where the embedded images are now")
+    check_least("top", args.top, 1)
+    check_moved_images(args.images)
     if args.output is not None:
         check_picture(args.output)
     if not args.image.is_file():

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from maekit.commands.fit import add_recipe_arguments
+from maekit.commands.shared.flags import add_recipe_arguments
 from maekit.errors import UserError, nearest
 from maekit.recipes.recipe import load_recipe
 from maekit.recipes.tasks import find_task

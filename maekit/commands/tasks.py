@@ -10,7 +10,6 @@ FORWARDS = False
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags of this command."""
     parser.add_argument("--json", action="store_true", help="print JSON")
 
 

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from maekit.commands import fit
+from maekit.commands.shared.session import add_session_arguments, chosen_recipe, given_checkpoint, open_session
 from maekit.errors import UserError
 from maekit.runs.checkpoint_path import weights_line
 from maekit.system.files import atomic_write_text, finite, write_json
@@ -17,8 +17,7 @@ FORWARDS = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags of this command."""
-    fit.add_arguments(parser)
+    add_session_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print the metrics as JSON")
     parser.add_argument(
         "--output", type=Path, help="folder for metrics.json, config.yaml and what else is kept of an evaluation"
@@ -27,15 +26,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentParser) -> int:
     """Validates and prints the task's table, if it has one, and the metrics; as JSON all of them."""
-    recipe = fit.chosen_recipe(args, flags, parser)
+    recipe = chosen_recipe(args, flags, parser)
     if recipe is None:
         return 0
-    session = fit.open_session(args, recipe, flags, "maekit validate")
+    session = open_session(args, recipe, flags, "maekit validate")
     if session is None:
         return 0
     if not args.json:
         say(f"data    {session.data.summary()}")
-    path = fit.checkpoint(args, recipe, session)
+    path = given_checkpoint(args, recipe, session)
     if path is not None and rank() == 0:
         from maekit.base.checkpoint_card import read_card
 

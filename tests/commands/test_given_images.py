@@ -13,7 +13,6 @@ from maekit import cli
 from maekit.base.result_places import ResultPlaces
 from maekit.classification.data.places.lists import read_list
 from maekit.classification.data.raw_val import list_raw_val
-from maekit.commands.predict import image_files
 from maekit.commands.shared.given_images import GivenImages
 from maekit.data.folders.names import readable_names
 from maekit.data.folders.text import read_text
@@ -35,12 +34,12 @@ def photos(tmp_path: Path) -> Path:
 
 def test_loops_and_other_files_are_left_out_and_listed(photos: Path, tmp_path: Path) -> None:
     given = GivenImages()
-    files = image_files(photos, given)
+    files = given.find(photos)
     assert len(files) == 5
-    given.look(files)
+    given.choose_reading(files)
     assert [given.read(file) is not None for file in files].count(True) == 4
     (tmp_path / "out").mkdir()
-    words = given.finish(tmp_path / "out")
+    words = given.write_skipped(tmp_path / "out")
     assert "1 could not be read, 2 files are no images by their names, see" in words
     lines = (tmp_path / "out/skipped.txt").read_text().splitlines()
     assert {line.split("\t")[0] for line in lines} == {str(photos / name) for name in ("again", "bad.jpg", "c.jxl")}
@@ -51,7 +50,7 @@ def test_photos_are_upright_whatever_the_card_says(tmp_path: Path) -> None:
     exif[0x0112] = 6
     Image.new("RGB", (30, 20)).save(tmp_path / "a.jpg", exif=exif)
     given = GivenImages({"image_size": 8})
-    given.look([tmp_path / "a.jpg"])
+    given.choose_reading([tmp_path / "a.jpg"])
     image = given.read(tmp_path / "a.jpg")
     assert image is not None
     assert image.size == (20, 30)
@@ -62,7 +61,7 @@ def test_white_comes_from_the_card_or_from_a_sample(card: dict[str, object], lev
     for name, value in (("a.png", 2048), ("b.png", 4095)):
         Image.fromarray(np.full((4, 4), value, np.uint16)).save(tmp_path / name)
     given = GivenImages(card)
-    given.look([tmp_path / "a.png", tmp_path / "b.png"])
+    given.choose_reading([tmp_path / "a.png", tmp_path / "b.png"])
     image = given.read(tmp_path / "a.png")
     assert image is not None
     assert np.asarray(image).max() == level

@@ -14,7 +14,7 @@ from PIL import Image
 
 import maekit
 from maekit.cli import main
-from maekit.commands import predict
+from maekit.commands.shared.output import refuse_results_among_images
 from maekit.data.images.decode import read_image
 from maekit.data.images.transforms import EvalTransform
 from maekit.errors import UserError
@@ -167,8 +167,8 @@ def test_images_are_not_written_among_the_images(
 def test_results_beside_one_image_are_no_images_of_the_next_run(tmp_path: Path) -> None:
     image = tmp_path / "one.png"
     Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save(image)
-    predict.refuse_results_among_images(image, tmp_path / "out")
-    predict.refuse_results_among_images(tmp_path, tmp_path.with_name(f"{tmp_path.name}_out"))
+    refuse_results_among_images(image, tmp_path / "out")
+    refuse_results_among_images(tmp_path, tmp_path.with_name(f"{tmp_path.name}_out"))
 
 
 def test_a_weights_file_is_no_checkpoint_of_a_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

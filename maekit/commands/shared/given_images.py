@@ -1,12 +1,12 @@
-"""The images a user gave to a command: which files they are, how they are read, and which were left out."""
+"""The images that a user gives to a command: which files they are, how they are read, which are left out and why."""
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
-from maekit.errors import UserError
+from maekit.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -14,49 +14,73 @@ if TYPE_CHECKING:
     from maekit.data.images.decode import Reading
 
 SKIPPED = "skipped.txt"
-SAMPLE = 200
+SAMPLE = 200  # files that are looked into to find out what is white
+Sample = TypeVar("Sample")
 
 
 @dataclass
 class GivenImages:
-    """What was found below the paths that a user gave, and what could not be used.
+    """Finds and reads images, and collects what cannot be used.
+
+    Call `find` for each path, then `choose_reading` once, then `read` or `batches`, and `write_skipped` at the end.
 
     Attributes:
-        input: what the model's card says of its input; its `white` is used.
-        skipped: path of and reason for each file that was left out; written to skipped.txt.
-        unread: how many of those are images that could not be read.
-        lines: what `look` says besides, on stderr.
-        reading: how they are read, once `look` has decided it.
+        input: the input transform in the model's card or configuration; its `white` and `clip` are used.
+        skipped: path of and reason for each file that was left out.
+        num_unread: how many of those are images that could not be read.
+        notices: lines about what `find` left out, which `choose_reading` prints.
+        reading: how images are read; `choose_reading` decides it.
     """
 
-    input: dict[str, Any] = field(default_factory=dict)
+    input: Mapping[str, object] = field(default_factory=dict)
     skipped: list[tuple[str, str]] = field(default_factory=list)
-    unread: int = 0
-    lines: list[str] = field(default_factory=list)
+    num_unread: int = 0
+    notices: list[str] = field(default_factory=list)
     reading: "Reading | None" = None
 
-    def look(self, files: Sequence[Path]) -> None:
-        """Decides from a sample of the files what is white, and says what is not plain 8-bit RGB, on stderr."""
+    def find(self, path: Path) -> list[Path]:
+        """Returns the image itself, or every image below a folder, sorted by relative path.
+
+        Raises:
+            UserError: there is no such path, or the folder has no images.
+        """
+        from maekit.data.folders.file_names import EXPECTED_IMAGES
+        from maekit.data.folders.listing import scan_images
+
+        if path.is_file():
+            return [path]
+        if not path.is_dir():
+            near = nearest(path.name, [file.name for file in path.parent.iterdir()]) if path.parent.is_dir() else ""
+            raise UserError(f"no image or folder {path}{near}")
+        names, left_out = scan_images(path)
+        if not names:
+            raise UserError(f"{path}: no images in this folder, {EXPECTED_IMAGES}")
+        self.skipped += [(str(path / name), reason) for name, reason in left_out.reasons()]
+        if left_out:
+            self.notices.append(f"{path}: {left_out.words()}")
+        return [path / name for name in names]
+
+    def choose_reading(self, files: Sequence[Path]) -> None:
+        """Decides what is white from the card or a sample of the files; prints to stderr what is not 8-bit RGB."""
         from maekit.data.images.decode import Reading, reading_of
         from maekit.data.images.picture_form import notes
         from maekit.data.images.survey import choose_white, survey_files
 
-        step = max(1, len(files) // SAMPLE)
-        found = survey_files(files[::step])
+        found = survey_files(files[:: max(1, len(files) // SAMPLE)])
         self.reading = reading_of(self.input)
-        lines = [*self.lines, *notes(found, turn=True)]
+        lines = [*self.notices, *notes(found, turn=True)]
         if self.reading.white is None:
             try:
-                white, words = choose_white(found, None, flag="")
+                white, notice = choose_white(found, None, flag="")
                 self.reading = Reading(True, white)
-                lines += [words] if words else []
+                lines += [notice] if notice else []
             except UserError as error:
                 lines.append(str(error))
         for line in lines:
             print(f"maekit: {line}", file=sys.stderr)
 
     def read(self, file: Path) -> "Image | None":
-        """Reads one image, upright; says why on stderr and returns None where it cannot be read."""
+        """Returns one image as upright 8-bit RGB, or None if it cannot be read, which is printed to stderr."""
         from maekit.data.images.decode import UPRIGHT
 
         try:
@@ -65,14 +89,39 @@ class GivenImages:
             self.leave_out(file, str(error))
             return None
 
+    def batches(
+        self, files: Sequence[Path], prepare: "Callable[[Image], Sample]", size: int
+    ) -> Iterator[tuple[list[Path], list[Sample]]]:
+        """Yields up to `size` files at a time with what `prepare` makes of their images; leaves out the unusable."""
+        names: list[Path] = []
+        samples: list[Sample] = []
+        for file in files:
+            image = self.read(file)
+            if image is None:
+                continue
+            try:
+                samples.append(prepare(image))
+                names.append(file)
+            except UserError as error:
+                self.leave_out(file, str(error))
+            if len(names) == size:
+                yield names, samples
+                names, samples = [], []
+        if names:
+            yield names, samples
+
     def leave_out(self, file: Path, reason: str) -> None:
-        """Notes an image that cannot be used, and says so on stderr."""
+        """Records an image that cannot be used, and prints it to stderr."""
         print(f"maekit: left out: {reason}", file=sys.stderr)
         self.skipped.append((str(file), reason.removeprefix(f"{file}: ")))
-        self.unread += 1
+        self.num_unread += 1
 
-    def finish(self, folder: Path) -> str:
-        """Writes skipped.txt into the folder of the results where there is something to say; returns words for it."""
+    def write_skipped(self, folder: Path) -> str:
+        """Writes skipped.txt if files were left out, else removes an old one; returns the end of a line of text.
+
+        Args:
+            folder: of the results; it exists.
+        """
         from maekit.features.files.listings import write_lines
 
         if not self.skipped:
@@ -80,7 +129,7 @@ class GivenImages:
             return ""
         clean = ((name.replace("\n", "\\n"), reason) for name, reason in self.skipped)
         write_lines(folder / SKIPPED, (f"{name}\t{reason}" for name, reason in clean))
-        others = len(self.skipped) - self.unread
-        parts = [f"{self.unread:,} could not be read"] if self.unread else []
+        others = len(self.skipped) - self.num_unread
+        parts = [f"{self.num_unread:,} could not be read"] if self.num_unread else []
         parts += [f"{others:,} files are no images by their names"] if others else []
         return f"; {', '.join(parts)}, see {folder / SKIPPED}"

@@ -1,4 +1,4 @@
-"""Where `maekit predict` writes: no run of it replaces, or mixes with, the results of another model."""
+"""Folders of results: no `maekit predict` replaces another model's results or mixes with them, none go among images."""
 
 import json
 from collections.abc import Iterator
@@ -19,33 +19,46 @@ _RESULTS = ("predictions.csv", "predictions.json")
 
 @contextmanager
 def results_folder(given: Path | None, checkpoint: Path, card: "Card") -> Iterator[Path]:
-    """The folder of the results, which says which checkpoint they are of; a new one that stays empty goes again.
+    """Gives the folder of the results, and records there which checkpoint they are of; removes a new one left empty.
 
     Args:
         given: `--output`; None takes the first of predictions, predictions2, predictions3 that does not exist.
         checkpoint: the file of the weights.
-        card: its own.
+        card: the checkpoint's card.
 
     Raises:
         UserError: the folder has another checkpoint's results, or cannot be made.
     """
-    mine: dict[str, str | int] = {"checkpoint": str(checkpoint), "step": card.step, "task": card.task}
-    made = given is None or not given.exists()
-    folder = _next() if given is None else given
-    if given is not None:
-        _refuse_others(folder, mine)
+    record: dict[str, str | int] = {"checkpoint": str(checkpoint), "step": card.step, "task": card.task}
+    is_new = given is None or not given.exists()
+    if given is None:
+        folder = _new_folder()
+    else:
+        folder = given
+        _refuse_other_results(folder, record)
     try:
         yield folder
     except BaseException:
-        if made:
-            with suppress(OSError):  # it has results, or was never made
+        if is_new:
+            with suppress(OSError):  # it holds results, or was never made
                 folder.rmdir()
         raise
     if folder.is_dir():
-        write_json(folder / RECORD, mine)
+        write_json(folder / RECORD, record)
 
 
-def _next() -> Path:
+def refuse_results_among_images(images: Path, output: Path) -> None:
+    """Refuses an output folder in which the next run would take this one's results for images."""
+    folder = images.resolve()
+    if images.is_dir() and output.resolve().is_relative_to(folder):
+        where = "is the folder of the images" if output.resolve() == folder else f"lies in the images' folder {images}"
+        raise UserError(
+            f"--output {output}: {where}, where the next run would take the results for images; "
+            f"choose a folder outside, such as {images.absolute().parent / 'predictions'}"
+        )
+
+
+def _new_folder() -> Path:
     for number in count(1):
         folder = Path(DEFAULT if number == 1 else f"{DEFAULT}{number}")
         try:
@@ -58,16 +71,16 @@ def _next() -> Path:
     raise AssertionError
 
 
-def _refuse_others(folder: Path, mine: dict[str, str | int]) -> None:
+def _refuse_other_results(folder: Path, record: dict[str, str | int]) -> None:
     try:
         found = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         found = None
-    if found == mine or (found is None and not any((folder / name).exists() for name in _RESULTS)):
+    if found == record or (found is None and not any((folder / name).exists() for name in _RESULTS)):
         return
     known = isinstance(found, dict) and found.get("checkpoint")
     whose = f"{found['checkpoint']} (step {found.get('step')})" if known else "a checkpoint that is not recorded"
     raise UserError(
-        f"--output {folder}: holds the results of {whose}, got {mine['checkpoint']} (step {mine['step']}); give "
+        f"--output {folder}: holds the results of {whose}, got {record['checkpoint']} (step {record['step']}); give "
         "another folder, or leave --output out for a new one"
     )

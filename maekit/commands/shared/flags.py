@@ -1,0 +1,50 @@
+"""Flags that several commands take, and checks of their values."""
+
+import argparse
+from pathlib import Path
+
+from maekit.errors import UserError
+
+
+def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds --task, --recipe and --config, which choose a recipe."""
+    parser.add_argument("--task", help="a task's name, or the path of your own task.py")
+    parser.add_argument("--recipe", help="an overlay of the task's recipe; default: its base recipe")
+    parser.add_argument(
+        "--config", type=Path, action="append", default=[], help="your own YAML on top; may be repeated"
+    )
+
+
+def add_weights_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds --weights, for commands that need nothing but a backbone."""
+    parser.add_argument(
+        "--weights",
+        required=True,
+        metavar="FILE_OR_NAME",
+        help="a file of weights, a run's folder or checkpoint, a name such as mae_vit_base, or hf:owner/name; "
+        "FILE#KEY for one of several sets of weights in a file, such as run.pth#model_ema",
+    )
+
+
+def add_device_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds --device, in the words that `choose_device` knows."""
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda, cuda:1, mps")
+
+
+def add_moved_images_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds --images, for commands that show images which were embedded earlier."""
+    parser.add_argument(
+        "--images", type=Path, metavar="DIR", help="where the embedded images are now, if their folder has moved"
+    )
+
+
+def check_moved_images(folder: Path | None) -> None:
+    """Refuses a value of --images that is no folder."""
+    if folder is not None and not folder.is_dir():
+        raise UserError(f"--images: {folder}: no such folder; give where the embedded images are now")
+
+
+def check_least(flag: str, value: int | None, least: int) -> None:
+    """Refuses a number below `least`; None means that the flag was not given."""
+    if value is not None and value < least:
+        raise UserError(f"--{flag}: got {value}, expected {least} or more")

@@ -1,0 +1,103 @@
+"""What `fit` and `validate` do before they differ: choose the recipe, check the flags, build model and data."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from maekit.commands.shared.flags import add_recipe_arguments
+from maekit.errors import UserError, nearest
+from maekit.recipes.aliases import flag_answer
+from maekit.recipes.flag_value import flag_value
+from maekit.recipes.recipe import Recipe, flat, load_recipe
+from maekit.recipes.tasks import find_task
+from maekit.runs.checkpoint_path import Purpose, find_checkpoint, rank_checkpoint
+
+if TYPE_CHECKING:
+    from maekit.api import Session
+    from maekit.base.checkpoint_card import Card
+
+
+def add_session_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds the flags that `fit` and `validate` share; all others are the task's own."""
+    add_recipe_arguments(parser)
+    parser.add_argument(
+        "--ckpt_path",
+        help="a checkpoint, a run's folder (to go on: its last.ckpt; to measure: its best.ckpt, else last.ckpt), or "
+        "`last` / `best`: the file of that name in the newest run, by its last save, or in that of --run.name",
+    )
+    parser.add_argument("--print_config", action="store_true", help="print the resolved configuration and stop")
+    parser.add_argument("-h", "--help", action="store_true", help="this help; with --task, every flag of the task")
+
+
+def chosen_recipe(
+    args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentParser, purpose: Purpose = "read"
+) -> Recipe | None:
+    """Returns the recipe that `--task`, or the card of `--ckpt_path`, names; None if only help was asked for."""
+    if args.help and args.task is None:
+        parser.print_help()
+        print(
+            "\nAll other flags are the task's own: --model.*, --data.*, --trainer.*, --run.*; add --task to see them."
+        )
+        return None
+    if args.task is None:
+        _refuse_unknown(flags, parser)
+        if args.ckpt_path and args.recipe is None and not args.config:
+            from maekit.base.checkpoint_card import read_card
+
+            runs, name = (flag_value(flags, flag) for flag in ("--run.folder", "--run.name"))
+            path = find_checkpoint(args.ckpt_path, Path(runs or "runs"), purpose=purpose, name=name)
+            return _recipe_of(read_card(path), path)
+    return load_recipe(find_task(args.task), args.recipe, args.config)
+
+
+def _refuse_unknown(flags: list[str], parser: argparse.ArgumentParser) -> None:
+    """Refuses a flag that looks like a mistyped flag of this command; without a task no other can be checked."""
+    own = [action.option_strings[0] for action in parser._actions if action.option_strings]
+    for flag in flags:
+        word, answer = flag.split("=")[0], flag_answer(flag.split("=")[0].lstrip("-"), ())
+        if flag.startswith("--") and "." not in flag and (answer or nearest(word, own)):
+            raise UserError(f"unknown flag '{word}'{f'; {answer}' if answer else nearest(word, own)}")
+
+
+def _recipe_of(card: "Card", path: Path) -> Recipe:
+    """The configuration in a checkpoint's card as a recipe on which flags can be put."""
+    config = dict(card.config)
+    origins = dict.fromkeys((key for key, _ in flat(config)), path)
+    return Recipe(find_task(card.task), card.recipe, config, origins, (path,))
+
+
+def open_session(args: argparse.Namespace, recipe: Recipe, flags: list[str], prog: str) -> "Session | None":
+    """Checks the flags and builds model and data; returns None if only help or the configuration was asked for."""
+    from maekit.recipes.settings import help_text, resolve
+
+    module = recipe.task.load()
+    if args.help:
+        print(help_text(recipe, module, prog))
+        return None
+    settings = resolve(recipe, module, flags, training=True)
+    if args.print_config:
+        print(settings.yaml(), end="")
+        return None
+    from maekit.api import Session, refuse_evaluation_only
+
+    if prog == "maekit fit":
+        refuse_evaluation_only(settings, module.Model)  # before its data are asked for
+    return Session(settings, module)
+
+
+def given_checkpoint(
+    args: argparse.Namespace, recipe: Recipe, session: "Session", purpose: Purpose = "read"
+) -> Path | None:
+    """Returns the file that `--ckpt_path` means, if it was given; a rank that a run started gets that of its run."""
+    if args.ckpt_path is None:
+        return None
+    of_run = rank_checkpoint() if purpose == "resume" and args.ckpt_path == "last" else None
+    options = session.settings.values["run"]
+    return of_run or find_checkpoint(
+        args.ckpt_path,
+        Path(options["folder"]),
+        recipe.task.name,
+        recipe.name,
+        purpose=purpose,
+        name=options["name"] if "run.name" in session.settings.given else None,
+    )
