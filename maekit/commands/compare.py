@@ -130,7 +130,8 @@ def _row_names(found: dict[str, Any]) -> _Column:
 
 def _column(found: dict[str, Any], at: int) -> _Column:
     """What one run has in each row."""
-    from maekit.report.words import cell_text, setting, task_name
+    from maekit.report.words import setting, task_name
+    from maekit.system.numbers import cell_text
 
     run = found["runs"][at]
     label = run["label"]
@@ -158,8 +159,8 @@ def _num_told(runs: Sequence[Any]) -> int:
 
 
 def _facts(label: str, run: Any) -> dict[str, Any]:
-    from maekit.report.words import duration
     from maekit.runs.data import data_words
+    from maekit.system.numbers import duration
 
     seconds = run.number("seconds")
     return {

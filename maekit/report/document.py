@@ -5,13 +5,18 @@ HTML, Markdown, LaTeX, CSV and JSON are all written from the one `Document`, so 
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
-from typing import Any
+from typing import TYPE_CHECKING
+
+from maekit.system.plain import JSON
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
 
 Point = tuple[float, float]
+Value = str | float | None  # of a table's cell; integers and truth values stay what they are
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,7 @@ class Table:
 
     name: str
     columns: tuple[str, ...]
-    rows: tuple[tuple[Any, ...], ...]
+    rows: tuple[tuple[Value, ...], ...]
     caption: str = ""
     note: str = ""
 
@@ -82,8 +87,8 @@ class HeatMap:
     title: str
     x_label: str
     y_label: str
-    x_values: tuple[Any, ...]
-    y_values: tuple[Any, ...]
+    x_values: tuple[str | float, ...]
+    y_values: tuple[str | float, ...]
     cells: tuple[tuple[float | None, ...], ...]
     log: bool = False
     unit: str = ""
@@ -148,11 +153,9 @@ def as_table(chart: Chart, most: int | None = None) -> Table:
     return _of_lines(chart, most) if isinstance(chart, LineChart) else _of_cells(chart, most)
 
 
-def as_json(document: Document) -> dict[str, Any]:
+def as_json(document: Document) -> dict[str, JSON]:
     """The document as plain JSON values: each block says its `type`; NaN and infinities are null, paths are text."""
-    found = _plain(document)
-    assert isinstance(found, dict)
-    return found
+    return _fields(document)
 
 
 def picked(count: int, most: int | None) -> list[int]:
@@ -164,63 +167,26 @@ def picked(count: int, most: int | None) -> list[int]:
     return [round(i * (count - 1) / (most - 1)) for i in range(most)]
 
 
-def number_text(value: Any) -> str:
-    """A cell's value as a reader wants it: four significant digits, `yes` and `no`, nothing for None and NaN."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return ""
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if not isinstance(value, float):
-        return str(value)
-    if math.isinf(value):
-        return "inf" if value > 0 else "-inf"
-    if 1000 <= abs(value) < 1e7:
-        return f"{value:.0f}"
-    if 0 < abs(value) < 1e-4 or abs(value) >= 1e7:
-        mantissa, exponent = f"{value:.3e}".split("e")
-        return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
-    return f"{value:.4g}"
-
-
-def number_texts(values: Sequence[Any]) -> list[str]:
-    """The values of one column as text: numbers of like size with the same number of decimals, so that they align."""
-    kept = [value for value in values if value is not None and value == value]
-    sizes = [abs(value) for value in kept if value and isinstance(value, float)]
-    alike = bool(sizes) and all(isinstance(value, float) for value in kept) and max(sizes) / min(sizes) <= 100
-    if not alike or max(sizes) >= 1e5 or min(sizes) < 1e-3:
-        return [number_text(value) for value in values]
-    needed = max(len(number_text(value).partition(".")[2]) for value in kept)
-    digits = max(3 - math.floor(math.log10(median(sizes))), 1 - math.floor(math.log10(min(sizes))))
-    decimals = max(0, min(needed, digits))  # four digits of the middle one, two of the smallest
-    return [f"{value:.{decimals}f}" if number_text(value) else "" for value in values]
-
-
 def _of_lines(chart: LineChart, most: int | None) -> Table:
     every = sorted({x for series in chart.series for x, *_ in (*series.points, *series.band, *series.dots)})
-    columns = [chart.x_label]
-    readers: list[dict[float, Any]] = []
-    for series in chart.series:
-        for name, values in _columns(series).items():
-            columns.append(name)
-            readers.append(values)
+    columns = [pair for series in chart.series for pair in _columns(series)]
     kept = picked(len(every), most)
-    rows = tuple((every[i], *(_finite(values.get(every[i])) for values in readers)) for i in kept)
+    rows = tuple((every[i], *(_finite(values.get(every[i])) for _, values in columns)) for i in kept)
     note = f"{len(kept)} of {len(every)} points." if len(kept) < len(every) else ""
-    return Table(chart.name, tuple(columns), rows, caption=chart.title, note=note)
+    return Table(chart.name, (chart.x_label, *(name for name, _ in columns)), rows, caption=chart.title, note=note)
 
 
-def _columns(series: Series) -> dict[str, dict[float, Any]]:
+def _columns(series: Series) -> Iterator[tuple[str, Mapping[float, Value]]]:
     """A series' columns: its value at each x, then its band's two ends and its single values, if it has them."""
-    columns: dict[str, dict[float, Any]] = {series.label: dict(series.points)}
+    yield series.label, dict(series.points)
     if series.band:
-        columns[f"{series.label}, low"] = {x: low for x, low, _ in series.band}
-        columns[f"{series.label}, high"] = {x: high for x, _, high in series.band}
+        yield f"{series.label}, low", {x: low for x, low, _ in series.band}
+        yield f"{series.label}, high", {x: high for x, _, high in series.band}
     if series.dots:
-        single: dict[float, Any] = {}
+        single: dict[float, str] = {}
         for x, y in series.dots:
             single[x] = f"{single[x]}; {y:.6g}" if x in single else f"{y:.6g}"
-        columns[f"{series.label}, single values"] = single
-    return columns
+        yield f"{series.label}, single values", single
 
 
 def _of_cells(chart: HeatMap, most: int | None) -> Table:
@@ -229,23 +195,26 @@ def _of_cells(chart: HeatMap, most: int | None) -> Table:
     rows = tuple(
         (name, *(_finite(row[i]) for i in kept)) for name, row in zip(chart.y_values, chart.cells, strict=True)
     )
-    said = [f"In {chart.unit}."] if chart.unit else []
+    notes = [f"In {chart.unit}."] if chart.unit else []
     if len(kept) < len(chart.x_values):
-        said.append(f"{len(kept)} of {len(chart.x_values)} columns.")
-    return Table(chart.name, columns, rows, caption=chart.title, note=" ".join(said))
+        notes.append(f"{len(kept)} of {len(chart.x_values)} columns.")
+    return Table(chart.name, columns, rows, caption=chart.title, note=" ".join(notes))
 
 
-def _finite(value: Any) -> Any:
+def _finite(value: Value) -> Value:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _plain(value: Any) -> Any:
-    """`value` in JSON's own kinds."""
+def _fields(block: "DataclassInstance") -> dict[str, JSON]:
+    values = {field.name: _plain(getattr(block, field.name)) for field in dataclasses.fields(block)}
+    return {"type": type(block).__name__, **values}
+
+
+def _plain(value: object) -> JSON:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        fields = {field.name: _plain(getattr(value, field.name)) for field in dataclasses.fields(value)}
-        return {"type": type(value).__name__, **fields}
+        return _fields(value)
     if isinstance(value, list | tuple):
         return [_plain(item) for item in value]
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    return _finite(value) if isinstance(value, float) else str(value)
+    if isinstance(value, float):
+        return _finite(value)
+    return value if value is None or isinstance(value, int | str) else str(value)

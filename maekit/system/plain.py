@@ -1,7 +1,11 @@
-"""Reading plain values of unknown origin, such as JSON, by their type."""
+"""Plain values of unknown origin, such as JSON: their type, and reading them by their type."""
 
-from collections.abc import Mapping
-from typing import Any
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias, TypeGuard
+
+# What JSON and YAML hold; to mypy an integer or a truth value is a float.
+JSON: TypeAlias = "str | float | Sequence[JSON] | Mapping[str, JSON] | None"
 
 
 def table(value: object) -> Mapping[str, Any]:
@@ -12,3 +16,13 @@ def table(value: object) -> Mapping[str, Any]:
 def of(kind: type, value: object) -> Any:
     """The value if it is exactly of that type, else None."""
     return value if type(value) is kind else None
+
+
+def is_number(value: object) -> TypeGuard[float]:
+    """Whether a value is an integer or a float; a truth value is none, NaN is one."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def finite_number(value: object) -> float | None:
+    """The value if it is a number other than NaN and infinity, else None."""
+    return value if is_number(value) and math.isfinite(value) else None

@@ -10,7 +10,6 @@ from xml.etree import ElementTree
 
 import pytest
 
-from maekit.report import page_style
 from maekit.report.charts import heat as charts_heat
 from maekit.report.charts import marks as charts_marks
 from maekit.report.charts import scale as charts_scale
@@ -28,9 +27,8 @@ from maekit.report.document import (
     Table,
     as_json,
     as_table,
-    number_text,
-    number_texts,
 )
+from maekit.system.numbers import number_text, number_texts
 
 SVG = "{http://www.w3.org/2000/svg}"
 NASTY = "<b>&\"'\n🐙 \x00\udcff ]]>"
@@ -271,31 +269,6 @@ def test_heat_map_of_one_value_and_of_none() -> None:
     assert drawn == ["h10", "h10"]
     for empty in (HeatMap("m", "M", "x", "y", (), (), ()), cells([[None, math.nan]])):
         assert "No value" in "".join(parsed(draw(empty)).itertext())
-
-
-def test_colours_read_without_colour_and_on_their_paper() -> None:
-    for palette, series, ramp in (
-        (page_style.LIGHT, page_style.LIGHT_SERIES, page_style.LIGHT_RAMP),
-        (page_style.DARK, page_style.DARK_SERIES, page_style.DARK_RAMP),
-    ):
-        shades = [page_style.luminance(colour) for colour in page_style.ramp_colours(ramp)]
-        assert shades in (sorted(shades), sorted(shades, reverse=True))
-        assert len(set(shades)) == page_style.NUM_LEVELS
-        paper = page_style.luminance(palette["paper"])
-        assert all(contrast(page_style.luminance(colour), paper) >= 3 for colour in series)
-        for ink in ("ink", "soft", "accent"):
-            for ground in ("page", "paper", "wash"):
-                shade = page_style.luminance(palette[ground])
-                assert contrast(page_style.luminance(palette[ink]), shade) >= 4.5, (ink, ground)
-        for colour in page_style.ramp_colours(ramp):
-            shade = page_style.luminance(colour)
-            assert contrast(page_style.luminance(page_style.ink_on(colour)), shade) >= 4.5
-    assert page_style.luminance("#ffffff") == pytest.approx(1)
-    assert page_style.luminance("#777777") == pytest.approx(0.1845, abs=1e-3)
-
-
-def contrast(a: float, b: float) -> float:
-    return (max(a, b) + 0.05) / (min(a, b) + 0.05)
 
 
 @WIDTHS

@@ -28,7 +28,8 @@ from maekit.report.formats.latex import latex_table, render_latex
 from maekit.report.formats.markdown import escape, render_markdown
 from maekit.report.formats.tables_csv import render_csv, tables_of
 from maekit.report.formats.write import write_report
-from maekit.report.words import cell_text, duration, number, setting
+from maekit.report.words import setting
+from maekit.system.numbers import cell_text, duration, number
 
 NASTY = 'a|b & <c> "d" `e` _f_ *g* #h 50 % $i {j} \\k ~l ^m [n](o) é 😀\nnew'
 CURVE = LineChart("curve", "A curve", "step", "loss", (Series("a", ((1, 0.5), (2, 0.25))), Series("b", ((2, 9.0),))))

@@ -22,8 +22,7 @@ from maekit.report.document import (
     Table,
     Text,
 )
-from maekit.report.formats import html
-from maekit.report.formats.html import render_html
+from maekit.report.page.render import LIMIT, render_html
 from tests.report.browser import Browser, browser
 
 assert browser  # the fixture
@@ -318,16 +317,15 @@ def test_pictures_are_scaled_down_only_when_needed(tmp_path: Path) -> None:
     one = render_html(document(Pictures("p", pictures[:1])))
     assert 'width="640"' in one
     all_of_them = render_html(document(Pictures("p", pictures)))
-    assert len(all_of_them.encode()) <= html.LIMIT
+    assert len(all_of_them.encode()) <= LIMIT
     assert all_of_them.count('width="480"') == 4
     assert "Left out" not in all_of_them
 
 
-def test_largest_pictures_go_at_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(html, "LIMIT", 80_000)
+def test_largest_pictures_go_at_last(tmp_path: Path) -> None:
     small = Picture(noise(tmp_path / "small.png", 24), "small")
     large = [Picture(noise(tmp_path / f"{i}.png", 400), f"large {i}") for i in range(3)]
-    text = render_html(document(Pictures("p", (large[0], small, *large[1:]))))
+    text = render_html(document(Pictures("p", (large[0], small, *large[1:]))), limit=80_000)
     assert len(text.encode()) <= 80_000
     assert 'alt="small"' in text
     assert 1 <= text.count("Left out: the page would be too large.") <= 3
@@ -344,15 +342,13 @@ def test_broken_pictures_are_said(tmp_path: Path, cut: int) -> None:
     assert "<img" not in text
 
 
-def test_long_tables_and_sections_give_way(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_long_tables_and_sections_give_way() -> None:
     table = Table("long", ("a", "b"), tuple((i, "x" * 30) for i in range(5000)))
     text = render_html(document(table))
     assert "The first 2000 of 5000 rows" in text
-    monkeypatch.setattr(html, "LIMIT", 60_000)
-    assert "The first 200 of 5000 rows" in render_html(document(table))
-    monkeypatch.setattr(html, "LIMIT", 40_000)
+    assert "The first 200 of 5000 rows" in render_html(document(table), limit=60_000)
     sections = tuple(Section(f"part {i}", (Code("y" * 9000),)) for i in range(9))
-    short = render_html(Document("T", [], sections, "now"))
+    short = render_html(Document("T", [], sections, "now"), limit=40_000)
     assert len(short.encode()) <= 40_000
     assert "Left out, as the page would be too large: part " in short
     assert "part 8." in short

@@ -86,7 +86,7 @@ def test_layers_are_heat_maps_with_the_head_on_top(whole: Path) -> None:
     maps = {chart.name: chart for chart in blocks(report_of(whole), HeatMap, "Layers")}
     norm = maps["layers_grad_norm"]
     assert norm.y_values == ("3 (head)", "2", "1", "0 (embeddings)")
-    assert norm.x_values == STEPS
+    assert list(norm.x_values) == list(STEPS)
     assert norm.cells == tuple(tuple(float(layer + s) for s in STEPS) for layer in (3, 2, 1, 0))
     assert maps["layers_lr"].cells[3] == (None,) * 4  # a learning rate of 0 has no place on a log scale
     assert maps["layers_update_ratio"].log
@@ -235,7 +235,7 @@ def test_overview_groups_seeds_and_only_counts_finished_runs(tmp_path: Path) -> 
     paused = make_run(tmp_path / "r/paused", top1=99.0, status="paused")
     document = overview_document(find_runs([tmp_path / "r"]), "now")
     assert document.title == "7 runs of flowers"
-    groups = table(document, "groups_flowers").rows
+    groups: tuple[tuple[object, ...], ...] = table(document, "groups_flowers").rows
     assert groups[0] == ("base", 0.65, 2, 90.5, pytest.approx(math.sqrt(0.5)))
     assert groups[1] == ("base", 0.75, 3, 82.0, 2.0)
     assert document.summary[1].startswith("flowers: the highest top1 is 90.5 ± 0.7071 (2 runs")

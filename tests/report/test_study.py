@@ -75,7 +75,8 @@ def test_a_third_key_gives_the_best_over_it(tmp_path: Path) -> None:
 def test_ranking_has_means_errors_and_failures(grid: Path) -> None:
     found = table(report_of(grid), "ranking")
     assert found.columns == ("rank", "layer_decay", "lr", "top1", "std", "std error", "n", "failed")
-    assert found.rows[0] == (1, 0.75, 0.001, 92.0, 2.0, pytest.approx(2 / math.sqrt(3)), 3, 0)
+    first: tuple[object, ...] = found.rows[0]
+    assert first == (1, 0.75, 0.001, 92.0, 2.0, pytest.approx(2 / math.sqrt(3)), 3, 0)
     assert [row[1:3] for row in found.rows] == [
         (0.75, 0.001),
         (0.75, 0.01),

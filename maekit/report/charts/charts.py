@@ -1,13 +1,17 @@
 """Charts as SVG text: for the page in a desktop's and a phone's size, and as a file of its own."""
 
+import re
+from importlib.resources import files
+
 from maekit.report.charts.frame import NARROW, WIDE
 from maekit.report.charts.heat import draw_cells, most_columns
 from maekit.report.charts.lines import draw_lines
 from maekit.report.charts.scale import drawable
 from maekit.report.charts.svg import FONT, element, shortened, words
 from maekit.report.document import Chart, LineChart
-from maekit.report.page_style import CHART_STYLE
 
+_FILE = files("maekit.report.charts").joinpath("chart.css")
+CHART_STYLE = re.sub(r"/\*.*?\*/\n", "", _FILE.read_text(encoding="utf-8"), flags=re.DOTALL)  # without its comment
 _EDGE, _TITLE = 16.0, 30.0  # px around a file's chart, and above it for its title
 
 

@@ -9,7 +9,8 @@ from typing import Any
 from maekit.report.charts.frame import NARROW, NARROWEST_GAP, Box, drawing, nothing
 from maekit.report.charts.scale import Scale, drawable, fitted
 from maekit.report.charts.svg import FONT, element, hint, px, shortened, text_width, words
-from maekit.report.document import HeatMap, number_text, number_texts
+from maekit.report.document import HeatMap
+from maekit.system.numbers import number_text, number_texts
 
 NUM_LEVELS = 21
 _MOST_CELLS = {True: 1600, False: 900}  # of a wide and a narrow drawing: what an eye tells apart, and a page can carry

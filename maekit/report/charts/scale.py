@@ -5,6 +5,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import pairwise
 
+from maekit.system.numbers import scientific
+
 _HUGE = 1e300  # beyond it differences overflow; no measured value is there
 
 
@@ -92,6 +94,5 @@ def _alike(values: list[float]) -> bool:
 def _short(value: float) -> str:
     """`1e-5`, `0.003`, `20`, `2.5e6`."""
     if value and not 1e-3 <= abs(value) < 1e6:
-        mantissa, exponent = f"{value:.3e}".split("e")
-        return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+        return scientific(value)
     return f"{value:.6g}"

@@ -8,9 +8,14 @@ _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\ufff
 _NARROW, _WIDE = frozenset("iljtfrI.,:;'|!()[] "), frozenset("mwMW@%=+<>~#")
 
 
+def without_control(text: str) -> str:
+    """The text with U+FFFD in place of the characters that neither HTML nor SVG may hold."""
+    return _FORBIDDEN.sub("\ufffd", text)
+
+
 def escaped(text: object) -> str:
-    """`text` fit for HTML and SVG, in an attribute too: letters that neither may hold become U+FFFD."""
-    return html.escape(_FORBIDDEN.sub("\ufffd", str(text)), quote=True)
+    """`text` fit for SVG, in an attribute too."""
+    return html.escape(without_control(str(text)), quote=True)
 
 
 def element(name: str, inside: str = "", **attributes: object) -> str:

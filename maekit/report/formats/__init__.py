@@ -1,1 +1,1 @@
-"""A document as HTML, Markdown, LaTeX, CSV and JSON."""
+"""A document as Markdown, LaTeX, CSV and JSON."""

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from maekit.report.document import Block, Code, Document, Facts, Pictures, Table, Text, as_table
-from maekit.report.words import cell_text
+from maekit.system.numbers import cell_text
 
 _MOST_ROWS = 12  # of a chart, told as a table
 _MOST_COLUMNS = 10

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from maekit.report.document import Block, Code, Document, Facts, HeatMap, LineChart, Pictures, Table, Text, as_table
-from maekit.report.words import cell_text
+from maekit.system.numbers import cell_text
 
 _MOST_ROWS = 12  # of a chart, told as a table
 

@@ -9,10 +9,10 @@ from pathlib import Path
 from maekit.errors import UserError
 from maekit.report.charts.charts import svg_file
 from maekit.report.document import Document, HeatMap, LineChart, Pictures, Table
-from maekit.report.formats.html import render_html
 from maekit.report.formats.latex import render_latex
 from maekit.report.formats.markdown import render_markdown
 from maekit.report.formats.tables_csv import named_blocks, render_csv, tables_of
+from maekit.report.page.render import render_html
 from maekit.system.files import atomic_write_text
 from maekit.version import __version__
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from maekit.report.document import Block, HeatMap, Picture, Pictures, Section, Table, Text
-from maekit.report.words import number
+from maekit.system.numbers import number
 from maekit.runs.read import Run
 
 _MOST_CELLS = 30  # classes of a confusion that can still be read as a picture

@@ -6,7 +6,8 @@ from typing import Any
 
 from maekit.report.document import Block, Code, Facts, Section, Table, Text
 from maekit.report.runs.side_by_side import shown_metrics, watched
-from maekit.report.words import cell_text, duration, number, plural, setting
+from maekit.report.words import setting
+from maekit.system.numbers import cell_text, duration, number, plural
 from maekit.runs.data import NOT_RECORDED, recorded_data
 from maekit.runs.read import Run
 

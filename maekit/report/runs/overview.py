@@ -5,7 +5,8 @@ from pathlib import Path
 
 from maekit.report.document import Block, Document, Facts, LineChart, Section, Series, Table, Text
 from maekit.report.runs.side_by_side import Group, groups, results, setting_of, split_keys, varying, watched
-from maekit.report.words import TOY, cell_text, duration, is_toy, number, plural, task_name
+from maekit.report.words import TOY, is_toy, task_name
+from maekit.system.numbers import cell_text, duration, number, plural
 from maekit.runs.data import data_sets, data_words, same_data
 from maekit.runs.find import labels
 from maekit.runs.read import Run

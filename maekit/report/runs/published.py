@@ -1,14 +1,16 @@
 """A run beside the published numbers of its own recipe, where there are any and its metrics may stand beside them."""
 
-from maekit.paper.fill import targets
+from collections.abc import Sequence
+
+from maekit.paper.fill import Group
+from maekit.paper.tables import Cell
 from maekit.paper.text import verdict_words
 from maekit.report.document import Table
-from maekit.report.words import number
-from maekit.runs.read import Run
+from maekit.system.numbers import number
 
 
-def published(run: Run) -> Table | None:
-    """The cells of published tables that the run fills; None where it fills none, as a toy or an unfinished run."""
+def published(found: Sequence[tuple[Cell, Group]]) -> Table | None:
+    """The cells of published tables that a run fills (`paper.fill.targets`) as a table; None without any."""
     rows = tuple(
         (
             f"{cell.table}: {cell.name}",
@@ -18,7 +20,7 @@ def published(run: Run) -> Table | None:
             verdict_words(group, cell.ours.noise, lower=cell.lower_is_better),
             f"{cell.published.source} ({cell.published.confidence})",
         )
-        for cell, group in targets(run)
+        for cell, group in found
     )
     if not rows:
         return None
@@ -27,13 +29,14 @@ def published(run: Run) -> Table | None:
     return Table("published", columns, rows, "Beside the published numbers of its recipe", note)
 
 
-def published_lines(found: Table | None) -> list[str]:
-    """The first of them in words."""
-    if found is None:
+def published_lines(found: Sequence[tuple[Cell, Group]]) -> list[str]:
+    """The first of the cells in words; no line without any."""
+    if not found:
         return []
-    cell, value, own, difference, verdict, _ = found.rows[0]
-    more = f" ({len(found.rows) - 1} more below)" if len(found.rows) > 1 else ""
+    cell, group = found[0]
+    more = f" ({len(found) - 1} more below)" if len(found) > 1 else ""
     return [
-        f"Published for this recipe (table {cell}): {number(value)}; this run {number(own)}, "
-        f"{difference:+.2f}: {verdict}{more}."
+        f"Published for this recipe (table {cell.table}: {cell.name}): {number(cell.published.value)}; "
+        f"this run {number(group.mean)}, {group.difference:+.2f}: "
+        f"{verdict_words(group, cell.ours.noise, lower=cell.lower_is_better)}{more}."
     ]

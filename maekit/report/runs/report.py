@@ -1,6 +1,10 @@
 """The report of one run. A part whose file is missing is left out, and what is missing is said."""
 
-from maekit.report.document import Document, Section, Table, Text
+from collections.abc import Sequence
+
+from maekit.paper.fill import Group, targets
+from maekit.paper.tables import Cell
+from maekit.report.document import Document, Section, Text
 from maekit.report.runs.classes import classes, examples
 from maekit.report.runs.curves import curves, layers
 from maekit.report.runs.facts import (
@@ -15,7 +19,8 @@ from maekit.report.runs.facts import (
 )
 from maekit.report.runs.published import published, published_lines
 from maekit.report.runs.side_by_side import watched
-from maekit.report.words import TOY, is_toy, number, plural, setting, small_recipe, task_name
+from maekit.report.words import TOY, is_toy, setting, small_recipe, task_name
+from maekit.system.numbers import number, plural
 from maekit.runs.read import Difference, Run
 
 
@@ -27,9 +32,9 @@ def run_document(run: Run, created: str) -> Document:
         created: when and by what the report is made.
     """
     missing = list(run.problems)
-    beside = published(run)
+    beside = targets(run)
     sections = [
-        result(run, beside),
+        result(run, published(beside)),
         data(run),
         curves(run),
         layers(run),
@@ -48,7 +53,7 @@ def run_document(run: Run, created: str) -> Document:
     return Document(title, summary(run, beside), tuple(one for one in sections if one is not None), created)
 
 
-def summary(run: Run, beside: Table | None) -> list[str]:
+def summary(run: Run, beside: Sequence[tuple[Cell, Group]]) -> list[str]:
     """What a reader in a hurry must know: result, published number, toy or not, what differs, cost, what is wrong."""
     lines = [_headline(run), *published_lines(beside)]
     if is_toy(run.recipe, run.flat_config):

@@ -7,7 +7,7 @@ from typing import Any
 from maekit.report.document import Block, Document, Facts, Section, Table, Text
 from maekit.report.studies.charts import cell_curves, cell_label, heat_map, key_charts, metric_name, rung_chart
 from maekit.report.studies.summary import agreement_line, known_or_not, run_seconds, summary
-from maekit.report.words import number, setting, task_name
+from maekit.report.words import setting, task_name
 from maekit.study.define.space import Choice, short_keys
 from maekit.study.results import (
     CellResult,
@@ -17,6 +17,7 @@ from maekit.study.results import (
     halving_agreement,
     spent_steps,
 )
+from maekit.system.numbers import number
 
 
 def study_document(study: Study, full: Study | None, created: str) -> Document:

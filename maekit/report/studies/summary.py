@@ -4,8 +4,9 @@ from collections.abc import Sequence
 from typing import Any
 
 from maekit.report.studies.charts import cell_label, metric_name
-from maekit.report.words import TOY, duration, is_toy, number, plural
+from maekit.report.words import TOY, is_toy
 from maekit.study.results import CellResult, Study, full_grid_steps, spent_steps
+from maekit.system.numbers import duration, number, plural
 
 
 def summary(study: Study, results: Sequence[CellResult], agreement: dict[str, Any] | None) -> list[str]:

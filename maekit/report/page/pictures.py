@@ -7,19 +7,25 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from maekit.report.document import Picture
+from maekit.system.size import HeightWidth
 
+_NO_SIZE = HeightWidth(0, 0)
 _SMALLER = (480, 320, 200)  # longest side in px, tried one after the other
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A picture of the page: its data URI and size in px, or the reason why it is not there."""
+    """A picture of the page: its data URI and its size, or the reason why it is not there."""
 
     caption: str
     data: str = ""
-    width: int = 0
-    height: int = 0
+    size: HeightWidth = _NO_SIZE
     reason: str = ""
+
+    @property
+    def room(self) -> int:
+        """The width in px that the picture and its caption are given."""
+        return max(self.size.width, 140)
 
 
 def fitting(pictures: Sequence[Picture], room: int) -> list[Shown]:
@@ -59,17 +65,17 @@ def _read(picture: Picture, side: int | None) -> Shown:
         raw = Path(picture.path).read_bytes()
         with Image.open(io.BytesIO(raw)) as image:
             image.load()  # a file cut off in the middle shows here
-            width, height = image.size
+            size = HeightWidth(image.height, image.width)
             kind = {"JPEG": "jpeg", "PNG": "png"}.get(image.format or "")
             if side is not None or kind is None:
                 small = image.convert("RGB")
                 small.thumbnail((side or 1280, side or 1280))
                 held = io.BytesIO()
                 small.save(held, "JPEG", quality=78)
-                raw, kind, (width, height) = held.getvalue(), "jpeg", small.size
+                raw, kind, size = held.getvalue(), "jpeg", HeightWidth(small.height, small.width)
     except FileNotFoundError:
         return Shown(picture.caption, reason="The file is missing.")
     except Exception:  # Pillow raises many kinds for broken files, and names its own objects in them
         return Shown(picture.caption, reason="The file cannot be read: it is cut off, or no picture.")
     data = f"data:image/{kind};base64,{base64.b64encode(raw).decode()}"
-    return Shown(picture.caption, data, width, height)
+    return Shown(picture.caption, data, size)

@@ -1,6 +1,3 @@
-"""The page's only script: each table's headings become buttons that sort it, by pointer or by keyboard."""
-
-SORT_SCRIPT = """
 "use strict";
 for (const table of document.querySelectorAll("table")) {
   const body = table.tBodies[0];
@@ -32,4 +29,3 @@ for (const table of document.querySelectorAll("table")) {
     });
   });
 }
-"""
