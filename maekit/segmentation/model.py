@@ -25,6 +25,7 @@ from maekit.segmentation.pictures import panel
 from maekit.segmentation.predictions import SegmentationWriter
 from maekit.segmentation.windows import predict_labels
 from maekit.system.ranges import check_numbers, check_range
+from maekit.system.size import HeightWidth
 
 PANEL_ROWS = 4
 
@@ -99,8 +100,8 @@ class Segmenter(TransferModel):
         self.evaluate_at = partial(
             predict_labels,
             num_classes=len(spec.class_names),
-            window=spec.image_size,
-            stride=(window_stride, window_stride),
+            window=HeightWidth(*spec.image_size),
+            stride=HeightWidth(window_stride, window_stride),
             batch=window_batch,
             scales=tuple(scales or [1.0]),
             flip=flip,
@@ -126,11 +127,11 @@ class Segmenter(TransferModel):
         for image, label, index in zip(batch.images, batch.labels, batch.index.tolist(), strict=True):
             if index < 0:
                 label = torch.full_like(label[:1, :1], 255)
-            predicted = self.labels(image, (label.shape[0], label.shape[1])) if index >= 0 else torch.zeros_like(label)
+            predicted = self.labels(image, HeightWidth(*label.shape)) if index >= 0 else torch.zeros_like(label)
             metrics.update(predicted, label)
 
     @torch.inference_mode()
-    def labels(self, image: Tensor, size: tuple[int, int]) -> Tensor:
+    def labels(self, image: Tensor, size: HeightWidth) -> Tensor:
         """One image [3, H, W], normalised, of any size, to the class of each pixel, int64 [h, w] at `size`."""
         return self.evaluate_at(self, image, size=size)
 
@@ -152,7 +153,7 @@ class Segmenter(TransferModel):
         """The mIoU of each image alone, in percent."""
         judged = []
         for image, label in zip(batch.images, batch.labels, strict=True):
-            predicted = self.labels(image, (label.shape[0], label.shape[1]))
+            predicted = self.labels(image, HeightWidth(*label.shape))
             score = image_score(predicted, label, len(self.spec.class_names))
             judged.append(Judged(score.miou, f"mIoU {score.miou:.1f}, {score.right:.1f} % of the pixels right"))
         return judged
@@ -168,7 +169,7 @@ class Segmenter(TransferModel):
         for index in indices:
             sample = images[Draw(0, index)]
             label = sample.label.numpy()
-            predicted = self.labels(sample.image.to(device), label.shape).cpu().numpy()
+            predicted = self.labels(sample.image.to(device), HeightWidth(*label.shape)).cpu().numpy()
             rows.append((normalise.undo(sample.image), label, predicted))
         return panel(rows, self.palette, self.spec.class_names)
 

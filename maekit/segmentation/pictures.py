@@ -1,4 +1,4 @@
-"""Pictures of semantic segmentation for people: colours over the photograph, with a legend. numpy and Pillow only."""
+"""Draws labels as colours over the photograph, with a legend. Needs NumPy and Pillow only."""
 
 from collections.abc import Sequence
 
@@ -8,6 +8,7 @@ from PIL import Image, ImageDraw
 
 from maekit.drawing.legend import INK, LARGEST, PAPER, Colour, Entry, draw_legend, font_for, hatch, plain_name
 from maekit.errors import UserError
+from maekit.system.size import HeightWidth
 
 Labels = NDArray[np.integer]
 Shares = NDArray[np.float64]
@@ -23,22 +24,22 @@ def overlay(
     *,
     opacity: float = 0.5,
 ) -> Image.Image:
-    """Returns the image under the colours of its labels, and below it the classes present by share of area.
+    """Returns the image with the colours of its labels over it, and below a legend of its classes by share of area.
 
-    A large image is scaled down to 1600 pixels, a small one is enlarged pixel by pixel. Ignored pixels are hatched.
+    A large image is shrunk to 1600 pixels, a small one is enlarged by a whole factor. Ignored pixels are hatched.
 
     Args:
         image: of any mode and size.
-        labels: [h, w], of the same view at any resolution: 0 to C-1, or 255 for ignored.
+        labels: [h, w], of the same scene at any resolution: 0 to C-1, or 255 for ignored.
         palette: C colours of red, green, blue in 0 to 255.
         names: C class names, of any length.
         opacity: of the colours, 0 to 1.
 
     Raises:
-        UserError: a label outside its range, or not as many colours as names.
+        UserError: a label outside its range, or another number of colours than of names.
     """
     shares = label_shares([labels], palette, names)
-    picture = _coloured(image, labels, palette, _view_size(image.size, _SMALL, LARGEST), opacity)
+    picture = _coloured(image, labels, palette, _view_size(image, _SMALL, LARGEST), opacity)
     return _with_legend(picture, _entries([shares], palette, names))
 
 
@@ -47,11 +48,10 @@ def panel(
 ) -> Image.Image:
     """Returns one picture with a row for each image: the image, its labels, and what was predicted.
 
-    The legend gives each class its share of the labels' pixels and of the predictions'. Pixels that the labels ignore
-    are hatched.
+    The legend shows each class's share of the labels' pixels and of the predictions'. Ignored pixels are hatched.
 
     Args:
-        rows: images, and labels and predictions [h, w] of the same view, as `overlay` takes them; at least one.
+        rows: image, labels [h, w] and predictions [h, w] of each row, as in `overlay`; at least one row.
         palette: C colours of red, green, blue in 0 to 255.
         names: C class names.
 
@@ -78,10 +78,10 @@ def panel(
 
 
 def label_shares(many: Sequence[Labels], palette: Sequence[Colour], names: Sequence[str]) -> Shares:
-    """Returns the share of all pixels, 0 to 1, of each class and, last, of the ignored: [C + 1].
+    """Returns each class's share of all pixels, 0 to 1, and last that of the ignored pixels: [C + 1].
 
     Raises:
-        UserError: a label outside its range, or not as many colours as names.
+        UserError: a label outside its range, or another number of colours than of names.
     """
     check_palette(palette, names)
     counts = np.zeros(len(names) + 1, dtype=np.int64)
@@ -98,7 +98,7 @@ def label_shares(many: Sequence[Labels], palette: Sequence[Colour], names: Seque
 
 
 def check_palette(palette: Sequence[Colour], names: Sequence[str]) -> None:
-    """Refuses, as a UserError, a palette that has not one colour a class, and more classes than a byte can tell."""
+    """Raises a UserError unless there is one colour a class, and at most 255 classes."""
     if len(palette) != len(names) or len(names) > IGNORE:
         raise UserError(
             f"got {len(palette)} colours for {len(names)} classes, expected one each and at most {IGNORE} classes; "
@@ -107,14 +107,15 @@ def check_palette(palette: Sequence[Colour], names: Sequence[str]) -> None:
 
 
 def _entries(parts: Sequence[Shares], palette: Sequence[Colour], names: Sequence[str]) -> list[Entry]:
-    """The classes that any part has, the largest first, and beside each its share of every part."""
+    """Returns one entry a class that occurs in a part, the largest first, with its share of each part."""
     total = np.sum(parts, axis=0)
     present = sorted(np.flatnonzero(total[:-1]).tolist(), key=lambda label: -total[label])
     listed, rest = present[:_MOST_CLASSES], present[_MOST_CLASSES:]
-    entries = [
-        Entry(plain_name(names[label], label), _percent([part[label] for part in parts]), _colour(palette[label]))
-        for label in listed
-    ]
+    entries = []
+    for label in listed:
+        red, green, blue = (int(value) for value in palette[label])
+        share = _percent([part[label] for part in parts])
+        entries.append(Entry(plain_name(names[label], label), share, (red, green, blue)))
     if rest:
         share = _percent([part[rest].sum() for part in parts])
         entries.append(Entry(f"and {len(rest)} more", share, swatch=False))
@@ -129,41 +130,42 @@ def _percent(shares: Sequence[float]) -> str:
 
 
 def _coloured(
-    image: Image.Image, labels: Labels, palette: Sequence[Colour], size: tuple[int, int], opacity: float
+    image: Image.Image, labels: Labels, palette: Sequence[Colour], size: HeightWidth, opacity: float
 ) -> Image.Image:
-    """The image at a width and height, its colours over it, ignored pixels hatched."""
+    """Returns the image at a size with the colours of its labels over it, ignored pixels hatched."""
     flat = _resized(image, size)
-    small = np.asarray(Image.fromarray(labels.astype(np.uint8)).resize(size, Image.Resampling.NEAREST))
+    small = np.asarray(Image.fromarray(labels.astype(np.uint8)).resize(flat.size, Image.Resampling.NEAREST))
     table = np.zeros((256, 3), dtype=np.uint8)
     table[: len(palette)] = palette
     mixed = Image.blend(flat, Image.fromarray(table[small]), opacity)
     ignored = Image.fromarray(np.where(small == IGNORE, 255, 0).astype(np.uint8))
-    # Grey between the black stripes, or they would not show on a dark image.
-    mixed.paste(Image.blend(flat, Image.new("RGB", size, (190, 190, 190)), 0.6), (0, 0), ignored)
-    stripes = np.minimum(np.asarray(ignored), np.asarray(hatch(size)))
+    # The gaps between the black stripes are grey, so that they are visible on a dark image.
+    mixed.paste(Image.blend(flat, Image.new("RGB", flat.size, (190, 190, 190)), 0.6), (0, 0), ignored)
+    stripes = np.minimum(np.asarray(ignored), np.asarray(hatch(flat.size)))
     mixed.paste((0, 0, 0), (0, 0), Image.fromarray(stripes))
     return mixed
 
 
 def _cells(image: Image.Image, truth: Labels, predicted: Labels, palette: Sequence[Colour]) -> list[Image.Image]:
-    size = _view_size(image.size, _CELL, _CELL)
+    size = _view_size(image, _CELL, _CELL)
     return [_resized(image, size), *(_coloured(image, labels, palette, size, 0.7) for labels in (truth, predicted))]
 
 
-def _resized(image: Image.Image, size: tuple[int, int]) -> Image.Image:
-    """Small images keep their pixels as squares: what the model saw."""
-    enlarged = size[0] >= image.width and size[1] >= image.height
-    way = Image.Resampling.NEAREST if enlarged else Image.Resampling.LANCZOS
-    return image.convert("RGB").resize(size, way)
+def _resized(image: Image.Image, size: HeightWidth) -> Image.Image:
+    """Returns the RGB image at a size; the pixels of an enlarged one stay squares."""
+    enlarged = size.height >= image.height and size.width >= image.width
+    resampling = Image.Resampling.NEAREST if enlarged else Image.Resampling.LANCZOS
+    return image.convert("RGB").resize((size.width, size.height), resampling)
 
 
-def _view_size(size: tuple[int, int], small: int, largest: int) -> tuple[int, int]:
-    """Width and height: shrunk so that no side is over `largest`, or enlarged by a whole factor up to `small`."""
-    longest = max(size)
+def _view_size(image: Image.Image, small: int, largest: int) -> HeightWidth:
+    """Returns the image's size shrunk so that no side is over `largest`, or enlarged by a whole factor to `small`."""
+    longest = max(image.size)
     if longest > largest:
-        return max(1, round(size[0] * largest / longest)), max(1, round(size[1] * largest / longest))
+        height, width = (max(1, round(side * largest / longest)) for side in (image.height, image.width))
+        return HeightWidth(height, width)
     factor = max(1, small // longest)
-    return size[0] * factor, size[1] * factor
+    return HeightWidth(image.height * factor, image.width * factor)
 
 
 def _with_legend(picture: Image.Image, entries: Sequence[Entry], heading: str = "") -> Image.Image:
@@ -173,8 +175,3 @@ def _with_legend(picture: Image.Image, entries: Sequence[Entry], heading: str = 
     whole.paste(picture, ((width - picture.width) // 2, 0))
     whole.paste(legend, (0, picture.height))
     return whole
-
-
-def _colour(values: Sequence[int]) -> Colour:
-    red, green, blue = (int(value) for value in values)
-    return red, green, blue

@@ -13,32 +13,38 @@ from maekit.base.result_places import ResultPlaces
 from maekit.data.images.decode import upright
 from maekit.drawing.legend import LARGEST, Colour
 from maekit.segmentation.pictures import Labels, check_palette, overlay
+from maekit.system.size import HeightWidth
 
 
 class Sample(NamedTuple):
-    """An image on its way through the model: pixels [3, H, W], a picture of it, height and width as seen."""
+    """An image that waits for its prediction.
+
+    Attributes:
+        pixels: [3, H, W], the model's input.
+        picture: the upright image, no side above 1600 pixels.
+        size: of the upright image in pixels.
+    """
 
     pixels: Tensor
     picture: Image.Image
-    size: tuple[int, int]
+    size: HeightWidth
 
 
 class SegmentationWriter:
-    """Two PNGs for each image: `<name>.png` for people, and `<name>_labels.png`, the labels at the file's own size.
+    """Writes two PNGs for each image: `<name>.png` for people, and `<name>_labels.png`, the labels at the file's size.
 
-    The labels' PNG holds a byte a pixel, the label itself, and shows the class colours in a viewer (palette mode P).
-    Results lie below the folder as the images lie below their common parent, which is known only when the last image
-    came: where a later image lies outside it, the results so far move one folder down.
+    The labels' PNG holds one byte a pixel, the label, and has the class colours as its palette (mode P). The results'
+    folders mirror the images' folders, see `ResultPlaces`.
 
     Args:
         folder: where the results go; no image may lie in it or below it.
         class_names: one a class, in label order; at most 255.
         palette: one colour a class.
-        transform: an RGB image to the model's pixels [3, H, W].
-        labels_of: pixels [3, H, W] on the device, and the file's height and width, to labels, int64 [h, w].
+        transform: turns an RGB image into the model's pixels [3, H, W].
+        labels_of: turns pixels [3, H, W] on the device, and the file's size, into labels, int64 [h, w].
 
     Raises:
-        UserError: more classes than a byte has, or not as many colours as names.
+        UserError: more classes than a byte can hold, or another number of colours than of names.
     """
 
     def __init__(
@@ -47,24 +53,21 @@ class SegmentationWriter:
         class_names: Sequence[str],
         palette: Sequence[Colour],
         transform: Callable[[Image.Image], Tensor],
-        labels_of: Callable[[Tensor, tuple[int, int]], Tensor],
+        labels_of: Callable[[Tensor, HeightWidth], Tensor],
     ) -> None:
         check_palette(palette, class_names)
         self.names, self.palette, self.transform, self.labels_of = class_names, palette, transform, labels_of
         self.places = ResultPlaces(folder, ("", "_labels"))
 
     def prepare(self, image: Image.Image) -> Sample:
-        """Returns what is kept of a file until its batch is predicted; a large image is kept small.
-
-        A photograph is turned as its EXIF orientation says, so labels lie as people see it.
-        """
+        """Returns what `write` needs of an image, which is rotated by its EXIF orientation as viewers do."""
         picture = upright(image).convert("RGB")
-        pixels, size = self.transform(picture), (picture.height, picture.width)
+        pixels, size = self.transform(picture), HeightWidth(picture.height, picture.width)
         picture.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
         return Sample(pixels, picture, size)
 
     def write(self, files: Sequence[Path], samples: Sequence[Sample], device: torch.device) -> None:
-        """Predicts and writes each image of a batch, one after the other, since sizes differ.
+        """Predicts and writes the images of a batch one by one, since their sizes differ.
 
         Raises:
             UserError: an image lies in the folder of the results.
@@ -78,5 +81,5 @@ class SegmentationWriter:
             indexed.save(labels_file)
 
     def close(self) -> Path:
-        """Returns the folder."""
+        """Returns the folder of the results."""
         return self.places.folder

@@ -41,6 +41,14 @@ def mmseg() -> types.ModuleType:
         return importlib.import_module("mmseg.models")
 
 
+def mmseg_module(name: str) -> Any:
+    """Imports a module of mmsegmentation, or skips the test."""
+    mmseg()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return importlib.import_module(name)
+
+
 def pyramid(embed_dim: int) -> nn.Module:
     neck: nn.Module = mmseg().necks.Feature2Pyramid(embed_dim, norm_cfg={"type": "BN"})
     return neck

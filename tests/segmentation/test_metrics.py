@@ -7,6 +7,7 @@ from torch import Tensor
 
 from maekit.errors import UserError
 from maekit.segmentation.metrics import SegmentationMetrics, class_table
+from tests.segmentation.mmseg_peer import mmseg_module
 
 NUM_CLASSES = 9
 NAMES = ["wall", "sky", "tree", "door", "lamp", "sea", "car", "cat", "bed"]
@@ -38,8 +39,6 @@ def _filled(*pairs: Pair) -> SegmentationMetrics:
 
 def _peer(pairs: list[Pair]) -> dict[str, Any]:
     """mmsegmentation's values, 0 to 1: aAcc, and IoU and Acc of each class."""
-    from tests.segmentation.test_windows import mmseg_module
-
     peer = mmseg_module("mmseg.evaluation.metrics").IoUMetric
     areas = [peer.intersect_and_union(predicted, label, NUM_CLASSES, 255) for predicted, label in pairs]
     values: dict[str, Any] = peer.total_area_to_metrics(*(sum(area).double() for area in zip(*areas, strict=True)))

@@ -13,6 +13,7 @@ from maekit.drawing.legend import Entry, draw_legend, font_for, plain_name, shor
 from maekit.errors import UserError
 from maekit.segmentation.pictures import label_shares, overlay, panel
 from maekit.segmentation.predictions import SegmentationWriter
+from maekit.system.size import HeightWidth
 
 NAMES = ["wall", "sky", "tree"]
 PALETTE = [(200, 0, 0), (0, 0, 240), (255, 255, 255)]
@@ -194,7 +195,7 @@ def test_wrong_labels_and_palettes_are_refused(labels: Any, palette: Any, messag
 # The writer of `maekit predict`
 
 
-def _bright(pixels: Tensor, size: tuple[int, int]) -> Tensor:
+def _bright(pixels: Tensor, size: HeightWidth) -> Tensor:
     """The class by brightness, at the file's own size."""
     labels = (pixels.mean(0) * 2.99).long()
     rows = torch.arange(size[0]) * labels.shape[0] // size[0]
@@ -242,7 +243,7 @@ def test_two_pictures_are_written_for_each_image(tmp_path: Path) -> None:
     writer.write([tmp_path / "in" / "photo.jpg"], [writer.prepare(photo)], torch.device("cpu"))
     assert writer.close() == tmp_path / "out"
     assert _found(tmp_path / "out") == ["photo.png", "photo_labels.png"]
-    labels = _bright(_half_size(photo), (photo.height, photo.width)).numpy()
+    labels = _bright(_half_size(photo), HeightWidth(photo.height, photo.width)).numpy()
     assert len(np.unique(labels)) == 3
     with Image.open(tmp_path / "out" / "photo_labels.png") as indexed:
         assert indexed.mode == "P"

@@ -1,5 +1,3 @@
-import importlib
-import warnings
 from types import SimpleNamespace
 from typing import Any
 
@@ -9,24 +7,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from maekit.errors import UserError
-from maekit.segmentation import windows as sliding
+from maekit.segmentation import windows
 from maekit.segmentation.windows import predict_labels, resized_logits, resized_strips, scaled_size, slide
+from maekit.system.size import HeightWidth
 from tests.numeric import STEP, assert_fp32_function, assert_half
-from tests.segmentation.mmseg_peer import mmseg
+from tests.segmentation.mmseg_peer import mmseg_module
 
 pytestmark = pytest.mark.numeric
 
 NUM_CLASSES = 6
-WINDOW = (32, 40)
+WINDOW, STRIDE = HeightWidth(32, 40), HeightWidth(21, 27)
 Size = tuple[int, int]
-
-
-def mmseg_module(name: str) -> Any:
-    """A module of mmsegmentation."""
-    mmseg()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return importlib.import_module(name)
 
 
 def _image(height: int, width: int) -> Tensor:
@@ -41,13 +32,14 @@ def _network(windows: Tensor) -> Tensor:
     return F.conv2d(windows, filters, padding=2).tanh() * 3 + ramp * torch.arange(NUM_CLASSES)[:, None, None]
 
 
-def _slide(image: Tensor, window: Size = WINDOW, stride: Size = (21, 27), batch: int = 4) -> Tensor:
-    return slide(_network, image, num_classes=NUM_CLASSES, window=window, stride=stride, batch=batch)
+def _slide(image: Tensor, window: Size = WINDOW, stride: Size = STRIDE, batch: int = 4) -> Tensor:
+    sizes = {"window": HeightWidth(*window), "stride": HeightWidth(*stride)}
+    return slide(_network, image, num_classes=NUM_CLASSES, batch=batch, **sizes)
 
 
 def _labels(image: Tensor, size: Size, **views: Any) -> Tensor:
-    options: dict[str, Any] = {"num_classes": NUM_CLASSES, "window": WINDOW, "stride": (21, 27), "batch": 3}
-    return predict_labels(_network, image, size=size, **options, **views)
+    options: dict[str, Any] = {"num_classes": NUM_CLASSES, "window": WINDOW, "stride": STRIDE, "batch": 3}
+    return predict_labels(_network, image, size=HeightWidth(*size), **options, **views)
 
 
 def _peer_slide(image: Tensor, window: Size, stride: Size) -> Tensor:
@@ -134,7 +126,7 @@ def test_what_looks_at_one_pixel_does_not_depend_on_the_stride(stride: Size) -> 
         return torch.einsum("kc,nchw->nkhw", weight, windows)
 
     def ours(values: Tensor) -> Tensor:
-        return slide(pixelwise, values, num_classes=NUM_CLASSES, window=WINDOW, stride=stride, batch=4)
+        return slide(pixelwise, values, num_classes=NUM_CLASSES, window=WINDOW, stride=HeightWidth(*stride), batch=4)
 
     assert_fp32_function(ours, [image], torch.einsum("kc,chw->khw", weight, image))
 
@@ -146,7 +138,7 @@ def test_half_precision_logits_are_summed_in_fp32() -> None:
         image,
         num_classes=NUM_CLASSES,
         window=WINDOW,
-        stride=(4, 4),
+        stride=HeightWidth(4, 4),
         batch=4,
     )
     assert half.dtype == torch.float32
@@ -160,19 +152,18 @@ def test_windows_come_at_most_a_batch_at_a_time() -> None:
         sizes.append(len(windows))
         return _network(windows)
 
-    slide(counted, _image(70, 90), num_classes=NUM_CLASSES, window=WINDOW, stride=(21, 27), batch=4)
+    slide(counted, _image(70, 90), num_classes=NUM_CLASSES, window=WINDOW, stride=STRIDE, batch=4)
     assert sizes == [4, 4, 1]
 
 
 @pytest.mark.parametrize("size", [(40, 50), (97, 31), (20, 333), (1, 1), (7, 50), (40, 51)])
 @pytest.mark.parametrize("values", [2**24, 3000, 1])
-def test_strips_equal_the_whole(size: Size, values: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sliding, "_STRIP_VALUES", values)
+def test_strips_equal_the_whole(size: Size, values: int) -> None:
     logits = 4 * torch.randn(NUM_CLASSES, 40, 50, generator=torch.Generator().manual_seed(3))
-    strips = list(resized_strips(logits, size))
+    strips = list(resized_strips(logits, HeightWidth(*size), values))
     assert [row for rows, _ in strips for row in range(rows.start, rows.stop)] == list(range(size[0]))
     assert all(strip[0].numel() <= max(values // NUM_CLASSES, size[1]) for _, strip in strips)
-    whole = resized_logits(logits, size)
+    whole = resized_logits(logits, HeightWidth(*size))
     assert whole.shape == (NUM_CLASSES, *size)
     # torch has kernels that differ in the last bit of a row's position, which is up to 50
     steps = max(logits.diff(dim=dim).abs().max().item() for dim in (1, 2))
@@ -180,30 +171,35 @@ def test_strips_equal_the_whole(size: Size, values: int, monkeypatch: pytest.Mon
 
 
 def test_labels_in_strips_are_the_best_of_the_resized_logits(monkeypatch: pytest.MonkeyPatch) -> None:
-    image, size = _image(50, 90), (123, 201)
+    image, size = _image(50, 90), HeightWidth(123, 201)
     best = resized_logits(_slide(image), size).argmax(0)
-    monkeypatch.setattr(sliding, "_STRIP_VALUES", 5000)
-    monkeypatch.setattr(sliding, "resized_logits", _never_whole(size))
-    ours = _labels(image, size)
+    monkeypatch.setattr(windows, "resized_logits", _never_whole(size))
+    ours = _labels(image, size, strip_values=5000)
     assert (ours != best).float().mean() < 1e-3
     assert len(set(best.flatten().tolist())) == NUM_CLASSES
 
 
-def _never_whole(size: Size) -> Any:
-    def checked(logits: Tensor, to: Size) -> Tensor:
-        assert to[0] < size[0] // 4, "a map of all classes at the file's size"
+def _never_whole(size: HeightWidth) -> Any:
+    def checked(logits: Tensor, to: HeightWidth) -> Tensor:
+        assert to.height < size.height // 4, "a map of all classes at the file's size"
         return resized_logits(logits, to)
 
     return checked
 
 
-def test_no_scale_makes_a_side_shorter_than_the_window() -> None:
-    assert scaled_size((512, 683), 0.5, (512, 512)) == (512, 683)
-    assert scaled_size((600, 800), 0.5, (512, 512)) == (512, 683)
-    assert scaled_size((800, 600), 1.75, (512, 512)) == (1400, 1050)
-    assert scaled_size((400, 1000), 0.75, (512, 512)) == (400, 1000)
-    assert scaled_size((400, 1000), 1.5, (512, 512)) == (600, 1500)
-    assert scaled_size((600, 1000), 0.5, (300, 900)) == (540, 900)
+@pytest.mark.parametrize(
+    ("size", "scale", "window", "expected"),
+    [
+        ((512, 683), 0.5, (512, 512), (512, 683)),
+        ((600, 800), 0.5, (512, 512), (512, 683)),
+        ((800, 600), 1.75, (512, 512), (1400, 1050)),
+        ((400, 1000), 0.75, (512, 512), (400, 1000)),
+        ((400, 1000), 1.5, (512, 512), (600, 1500)),
+        ((600, 1000), 0.5, (300, 900), (540, 900)),
+    ],
+)
+def test_no_scale_makes_a_side_shorter_than_the_window(size: Size, scale: float, window: Size, expected: Size) -> None:
+    assert scaled_size(HeightWidth(*size), scale, HeightWidth(*window)) == expected
 
 
 def test_scales_held_at_one_size_run_once_and_count_each() -> None:
@@ -252,6 +248,6 @@ def test_logits_of_another_size_are_refused() -> None:
             _image(70, 90),
             num_classes=NUM_CLASSES,
             window=WINDOW,
-            stride=(21, 27),
+            stride=STRIDE,
             batch=4,
         )

@@ -13,8 +13,8 @@ from maekit.data.loader import usable_cores
 from maekit.errors import UserError
 from maekit.segmentation.data.labels.decision import Decision, decide
 from maekit.segmentation.data.labels.evidence import Evidence, MapLook, look_at
-from maekit.segmentation.data.labels.labels import require_same_size, sizes
 from maekit.segmentation.data.labels.problems import absent, judge, wrong_values
+from maekit.segmentation.data.labels.read import require_same_size, sizes
 from maekit.segmentation.data.layout.layout import Paired, Pairs
 
 MAX_QUICK = {"training": 1_000, "validation": 2_000}

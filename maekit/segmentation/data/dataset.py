@@ -9,7 +9,8 @@ from torch.utils.data import default_collate
 from maekit.base.data import DrawDataset, seeded
 from maekit.base.spec import Draw
 from maekit.data.images.decode import UPRIGHT, Reading
-from maekit.segmentation.data.labels.labels import Coding, read_pair
+from maekit.segmentation.data.labels.coding import Coding
+from maekit.segmentation.data.labels.read import read_pair
 from maekit.segmentation.data.layout.layout import Pairs
 from maekit.segmentation.data.transforms.transforms import SegEvalTransform, SegTrainTransform
 

@@ -7,16 +7,15 @@ PALETTE_LEVELS = 7
 
 
 def spread_palette(n: int) -> list[Colour]:
-    """Returns n colours, each as far from all before it as it can be: the first ones are the first of any longer list.
+    """Returns n colours, each as far as possible from those before it; a longer list begins with the same colours.
 
     Args:
         n: 1 to 254.
     """
     levels = np.round(np.linspace(0, 255, PALETTE_LEVELS)).astype(np.int64)
     grid = np.stack(np.meshgrid(levels, levels, levels, indexing="ij"), axis=-1).reshape(-1, 3)
-    far = (
-        ((grid[:, None] - np.array([[0, 0, 0], [255, 255, 255]])) ** 2).sum(axis=2).min(axis=1)
-    )  # text is black, white
+    reserved = np.array([[0, 0, 0], [255, 255, 255]])  # the colours of text
+    far = ((grid[:, None] - reserved) ** 2).sum(axis=2).min(axis=1)
     chosen = []
     for _ in range(n):
         pick = int(far.argmax())

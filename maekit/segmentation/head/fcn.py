@@ -1,4 +1,4 @@
-"""The auxiliary head: convolutions on one map."""
+"""The auxiliary head of UperNet: convolutions on one map."""
 
 from itertools import pairwise
 
@@ -8,10 +8,10 @@ from maekit.segmentation.head.layers import ConvBlock, pixel_classifier
 
 
 class FCNHead(nn.Module):
-    """3x3 convolutions, dropout of whole channels, then a class for each pixel.
+    """3x3 convolutions, dropout of whole channels, and a 1x1 convolution to the classes.
 
-    Names are those of mmsegmentation's FCNHead without its `concat_input`; it only helps training (Zhao et al.,
-    1612.01105), and predictions leave it out.
+    The names are those of mmsegmentation's FCNHead without its `concat_input`. The head only helps training (Zhao et
+    al., 1612.01105); predictions do not use it.
     """
 
     def __init__(
@@ -31,6 +31,6 @@ class FCNHead(nn.Module):
         self.conv_seg = pixel_classifier(channels, num_classes, classifier_std)
 
     def forward(self, image: Tensor) -> Tensor:
-        """Turns a map [B, in_channels, h, w] into logits [B, C, h, w]."""
+        """Returns logits [B, C, h, w] of a map [B, in_channels, h, w]."""
         logits: Tensor = self.conv_seg(self.dropout(self.convs(image)))
         return logits

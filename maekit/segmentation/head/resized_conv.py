@@ -6,34 +6,36 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from maekit.system.size import HeightWidth
 
-def conv_of_resized(maps: Sequence[Tensor], weights: Sequence[Tensor], size: tuple[int, int]) -> Tensor:
-    """The sum of 3x3 convolutions, padded with zeros, of maps each resized to one size; exact up to rounding.
 
-    Resizing (bilinear, align_corners False) mixes pixels and each of the nine taps of a convolution mixes channels, so
-    they may change places: the taps' matrices act on the small map, and their results are resized, shifted and added.
-    Those three are linear along rows and along columns, so one small matrix for each direction does them.
+def conv_of_resized(maps: Sequence[Tensor], weights: Sequence[Tensor], size: HeightWidth) -> Tensor:
+    """Returns the sum of 3x3 convolutions, padded with zeros, of maps resized to one size; exact up to rounding.
+
+    Resizing (bilinear, align_corners False) mixes pixels, and each of the nine taps of a convolution mixes channels, so
+    the two commute: the taps' matrices are applied to the small map, and their results are resized, shifted and added.
+    Those three are linear along rows and along columns, so one small matrix for each direction performs them.
 
     Args:
-        maps: of [B, C_i, h_i, w_i].
-        weights: of [O, C_i, 3, 3].
-        size: (H, W) after resizing.
+        maps: one [B, C_i, h_i, w_i] each.
+        weights: one [O, C_i, 3, 3] for each map.
+        size: H and W after resizing.
 
     Returns:
         [B, O, H, W].
     """
     total: Tensor | None = None
     for image, weight in zip(maps, weights, strict=True):
-        tall = _taps_resized_along_rows(image, weight, size[0])
-        columns = _resize_and_shift(image.shape[3], size[1], tall)
-        columns = columns.permute(1, 2, 0).reshape(1, size[1], -1).expand(len(tall), -1, -1)
+        tall = _taps_resized_along_rows(image, weight, size.height)
+        columns = _resize_and_shift(image.shape[3], size.width, tall)
+        columns = columns.permute(1, 2, 0).reshape(1, size.width, -1).expand(len(tall), -1, -1)
         total = torch.bmm(columns, tall) if total is None else torch.baddbmm(total, columns, tall)
     assert total is not None
     return total.view(len(maps[0]), *size, -1).permute(0, 3, 1, 2)
 
 
 def _taps_resized_along_rows(image: Tensor, weight: Tensor, height: int) -> Tensor:
-    """[B, C, h, w] through all taps, rows resized, shifted and added: [B * height, w * 3, O], 3 a kernel's columns."""
+    """Applies all taps to [B, C, h, w], and resizes, shifts and adds rows: [B * height, w * 3, O], 3 kernel columns."""
     batch, channels, old_height, width = image.shape
     pixels = image.permute(0, 2, 3, 1).reshape(-1, channels)
     rows = _resize_and_shift(old_height, height, image)
@@ -47,12 +49,12 @@ def _taps_resized_along_rows(image: Tensor, weight: Tensor, height: int) -> Tens
 
 
 def _resize_and_shift(old: int, new: int, like: Tensor) -> Tensor:
-    """The matrices [3, new, old] that resize a line of `old` pixels and move it by +1, 0 and -1, zeros moving in."""
+    """Returns matrices [3, new, old] that resize a line of `old` pixels and shift it by +1, 0, -1, padding with 0."""
     padded = F.pad(resize_matrix(old, new, like), (0, 0, 1, 1))
     return torch.stack([padded[shift : shift + new] for shift in range(3)])
 
 
 def resize_matrix(old: int, new: int, like: Tensor) -> Tensor:
-    """The matrix [new, old] of a linear resize without aligned corners, of the type and on the device of `like`."""
+    """Returns the matrix [new, old] of a linear resize (align_corners False), of the type and device of `like`."""
     lines = torch.eye(old, device=like.device, dtype=torch.promote_types(like.dtype, torch.float32))[None]
     return F.interpolate(lines, size=new, mode="linear", align_corners=False)[0].T.to(like.dtype)

@@ -1,4 +1,4 @@
-"""UperNet: a pooling pyramid on the smallest map, a feature pyramid over all, a class for each pixel."""
+"""UperNet's decoder: a pooling pyramid on the smallest map, a feature pyramid over all maps, a classifier."""
 
 from collections.abc import Sequence
 
@@ -10,10 +10,11 @@ from maekit.segmentation.head.layers import ConvBlock, JoinBlock, pixel_classifi
 
 
 class UperHead(nn.Module):
-    """UperNet's decoder (Xiao et al., 1807.10221) under the names of mmsegmentation's UPerHead.
+    """UperNet's decoder (Xiao et al., 1807.10221) with the names of mmsegmentation's UPerHead.
 
-    The smallest map is pooled to each of `pool_scales` squared pixels and joined with what comes of it; top down, each
-    level is added to the next larger one; the levels, all brought to the largest one's size, are joined and classified.
+    The smallest map is pooled to each of `pool_scales` squared pixels, and the results are concatenated with it. Then,
+    from small to large, each level is resized and added to the next larger one. All levels are resized to the largest
+    one's size, concatenated and classified.
     """
 
     def __init__(
@@ -39,10 +40,10 @@ class UperHead(nn.Module):
         self.conv_seg = pixel_classifier(channels, num_classes, classifier_std)
 
     def forward(self, maps: Sequence[Tensor]) -> Tensor:
-        """Turns maps [B, in_channels[i], h_i, w_i], largest first, into logits [B, C, h_0, w_0].
+        """Returns logits [B, C, h_0, w_0] of maps [B, in_channels[i], h_i, w_i], largest first.
 
         Raises:
-            UserError: training on a batch of one: BatchNorm cannot measure one image pooled to one pixel.
+            UserError: training on a batch of one: BatchNorm needs more than one image pooled to one pixel.
         """
         if self.training and len(maps[0]) < 2:
             raise UserError(
@@ -56,7 +57,7 @@ class UperHead(nn.Module):
         return logits
 
     def _top_down(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """The levels, largest first, each with the next smaller one resized (bilinear) and added."""
+        """Returns the levels, largest first; each has the next smaller one added, resized bilinearly."""
         *larger, smallest = maps
         levels = [self.bottleneck(smallest, [module(smallest) for module in self.psp_modules])]
         for conv, image in reversed(list(zip(self.lateral_convs, larger, strict=True))):

@@ -19,7 +19,8 @@ from maekit.segmentation.data import ade20k
 from maekit.segmentation.data import check as seg_check
 from maekit.segmentation.data.ade20k import ADE20K, NAMES
 from maekit.segmentation.data.folders import SegBatch, SegEvalBatch, SegmentationFolders, spread_palette
-from maekit.segmentation.data.labels.labels import Coding, read_label
+from maekit.segmentation.data.labels.coding import Coding
+from maekit.segmentation.data.labels.read import read_label
 from maekit.segmentation.data.transforms.transforms import SegEvalTransform
 from tests.helpers_data import check
 

@@ -18,7 +18,7 @@ from maekit.segmentation.data import folders as segmentation
 from maekit.segmentation.data.ade20k import ADE20K
 from maekit.segmentation.data.labels.coding import Coding, valued
 from maekit.segmentation.data.labels.evidence import read_evidence
-from maekit.segmentation.data.labels.labels import read_label
+from maekit.segmentation.data.labels.read import read_label
 from maekit.training.resume_changes import may_differ
 
 SIDE, NUM = 12, {"train": 4, "val": 2}

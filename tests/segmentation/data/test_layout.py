@@ -16,7 +16,7 @@ from maekit.recipes.recipe import load_recipe
 from maekit.recipes.tasks import find_task
 from maekit.segmentation.data.ade20k import ADE20K
 from maekit.segmentation.data.labels.coding import Coding
-from maekit.segmentation.data.labels.labels import read_pair
+from maekit.segmentation.data.labels.read import read_pair
 from maekit.segmentation.data.layout.names import key
 from maekit.segmentation.data.layout.search import meaning
 from maekit.segmentation.data.transforms.transforms import SegEvalTransform

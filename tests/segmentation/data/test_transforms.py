@@ -18,6 +18,7 @@ from maekit.errors import UserError
 from maekit.segmentation.data.transforms.photometric import Distortion, distort
 from maekit.segmentation.data.transforms.resize import evaluation_size, fitted_size, one_thread
 from maekit.segmentation.data.transforms.transforms import SegEvalTransform, SegTrainTransform
+from maekit.system.size import HeightWidth
 from tests.segmentation import mmseg_peer
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -118,7 +119,8 @@ def test_sizes_and_resized_images_are_mmcvs(mm: Any) -> None:
     for _ in range(300):
         width, height = (int(2 ** RNG.uniform(4, 12)) for _ in range(2))
         box = (int(RNG.integers(100, 4096)), int(RNG.integers(100, 1024)))
-        assert fitted_size((width, height), box) == tuple(max(1, s) for s in mm.mmcv.rescale_size((width, height), box))
+        expected = tuple(max(1, side) for side in mm.mmcv.rescale_size((width, height), box))
+        assert fitted_size(HeightWidth(height, width), box) == expected[::-1]
     transform = SegEvalTransform(resize=[256, 64], min_side=64, mean=MEAN, std=STD)
     for height, width in ((50, 80), (200, 64), (64, 64), (33, 131)):
         image, _ = sample(height, width)
@@ -256,17 +258,17 @@ def test_a_sample_depends_on_its_seed_alone() -> None:
 @pytest.mark.parametrize(
     ("size", "expected"),
     [
-        ((683, 512), (683, 512)),
-        ((300, 200), (768, 512)),
-        ((2000, 400), (2560, 512)),  # the box would leave a short side of 410
-        ((400, 2000), (512, 2560)),
-        ((5000, 1), (8192, 512)),  # 16 : 1 is the longest
-        ((1, 5000), (512, 8192)),
+        ((512, 683), (512, 683)),
+        ((200, 300), (512, 768)),
+        ((400, 2000), (512, 2560)),  # the box would leave a short side of 410
+        ((2000, 400), (2560, 512)),
+        ((1, 5000), (512, 8192)),  # 16 : 1 is the longest
+        ((5000, 1), (8192, 512)),
         ((1, 1), (512, 512)),
     ],
 )
 def test_evaluation_sizes(size: tuple[int, int], expected: tuple[int, int]) -> None:
-    assert evaluation_size(size, [2048, 512], 512, None) == expected
+    assert evaluation_size(HeightWidth(*size), [2048, 512], 512, None) == expected
 
 
 def test_a_line_of_pixels_is_evaluated_and_trained_on() -> None:

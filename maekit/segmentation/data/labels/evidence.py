@@ -11,7 +11,7 @@ import numpy as np
 
 from maekit.data.loader import usable_cores
 from maekit.segmentation.data.labels.coding import IGNORED
-from maekit.segmentation.data.labels.labels import read_map
+from maekit.segmentation.data.labels.read import read_map
 from maekit.segmentation.data.layout.layout import Pairs
 
 MOST = 500  # label maps of each split that a run reads before it starts

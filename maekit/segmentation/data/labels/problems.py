@@ -5,7 +5,7 @@ from typing import NamedTuple
 from maekit.segmentation.data.labels.coding import IGNORED, Coding
 from maekit.segmentation.data.labels.decision import ALLOW, ZERO, fits, separate_values, some
 from maekit.segmentation.data.labels.evidence import Evidence, differing_palettes
-from maekit.segmentation.data.labels.labels import wrong_value
+from maekit.segmentation.data.labels.read import wrong_value
 
 
 class Verdict(NamedTuple):

@@ -1,30 +1,37 @@
-"""What albumentations lacks for images with label maps, as transforms of it.
+"""Random steps on an image with its label map that albumentations lacks, written as transforms of it.
 
-Import this where it is used only: albumentations takes a second.
+Import this module lazily: albumentations takes a second to import.
 """
 
 import os
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from typing import TypedDict
 
 import numpy as np
 
-os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # it asks the network for its newest version otherwise
+os.environ.setdefault("NO_ALBUMENTATIONS_UPDATE", "1")  # otherwise it asks the network for its newest version
 
 import albumentations as A  # type: ignore[import-untyped]
 
-from maekit.segmentation.data.transforms.photometric import distort, draw_distortion
-from maekit.segmentation.data.transforms.resize import Size, fitted_size, resize_image, resize_label
+from maekit.segmentation.data.transforms.photometric import Distortion, distort, draw_distortion
+from maekit.segmentation.data.transforms.resize import fitted_size, resize_image, resize_label
+from maekit.system.size import HeightWidth
 
 CROP_TRIES = 10
 IGNORED = 255
 
 
+class Shape(TypedDict):
+    """What albumentations says of a sample before a transform draws: `shape` is [H, W, 3] of the image."""
+
+    shape: tuple[int, ...]
+
+
 class RandomFit(A.DualTransform):  # type: ignore[misc]  # albumentations has no types
-    """Fits image and label into a box whose two sides are multiplied by one random factor, ratio kept.
+    """Fits image and label map into a box whose two sides are multiplied by one random factor, ratio kept.
 
     Args:
-        box: the most that the longer and the shorter side may be, before the factor.
+        box: limits for the longer and the shorter side in pixels, before the factor.
         factors: smallest and largest factor.
     """
 
@@ -32,36 +39,40 @@ class RandomFit(A.DualTransform):  # type: ignore[misc]  # albumentations has no
         super().__init__(p=1.0)
         self.box, self.factors = tuple(box), tuple(factors)
 
-    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        """Draws the size."""
+    def get_params_dependent_on_data(self, params: Shape, data: object) -> dict[str, HeightWidth]:
+        """Draws the factor, uniformly, and returns the size it gives."""
         low, high = self.factors
         factor = self.py_random.random() * (high - low) + low
         height, width = params["shape"][:2]
-        return {"size": fitted_size((width, height), [int(side * factor) for side in self.box])}
+        return {"size": fitted_size(HeightWidth(height, width), [int(side * factor) for side in self.box])}
 
-    def apply(self, img: np.ndarray, size: Size, **params: Any) -> np.ndarray:
-        """Resizes the image."""
+    def apply(self, img: np.ndarray, size: HeightWidth, **params: object) -> np.ndarray:
+        """Returns the image at that size."""
         return resize_image(img, size)
 
-    def apply_to_mask(self, mask: np.ndarray, size: Size, **params: Any) -> np.ndarray:
-        """Resizes the label."""
+    def apply_to_mask(self, mask: np.ndarray, size: HeightWidth, **params: object) -> np.ndarray:
+        """Returns the label map at that size."""
         return resize_label(mask, size)
 
 
 class VariedCrop(A.DualTransform):  # type: ignore[misc]
-    """Crops at random, up to ten times more where one class fills too much of a crop; small images keep their size.
+    """Crops at random, again up to ten times while one class fills too much of the crop.
+
+    A side shorter than the crop is kept.
 
     Args:
-        side: height and width of the crop.
-        cat_max_ratio: below this share of the labelled pixels must the largest class stay; 1 takes the first crop.
+        side: height and width of the crop in pixels.
+        cat_max_ratio: the largest class must have less than this share of the labelled pixels; 1 takes the first crop.
     """
 
     def __init__(self, side: int, cat_max_ratio: float) -> None:
         super().__init__(p=1.0)
         self.side, self.cat_max_ratio = side, cat_max_ratio
 
-    def get_params_dependent_on_data(self, params: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
-        """Draws the place; the last try is taken whatever it holds."""
+    def get_params_dependent_on_data(
+        self, params: Shape, data: Mapping[str, np.ndarray]
+    ) -> dict[str, tuple[slice, slice]]:
+        """Draws the crop's rows and columns; the last try is taken without a look."""
         window = self._draw(params["shape"])
         if self.cat_max_ratio < 1:
             for _ in range(CROP_TRIES):
@@ -74,34 +85,32 @@ class VariedCrop(A.DualTransform):  # type: ignore[misc]
         top, left = (self.py_random.randrange(max(side - self.side, 0) + 1) for side in shape[:2])
         return slice(top, top + self.side), slice(left, left + self.side)
 
-    def apply(self, img: np.ndarray, window: tuple[slice, slice], **params: Any) -> np.ndarray:
-        """Cuts the image or the label."""
+    def apply(self, img: np.ndarray, window: tuple[slice, slice], **params: object) -> np.ndarray:
+        """Returns the crop of the image or of the label map."""
         return img[window]
 
-    def apply_to_mask(self, mask: np.ndarray, window: tuple[slice, slice], **params: Any) -> np.ndarray:
-        """Cuts the label."""
-        return mask[window]
+    apply_to_mask = apply
 
 
 def is_varied(label: np.ndarray, cat_max_ratio: float) -> bool:
-    """Says whether two classes or more are in [H, W] uint8 and none has that share of the labelled pixels or more."""
+    """Returns whether [H, W] uint8 has two classes or more, each below that share of the labelled pixels."""
     counts = np.bincount(label.ravel(), minlength=256)[:IGNORED]
     return bool((counts > 0).sum() > 1 and counts.max() / counts.sum() < cat_max_ratio)
 
 
 class Distort(A.ImageOnlyTransform):  # type: ignore[misc]
-    """Brightness, contrast, saturation and hue of the image: see `distort`."""
+    """Distorts brightness, contrast, saturation and hue of the image: see `distort`."""
 
     def __init__(self) -> None:
         super().__init__(p=1.0)
 
-    def get_params(self) -> dict[str, Any]:
+    def get_params(self) -> dict[str, Distortion]:
         """Draws the steps."""
         return {"drawn": draw_distortion(self.py_random)}
 
-    def apply(self, img: np.ndarray, **params: Any) -> np.ndarray:
-        """Distorts the image."""
-        return distort(img, params["drawn"])
+    def apply(self, img: np.ndarray, drawn: Distortion, **params: object) -> np.ndarray:
+        """Returns the distorted image."""
+        return distort(img, drawn)
 
 
 def joint_transform(
@@ -113,11 +122,11 @@ def joint_transform(
     horizontal_flip: float,
     photometric: bool,
 ) -> A.Compose:
-    """Returns the published order: resize, crop, mirror, distort."""
+    """Returns the steps in the published order: resize, crop, mirror, distort. See `SegTrainTransform`."""
     steps = [
         RandomFit(resize, resize_ratio),
         VariedCrop(crop_size, cat_max_ratio),
         A.HorizontalFlip(p=horizontal_flip),
         *([Distort()] if photometric else []),
     ]
-    return A.Compose(steps, is_check_shapes=False)  # who reads the files has checked them, and can name them
+    return A.Compose(steps, is_check_shapes=False)  # the reader has checked the shapes, and knows the file names

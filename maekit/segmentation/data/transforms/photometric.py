@@ -6,7 +6,7 @@ from typing import NamedTuple
 import cv2
 import numpy as np
 
-# mmsegmentation's PhotoMetricDistortion without arguments, which is what every published recipe takes.
+# The defaults of mmsegmentation's PhotoMetricDistortion, which every published recipe uses.
 BRIGHTNESS = 32
 FACTORS = (0.5, 1.5)
 HUE = 18
@@ -14,7 +14,7 @@ HUES = 180  # OpenCV's 8-bit hue counts steps of two degrees
 
 
 class Distortion(NamedTuple):
-    """One draw; None leaves a step out.
+    """The random numbers of one distortion; a step that is None is left out.
 
     Attributes:
         brightness: added to every channel, in -32..32 of 255.
@@ -32,7 +32,7 @@ class Distortion(NamedTuple):
 
 
 def draw_distortion(rng: random.Random) -> Distortion:
-    """Draws each step with probability 0.5, and the place of contrast."""
+    """Draws each step with probability 0.5, and whether contrast comes first or last."""
     brightness = rng.uniform(-BRIGHTNESS, BRIGHTNESS) if rng.randrange(2) else None
     contrast_first = rng.randrange(2) == 1
     early = _factor(rng) if contrast_first else None
@@ -43,10 +43,10 @@ def draw_distortion(rng: random.Random) -> Distortion:
 
 
 def distort(image: np.ndarray, drawn: Distortion) -> np.ndarray:
-    """Returns [H, W, 3] uint8 of RGB [H, W, 3] uint8: every step cuts to 0..255 and drops the fraction.
+    """Returns RGB [H, W, 3] uint8, distorted; every step clips to 0..255 and drops the fraction.
 
-    A step is a table of 256 entries, filled with the float32 arithmetic that pixels would see: the same values, faster.
-    Saturation and hue each go through 8-bit HSV and back, since that rounding is part of what was published.
+    A step looks each value up in a table of 256 entries, which is filled with the float32 arithmetic of one pixel: the
+    same values, faster. Saturation and hue each convert to 8-bit HSV and back, since the published code rounds there.
     """
     if drawn.brightness is not None:
         image = _look_up(image, _table(1.0, drawn.brightness))

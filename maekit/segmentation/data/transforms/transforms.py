@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Sequence
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch.nn.functional import pad
 from maekit.data.images.transforms import Normalise
 from maekit.errors import UserError
 from maekit.segmentation.data.transforms.resize import evaluation_size, resize_image
+from maekit.system.size import HeightWidth
 
 IGNORED = 255
 
@@ -20,16 +21,16 @@ IGNORED = 255
 class SegTrainTransform:
     """Random resize, crop, mirroring and colours, then normalised and padded at the bottom and the right.
 
-    The joint steps are albumentations' (`seg_joint`). Normalising is ours: the same up to float32's rounding, in a
-    tenth of the time. All draws come from Python's `random` as it stands, which `maekit.base.data.seeded` sets.
+    Resize, crop and mirroring are albumentations' (`joint.py`). Normalising is ours: equal up to float32's rounding,
+    in a tenth of the time. All draws come from Python's `random`, which `maekit.base.data.seeded` seeds.
 
     Args:
         crop_size: height and width of the result in pixels.
-        resize: the most that the longer and the shorter side may be, before the random factor.
+        resize: limits for the longer and the shorter side in pixels, before the random factor.
         resize_ratio: smallest and largest factor on both.
-        cat_max_ratio: below this share of a crop's labelled pixels must its largest class stay, in ten tries.
+        cat_max_ratio: the largest class must have less than this share of a crop's labelled pixels, in ten tries.
         horizontal_flip: probability of mirroring.
-        photometric: distort the colours.
+        photometric: whether the colours are distorted.
         mean: of the three channels, in 0..1.
         std: of the three channels, above 0.
     """
@@ -67,47 +68,57 @@ class SegTrainTransform:
         )
 
     def __call__(self, image: Image.Image | np.ndarray, label: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Transforms one sample.
+        """Returns one training crop: [3, S, S] float32 and [S, S] int64 of the crop size S.
+
+        Padding is 0 in the normalised image and 255, ignored, in the labels.
 
         Args:
             image: RGB, of any size.
             label: [H, W] uint8, of the image's size; 255 is ignored.
-
-        Returns:
-            [3, S, S] float32 and [S, S] int64 of the crop size S: the padding is 0 after normalisation, and ignored.
         """
         pixels, classes = self.augment(np.asarray(image), label)
         picture = self.normalise.planes(torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))))
         target = torch.from_numpy(classes.astype(np.int64))
         right, bottom = self.crop_size - target.shape[1], self.crop_size - target.shape[0]
         if right or bottom:
-            picture, target = (
-                pad(picture, (0, right, 0, bottom)),
-                pad(target, (0, right, 0, bottom), value=IGNORED),
-            )
+            picture = pad(picture, (0, right, 0, bottom))
+            target = pad(target, (0, right, 0, bottom), value=IGNORED)
         return picture, target
 
     def augment(self, image: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Returns [h, w, 3] and [h, w] uint8 after all random steps, no side above the crop size."""
-        # One stream for all steps. Given a seed, albumentations starts a stream with it for each step: their first
-        # draws are then the same number, and every image enlarged beyond some factor is mirrored, no other is.
+        # All steps share one stream. Given a seed, albumentations starts a stream with it for each step: the first
+        # draws of all steps are then equal, so that exactly the images enlarged beyond some factor are mirrored.
         stream = random.Random(random.getrandbits(64))
         self.joint.set_random_state(np.random.default_rng(stream.getrandbits(64)), stream)
         done = self.joint(image=image, mask=label)
         return done["image"], done["mask"]
 
 
+class EvalDescription(TypedDict):
+    """The arguments of a `SegEvalTransform`, as a checkpoint keeps them."""
+
+    resize: list[int]
+    min_side: int
+    divisor: int | None
+    mean: list[float]
+    std: list[float]
+    white: NotRequired[float]
+    clip: NotRequired[bool]
+
+
 class SegEvalTransform:
-    """Fits an image into a box, ratio kept, with no side below the crop; then normalises it. Labels stay as they are.
+    """Fits an image into a box, ratio kept, with no side below the crop; then normalises it. Labels keep their size.
 
     Args:
-        resize: the most that the longer and the shorter side may be.
-        min_side: the least that the shorter side may be, see `evaluation_size`.
+        resize: limits for the longer and the shorter side in pixels.
+        min_side: smallest side of the result, see `evaluation_size`.
         mean: of the three channels, in 0..1.
         std: of the three channels, above 0.
         divisor: both sides are rounded up to its multiple; None for any size.
-        white: what became 255 in pictures of more than 8 bits; None where there were none. It goes with a checkpoint.
-        clip: whether brighter values became white; see `decode.Reading`, which does both.
+        white: value that was read as 255 in images of more than 8 bits; None where there were none. `decode.Reading`
+            applies it; it is here so that a checkpoint keeps it.
+        clip: whether brighter values were clipped to white, likewise.
     """
 
     def __init__(
@@ -122,28 +133,29 @@ class SegEvalTransform:
         clip: bool = False,
     ) -> None:
         check_sizes(min_side, resize)
-        self.level: dict[str, Any] = {} if white is None else {"white": white, "clip": clip}
+        self.white, self.clip = white, clip
         self.resize, self.min_side, self.divisor = list(resize), min_side, divisor
         self.normalise = Normalise(mean, std)
 
     def __call__(self, image: Image.Image) -> Tensor:
         """Returns [3, h, w] float32 of an RGB image of any size."""
-        size = evaluation_size(image.size, self.resize, self.min_side, self.divisor)
+        size = evaluation_size(HeightWidth(image.height, image.width), self.resize, self.min_side, self.divisor)
         pixels = resize_image(np.asarray(image), size)
         return self.normalise.planes(torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))))
 
-    def describe(self) -> dict[str, Any]:
-        """Returns plain values; `SegEvalTransform(**description)` is this transform again."""
-        sizes = {"resize": self.resize, "min_side": self.min_side, "divisor": self.divisor}
-        return {**sizes, **self.normalise.describe(), **self.level}
+    def describe(self) -> EvalDescription:
+        """Returns the arguments as plain values, without `white` and `clip` where no image has more than 8 bits."""
+        numbers = self.normalise.describe()
+        description = EvalDescription(
+            resize=self.resize, min_side=self.min_side, divisor=self.divisor, mean=numbers["mean"], std=numbers["std"]
+        )
+        if self.white is not None:
+            description |= {"white": self.white, "clip": self.clip}
+        return description
 
 
 def check_sizes(crop_size: int, resize: Sequence[int]) -> None:
-    """Refuses sizes without a pixel.
-
-    Raises:
-        UserError: with what was given.
-    """
+    """Raises a UserError for a crop or a box without a pixel, or a box that is not two numbers."""
     if crop_size < 1:
         raise UserError(f"data.crop_size: got {crop_size}, expected 1 or more pixels")
     if len(resize) != 2 or min(resize) < 1:

@@ -1,4 +1,4 @@
-"""Reading one image with its label map, or saying in one line what is wrong with them."""
+"""Reads one image with its label map; a file that cannot be used is a UserError of one line."""
 
 import warnings
 from pathlib import Path
@@ -9,23 +9,19 @@ from PIL import Image
 
 from maekit.data.images.decode import MEND, UPRIGHT, Reading, read_image, upright
 from maekit.errors import UserError
-from maekit.segmentation.data.labels.coding import IGNORED, Coding
-
-__all__ = ["IGNORED", "Coding", "read_pair"]
+from maekit.segmentation.data.labels.coding import Coding
+from maekit.system.size import HeightWidth
 
 EXIF_ORIENTATION = 0x0112
 INDEXED = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L")
 
-Size = tuple[int, int]
-"""Width and height in pixels."""
-
 
 class LabelMap(NamedTuple):
-    """What a file of labels holds.
+    """The content of a label file.
 
     Attributes:
         values: [H, W] integers, upright.
-        palette: [N, 3] uint8, the colour of each index of a palette image; None of any other.
+        palette: [N, 3] uint8, the colour of each index of a palette image; None for other images.
     """
 
     values: np.ndarray
@@ -37,22 +33,20 @@ def read_pair(
 ) -> tuple[Image.Image, np.ndarray]:
     """Reads an image and its label map.
 
-    Both are turned as their EXIF orientation says, which is how people see them when they draw a label map, and how
-    mmsegmentation reads images by default (OpenCV obeys the tag). An image that has its label map's size only as
-    stored is left as stored.
+    Both are rotated by their EXIF orientation: an annotator sees them so, and mmsegmentation reads images so by
+    default (OpenCV applies the tag). An image that has its label map's size only without the rotation is not rotated.
 
     Returns:
         The RGB image, and [H, W] uint8 of its size, as `read_label` returns it.
 
     Raises:
-        UserError: a file cannot be read, they differ in size, or a value is out of range.
+        UserError: a file cannot be read, the sizes differ, or a value is out of range.
     """
     stored, classes = read_image(image, reading.white, clip=reading.clip), read_label(label, coding)
-    size = classes.shape[1], classes.shape[0]
-    picture = upright(stored)
-    if picture.size != size and stored.size == size:
+    size, picture = HeightWidth(*classes.shape), upright(stored)
+    if _size_of(picture) != size and _size_of(stored) == size:
         picture = stored
-    require_same_size(image, picture.size, label, size)
+    require_same_size(image, _size_of(picture), label, size)
     return picture, classes
 
 
@@ -73,7 +67,7 @@ def read_label(path: str | Path, coding: Coding) -> np.ndarray:
 
 
 def wrong_value(path: str | Path, value: int, coding: Coding, more: int = 0) -> str:
-    """Returns a line for a value that is no class, in a file and so many more."""
+    """Returns the error for a value that is not a class, in a file and in `more` other files."""
     shifted = not (coding.values or coding.reduce_zero_label) and value == coding.num_classes
     hint = ", or add --data.reduce_zero_label true if 0 is unlabelled and the classes start at 1" if shifted else ""
     others = f" (and in {more:,} more)" if more else ""
@@ -81,7 +75,7 @@ def wrong_value(path: str | Path, value: int, coding: Coding, more: int = 0) -> 
 
 
 def read_map(path: str | Path) -> LabelMap:
-    """Reads the integers a label map holds, turned as its EXIF orientation says.
+    """Reads the integers of a label map, rotated by its EXIF orientation.
 
     Raises:
         UserError: the file cannot be read, has colours, or has more than one page.
@@ -92,11 +86,12 @@ def read_map(path: str | Path) -> LabelMap:
             with Image.open(path) as image:
                 mode, pages = image.mode, int(getattr(image, "n_frames", 1))
                 values = np.asarray(upright(image))
-                palette = _palette(image) if mode == "P" else None
+                colours = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3) if mode == "P" else None
     except (FileNotFoundError, PermissionError) as error:
         raise UserError(f"{path}: cannot be opened ({error.strerror}); restore it or list the data again") from None
-    except Exception as error:  # decoders of damaged files raise whatever they stumble over
-        reason = "empty" if _is_empty(path) else " ".join(str(error).split()) or type(error).__name__
+    except Exception as error:  # decoders raise any type for damaged files
+        empty = Path(path).is_file() and Path(path).stat().st_size == 0
+        reason = "empty" if empty else " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path}: cannot be read as a label map ({reason}); {MEND}") from None
     if mode not in INDEXED:
         advice = "expected one channel of class numbers; convert colours to numbers and save as grey or palette PNG"
@@ -104,48 +99,45 @@ def read_map(path: str | Path) -> LabelMap:
     if pages > 1:
         advice = "expected one page of class numbers; save all classes as numbers in one"
         raise UserError(f"{path}: a label map of {pages} pages, {advice}")
-    return LabelMap(values.astype(np.uint8) if values.dtype == bool else values, palette)
+    return LabelMap(values.astype(np.uint8) if values.dtype == bool else values, colours)
 
 
-def sizes(path: str | Path) -> tuple[Size, Size]:
-    """Returns the size of an image file that is known to be one: turned as its EXIF orientation says, and as stored."""
+def sizes(path: str | Path) -> tuple[HeightWidth, HeightWidth]:
+    """Returns the size of a readable image file after its EXIF rotation, and the size it is stored in."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with Image.open(path) as image:
-            stored = image.size
-            return (stored[::-1] if _orientation(image) >= 5 else stored), stored
+            stored = _size_of(image)
+            return (HeightWidth(stored.width, stored.height) if _orientation(image) >= 5 else stored), stored
 
 
 def values_in(values: np.ndarray) -> np.ndarray:
-    """Returns the sorted different integers of [H, W]; for 8 bits 20 times as fast as np.unique."""
+    """Returns the sorted distinct integers of [H, W]; for 8 bits 20 times as fast as np.unique."""
     if values.dtype == np.uint8:
         return np.flatnonzero(np.bincount(values.ravel(), minlength=256))
     return np.unique(values)
 
 
-def require_same_size(image: str | Path, size: Size, label: str | Path, label_size: Size) -> None:
-    """Refuses a label map of another size than its image, which is given upright.
+def require_same_size(image: str | Path, size: HeightWidth, label: str | Path, label_size: HeightWidth) -> None:
+    """Refuses a label map of another size than its image.
 
     Raises:
-        UserError: with both sizes.
+        UserError: names both files, and both sizes as width x height.
     """
     if size == label_size:
         return
-    (w, h), name = label_size, Path(image).name
-    turned = "one of them lies on its side; " if size == (h, w) else ""
-    raise UserError(f"{label}: {w} x {h} pixels, its image {name} has {size[0]} x {size[1]}; {turned}make them equal")
+    (height, width), name = label_size, Path(image).name
+    turned = "one of them lies on its side; " if size == (width, height) else ""
+    found = f"{width} x {height} pixels, its image {name} has {size.width} x {size.height}"
+    raise UserError(f"{label}: {found}; {turned}make them equal")
+
+
+def _size_of(image: Image.Image) -> HeightWidth:
+    return HeightWidth(image.height, image.width)
 
 
 def _orientation(image: Image.Image) -> int:
     try:
         return int(image.getexif().get(EXIF_ORIENTATION, 1))
-    except Exception:  # broken EXIF data say nothing, as in `upright`
+    except Exception:  # broken EXIF data are ignored, as in `upright`
         return 1
-
-
-def _palette(image: Image.Image) -> np.ndarray:
-    return np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3)
-
-
-def _is_empty(path: str | Path) -> bool:
-    return Path(path).is_file() and Path(path).stat().st_size == 0
