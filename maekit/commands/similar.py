@@ -74,7 +74,7 @@ def search(args: argparse.Namespace, folder: "FeatureFolder") -> list[tuple[floa
 
 def draw(image: Path, found: list[tuple[float, Path]], output: Path, *, quiet: bool) -> None:
     """Draws the query and what was found."""
-    from maekit.drawing.contact_sheet import Tile, contact_sheet, thumbnail
+    from maekit.drawing.sheet import Tile, contact_sheet, thumbnail
     from maekit.system.files import atomic_write
 
     tiles = [Tile(thumbnail(image), ("query", image.name), marked=True)]

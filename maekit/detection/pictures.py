@@ -9,7 +9,10 @@ from PIL import Image, ImageDraw
 
 from maekit.detection.metrics.coco_masks import CocoResults, Rle, decode_masks, truth_rle
 from maekit.detection.tags import Box, Tag, draw_tags, ink_on
-from maekit.drawing.legend import INK, LARGEST, PAPER, Colour, Entry, draw_legend, font_for, plain_name, shortened
+from maekit.drawing.legend import Entry, with_legend
+from maekit.drawing.sheet import Row, Tile, picture_sheet
+from maekit.drawing.text import Colour, Font, font_for, plain_name, shortened
+from maekit.drawing.views import LARGEST
 
 SMALLEST, _CELL, _MOST_CLASSES = 640, 560, 24  # longest sides in pixels, classes in the legend
 _OPACITY = 0.4
@@ -78,7 +81,7 @@ def detection_picture(
         names: C class names, of any length.
     """
     picture = draw_objects(image, objects, size, names, _view_size(image.size, SMALLEST, LARGEST))
-    return _with_legend(picture, _entries([objects], names), "")
+    return with_legend(picture, _entries([objects], names), narrowest=SMALLEST // 2)
 
 
 def detection_panel(
@@ -90,22 +93,15 @@ def detection_panel(
         rows: images, their files' height and width, annotations, and what was found; at least one.
         names: C class names.
     """
-    cells = []
+    sheet_rows = []
     for image, size, truth, found in rows:
         view = _view_size(image.size, _CELL, _CELL)
-        cells.append([draw_objects(image, objects, size, names, view) for objects in (truth, found)])
-    width, gap = max(max(left.width for left, _ in cells), _CELL // 2), 8
-    font, line = font_for(2 * width)
-    grid = Image.new("RGB", (2 * width + gap, sum(left.height + gap for left, _ in cells) + 2 * line), PAPER)
-    for column, title in enumerate(("truth", "prediction")):
-        ImageDraw.Draw(grid).text((column * (width + gap) + width // 2, line), title, INK, font, anchor="mm")
-    top = 2 * line
-    for row in cells:
-        for column, cell in enumerate(row):
-            grid.paste(cell, (column * (width + gap) + (width - cell.width) // 2, top))
-        top += row[0].height + gap
+        tiles = [Tile(draw_objects(image, objects, size, names, view)) for objects in (truth, found)]
+        sheet_rows.append(Row("", tiles))
+    sheet = picture_sheet(sheet_rows, heads=("truth", "prediction"), column=_CELL // 2)
     parts = [[one for *_, truth, _ in rows for one in truth], [one for *_, found in rows for one in found]]
-    return _with_legend(grid, _entries(parts, names), "objects in truth / in prediction:")
+    heading = "objects in truth / in prediction:"
+    return with_legend(sheet, _entries(parts, names), narrowest=SMALLEST // 2, heading=heading)
 
 
 def draw_objects(
@@ -165,7 +161,7 @@ def _draw_boxes(picture: Image.Image, boxes: Sequence[Box], colours: Sequence[Co
         draw.rectangle((x0, y0, x1, y1), outline=colour, width=line)
 
 
-def _text(one: Shown, names: Sequence[str], font: Any, room: float) -> str:
+def _text(one: Shown, names: Sequence[str], font: Font, room: float) -> str:
     name = plain_name(names[one.label], one.label)
     extra = " (crowd)" if one.crowd else "" if one.score is None else f" {one.score:.2f}"
     return shortened(name, font, room - font.getlength(extra)) + extra
@@ -185,15 +181,6 @@ def _entries(parts: Sequence[Sequence[Shown]], names: Sequence[str]) -> list[Ent
 
 def _numbers(counts: Any) -> str:
     return " / ".join(str(count) for count in counts)
-
-
-def _with_legend(picture: Image.Image, entries: Sequence[Entry], heading: str) -> Image.Image:
-    width = max(picture.width, SMALLEST // 2)
-    legend = draw_legend(entries, width, heading)
-    whole = Image.new("RGB", (width, picture.height + legend.height), PAPER)
-    whole.paste(picture, ((width - picture.width) // 2, 0))
-    whole.paste(legend, (0, picture.height))
-    return whole
 
 
 def _view_size(size: tuple[int, int], smallest: int, largest: int) -> tuple[int, int]:

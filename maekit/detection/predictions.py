@@ -15,7 +15,7 @@ from maekit.detection.mask_rcnn.types import Detections
 from maekit.detection.metrics.coco_eval import SeenImage, standard_results
 from maekit.detection.metrics.coco_masks import coco_results
 from maekit.detection.pictures import detection_picture, shown_results
-from maekit.drawing.legend import LARGEST
+from maekit.drawing.views import LARGEST
 from maekit.errors import UserError
 from maekit.system.files import atomic_write_text
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw
 
-from maekit.drawing.legend import Colour, Font
+from maekit.drawing.text import Colour, Font
 
 Box = tuple[float, float, float, float]  # x0 y0 x1 y1
 

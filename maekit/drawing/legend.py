@@ -1,16 +1,13 @@
 """The legend of a picture of labels: swatches, shares and class names, in columns."""
 
-import unicodedata
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from PIL import Image, ImageDraw, ImageFont
+from PIL import Image, ImageDraw
 
-Colour = tuple[int, int, int]
-Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
-INK, PAPER, OUTLINE = (25, 25, 25), (255, 255, 255), (90, 90, 90)
-LARGEST = 1600  # longest side of a picture in pixels
+from maekit.drawing.text import INK, OUTLINE, PAPER, Colour, font_for, shortened
+from maekit.system.size import HeightWidth
 
 
 class Entry(NamedTuple):
@@ -22,10 +19,14 @@ class Entry(NamedTuple):
     swatch: bool = True
 
 
-def font_for(width: int) -> tuple[Font, int]:
-    """Returns Pillow's own font at a size readable in a picture `width` pixels wide, and that size in pixels."""
-    size = min(max(width // 45, 14), 24)
-    return ImageFont.load_default(size=size), size
+def with_legend(picture: Image.Image, entries: Sequence[Entry], *, narrowest: int, heading: str = "") -> Image.Image:
+    """Returns a picture with its legend below it, at least `narrowest` pixels wide."""
+    width = max(picture.width, narrowest)
+    legend = draw_legend(entries, width, heading)
+    whole = Image.new("RGB", (width, picture.height + legend.height), PAPER)
+    whole.paste(picture, ((width - picture.width) // 2, 0))
+    whole.paste(legend, (0, picture.height))
+    return whole
 
 
 def draw_legend(entries: Sequence[Entry], width: int, heading: str = "") -> Image.Image:
@@ -52,37 +53,16 @@ def draw_legend(entries: Sequence[Entry], width: int, heading: str = "") -> Imag
     return picture
 
 
-def plain_name(name: str, label: int) -> str:
-    """Returns a class name as one line in the letters that Pillow's own font has (ASCII): accents are dropped.
-
-    Where little is left, as of Chinese, it is the label's number: `label 7`.
-    """
-    letters = unicodedata.normalize("NFKD", name)
-    kept = "".join(letter for letter in letters if letter.isascii() and (letter.isprintable() or letter.isspace()))
-    num_lost = sum(not letter.isascii() and not unicodedata.combining(letter) for letter in letters)
-    plain = " ".join(kept.split())
-    return plain[:200] if len(plain) > num_lost else f"label {label}"
-
-
-def shortened(name: str, font: Font, room: float) -> str:
-    """Returns a name cut with three dots to at most `room` pixels."""
-    if font.getlength(name) <= room:
-        return name
-    while name and font.getlength(name + "...") > room:
-        name = name[:-1].rstrip()
-    return name + "..."
-
-
-def hatch(size: tuple[int, int]) -> Image.Image:
-    """Returns diagonal stripes of 4 pixels as a mask, L, of a width and height: 255 on the stripes."""
-    stripes = np.add.outer(np.arange(size[1]), np.arange(size[0])) % 8 < 4
+def hatch(size: HeightWidth) -> Image.Image:
+    """Returns diagonal stripes of 4 pixels as a mask, L: 255 on the stripes."""
+    stripes = np.add.outer(np.arange(size.height), np.arange(size.width)) % 8 < 4
     return Image.fromarray(np.where(stripes, 255, 0).astype(np.uint8))
 
 
 def _draw_swatch(picture: Image.Image, corner: tuple[int, int], size: int, colour: Colour | None) -> None:
-    """Outlined, so that white shows on white."""
+    """Draws a square of `size` pixels with an outline, so that white shows on white."""
     picture.paste(OUTLINE, (*corner, corner[0] + size, corner[1] + size))
     inner = (corner[0] + 1, corner[1] + 1, corner[0] + size - 1, corner[1] + size - 1)
     picture.paste(PAPER if colour is None else colour, inner)
     if colour is None:
-        picture.paste((0, 0, 0), inner, hatch((size - 2, size - 2)))
+        picture.paste((0, 0, 0), inner, hatch(HeightWidth(size - 2, size - 2)))

@@ -5,7 +5,7 @@ from PIL import Image
 from torch import Tensor
 
 from maekit.data.images.transforms import BICUBIC
-from maekit.drawing.contact_sheet import GAP, Tile, contact_sheet, stacked
+from maekit.drawing.sheet import GAP, Tile, contact_sheet, stacked
 
 LONGEST_ASPECT = 4
 NEAREST = Image.Resampling.NEAREST

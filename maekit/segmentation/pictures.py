@@ -4,9 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageDraw
+from PIL import Image
 
-from maekit.drawing.legend import INK, LARGEST, PAPER, Colour, Entry, draw_legend, font_for, hatch, plain_name
+from maekit.drawing.legend import Entry, hatch, with_legend
+from maekit.drawing.sheet import Row, Tile, picture_sheet
+from maekit.drawing.text import Colour, plain_name
+from maekit.drawing.views import LARGEST, resized, view_size
 from maekit.errors import UserError
 from maekit.system.size import HeightWidth
 
@@ -39,8 +42,9 @@ def overlay(
         UserError: a label outside its range, or another number of colours than of names.
     """
     shares = label_shares([labels], palette, names)
-    picture = _coloured(image, labels, palette, _view_size(image, _SMALL, LARGEST), opacity)
-    return _with_legend(picture, _entries([shares], palette, names))
+    size = view_size(image, enlarge_to=_SMALL, shrink_to=LARGEST)
+    picture = _coloured(image, labels, palette, size, opacity)
+    return with_legend(picture, _entries([shares], palette, names), narrowest=_NARROWEST)
 
 
 def panel(
@@ -60,21 +64,14 @@ def panel(
     """
     truths = label_shares([truth for _, truth, _ in rows], palette, names)
     predictions = label_shares([predicted for *_, predicted in rows], palette, names)
-    cells = [_cells(*row, palette) for row in rows]
-    width = max(max(cell[0].width for cell in cells), _NARROWEST // 3)
-    gap = 8
-    font, size = font_for(3 * width)
-    grid = Image.new("RGB", (3 * width + 2 * gap, sum(row[0].height + gap for row in cells) + 2 * size), PAPER)
-    draw = ImageDraw.Draw(grid)
-    for column, title in enumerate(("image", "truth", "prediction")):
-        draw.text((column * (width + gap) + width // 2, size), title, INK, font, anchor="mm")
-    top = 2 * size
-    for row in cells:
-        for column, cell in enumerate(row):
-            grid.paste(cell, (column * (width + gap) + (width - cell.width) // 2, top))
-        top += row[0].height + gap
+    sheet = picture_sheet(
+        [Row("", [Tile(cell) for cell in _cells(*row, palette)]) for row in rows],
+        heads=("image", "truth", "prediction"),
+        column=_NARROWEST // 3,
+    )
     entries = _entries([truths, predictions], palette, names)
-    return _with_legend(grid, entries, "share of the pixels in truth / in prediction:")
+    heading = "share of the pixels in truth / in prediction:"
+    return with_legend(sheet, entries, narrowest=_NARROWEST, heading=heading)
 
 
 def label_shares(many: Sequence[Labels], palette: Sequence[Colour], names: Sequence[str]) -> Shares:
@@ -133,7 +130,7 @@ def _coloured(
     image: Image.Image, labels: Labels, palette: Sequence[Colour], size: HeightWidth, opacity: float
 ) -> Image.Image:
     """Returns the image at a size with the colours of its labels over it, ignored pixels hatched."""
-    flat = _resized(image, size)
+    flat = resized(image.convert("RGB"), size)
     small = np.asarray(Image.fromarray(labels.astype(np.uint8)).resize(flat.size, Image.Resampling.NEAREST))
     table = np.zeros((256, 3), dtype=np.uint8)
     table[: len(palette)] = palette
@@ -141,37 +138,12 @@ def _coloured(
     ignored = Image.fromarray(np.where(small == IGNORE, 255, 0).astype(np.uint8))
     # The gaps between the black stripes are grey, so that they are visible on a dark image.
     mixed.paste(Image.blend(flat, Image.new("RGB", flat.size, (190, 190, 190)), 0.6), (0, 0), ignored)
-    stripes = np.minimum(np.asarray(ignored), np.asarray(hatch(flat.size)))
+    stripes = np.minimum(np.asarray(ignored), np.asarray(hatch(size)))
     mixed.paste((0, 0, 0), (0, 0), Image.fromarray(stripes))
     return mixed
 
 
 def _cells(image: Image.Image, truth: Labels, predicted: Labels, palette: Sequence[Colour]) -> list[Image.Image]:
-    size = _view_size(image, _CELL, _CELL)
-    return [_resized(image, size), *(_coloured(image, labels, palette, size, 0.7) for labels in (truth, predicted))]
-
-
-def _resized(image: Image.Image, size: HeightWidth) -> Image.Image:
-    """Returns the RGB image at a size; the pixels of an enlarged one stay squares."""
-    enlarged = size.height >= image.height and size.width >= image.width
-    resampling = Image.Resampling.NEAREST if enlarged else Image.Resampling.LANCZOS
-    return image.convert("RGB").resize((size.width, size.height), resampling)
-
-
-def _view_size(image: Image.Image, small: int, largest: int) -> HeightWidth:
-    """Returns the image's size shrunk so that no side is over `largest`, or enlarged by a whole factor to `small`."""
-    longest = max(image.size)
-    if longest > largest:
-        height, width = (max(1, round(side * largest / longest)) for side in (image.height, image.width))
-        return HeightWidth(height, width)
-    factor = max(1, small // longest)
-    return HeightWidth(image.height * factor, image.width * factor)
-
-
-def _with_legend(picture: Image.Image, entries: Sequence[Entry], heading: str = "") -> Image.Image:
-    width = max(picture.width, _NARROWEST)
-    legend = draw_legend(entries, width, heading)
-    whole = Image.new("RGB", (width, picture.height + legend.height), PAPER)
-    whole.paste(picture, ((width - picture.width) // 2, 0))
-    whole.paste(legend, (0, picture.height))
-    return whole
+    size = view_size(image, enlarge_to=_CELL, shrink_to=_CELL)
+    coloured = [_coloured(image, labels, palette, size, 0.7) for labels in (truth, predicted)]
+    return [resized(image.convert("RGB"), size), *coloured]

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from maekit.base.result_places import ResultPlaces
 from maekit.data.images.decode import upright
-from maekit.drawing.legend import LARGEST, Colour
+from maekit.drawing.text import Colour
+from maekit.drawing.views import LARGEST
 from maekit.segmentation.pictures import Labels, check_palette, overlay
 from maekit.system.size import HeightWidth
 

@@ -15,7 +15,8 @@ from maekit.detection.metrics.coco_masks import CocoResults, encode_masks
 from maekit.detection.pictures import COLOURS, Shown, detection_panel, detection_picture, shown_results, shown_truth
 from maekit.detection.predictions import DetectionWriter
 from maekit.detection.tags import Tag, draw_tags, ink_on
-from maekit.drawing.legend import Entry, draw_legend, font_for
+from maekit.drawing.legend import Entry, draw_legend
+from maekit.drawing.text import font_for
 from maekit.errors import UserError
 
 NAMES = ["cat", "a dog", "椅子"]
@@ -88,7 +89,7 @@ def test_any_size_gives_a_picture(size: tuple[int, int]) -> None:
     assert 320 <= picture.width <= 1600
     assert picture.height <= 1800
     panel = detection_panel([(Image.new("RGB", size[::-1]), size, objects, [])], NAMES)
-    assert 560 <= panel.width <= 1128
+    assert 560 <= panel.width <= 1156
 
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1", "CMYK"])
@@ -174,7 +175,7 @@ def _drawn(monkeypatch: pytest.MonkeyPatch) -> list[Entry]:
         seen.extend(entries)
         return draw_legend(entries, *rest)
 
-    monkeypatch.setattr("maekit.detection.pictures.draw_legend", recorded)
+    monkeypatch.setattr("maekit.drawing.legend.draw_legend", recorded)
     return seen
 
 
@@ -200,9 +201,9 @@ def test_the_legend_counts_each_class(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_panel_shows_the_truth_beside_the_prediction() -> None:
     size, image = (480, 640), Image.new("RGB", (640, 480), GREY)
     panel = _pixels(detection_panel([(image, size, [_shown((0, 0, 640, 480), size)], [])], NAMES))
-    assert panel.shape[1] == 1128
-    assert (panel[300:440, 20:540] == _mixed(0)).all()
-    assert (panel[100:440, 588:1108] == GREY).all()
+    assert panel.shape[1] == 1156
+    assert (panel[300:440, 32:552] == _mixed(0)).all()
+    assert (panel[100:440, 604:1124] == GREY).all()
 
 
 def test_annotations_and_results_become_objects() -> None:

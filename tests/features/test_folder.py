@@ -13,7 +13,8 @@ from sklearn.metrics import normalized_mutual_info_score
 from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.neighbors import KNeighborsClassifier
 
-from maekit.drawing.contact_sheet import Row, Tile, contact_sheet, plain, rows_sheet
+from maekit.drawing.sheet import Row, Tile, contact_sheet, picture_sheet
+from maekit.drawing.text import plain
 from maekit.features.neighbours.clusters import find_clusters, purity
 from tests.features.helpers import digits, pictures, refused, run, weights
 from tests.numeric import LEAST
@@ -278,8 +279,8 @@ def test_a_contact_sheet_shows_every_image_where_it_belongs() -> None:
 
 
 def test_a_row_has_its_heading_and_a_lost_image_its_place() -> None:
-    sheet = rows_sheet(
-        [Row("heading", [Tile(None)]), Row("", [Tile(Image.new("RGB", (50, 50)), marked=True)])], side=90
+    sheet = picture_sheet(
+        [Row("heading", [Tile(None)]), Row("", [Tile(Image.new("RGB", (50, 50)), marked=True)])], column=90
     )
     assert sheet.size == (12 + 102, 12 + 21 + 90 + 12 + 50 + 12)
     found = pixels(sheet)

@@ -154,11 +154,11 @@ def test_a_sheet_has_a_row_for_each_image_and_a_column_for_each_stage() -> None:
     r = Reconstruction(one, two, three, four, torch.tensor([9.0, 10.0, 11.0]), torch.zeros(3, 4, dtype=torch.bool))
     r.original[1] = torch.tensor([1.0, 0.0, 0.0]).view(3, 1, 1)
     sheet = contact_sheet(r, ["one", "", "three"])
-    assert sheet.width == 4 * (224 + 8) + 8  # 16 pixels, each 14 times as large
-    middles = [8 + column * 232 + 112 for column in range(4)]
+    assert sheet.width == 4 * (224 + 12) + 12  # 16 pixels, each 14 times as large
+    middles = [12 + column * 236 + 112 for column in range(4)]
     assert len(middles) == len(HEADS)
-    letter = (sheet.height - 3 * (224 + 8)) // 6  # a line of heads, and captions of two rows: each two letters high
-    tops = [2 * letter, 4 * letter + 232, 4 * letter + 464]
+    line = (sheet.height - 12 - 6 - 3 * (224 + 12)) // 3  # the heads, and the headings of two rows
+    tops = [18 + 2 * line, 18 + 2 * line + 236, 18 + 3 * line + 472]
     for row, top in enumerate(tops):
         colours = [sheet.getpixel((middle, top + 112)) for middle in middles]
         first = (255, 0, 0) if row == 1 else (255, 255, 255)
@@ -167,7 +167,7 @@ def test_a_sheet_has_a_row_for_each_image_and_a_column_for_each_stage() -> None:
             assert sheet.getpixel(corner) == (128, 128, 128)
         for outside in ((middles[1] - 113, top), (middles[1] + 112, top + 223)):
             assert sheet.getpixel(outside) == (255, 255, 255)
-    assert contact_sheet(r).height == sheet.height + 2 * letter  # with a PSNR in each row
+    assert contact_sheet(r).height == sheet.height + line  # with a PSNR in each row
     with pytest.raises(ValueError, match="zip"):
         contact_sheet(r, ["one"])
 
@@ -179,11 +179,11 @@ def test_a_picture_alone_is_enlarged_or_shrunk(size: tuple[int, int], shown: tup
     image = torch.rand(2, 3, *size)
     r = Reconstruction(image, image, image, image, torch.zeros(2), torch.zeros(2, 4, dtype=torch.bool))
     picture = picture_of(r, 1)
-    assert picture.width == 4 * (max(shown[1], 144) + 8) + 8
+    assert picture.width == 4 * (max(shown[1], 144) + 12) + 12
     assert picture_of(r, 1, "a name").height > picture.height > shown[0]
     if size == (16, 16):
-        top = picture.height - 448 - 8
-        small = picture.crop((8, top, 456, top + 448)).resize((16, 16), Image.Resampling.NEAREST)
+        top = picture.height - 448 - 12
+        small = picture.crop((12, top, 460, top + 448)).resize((16, 16), Image.Resampling.NEAREST)
         expected = (image[1] * 255).round().byte().permute(1, 2, 0).numpy()
         np.testing.assert_array_equal(np.asarray(small), expected)
 

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from PIL import Image
 
-from maekit.drawing.contact_sheet import Row, Tile, contact_sheet, rows_sheet, thumbnail
+from maekit.drawing.sheet import Row, Tile, contact_sheet, picture_sheet, thumbnail
+from maekit.drawing.views import fitted
 from maekit.features.files.folder import FeatureFolder
 from maekit.features.neighbours.clusters import Clusters
 from maekit.system.files import atomic_write
@@ -37,9 +38,9 @@ def write_results(folder: FeatureFolder, clusters: Clusters, output: Path, image
         sheet = contact_sheet(tiles, columns=min(COLUMNS, len(tiles)), title=heading)
         _save(sheet, output / f"cluster_{number:03}.png")
         if number < OVERVIEW_ROWS:
-            small = [Tile(tile.image and _small(tile.image)) for tile in tiles[:OVERVIEW_IMAGES]]
+            small = [Tile(tile.image and fitted(tile.image, OVERVIEW_SIDE)) for tile in tiles[:OVERVIEW_IMAGES]]
             overview.append(Row(heading, small))
-    _save(rows_sheet(overview, side=OVERVIEW_SIDE), output / "overview.png")
+    _save(picture_sheet(overview, column=OVERVIEW_SIDE), output / "overview.png")
 
 
 def _write_table(folder: FeatureFolder, clusters: Clusters, path: Path) -> None:
@@ -66,12 +67,6 @@ def _classes(folder: FeatureFolder, rows: list[int]) -> str:
 def _tile(folder: FeatureFolder, clusters: Clusters, row: int, images: Path | None) -> Tile:
     path = folder.image(row, images)
     return Tile(thumbnail(path), (f"{clusters.distance[row]:.3f}", path.name))
-
-
-def _small(image: Image.Image) -> Image.Image:
-    copy = image.copy()
-    copy.thumbnail((2 * OVERVIEW_SIDE, 2 * OVERVIEW_SIDE))
-    return copy
 
 
 def _save(sheet: Image.Image, path: Path) -> None:
