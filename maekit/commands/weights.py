@@ -99,7 +99,7 @@ def _card(args: argparse.Namespace, path: Path) -> str:
 
 
 def _lines(facts: "Facts", table: "dict[str, Use]") -> Iterator[str]:
-    from maekit.weights.read.report import some
+    from maekit.weights.read.shorten import some
 
     yield f"weights {facts.path}"
     for word, text in _rows(facts):

@@ -4,7 +4,7 @@ import pickle
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Literal
 
 import safetensors.torch
 import torch
@@ -16,11 +16,10 @@ from maekit.export.prepared import IMAGENET, image_size, named_classes, prepared
 from maekit.export.transformers_folder import write_hf
 from maekit.system.files import atomic_write, atomic_write_text
 from maekit.system.plain import table
-from maekit.weights.layouts.detectron2 import to_detectron2
+from maekit.weights.layouts.registry import writers
 from maekit.weights.load.assumed import assumed_heads
 from maekit.weights.load.classes import file_classes
 from maekit.weights.read.input_config import timm_place
-from maekit.weights.read.kinds import in_words
 from maekit.weights.read.metadata import (
     EPS,
     model_settings,
@@ -30,8 +29,8 @@ from maekit.weights.read.metadata import (
     pretraining_arguments,
     said_input,
 )
-from maekit.weights.read.report import some
-from maekit.weights.read.state_file import StateFile, read_state
+from maekit.weights.read.shorten import some
+from maekit.weights.state.state_file import StateFile, in_words, read_state
 
 Target = Literal["mae", "hf", "timm", "detectron2"]
 _PROBE_EPS = 1e-6  # of the probe's BatchNorm; facebookresearch/mae @ efb2a80 main_linprobe.py
@@ -58,9 +57,9 @@ def convert(source: str | Path, to: Target, out: Path, *, norm_pix_loss: bool | 
     Raises:
         UserError: `source` cannot be read or is not whole; the target cannot hold it; `out` is there already.
     """
-    if to not in get_args(Target):
+    if to not in writers():
         raise UserError(
-            f"got the layout '{to}' to write, expected mae, hf, timm or detectron2{nearest(to, get_args(Target))}"
+            f"got the layout '{to}' to write, expected {', '.join(sorted(writers()))}{nearest(to, writers())}"
         )
     source, out = Path(source).expanduser(), Path(out).expanduser()
     _check_out(out, folder=to == "hf")
@@ -95,22 +94,23 @@ def convert(source: str | Path, to: Target, out: Path, *, norm_pix_loss: bool | 
             tensors = fold(tensors)
             lines.append(_FOLDED)
         return lines + write_hf(source, state, _owned(tensors), out, norm_pix_loss)
-    if to == "detectron2":
-        tensors = to_detectron2(source, tensors)
+    named = writers()[to].from_ours(source, tensors)
     if (eps := norm_eps(state.meta)) != EPS:
         lines.append(
             f"layer norms: its config says an eps of {eps:g}, but {to} has no place for it and computes with {EPS:g}"
         )
     config = ""
     if to == "timm":
-        tensors, told = _for_timm(state, tensors)
-        config, more = _timm_config(state, tensors)
+        if decoder := [name for name in tensors if name not in named]:
+            lines.append(f"left out: {some(decoder)} (timm has no decoder)")
+        named, told = _for_timm(state, named)
+        config, more = _timm_config(state, named)
         lines += [*told, *more]
     beside = _beside(state, to)
     if to in ("mae", "detectron2"):
         lines += _surroundings(state, to, beside)
-    _write(out, to, _owned(tensors), beside)
-    lines.append(f"wrote {out} ({len(tensors)} tensors)")
+    _write(out, to, _owned(named), beside)
+    lines.append(f"wrote {out} ({len(named)} tensors)")
     if config:
         atomic_write_text(timm_place(out), config)
         lines.append(f"wrote {timm_place(out)} (timm's configuration: network, transform, class names)")
@@ -140,10 +140,6 @@ def _with_plain_norm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _for_timm(state: StateFile, tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
     """What timm's VisionTransformer takes with strict=True, and what to say of it."""
     said = []
-    if state.kind == "pretraining":
-        decoder = [name for name in tensors if name.startswith(("decoder_", "mask_token"))]
-        tensors = {name: tensor for name, tensor in tensors.items() if name not in decoder}
-        said.append(f"left out: {some(decoder)} (timm has no decoder)")
     if state.kind == "linear_probe":
         tensors = fold(tensors)
         said.append(_FOLDED)

@@ -9,8 +9,10 @@ from torch import Tensor
 
 from maekit.errors import UserError
 from maekit.weights.load.fit import channels_problem
-from maekit.weights.read.report import some
-from maekit.weights.read.state_file import StateFile, measure, seems
+from maekit.weights.read.shape import measure
+from maekit.weights.read.shorten import some
+from maekit.weights.state.foreign import seems
+from maekit.weights.state.state_file import StateFile
 
 Sizes = tuple[int, ...]
 _DETECTOR = re.compile(r"head\..+|blocks\.\d+\.attn\.position\..+")

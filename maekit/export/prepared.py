@@ -8,7 +8,8 @@ from torch import Tensor
 
 from maekit.weights.load.classes import file_classes
 from maekit.weights.read.metadata import normalisation, said_input
-from maekit.weights.read.state_file import StateFile, measure, stored_grid
+from maekit.weights.read.shape import measure
+from maekit.weights.state.state_file import StateFile, stored_grid
 
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])  # mean, std
 _CROP = 0.875  # of ImageNet's evaluation: 224 of 256 px; facebookresearch/mae @ efb2a80 util/datasets.py

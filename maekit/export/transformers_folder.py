@@ -14,10 +14,11 @@ from torch import Tensor
 from maekit.errors import UserError
 from maekit.export.prepared import hf_preprocessor, named_classes, prepared
 from maekit.system.files import atomic_write, atomic_write_text
-from maekit.weights.layouts.transformers import to_transformers
+from maekit.weights.layouts.registry import writers
 from maekit.weights.load.assumed import assumed_heads
 from maekit.weights.read import metadata as said
-from maekit.weights.read.state_file import StateFile, measure, stored_grid
+from maekit.weights.read.shape import measure
+from maekit.weights.state.state_file import StateFile, stored_grid
 
 _CLASSES = {"encoder": "ViTMAEModel", "pretraining": "ViTMAEForPreTraining"}
 _MASK_RATIO = 0.75  # the paper's, which the released files were trained with
@@ -59,7 +60,7 @@ def write_hf(
     if "head.weight" in tensors:
         lines += _add_classes(config, state, tensors["head.weight"].shape[0])
     name = config["architectures"][0]
-    named = to_transformers(tensors, prefix="" if name == "ViTMAEModel" else "vit.")
+    named = writers()["hf"].from_ours(source, tensors)
     sides = config["image_size"]
     image = prepared(state, (sides, sides) if isinstance(sides, int) else (sides[0], sides[1]))
     with _new_folder(out) as folder:

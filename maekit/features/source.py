@@ -14,7 +14,8 @@ from maekit.weights.get.find import find_weights, is_released
 from maekit.weights.load.assumed import assumed_heads
 from maekit.weights.load.backbone import load_backbone
 from maekit.weights.read.metadata import model_settings, normalisation, said_input
-from maekit.weights.read.state_file import StateFile, measure, read_state, stored_grid
+from maekit.weights.read.shape import measure
+from maekit.weights.state.state_file import StateFile, read_state, stored_grid
 
 # What facebookresearch/mae @ efb2a80 evaluates ImageNet with (main_finetune.py, util/datasets.py).
 IMAGENET: dict[str, Any] = {

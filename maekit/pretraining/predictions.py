@@ -29,7 +29,8 @@ from maekit.weights.load.backbone import set_norm_eps
 from maekit.weights.load.load import load_weights
 from maekit.weights.read.metadata import HEAD_WIDTH, norm_eps, normalisation
 from maekit.weights.read.metadata import norm_pix_loss as said_norm_pix_loss
-from maekit.weights.read.state_file import StateFile, measure, read_state, stored_grid
+from maekit.weights.read.shape import measure
+from maekit.weights.state.state_file import StateFile, read_state, stored_grid
 
 SHEET = "contact_sheet.png"
 TABLE = "reconstructions.csv"

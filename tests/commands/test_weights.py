@@ -12,7 +12,7 @@ import torch
 from maekit.cli import main
 from maekit.weights.get import find
 from maekit.weights.get.find import Official
-from maekit.weights.read.state_file import read_state
+from maekit.weights.state.state_file import read_state
 from tests.helpers_run import error_line
 from tests.loopback import loopback, unused_port
 from tests.weights.helpers import decoder, encoder, peer, released, same

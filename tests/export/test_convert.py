@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from maekit.errors import UserError
 from maekit.export.convert import Target, convert
-from maekit.weights.read.state_file import read_state
+from maekit.weights.state.state_file import read_state
 from tests.numeric import assert_float64, assert_fp32
 from tests.weights.helpers import (
     Probe,
@@ -325,7 +325,7 @@ def test_what_is_no_checkpoint_is_refused(tmp_path: Path) -> None:
     whole = released(tmp_path / "c.pth", encoder()).read_bytes()
     (tmp_path / "a.pth").write_bytes(whole[: len(whole) // 2])
     assert "is cut short or damaged" in refused(tmp_path / "a.pth", "hf", tmp_path / "hf")
-    assert "expected mae, hf, timm or detectron2" in refused(tmp_path / "c.pth", "onnx", tmp_path / "d")  # type: ignore[arg-type]
+    assert "expected detectron2, hf, mae, timm" in refused(tmp_path / "c.pth", "onnx", tmp_path / "d")  # type: ignore[arg-type]
 
 
 def test_positions_of_an_unknown_grid_are_refused_for_hf(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from maekit.export.convert import convert
 from maekit.training.run import card
 from maekit.weights.describe.inspect import inspect
 from maekit.weights.get.find import find_weights
-from maekit.weights.read.state_file import read_state
+from maekit.weights.state.state_file import read_state
 from tests.conftest import TINY, few_digits
 from tests.numeric import assert_float64
 from tests.weights.helpers import encoder, peer, released

@@ -14,7 +14,7 @@ from maekit.errors import UserError
 from maekit.export.convert import convert
 from maekit.pretraining.model import Pretrainer
 from maekit.weights.describe.inspect import inspect
-from maekit.weights.read.state_file import read_state
+from maekit.weights.state.state_file import read_state
 from tests.numeric import assert_float64, assert_fp32, assert_fp32_function
 from tests.weights.helpers import load, peer, same
 

@@ -19,7 +19,7 @@ from maekit.weights.describe.inspect import inspect
 from maekit.weights.describe.uses import uses
 from maekit.weights.load.backbone import load_backbone
 from maekit.weights.load.classes import file_classes
-from maekit.weights.read.state_file import read_state
+from maekit.weights.state.state_file import read_state
 from tests.numeric import assert_float64
 from tests.weights.helpers import decoder, encoder, peer, probe_peer, released
 

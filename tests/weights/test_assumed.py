@@ -146,7 +146,7 @@ def test_features_are_computed_with_the_eps_of_the_config(tmp_path: Path, eps: f
 def test_published_sizes_have_published_heads(tmp_path: Path) -> None:
     """A ViT-B has 12 heads everywhere, so nothing is said of them."""
     from maekit.weights.load.assumed import says_heads
-    from maekit.weights.read.state_file import StateFile
+    from maekit.weights.state.state_file import StateFile
 
     blocks = {f"blocks.{index}.norm1.weight": torch.ones(768) for index in range(12)}
     tensors = {"patch_embed.proj.weight": torch.ones(768, 3, 16, 16), **blocks}

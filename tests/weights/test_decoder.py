@@ -18,7 +18,7 @@ from maekit.pretraining.decoder import MAEDecoder
 from maekit.pretraining.target import make_target
 from maekit.weights.describe.inspect import inspect
 from maekit.weights.read.metadata import mask_ratio, normalisation
-from maekit.weights.read.state_file import read_state
+from maekit.weights.state.state_file import read_state
 from tests.weights.helpers import Small, decoder, encoder, load, refusal, released, same
 
 Write = Callable[[Path], Path]

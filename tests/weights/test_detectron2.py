@@ -22,7 +22,7 @@ from maekit.weights.describe.inspect import inspect
 from maekit.weights.describe.uses import uses
 from maekit.weights.layouts.detectron2 import detectron2_name
 from maekit.weights.read.safe_load import load_file
-from maekit.weights.read.state_file import read_state
+from maekit.weights.state.state_file import read_state
 from tests.detection.golden import vitdet_case as case
 from tests.weights.helpers import encoder, load, refusal, released
 

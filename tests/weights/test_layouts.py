@@ -16,7 +16,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from maekit.errors import UserError
-from maekit.weights.read.state_file import Kind, Layout, positions, read_state
+from maekit.weights.read.kinds import Kind
+from maekit.weights.state.state_file import positions, read_state
 from tests.numeric import assert_float64
 from tests.weights.helpers import (
     Probe,
@@ -472,7 +473,7 @@ def test_wrappers_are_taken_off(tmp_path: Path, prefix: str, head: str, pooling:
         (lambda named: named, "state_dict"),
     ],
 )
-def test_a_bare_maekit_model_under_a_prefix_is_read(tmp_path: Path, wrap: Any, layout: Layout) -> None:
+def test_a_bare_maekit_model_under_a_prefix_is_read(tmp_path: Path, wrap: Any, layout: str) -> None:
     for model in (Small(), Probe()):
         torch.save(wrap(model.state_dict()), tmp_path / "a.pth")
         state = read_state(tmp_path / "a.pth")
@@ -498,7 +499,7 @@ def test_what_stands_elsewhere_keeps_its_name(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("first", "second"),
     [
-        ("module.base_encoder.", "module.momentum_encoder."),  # MoCo v3
+        ("module.encoder_q.", "module.encoder_k."),  # MoCo
         ("student.backbone.", "teacher.backbone."),
         ("backbone.", "momentum_backbone."),  # solo-learn's momentum methods
         ("", "ema."),

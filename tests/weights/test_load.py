@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from maekit.backbone.sizes import load_size
 from maekit.backbone.vit import ViT
 from maekit.weights.load.load import load_weights, read_state
-from maekit.weights.read.report import collapse
+from maekit.weights.read.shorten import collapse
 from tests.numeric import assert_float64
 from tests.weights.helpers import Small, decoder, encoder, images, load, peer, refusal, released
 

@@ -92,8 +92,8 @@ def test_wrapped_files_are_unwrapped(tmp_path: Path, wrap: Callable[[State], dic
             ("student", "teacher"),
         ),
         (
-            {**under("module.base_encoder.", encoder()), **under("module.momentum_encoder.", other())},
-            ("module.base_encoder", "module.momentum_encoder"),
+            {**under("module.encoder_q.", encoder()), **under("module.encoder_k.", other())},
+            ("module.encoder_q", "module.encoder_k"),
         ),
         ({**encoder(), **under("ema.", other())}, (".", "ema")),
     ],

@@ -20,7 +20,7 @@ from maekit.recipes.settings import resolve
 from maekit.recipes.tasks import Task, shipped_tasks
 from maekit.weights.describe.inspect import inspect
 from maekit.weights.get.find import find_weights, shipped_weights
-from maekit.weights.read.state_file import read_state
+from maekit.weights.state.state_file import read_state
 
 NAME = "mae_vit_smoke"
 STARTED_FROM_IT = [

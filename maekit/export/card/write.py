@@ -21,7 +21,7 @@ from maekit.system.plain import table
 from maekit.weights.describe.facts import Facts
 from maekit.weights.describe.inspect import inspect
 from maekit.weights.read.metadata import card_of, model_settings
-from maekit.weights.read.state_file import StateFile, read_state
+from maekit.weights.state.state_file import StateFile, read_state
 
 _PIPELINES = {"encoder": "image-feature-extraction", "pretraining": "image-feature-extraction"}
 _PIPELINES |= dict.fromkeys(("classifier_mean", "classifier_class", "linear_probe"), "image-classification")

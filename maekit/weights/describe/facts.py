@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from maekit.weights.read.kinds import Kind, Layout
-from maekit.weights.read.report import Grid
+from maekit.system.size import HeightWidth
+from maekit.weights.read.kinds import Kind
 
 
 @dataclass(frozen=True)
@@ -61,13 +61,13 @@ class Facts:
         channels: of the images that its patch filters take; None where it has none.
         unused: what is neither of such a ViT nor of a decoder or classifier.
         not_finite: tensors with NaN or infinite values.
-        set: the key of the set of tensors that was read, see `maekit.weights.read.sets`; empty: the file itself.
+        set: the key of the set of tensors that was read, see `maekit.weights.state.sets`; empty: the file itself.
         sets: keys of other sets that hold an encoder, to be chosen as FILE#KEY.
         beside: how many tensors are elsewhere in the file, by key.
     """
 
     path: str
-    layout: Layout
+    layout: str
     kind: Kind
     in_words: str
     seems: str
@@ -82,8 +82,8 @@ class Facts:
     dtypes: tuple[str, ...]
     final_norm: bool
     positions: Literal["sincos", "learned", "none"]
-    pos_grid: Grid | None
-    image_size: Grid | None
+    pos_grid: HeightWidth | None
+    image_size: HeightWidth | None
     decoder: Decoder | None
     classifier: Head | None
     class_names: int

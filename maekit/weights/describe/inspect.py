@@ -11,13 +11,14 @@ from torch import Tensor
 from maekit.backbone.sizes import Size
 from maekit.backbone.vit import ViT
 from maekit.system.plain import of
+from maekit.system.size import HeightWidth
 from maekit.weights.describe.facts import Decoder, Facts, Head
 from maekit.weights.load.assumed import says_heads
-from maekit.weights.read.foreign import seems
-from maekit.weights.read.kinds import Kind, in_words
+from maekit.weights.read.kinds import Kind
 from maekit.weights.read.metadata import card_of, model_settings, norm_pix_loss
-from maekit.weights.read.report import Grid
-from maekit.weights.read.state_file import StateFile, measure, positions, read_state, stored_grid
+from maekit.weights.read.shape import measure
+from maekit.weights.state.foreign import seems
+from maekit.weights.state.state_file import StateFile, in_words, positions, read_state, stored_grid
 
 _BACKBONE = re.compile(r"(cls_token|pos_embed|patch_embed\..+|blocks\..+|norm\..+)")
 _BESIDE = re.compile(r"((encoder_)?mask_token|decoder_.+|(head|fc_norm)\..+)")
@@ -62,9 +63,7 @@ def inspect(path: str | Path) -> Facts:
         final_norm="norm.weight" in tensors,
         positions=positions(state),
         pos_grid=grid,
-        image_size=None
-        if not (grid and shape.patch_size)
-        else (grid[0] * shape.patch_size, grid[1] * shape.patch_size),
+        image_size=HeightWidth(*(side * shape.patch_size for side in grid)) if grid and shape.patch_size else None,
         decoder=_decoder(state),
         classifier=_classifier(state),
         coverage=sum(wanted[name].numel() for name in held) / total if total else None,
@@ -85,14 +84,14 @@ def _channels(tensors: Mapping[str, Tensor]) -> int | None:
     return filters.shape[1] if filters is not None and filters.ndim == 4 else None
 
 
-def _grid(state: StateFile) -> Grid | None:
+def _grid(state: StateFile) -> HeightWidth | None:
     table = state.tensors.get("pos_embed")
     if table is None or table.ndim != 3:
         return None
     return stored_grid(state, table.shape[1] - int("cls_token" in state.tensors))
 
 
-def _wanted(state: StateFile, grid: Grid | None) -> dict[str, torch.Size]:
+def _wanted(state: StateFile, grid: HeightWidth | None) -> dict[str, torch.Size]:
     """The backbone's tensors by name; the norm that its pooling wants is `norm`, or the head's `fc_norm`."""
     width, num_blocks, patch = measure(state.tensors)
     if width is None or patch is None or not num_blocks or width % 4:

@@ -6,9 +6,9 @@ from dataclasses import dataclass, replace
 from maekit.backbone.sizes import all_sizes, load_size
 from maekit.weights.describe.facts import Facts
 from maekit.weights.get.find import official_weights
+from maekit.weights.layouts.registry import beside
 from maekit.weights.load.fit import OVERLAYS, channels_problem, matches
-from maekit.weights.read.kinds import beside
-from maekit.weights.read.report import some
+from maekit.weights.read.shorten import some
 
 _DECODER, _HEAD = ("decoder_", "mask_token"), ("head.", "fc_norm.")
 _BROKEN = "NaN or infinite values in"

@@ -2,14 +2,15 @@
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from maekit.errors import UserError
-from maekit.weights.read.report import some
+from maekit.weights.layouts.layout import Contents, Layout
+from maekit.weights.read.shorten import some
 from maekit.weights.read.wrappers import unwrap
 
 _TABLE = re.compile(r"(blocks\.\d+\.attn)\.(rel_pos_[hw])")
@@ -17,11 +18,11 @@ _OUR_TABLE = re.compile(r"(blocks\.\d+\.attn)\.position\.(rel_pos_[hw])")
 _DETECTOR = ("proposal_generator.", "roi_heads.")
 
 
-def is_detectron2(names: Iterable[str], prefix: str) -> bool:
-    """Whether names are those of a ViTDet, whose encoder's begin with `prefix`."""
+def _recognise(contents: Contents, prefix: str) -> bool:
+    """Whether a pyramid stands beside the encoder, or its blocks have tables of relative positions."""
     stem = prefix.removesuffix("net.")
-    signs = (f"{stem}simfp_", f"{prefix}blocks.0.attn.rel_pos_")
-    return stem != prefix and any(name.startswith(signs) for name in names)
+    starts = (f"{stem}simfp_", f"{prefix}blocks.0.attn.rel_pos_")
+    return stem != prefix and any(name.startswith(starts) for name in contents.tensors)
 
 
 def from_detectron2(path: Path, tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
@@ -74,3 +75,15 @@ def _ours(name: str, inside: bool) -> str | None:
 
 def _square(number: int) -> bool:
     return math.isqrt(number) ** 2 == number
+
+
+LAYOUT = Layout(
+    name="detectron2",
+    words="detectron2",
+    recognise=_recognise,
+    to_ours=from_detectron2,
+    beside=("*.anchor_generator.cell_anchors.*", "pixel_mean", "pixel_std"),  # which maekit computes
+    foreign=((r"backbone\.(net|simfp_\d+)\.", "a ViTDet of detectron2"),),
+    writes="detectron2",
+    from_ours=to_detectron2,
+)

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from maekit.weights.layouts.layout import Layout
 from maekit.weights.read.wrappers import unwrap
 
 # The saved names are those on the Hub and of save_pretrained; the others those of model.state_dict() in 5.x.
@@ -73,12 +74,13 @@ def _join(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return joined
 
 
-def to_transformers(tensors: Mapping[str, Tensor], *, prefix: str) -> dict[str, Tensor]:
-    """The names that the Hub's models have, of released ones; `prefix` is `vit.` or nothing.
+def to_transformers(_path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Gives tensors the names that the Hub's models have; beside a head or a decoder the encoder's begin with `vit.`.
 
     They are those that transformers' save_pretrained writes, but for the decoder's layers: `decoder_layers` is read by
     every version, while transformers 5 writes `decoder_encoder.layer`.
     """
+    prefix = "vit." if "head.weight" in tensors or "decoder_pred.weight" in tensors else ""
     once = {new: old for old, new in _ONCE.items()}
     written: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
@@ -100,3 +102,18 @@ def _split(layer: str, module: str, leaf: str, tensor: Tensor) -> dict[str, Tens
         names = [saved[f"attn.{each}"] for each in "qkv"]
         return {f"{layer}.{name}.{leaf}": part for name, part in zip(names, tensor.chunk(3), strict=True)}
     return {f"{layer}.{saved[module]}.{leaf}": tensor}
+
+
+LAYOUT = Layout(
+    name="transformers",
+    words="Hugging Face transformers",
+    recognise=lambda _contents, _prefix: True,
+    to_ours=from_transformers,
+    patches="embeddings.patch_embeddings.projection.weight",
+    # ViTModel has a pooler whether it was trained or not; ViTForMaskedImageModeling has a mask token for its encoder,
+    # and one convolution for a decoder.
+    beside=("pooler.*", "embeddings.mask_token", "decoder.0.*"),
+    foreign=((r"vit\.embeddings\.", "a ViT or ViTMAE of transformers"),),
+    writes="hf",
+    from_ours=to_transformers,
+)

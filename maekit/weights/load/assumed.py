@@ -7,7 +7,8 @@ from torch import nn
 from maekit.pretraining.target import NormalisedPixels, Pixels
 from maekit.weights.load.fit import Fit
 from maekit.weights.read.metadata import EPS, card_of, norm_eps, norm_pix_loss, normalisation
-from maekit.weights.read.state_file import StateFile, measure
+from maekit.weights.read.shape import measure
+from maekit.weights.state.state_file import StateFile
 
 _PUBLISHED = {
     (768, 12),
@@ -72,7 +73,7 @@ def says_heads(state: StateFile) -> bool:
     """Whether a file says how many attention heads its encoder has: by a config, as maekit's own, or by its size."""
     size = measure(state.tensors)
     published = (size.embed_dim or 0, size.num_blocks) in _PUBLISHED
-    return published or "config" in state.meta or state.layout == "maekit" or bool(card_of(state.meta))
+    return published or state.knows_heads or bool(card_of(state.meta))
 
 
 def _same(a: tuple[Sequence[float], Sequence[float]], b: tuple[Sequence[float], Sequence[float]]) -> bool:

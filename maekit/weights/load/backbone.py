@@ -9,9 +9,9 @@ from maekit.backbone.vit import ViT
 from maekit.errors import UserError
 from maekit.weights.get.find import find_weights
 from maekit.weights.load.load import load_weights
-from maekit.weights.read.kinds import in_words
 from maekit.weights.read.metadata import norm_eps
-from maekit.weights.read.state_file import measure, read_state
+from maekit.weights.read.shape import measure
+from maekit.weights.state.state_file import in_words, read_state
 
 # What the backbones of dense tasks have more than a plain ViT.
 _ADAPTED = {"segmenter": "relative positions and LayerScale", "detector": "windows and relative positions"}

@@ -12,8 +12,9 @@ from torch import Tensor
 from maekit.errors import UserError
 from maekit.weights.load.class_order import ANEW
 from maekit.weights.read.names import is_probe
-from maekit.weights.read.report import some
-from maekit.weights.read.state_file import measure, seems
+from maekit.weights.read.shape import measure
+from maekit.weights.read.shorten import some
+from maekit.weights.state.foreign import seems
 
 _DETECTOR = "head.detector.roi_heads."
 # Of each kind of head: the tensor with a row a class, rows beside them (the background's), what else has numbers for

@@ -9,14 +9,16 @@ from torch import nn
 from maekit.backbone.pos_embed import resize_patches, resize_pos_embed
 from maekit.backbone.vit import ViT
 from maekit.errors import UserError
+from maekit.system.size import HeightWidth
+from maekit.weights.layouts.registry import beside
 from maekit.weights.load.assumed import assumptions
 from maekit.weights.load.class_order import Comparison, class_rows, compare_classes, reorder
 from maekit.weights.load.classes import Classes, file_classes
 from maekit.weights.load.fit import Fit, check_size, matches, problems
-from maekit.weights.read.kinds import beside, in_words
+from maekit.weights.load.report import Report
 from maekit.weights.read.names import ENCODER_MASK_TOKEN, has_decoder, model_names
-from maekit.weights.read.report import Grid, Report
-from maekit.weights.read.state_file import StateFile, read_state, seems, stored_grid
+from maekit.weights.state.foreign import seems
+from maekit.weights.state.state_file import StateFile, in_words, read_state, stored_grid
 
 __all__ = ["Report", "load_weights", "read_state"]
 
@@ -137,14 +139,14 @@ def _at_patch(fit: Fit, backbone: ViT, allowed: Sequence[str]) -> tuple[Fit, tup
     return replace(fit, found={**fit.found, key: resize_patches(filters, new)}), (filters.shape[-1], new)
 
 
-def _at_grid(fit: Fit, state: StateFile, backbone: ViT) -> tuple[Fit, dict[str, tuple[Grid, Grid]]]:
+def _at_grid(fit: Fit, state: StateFile, backbone: ViT) -> tuple[Fit, dict[str, tuple[HeightWidth, HeightWidth]]]:
     """Brings the file's position tables to the model's patch grid; both grids of each that had another.
 
     The class token's row is left out where the model has no class token; a decoder's table always has it.
     """
     found, grids = dict(fit.found), {}
     for name, token in _TABLES.items():
-        table, new = fit.found.get(name), backbone.pos_grid
+        table, new = fit.found.get(name), HeightWidth(*backbone.pos_grid)
         if table is None or table.ndim != 3 or name not in fit.own:
             continue
         theirs, ours = int(token in fit.found), int(token in fit.own)

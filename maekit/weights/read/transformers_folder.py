@@ -10,8 +10,8 @@ from torch import Tensor
 
 from maekit.errors import UserError
 from maekit.weights.read.input_config import processor_input
-from maekit.weights.read.report import some
 from maekit.weights.read.safe_load import load_file
+from maekit.weights.read.shorten import some
 
 _MODELS = ("vit_mae", "vit")
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")

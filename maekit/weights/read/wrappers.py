@@ -1,70 +1,13 @@
-"""Where in a file the encoder is: whose names it has, and what wraps it."""
+"""Takes off what wraps an encoder, and gives tensors our names."""
 
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Literal, NamedTuple
 
 from torch import Tensor
 
 from maekit.errors import UserError
-from maekit.weights.chosen import split_key
 
-Family = Literal["mae", "transformers", "mmpretrain"]
 Rename = Callable[[str, bool], str | None]
-
-_PATCHES: dict[Family, str] = {
-    "mae": "patch_embed.proj.weight",
-    "transformers": "embeddings.patch_embeddings.projection.weight",
-    "mmpretrain": "patch_embed.projection.weight",
-}
-_WRAPPERS = re.compile(r"((module|model|net|network|backbone|encoder|vit|_orig_mod)\.)*")
-
-
-class Encoder(NamedTuple):
-    """Whose names an encoder has, and the prefix before them, such as `module.backbone.` or nothing."""
-
-    family: Family
-    prefix: str
-
-
-def encoder_prefixes(names: Iterable[str]) -> list[str]:
-    """What stands before the names of each encoder, told by its patch embedding."""
-    return [encoder.prefix for encoder in _encoders(names)]
-
-
-def _encoders(names: Iterable[str]) -> list[Encoder]:
-    return [
-        Encoder(family, name.removesuffix(key))
-        for name in names
-        for family, key in _PATCHES.items()
-        if name == key or name.endswith(f".{key}")
-    ]
-
-
-def find_encoder(path: Path, names: Iterable[str]) -> Encoder | None:
-    """Finds the one encoder among names by its patch embedding; None without one in a wrapper that is known.
-
-    Raises:
-        UserError: there are two encoders, as in a training state with a momentum encoder.
-    """
-    found = _encoders(names)
-    if len(found) > 1:
-        places = " and ".join(f"'{one.prefix or _PATCHES[one.family]}'" for one in found[:4])
-        file, key = split_key(path)
-        ways = " or ".join(f"{file}#{f'{key}.{start}' if key else start}" for start in _distinct(found))
-        raise UserError(f"{path} holds {len(found)} encoders, at {places}, expected one; choose with {ways}")
-    return found[0] if found and _WRAPPERS.fullmatch(found[0].prefix) else None
-
-
-def _distinct(encoders: list[Encoder]) -> list[str]:
-    """For each encoder as many of its outer modules as tell it from the others; a point where it has none."""
-    modules = [each.prefix.split(".")[:-1] for each in encoders]
-    starts = []
-    for own in modules:
-        lengths = (n for n in range(1, len(own) + 1) if sum(other[:n] == own[:n] for other in modules) == 1)
-        starts.append(".".join(own[: next(lengths, len(own))]) or ".")
-    return starts
 
 
 def unwrap(path: Path, tensors: Mapping[str, Tensor], prefix: str, rename: Rename) -> dict[str, Tensor]:

@@ -24,21 +24,8 @@ def from_plain(path: Path, tensors: Mapping[str, Tensor], prefix: str) -> dict[s
     return unwrap(path, tensors, prefix, rename)
 
 
-def from_solo(path: Path, tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    """A pre-training checkpoint of solo-learn: `backbone.*`, `decoder.*` and an online classifier.
-
-    The classifier only watched the training; it keeps its name (`classifier.*`), so that nothing takes it for a head.
-    Source: vturrisi/solo-learn solo/methods/mae.py (MAEDecoder, MAE), solo/methods/base.py (BaseMethod.classifier).
-    """
-    return unwrap(path, tensors, prefix, lambda name, inside: name if inside else _decoder(name))
-
-
-def is_solo(tensors: Mapping[str, Tensor], prefix: str) -> bool:
-    """Whether a decoder stands beside the backbone as in solo-learn's MAE."""
-    return prefix.endswith("backbone.") and f"{prefix.removesuffix('backbone.')}decoder.decoder_pred.weight" in tensors
-
-
-def _decoder(name: str) -> str | None:
+def decoder_name(name: str) -> str | None:
+    """Our name of a decoder's tensor that stands beside the encoder; None for another tensor."""
     match = _DECODER.fullmatch(name)
     return match[1] if match else None
 
@@ -50,4 +37,4 @@ def _rename(name: str, inside: bool) -> str | None:
         return name
     if inside:
         return name
-    return name if name.startswith("fc_norm.") else _decoder(name)
+    return name if name.startswith("fc_norm.") else decoder_name(name)

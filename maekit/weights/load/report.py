@@ -1,18 +1,18 @@
 """What a load of weights did, in a few lines."""
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import takewhile
 from pathlib import Path
 
+from maekit.system.size import HeightWidth
 from maekit.weights.chosen import split_key
-from maekit.weights.read.kinds import Kind, Layout, in_words
-from maekit.weights.read.sets import WeightSet
+from maekit.weights.read.kinds import Kind
+from maekit.weights.read.shorten import collapse, some
+from maekit.weights.state.sets import WeightSet
+from maekit.weights.state.state_file import in_words
 
-Grid = tuple[int, int]
 _OF_HEAD = re.compile(r"(head\.[^.]+)\..*")
-_NUMBERED = re.compile(r"(.*?)\.(\d+)\.(.+)")
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Report:
 
     Attributes:
         path: the file.
-        layout: whose file it is, see `maekit.weights.read.state_file.StateFile`.
+        layout: whose file it is, see `maekit.weights.state.state_file.StateFile`.
         kind: what it holds.
         matched: copied as they are.
         resized: brought to the model's patch grid first.
@@ -39,14 +39,14 @@ class Report:
     """
 
     path: Path
-    layout: Layout
+    layout: str
     kind: Kind
     matched: tuple[str, ...]
     resized: tuple[str, ...]
     new: tuple[str, ...]
     unused: tuple[str, ...]
     patches: tuple[int, int] | None
-    grids: tuple[Grid, Grid] | None
+    grids: tuple[HeightWidth, HeightWidth] | None
     coverage: float
     classes: str = ""
     chosen: WeightSet | None = None
@@ -96,46 +96,3 @@ def _parts(names: Sequence[str], most: int = 8) -> str:
     if len(short := collapse(names)) > most:
         short = list(dict.fromkeys(_OF_HEAD.sub(r"\1.*", name) for name in short))
     return some(short, most)
-
-
-def some(names: Sequence[str], most: int = 8) -> str:
-    """Names for a line of text, collapsed and cut after `most` entries."""
-    short = collapse(names)
-    return ", ".join(short[:most]) + (f" and {len(short) - most} more" if len(short) > most else "")
-
-
-def collapse(names: Iterable[str]) -> list[str]:
-    """Shortens names of parameters: those of blocks to `blocks.0-11.*`, those of one module to `norm.*`.
-
-    Blocks are joined when they list the same parameters; `*` stands for two names or more, not always for all.
-    """
-    numbers: dict[tuple[str, str], list[int]] = {}
-    groups: dict[str, list[str]] = {}
-    for name in names:
-        if match := _NUMBERED.fullmatch(name):
-            numbers.setdefault((match[1], match[3]), []).append(int(match[2]))
-        else:
-            parent, dot, leaf = name.rpartition(".")
-            groups.setdefault(parent + dot, []).append(leaf)
-    for (stem, rest), at in numbers.items():
-        groups.setdefault(f"{stem}.{_ranges(at)}.", []).append(rest)
-    return [short for start, rests in groups.items() for short in _joined(start, rests)]
-
-
-def _joined(start: str, rests: list[str]) -> list[str]:
-    if len(rests) == 1 or not start:
-        return [start + rest for rest in rests]
-    parts = zip(*(rest.split(".") for rest in rests), strict=False)
-    common = [same[0] for same in takewhile(lambda same: len(set(same)) == 1, parts)]
-    return [start + ".".join([*common, "*"])]
-
-
-def _ranges(numbers: Iterable[int]) -> str:
-    """Writes 0, 1, 2, 5 as `0-2,5`."""
-    runs: list[list[int]] = []
-    for number in sorted(numbers):
-        if runs and number == runs[-1][1] + 1:
-            runs[-1][1] = number
-        else:
-            runs.append([number, number])
-    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in runs)

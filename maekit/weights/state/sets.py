@@ -8,8 +8,8 @@ from pathlib import Path
 from torch import Tensor
 
 from maekit.errors import UserError, nearest
-from maekit.weights.read.foreign import seems
-from maekit.weights.read.wrappers import encoder_prefixes
+from maekit.weights.state.encoders import encoder_prefixes
+from maekit.weights.state.foreign import seems
 
 _USUAL = ("state_dict", "model")  # where the model itself is, in nearly every file
 _STATE = ("optim", "lr_sched", "sched", "scaler", "callbacks", "loops", "rng")  # of a training, by how their keys begin
@@ -62,6 +62,11 @@ def choose_set(path: Path, contents: Mapping[object, object], key: str = "") -> 
         beside=_count(contents, mine),
         places=frozenset(place.partition(".")[0] for place in sets if place),
     )
+
+
+def whole_set(tensors: dict[str, Tensor]) -> WeightSet:
+    """Returns all tensors of a file or folder that holds nothing else."""
+    return WeightSet("", tensors, asked=False, others=(), beside={}, places=frozenset())
 
 
 def _find(

@@ -6,7 +6,10 @@ from pathlib import Path
 
 from torch import Tensor
 
+from maekit.weights.layouts.layout import Contents
 from maekit.weights.read.wrappers import unwrap
+
+PATCHES = "patch_embed.projection.weight"  # the name of the patch filters within an encoder
 
 _LAYER = re.compile(r"(layers|neck\.decoder_blocks)\.(\d+)\.(.+)\.(weight|bias)")
 _IN_LAYER = {
@@ -27,7 +30,7 @@ _SEGMENTER = {
 _NECK = {"decoder_embed": "decoder_embed", "ln1": "decoder_norm", "decoder_pred": "decoder_pred"}
 
 
-def from_mmpretrain(path: Path, tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+def from_openmmlab(path: Path, tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Renames a checkpoint's tensors.
 
     Of the backbone, `ln1` normalises the tokens and `ln2` their mean (out_type avg_featmap). A pre-training neck is
@@ -46,12 +49,18 @@ def from_mmpretrain(path: Path, tensors: Mapping[str, Tensor], prefix: str) -> d
     return unwrap(path, tensors, prefix, rename)
 
 
-def class_names(meta: Mapping[str, object]) -> list[str] | None:
-    """The classes that a checkpoint's `meta` gives, if any."""
+def is_segmenter(contents: Contents) -> bool:
+    """Whether tensors are those of a segmenter of mmsegmentation."""
+    return "decode_head.conv_seg.weight" in contents.tensors
+
+
+def class_names(meta: Mapping[str, object]) -> dict[str, object]:
+    """Puts the classes of a checkpoint's `meta.dataset_meta.classes`, if it has them, under `class_names`."""
     more = meta.get("meta")
     data = more.get("dataset_meta") if isinstance(more, Mapping) else None
     classes = data.get("classes") if isinstance(data, Mapping) else None
-    return [str(name) for name in classes] if isinstance(classes, (list, tuple)) and classes else None
+    names = [str(name) for name in classes] if isinstance(classes, (list, tuple)) else []
+    return {"class_names": names} if names else {}
 
 
 def _layer(name: str) -> str | None:

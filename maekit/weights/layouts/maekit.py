@@ -1,0 +1,39 @@
+"""Checkpoints of maekit's own runs: a LightningModule's `model.`, in it `backbone.` and `head.`."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from torch import Tensor
+
+from maekit.weights.layouts.layout import Contents, Layout
+from maekit.weights.read.metadata import CARD
+from maekit.weights.read.names import ENCODER_MASK_TOKEN, is_probe, released_name
+
+_BACKBONE = "model.backbone."
+
+
+def _recognise(contents: Contents, prefix: str) -> bool:
+    """A run's checkpoint has a card; one without, made by hand, has the names of our own head."""
+    return prefix == _BACKBONE and (CARD in contents.metadata or "model.head.fc.weight" in contents.tensors)
+
+
+def _part(name: str) -> str:
+    ours = name.removeprefix("model.")
+    return "" if ours.startswith(("backbone.", "head.")) or ours == ENCODER_MASK_TOKEN else "beside the model"
+
+
+def _to_ours(_path: Path, tensors: Mapping[str, Tensor], _prefix: str) -> dict[str, Tensor]:
+    named = {name.removeprefix("model.").removeprefix("backbone."): tensor for name, tensor in tensors.items()}
+    return {released_name(name, probe=is_probe(named)): tensor for name, tensor in named.items()}
+
+
+LAYOUT = Layout(
+    name="maekit",
+    words="a maekit run",
+    recognise=_recognise,
+    to_ours=_to_ours,
+    encoder=_BACKBONE,
+    part=_part,
+    beside=(ENCODER_MASK_TOKEN,),  # of a pre-training whose encoder sees mask tokens
+    sizes_are_ours=True,
+)
