@@ -32,7 +32,7 @@ from timm.data.transforms_factory import create_transform
 from torch import Tensor
 
 from maekit.base.data import seeded
-from maekit.data.augment.augment import TrainTransform, random_crop_box
+from maekit.data.augment.augment import Augmentation, TrainTransform, random_crop_box
 from maekit.data.augment.rand_augment import apply
 from maekit.data.images.decode import read_image
 from maekit.data.images.fast_decode import read_pixels
@@ -82,10 +82,11 @@ def timm_side(settings: dict[str, Any]) -> Side:
 
 def maekit_transform(settings: dict[str, Any]) -> TrainTransform:
     """maekit's training transform of the same settings."""
-    return TrainTransform(
+    numbers = Augmentation(
         image_size=SIZE, crop_scale=settings["scale"], crop_ratio=RATIO, horizontal_flip=0.5,
         rand_augment=settings["policy"], random_erasing=settings["erasing"], mean=MEAN, std=STD,
     )  # fmt: skip
+    return TrainTransform(numbers)
 
 
 def sides(settings: dict[str, Any]) -> dict[str, Side]:

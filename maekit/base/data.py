@@ -4,6 +4,7 @@ import random
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, ClassVar
@@ -33,16 +34,17 @@ class DrawDataset(Dataset[Any], ABC):
 
 
 class RunData(ABC):
-    """What a run needs of its data. Building one reads nothing."""
+    """What a run needs of its data. Building one reads nothing.
 
-    def __init__(self, *, total_batch_size: int, device_batch_size: int | None, num_workers: int | None) -> None:
-        for name, value in (("total_batch_size", total_batch_size), ("device_batch_size", device_batch_size)):
-            if value is not None and value < 1:
-                raise UserError(f"data.{name}: got {value}, expected 1 or more images")
-        check_range("data.num_workers", num_workers, "[0, inf)")
-        self.total_batch_size = total_batch_size
-        self.device_batch_size = device_batch_size
-        self.num_workers = num_workers
+    Attributes:
+        total_batch_size: images of one optimizer step, over all devices and accumulated batches.
+        device_batch_size: images of one forward pass on one device; None to have it solved.
+        num_workers: data-loading processes of each training process; None to choose by the cores.
+    """
+
+    total_batch_size: int
+    device_batch_size: int | None
+    num_workers: int | None
 
     @abstractmethod
     def setup(self) -> None:
@@ -89,14 +91,37 @@ class RunData(ABC):
         """Joins samples into the task's typed batch."""
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class TransferData(RunData):
-    """A task's data set, as the commands see it too.
+    """A task's data set, as the commands see it too. Its fields, and those of a subclass, are the flags `--data.*`.
+
+    A subclass is a dataclass of the same kind; it documents its fields under `Args:`, which `--help` shows, and checks
+    them in `__post_init__`, where nothing is read yet.
+
+    Args:
+        root: folder of the data set.
+        synthetic: made data to use where no root is given.
+        total_batch_size: images of one optimizer step, over all devices and accumulated batches.
+        device_batch_size: images of one forward pass on one device; null to have it solved.
+        num_workers: data-loading processes of each training process; null to choose by the cores.
 
     Attributes:
-        published: the facts of the data set the recipes were published on, for when no data is at hand.
+        published: the spec of the data set the recipes were published on, for when no data is at hand.
     """
 
     published: ClassVar[DataSpec]
+
+    root: str | None
+    synthetic: str | None = None
+    total_batch_size: int
+    device_batch_size: int | None
+    num_workers: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("total_batch_size", self.total_batch_size), ("device_batch_size", self.device_batch_size)):
+            if value is not None and value < 1:
+                raise UserError(f"data.{name}: got {value}, expected 1 or more images")
+        check_range("data.num_workers", self.num_workers, "[0, inf)")
 
     @abstractmethod
     def plain_train_dataset(self) -> DrawDataset:

@@ -72,12 +72,9 @@ class CachedFeatures(RunData):
     """
 
     def __init__(self, data: TransferData, folder: Path) -> None:
-        super().__init__(
-            total_batch_size=data.total_batch_size,
-            device_batch_size=data.device_batch_size,
-            num_workers=data.num_workers,
-        )
         self.data, self.folder = data, folder
+        self.total_batch_size, self.device_batch_size = data.total_batch_size, data.device_batch_size
+        self.num_workers = data.num_workers
 
     def setup(self) -> None:
         """Reads the listings."""

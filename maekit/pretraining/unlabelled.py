@@ -1,7 +1,8 @@
 """Anyone's images without labels, as the data of a pre-training."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 
@@ -25,44 +26,38 @@ from maekit.system.ranges import check_range
 CLASSES = ("image",)  # one for all: nothing is asked of them
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class AnyImages(LabelledImages):
-    """All images below `train/` (with `val/` beside it or without), or below the folder itself; folders say nothing."""
+    """All images below `train/` (with `val/` beside it or without), or below the folder itself; folders say nothing.
+
+    Args:
+        synthetic: made data to use where no root is given: `scenes` are handwritten digits on textures.
+        val_fraction: share of the images set aside for validation where there is no val folder, above 0 and below
+            1.
+        split_seed: chooses which images that share holds.
+        probe_root: labelled images in class folders, such as ImageNet's; at each validation the k-NN and
+            linear-probe accuracy of frozen features is measured on them. `digits`: handwritten digits. Null: no
+            such check.
+        probe_image_size: height and width in pixels of what the model is given there; null: `image_size`.
+    """
 
     published: ClassVar[DataSpec] = DataSpec(CLASSES, (224, 224), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
     expected: ClassVar[str] = "a folder of images, at any depth"
+    made: ClassVar[str] = "scenes"
 
-    def __init__(
-        self,
-        *,
-        val_fraction: float,
-        split_seed: int = 0,
-        synthetic: Literal["scenes"] | None = None,
-        probe_root: str | None = None,
-        probe_image_size: int | None = None,
-        **shared: Any,
-    ) -> None:
-        """Keeps the numbers; nothing is read.
+    synthetic: Literal["scenes"] | None = None
+    val_fraction: float
+    split_seed: int = 0
+    probe_root: str | None = None
+    probe_image_size: int | None = None
 
-        Args:
-            val_fraction: share of the images set aside for validation where there is no val folder, above 0 and below
-                1.
-            split_seed: chooses which images that share holds.
-            synthetic: made data to use where no root is given: `scenes` are handwritten digits on textures.
-            probe_root: labelled images in class folders, such as ImageNet's; at each validation the k-NN and
-                linear-probe accuracy of frozen features is measured on them. `digits`: handwritten digits. Null: no
-                such check.
-            probe_image_size: height and width in pixels of what the model is given there; null: `image_size`.
-            shared: see LabelledImages.
-        """
-        super().__init__(synthetic=None, **shared)
-        if not 0 < val_fraction < 1:
-            raise UserError(f"data.val_fraction: got {val_fraction}, expected above 0 and below 1")
-        check_range("data.split_seed", split_seed, "[0, inf)")
-        self.val_fraction, self.split_seed = val_fraction, split_seed
-        self.scenes = synthetic is not None
-        self.probe_root = probe_root
-        check_range("data.probe_image_size", probe_image_size, "[1, inf)")
-        size = {"image_size": probe_image_size} if probe_image_size else {}
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.val_fraction < 1:
+            raise UserError(f"data.val_fraction: got {self.val_fraction}, expected above 0 and below 1")
+        check_range("data.split_seed", self.split_seed, "[0, inf)")
+        check_range("data.probe_image_size", self.probe_image_size, "[1, inf)")
+        size = {"image_size": self.probe_image_size} if self.probe_image_size else {}
         self._probe_eval = EvalTransform(**{**self._eval.describe(), **size})
         self._probe: tuple[FolderDataset, FolderDataset] | None = None
 
@@ -113,12 +108,6 @@ class AnyImages(LabelledImages):
     def digits_root(cls) -> Path:
         """Returns the cached folder of digit scenes, made by the first call."""
         return scenes_root(ADE_FORM) / "images"
-
-    def data_root(self) -> Path:
-        """Returns the absolute path of the data folder, that of the scenes where they are used."""
-        if self.root is None and self.scenes:
-            return self.digits_root()
-        return super().data_root()
 
     @classmethod
     def make(cls, root: Path) -> str:

@@ -19,7 +19,7 @@ from torch import Tensor
 from maekit.base.data import seeded
 from maekit.base.spec import Draw
 from maekit.data.augment import moves
-from maekit.data.augment.augment import TrainTransform, random_crop_box
+from maekit.data.augment.augment import Augmentation, TrainTransform, random_crop_box
 from maekit.data.augment.rand_augment import RandAugment, apply
 from maekit.data.augment.sharpness import sharpness
 from maekit.data.folder_dataset import FolderDataset
@@ -44,15 +44,17 @@ def transform(
     size: int = 64, *, policy: str | None = POLICY, erasing: float = 0.5, clip: bool = False
 ) -> TrainTransform:
     return TrainTransform(
-        image_size=size,
-        crop_scale=[0.08, 1.0],
-        crop_ratio=[3 / 4, 4 / 3],
-        crop_clip=clip,
-        horizontal_flip=0.5,
-        rand_augment=policy,
-        random_erasing=erasing,
-        mean=MEAN,
-        std=STD,
+        Augmentation(
+            image_size=size,
+            crop_scale=[0.08, 1.0],
+            crop_ratio=[3 / 4, 4 / 3],
+            crop_clip=clip,
+            horizontal_flip=0.5,
+            rand_augment=policy,
+            random_erasing=erasing,
+            mean=MEAN,
+            std=STD,
+        )
     )
 
 

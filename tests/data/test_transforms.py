@@ -12,7 +12,7 @@ from timm.data.transforms_factory import create_transform
 from torchvision import transforms as tv
 
 from maekit.base.data import seeded
-from maekit.data.augment.augment import TrainTransform, clipped_crop_box
+from maekit.data.augment.augment import Augmentation, TrainTransform, clipped_crop_box
 from maekit.data.images.transforms import EvalTransform
 from maekit.errors import UserError
 
@@ -28,14 +28,16 @@ def picture(width: int, height: int) -> Image.Image:
 
 def published(size: int = 64) -> TrainTransform:
     return TrainTransform(
-        image_size=size,
-        crop_scale=[0.08, 1.0],
-        crop_ratio=[3 / 4, 4 / 3],
-        horizontal_flip=0.5,
-        rand_augment=POLICY,
-        random_erasing=0.25,
-        mean=MEAN,
-        std=STD,
+        Augmentation(
+            image_size=size,
+            crop_scale=[0.08, 1.0],
+            crop_ratio=[3 / 4, 4 / 3],
+            horizontal_flip=0.5,
+            rand_augment=POLICY,
+            random_erasing=0.25,
+            mean=MEAN,
+            std=STD,
+        )
     )
 
 
@@ -77,14 +79,16 @@ def test_evaluation_is_rebuilt_from_its_description() -> None:
 )
 def test_training_equals_timm_from_the_same_generator_states(flip: float, policy: str | None, erasing: float) -> None:
     ours = TrainTransform(
-        image_size=64,
-        crop_scale=[0.08, 1.0],
-        crop_ratio=[3 / 4, 4 / 3],
-        horizontal_flip=flip,
-        rand_augment=policy,
-        random_erasing=erasing,
-        mean=MEAN,
-        std=STD,
+        Augmentation(
+            image_size=64,
+            crop_scale=[0.08, 1.0],
+            crop_ratio=[3 / 4, 4 / 3],
+            horizontal_flip=flip,
+            rand_augment=policy,
+            random_erasing=erasing,
+            mean=MEAN,
+            std=STD,
+        )
     )
     timms = create_transform(
         64,
@@ -168,7 +172,7 @@ def test_impossible_numbers_are_one_line(change: dict[str, object], message: str
         "std": STD,
     }
     with pytest.raises(UserError) as caught:
-        TrainTransform(**{**arguments, **change})  # type: ignore[arg-type]
+        TrainTransform(Augmentation(**{**arguments, **change}))  # type: ignore[arg-type]
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 

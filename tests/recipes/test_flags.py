@@ -31,6 +31,8 @@ def owner(module: ModuleType, key: str) -> str:
     section, name = key.split(".")[:2]
     start: type = vars(module)[section.capitalize()]
     for cls in start.__mro__:
+        if "__dataclass_fields__" in vars(cls) and name not in inspect.get_annotations(cls):
+            continue  # its constructor takes the fields of its bases too
         if "__init__" in vars(cls) and name in inspect.signature(vars(cls)["__init__"]).parameters:
             return f"{cls.__module__}.{cls.__qualname__}"
     return "maekit.optim.settings.Optimisation"

@@ -1,7 +1,8 @@
 """Anyone's folder of class folders, as the data of a classification task."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar, Literal
 
 from maekit.base.findings import Findings
 from maekit.base.spec import DataSpec
@@ -16,26 +17,29 @@ from maekit.errors import UserError
 from maekit.system.ranges import check_range
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class ClassFolders(LabelledImages):
-    """A folder of `train/<class>/` and `val/<class>/`, or of class folders alone."""
+    """A folder of `train/<class>/` and `val/<class>/`, or of class folders alone.
+
+    Args:
+        synthetic: made data to use where no root is given: `digits` are scikit-learn's handwritten digits.
+        val_fraction: share of each class set aside for validation where there is no val folder, above 0 and
+            below 1.
+        split_seed: chooses which images that share holds.
+    """
 
     published: ClassVar[DataSpec] = DataSpec(("class_0000", "class_0001"), (224, 224))
     expected: ClassVar[str] = "a folder of train/<class>/ and val/<class>/, or of class folders"
 
-    def __init__(self, *, val_fraction: float, split_seed: int = 0, **shared: Any) -> None:
-        """Keeps the numbers; nothing is read.
+    synthetic: Literal["digits"] | None = None
+    val_fraction: float
+    split_seed: int = 0
 
-        Args:
-            val_fraction: share of each class set aside for validation where there is no val folder, above 0 and
-                below 1.
-            split_seed: chooses which images that share holds.
-            shared: see LabelledImages.
-        """
-        super().__init__(**shared)
-        if not 0 < val_fraction < 1:
-            raise UserError(f"data.val_fraction: got {val_fraction}, expected above 0 and below 1")
-        check_range("data.split_seed", split_seed, "[0, inf)")
-        self.val_fraction, self.split_seed = val_fraction, split_seed
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 < self.val_fraction < 1:
+            raise UserError(f"data.val_fraction: got {self.val_fraction}, expected above 0 and below 1")
+        check_range("data.split_seed", self.split_seed, "[0, inf)")
 
     def read_splits(self, root: Path) -> Splits:
         """Lists the splits as `read_tree` does, and sets a share aside where there is no validation split."""

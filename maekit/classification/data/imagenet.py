@@ -1,6 +1,7 @@
 """ImageNet-1K as it is found on disks: class folders, raw validation images, Kaggle's tree, and the wrong trees."""
 
 import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -15,6 +16,7 @@ SYNSET = re.compile(r"n\d{8}")
 NUM_CLASSES, NUM_TRAIN, NUM_VAL = 1000, 1_281_167, 50_000
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class ImageNet(ClassFolders):
     """ImageNet-1K, or any folder of class folders: see `ClassFolders`.
 

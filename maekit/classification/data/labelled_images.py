@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -11,7 +11,7 @@ import numpy as np
 from maekit.base.data import TransferData
 from maekit.base.identity import DataIdentity
 from maekit.base.spec import DataSpec
-from maekit.data.augment.augment import TrainTransform
+from maekit.data.augment.augment import Augmentation, TrainTransform
 from maekit.data.folder_dataset import FolderDataset
 from maekit.data.folders.file_names import LeftOut
 from maekit.data.folders.listing import Listing
@@ -39,85 +39,40 @@ class Splits(NamedTuple):
     origin: str
 
 
-class LabelledImages(TransferData):
+@dataclass(kw_only=True, eq=False, repr=False)
+class LabelledImages(Augmentation, TransferData):
     """Augmented training images and centre-cropped validation images; a subclass reads which there are.
 
+    Args:
+        eval_crop_fraction: centre crop's share of the resized short side at evaluation, above 0 and at most 1.
+        decoder: how training images are decoded: `fast` (torchvision's JPEG decoder, Pillow for what it cannot
+            read) or `pillow`. Evaluation always uses Pillow, with which the published numbers were measured.
+        orientation: `upright` turns pictures as their EXIF orientation says, `stored` leaves them as they lie in
+            the file; `auto`: stored where this is the published data set (torchvision's ImageFolder ignores the
+            tag, and facebookresearch/mae, whose numbers were made with it), else upright.
+        white: value that becomes white in pictures of more than 8 bits a channel, as 4095; brighter ones are
+            clipped. `auto`: 255, 1023, 4095, 16383 or 65535 (1 of floats), by the brightest of a sample.
+
     Attributes:
-        expected: what the folder should hold, for whoever gave none.
+        expected: what the folder should hold, for the error where no folder was given.
+        made: the value of `synthetic`, for the same error.
     """
 
     expected: ClassVar[str]
+    made: ClassVar[str] = "digits"
 
-    def __init__(
-        self,
-        *,
-        root: str | None,
-        synthetic: Literal["digits"] | None = None,
-        total_batch_size: int,
-        device_batch_size: int | None,
-        num_workers: int | None = None,
-        image_size: int,
-        crop_scale: list[float],
-        crop_ratio: list[float],
-        crop_clip: bool = False,
-        horizontal_flip: float,
-        rand_augment: str | None,
-        random_erasing: float,
-        eval_crop_fraction: float,
-        mean: list[float],
-        std: list[float],
-        decoder: Literal["fast", "pillow"] = "fast",
-        orientation: Orientation = "auto",
-        white: White = "auto",
-    ) -> None:
-        """Keeps the numbers; nothing is read.
+    eval_crop_fraction: float
+    decoder: Literal["fast", "pillow"] = "fast"
+    orientation: Orientation = "auto"
+    white: White = "auto"
 
-        Args:
-            root: folder of the data set.
-            synthetic: made data to use where no root is given: `digits` are scikit-learn's handwritten digits.
-            total_batch_size: images of one optimizer step, over all devices and accumulated batches.
-            device_batch_size: images of one forward pass on one device; null to have it solved.
-            num_workers: data-loading processes of each training process; null to choose by the cores.
-            image_size: height and width in pixels of what the model is given.
-            crop_scale: smallest and largest share of an image's area that a random training crop covers.
-            crop_ratio: smallest and largest width / height of a random training crop.
-            crop_clip: draw a training crop once and cut it to the image, as the linear probe does, not until one fits.
-            horizontal_flip: probability of mirroring a training image; 0 where left and right differ, as in digits.
-            rand_augment: timm's RandAugment policy, as rand-m9-mstd0.5-inc1; null for none.
-            random_erasing: probability of overwriting a box of a training image with noise.
-            eval_crop_fraction: centre crop's share of the resized short side at evaluation, above 0 and at most 1.
-            mean: of the three channels, in 0..1.
-            std: of the three channels, in 0..1.
-            decoder: how training images are decoded: `fast` (torchvision's JPEG decoder, Pillow for what it cannot
-                read) or `pillow`. Evaluation always uses Pillow, with which the published numbers were measured.
-            orientation: `upright` turns pictures as their EXIF orientation says, `stored` leaves them as they lie in
-                the file; `auto`: stored where this is the published data set (torchvision's ImageFolder ignores the
-                tag, and facebookresearch/mae, whose numbers were made with it), else upright.
-            white: value that becomes white in pictures of more than 8 bits a channel, as 4095; brighter ones are
-                clipped. `auto`: 255, 1023, 4095, 16383 or 65535 (1 of floats), by the brightest of a sample.
-        """
-        super().__init__(
-            total_batch_size=total_batch_size, device_batch_size=device_batch_size, num_workers=num_workers
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_white(self.white)
+        self._eval = EvalTransform(
+            image_size=self.image_size, crop_fraction=self.eval_crop_fraction, mean=self.mean, std=self.std
         )
-        require_white(white)
-        self.root, self.synthetic = root, synthetic
-        self.decoder: Literal["fast", "pillow"] = decoder
-        self.orientation: Orientation = orientation
-        self.white: White = white
-        self._eval = EvalTransform(image_size=image_size, crop_fraction=eval_crop_fraction, mean=mean, std=std)
-        self._make_augmentation = partial(
-            TrainTransform,
-            image_size=image_size,
-            crop_scale=crop_scale,
-            crop_ratio=crop_ratio,
-            crop_clip=crop_clip,
-            horizontal_flip=horizontal_flip,
-            rand_augment=rand_augment,
-            random_erasing=random_erasing,
-            mean=mean,
-            std=std,
-        )
-        self._make_augmentation()  # refuses what is out of range before any image is read
+        TrainTransform(self)  # refuses what is out of range before any image is read
         self._splits: Splits | None = None
         self._form: PictureForm | None = None
 
@@ -185,7 +140,7 @@ class LabelledImages(TransferData):
     def train_dataset(self, seed: int) -> FolderDataset:
         """Returns the training images, augmented by (seed, epoch, index)."""
         train, reading = self._read().train, self.form().reading
-        return FolderDataset(train, self._make_augmentation(), seed, decoder=self.decoder, reading=reading)
+        return FolderDataset(train, TrainTransform(self), seed, decoder=self.decoder, reading=reading)
 
     def plain_train_dataset(self) -> FolderDataset:
         """Returns the training images, resized and centre-cropped."""
@@ -214,7 +169,7 @@ class LabelledImages(TransferData):
             return Path(self.root).expanduser().absolute()
         if self.synthetic is not None:
             return self.digits_root()
-        advice = f"add --data.root DIR with your images ({self.expected}), or --data.synthetic digits"
+        advice = f"add --data.root DIR with your images ({self.expected}), or --data.synthetic {self.made}"
         raise UserError(f"no data given; {advice}")
 
     def _read(self) -> Splits:

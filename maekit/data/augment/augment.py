@@ -2,7 +2,8 @@
 
 import math
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import torch
 from PIL import Image
@@ -19,6 +20,33 @@ Box = tuple[int, int, int, int]
 Erase = Callable[[Tensor], Tensor]
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
+class Augmentation:
+    """The numbers of a `TrainTransform`. A data set of whole images inherits them, which makes them flags.
+
+    Args:
+        image_size: height and width in pixels of what the model is given.
+        crop_scale: smallest and largest share of an image's area that a random training crop covers.
+        crop_ratio: smallest and largest width / height of a random training crop.
+        crop_clip: draw a training crop once and cut it to the image, as the linear probe does, not until one fits.
+        horizontal_flip: probability of mirroring a training image; 0 where left and right differ, as in digits.
+        rand_augment: timm's RandAugment policy, as rand-m9-mstd0.5-inc1; null for none.
+        random_erasing: probability of overwriting a box of a training image with noise.
+        mean: of the three channels, in 0..1.
+        std: of the three channels, in 0..1.
+    """
+
+    image_size: int
+    crop_scale: list[float]
+    crop_ratio: list[float]
+    crop_clip: bool = False
+    horizontal_flip: float
+    rand_augment: str | None
+    random_erasing: float
+    mean: list[float]
+    std: list[float]
+
+
 class TrainTransform:
     """The published fine-tuning augmentation, in its order (recipes of facebookresearch/mae, timm 0.3.2).
 
@@ -27,42 +55,31 @@ class TrainTransform:
     Of a tensor of pixels they give the same draws, over one and a half times as fast: resizing and normalising are
     torch's there, and pixels differ by rounding.
 
-    Args:
-        image_size: height and width of the result in pixels.
-        crop_scale: smallest and largest share of the image's area that a crop covers.
-        crop_ratio: smallest and largest width / height of a crop.
-        crop_clip: draw a crop once and cut it to the image, instead of drawing until one fits.
-        horizontal_flip: probability, 0..1.
-        rand_augment: timm's policy string, as `rand-m9-mstd0.5-inc1`; None for none.
-        random_erasing: probability, 0..1.
-        mean: of the three channels, in 0..1; also the colour that rotations uncover.
-        std: of the three channels, above 0.
+    The mean is also the colour that rotations and translations uncover.
+
+    Raises:
+        UserError: a number is out of range, or timm does not know the policy; it names the flag.
     """
 
-    def __init__(
-        self,
-        *,
-        image_size: int,
-        crop_scale: Sequence[float],
-        crop_ratio: Sequence[float],
-        crop_clip: bool = False,
-        horizontal_flip: float,
-        rand_augment: str | None,
-        random_erasing: float,
-        mean: Sequence[float],
-        std: Sequence[float],
-    ) -> None:
-        check_numbers("data.crop_scale", crop_scale, "(0, 1]", 2)
-        _check_ranges(crop_scale=crop_scale, crop_ratio=crop_ratio)
-        _check_probabilities(horizontal_flip=horizontal_flip, random_erasing=random_erasing)
-        self.image_size = image_size
-        self.crop_scale = (crop_scale[0], crop_scale[1])
-        self.crop_ratio = (crop_ratio[0], crop_ratio[1])
-        self.crop_box = clipped_crop_box if crop_clip else random_crop_box
-        self.horizontal_flip = horizontal_flip
-        self.normalise = Normalise(mean, std)
-        self.augment = RandAugment(rand_augment, mean) if rand_augment else None
-        self.erase = _random_erasing(random_erasing) if random_erasing else None
+    def __init__(self, numbers: Augmentation) -> None:
+        check_numbers("data.crop_scale", numbers.crop_scale, "(0, 1]", 2)
+        for name, limits in (("crop_scale", numbers.crop_scale), ("crop_ratio", numbers.crop_ratio)):
+            if len(limits) != 2 or not 0 < limits[0] <= limits[1]:
+                raise UserError(f"data.{name}: got {list(limits)}, expected two numbers above 0, the smaller first")
+        for name, chance in (
+            ("horizontal_flip", numbers.horizontal_flip),
+            ("random_erasing", numbers.random_erasing),
+        ):
+            if not 0 <= chance <= 1:
+                raise UserError(f"data.{name}: got {chance}, expected a probability of 0 to 1")
+        self.image_size = numbers.image_size
+        self.crop_scale = (numbers.crop_scale[0], numbers.crop_scale[1])
+        self.crop_ratio = (numbers.crop_ratio[0], numbers.crop_ratio[1])
+        self.crop_box = clipped_crop_box if numbers.crop_clip else random_crop_box
+        self.horizontal_flip = numbers.horizontal_flip
+        self.normalise = Normalise(numbers.mean, numbers.std)
+        self.augment = RandAugment(numbers.rand_augment, numbers.mean) if numbers.rand_augment else None
+        self.erase = _random_erasing(numbers.random_erasing) if numbers.random_erasing else None
 
     def __call__(self, image: Image.Image | Tensor) -> Tensor:
         """Returns [3, S, S] float32 of an RGB image of any size: PIL's, or pixels [H, W, 3] uint8."""
@@ -134,15 +151,3 @@ def _random_erasing(probability: float) -> Erase:
 
     erase: Erase = RandomErasing(probability, mode="pixel", max_count=1, device="cpu")  # type: ignore[no-untyped-call]
     return erase
-
-
-def _check_ranges(**ranges: Sequence[float]) -> None:
-    for name, values in ranges.items():
-        if len(values) != 2 or not 0 < values[0] <= values[1]:
-            raise UserError(f"data.{name}: got {list(values)}, expected two numbers above 0, the smaller first")
-
-
-def _check_probabilities(**probabilities: float) -> None:
-    for name, value in probabilities.items():
-        if not 0 <= value <= 1:
-            raise UserError(f"data.{name}: got {value}, expected a probability of 0 to 1")

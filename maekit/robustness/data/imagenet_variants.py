@@ -1,5 +1,6 @@
 """ImageNet-A, -R, -Sketch and -C, those of them that are there, as data that a classifier is evaluated on."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -23,8 +24,26 @@ from maekit.robustness.data.read import Reading, RobustnessSpec, absent, read_se
 from maekit.robustness.data.sets import SETS, cells, imagenet_synsets, published, title
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Robustness(TransferData):
-    """The validation images of all data sets that are there, one after the other; there is nothing to train on."""
+    """The validation images of all data sets that are there, one after the other; there is nothing to train on.
+
+    Args:
+        root: folder that holds imagenet-a, imagenet-r, sketch and imagenet-c, or some of them.
+        synthetic: made data to use where no folder is given: `digits` are scikit-learn's handwritten digits.
+        total_batch_size: images evaluated at a time, over all devices.
+        num_workers: data-loading processes of each process; null to choose by the cores.
+        imagenet_a: folder of ImageNet-A, wherever it is.
+        imagenet_r: folder of ImageNet-R.
+        imagenet_sketch: folder of ImageNet-Sketch.
+        imagenet_c: folder of ImageNet-C: its corruptions, or its unpacked archives (blur, noise, ...).
+        image_size: height and width in pixels of what the model is given.
+        eval_crop_fraction: centre crop's share of the resized short side, above 0 and at most 1.
+        corrupted_crop_fraction: the same for ImageNet-C, whose files are crops of 224 pixels already: 1 takes them
+            whole, as github.com/hendrycks/robustness does.
+        mean: of the three channels, in 0..1.
+        std: of the three channels, in 0..1.
+    """
 
     published: ClassVar[RobustnessSpec] = RobustnessSpec(
         imagenet_synsets(),
@@ -33,55 +52,28 @@ class Robustness(TransferData):
         candidates={name: published(name).classes for name in ("imagenet_a", "imagenet_r")},
     )
 
-    def __init__(
-        self,
-        *,
-        root: str | None,
-        imagenet_a: str | None = None,
-        imagenet_r: str | None = None,
-        imagenet_sketch: str | None = None,
-        imagenet_c: str | None = None,
-        synthetic: Literal["digits"] | None = None,
-        total_batch_size: int,
-        device_batch_size: int | None,
-        num_workers: int | None = None,
-        image_size: int,
-        eval_crop_fraction: float,
-        corrupted_crop_fraction: float,
-        mean: list[float],
-        std: list[float],
-    ) -> None:
-        """Keeps the numbers; nothing is read.
+    synthetic: Literal["digits"] | None = None
+    imagenet_a: str | None = None
+    imagenet_r: str | None = None
+    imagenet_sketch: str | None = None
+    imagenet_c: str | None = None
+    image_size: int
+    eval_crop_fraction: float
+    corrupted_crop_fraction: float
+    mean: list[float]
+    std: list[float]
 
-        Args:
-            root: folder that holds imagenet-a, imagenet-r, sketch and imagenet-c, or some of them.
-            imagenet_a: folder of ImageNet-A, wherever it is.
-            imagenet_r: folder of ImageNet-R.
-            imagenet_sketch: folder of ImageNet-Sketch.
-            imagenet_c: folder of ImageNet-C: its corruptions, or its unpacked archives (blur, noise, ...).
-            synthetic: made data to use where no folder is given: `digits` are scikit-learn's handwritten digits.
-            total_batch_size: images evaluated at a time, over all devices.
-            device_batch_size: images of one forward pass on one device; null to have it solved.
-            num_workers: data-loading processes of each process; null to choose by the cores.
-            image_size: height and width in pixels of what the model is given.
-            eval_crop_fraction: centre crop's share of the resized short side, above 0 and at most 1.
-            corrupted_crop_fraction: the same for ImageNet-C, whose files are crops of 224 pixels already: 1 takes them
-                whole, as github.com/hendrycks/robustness does.
-            mean: of the three channels, in 0..1.
-            std: of the three channels, in 0..1.
-        """
-        super().__init__(
-            total_batch_size=total_batch_size, device_batch_size=device_batch_size, num_workers=num_workers
-        )
-        self.root, self.synthetic = root, synthetic
-        self.given = dict(zip(SETS, (imagenet_a, imagenet_r, imagenet_sketch, imagenet_c), strict=True))
-        if not 0 < corrupted_crop_fraction <= 1:
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        folders = (self.imagenet_a, self.imagenet_r, self.imagenet_sketch, self.imagenet_c)
+        self.given = dict(zip(SETS, folders, strict=True))
+        if not 0 < self.corrupted_crop_fraction <= 1:
             raise UserError(
-                f"data.corrupted_crop_fraction: got {corrupted_crop_fraction}, expected above 0 and at most 1"
+                f"data.corrupted_crop_fraction: got {self.corrupted_crop_fraction}, expected above 0 and at most 1"
             )
-        self._eval = EvalTransform(image_size=image_size, crop_fraction=eval_crop_fraction, mean=mean, std=std)
-        self._corrupted = EvalTransform(
-            image_size=image_size, crop_fraction=corrupted_crop_fraction, mean=mean, std=std
+        self._eval, self._corrupted = (
+            EvalTransform(image_size=self.image_size, crop_fraction=fraction, mean=self.mean, std=self.std)
+            for fraction in (self.eval_crop_fraction, self.corrupted_crop_fraction)
         )
         self._reading: Reading | None = None
 

@@ -104,12 +104,11 @@ class SegmentationFolders(TransferData):
                 clipped. auto: found in a sample of them, and said.
         """
         require_white(white)
-        super().__init__(
-            total_batch_size=total_batch_size, device_batch_size=device_batch_size, num_workers=num_workers
-        )
+        super().__init__(root=root, synthetic=synthetic, num_workers=num_workers, total_batch_size=total_batch_size,
+                         device_batch_size=device_batch_size)  # fmt: skip
         if not 0 < val_fraction < 1:
             raise UserError(f"data.val_fraction: got {val_fraction}, expected above 0 and below 1")
-        self.root, self.synthetic, self.reduce_zero_label = root, synthetic, reduce_zero_label
+        self.reduce_zero_label = reduce_zero_label
         self.label_values, self.classes, self.allow_empty = label_values, classes, allow_empty
         self.val_fraction, self.split_seed, self.white = val_fraction, split_seed, white
         self._crop_size = crop_size

@@ -1,7 +1,8 @@
 """iNaturalist 2017, 2018, 2019 and 2021 as the competitions released them: images, and JSON files that label them."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar, Literal
 
 from maekit.base.findings import Findings
 from maekit.base.spec import DataSpec
@@ -23,24 +24,22 @@ from maekit.data.folders.listing import Listing
 from maekit.errors import UserError
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class INaturalist(LabelledImages):
     """iNaturalist of one year, or any images with annotation files of that form.
 
     Labels are the places of the sorted category ids. The test images have no public labels and are not used.
+
+    Args:
+        synthetic: made data to use where no root is given: `digits` are scikit-learn's handwritten digits.
+        year: of the competition; null where the folder holds the annotation files of one year only.
     """
 
     published: ClassVar[DataSpec] = DataSpec(tuple(f"category_{i:04}" for i in range(8_142)), (224, 224))
     expected: ClassVar[str] = EXPECTED
 
-    def __init__(self, *, year: Year | None = None, **shared: Any) -> None:
-        """Keeps the numbers; nothing is read.
-
-        Args:
-            year: of the competition; null where the folder holds the annotation files of one year only.
-            shared: see LabelledImages.
-        """
-        super().__init__(**shared)
-        self.year = year
+    synthetic: Literal["digits"] | None = None
+    year: Year | None = None
 
     def read_splits(self, root: Path) -> Splits:
         """Reads the two annotation files of the year."""

@@ -1,7 +1,8 @@
 """Places365-standard and Places205 as released: lists of labelled images, and one or two copies of the images."""
 
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 from maekit.base.findings import Findings
 from maekit.base.spec import DataSpec
@@ -26,31 +27,24 @@ from maekit.data.folders.listing import Listing
 from maekit.errors import UserError
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class Places(LabelledImages):
     """Places365-standard, Places205, or any images with lists of that form, or in class folders.
 
     Labels are those of the lists; in class folders the places of the sorted folder names.
+
+    Args:
+        synthetic: made data to use where no root is given: `digits` are scikit-learn's handwritten digits.
+        version: whose lists to use; null where the folder holds those of one only.
+        images: which copy of Places365 to use: `large` ones or those of 256 px; null where there is one only.
     """
 
     published: ClassVar[DataSpec] = DataSpec(tuple(f"category_{i:03}" for i in range(365)), (224, 224))
     expected: ClassVar[str] = EXPECTED
 
-    def __init__(
-        self,
-        *,
-        version: Literal["places365", "places205"] | None = None,
-        images: Literal["large", "small"] | None = None,
-        **shared: Any,
-    ) -> None:
-        """Keeps the numbers; nothing is read.
-
-        Args:
-            version: whose lists to use; null where the folder holds those of one only.
-            images: which copy of Places365 to use: `large` ones or those of 256 px; null where there is one only.
-            shared: see LabelledImages.
-        """
-        super().__init__(**shared)
-        self.version, self.images = version, images
+    synthetic: Literal["digits"] | None = None
+    version: Literal["places365", "places205"] | None = None
+    images: Literal["large", "small"] | None = None
 
     def read_splits(self, root: Path) -> Splits:
         """Reads the lists, or the class folders where there are none."""

@@ -103,9 +103,13 @@ class COCO(TransferData):
         """
         require_white(white)
         super().__init__(
-            total_batch_size=total_batch_size, device_batch_size=device_batch_size, num_workers=num_workers
+            root=root,
+            synthetic=synthetic,
+            total_batch_size=total_batch_size,
+            device_batch_size=device_batch_size,
+            num_workers=num_workers,
         )
-        self.root, self.synthetic, self.image_size = root, synthetic, image_size
+        self.image_size = image_size
         self.places = Places(train_json, val_json, train_images, val_images)
         self._eval = DetEvalTransform(image_size=image_size, mean=mean, std=std)
         self._make_augmentation = partial(
