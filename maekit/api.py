@@ -15,10 +15,11 @@ from maekit.recipes.overrides import as_flags
 from maekit.recipes.recipe import load_recipe
 from maekit.recipes.settings import Settings, resolve
 from maekit.recipes.tasks import find_task
-from maekit.runs.begin import begun, is_finished, read_metrics, resumed
+from maekit.runs.begin import begun, is_finished, resumed
 from maekit.runs.checkpoint_path import find_checkpoint
 from maekit.runs.end import after_stop, finished_lines, says_how_to_resume
 from maekit.runs.folder import shown
+from maekit.runs.read import read_run
 from maekit.system.terminal import say_all
 from maekit.training.one_line_errors import one_line_errors
 from maekit.training.process import check_launch, restored
@@ -159,7 +160,7 @@ class Session:
             total = run.total_steps(self.settings, images // self.data.total_batch_size)
             if is_finished(folder, card.step, total, extend=extend):
                 say_all(finished_lines(folder, card.step))
-                return {**read_metrics(folder), "folder": str(folder)}
+                return {**read_run(folder).metrics, "folder": str(folder)}
             with one_line_errors(change_lines(resume.changes)):
                 self.model.load_checkpoint(path)
             return self._train(folder, resume, [], words, callbacks)

@@ -5,13 +5,75 @@ import json
 import shutil
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Literal, TypedDict
 
 from maekit.errors import UserError
 
+if TYPE_CHECKING:
+    from maekit.runs.read import Run
+    from maekit.system.plain import JSON
+
 FORWARDS = False
 _Column = tuple[str, ...]
-_COST = {"best": "best", "time": "time", "images_per_second": "images/s", "peak_memory_gib": "GiB"}
+_COST: dict[Literal["best", "time", "images_per_second", "peak_memory_gib"], str] = {
+    "best": "best",
+    "time": "time",
+    "images_per_second": "images/s",
+    "peak_memory_gib": "GiB",
+}
+
+
+class ComparedRun(TypedDict):
+    """One run of a comparison; `data_set` is the number of its data set, from 0."""
+
+    label: str
+    folder: str
+    task: str
+    recipe: str
+    status: str
+    seed: int | None
+    data: str
+    step: float | None
+    best: float | None
+    seconds: float | None
+    time: str | None
+    images_per_second: float | None
+    peak_memory_gib: float | None
+    differs_from_recipe: "list[dict[str, JSON]]"
+    problems: list[str]
+    data_set: int
+
+
+class ComparedMetric(TypedDict):
+    """A metric by the runs' labels, None where a run has none or has not finished; `best` names the best runs."""
+
+    name: str
+    better: str | None
+    values: dict[str, float | None]
+    best: list[str]
+
+
+class ComparedKey(TypedDict):
+    """A key and its values by the runs' labels, without the runs whose configuration is lost."""
+
+    key: str
+    values: "dict[str, JSON]"
+
+
+class Comparison(TypedDict):
+    """What `maekit compare --json` prints.
+
+    `elsewhere` are keys that differ and cannot change what is learned; `not_in_all` are keys that some runs do not have
+    at all. No metric has a best run across tasks and across data sets.
+    """
+
+    runs: list[ComparedRun]
+    same_data: bool
+    metrics: list[ComparedMetric]
+    differences: list[ComparedKey]
+    elsewhere: list[str]
+    not_in_all: list[str]
+    notes: list[str]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -37,28 +99,20 @@ def main(args: argparse.Namespace) -> int:
     return 0
 
 
-def compared(runs: Sequence[Any]) -> dict[str, Any]:
-    """Returns the comparison as plain values: `runs`, `same_data`, `metrics`, `differences`, `elsewhere`, `not_in_all`,
-    `notes`.
-
-    A metric's `values` are by the runs' labels, None where a run has none or has not finished; `best` names the best
-    ones, and is empty across tasks and across data sets. `differences` have no value of a run whose configuration is
-    lost. `elsewhere` are keys that differ and cannot change what is learned; `not_in_all` are keys that other runs do
-    not have at all.
-    """
+def compared(runs: Sequence["Run"]) -> Comparison:
+    """Returns the comparison of two or more runs as plain values."""
     from maekit.report.runs.side_by_side import metrics, split_keys, varying
     from maekit.runs.data import data_sets
     from maekit.runs.find import labels
 
     named = labels(runs)
     names = [named[run.folder] for run in runs]
-    different = varying(runs)
-    everywhere = {key: values for key, values in different.items() if len(values) == _num_told(runs)}
+    different, readable = varying(runs), sum(bool(run.config) for run in runs)
+    everywhere = {key: values for key, values in different.items() if len(values) == readable}
     sets = data_sets(runs)
     ours, elsewhere = split_keys(everywhere, one_data_set=len(set(sets)) == 1)
-    facts = zip(names, runs, sets, strict=True)
     return {
-        "runs": [{**_facts(name, run), "data_set": number} for name, run, number in facts],
+        "runs": [_compared_run(name, run, number) for name, run, number in zip(names, runs, sets, strict=True)],
         "same_data": len(set(sets)) == 1,
         "metrics": [
             {
@@ -78,7 +132,7 @@ def compared(runs: Sequence[Any]) -> dict[str, Any]:
     }
 
 
-def text(found: dict[str, Any]) -> Iterator[str]:
+def text(found: Comparison) -> Iterator[str]:
     """The comparison as lines: a column for each run, in several blocks where the terminal is too narrow for all.
 
     Runs whose names are too long to head a column get numbers, which are explained first.
@@ -113,7 +167,7 @@ def _blocks(names: _Column, columns: Sequence[_Column], width: int) -> Iterator[
     yield block
 
 
-def _row_names(found: dict[str, Any]) -> _Column:
+def _row_names(found: Comparison) -> _Column:
     tasks = ["task"] if len({run["task"] for run in found["runs"]}) > 1 else []
     names = [metric["name"] for metric in found["metrics"]]
     return (
@@ -128,7 +182,7 @@ def _row_names(found: dict[str, Any]) -> _Column:
     )
 
 
-def _column(found: dict[str, Any], at: int) -> _Column:
+def _column(found: Comparison, at: int) -> _Column:
     """What one run has in each row."""
     from maekit.report.words import setting, task_name
     from maekit.system.numbers import cell_text
@@ -149,17 +203,14 @@ def _column(found: dict[str, Any], at: int) -> _Column:
     return (*plain, *metrics, *(f"{cell} " for cell in (*cost, *settings)))
 
 
-def _data_row(found: dict[str, Any], cell: str) -> _Column:
+def _data_row(found: Comparison, cell: str) -> _Column:
     """A cell that tells data sets apart, where there are several."""
     return () if found["same_data"] else (cell,)
 
 
-def _num_told(runs: Sequence[Any]) -> int:
-    return sum(bool(run.config) for run in runs)
-
-
-def _facts(label: str, run: Any) -> dict[str, Any]:
+def _compared_run(label: str, run: "Run", data_set: int) -> ComparedRun:
     from maekit.runs.data import data_words
+    from maekit.runs.differences import differences
     from maekit.system.numbers import duration
 
     seconds = run.number("seconds")
@@ -172,17 +223,18 @@ def _facts(label: str, run: Any) -> dict[str, Any]:
         "seed": run.seed,
         "data": data_words(run),
         "step": run.number("step"),
-        "best": run.best if run.status in ("finished", "stopped") else None,
+        "best": run.best.value if run.status in ("finished", "stopped") else None,
         "seconds": seconds,
         "time": None if seconds is None else duration(seconds),
         "images_per_second": run.number("images_per_second"),
         "peak_memory_gib": run.number("peak_memory_gib"),
-        "differs_from_recipe": [one._asdict() for one in run.differences()],
+        "differs_from_recipe": [one._asdict() for one in differences(run)],
         "problems": list(run.problems),
+        "data_set": data_set,
     }
 
 
-def _notes(runs: Sequence[Any], names: list[str]) -> Iterator[str]:
+def _notes(runs: Sequence["Run"], names: list[str]) -> Iterator[str]:
     from maekit.report.runs.facts import how_far
     from maekit.runs.data import data_sets, data_words
 
@@ -192,8 +244,8 @@ def _notes(runs: Sequence[Any], names: list[str]) -> Iterator[str]:
     sets = data_sets(runs)
     if len(set(sets)) > 1:
         yield "the runs are of different data, or do not record it, so no best is marked:"
-        told = zip(names, runs, sets, strict=True)
-        yield from (f"  {name}: set {number + 1}, {data_words(run)}" for name, run, number in told)
+        for name, run, number in zip(names, runs, sets, strict=True):
+            yield f"  {name}: set {number + 1}, {data_words(run)}"
     for name, run in zip(names, runs, strict=True):
         if run.status in ("unfinished", "paused", "stopped"):
             yield f"{name}: {how_far(run)}"

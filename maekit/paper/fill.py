@@ -7,7 +7,8 @@ from statistics import fmean, stdev
 
 from maekit.paper.match import Sample, is_of, refusal, sample, why_not_here
 from maekit.paper.tables import Cell, Table, load_table, table_names
-from maekit.runs.read import Difference, Run
+from maekit.runs.differences import Difference
+from maekit.runs.read import Run
 
 NO_NOISE = "no published seed noise"
 DIFFERS = "differs"

@@ -1,19 +1,20 @@
 """Which cell a run belongs to, and why another fills none. Nothing that a run's folder does not say is assumed."""
 
 import fnmatch
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 from maekit.errors import UserError
 from maekit.paper.tables import Cell
 from maekit.recipes.recipe import flat, load_recipe
 from maekit.recipes.tasks import find_task
 from maekit.runs.data import is_made, recorded_data
-from maekit.runs.read import Difference, Run, is_hyper_parameter, read_run
+from maekit.runs.differences import Difference, differences, is_hyper_parameter, stands_for_recipe
+from maekit.runs.files import PER_CLASS, read_mapping
+from maekit.runs.read import Run, read_run
+from maekit.system.plain import JSON, finite_number, table
 
 FILE_ENDINGS = (".pth", ".pt", ".ckpt", ".safetensors", ".bin")
 
@@ -76,8 +77,8 @@ def refusal(run: Run, cell: Cell, which: str) -> str | None:
     wanted = "validated" if ours.evaluation else "finished"
     if run.status != wanted:
         return _unlike(run, wanted)
-    steps, total = run.number("step"), run.environment.get("total_steps")
-    if not ours.evaluation and steps is not None and isinstance(total, int) and steps < total:
+    steps, total = run.number("step"), run.total_steps
+    if not ours.evaluation and steps is not None and total is not None and steps < total:
         return f"it stopped at step {steps:.0f} of {total}"
     if config.get("trainer.limit_val_batches") not in (None, 1.0):
         return f"measured on a part of the images (trainer.limit_val_batches {config['trainer.limit_val_batches']})"
@@ -91,27 +92,26 @@ def sample(run: Run, cell: Cell, which: str) -> Sample:
     weights = str(run.flat_config.get("model.weights"))
     key = weights if cell.ours.evaluation else str(run.seed if run.seed is not None else run.folder)
     origin = (_origin(run, cell) or "") if cell.ours.evaluation else ""
-    return Sample(run, value, key, differences(run, cell), origin)
+    return Sample(run, value, key, cell_differences(run, cell), origin)
 
 
 def value_of(run: Run, cell: Cell, which: str) -> float | None:
     """A run's metric at its end, or with `best` that of best.ckpt; None where metrics.json has none."""
     if which == "best" and not cell.ours.evaluation:
-        best = run.metrics.get("best")
-        return run.best if isinstance(best, dict) and best.get("metric") == f"val/{cell.ours.metric}" else None
+        return run.best.value if run.best.metric == cell.ours.metric else None
     return run.val.get(cell.ours.metric)
 
 
-def differences(run: Run, cell: Cell) -> tuple[Difference, ...]:
+def cell_differences(run: Run, cell: Cell) -> tuple[Difference, ...]:
     """The hyper-parameters in which a run differs from the recipe, as it was when the run began or as it is now.
 
     What makes the cell (its data, its number of blocks) is no difference; other weights than the cell's are one.
     """
     config = run.flat_config
-    found = {item.key: item for item in run.differences()}
+    found = {item.key: item for item in differences(run)}
     for key, value in _recipe_values(run.task, run.recipe).items():
         now = Difference(key, value, config.get(key))
-        settled = value == "auto" and run.stands_for_recipe(now)
+        settled = value == "auto" and stands_for_recipe(run, now)
         if is_hyper_parameter(key) and key in config and config[key] != value and not settled:
             found[key] = now
     found.pop("model.weights", None)
@@ -122,15 +122,12 @@ def differences(run: Run, cell: Cell) -> tuple[Difference, ...]:
 
 
 def num_classes(run: Run) -> int | None:
-    """How many classes a run's data have, as its classes.txt says; None where there is none."""
-    try:
-        return len((run.folder / "classes.txt").read_text(encoding="utf-8").splitlines())
-    except (OSError, UnicodeDecodeError):
-        return None
+    """How many classes a run's data have, as its `classes.txt` says; None where there is none."""
+    return None if run.class_names is None else len(run.class_names)
 
 
 @cache
-def _recipe_values(task: str, recipe: str) -> dict[str, Any]:
+def _recipe_values(task: str, recipe: str) -> dict[str, JSON]:
     try:
         return dict(flat(load_recipe(find_task(task), recipe).values))
     except UserError:
@@ -149,7 +146,7 @@ def _differences_of_training(run: Run) -> list[Difference]:
     unfinished = (
         [] if trained.status == "finished" else [Difference("status of its training", "finished", trained.status)]
     )
-    return unfinished + [Difference(f"{key} of its training", *values) for key, *values in trained.differences()]
+    return unfinished + [Difference(f"{key} of its training", *values) for key, *values in differences(trained)]
 
 
 def _has(run: Run, cell: Cell) -> bool:
@@ -173,7 +170,7 @@ def _origin(run: Run, cell: Cell) -> str | None:
 
 def _cut_config(run: Run) -> str | None:
     """A configuration cut between two lines is whole YAML, but lacks what the recipe has."""
-    keys = run.environment.get("recipe_values") or _recipe_values(run.task, run.recipe)
+    keys = run.recipe_values or _recipe_values(run.task, run.recipe)
     lacking = next((key for key in (*keys, "run.seed") if key not in run.flat_config), None)
     return None if lacking is None else f"config.yaml lacks {lacking}, so it is cut off or damaged"
 
@@ -213,11 +210,10 @@ def _other_data(run: Run, cell: Cell) -> str | None:
 
 def _num_images(run: Run) -> int | None:
     """How many images a run was measured on, as per_class.json says; None where it does not."""
-    try:
-        found = json.loads((run.folder / "per_class.json").read_text(encoding="utf-8"))
-        return int(sum(entry["images"] for entry in found["classes"]))
-    except (OSError, ValueError, KeyError, TypeError):
-        return None
+    classes = read_mapping(run.folder / PER_CLASS).values.get("classes")
+    images = [finite_number(table(entry).get("images")) for entry in classes] if isinstance(classes, list) else [None]
+    known = [number for number in images if number is not None]
+    return int(sum(known)) if len(known) == len(images) else None
 
 
 def _no_value(run: Run, cell: Cell, which: str) -> str | None:
@@ -226,8 +222,7 @@ def _no_value(run: Run, cell: Cell, which: str) -> str | None:
     metric = cell.ours.metric
     if which == "best" and not cell.ours.evaluation:
         return f"metrics.json has no best {metric}"
-    said = run.metrics.get("val")
-    if isinstance(said, dict) and metric in said:
+    if metric in table(run.metrics.get("val")):
         return f"its {metric} is not a number"
     return f"metrics.json has no {metric}"
 
@@ -240,5 +235,5 @@ def _matches(weights: str, pattern: str) -> bool:
     return (name.stem if name.suffix in FILE_ENDINGS else name.name) == pattern
 
 
-def _word(value: Any) -> str:
+def _word(value: object) -> str:
     return "null" if value is None else str(value)

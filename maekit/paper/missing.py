@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from maekit.paper.fill import Filled
-from maekit.paper.match import differences, is_of
+from maekit.paper.match import cell_differences, is_of
 from maekit.paper.tables import Cell
 from maekit.recipes.flag_value import flag_value
 from maekit.runs.data import is_made
@@ -94,7 +94,7 @@ def _begun(run: Run, cell: Cell, seed: int) -> bool:
     if run.status not in ("paused", "stopped", "unfinished") or run.seed != seed or not is_of(run, cell):
         return False
     kept = (run.folder / "last.ckpt").is_file() and not _of_study(run.folder)
-    return kept and not is_made(run.flat_config) and not differences(run, cell)
+    return kept and not is_made(run.flat_config) and not cell_differences(run, cell)
 
 
 def _of_study(folder: Path) -> bool:

@@ -2,12 +2,12 @@
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from maekit.paper.fill import DIFFERS, NO_NOISE, Filled, Group, Unused
 from maekit.paper.missing import Missing
 from maekit.paper.tables import Row, Table
-from maekit.runs.read import Difference
+from maekit.runs.differences import Difference
+from maekit.system.numbers import plural
 
 NONE, EMPTY, OTHER = "-", ".", "*"
 MOST_RUNS = 4
@@ -34,7 +34,7 @@ def table_lines(table: Table, filled: Sequence[Filled], labels: Mapping[Path, st
 
 def missing_lines(missing: Sequence[Missing]) -> list[str]:
     """The command of each missing run under the cells that it fills."""
-    lines = [f"Missing: {len(missing)} run{'s' * (len(missing) != 1)}"] if missing else ["Missing: nothing"]
+    lines = [f"Missing: {plural(len(missing), 'run') if missing else 'nothing'}"]
     for one in missing:
         goes_on = " (goes on with a run that was stopped)" if one.goes_on else ""
         live = "; its folder changed a moment ago, it may still be on" if one.live else ""
@@ -46,8 +46,8 @@ def unused_lines(unused: Sequence[Unused], labels: Mapping[Path, str]) -> list[s
     """The runs in no cell, those of one reason together."""
     by_reason: dict[str, list[str]] = {}
     for one in unused:
-        by_reason.setdefault(f"{one.reason}", []).append(labels[one.run.folder])
-    lines = [f"In no cell: {len(unused)} run{'s' * (len(unused) != 1)}"] if unused else []
+        by_reason.setdefault(one.reason, []).append(labels[one.run.folder])
+    lines = [f"In no cell: {plural(len(unused), 'run')}"] if unused else []
     return lines + [f"  {_some(names)}: {reason}" for reason, names in by_reason.items()]
 
 
@@ -129,5 +129,5 @@ def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:MOST_RUNS]) + more
 
 
-def _word(value: Any) -> str:
+def _word(value: object) -> str:
     return "null" if value is None else str(value).lower() if isinstance(value, bool) else str(value)

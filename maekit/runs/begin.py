@@ -1,25 +1,24 @@
-"""How a run gets its folder, keeps it to itself, and leaves none behind that was refused. Standard library only."""
+"""How a run gets its folder, locks it, and removes it again when the run was refused before its first step."""
 
-import json
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
 
 from maekit.errors import UserError
 from maekit.runs.folder import FOLDER, LOCK, new_folder, shown
-from maekit.system.rank import rank
 from maekit.runs.lock import only_writer
+from maekit.runs.read import Run
+from maekit.system.rank import rank
 
 
 @contextmanager
 def begun(runs: Path, task: str, recipe: str, name: str | None) -> Iterator[Path]:
-    """A new run's folder, which is its own while the block runs; one that nothing was saved in goes again.
+    """A new run's folder, locked while the block runs; removed if the block fails before anything was saved.
 
     Yields:
-        The folder; to ranks that share nothing with the first a name, where they write nothing.
+        The folder; on ranks of other machines a path at which they write nothing.
     """
     if rank() > 0:
         yield Path(os.environ.get(FOLDER, runs / "rank"))
@@ -43,7 +42,7 @@ def begun(runs: Path, task: str, recipe: str, name: str | None) -> Iterator[Path
 
 @contextmanager
 def resumed(folder: Path) -> Iterator[Path]:
-    """The folder of a run that goes on, which is this process's own while the block runs."""
+    """Locks the folder of a run that is resumed, while the block runs."""
     if rank() > 0:
         yield folder
         return
@@ -61,7 +60,7 @@ def saved(folder: Path) -> bool:
 
 
 def _discard(folder: Path, *, keep_lock: bool) -> None:
-    """Removes what a run wrote that ended before its first step."""
+    """Removes what a run wrote that failed before its first step."""
     for path in list(folder.iterdir()):
         if path.is_dir() and not path.is_symlink():
             shutil.rmtree(path, ignore_errors=True)
@@ -82,19 +81,10 @@ def _remove_empty(folder: Path, there: list[Path]) -> None:
 
 
 def finished_step(folder: Path) -> int | None:
-    """The step at which a run finished; None where it has not, or has gone on since."""
-    found = read_metrics(folder)
-    step = found.get("step")
-    return step if found.get("status") == "finished" and isinstance(step, int) else None
-
-
-def read_metrics(folder: Path) -> dict[str, Any]:
-    """A run's `metrics.json`; empty where it is missing or cut off."""
-    try:
-        found = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    """The step at which a run finished; None where it has not finished, or has been trained on since."""
+    run = Run(folder)
+    step = run.number("step")
+    return int(step) if run.status == "finished" and step is not None else None
 
 
 def is_finished(folder: Path, step: int, total: int, *, extend: bool) -> bool:
@@ -103,12 +93,12 @@ def is_finished(folder: Path, step: int, total: int, *, extend: bool) -> bool:
     Args:
         folder: the run's.
         step: of its last.ckpt.
-        total: optimizer steps of the whole run, by the settings of today.
+        total: optimizer steps of the whole run, by the present settings.
         extend: whether a finished run may be trained on.
 
     Raises:
-        UserError: it is finished and the settings ask for more steps, but nobody asked to extend it; or it is beyond
-            the end that the settings give.
+        UserError: it is finished and the settings ask for more steps without `--run.extend`; or it is beyond the end
+            that the settings give.
     """
     finished = finished_step(folder) == step
     if finished and total > step and not extend:

@@ -1,7 +1,6 @@
 """The checkpoint that `--ckpt_path` means, and the command that goes on with a run. Standard library only."""
 
 import glob
-import json
 import os
 import shlex
 from collections.abc import Iterable, Sequence
@@ -9,7 +8,9 @@ from pathlib import Path
 from typing import Literal
 
 from maekit.errors import UserError, nearest
+from maekit.runs.files import ENVIRONMENT
 from maekit.runs.folder import FOLDER, shown
+from maekit.runs.read import Run
 from maekit.system.rank import rank
 
 Purpose = Literal["resume", "read"]
@@ -101,12 +102,8 @@ def requeued_checkpoint(runs: Path, task: str, recipe: str) -> Path | None:
     job = os.environ.get("SLURM_JOB_ID")
     if job is None or int(os.environ.get("SLURM_RESTART_COUNT", "0")) == 0:
         return None
-    for file in (runs / task / recipe).glob("*/environment.json"):
-        try:
-            same = json.loads(file.read_text(encoding="utf-8")).get("slurm_job") == job
-        except ValueError:
-            continue
-        if same and (file.parent / LAST).is_file():
+    for file in (runs / task / recipe).glob(f"*/{ENVIRONMENT}"):
+        if Run(file.parent).environment.get("slurm_job") == job and (file.parent / LAST).is_file():
             return (file.parent / LAST).resolve()
     return None
 

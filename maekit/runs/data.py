@@ -1,10 +1,11 @@
-"""What a run says of its data, and which runs are of the same data: only these are compared."""
+"""What a run recorded of its data, and which runs are of the same data: only these are compared."""
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from maekit.runs.read import Run
+from maekit.system.numbers import plural
+from maekit.system.plain import finite_number, table
 
 NOT_RECORDED = "the run does not record its data: it is of an older version"
 
@@ -15,10 +16,10 @@ class RecordedData:
 
     Attributes:
         folder: where it was.
-        classes: what tells its classes from others, in label order.
+        classes: names or other marks by which its classes differ from others, in label order.
         images: number of images by split.
         fingerprints: hash of the listing by split; a moved folder keeps it.
-        summary: the data set's own words: counts, classes, where the validation images are from.
+        summary: a sentence by the data set's class: counts, classes, where the validation images are from.
     """
 
     folder: str
@@ -31,36 +32,39 @@ class RecordedData:
     def counts(self) -> str:
         """`80 train, 20 val images, 10 classes, fingerprint 1a2b/3c4d`."""
         images = ", ".join(f"{number:,} {split}" for split, number in self.images.items())
-        classes = f", {len(self.classes):,} {'class' if len(self.classes) == 1 else 'classes'}" if self.classes else ""
+        classes = f", {plural(len(self.classes), 'class', 'classes')}" if self.classes else ""
         return f"{images} images{classes}, fingerprint {'/'.join(self.fingerprints.values())}"
 
 
 def recorded_data(run: Run) -> RecordedData | None:
     """What a run recorded of its data; None where it did not, or the record is damaged."""
-    found = run.environment.get("data")
-    try:
-        splits = {str(name): (int(one["images"]), str(one["fingerprint"])) for name, one in found["splits"].items()}  # type: ignore[index]
-        return RecordedData(
-            str(found["folder"]),  # type: ignore[index]
-            tuple(str(name) for name in found["classes"]),  # type: ignore[index]
-            {name: images for name, (images, _) in splits.items()},
-            {name: mark for name, (_, mark) in splits.items()},
-            str(found.get("summary", "")),  # type: ignore[union-attr]
-        )
-    except (TypeError, KeyError, ValueError, AttributeError):
+    found = table(run.environment.get("data"))
+    classes = found.get("classes")
+    splits = {str(name): table(split) for name, split in table(found.get("splits")).items()}
+    images = {name: finite_number(split.get("images")) for name, split in splits.items()}
+    fingerprints = {name: split.get("fingerprint") for name, split in splits.items()}
+    whole = None not in images.values() and None not in fingerprints.values()
+    if "folder" not in found or "splits" not in found or not isinstance(classes, list) or not whole:
         return None
+    return RecordedData(
+        folder=str(found["folder"]),
+        classes=tuple(map(str, classes)),
+        images={name: int(number) for name, number in images.items() if number is not None},
+        fingerprints={name: str(fingerprint) for name, fingerprint in fingerprints.items()},
+        summary=str(found.get("summary", "")),
+    )
 
 
 def data_key(run: Run) -> Hashable:
     """Equal for two runs of the same data, wherever its folder is.
 
-    Runs that did not record their data are alike where their folder, made data and class names are.
+    Runs that did not record their data have equal keys if their folder, made data and class names are equal.
     """
     found = recorded_data(run)
     if found is not None:
         return ("recorded", found.classes, tuple(sorted(found.fingerprints.items())))
-    names = _class_names(run)
-    return ("not recorded", *(repr(run.flat_config.get(key)) for key in ("data.root", "data.synthetic")), names)
+    places = (repr(run.flat_config.get(key)) for key in ("data.root", "data.synthetic"))
+    return ("not recorded", *places, run.class_names or ())
 
 
 def data_sets(runs: Sequence[Run]) -> list[int]:
@@ -75,7 +79,7 @@ def same_data(runs: Sequence[Run]) -> bool:
 
 
 def data_words(run: Run) -> str:
-    """A run's data in a few words: folder, counts, fingerprint."""
+    """Folder, counts and fingerprint of a run's data, or that it did not record them."""
     found = recorded_data(run)
     if found is not None:
         return f"{found.folder} ({found.counts})"
@@ -83,13 +87,6 @@ def data_words(run: Run) -> str:
     return f"{root} ({NOT_RECORDED})"
 
 
-def is_made(config: Mapping[str, Any]) -> bool:
-    """Whether a configuration, by dotted keys, uses made data: a folder of one's own wins over it."""
+def is_made(config: Mapping[str, object]) -> bool:
+    """Whether a configuration, by dotted keys, uses made data; a given folder takes precedence."""
     return config.get("data.synthetic") is not None and config.get("data.root") is None
-
-
-def _class_names(run: Run) -> tuple[str, ...]:
-    try:
-        return tuple((run.folder / "classes.txt").read_text(encoding="utf-8").splitlines())
-    except (OSError, UnicodeDecodeError):
-        return ()

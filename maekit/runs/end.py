@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from maekit.runs.checkpoint_path import BEST, LAST, resume_command, start_command
 from maekit.errors import Interrupted
+from maekit.runs.checkpoint_path import BEST, LAST, resume_command, start_command
 from maekit.runs.folder import shown
 
 _FILES = (BEST, LAST, "config.yaml", "metrics.json", "train.csv", "val.csv", "tensorboard")

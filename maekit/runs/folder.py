@@ -1,7 +1,5 @@
-"""`runs/<task>/<recipe>/<number>/`: made once, never overwritten. Standard library only."""
+"""Makes `runs/<task>/<recipe>/<number>/`, which is never overwritten, and says where a run ran."""
 
-import json
-import math
 import os
 import platform
 import shlex
@@ -10,16 +8,34 @@ import sys
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import TypedDict
 
 from maekit.errors import UserError
-from maekit.system.files import atomic_write_text
 
 FOLDER = "MAEKIT_RUN_FOLDER"
-LOCK = ".lock"  # held by the process that writes into the folder, see run_lock
+LOCK = ".lock"  # held by the process that writes into the folder, see `runs.lock`
 PACKAGES = ("maekit", "torch", "torchvision", "lightning", "timm", "torchmetrics", "jsonargparse", "numpy", "pillow")
 
 
+class GitState(TypedDict):
+    """The commit of the current folder, and its changed files as `git status --porcelain` lists them."""
+
+    commit: str
+    changed_files: list[str]
+
+
+class Surroundings(TypedDict):
+    """Where and with what a run started, as `environment.json` keeps it."""
+
+    started: str
+    command: list[str]
+    folder: str
+    python: str
+    platform: str
+    versions: dict[str, str | None]
+    devices: str
+    git: GitState | None
+    slurm_job: str | None
 
 
 def new_folder(runs: Path, task: str, recipe: str, name: str | None = None) -> Path:
@@ -28,7 +44,7 @@ def new_folder(runs: Path, task: str, recipe: str, name: str | None = None) -> P
     The ranks that this process starts find it in the environment and use the same.
 
     Raises:
-        UserError: the name is none for a folder, its folder holds something, or it cannot be made.
+        UserError: the name is not valid for a folder, its folder is not empty, or it cannot be made.
     """
     inherited = os.environ.get(FOLDER)
     if inherited and "LOCAL_RANK" in os.environ:
@@ -66,12 +82,12 @@ def _numbered(base: Path) -> Path:
 
 
 def shown(path: Path) -> str:
-    """A path as one types it in the folder where the command ran: relative to it where it lies in it."""
+    """A path relative to the current folder where it is inside it, else absolute."""
     absolute, here = path.absolute(), Path.cwd()
     return str(absolute.relative_to(here)) if absolute.is_relative_to(here) and absolute != here else str(absolute)
 
 
-def surroundings(devices: str) -> dict[str, Any]:
+def surroundings(devices: str) -> Surroundings:
     """Versions, devices, git state and the command, as they are kept beside a run."""
     return {
         "started": datetime.now(UTC).isoformat(timespec="seconds"),
@@ -86,10 +102,6 @@ def surroundings(devices: str) -> dict[str, Any]:
     }
 
 
-
-
-
-
 def _version(package: str) -> str | None:
     try:
         return version(package)
@@ -97,7 +109,7 @@ def _version(package: str) -> str | None:
         return None
 
 
-def _git_state() -> dict[str, Any] | None:
+def _git_state() -> GitState | None:
     def git(*words: str) -> str | None:
         try:
             done = subprocess.run(["git", *words], capture_output=True, text=True, timeout=10, check=False)

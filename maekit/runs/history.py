@@ -3,15 +3,40 @@
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypedDict
 
+from maekit.runs.files import HISTORY
+from maekit.runs.read import Run
 from maekit.system.files import write_json
 
-FILE = "history.json"
+
+class Change(TypedDict):
+    """A setting's value in the part before, and in this one."""
+
+    before: Any
+    now: Any
+
+
+class Part(TypedDict):
+    """What `history.json` says of one part of a run; `changed` is by dotted key.
+
+    `started`, `command` and `devices` are those of the part's `environment.json`.
+    """
+
+    from_step: int
+    started: object
+    command: object
+    devices: object
+    changed: dict[str, Change]
+    new_data: bool
 
 
 def add_part(
-    folder: Path, step: int, environment: Mapping[str, Any], changed: Mapping[str, tuple[Any, Any]], data: bool
+    folder: Path,
+    step: int,
+    environment: Mapping[str, object],
+    changed: Mapping[str, tuple[object, object]],
+    data: bool,
 ) -> None:
     """Adds an entry for the part that now begins; `config.yaml` and `environment.json` are those of the newest part.
 
@@ -23,27 +48,28 @@ def add_part(
         data: whether the data differs from that of the part before.
     """
     parts = read_history(folder)
-    if step and not parts:
-        parts = [_entry(0, _read(folder / "environment.json"), {}, data=False)]  # it began without a history
-    write_json(folder / FILE, [*parts, _entry(step, environment, changed, data=data)])
+    if step and not parts:  # a run of a version that kept no history
+        parts = [_part(0, Run(folder).environment, {}, data=False)]
+    write_json(folder / HISTORY, [*parts, _part(step, environment, changed, data=data)])
 
 
-def read_history(folder: Path) -> list[dict[str, Any]]:
+def read_history(folder: Path) -> list[Part]:
     """The parts of a run, in order; empty for a run of a version that kept none."""
-    found = _read(folder / FILE)
+    try:
+        found = json.loads((folder / HISTORY).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return []
     return found if isinstance(found, list) else []
 
 
-def _entry(
-    step: int, environment: Mapping[str, Any], changed: Mapping[str, tuple[Any, Any]], *, data: bool
-) -> dict[str, Any]:
-    told = {key: environment.get(key) for key in ("started", "command", "devices")}
-    differences = {key: {"before": before, "now": now} for key, (before, now) in changed.items()}
-    return {"from_step": step, **told, "changed": differences, "new_data": data}
-
-
-def _read(file: Path) -> Any:
-    try:
-        return json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
+def _part(
+    step: int, environment: Mapping[str, object], changed: Mapping[str, tuple[object, object]], *, data: bool
+) -> Part:
+    return {
+        "from_step": step,
+        "started": environment.get("started"),
+        "command": environment.get("command"),
+        "devices": environment.get("devices"),
+        "changed": {key: {"before": before, "now": now} for key, (before, now) in changed.items()},
+        "new_data": data,
+    }

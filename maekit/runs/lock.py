@@ -15,8 +15,8 @@ from pathlib import Path
 
 from maekit.errors import UserError
 from maekit.runs.folder import LOCK
-from maekit.system.rank import rank
 from maekit.system.processes import flock, host_of, is_gone, is_here, owner
+from maekit.system.rank import rank
 
 HANDLE = "MAEKIT_RUN_LOCK"  # the inherited handle of the lock, from the study that started this process
 WAIT_SECONDS = 30.0  # for the data-loading workers of a killed run, which notice its end within seconds

@@ -1,12 +1,9 @@
 """What a run of a study has reached, read from its folder."""
 
-import json
-import math
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from maekit.runs.rows import number_rows
+from maekit.runs.read import Run
 
 
 @dataclass(frozen=True)
@@ -38,49 +35,36 @@ def reached(folder: Path, stop: int | None, metric: str) -> Reached | None:
         stop: the step at which it was to pause; None for the run's end.
         metric: such as `val/top1`.
     """
-    found = _metrics(folder)
-    step, status = _number(found.get("step")), found.get("status")
-    if step is None or not (status == "finished" or (status == "paused" and stop is not None and step >= stop)):
+    run = Run(folder)
+    step = run.number("step")
+    ended = run.status == "finished" or (run.status == "paused" and stop is not None and (step or 0) >= stop)
+    if step is None or not ended:
         return None
-    name = metric.removeprefix("val/")
-    value = _number((found.get("val") or {}).get(name))
-    if stop is not None and step > stop:  # it has gone on since: a study whose database was lost
+    value = run.val.get(metric.removeprefix("val/"))
+    if stop is not None and step > stop:  # it has been trained on since: a study whose database was lost
         step, value = stop, dict(curve(folder, metric)).get(stop, value)
     return Reached(
         step=int(step),
         value=value,
-        best=_number((found.get("best") or {}).get("value")),
-        seconds=_number(found.get("seconds")) or 0.0,
-        images_per_second=_number(found.get("images_per_second")),
-        peak_memory_gib=_number(found.get("peak_memory_gib")),
+        best=run.best.value,
+        seconds=run.number("seconds") or 0.0,
+        images_per_second=run.number("images_per_second"),
+        peak_memory_gib=run.number("peak_memory_gib"),
     )
 
 
 def seconds_so_far(folder: Path) -> float:
-    """What the run took up to its last pause."""
-    return _number(_metrics(folder).get("seconds")) or 0.0
+    """Seconds that the run took up to its last pause."""
+    return Run(folder).number("seconds") or 0.0
 
 
 def curve(folder: Path, metric: str) -> list[tuple[int, float]]:
-    """The metric at each validation so far."""
+    """(step, value) of the metric at each validation so far."""
     name = metric.removeprefix("val/")
-    return [(int(row["step"]), row[name]) for row in number_rows(folder / "val.csv") if name in row]
+    return [(int(row["step"]), row[name]) for row in Run(folder).rows("val") if name in row]
 
 
 def last_step(folder: Path) -> int:
-    """The last step a run that did not come to its end has written down."""
-    rows = [*number_rows(folder / "val.csv"), *number_rows(folder / "train.csv")]
-    return max((int(row["step"]) for row in rows), default=0)
-
-
-def _metrics(folder: Path) -> dict[str, Any]:
-    try:
-        found = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
-
-
-def _number(value: Any) -> float | None:
-    number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    return value if number else None
+    """The last step that a run which did not come to its end has written down; 0 where it has written none."""
+    run = Run(folder)
+    return max((int(row["step"]) for row in (*run.rows("val"), *run.rows("train"))), default=0)

@@ -1,44 +1,20 @@
-"""One run, read from its folder. What is missing or cut is said, and never guessed."""
+"""One run, read from its folder. What is missing or damaged is reported, and never guessed."""
 
-import json
-import math
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeGuard
-
-import yaml
+from typing import Literal, NamedTuple
 
 from maekit.errors import UserError
-from maekit.recipes.recipe import Values, flat
+from maekit.recipes.recipe import flat
+from maekit.runs.files import CLASSES, CONFIG, ENVIRONMENT, METRICS, Content, read_mapping
 from maekit.runs.rows import Row, number_rows
+from maekit.system.plain import JSON, finite_number, table
 
 Status = Literal["finished", "stopped", "validated", "paused", "unfinished"]
 Mode = Literal["max", "min"]
-FILES = ("config.yaml", "environment.json", "metrics.json")
-
-# Where a run stands, on what and how it is watched: none of it changes what is learned.
-_ELSEWHERE = (
-    "data.root",
-    "data.num_workers",
-    "data.device_batch_size",
-    "model.gradient_checkpointing",
-    "trainer.accelerator",
-    "trainer.devices",
-    "trainer.num_nodes",
-    "trainer.strategy",
-    "trainer.log_every_n_steps",
-    "trainer.val_check_interval",
-    "trainer.check_val_every_n_epoch",
-    "trainer.num_sanity_val_steps",
-    "trainer.enable_progress_bar",
-    "trainer.enable_model_summary",
-    "trainer.profiler",
-    "trainer.sync_batchnorm",
-    "trainer.precision",
-)
-_PLACES = ("_root", "_images", "_json", "_list", "_folder")  # ends of keys under `data` that name files
+FILES = (CONFIG, ENVIRONMENT, METRICS)
 
 # COCO's metrics of small, medium and large objects are empty where no object has that size.
 _SIZES = {
@@ -48,35 +24,53 @@ _SIZES = {
 }
 
 
-class Difference(NamedTuple):
-    """A hyper-parameter in which a run differs from its recipe, or from the default where the recipe leaves it out."""
+class Best(NamedTuple):
+    """The best value of the monitored metric, as `best.ckpt` has it; None for what is not recorded.
 
-    key: str
-    recipe: Any
-    run: Any
+    Attributes:
+        metric: its name without the split.
+        value: finite.
+        step: the optimizer step at which it was measured.
+    """
+
+    metric: str | None
+    value: float | None
+    step: int | None
 
 
 @dataclass(frozen=True)
 class Run:
-    """What a run's folder holds.
+    """A run's folder; each file is read once, when it is first asked for.
 
-    Attributes:
-        folder: the folder.
-        config: `config.yaml` by section; empty where it is missing.
-        metrics: `metrics.json`; empty where it is missing: the run has not come to its end.
-        environment: `environment.json`; empty where it is missing.
-        problems: one line for each file that is missing, cut or unreadable, and for each metric that is no number.
+    `read_run` makes one of a folder that holds a run. Of any other folder everything is empty.
     """
 
     folder: Path
-    config: Values = field(repr=False)
-    metrics: Mapping[str, Any] = field(repr=False)
-    environment: Mapping[str, Any] = field(repr=False)
-    problems: tuple[str, ...]
+
+    @property
+    def config(self) -> Mapping[str, JSON]:
+        """`config.yaml` by section; empty where it is missing."""
+        return self._config.values
+
+    @property
+    def environment(self) -> Mapping[str, JSON]:
+        """`environment.json`; empty where it is missing."""
+        return self._environment.values
+
+    @property
+    def metrics(self) -> Mapping[str, JSON]:
+        """`metrics.json`; empty where it is missing: the run has not come to its end."""
+        return self._metrics.values
+
+    @cached_property
+    def problems(self) -> tuple[str, ...]:
+        """One line for each of the three files that is missing or damaged, and for each metric that is no number."""
+        files = (self._config, self._environment, self._metrics)
+        return (*(file.problem for file in files if file.problem), *_not_numbers(table(self.metrics.get("val"))))
 
     @property
     def task(self) -> str:
-        """The task as `--task` was told it; of a folder that does not say, what its place says."""
+        """The task as it was given by `--task`; of a folder that does not say, what its place says."""
         return str(self.environment.get("task") or _parent(self.folder, 1))
 
     @property
@@ -87,99 +81,90 @@ class Run:
     @property
     def status(self) -> Status:
         """How far it came: a finished run has results, one that a callback stopped, and an evaluation of weights."""
-        said = self.metrics.get("status")
-        return said if said in ("finished", "stopped", "validated", "paused") else "unfinished"
+        recorded = self.metrics.get("status")
+        known: tuple[Status, ...] = ("finished", "stopped", "validated", "paused")
+        return next((status for status in known if status == recorded), "unfinished")
 
     @cached_property
-    def flat_config(self) -> dict[str, Any]:
+    def flat_config(self) -> dict[str, JSON]:
         """The resolved configuration by dotted keys."""
         return dict(flat(self.config))
+
+    @cached_property
+    def recipe_values(self) -> dict[str, JSON]:
+        """The recipe's own values by dotted keys, as they were when the run began; empty where not recorded."""
+        return dict(table(self.environment.get("recipe_values")))
+
+    @property
+    def given(self) -> list[str]:
+        """The dotted keys that were given as flags, or by a checkpoint's card."""
+        return _texts(self.environment.get("given"))
+
+    @property
+    def command(self) -> list[str]:
+        """The command line's words."""
+        return _texts(self.environment.get("command"))
+
+    @property
+    def total_steps(self) -> int | None:
+        """Optimizer steps of the whole run."""
+        return _integer(self.environment.get("total_steps"))
+
+    @property
+    def total_batch(self) -> int | None:
+        """Images of an optimizer step."""
+        return _integer(self.environment.get("total_batch"))
 
     @property
     def seed(self) -> int | None:
         """The run's seed."""
-        seed = self.flat_config.get("run.seed")
-        return seed if isinstance(seed, int) else None
+        return _integer(self.flat_config.get("run.seed"))
 
     @property
     def val(self) -> dict[str, float]:
         """The last evaluation's metrics; those that are no finite numbers are left out."""
-        return {name: float(value) for name, value in _mapping(self.metrics.get("val")).items() if _finite(value)}
+        return finite_values(self.metrics.get("val"))
 
     @property
-    def best(self) -> float | None:
-        """The best value of the monitored metric, as `best.ckpt` has it."""
-        value = _mapping(self.metrics.get("best")).get("value")
-        return float(value) if _finite(value) else None
+    def best(self) -> Best:
+        """The best value of the monitored metric."""
+        return best_of(self.metrics)
 
     @property
     def monitor(self) -> tuple[str, Mode] | None:
         """The metric by which the run is judged, without its split, and whether more or less of it is better."""
-        said = self.environment.get("monitor")
-        if isinstance(said, list) and len(said) == 2 and said[1] in ("max", "min"):
-            return str(said[0]).removeprefix("val/"), said[1]
+        recorded = self.environment.get("monitor")
+        if isinstance(recorded, list) and len(recorded) == 2 and recorded[1] in ("max", "min"):
+            return str(recorded[0]).removeprefix("val/"), "max" if recorded[1] == "max" else "min"
         return None
+
+    @cached_property
+    def class_names(self) -> tuple[str, ...] | None:
+        """The classes of the run's data in label order; None where `classes.txt` is missing."""
+        try:
+            return tuple((self.folder / CLASSES).read_text(encoding="utf-8").splitlines())
+        except (OSError, UnicodeDecodeError):
+            return None
 
     def number(self, name: str) -> float | None:
         """A number of `metrics.json`, such as `seconds`, `images_per_second`, `peak_memory_gib` or `step`."""
-        value = self.metrics.get(name)
-        return float(value) if _finite(value) else None
+        return finite_number(self.metrics.get(name))
 
     def rows(self, name: Literal["train", "val", "layers"]) -> list[Row]:
         """The whole rows of `<name>.csv`; a cell that is empty or no finite number is left out."""
         return number_rows(self.folder / f"{name}.csv")
 
-    def differences(self) -> list[Difference]:
-        """The hyper-parameters in which the run differs from its shipped recipe, as both were when it began.
+    @cached_property
+    def _config(self) -> Content:
+        return read_mapping(self.folder / CONFIG)
 
-        What the recipe leaves to a default counts where a flag set it.
-        """
-        recipe = _mapping(self.environment.get("recipe_values"))
-        if not recipe:
-            return []
-        defaults = self._defaults()
-        given = [key for key in self.environment.get("given") or [] if key not in recipe and key in defaults]
-        keys = [key for key in (*recipe, *given) if is_hyper_parameter(key) and key in self.flat_config]
-        pairs = [Difference(key, {**defaults, **recipe}[key], self.flat_config[key]) for key in keys]
-        return [pair for pair in pairs if pair.recipe != pair.run and not self.stands_for_recipe(pair)]
+    @cached_property
+    def _environment(self) -> Content:
+        return read_mapping(self.folder / ENVIRONMENT)
 
-    def stands_for_recipe(self, pair: Difference) -> bool:
-        """Whether a value is what the recipe asks for: weights where it names none, what the data decided of `auto`."""
-        if pair.key == "model.weights":
-            return pair.recipe is None
-        flags = self._flags()
-        given = pair.key in flags or (pair.key in (self.environment.get("given") or []) and "ckpt_path" not in flags)
-        return pair.recipe == "auto" and not given  # a checkpoint's card gives every key
-
-    def _flags(self) -> set[str]:
-        words = [str(word) for word in self.environment.get("command") or []]
-        return {word.partition("=")[0].removeprefix("--") for word in words if word.startswith("--")}
-
-    def _defaults(self) -> Mapping[str, Any]:
-        """The defaults of the keys that were given and are not the recipe's.
-
-        A run of an older version does not record them, and calls whatever a checkpoint's card holds given: of it only
-        what its command names counts.
-        """
-        known = self.environment.get("defaults")
-        if isinstance(known, dict):
-            return known
-        flags = self._flags()
-        given = [str(key) for key in self.environment.get("given") or []]
-        from_card = "ckpt_path" in flags and self.status == "validated"
-        return {key: None for key in given if key in flags or not from_card}
-
-
-def is_hyper_parameter(key: str) -> bool:
-    """Whether a dotted key may change what a run learns, not merely where, on what or how watched it runs."""
-    if key.startswith("run.") or key in _ELSEWHERE:
-        return False
-    return not names_data(key)
-
-
-def names_data(key: str) -> bool:
-    """Whether a dotted key names files of the data."""
-    return key == "data.root" or (key.startswith("data.") and key.endswith(_PLACES))
+    @cached_property
+    def _metrics(self) -> Content:
+        return read_mapping(self.folder / METRICS)
 
 
 def read_run(folder: Path) -> Run:
@@ -190,52 +175,40 @@ def read_run(folder: Path) -> Run:
     """
     if not any((folder / name).is_file() for name in FILES):
         raise UserError(f"{folder} is no run's folder, expected one of {', '.join(FILES)} in it")
-    problems: list[str] = []
-    config = _read(folder / "config.yaml", problems)
-    environment = _read(folder / "environment.json", problems)
-    metrics = _read(folder / "metrics.json", problems)
-    problems += _not_numbers(_mapping(metrics.get("val")))
-    return Run(folder, config, metrics, environment, tuple(problems))
+    return Run(folder)
 
 
-def _not_numbers(val: Mapping[str, Any]) -> list[str]:
+def finite_values(values: object) -> dict[str, float]:
+    """The finite numbers of a mapping, by name; empty where it is none."""
+    return {str(name): float(value) for name, value in table(values).items() if finite_number(value) is not None}
+
+
+def best_of(metrics: Mapping[str, JSON]) -> Best:
+    """The best value that a `metrics.json` holds."""
+    found = table(metrics.get("best"))
+    metric, value, step = (found.get(key) for key in ("metric", "value", "step"))
+    name = metric.removeprefix("val/") if isinstance(metric, str) else None
+    return Best(name, finite_number(value), _integer(step))
+
+
+def _not_numbers(val: Mapping[str, JSON]) -> list[str]:
     """Returns one line for each metric without a number, and one for COCO's numbers of a size that no object has."""
-    lacking = [name for name, value in val.items() if not _finite(value)]
+    lacking = [name for name, value in val.items() if finite_number(value) is None]
     lines = []
     for ending, size in _SIZES.items():
         names = [name for name in lacking if name.endswith(ending) and val[name] is None]
-        if names and _finite(val.get("box_AP")):
+        if names and finite_number(val.get("box_AP")) is not None:
             lines.append(f"no validation object {size}, so no {', '.join(names)}")
             lacking = [name for name in lacking if name not in names]
     return [f"metrics.json: {name} is not a number" for name in lacking] + lines
 
 
-def _read(file: Path, problems: list[str]) -> dict[str, Any]:
-    try:
-        text = file.read_text(encoding="utf-8")
-        found = json.loads(text) if file.suffix == ".json" else yaml.load(text, _LOADER)
-    except FileNotFoundError:
-        problems.append(f"{file.name} is missing")
-        return {}
-    except (OSError, ValueError, yaml.YAMLError, RecursionError):
-        problems.append(f"{file.name} is cut off or damaged")
-        return {}
-    if not isinstance(found, dict):
-        problems.append(f"{file.name} is cut off or damaged")
-        return {}
-    return found
+def _integer(value: object) -> int | None:
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-# libyaml where PyYAML was built with it: a hundred configurations in a second, not in five.
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-def _mapping(value: Any) -> Mapping[str, Any]:
-    return value if isinstance(value, dict) else {}
-
-
-def _finite(value: Any) -> TypeGuard[float]:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+def _texts(values: object) -> list[str]:
+    return [str(value) for value in values] if isinstance(values, Sequence) and not isinstance(values, str) else []
 
 
 def _parent(folder: Path, up: int) -> str:

@@ -1,14 +1,15 @@
-"""The tables a run appends to as it goes: `train.csv`, `val.csv`, `layers.csv`."""
+"""The tables that a run appends rows to: `train.csv`, `val.csv`, `layers.csv`."""
 
 import csv
-import math
 from pathlib import Path
+
+from maekit.system.plain import finite_number
 
 Row = dict[str, float]
 
 
 def text_rows(file: Path) -> list[dict[str, str]]:
-    """Rows of a table, whole ones only: a kill may have cut the last. None where there is no file."""
+    """Whole rows of a table by column: a kill may have cut the last one. No rows where there is no file."""
     if not file.is_file():
         return []
     with file.open(newline="", encoding="utf-8") as lines:
@@ -27,7 +28,6 @@ def number_rows(file: Path) -> list[Row]:
 
 def _number(text: str) -> float | None:
     try:
-        value = float(text)
+        return finite_number(float(text))
     except ValueError:
         return None
-    return value if math.isfinite(value) else None

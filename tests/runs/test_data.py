@@ -13,11 +13,12 @@ from maekit.report.runs.overview import overview_document
 from maekit.report.runs.report import run_document
 from maekit.report.runs.side_by_side import groups, metrics
 from maekit.runs.data import data_key, recorded_data, same_data
+from maekit.runs.differences import differences
 from maekit.runs.read import Run, read_run
-from tests.paper import helpers as helpers_paper
 from tests.conftest import few_digits
-from tests.report.helpers import make_run
 from tests.helpers_run import tiny
+from tests.paper import helpers as helpers_paper
+from tests.report.helpers import make_run
 
 DIGITS = {"folder": "/data/digits", "classes": ["0", "1"], "summary": "80 training and 20 validation images"}
 
@@ -156,7 +157,7 @@ def test_defaults_that_a_checkpoint_carries_are_no_difference_from_the_recipe(
     trained = Path(tiny(tmp_path, trainer__max_steps=1, model__drop_path=0.2).fit()["folder"])
     out = tmp_path / "out"
     assert main(["validate", "--ckpt_path", str(trained), "--data.crop_clip", "true", "--output", str(out)]) == 0
-    both = [{key: value for key, _, value in read_run(folder).differences()} for folder in (trained, out)]
+    both = [{key: value for key, _, value in differences(read_run(folder))} for folder in (trained, out)]
     assert both[0]["model.drop_path"] == both[1]["model.drop_path"] == 0.2
     assert both[1].items() - both[0].items() == {("data.crop_clip", True)}
     assert str(trained / "best.ckpt") in json.loads((out / "environment.json").read_text())["checkpoint"]["checkpoint"]

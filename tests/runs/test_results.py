@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from maekit.errors import UserError
+from maekit.runs.differences import Difference, differences, is_hyper_parameter
 from maekit.runs.find import find_runs, labels
-from maekit.runs.read import Difference, is_hyper_parameter, read_run
+from maekit.runs.read import Best, read_run
 
 
 def write_run(folder: Path, *, top1: Any = 99.0, status: str = "finished", **model: Any) -> Path:
@@ -34,18 +35,18 @@ def write_run(folder: Path, *, top1: Any = 99.0, status: str = "finished", **mod
 def test_a_whole_run(tmp_path: Path) -> None:
     run = read_run(write_run(tmp_path / "r"))
     assert (run.task, run.recipe, run.status, run.seed) == ("t", "base", "finished", 2)
-    assert (run.val, run.best, run.monitor) == ({"top1": 99.0, "loss": 0.5}, 99.5, ("top1", "max"))
+    assert (run.val, run.best, run.monitor) == ({"top1": 99.0, "loss": 0.5}, Best(None, 99.5, None), ("top1", "max"))
     assert run.number("step") == 10
     assert run.number("seconds") is None
     assert run.problems == ()
     assert run.rows("val") == [{"step": 5.0, "top1": 50.0}, {"step": 10.0, "top1": 99.0}]
     assert run.rows("layers") == []
-    assert run.differences() == [Difference("model.drop_path", None, 0.1)]
+    assert differences(run) == [Difference("model.drop_path", None, 0.1)]
 
 
 def test_a_changed_hyper_parameter_differs(tmp_path: Path) -> None:
     run = read_run(write_run(tmp_path / "r", layer_decay=0.65, weights="w.pth"))
-    assert run.differences() == [Difference("model.layer_decay", 0.75, 0.65)]
+    assert differences(run) == [Difference("model.layer_decay", 0.75, 0.65)]
 
 
 def test_what_the_data_decided_is_no_difference(tmp_path: Path) -> None:
@@ -61,7 +62,7 @@ def test_what_the_data_decided_is_no_difference(tmp_path: Path) -> None:
     ):
         changed = {**about, "given": given, "command": flags, "recipe_values": {key: "auto"}, "defaults": {}}
         (folder / "environment.json").write_text(json.dumps(changed))
-        assert read_run(folder).differences() == expected
+        assert differences(read_run(folder)) == expected
 
 
 @pytest.mark.parametrize("length", [0, 1, 20, 60])
@@ -76,7 +77,7 @@ def test_a_file_cut_anywhere_is_said_and_the_rest_is_read(tmp_path: Path, file: 
     assert (run.task, run.recipe) == ("t", "base")
     assert run.status == ("unfinished" if file == "metrics.json" else "finished")
     if file == "environment.json":
-        assert run.differences() == []
+        assert differences(run) == []
 
 
 def test_a_missing_file_is_said(tmp_path: Path) -> None:

@@ -6,10 +6,11 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
+from maekit.runs.rows import text_rows
 
 import maekit
+from maekit.runs.differences import differences
 from maekit.runs.read import read_run
-from maekit.runs.rows import text_rows
 from tests.conftest import TINY, few_digits
 
 
@@ -53,7 +54,7 @@ def test_the_environment_says_what_the_run_is(tmp_path: Path) -> None:
     assert (run.task, run.recipe, run.seed, run.monitor) == ("imagenet_finetune", "smoke", 3, ("top1", "max"))
     assert run.environment["total_steps"] == 10
     assert run.environment["total_batch"] == 16
-    found = {key: (recipe, mine) for key, recipe, mine in run.differences()}
+    found: dict[str, tuple[object, object]] = {key: (recipe, mine) for key, recipe, mine in differences(run)}
     assert found["trainer.max_epochs"] == (24, 2)
     assert found["model.drop_path"] == (0.0, 0.3)
     assert found["trainer.limit_val_batches"] == (None, 1)  # a default of Lightning's, which a flag set

@@ -3,16 +3,69 @@
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict, TypeVar
 
 from maekit.report.document import Block, HeatMap, Picture, Pictures, Section, Table, Text
-from maekit.system.numbers import number
+from maekit.runs.files import EVALUATION, PER_CLASS, read_mapping
 from maekit.runs.read import Run
+from maekit.system.numbers import number
+from maekit.system.plain import table
 
 _MOST_CELLS = 30  # classes of a confusion that can still be read as a picture
 _MOST_PAIRS = 30
 _MOST_CLASSES = 150
-_Maker = Callable[[Any, Path], list[Block]]
+_T = TypeVar("_T")
+
+
+class _Pair(TypedDict):
+    """How many images of class number `true` were taken for class number `predicted`."""
+
+    true: int
+    predicted: int
+    count: int
+
+
+class _Confusion(TypedDict):
+    """`confusion.json`: the counts of a whole matrix, or of the most frequent pairs where there are many classes."""
+
+    classes: list[str]
+    counts: NotRequired[list[list[int]]]
+    pairs: NotRequired[list[_Pair]]
+
+
+class _ClassScore(TypedDict):
+    """A class's value in percent, None where it is in no image; `more` is a second score."""
+
+    name: str
+    value: float | None
+    more: NotRequired[float | None]
+    images: NotRequired[int | None]
+
+
+class _PerClass(TypedDict):
+    """`per_class.json`."""
+
+    metric: str
+    more: NotRequired[str | None]
+    classes: list[_ClassScore]
+
+
+class _Example(TypedDict):
+    """A picture in the folder `examples`; `kind` is best or worst."""
+
+    file: str
+    kind: str
+    score: float | None
+    caption: str
+
+
+class _Examples(TypedDict):
+    """`examples.json`."""
+
+    of: str
+    score: str
+    best: str
+    examples: list[_Example]
 
 
 def classes(run: Run, missing: list[str]) -> Section | None:
@@ -24,7 +77,7 @@ def classes(run: Run, missing: list[str]) -> Section | None:
     """
     blocks = [
         *_from_json(run.folder / "confusion.json", _confusion, missing),
-        *_from_json(run.folder / "per_class.json", _per_class, missing),
+        *_from_json(run.folder / PER_CLASS, _per_class, missing),
     ]
     return Section("Classes", (Text((f"{evaluated(run)}.",)), *blocks)) if blocks else None
 
@@ -33,18 +86,16 @@ def evaluated(run: Run) -> str:
     """Whose weights the classes are of."""
     if run.status == "validated":
         return f"Of {checkpoint_words(run.environment.get('checkpoint')) or 'the weights that were evaluated'}"
-    try:
-        found = json.loads((run.folder / "evaluation.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    found = read_mapping(run.folder / EVALUATION)
+    if found.problem:
         return "Of the last validation, not of best.ckpt: the run is of an older version"
-    return f"Of {checkpoint_words(found) or 'the last validation: no best.ckpt was kept'}"
+    return f"Of {checkpoint_words(found.values) or 'the last validation: no best.ckpt was kept'}"
 
 
-def checkpoint_words(found: Any) -> str:
-    """`best.ckpt (step 33)`, of what was recorded of a checkpoint; empty where nothing was."""
-    if not isinstance(found, dict) or not found.get("checkpoint"):
-        return ""
-    return f"{found['checkpoint']} (step {found.get('step', 'unknown')})"
+def checkpoint_words(recorded: object) -> str:
+    """`best.ckpt (step 33)`, from the `checkpoint` and `step` that were recorded; empty where they were not."""
+    found = table(recorded)
+    return f"{found['checkpoint']} (step {found.get('step', 'unknown')})" if found.get("checkpoint") else ""
 
 
 def examples(run: Run, missing: list[str]) -> Section | None:
@@ -57,7 +108,7 @@ def examples(run: Run, missing: list[str]) -> Section | None:
     return Section("Examples", tuple(blocks)) if blocks else None
 
 
-def _from_json(file: Path, make: _Maker, missing: list[str]) -> list[Block]:
+def _from_json(file: Path, make: Callable[[_T, Path], list[Block]], missing: list[str]) -> list[Block]:
     """What a file shows; a damaged one is a line of `missing`, and one that is not there nothing."""
     if not file.is_file():
         return []
@@ -68,7 +119,7 @@ def _from_json(file: Path, make: _Maker, missing: list[str]) -> list[Block]:
         return []
 
 
-def _confusion(found: Any, _: Path) -> list[Block]:
+def _confusion(found: _Confusion, _: Path) -> list[Block]:
     names = [str(name) for name in found["classes"]]
     if "counts" in found:
         counts = [[int(count) for count in row] for row in found["counts"]]
@@ -76,11 +127,11 @@ def _confusion(found: Any, _: Path) -> list[Block]:
             raise ValueError(f"expected {len(names)} x {len(names)} counts")
         if len(names) <= _MOST_CELLS:
             return [_confusion_map(names, counts)]
-        pairs = [(true, said, count) for true, row in enumerate(counts) for said, count in enumerate(row)]
+        pairs = [(true, predicted, count) for true, row in enumerate(counts) for predicted, count in enumerate(row)]
     else:
         pairs = [(int(pair["true"]), int(pair["predicted"]), int(pair["count"])) for pair in found["pairs"]]
     wrong = sorted((pair for pair in pairs if pair[0] != pair[1] and pair[2]), key=lambda pair: -pair[2])
-    rows = tuple((names[true], names[said], count) for true, said, count in wrong[:_MOST_PAIRS])
+    rows = tuple((names[true], names[predicted], count) for true, predicted, count in wrong[:_MOST_PAIRS])
     note = f"The {len(rows)} most frequent of {len(wrong)} that are recorded." if len(rows) < len(wrong) else ""
     return [Table("confused", ("class", "taken for", "images"), rows, "Classes most often taken for another", note)]
 
@@ -102,10 +153,10 @@ def _confusion_map(names: list[str], counts: list[list[int]]) -> HeatMap:
     )
 
 
-def _per_class(found: Any, _: Path) -> list[Block]:
+def _per_class(found: _PerClass, _: Path) -> list[Block]:
     metric, more = str(found["metric"]), found.get("more")
     columns = ["class", f"{metric} %", *([f"{more} %"] if more else []), "images"]
-    every = sorted(found["classes"], key=lambda one: (one["value"] is None, one["value"]))
+    every = sorted(found["classes"], key=lambda one: (one["value"] is None, one["value"] or 0.0))
     rows = tuple(
         (str(one["name"]), one["value"], *([one.get("more")] if more else []), one.get("images"))
         for one in every[:_MOST_CLASSES]
@@ -116,20 +167,17 @@ def _per_class(found: Any, _: Path) -> list[Block]:
     return [Table("classes", tuple(columns), rows, f"{metric} of each class, the lowest first", note)]
 
 
-def _examples(found: Any, folder: Path) -> list[Block]:
+def _examples(found: _Examples, folder: Path) -> list[Block]:
     whose = checkpoint_words(found) or "the run's last step"
     line = f"What {whose} makes of {found['of']}, by {found['score']} ({found['best']} is best)."
     blocks: list[Block] = [Text((line,))]
     for kind in ("best", "worst"):
         pictures = [
-            Picture(file, f"{one['caption']}; {found['score']} {_score(one['score'])}".removeprefix("; "))
+            Picture(file, f"{one['caption']}; {found['score']} {score}".removeprefix("; "))
             for one in found["examples"]
+            for score in ["not recorded" if one["score"] is None else number(float(one["score"]))]
             if one["kind"] == kind and (file := folder / Path(one["file"]).name).is_file()
         ]
         if pictures:
             blocks.append(Pictures(f"{kind.capitalize()} examples", tuple(pictures)))
     return blocks if len(blocks) > 1 else []
-
-
-def _score(value: Any) -> str:
-    return "not recorded" if value is None else number(float(value))

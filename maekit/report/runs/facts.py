@@ -2,14 +2,15 @@
 
 import shlex
 from collections.abc import Iterator
-from typing import Any
 
 from maekit.report.document import Block, Code, Facts, Section, Table, Text
 from maekit.report.runs.side_by_side import shown_metrics, watched
 from maekit.report.words import setting
-from maekit.system.numbers import cell_text, duration, number, plural
 from maekit.runs.data import NOT_RECORDED, recorded_data
+from maekit.runs.differences import differences
 from maekit.runs.read import Run
+from maekit.system.numbers import cell_text, duration, number, plural
+from maekit.system.plain import table
 
 _MOST_CLASSES = 20
 
@@ -17,12 +18,10 @@ _MOST_CLASSES = 20
 def result(run: Run, beside: Table | None) -> Section:
     """The metrics of the last evaluation, the best of the monitored one, and the published numbers beside them."""
     monitor = watched(run)
-    best = run.metrics.get("best")
-    at = best.get("step") if isinstance(best, dict) else None
+    best = run.best
     rows = [
-        (name, value, *((run.best, at) if monitor and name == monitor[0] else (None, None)))
-        for name in shown_metrics(run.metrics.get("val") or {}, monitor[0] if monitor else None)
-        for value in [run.val.get(name)]
+        (name, run.val.get(name), *((best.value, best.step) if monitor and name == monitor[0] else (None, None)))
+        for name in shown_metrics(table(run.metrics.get("val")), monitor[0] if monitor else None)
     ]
     if not rows:
         return Section("Result", (Text((f"None: {how_far(run)}.",)),))
@@ -83,8 +82,8 @@ def whole_configuration(run: Run) -> Section | None:
 
 
 def _settings(run: Run) -> Table:
-    recipe, given = run.environment.get("recipe_values") or {}, set(run.environment.get("given") or [])
-    own_files = any(str(word).startswith("--config") for word in run.environment.get("command") or [])
+    recipe, given = run.recipe_values, set(run.given)
+    own_files = any(word.startswith("--config") for word in run.command)
     rest = "--config or default" if own_files else "default"
     columns: tuple[str, ...] = ("key", "value", "from")
     rows: tuple[tuple[str, ...], ...] = tuple(
@@ -97,9 +96,9 @@ def _settings(run: Run) -> Table:
 
 
 def _differences(run: Run) -> Block:
-    if not run.environment.get("recipe_values"):
-        return Text(("The run does not say its recipe's own values, so what differs from them is not known.",))
-    found = run.differences()
+    if not run.recipe_values:
+        return Text(("The run does not record its recipe's own values, so what differs from them is not known.",))
+    found = differences(run)
     if not found:
         return Text((f"Every hyper-parameter is that of the recipe {run.recipe}.",))
     rows = tuple((one.key, setting(one.recipe), setting(one.run)) for one in found)
@@ -120,45 +119,42 @@ def cost_line(run: Run) -> str:
 
 def _cost(run: Run) -> Iterator[tuple[str, str]]:
     seconds, speed, memory = (run.number(name) for name in ("seconds", "images_per_second", "peak_memory_gib"))
-    step, batch, sessions = run.number("step"), run.environment.get("total_batch"), run.number("sessions")
+    step, sessions = run.number("step"), run.number("sessions")
+    batch = None if run.status == "validated" else run.total_batch
     yield "time", "" if seconds is None else duration(seconds)
     yield "hours", "" if seconds is None else number(seconds / 3600)
     yield "speed", "" if speed is None else f"{number(speed)} images/s"
     yield "peak memory", "" if memory is None else f"{number(memory)} GiB"
     yield "optimizer steps", "" if step is None or run.status == "validated" else _steps(run, step)
-    images = isinstance(batch, int) and step is not None and run.status != "validated"
-    yield "training images", f"{int(step * batch):,} ({batch:,} a step)" if images else ""  # type: ignore[operator]
+    yield "training images", "" if step is None or batch is None else f"{int(step * batch):,} ({batch:,} a step)"
     yield "sessions", "" if sessions is None else f"{number(sessions)} (how often it was started)"
 
 
 def _steps(run: Run, step: float | None) -> str:
-    total = run.environment.get("total_steps")
     if step is None:
         return "an unknown number of steps"
-    of = f" of {total:,}" if isinstance(total, int) and total != step else ""
+    of = f" of {run.total_steps:,}" if run.total_steps is not None and run.total_steps != step else ""
     return f"{int(step):,}{of} step{'s' if step != 1 or of else ''}"
 
 
 def environment(run: Run) -> Section:
     """Versions, devices, git state and the command."""
-    said = run.environment
-    if not said:
+    found = run.environment
+    if not found:
         return Section("Environment", (Text(("Not recorded.",)),))
-    versions = said.get("versions") if isinstance(said.get("versions"), dict) else {}
     pairs = [
-        ("started", cell_text(said.get("started"))),
-        ("devices", cell_text(said.get("devices"))),
-        ("platform", cell_text(said.get("platform"))),
-        ("Python", cell_text(said.get("python"))),
-        *((name, cell_text(version)) for name, version in (versions or {}).items()),
-        ("git", _git(said.get("git"))),
-        ("SLURM job", cell_text(said.get("slurm_job"))),
+        ("started", cell_text(found.get("started"))),
+        ("devices", cell_text(found.get("devices"))),
+        ("platform", cell_text(found.get("platform"))),
+        ("Python", cell_text(found.get("python"))),
+        *((name, cell_text(version)) for name, version in table(found.get("versions")).items()),
+        ("git", _git(found.get("git"))),
+        ("SLURM job", cell_text(found.get("slurm_job"))),
         ("folder of the run", str(run.folder)),
     ]
     blocks: list[Block] = [Facts(tuple(pair for pair in pairs if pair[1]))]
-    command = said.get("command")
-    if isinstance(command, list) and command:
-        blocks.append(Code(_command([str(word) for word in command]), "The command"))
+    if run.command:
+        blocks.append(Code(_command(run.command), "The command"))
     return Section("Environment", tuple(blocks))
 
 
@@ -168,8 +164,8 @@ def _command(words: list[str]) -> str:
     return shlex.join([first, *words[1:]])
 
 
-def _git(state: Any) -> str:
-    if not isinstance(state, dict) or not state.get("commit"):
-        return ""
-    changed = len(state.get("changed_files") or [])
-    return str(state["commit"]) + (f", {plural(changed, 'file')} changed" if changed else "")
+def _git(recorded: object) -> str:
+    state = table(recorded)
+    commit, files = state.get("commit"), state.get("changed_files")
+    changed = f", {plural(len(files), 'file')} changed" if isinstance(files, list) and files else ""
+    return f"{commit}{changed}" if commit else ""

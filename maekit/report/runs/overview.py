@@ -6,11 +6,11 @@ from pathlib import Path
 from maekit.report.document import Block, Document, Facts, LineChart, Section, Series, Table, Text
 from maekit.report.runs.side_by_side import Group, groups, results, setting_of, split_keys, varying, watched
 from maekit.report.words import TOY, is_toy, task_name
-from maekit.system.numbers import cell_text, duration, number, plural
 from maekit.runs.data import data_sets, data_words, same_data
 from maekit.runs.find import labels
 from maekit.runs.read import Run
 from maekit.study.define.space import short_keys
+from maekit.system.numbers import cell_text, duration, number, plural
 
 _MOST_CURVES = 8
 _MOST_KEYS = 12
@@ -151,7 +151,7 @@ def _runs(place: str, runs: list[Run], keys: list[str], monitor: str | None, nam
             *(_value(run, key) for key in keys),
             run.seed,
             results(run).get(monitor) if monitor else None,
-            run.best if run.status in ("finished", "stopped") else None,
+            run.best.value if run.status in ("finished", "stopped") else None,
             run.status,
             run.recipe,
             _whole(run.number("step")),

@@ -20,8 +20,9 @@ from maekit.report.runs.facts import (
 from maekit.report.runs.published import published, published_lines
 from maekit.report.runs.side_by_side import watched
 from maekit.report.words import TOY, is_toy, setting, small_recipe, task_name
+from maekit.runs.differences import Difference, differences
+from maekit.runs.read import Run
 from maekit.system.numbers import number, plural
-from maekit.runs.read import Difference, Run
 
 
 def run_document(run: Run, created: str) -> Document:
@@ -60,12 +61,12 @@ def summary(run: Run, beside: Sequence[tuple[Cell, Group]]) -> list[str]:
         lines.append(f"This is a run {TOY}.")
     elif small := small_recipe(run.recipe, run.flat_config):
         lines.append(small)
-    differences = run.differences()
-    if differences:
-        said = [_difference(run, one) for one in differences[:4]]
-        more = f" and {len(differences) - 4} more" if len(differences) > 4 else ""
-        lines.append(f"It differs from its recipe in {plural(len(differences), 'key')}: {', '.join(said)}{more}.")
-    elif run.environment.get("recipe_values"):
+    found = differences(run)
+    if found:
+        listed = ", ".join(_difference(run, one) for one in found[:4])
+        more = f" and {len(found) - 4} more" if len(found) > 4 else ""
+        lines.append(f"It differs from its recipe in {plural(len(found), 'key')}: {listed}{more}.")
+    elif run.recipe_values:
         lines.append(f"Every hyper-parameter is that of the recipe {run.recipe}.")
     if cost_line(run):
         lines.append(f"It took {cost_line(run)}.")
@@ -74,7 +75,7 @@ def summary(run: Run, beside: Sequence[tuple[Cell, Group]]) -> list[str]:
 
 
 def _difference(run: Run, one: Difference) -> str:
-    origin = "recipe" if one.key in run.environment["recipe_values"] else "default"
+    origin = "recipe" if one.key in run.recipe_values else "default"
     return f"{one.key} {setting(one.run)} ({origin}: {setting(one.recipe)})"
 
 
@@ -87,9 +88,10 @@ def _headline(run: Run) -> str:
     value = run.val.get(monitor)
     if value is None:
         return f"{far}; its {monitor} is not a number or not recorded."
-    best = run.metrics.get("best")
-    at = f" at step {best['step']:,}" if isinstance(best, dict) and isinstance(best.get("step"), int) else ""
-    also = f"; best {number(run.best)}{at}" if run.best is not None and run.status in ("finished", "stopped") else ""
+    best = run.best
+    at = "" if best.step is None else f" at step {best.step:,}"
+    trained = run.status in ("finished", "stopped")
+    also = f"; best {number(best.value)}{at}" if trained and best.value is not None else ""
     return f"{monitor} {number(value)}{also}. {far}."
 
 

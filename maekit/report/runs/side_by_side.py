@@ -4,11 +4,13 @@ import re
 import statistics
 from collections.abc import Hashable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from maekit.report.words import setting
 from maekit.runs.data import data_key, same_data
-from maekit.runs.read import Mode, Run, is_hyper_parameter, names_data
+from maekit.runs.differences import is_hyper_parameter, names_data
+from maekit.runs.read import Mode, Run
+from maekit.system.plain import JSON
 
 _LESS = {"loss", "error", "mce"}
 _MORE = re.compile(r"top\d+|miou|macc|aacc|psnr|a[pr](\d+|[sml])?")
@@ -79,18 +81,18 @@ def results(run: Run) -> dict[str, float]:
     return run.val if run.status in ("finished", "stopped", "validated") else {}
 
 
-def varying(runs: Sequence[Run]) -> dict[str, dict[Path, Any]]:
-    """Dotted keys -> run's folder -> value, of the runs that have the key, where they are not all alike.
+def varying(runs: Sequence[Run]) -> dict[str, dict[Path, JSON]]:
+    """Dotted key -> run's folder -> value, of the runs that have the key, where the values are not all equal.
 
-    A key that some runs do not have at all differs too. A run whose configuration cannot be read says nothing.
+    A key that some runs do not have at all differs too. A run whose configuration cannot be read is left out.
     """
-    told = [run for run in runs if run.config]
-    keys = dict.fromkeys(key for run in told for key in run.flat_config)
-    columns = {key: {run.folder: run.flat_config[key] for run in told if key in run.flat_config} for key in keys}
+    readable = [run for run in runs if run.config]
+    keys = dict.fromkeys(key for run in readable for key in run.flat_config)
+    columns = {key: {run.folder: run.flat_config[key] for run in readable if key in run.flat_config} for key in keys}
     return {
         key: values
         for key, values in columns.items()
-        if len(values) < len(told) or len({_hashable(value) for value in values.values()}) > 1
+        if len(values) < len(readable) or len({_hashable(value) for value in values.values()}) > 1
     }
 
 
@@ -121,22 +123,18 @@ def groups(runs: Sequence[Run]) -> list[Group]:
 
 
 def better(name: str, runs: Sequence[Run]) -> Mode | None:
-    """Whether more or less of a metric is better; None where neither a run nor the name says it."""
-    said = {run.monitor[1] for run in runs if run.monitor and run.monitor[0] == name}
-    return said.pop() if len(said) == 1 else _mode_by_name(name)
+    """Whether more or less of a metric is better; None where neither a run nor the name tells."""
+    recorded = {run.monitor[1] for run in runs if run.monitor and run.monitor[0] == name}
+    return recorded.pop() if len(recorded) == 1 else _mode_by_name(name)
 
 
 def watched(run: Run) -> tuple[str, Mode] | None:
     """The metric by which a run is judged; of one that does not name it, that of its best checkpoint."""
     if run.monitor is not None:
         return run.monitor
-    best = run.metrics.get("best")
-    name = best.get("metric") if isinstance(best, dict) else None
-    if not isinstance(name, str):
-        return None
-    name = name.removeprefix("val/")
-    mode = _mode_by_name(name)
-    return (name, mode) if mode else None
+    name = run.best.metric
+    mode = None if name is None else _mode_by_name(name)
+    return None if name is None or mode is None else (name, mode)
 
 
 def setting_of(run: Run, key: str) -> str | None:
@@ -158,7 +156,7 @@ def _monitored(runs: Sequence[Run]) -> tuple[float, ...]:
     return tuple(value for value in found if value is not None)
 
 
-def _hashable(value: Any) -> Hashable:
+def _hashable(value: object) -> Hashable:
     if isinstance(value, dict):
         return tuple((key, _hashable(item)) for key, item in value.items())
     if isinstance(value, list | tuple):

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from maekit.report.document import HeatMap, LineChart, Series
-from maekit.runs.rows import number_rows
+from maekit.runs.read import Run
 from maekit.study.define.space import Cell, Choice, Interval, short_keys, short_value
 from maekit.study.results import CellResult, Study
 
@@ -169,7 +169,7 @@ def _steps(study: Study, trial: dict[str, Any]) -> dict[float, float]:
     if not trial.get("folder"):
         return {}
     metric = metric_name(study)
-    rows = number_rows(study.folder / trial["folder"] / "val.csv")
+    rows = Run(study.folder / trial["folder"]).rows("val")
     return {row["step"]: row[metric] for row in rows if metric in row}
 
 

@@ -16,7 +16,7 @@ from maekit.errors import UserError, nearest
 from maekit.optim.batch_plan import require_batch
 from maekit.recipes.recipe import Recipe, flat
 from maekit.recipes.settings import Settings, resolve
-from maekit.runs.read import is_hyper_parameter
+from maekit.runs.differences import is_hyper_parameter
 from maekit.study.define.definition import Definition
 from maekit.study.define.presets import Preset
 from maekit.study.define.space import Choice, Interval, Space, grid_cells, parse_grid, parse_range, short_keys
