@@ -1,5 +1,6 @@
-"""ADE20K as the scene parsing benchmark has it (ADEChallengeData2016), and the copies that are something else."""
+"""ADE20K in the version of the scene parsing benchmark (ADEChallengeData2016); other releases are refused."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,18 +12,19 @@ from maekit.data.folders.layout import MAX_ABOVE, MAX_INSIDE, nearby_root, still
 from maekit.data.folders.listing import sub_folders
 from maekit.errors import UserError
 from maekit.segmentation.data.classes import read_classes
-from maekit.segmentation.data.folders import SegmentationFolders, SegTree
+from maekit.segmentation.data.folders import SegmentationFolders
 from maekit.segmentation.data.layout.layout import Pairs, holds_pairs
+from maekit.segmentation.data.layout.tree import SegTree
 from maekit.segmentation.data.palette import Colour, spread_palette
 
 NUM_TRAIN, NUM_VAL = 20_210, 2_000
 RELEASE = "ADEChallengeData2016"
-TRAIN, VAL = "ADE_train_", "ADE_val_"  # what the names of its images begin with
+TRAIN, VAL = "ADE_train_", "ADE_val_"  # prefixes of its image names
 INDICES = ("index_ade20k.mat", "index_ade20k.pkl")
 
 
 def published_classes() -> list[tuple[str, Colour]]:
-    """Returns name and colour of the 150 classes, in label order."""
+    """Returns name and colour of the 150 classes, in label order, from `ade20k_classes.yaml`."""
     lines = yaml.safe_load(Path(__file__).with_name("ade20k_classes.yaml").read_text(encoding="utf-8"))
     return [(str(name), (red, green, blue)) for name, red, green, blue in lines]
 
@@ -31,11 +33,12 @@ CLASSES = published_classes()
 NAMES = tuple(name for name, _ in CLASSES)
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class ADE20K(SegmentationFolders):
     """ADEChallengeData2016, or any folder of images with label maps that names its classes in `classes.txt`.
 
-    In ADE20K's label files 0 is unlabelled, which is ignored, and 1 to 150 are the classes. Images are ADE20K's if
-    their names begin with ADE_train_ and ADE_val_ and no other classes are named.
+    In ADE20K's label files 0 is unlabelled, which is ignored, and 1 to 150 are the classes. A folder counts as ADE20K
+    if the image names begin with ADE_train_ and ADE_val_ and no other classes are given.
     """
 
     published: ClassVar[DataSpec] = DataSpec(NAMES, (512, 512), palette=tuple(colour for _, colour in CLASSES))
@@ -43,7 +46,7 @@ class ADE20K(SegmentationFolders):
     form: ClassVar[SceneForm] = ADE_FORM
 
     def read_tree(self, root: Path) -> SegTree:
-        """Pairs the files as `SegmentationFolders` does, after refusing the other releases of ADE20K."""
+        """Pairs the files as `SegmentationFolders` does, and refuses the other releases of ADE20K."""
         mistake = wrong_release(root)
         if mistake:
             raise UserError(f"{root}: {mistake}")
@@ -54,14 +57,14 @@ class ADE20K(SegmentationFolders):
         return tree._replace(published=published)
 
     def class_names(self, root: Path, train: Pairs) -> tuple[str, ...]:
-        """Returns given names as `SegmentationFolders` does, without any the 150 published ones for ADE20K itself."""
+        """Returns given names as `SegmentationFolders` does; without any, the 150 published ones for ADE20K itself."""
         if not self.classes and read_classes(root) is None and is_released(train):
             return NAMES
         return super().class_names(root, train)
 
     @classmethod
     def lacking(cls, tree: SegTree) -> list[str]:
-        """Returns what a folder of the 150 classes lacks of the released images; nothing for other classes."""
+        """Returns one line for each split with another number of images than the release; none for other data."""
         if not tree.published:
             return []
         counts = (("training", len(tree.train.pairs), NUM_TRAIN), ("validation", len(tree.val.pairs), NUM_VAL))
@@ -73,17 +76,17 @@ class ADE20K(SegmentationFolders):
 
     @classmethod
     def colours(cls, names: tuple[str, ...]) -> list[Colour]:
-        """Returns ADE20K's own colours for its own classes, spread ones for others."""
+        """Returns the published colours for the published classes, `spread_palette` for others."""
         return [colour for _, colour in CLASSES] if names == NAMES else spread_palette(len(names))
 
 
 def is_released(pairs: Pairs, prefix: str = TRAIN) -> bool:
-    """Says whether images have the names of the released ones of a split, such as ADE_train_00000001.jpg."""
+    """Returns whether all image names are those of a released split, such as ADE_train_00000001.jpg."""
     return all(name.rpartition("/")[2].startswith(prefix) for name in pairs.image_names)
 
 
 def wrong_release(root: Path) -> str | None:
-    """Returns what is wrong and what to do, when `root` is ADE20K's full data set or an archive still packed."""
+    """Returns an error line if `root` is the full ADE20K data set or holds a packed archive, else None."""
     if not root.is_dir() or holds_pairs(root) or nearby_root(root, holds_pairs):
         return None
     found = _full_release(root)
@@ -95,7 +98,7 @@ def wrong_release(root: Path) -> str | None:
 
 
 def _full_release(root: Path) -> str | None:
-    """Returns what shows that a folder is the full data set: an index in, below or above it, or a colour map."""
+    """Returns the file that identifies the full data set: an index in, below or above `root`, or a colour map."""
     for folder in (root, *(root / name for name in sub_folders(root)[:MAX_INSIDE]), *list(root.parents)[:MAX_ABOVE]):
         index = next((name for name in INDICES if (folder / name).is_file()), None)
         if index:

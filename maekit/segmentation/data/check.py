@@ -1,4 +1,4 @@
-"""A look at images with label maps before hours are spent on them."""
+"""Checks images with label maps: `maekit data check` for segmentation."""
 
 import random
 from concurrent.futures import ProcessPoolExecutor
@@ -11,82 +11,61 @@ from maekit.data.folders.duplicates import same_images
 from maekit.data.images.decode import Reading
 from maekit.data.loader import usable_cores
 from maekit.errors import UserError
-from maekit.segmentation.data.labels.decision import Decision, decide
+from maekit.segmentation.data.labels.decision import decide
 from maekit.segmentation.data.labels.evidence import Evidence, MapLook, look_at
+from maekit.segmentation.data.labels.label_maps import LabelMaps
 from maekit.segmentation.data.labels.problems import absent, judge, wrong_values
 from maekit.segmentation.data.labels.read import require_same_size, sizes
-from maekit.segmentation.data.layout.layout import Paired, Pairs
+from maekit.segmentation.data.layout.layout import Pairs
 
-MAX_QUICK = {"training": 1_000, "validation": 2_000}
-
-
-class Known(NamedTuple):
-    """What is known before any label map is read.
-
-    Attributes:
-        names: one a class, in label order.
-        coding: of the label maps; None where they must show it.
-        judged: classes and label maps without a counted pixel stop a training on these data.
-        allow_empty: they do not, as asked.
-        reading: what is white in images of more than 8 bits.
-    """
-
-    names: tuple[str, ...]
-    coding: Decision | None
-    judged: bool
-    allow_empty: bool
-    reading: Reading
+MAX_QUICK = {"training": 1_000, "validation": 2_000}  # pairs that the check reads without --full
 
 
 class Look(NamedTuple):
-    """What one pair showed: a problem, or what its label map holds."""
+    """The result of reading one pair: a problem, or the content of its label map."""
 
     problem: str | None
     label_map: MapLook | None = None
 
 
-def check_pairs(
-    train: Paired, val: Paired, known: Known, findings: Findings, *, classes: int | None, full: bool
-) -> None:
-    """Adds what is there and what is wrong with it: pairs, class count, label values, sizes and unreadable files.
+def check_pairs(maps: LabelMaps, reading: Reading, findings: Findings, *, classes: int | None, full: bool) -> None:
+    """Adds to the findings: counts, class count, label values, sizes and unreadable files.
 
-    All files are listed. The quick look reads 1,000 training and 2,000 validation pairs, chosen at random: each label
-    map whole, of each image the size, the beginning and the end. The full one decodes every file.
+    All files are listed. The quick check reads 1,000 training and 2,000 validation pairs, chosen at random: each label
+    map whole, and of each image the size, the beginning and the end. The full check decodes every file.
 
     Args:
-        train: pairs of the training split.
-        val: pairs of the validation split.
-        known: names and coding.
-        findings: what is added to.
-        classes: of the head that is to be used; None where it is sized from the data.
+        maps: pairs of both splits, class names, and the coding where it is given.
+        reading: which value is white in images of more than 8 bits.
+        findings: added to.
+        classes: number of classes of the head that is to be used; None where it is sized from the data.
         full: decode every file.
     """
-    findings.facts.append(f"training: {len(train.pairs):,} images of {len(known.names):,} classes")
+    splits = {"training": maps.tree.train, "validation": maps.tree.val}
+    train, val = splits.values()
+    findings.facts.append(f"training: {len(train.pairs):,} images of {len(maps.tree.names):,} classes")
     findings.facts.append(f"validation: {len(val.pairs):,} images")
-    findings.problems += class_problems(known.names, classes) + train.problems + val.problems
-    looks = {name: _look_at(part.pairs, MAX_QUICK[name], full, known.reading) for name, part in _named(train, val)}
-    seen = [look for found in looks.values() for look in found]
-    findings.problems += sorted(look.problem for look in seen if look.problem)
-    evidence = {
-        name: Evidence(
-            part.pairs.labels, [look.label_map for look in found if look.label_map], len(found) == len(part.pairs)
-        )
-        for (name, part), found in zip(_named(train, val), looks.values(), strict=True)
-    }
+    findings.problems += class_problems(maps.tree.names, classes) + train.problems + val.problems
+    looks = {name: _look_at(part.pairs, MAX_QUICK[name], full, reading) for name, part in splits.items()}
+    all_looks = [look for found in looks.values() for look in found]
+    findings.problems += sorted(look.problem for look in all_looks if look.problem)
+    evidence = []
+    for name, part in splits.items():
+        label_maps = [look.label_map for look in looks[name] if look.label_map]
+        evidence.append(Evidence(part.pairs.labels, label_maps, whole=len(looks[name]) == len(part.pairs)))
     paths, held_out = train.pairs.image_paths(), val.pairs.image_paths()
     same = same_images(paths, held_out, full=full)
-    if same and set(paths) & set(held_out):  # lists that share files, which nobody means; copies may be meant
+    if same and set(paths) & set(held_out):  # the splits share files, which is a mistake; copies may be intended
         findings.problems.append(f"{same}; give each image to one split")
     elif same:
         findings.facts.append(same)
-    _judge(known, evidence["training"], evidence["validation"], findings)
-    count, whole = len(seen), len(train.pairs) + len(val.pairs)
+    _judge(maps, evidence[0], evidence[1], findings)
     partly = "" if full else ", the label maps whole; --full decodes all"
-    findings.facts.append(f"files: {count:,} of {whole:,} pairs read{partly}")
+    findings.facts.append(f"files: {len(all_looks):,} of {len(train.pairs) + len(val.pairs):,} pairs read{partly}")
 
 
 def look(image: str, label: str, full: bool, reading: Reading) -> Look:
-    """Reads one pair, its image whole if `full`, and returns what was found."""
+    """Reads one pair, and its whole image if `full`."""
     problem = file_problem(image, full, reading)
     if problem:
         return Look(problem)
@@ -99,33 +78,30 @@ def look(image: str, label: str, full: bool, reading: Reading) -> Look:
     return Look(None, label_map)
 
 
-def _judge(known: Known, train: Evidence, val: Evidence, findings: Findings) -> None:
-    """Adds how the label maps count, and what is wrong with them under that coding."""
+def _judge(maps: LabelMaps, train: Evidence, val: Evidence, findings: Findings) -> None:
+    """Adds the coding of the label maps, and what is wrong with them under it."""
     if not train.looks:
-        return  # none could be read, which is said
+        return  # no training label map could be read, which is reported already
+    names = maps.tree.names
     try:
-        coding, why = known.coding or decide(train, known.names)
+        coding, why = maps.given or decide(train, names)
     except UserError as error:
         findings.problems.append(str(error))
         return
     findings.facts.append(f"label maps: {coding.describe()}{f'; {why}' if why else ''}")
     if any(part.colours for part in (*train.looks, *val.looks)):
         findings.facts.append("label maps: palette images among them; the index of a colour is read, not the colour")
-    if known.judged:
-        problems, facts = judge(coding, known.names, train, val, allow_empty=known.allow_empty)
-    else:
+    if maps.tree.published:  # part of it may be at hand: absent classes are no problem
         problems = wrong_values(coding, train) + wrong_values(coding, val)
-        facts = [*absent("training", coding, known.names, train), *absent("validation", coding, known.names, val)]
+        notes = [*absent("training", coding, names, train), *absent("validation", coding, names, val)]
+    else:
+        problems, notes = judge(coding, names, train, val, allow_empty=maps.allow_empty)
     findings.problems += problems
-    findings.facts += facts
-
-
-def _named(train: Paired, val: Paired) -> tuple[tuple[str, Paired], ...]:
-    return ("training", train), ("validation", val)
+    findings.facts += notes
 
 
 def _look_at(pairs: Pairs, most: int, full: bool, reading: Reading) -> list[Look]:
-    """Reads pairs, a few in this process and many in as many as there are cores."""
+    """Reads up to `most` pairs, or all if `full`: a few in this process, many in one process a core."""
     count = len(pairs) if full else min(len(pairs), most)
     chosen = sorted(random.Random(0).sample(range(len(pairs)), count))
     images, labels = [pairs.image(i) for i in chosen], [pairs.label(i) for i in chosen]

@@ -8,15 +8,15 @@ from pathlib import Path
 from maekit.errors import UserError, nearest
 
 CLASSES_FILE = "classes.txt"
-MAX_CLASSES = 254  # a label file has 8 bits, of which 255 is ignored and 0 may be
+MAX_CLASSES = 254  # a label file has 8 bits: 255 is ignored, 0 may be
 FLAG = "data.classes"
 
 
 def given_classes(given: str | Sequence[str]) -> tuple[str, ...]:
-    """Returns the names that `data.classes` gives: a list, a text of names with commas between, or a file of names.
+    """Returns the names of `data.classes`: a list, a comma-separated string, or the path of a file of names.
 
     Raises:
-        UserError: a name is empty or stands twice, there are too few or too many, or the file cannot be read.
+        UserError: a name is empty or repeated, there are too few or too many, or the file cannot be read.
     """
     if not isinstance(given, str):
         return _checked([str(name).strip() for name in given], [f"{FLAG}[{i}]" for i in range(len(given))], FLAG)
@@ -33,14 +33,14 @@ def read_classes(root: Path) -> tuple[str, ...] | None:
     """Returns the names in classes.txt, one a line in label order; None where there is no such file.
 
     Raises:
-        UserError: a line is empty or a name stands twice, or there are too few or too many.
+        UserError: a line is empty, a name is repeated, or there are too few or too many.
     """
     path = root / CLASSES_FILE
     return _of_file(path) if path.is_file() else None
 
 
 def lacking_classes(root: Path) -> UserError:
-    """Returns what to say where a data set of anyone's has no list of its classes."""
+    """Returns the error for a folder without class names."""
     texts = [path.name for path in sorted(root.glob("*.txt"))]
     hint = nearest(CLASSES_FILE, texts)
     advice = f"write one class name a line, the first is label 0, or give --{FLAG} NAME,NAME,..."
@@ -48,7 +48,7 @@ def lacking_classes(root: Path) -> UserError:
 
 
 def _of_file(path: Path) -> tuple[str, ...]:
-    """Reads names, one a line, in UTF-8 or what Windows calls Unicode; `# comments` are passed over."""
+    """Reads names, one a line, in UTF-8 or UTF-16 with a byte order mark; `# comments` are skipped."""
     lines = list(enumerate(_text(path).rstrip().splitlines(), 1))
     names = [(re.sub(r"\s#\s.*$", "", line).strip(), number) for number, line in lines if line.strip()[:1] != "#"]
     while names and not names[-1][0]:  # blank lines before a comment at the end

@@ -1,4 +1,4 @@
-"""Images with label maps as samples, and their batches."""
+"""Data sets of images with label maps, their samples and batches."""
 
 from typing import NamedTuple
 
@@ -30,11 +30,11 @@ class SegBatch(NamedTuple):
 
 
 class SegEvalBatch(NamedTuple):
-    """Whole images, their sizes differing.
+    """Whole images of different sizes.
 
     Attributes:
-        images: B times [3, h, w] float32, resized for evaluation and normalised, not padded.
-        labels: B times [H, W] int64 at the file's own size, in 0..C-1, 255 is ignored.
+        images: B tensors [3, h, w] float32, resized for evaluation and normalised, not padded.
+        labels: B tensors [H, W] int64 at the size of the file, in 0..C-1, 255 is ignored.
         index: [B] int64, the sample's place in its listing; -1 marks padding, which no metric counts.
     """
 
@@ -44,7 +44,14 @@ class SegEvalBatch(NamedTuple):
 
 
 class SegSample(NamedTuple):
-    """One draw: image [3, h, w], label [H, W] and index; `whole` where it is one of evaluation."""
+    """One sample.
+
+    Attributes:
+        image: [3, h, w] float32, normalised.
+        label: [H, W] int64, 255 is ignored.
+        index: the sample's place in its listing; -1 marks padding.
+        whole: whether this is a whole image for evaluation, not a training crop.
+    """
 
     image: Tensor
     label: Tensor
@@ -56,11 +63,11 @@ class SegTrainDataset(DrawDataset):
     """Random crops by (seed, epoch, index).
 
     Args:
-        pairs: what to read.
+        pairs: image and label files.
         coding: of the label maps.
-        transform: image and label to two tensors.
+        transform: turns image and label into two tensors.
         seed: of the augmentation.
-        reading: what is white in images of more than 8 bits; the label map's size decides whether one is turned.
+        reading: which value is white in images of more than 8 bits; its `upright` is not used, see `read_pair`.
     """
 
     def __init__(
@@ -79,13 +86,13 @@ class SegTrainDataset(DrawDataset):
 
 
 class SegEvalDataset(DrawDataset):
-    """Whole images, their labels at the file's own size.
+    """Whole images, with labels at the size of the file.
 
     Args:
-        pairs: what to read.
+        pairs: image and label files.
         coding: of the label maps.
-        transform: image to tensor.
-        reading: what is white in images of more than 8 bits; the label map's size decides whether one is turned.
+        transform: turns an image into a tensor.
+        reading: which value is white in images of more than 8 bits; its `upright` is not used, see `read_pair`.
     """
 
     def __init__(self, pairs: Pairs, coding: Coding, transform: SegEvalTransform, reading: Reading = UPRIGHT) -> None:
@@ -101,7 +108,7 @@ class SegEvalDataset(DrawDataset):
 
 
 def collate_scenes(samples: list[SegSample]) -> SegBatch | SegEvalBatch:
-    """Stacks training crops into a `SegBatch`, and lists whole images in a `SegEvalBatch`."""
+    """Returns training crops stacked as a `SegBatch`, and whole images listed as a `SegEvalBatch`."""
     images, labels, indices, whole = zip(*samples, strict=True)
     index = torch.tensor(indices)
     if whole[0]:

@@ -18,9 +18,11 @@ from maekit.errors import UserError
 from maekit.segmentation.data import ade20k
 from maekit.segmentation.data import check as seg_check
 from maekit.segmentation.data.ade20k import ADE20K, NAMES
-from maekit.segmentation.data.folders import SegBatch, SegEvalBatch, SegmentationFolders, spread_palette
+from maekit.segmentation.data.dataset import SegBatch, SegEvalBatch
+from maekit.segmentation.data.folders import SegmentationFolders
 from maekit.segmentation.data.labels.coding import Coding
 from maekit.segmentation.data.labels.read import read_label
+from maekit.segmentation.data.palette import spread_palette
 from maekit.segmentation.data.transforms.transforms import SegEvalTransform
 from tests.helpers_data import check
 
@@ -117,7 +119,7 @@ def test_what_is_found(root: Path) -> None:
     data = build(root)
     spec = data.spec()
     assert (spec.class_names, spec.image_size) == (NAMES, (32, 32))
-    assert spec.palette == tuple(data.palette()) == ADE20K.published.palette
+    assert spec.palette == ADE20K.published.palette
     assert data.summary().startswith(f"6 training and 3 validation images of 150 classes in {root} (label maps: 0 unl")
     pairs = data.train_dataset(0).pairs
     assert [Path(pairs.image(i)).name for i in range(6)] == [f"ADE_train_{i:08}.jpg" for i in range(1, 7)]
@@ -194,7 +196,7 @@ def test_evaluation_through_workers(root: Path) -> None:
 def test_anyones_folder(root: Path) -> None:
     data = build(own(root), SegmentationFolders)
     assert data.spec().class_names == ("sky", "sea", "sand")
-    assert data.palette() == spread_palette(3)
+    assert data.spec().palette == tuple(spread_palette(3))
     assert set(data.val_dataset()[Draw(0, 0)].label.flatten().tolist()) == {0, 1, 2, 255}
     assert check(SegmentationFolders, root, classes=3).lines() == [
         "training: 6 images of 3 classes",

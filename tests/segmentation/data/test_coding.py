@@ -14,8 +14,8 @@ from maekit.errors import UserError
 from maekit.recipes.recipe import load_recipe
 from maekit.recipes.tasks import find_task
 from maekit.segmentation.data import check as seg_check
-from maekit.segmentation.data import folders as segmentation
 from maekit.segmentation.data.ade20k import ADE20K
+from maekit.segmentation.data.labels import label_maps
 from maekit.segmentation.data.labels.coding import Coding, valued
 from maekit.segmentation.data.labels.evidence import read_evidence
 from maekit.segmentation.data.labels.read import read_label
@@ -178,7 +178,7 @@ def test_evidence_for_both(tmp_path: Path) -> None:
 def test_a_sample_that_fits_both(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data_set(tmp_path, names="background\nobject\nrare\n")
     save_map(tmp_path / "masks/train/0.png", np.full((SIDE, SIDE), 2))
-    monkeypatch.setattr(segmentation, "read_evidence", lambda pairs: read_evidence(pairs, most=2))
+    monkeypatch.setattr(label_maps, "read_evidence", lambda pairs: read_evidence(pairs, most=2))
     with pytest.raises(UserError, match=r"add --data.reduce_zero_label false if 0 is 'background', or .* true if 0"):
         start(tmp_path)
     start(tmp_path, reduce_zero_label=False)  # of two maps of four it does not follow that a class never occurs

@@ -17,6 +17,7 @@ from maekit.base.data import seeded
 from maekit.errors import UserError
 from maekit.segmentation.data.transforms.photometric import Distortion, distort
 from maekit.segmentation.data.transforms.resize import evaluation_size, fitted_size, one_thread
+from maekit.segmentation.data.transforms.settings import SegAugmentation
 from maekit.segmentation.data.transforms.transforms import SegEvalTransform, SegTrainTransform
 from maekit.system.size import HeightWidth
 from tests.segmentation import mmseg_peer
@@ -33,6 +34,10 @@ NUMBERS: dict[str, Any] = {
     "mean": MEAN,
     "std": STD,
 }
+
+
+def train_transform(changes: dict[str, Any] | None = None) -> SegTrainTransform:
+    return SegTrainTransform(SegAugmentation(**{**NUMBERS, **(changes or {})}))
 
 
 PEERS = {
@@ -79,7 +84,7 @@ def same_stream(seed: int) -> random.Random:
 
 @pytest.mark.parametrize("flip", [0.0, 1.0])
 def test_training_is_mmsegmentations(mm: Any, flip: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    ours = SegTrainTransform(**{**NUMBERS, "horizontal_flip": flip})
+    ours = train_transform({"horizontal_flip": flip})
     theirs = [
         mm.plain.RandomResize(scale=(256, 64), ratio_range=(0.5, 2.0), keep_ratio=True),
         mm.seg.RandomCrop(crop_size=(64, 64), cat_max_ratio=0.75),
@@ -157,9 +162,8 @@ def ramp(side: int = 80) -> tuple[np.ndarray, np.ndarray]:
 
 
 def test_size_and_mirroring_are_uniform_and_independent() -> None:
-    transform = SegTrainTransform(
-        **{**NUMBERS, "crop_size": 200, "resize": [100, 100], "horizontal_flip": 0.3, "photometric": False}
-    )
+    changes = {"crop_size": 200, "resize": [100, 100], "horizontal_flip": 0.3, "photometric": False}
+    transform = train_transform(changes)
     image, label = ramp()
     sides, mirrored = [], []
     for index in range(600):
@@ -189,7 +193,7 @@ def test_each_distortion_has_its_probability_and_range() -> None:
 
 def test_without_randomness_only_padding_is_left() -> None:
     """The order shows: padding is exactly 0, so it came after normalisation."""
-    transform = SegTrainTransform(**{**NUMBERS, "resize": [48, 40], "resize_ratio": [1.0, 1.0], "photometric": False})
+    transform = train_transform({"resize": [48, 40], "resize_ratio": [1.0, 1.0], "photometric": False})
     image, label = sample(40, 48)
     picture, target = transform(Image.fromarray(image), label)
     expected = torch.zeros(3, 64, 64)
@@ -208,7 +212,7 @@ def test_crops_avoid_a_single_class() -> None:
     image = np.repeat(label[..., None] * np.uint8(200), 3, axis=2)
     shares = {}
     for ratio in (0.75, 1.0):
-        transform = SegTrainTransform(**{**NUMBERS, "resize_ratio": [1.0, 1.0], "cat_max_ratio": ratio})
+        transform = train_transform({"resize_ratio": [1.0, 1.0], "cat_max_ratio": ratio})
         found = []
         for index in range(200):
             with seeded(0, 0, index):
@@ -238,7 +242,7 @@ def test_what_counts_as_varied(counts: dict[int, int], varied: bool) -> None:
 
 
 def test_a_sample_depends_on_its_seed_alone() -> None:
-    transform = SegTrainTransform(**{**NUMBERS, "horizontal_flip": 0.5})
+    transform = train_transform({"horizontal_flip": 0.5})
     image, label = sample(90, 120)
 
     def draw(epoch: int, index: int) -> torch.Tensor:
@@ -277,7 +281,7 @@ def test_a_line_of_pixels_is_evaluated_and_trained_on() -> None:
     whole = SegEvalTransform(resize=[256, 64], min_side=64, mean=MEAN, std=STD, divisor=48)(image)
     assert whole.shape == (3, 96, 1056)
     assert torch.allclose(whole[0], torch.tensor((1 - MEAN[0]) / STD[0]))
-    picture, target = SegTrainTransform(**NUMBERS)(image, label)
+    picture, target = train_transform()(image, label)
     assert picture.shape == (3, 64, 64)
     assert (target != 255).sum() > 0
 
@@ -312,6 +316,6 @@ def test_opencv_starts_no_threads() -> None:
 )
 def test_wrong_numbers(changes: dict[str, Any], line: str) -> None:
     with pytest.raises(UserError) as caught:
-        SegTrainTransform(**{**NUMBERS, **changes})
+        train_transform(changes)
     assert str(caught.value).startswith(line)
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""What the values in label maps mean: which value is which class, and which pixels do not count."""
+"""The meaning of the values in label maps: which value is which class, and which pixels are not counted."""
 
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
@@ -12,13 +12,12 @@ IGNORED, MAX_VALUE = 255, 65_535
 
 
 class Coding(NamedTuple):
-    """How label maps count.
+    """Which value in a label map is which class.
 
     Attributes:
         num_classes: 2 to 254.
-        reduce_zero_label: 0 is unlabelled and the classes start at 1, as in ADE20K; else they start at 0.
-        values: the value of each class in label order, where the classes are not numbered one after the other; empty
-            where they are.
+        reduce_zero_label: 0 is unlabelled and the classes start at 1, as in ADE20K; otherwise they start at 0.
+        values: the value of each class in label order; empty where the classes are numbered consecutively.
     """
 
     num_classes: int
@@ -33,11 +32,11 @@ class Coding(NamedTuple):
 
     @property
     def uncounted(self) -> frozenset[int]:
-        """The values of pixels that do not count."""
+        """The values of pixels that are not counted."""
         return frozenset({IGNORED, *([0] if self.reduce_zero_label else [])}) - set(self.values)
 
     def describe(self) -> str:
-        """Returns words for the values a file may hold."""
+        """Returns text for the values a file may hold."""
         if self.values:
             ignored = f", {IGNORED} ignored" if IGNORED in self.uncounted else ""
             return f"{', '.join(map(str, self.values))} the classes{ignored}"
@@ -45,12 +44,12 @@ class Coding(NamedTuple):
         return f"{'0 unlabelled, ' if self.reduce_zero_label else ''}{classes}, {IGNORED} ignored"
 
     def unexpected(self, present: np.ndarray) -> list[int]:
-        """Returns those of the sorted values that stand for no class and are not ignored either."""
+        """Returns those of the sorted values that are neither a class nor ignored."""
         known = {*self.classes, *self.uncounted}
         return [value for value in present.tolist() if value not in known]
 
     def labels(self, values: np.ndarray) -> np.ndarray:
-        """Returns [H, W] uint8 of labels 0..C-1, 255 where a pixel does not count, of values that are all expected."""
+        """Returns labels 0..C-1, and 255 for pixels that are not counted, [H, W] uint8; all values must be expected."""
         if not (self.reduce_zero_label or self.values):
             return values.astype(np.uint8)
         return np.asarray(_table(self)[values])
@@ -61,11 +60,11 @@ def valued(values: Sequence[int], num_classes: int, reduce_zero_label: object) -
 
     Args:
         values: one a class, in label order.
-        num_classes: how many names there are.
-        reduce_zero_label: as it was given; true contradicts.
+        num_classes: number of class names.
+        reduce_zero_label: `data.reduce_zero_label`, which must not be true.
 
     Raises:
-        UserError: too few or too many values, one stands twice, or one is no number of 16 bits.
+        UserError: too few or too many values, one occurs twice, or one is outside 16 bits.
     """
     if len(values) != num_classes or len(set(values)) < num_classes:
         raise UserError(f"data.label_values: got {list(values)}, expected {num_classes} different ones, one a class")
@@ -84,7 +83,7 @@ def _table(coding: Coding) -> np.ndarray:
 
 
 def listed(values: Iterable[int], most: int = 8) -> str:
-    """Returns values for a message, neighbours together: `0 to 7, 255`; of many the first ones and the last."""
+    """Returns values as text, consecutive ones as a range: `0 to 7, 255`; of many ranges the first and the last."""
     runs: list[list[int]] = []
     for value in sorted(values):
         if runs and value == runs[-1][-1] + 1:

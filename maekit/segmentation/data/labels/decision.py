@@ -1,4 +1,4 @@
-"""How label maps count, decided from what they hold and from the number of class names."""
+"""Decides the coding of label maps from their values and the number of class names."""
 
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ MAX_ZERO = 0.5  # share of the pixels above which 0 may be a background without 
 
 
 class Decision(NamedTuple):
-    """A coding, and why it was chosen; no words where it was given."""
+    """A coding, and the reason for it; empty where the coding was given."""
 
     coding: Coding
     why: str = ""
@@ -22,19 +22,19 @@ class Decision(NamedTuple):
 def decide(evidence: Evidence, names: tuple[str, ...]) -> Decision:
     """Decides whether the classes start at 0, or at 1 with 0 unlabelled.
 
-    Each class must occur and each value be a class, so with all label maps at hand only one of the two can hold.
+    Each class must occur and each value must be a class, so at most one of the two fits all label maps of a split.
 
     Args:
-        evidence: of the training label maps.
+        evidence: content of the training label maps.
         names: one a class, in label order.
 
     Raises:
-        UserError: neither fits, or both may be meant.
+        UserError: neither fits, or both are possible.
     """
     count, found = len(names), evidence.classes()
     why = f"{evidence.describe()} for training hold {listed(evidence.values())}, and {count} classes are named"
     if not found:
-        return Decision(Coding(count, reduce_zero_label=False))  # every pixel is ignored: said by what looks at it
+        return Decision(Coding(count, reduce_zero_label=False))  # every pixel is ignored: `judge` reports that
     if found == frozenset(range(count)):
         _refuse_mixed(evidence, names)
         return Decision(Coding(count, reduce_zero_label=False), why)
@@ -52,13 +52,13 @@ def decide(evidence: Evidence, names: tuple[str, ...]) -> Decision:
 
 
 def fits(evidence: Evidence, coding: Coding) -> bool:
-    """Says whether every class occurs and every value is a class or does not count."""
+    """Returns whether every class occurs, and every value is a class or is not counted."""
     found, classes = evidence.values(), frozenset(coding.classes)
     return classes <= found <= classes | coding.uncounted
 
 
 def separate_values(evidence: Evidence, count: int) -> str:
-    """Returns the flag that names the values where there are as many as classes, 255 among them; else no words."""
+    """Returns advice to name the values by a flag, if their number is that of the classes and includes 255; else ''."""
     values = sorted(evidence.values())
     if len(values) != count or any(fits(evidence, Coding(count, reduce)) for reduce in (False, True)):
         return ""
@@ -69,7 +69,7 @@ def separate_values(evidence: Evidence, count: int) -> str:
 
 
 def _refuse_mixed(evidence: Evidence, names: tuple[str, ...]) -> None:
-    """Refuses label maps of 0 and 255 alone beside others without any 255: half of a set may be binary masks."""
+    """Refuses a set where some label maps hold only 0 and 255 and the others no 255: some may be binary masks."""
     marked = [look for look in evidence.looks if IGNORED in look.pixels]
     if marked and all(look.pixels.keys() == {0, IGNORED} for look in marked):
         which = f"{len(marked):,} of {evidence.describe()} hold 0 and {IGNORED} alone (first {marked[0].path})"
@@ -116,6 +116,6 @@ def _two_sided(evidence: Evidence, names: tuple[str, ...], why: str) -> str:
 
 
 def some(names: list[str], most: int = 5) -> str:
-    """Returns the first names, and how many more there are."""
+    """Returns the first names and the number of the others, as text."""
     more = f" and {len(names) - most} more" if len(names) > most else ""
     return f"{', '.join(names[:most])}{more}"

@@ -1,4 +1,4 @@
-"""What the label maps of a data set hold: the evidence by which their coding is decided."""
+"""Reads the values of a sample of label maps, from which their coding is decided."""
 
 import random
 from collections import Counter
@@ -14,13 +14,13 @@ from maekit.segmentation.data.labels.coding import IGNORED
 from maekit.segmentation.data.labels.read import read_map
 from maekit.segmentation.data.layout.layout import Pairs
 
-MOST = 500  # label maps of each split that a run reads before it starts
+MAX_READ = 500  # label maps of each split that a run reads before it starts
 
 Colours = dict[int, tuple[int, ...]]
 
 
 class MapLook(NamedTuple):
-    """One label map: its path, the pixels of each value, and the colour of each value of a palette image."""
+    """One label map: its path, the number of pixels of each value, and the colour of each value of a palette image."""
 
     path: str
     pixels: dict[int, int]
@@ -28,11 +28,11 @@ class MapLook(NamedTuple):
 
 
 class Evidence(NamedTuple):
-    """Label maps of one split that were read.
+    """The label maps of one split that were read.
 
     Attributes:
-        folder: where they lie.
-        looks: what they hold.
+        folder: of the label maps.
+        looks: content of each.
         whole: whether these are all label maps of the split.
     """
 
@@ -41,30 +41,30 @@ class Evidence(NamedTuple):
     whole: bool
 
     def maps_with(self, value: int) -> list[str]:
-        """Returns the paths of the label maps with a value."""
+        """Returns the paths of the label maps that contain a value."""
         return [look.path for look in self.looks if value in look.pixels]
 
     def values(self) -> frozenset[int]:
-        """Returns all values, those that are ignored among them."""
+        """Returns all values, including those that are ignored."""
         return frozenset(value for look in self.looks for value in look.pixels)
 
     def classes(self) -> frozenset[int]:
-        """Returns all values but 255."""
+        """Returns all values except 255."""
         return self.values() - {IGNORED}
 
     def share(self, value: int) -> float:
-        """Returns the share of a value of all pixels but those of 255, in 0..1."""
+        """Returns a value's share, 0..1, of all pixels except those of 255."""
         counts = sum((Counter(look.pixels) for look in self.looks), Counter[int]())
         return counts[value] / max(counts.total() - counts[IGNORED], 1)
 
     def describe(self) -> str:
-        """Returns words such as `all 16 training label maps`."""
+        """Returns text such as `all 16 label maps`."""
         count = f"{len(self.looks):,} label maps"
         return f"all {count}" if self.whole else f"the {count} that were read"
 
 
-def read_evidence(pairs: Pairs, most: int = MOST) -> Evidence:
-    """Reads label maps, chosen at random where there are more than `most`.
+def read_evidence(pairs: Pairs, most: int = MAX_READ) -> Evidence:
+    """Reads the label maps of a split; of more than `most` a random sample.
 
     Raises:
         UserError: one cannot be read.
@@ -92,7 +92,7 @@ def look_at(path: str) -> MapLook:
 
 
 def differing_palettes(looks: Iterable[MapLook]) -> str | None:
-    """Returns a line where one index has two colours, so that it cannot stand for one class."""
+    """Returns a line if one index has two colours, so that it cannot be one class; else None."""
     seen: dict[int, tuple[tuple[int, ...], str]] = {}
     for look in looks:
         for index, colour in look.colours.items():

@@ -1,4 +1,4 @@
-"""Which image of a segmentation data set belongs to which label map."""
+"""Pairs the images of a segmentation data set with their label maps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -45,7 +45,7 @@ class Pairs:
         return [f"{self.images}/{name}" for name in self.image_names]
 
     def label(self, index: int) -> str:
-        """Returns the path of its label map."""
+        """Returns the path of one label map."""
         return f"{self.labels}/{self.label_names[index]}"
 
     def identity(self) -> Split:
@@ -53,13 +53,19 @@ class Pairs:
         return Split(len(self), fingerprint(*self.image_names.content(), *self.label_names.content()))
 
     def take(self, indices: Sequence[int]) -> "Pairs":
-        """Returns some of the pairs."""
+        """Returns the pairs at these indices."""
         images, labels = (Names(names[i] for i in indices) for names in (self.image_names, self.label_names))
         return Pairs(self.images, self.labels, images, labels)
 
 
 class Paired(NamedTuple):
-    """What was found: the pairs, one line for each kind of file that stands alone, and what else is worth saying."""
+    """The result of pairing one split.
+
+    Attributes:
+        pairs: images with their label maps.
+        problems: one line for each kind of file without a partner.
+        notes: how files were paired, and what was left out.
+    """
 
     pairs: Pairs
     problems: list[str]
@@ -67,10 +73,10 @@ class Paired(NamedTuple):
 
 
 def pair_splits(root: Path) -> tuple[Paired, Paired | None]:
-    """Pairs the images of the training and of the validation split with their label maps; None without the latter.
+    """Pairs both splits; the second is None where the folder has no validation split.
 
     Raises:
-        UserError: the folder does not have the expected form, or a split holds no pair.
+        UserError: the folder does not have the expected form, or a split has no pair.
     """
     found = find_folders(root, holds_pairs)
     train, val = (pair_up(parts) if parts else None for parts in (found.train, found.val))
@@ -85,7 +91,7 @@ def pair_splits(root: Path) -> tuple[Paired, Paired | None]:
 
 
 def holds_pairs(folder: Path) -> bool:
-    """Says whether a folder is a data set of images with label maps, not one split of it."""
+    """Returns whether a folder is a whole data set of images with label maps, not one split of it."""
     if meaning(folder.name) != (None, None) and holds_pairs(folder.parent):
         return False
     try:
@@ -95,7 +101,7 @@ def holds_pairs(folder: Path) -> bool:
 
 
 def pair_up(parts: Parts) -> Paired:
-    """Pairs files by their relative paths without the suffix, or by what is left of these without words like `_mask`.
+    """Pairs files by their relative paths without suffix; if these differ, also without words such as `_mask`.
 
     Raises:
         UserError: label maps are JPEG files, or an image has several.
@@ -112,12 +118,11 @@ def pair_up(parts: Parts) -> Paired:
     problems = _alone(images, found.lone_images, "label map", labels, found.lone_labels, left_out_maps)
     if not parts.shared:
         problems += _alone(labels, found.lone_labels, "image", images, found.lone_images, left_out)
-    notes = [found.note, _left_out(images, left_out), _left_out(labels, left_out_maps)]
-    return Paired(pairs, problems, [note for note in notes if note])
-
-
-def _left_out(folder: Path, left_out: LeftOut) -> str:
-    return f"{folder.parent.name}/{folder.name}: {left_out.words()}" if left_out else ""
+    notes = [found.note] if found.note else []
+    for folder, left in ((images, left_out), (labels, left_out_maps)):
+        if left:
+            notes.append(f"{folder.parent.name}/{folder.name}: {left.words()}")
+    return Paired(pairs, problems, notes)
 
 
 def set_aside(paired: Paired, fraction: float, seed: int) -> tuple[Paired, Paired]:
@@ -132,7 +137,7 @@ def set_aside(paired: Paired, fraction: float, seed: int) -> tuple[Paired, Paire
 def _alone(
     folder: Path, names: list[str], lacking: str, other: Path, others: list[str], left_out: LeftOut
 ) -> list[str]:
-    """Returns a line for files without a partner in the folder `other`, where `others` have none either."""
+    """Returns a line for files without a partner; `others` are the files without one in the folder `other`."""
     if not names:
         return []
     more = f" (and {len(names) - 1:,} more such files)" if names[1:] else ""

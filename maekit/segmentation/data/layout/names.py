@@ -1,4 +1,4 @@
-"""Which names of images and of label maps belong together."""
+"""Pairs names of images with names of label maps."""
 
 import re
 from collections import defaultdict
@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from maekit.errors import UserError
 
-# What names of the two kinds have besides what they share: im1_sat.jpg and im1_mask.png, x_leftImg8bit.png and
+# Words in which the names of an image and its label map differ: im1_sat.jpg and im1_mask.png, x_leftImg8bit.png and
 # x_gtFine_labelIds.png.
 WORDS = frozenset((
     "image", "images", "img", "imgs", "rgb", "sat", "photo", "leftimg8bit", "mask", "masks", "label", "labels", "gt",
@@ -20,7 +20,14 @@ PREFERRED = "labeltrainids"  # Cityscapes has two numberings for each image, thi
 
 
 class PairedNames(NamedTuple):
-    """Names of images with those of their label maps in the images' order, what is left of both, and how: a note."""
+    """The result of `pair_names`.
+
+    Attributes:
+        pairs: name of an image and of its label map, in the images' order.
+        lone_images: images without a label map.
+        lone_labels: label maps without an image.
+        note: an example of names that are paired although they differ; empty where all are equal.
+    """
 
     pairs: list[tuple[str, str]]
     lone_images: list[str]
@@ -29,15 +36,15 @@ class PairedNames(NamedTuple):
 
 
 def pair_names(images: Sequence[str], labels: Sequence[str], folder: Path) -> PairedNames:
-    """Pairs relative paths by what stands before the suffix, and those that have no partner so by their `key`.
+    """Pairs relative paths that are equal without their suffix, and the remaining ones by their `key`.
 
     Args:
         images: sorted names of the images.
         labels: sorted names of the label maps.
-        folder: of the label maps, for the messages.
+        folder: of the label maps, for error messages.
 
     Raises:
-        UserError: two label maps are for one image.
+        UserError: an image has two label maps.
     """
     exact = _groups(stem_of, labels)
     found = {image: _only(exact[stem_of(image)], image, folder) for image in images if stem_of(image) in exact}
@@ -52,7 +59,8 @@ def pair_names(images: Sequence[str], labels: Sequence[str], folder: Path) -> Pa
     taken = set(near.values())
     lone_labels = [name for name in lone_labels if name not in taken and not _other_form(name, keys)]
     pairs = [(image, found[image]) for image in images if image in found]
-    return PairedNames(pairs, [image for image in images if image not in found], lone_labels, _note(near))
+    note = next((f"label maps by near names, as {label} of {image}" for image, label in near.items()), "")
+    return PairedNames(pairs, [image for image in images if image not in found], lone_labels, note)
 
 
 def stem_of(name: str) -> str:
@@ -61,17 +69,22 @@ def stem_of(name: str) -> str:
 
 
 def key(name: str) -> str:
-    """Returns what an image and its label map share: the path in lower case without suffix and without `WORDS`."""
+    """Returns the common part of an image's and its label map's path: in lower case, without suffix and `WORDS`."""
     folder, _, file = stem_of(name).casefold().rpartition("/")
     words = [word for word in re.split(r"[\s_.\-]+", file) if word and word not in WORDS]
     return f"{folder}/{'_'.join(words)}" if words else ""
 
 
 def _near(images: Sequence[str], labels: Sequence[str], folder: Path) -> dict[str, str]:
-    """Returns the label map of each image that alone has its key."""
+    """Returns the label map of each image whose key no other image has."""
     maps = _groups(key, labels)
     alone = {found[0]: which for which, found in _groups(key, images).items() if which in maps and len(found) == 1}
-    return {image: _only(_one_numbering(maps[which]), image, folder) for image, which in alone.items() if which}
+    near = {}
+    for image, which in alone.items():
+        preferred = [name for name in maps[which] if PREFERRED in name.casefold()]
+        if which:
+            near[image] = _only(preferred or maps[which], image, folder)
+    return near
 
 
 def _groups(of: Callable[[str], str], names: Iterable[str]) -> dict[str, list[str]]:
@@ -79,10 +92,6 @@ def _groups(of: Callable[[str], str], names: Iterable[str]) -> dict[str, list[st
     for name in names:
         groups[of(name)].append(name)
     return groups
-
-
-def _one_numbering(labels: list[str]) -> list[str]:
-    return [name for name in labels if PREFERRED in name.casefold()] or labels
 
 
 def _only(labels: list[str], image: str, folder: Path) -> str:
@@ -93,13 +102,8 @@ def _only(labels: list[str], image: str, folder: Path) -> str:
 
 
 def _other_form(label: str, keys: set[str]) -> bool:
-    """Says whether a label map is another form of one that is used: Cityscapes' `_color` and `_instanceIds`."""
+    """Returns whether a label map is another form of a used one, as Cityscapes' `_color` and `_instanceIds`."""
     words = key(label).split("_")
     while words and words[-1] in OTHER_FORMS:
         words.pop()
     return "_".join(words) in keys
-
-
-def _note(near: dict[str, str]) -> str:
-    image, label = next(iter(near.items()), ("", ""))
-    return f"label maps by near names, as {label} of {image}" if near else ""

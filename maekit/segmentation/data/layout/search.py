@@ -1,4 +1,4 @@
-"""Which folders hold the images and the label maps of each split, by the names that people give them."""
+"""Finds the folders of the images and the label maps of each split by their names."""
 
 import os
 import re
@@ -26,18 +26,18 @@ KINDS: dict[Kind, tuple[str, ...]] = {
 KIND_OF = {word: kind for kind, words in KINDS.items() for word in words}
 FILLERS = frozenset(("dir", "set", "folder", "data", "png", "raw", "map", "maps"))
 JOINED = re.compile(r"(train|val|valid|test)(?=(?:annot|images?|imgs?|masks?|labels?)$)")  # CamVid's trainannot
-VOC_LISTS = "ImageSets/Segmentation"  # one text file a split, an image's name a line
+VOC_LISTS = "ImageSets/Segmentation"  # one text file a split, one image name a line
 EXPECTED = "expected images/train, images/val, masks/train, masks/val (or train/images, train/masks, ...)"
 
 
 class Parts(NamedTuple):
-    """Where one split lies.
+    """The folders of one split.
 
     Attributes:
-        images: the folder of its images.
-        labels: the folder of its label maps.
-        stems: the images it has, where a list says so, as paths without their suffix; None: all.
-        shared: other splits have their label maps in `labels` too.
+        images: folder of the images.
+        labels: folder of the label maps.
+        stems: names without suffix of the images of this split; None for all images of the folder.
+        shared: whether `labels` also has the label maps of other splits.
     """
 
     images: Path
@@ -47,7 +47,7 @@ class Parts(NamedTuple):
 
 
 class Folders(NamedTuple):
-    """The folders of a data set; `val` is None where a share of `train` must serve. `passed_over` holds images too."""
+    """The folders of a data set; `val` is None without a validation split. `passed_over` are unused image folders."""
 
     train: Parts
     val: Parts | None
@@ -55,14 +55,14 @@ class Folders(NamedTuple):
 
 
 def find_folders(root: Path, holds: Callable[[Path], object]) -> Folders:
-    """Finds images and label maps of the splits: kind first (`images/train`), split first, or in one name.
+    """Finds images and label maps of the splits: `images/train`, `train/images`, or both words in one name.
 
     Args:
-        root: the folder of the data set.
-        holds: says of a folder whether it is a data set, before it is proposed instead of `root`.
+        root: folder of the data set.
+        holds: returns whether a folder is a data set, before an error proposes it instead of `root`.
 
     Raises:
-        UserError: there are no such folders, or more than one of a kind.
+        UserError: there are no such folders, or several of one kind and split.
     """
     require_folder(root)
     _refuse_one_split(root, holds)
@@ -82,7 +82,7 @@ def find_folders(root: Path, holds: Callable[[Path], object]) -> Folders:
 
 
 def find_places(root: Path) -> Places:
-    """Returns the folders in `root`, and in those, whose names say what they hold."""
+    """Returns the folders one and two levels below `root` whose names tell split and kind."""
     places: dict[tuple[SplitName | None, Kind], list[Path]] = defaultdict(list)
     whole: list[tuple[SplitName | None, Kind, Path]]
     for outer in sub_folders(root):
@@ -104,7 +104,7 @@ def find_places(root: Path) -> Places:
 
 
 def meaning(name: str) -> tuple[SplitName | None, Kind | None]:
-    """Returns the split and the kind that a folder's name stands for: (None, None) for one with any other word."""
+    """Returns the split and the kind in a folder's name; (None, None) if the name has any other word."""
     found = _meaning(name)
     return found if any(found) else _meaning(re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name))  # TrainMasks
 
@@ -121,7 +121,7 @@ def _meaning(name: str) -> tuple[SplitName | None, Kind | None]:
 
 
 def holds_images(folder: Path) -> bool:
-    """Says whether an image file lies in a folder or below it."""
+    """Returns whether there is an image file in a folder or below it."""
     for _, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not is_passed_over(name)]
         if any(is_image_name(name) and not is_passed_over(name) for name in names):
@@ -130,7 +130,7 @@ def holds_images(folder: Path) -> bool:
 
 
 def _refuse_one_split(root: Path, holds: Callable[[Path], object]) -> None:
-    """Refuses `D/train` of a data set `D`."""
+    """Raises a UserError if `root` is the training split `D/train` of a data set `D`."""
     if meaning(root.name) == ("train", None) and find_places(root) and holds(root.parent):
         advice = f"give the folder above it: --data.root {root.parent}"
         raise UserError(f"{root}: this is the training split alone; {advice}")
@@ -162,7 +162,7 @@ def _whole(root: Path, places: Places) -> Parts:
 
 
 def _listed(root: Path, places: Places) -> tuple[Parts, Parts | None] | None:
-    """Returns the splits that PASCAL VOC's lists give, or None where there is no list for training."""
+    """Returns the splits of PASCAL VOC's lists, or None if there is no list for training."""
     whole = _parts(root, places, None)
     train, val = (root / VOC_LISTS / f"{split}.txt" for split in ("train", "val"))
     if whole is None or not train.is_file():
@@ -180,10 +180,10 @@ def _stems(path: Path) -> frozenset[str]:
 
 
 def _one(found: Sequence[Path]) -> Path | None:
-    """Returns the one folder of those that holds images; the first where none does.
+    """Returns the one folder with images; the first folder if none has images, None if there is no folder.
 
     Raises:
-        UserError: several hold images.
+        UserError: several folders have images.
     """
     holding = [path for path in found if holds_images(path)] if len(found) > 1 else found
     if len(holding) > 1:

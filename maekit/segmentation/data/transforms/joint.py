@@ -15,6 +15,7 @@ import albumentations as A  # type: ignore[import-untyped]
 
 from maekit.segmentation.data.transforms.photometric import Distortion, distort, draw_distortion
 from maekit.segmentation.data.transforms.resize import fitted_size, resize_image, resize_label
+from maekit.segmentation.data.transforms.settings import SegAugmentation
 from maekit.system.size import HeightWidth
 
 CROP_TRIES = 10
@@ -113,20 +114,12 @@ class Distort(A.ImageOnlyTransform):  # type: ignore[misc]
         return distort(img, drawn)
 
 
-def joint_transform(
-    *,
-    crop_size: int,
-    resize: Sequence[int],
-    resize_ratio: Sequence[float],
-    cat_max_ratio: float,
-    horizontal_flip: float,
-    photometric: bool,
-) -> A.Compose:
-    """Returns the steps in the published order: resize, crop, mirror, distort. See `SegTrainTransform`."""
+def joint_transform(numbers: SegAugmentation) -> A.Compose:
+    """Returns the steps in the published order: resize, crop, mirror, distort."""
     steps = [
-        RandomFit(resize, resize_ratio),
-        VariedCrop(crop_size, cat_max_ratio),
-        A.HorizontalFlip(p=horizontal_flip),
-        *([Distort()] if photometric else []),
+        RandomFit(numbers.resize, numbers.resize_ratio),
+        VariedCrop(numbers.crop_size, numbers.cat_max_ratio),
+        A.HorizontalFlip(p=numbers.horizontal_flip),
+        *([Distort()] if numbers.photometric else []),
     ]
     return A.Compose(steps, is_check_shapes=False)  # the reader has checked the shapes, and knows the file names

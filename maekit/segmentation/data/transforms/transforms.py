@@ -11,8 +11,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from maekit.data.images.transforms import Normalise
-from maekit.errors import UserError
 from maekit.segmentation.data.transforms.resize import evaluation_size, resize_image
+from maekit.segmentation.data.transforms.settings import SegAugmentation, check_augmentation, check_sizes
 from maekit.system.size import HeightWidth
 
 IGNORED = 255
@@ -24,48 +24,17 @@ class SegTrainTransform:
     Resize, crop and mirroring are albumentations' (`joint.py`). Normalising is ours: equal up to float32's rounding,
     in a tenth of the time. All draws come from Python's `random`, which `maekit.base.data.seeded` seeds.
 
-    Args:
-        crop_size: height and width of the result in pixels.
-        resize: limits for the longer and the shorter side in pixels, before the random factor.
-        resize_ratio: smallest and largest factor on both.
-        cat_max_ratio: the largest class must have less than this share of a crop's labelled pixels, in ten tries.
-        horizontal_flip: probability of mirroring.
-        photometric: whether the colours are distorted.
-        mean: of the three channels, in 0..1.
-        std: of the three channels, above 0.
+    Raises:
+        UserError: a number is out of range; it names the flag.
     """
 
-    def __init__(
-        self,
-        *,
-        crop_size: int,
-        resize: Sequence[int],
-        resize_ratio: Sequence[float],
-        cat_max_ratio: float,
-        horizontal_flip: float,
-        photometric: bool,
-        mean: Sequence[float],
-        std: Sequence[float],
-    ) -> None:
-        check_sizes(crop_size, resize)
-        if len(resize_ratio) != 2 or not 0 < resize_ratio[0] <= resize_ratio[1]:
-            raise UserError(f"data.resize_ratio: got {list(resize_ratio)}, expected two numbers above 0, smaller first")
-        if not 0 < cat_max_ratio <= 1:
-            raise UserError(f"data.cat_max_ratio: got {cat_max_ratio}, expected above 0 and at most 1 (any crop)")
-        if not 0 <= horizontal_flip <= 1:
-            raise UserError(f"data.horizontal_flip: got {horizontal_flip}, expected a probability of 0 to 1")
+    def __init__(self, numbers: SegAugmentation) -> None:
+        check_augmentation(numbers)
         from maekit.segmentation.data.transforms.joint import joint_transform
 
-        self.crop_size = crop_size
-        self.normalise = Normalise(mean, std)
-        self.joint = joint_transform(
-            crop_size=crop_size,
-            resize=resize,
-            resize_ratio=resize_ratio,
-            cat_max_ratio=cat_max_ratio,
-            horizontal_flip=horizontal_flip,
-            photometric=photometric,
-        )
+        self.crop_size = numbers.crop_size
+        self.normalise = Normalise(numbers.mean, numbers.std)
+        self.joint = joint_transform(numbers)
 
     def __call__(self, image: Image.Image | np.ndarray, label: np.ndarray) -> tuple[Tensor, Tensor]:
         """Returns one training crop: [3, S, S] float32 and [S, S] int64 of the crop size S.
@@ -152,11 +121,3 @@ class SegEvalTransform:
         if self.white is not None:
             description |= {"white": self.white, "clip": self.clip}
         return description
-
-
-def check_sizes(crop_size: int, resize: Sequence[int]) -> None:
-    """Raises a UserError for a crop or a box without a pixel, or a box that is not two numbers."""
-    if crop_size < 1:
-        raise UserError(f"data.crop_size: got {crop_size}, expected 1 or more pixels")
-    if len(resize) != 2 or min(resize) < 1:
-        raise UserError(f"data.resize: got {list(resize)}, expected the longest and the shortest side in pixels")

@@ -1,0 +1,50 @@
+"""The two splits of a folder of images with label maps, and the names of its classes."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+from maekit.errors import UserError
+from maekit.segmentation.data.layout.layout import Paired, Pairs, pair_splits, set_aside
+
+
+class SegTree(NamedTuple):
+    """The content of a data folder.
+
+    Attributes:
+        train: the training split, paired.
+        val: the validation split, paired.
+        names: one a class, in label order.
+        notes: how the files were found, for the summary.
+        published: whether this is the data set of the recipes, whose coding is known.
+    """
+
+    train: Paired
+    val: Paired
+    names: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+    published: bool = False
+
+
+def read_splits(
+    root: Path, class_names: Callable[[Path, Pairs], tuple[str, ...]], val_fraction: float, split_seed: int
+) -> SegTree:
+    """Pairs the images of both splits with their label maps; without a validation split some images are set aside.
+
+    Args:
+        root: the data folder.
+        class_names: returns the class names, given the folder and the training pairs.
+        val_fraction: share of the images that is set aside, above 0 and below 1.
+        split_seed: chooses which images are set aside.
+
+    Raises:
+        UserError: the folder does not have the expected form.
+    """
+    train, val = pair_splits(root)
+    names, notes = class_names(root, train.pairs), [*train.notes]
+    if val is None:
+        train, val = set_aside(train, val_fraction, split_seed)
+        notes.append(f"no validation split: {val_fraction:g} of the images set aside, split_seed {split_seed}")
+    if not len(val.pairs):
+        raise UserError(f"{root}: one image with a label map and no validation split; add images")
+    return SegTree(train, val, names, tuple(notes))
