@@ -6,11 +6,11 @@ from typing import Any
 import pytest
 import torch
 from lightning.pytorch import Callback, Trainer
-from maekit.runs.rows import text_rows
 
 import maekit
 from maekit.runs.differences import differences
 from maekit.runs.read import read_run
+from maekit.runs.rows import text_rows
 from tests.conftest import TINY, few_digits
 
 
