@@ -1,9 +1,15 @@
-"""Reading the text files that come with data sets, with or without a byte order mark."""
+"""Reading the text and JSON files that come with data sets, with or without a byte order mark."""
 
 import codecs
+import json
 from pathlib import Path
+from typing import TypeVar
+
+import msgspec
 
 from maekit.errors import UserError
+
+Content = TypeVar("Content")
 
 
 def read_text(path: Path) -> str:
@@ -21,3 +27,35 @@ def read_text(path: Path) -> str:
     except UnicodeDecodeError as error:
         advice = "save it as UTF-8, or unpack it again"
         raise UserError(f"{path}: cannot be read (not text in UTF-8: byte {error.start}); {advice}") from None
+
+
+def read_json(path: Path, form: type[Content], expected: str) -> Content:
+    """Reads a JSON file into the types that it should have; keys that the types do not name are skipped.
+
+    Args:
+        path: of the file.
+        form: a `msgspec.Struct`, or any other type that msgspec can decode.
+        expected: the end of the error of a file of another form: what it should hold and what to do.
+
+    Raises:
+        UserError: the file cannot be read, is not JSON, or a value has another type; it says where, as
+            `$.images[1].file_name`.
+    """
+    try:
+        data = path.read_bytes()
+        try:
+            return msgspec.json.decode(data, type=form)
+        except msgspec.ValidationError:
+            raise
+        except msgspec.DecodeError:  # Python's parser also takes UTF-16, a byte order mark, NaN and lone surrogates
+            return msgspec.convert(json.loads(data), type=form)
+    except msgspec.ValidationError as error:
+        reason = str(error)
+        raise UserError(f"{path}: {reason[0].lower()}{reason[1:]}; {expected}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        reason, size = " ".join(str(error).split()), path.stat().st_size
+        raise UserError(
+            f"{path}: not whole or not JSON ({reason}; the file has {size:,} bytes); download and unpack it again"
+        ) from None
+    except OSError as error:
+        raise UserError(f"{path}: cannot be read ({error.strerror}); mend its permissions or links") from None

@@ -199,13 +199,14 @@ def put(table: str, at: int, **change: Any) -> Callable[[Json], Any]:
 @pytest.mark.parametrize(
     ("change", "line"),
     [
-        (lambda data: data.pop("annotations"), 'not an annotation file (it has no list "annotations"); expected an ob'),
-        (lambda data: data.update(images={}, categories=3), 'no list "images" and no "categories"); expected'),
+        (lambda data: data.pop("annotations"), "missing required field `annotations`; expected an object with the"),
+        (lambda data: data.update(images={}), "expected `array`, got `object` - at `$.images`; expected an object"),
         (lambda data: data.update(images=[], annotations=[]), '"images" is empty, expected at least one'),
-        (lambda data: data.update(images=[5]), "images[0] has id none, expected one that is text or a number"),
-        (put("images", 1, file_name=None), "images[1] has file_name None, expected one that is text"),
-        (lambda data: data["images"][2].pop("file_name"), "images[2] has file_name none, expected one that is text"),
-        (put("annotations", 3, category_id="3"), "annotations[3] has category_id '3', expected one that is a whole"),
+        (lambda data: data.update(images=[5]), "expected `object`, got `int` - at `$.images[0]`"),
+        (put("images", 1, file_name=None), "expected `str`, got `null` - at `$.images[1].file_name`"),
+        (lambda data: data["images"][2].pop("file_name"), "missing required field `file_name` - at `$.images[2]`"),
+        (put("annotations", 3, category_id="3"), "expected `int`, got `str` - at `$.annotations[3].category_id`"),
+        (put("categories", 1, name=[]), "expected `int | str`, got `array` - at `$.categories[1].name`"),
         (put("annotations", 0, category_id=8), 'category_id 8, which is not in "categories" (3 ids from 3 to 9)'),
         (drop("annotations", 1), "1 images without an annotation (the first: id 20, train_val2018/Insecta/3/c.jpg)"),
         (double("annotations", 1, category_id=9), "image 20 has more than one annotation; download"),
@@ -224,7 +225,19 @@ def test_a_faulty_file_is_one_line(root: Path, change: Callable[[Json], Any], li
 
 def test_a_list_is_no_annotation_file(root: Path) -> None:
     (root / "train2018.json").write_text("[1, 2]")
-    assert 'no list "images" and no "annotations" and no "categories"' in refusal(root)
+    assert 'expected an object with the lists "images", "annotations" and "categories"' in refusal(root)
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
+def test_what_only_pythons_parser_reads_is_read(root: Path, encoding: str) -> None:
+    edit(root, lambda data: data["images"][0].update(latitude=float("nan")))
+    expected = build(root).spec()
+    file = root / "train2018.json"
+    file.write_text(file.read_text(), encoding=encoding)
+    assert build(root).spec() == expected
+    edit_in = file.read_text(encoding=encoding).replace('"file_name"', '"name"', 1)
+    file.write_text(edit_in, encoding=encoding)
+    assert "missing required field `file_name` - at `$.images[0]`" in refusal(root)
 
 
 def test_splits_of_other_categories(root: Path) -> None:
