@@ -57,10 +57,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Inspects, converts, or writes a card."""
-    found = find_weights(args.source)
-    from maekit.export.card.write import find_checkpoint_in
-
-    path = find_checkpoint_in(found)
+    path = find_weights(args.source)
     if args.action == "convert":
         print("\n".join(_convert(args, path)))
         return 0

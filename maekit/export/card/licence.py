@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from maekit.errors import UserError
-from maekit.export.card.words import plain
+from maekit.export.card.text import plain
 from maekit.system.plain import table
 from maekit.weights.chosen import split_key
 from maekit.weights.get.find import HUB, Official, official_weights, shipped_weights

@@ -1,7 +1,6 @@
-"""The parts of a model card that are the same for all masked autoencoders, and how a value is written in one."""
+"""The sections of a model card that are the same for all masked autoencoders, and how a value is written in one."""
 
 import re
-from typing import Any
 
 from maekit.weights.get.find import HUB
 
@@ -36,10 +35,10 @@ CITATION = """\
 ```"""
 
 
-def plain(value: Any) -> str:
-    """Writes a value of a configuration; of a path only its name, or from the folder `runs` on.
+def plain(value: object) -> str:
+    """Returns a value of a configuration as text; a path is cut to its name, or to the part from the folder `runs` on.
 
-    Where a file lies on somebody's machine is nobody else's business, and may hold a name.
+    Where a file lies on somebody's machine is private, and the path may hold a person's name.
     """
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(plain(each) for each in value)}]"
@@ -49,12 +48,8 @@ def plain(value: Any) -> str:
         return {None: "null", True: "true", False: "false"}[value]
     if isinstance(value, float):
         return f"{value:g}"
-    return _name(value) if isinstance(value, str) else str(value)
-
-
-def _name(text: str) -> str:
-    if text.startswith(HUB) or not re.search(r"[/\\]", text):
-        return text
-    parts = [part for part in re.split(r"[/\\]", text) if part not in ("", ".", "..", "~")]
-    at = parts.index(_RUNS) if _RUNS in parts else max(len(parts) - 1, 0)
-    return "/".join(parts[at:])
+    if not isinstance(value, str) or value.startswith(HUB) or not re.search(r"[/\\]", value):
+        return str(value)
+    parts = [part for part in re.split(r"[/\\]", value) if part not in ("", ".", "..", "~")]
+    first = parts.index(_RUNS) if _RUNS in parts else max(len(parts) - 1, 0)
+    return "/".join(parts[first:])
