@@ -55,7 +55,7 @@ def loading(facts: Facts, to: Target | None) -> str:
 
 
 def _maekit(facts: Facts) -> str:
-    size = f", image_size={facts.image_size}" if facts.image_size else ""
+    size = f", image_size={tuple(facts.image_size)}" if facts.image_size else ""
     return (
         f'import maekit\n\nvit = maekit.load_backbone("{facts.path}"{size})\n'
         f"tokens = vit(images)  # [B, 3, H, W], normalised, to [B, 1 + N, {facts.embed_dim}]: class token, patches"
@@ -83,10 +83,11 @@ def _timm(facts: Facts) -> str:
     read = f'load_file("{facts.path}")' if facts.path.endswith(".safetensors") else ""
     read = read or f'torch.load("{facts.path}", map_location="cpu", weights_only=True)'
     first = "from safetensors.torch import load_file\n" if "load_file" in read else "import torch\n"
+    size = tuple(facts.image_size) if facts.image_size else None
     pool = "avg" if head and head.pooling == "mean" else "token"
     return (
         f"{first}from timm.models.vision_transformer import VisionTransformer\n\n"
-        f"model = VisionTransformer(\n    img_size={facts.image_size}, patch_size={facts.patch_size}, "
+        f"model = VisionTransformer(\n    img_size={size}, patch_size={facts.patch_size}, "
         f"embed_dim={facts.embed_dim}, depth={facts.num_blocks}, num_heads={facts.num_heads},\n"
         f'    num_classes={head.num_classes if head else 0}, global_pool="{pool}",\n)\n'
         f"model.load_state_dict({read}, strict=True)"
