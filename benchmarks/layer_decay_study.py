@@ -16,7 +16,9 @@ import time
 from pathlib import Path
 
 from maekit.runs.find import find_runs
-from maekit.study.results import halving_agreement, read_study, text_table
+from maekit.study.results import halving_agreement
+from maekit.study.saved import read_study
+from maekit.study.text_table import text_table
 
 DECAYS = "0.55,0.65,0.75,0.85,1.0"
 BETWEEN_KILLS = (60.0, 180.0)  # seconds

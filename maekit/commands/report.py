@@ -72,7 +72,7 @@ def make_document(paths: list[Path], against: Path | None) -> "Document":
 
     if len(paths) == 1 and (paths[0] / _STUDY).is_file():
         from maekit.report.studies.report import study_document
-        from maekit.study.results import read_study
+        from maekit.study.saved import read_study
 
         full = read_study(against) if against is not None else None
         return study_document(read_study(paths[0]), full, created_line())

@@ -14,7 +14,9 @@ from maekit.recipes.recipe import load_recipe
 from maekit.recipes.tasks import find_task
 from maekit.study.define.presets import Preset, find_preset
 from maekit.study.define.space import cell_name, flags_of
-from maekit.study.results import Study, cell_results, full_grid_steps, spent_steps, text_table
+from maekit.study.results import cell_results, full_grid_steps, spent_steps
+from maekit.study.saved import Study
+from maekit.study.text_table import text_table
 
 if TYPE_CHECKING:
     from maekit.study.define.definition import Definition
@@ -195,7 +197,7 @@ def _less(definition: "Definition") -> str:
     """How many steps pruning leaves of a study, where that is known beforehand."""
     if definition.pruning != "halving":
         return "; --pruner median does fewer" if definition.pruning == "median" else ""
-    from maekit.study.queue.pruning import num_kept, rung_steps
+    from maekit.study.queue.plans import num_kept, rung_steps
 
     left, steps, before = definition.total_cells, 0, 0
     for rung in rung_steps(definition.max_steps, left, definition.reduction):

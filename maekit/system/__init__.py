@@ -1,1 +1,1 @@
-"""Files, processes, the terminal and the machine: what every part of maekit may use."""
+"""Files, processes, the terminal and the hardware: helpers that every other package may use."""

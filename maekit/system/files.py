@@ -7,10 +7,10 @@ import shutil
 import sys
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from maekit.errors import UserError
 
@@ -19,7 +19,7 @@ _PROCESS_START = time.time()
 
 
 def cache_folder() -> Path:
-    """Where made data, downloads and cached features go: `$MAEKIT_CACHE`, else `maekit` in the user's cache folder."""
+    """The folder for synthetic data, downloads and features: `$MAEKIT_CACHE`, else `maekit` in the user's cache."""
     named = os.environ.get("MAEKIT_CACHE")
     if named:
         return Path(named).expanduser().absolute()
@@ -30,9 +30,9 @@ def cache_folder() -> Path:
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Waits until no other process is inside a block on the same lock file, so that one makes what all of them want.
+    """Holds an exclusive lock on a file while the block runs, and waits for it as long as another process has it.
 
-    The lock goes with its process, however it ends. Where the system has no such locks (Windows), nobody waits.
+    The lock ends with its process, even if that is killed. On Windows there is no lock and nobody waits.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("a") as file:
@@ -45,14 +45,13 @@ def locked(path: Path) -> Iterator[None]:
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[BinaryIO]:
-    """Gives a file to write to, which takes the place of `path` when the block ends without an error.
+    """Opens a temporary file for writing and renames it to `path` when the block ends without an error.
 
-    The bytes stream to a temporary file in the same folder, which is made if need be; they are synced to disk
-    before it is renamed. On any error the temporary file goes and `path` stays as it was. Those that killed runs
-    left in the folder go too.
+    The temporary file is in the same folder (created if missing) and is synced to disk before the rename. On an error
+    it is removed and `path` stays as it was. Temporary files that killed processes left in the folder are removed too.
 
     Args:
-        path: the file to make or to replace.
+        path: the file to create or overwrite.
 
     Yields:
         A binary file.
@@ -71,14 +70,14 @@ def atomic_write(path: Path) -> Iterator[BinaryIO]:
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
-        _remove(temporary)  # first, so that the free space told is what there is now
+        _remove(temporary)  # first, so that the message gives the free space without it
         raise UserError(_why(path, error)) from error
     finally:
         _remove(temporary)
 
 
 def atomic_write_text(path: Path, text: str) -> None:
-    """Writes a text file (UTF-8) as `atomic_write` does; file names in no known encoding keep their bytes."""
+    """Writes a text file (UTF-8) by `atomic_write`; surrogate escapes of undecodable file names become their bytes."""
     with atomic_write(path) as file:
         file.write(text.encode(errors="surrogateescape"))
 
@@ -86,7 +85,7 @@ def atomic_write_text(path: Path, text: str) -> None:
 def _remove_leftovers(folder: Path) -> None:
     for leftover in folder.glob(f".*{_PARTIAL}"):
         with suppress(OSError):
-            if leftover.stat().st_mtime < _PROCESS_START:  # a younger one may be in the making
+            if leftover.stat().st_mtime < _PROCESS_START:  # a newer one may be in use
                 leftover.unlink()
 
 
@@ -116,15 +115,19 @@ def _why(path: Path, error: OSError) -> str:
     )
 
 
-def write_json(file: Path, values: Any) -> None:
-    """Writes plain values as indented JSON, whole or not at all; NaN and infinity become null."""
-    atomic_write_text(file, json.dumps(finite(values), indent=2) + "\n")
+def write_json(file: Path, values: object) -> None:
+    """Writes plain values as indented JSON by `atomic_write`; NaN and infinity become null."""
+    atomic_write_text(file, json.dumps(_finite(values), indent=2) + "\n")
 
 
-def finite(values: Any) -> Any:
-    """Returns plain values with None in place of NaN and infinity, which JSON does not have."""
-    if isinstance(values, dict):
-        return {key: finite(value) for key, value in values.items()}
-    if isinstance(values, list | tuple):
-        return [finite(value) for value in values]
-    return None if isinstance(values, float) and not math.isfinite(values) else values
+def finite(values: Mapping[str, object]) -> dict[str, object]:
+    """Returns plain values, nested or not, with None in place of NaN and infinity, which JSON does not have."""
+    return {key: _finite(value) for key, value in values.items()}
+
+
+def _finite(value: object) -> object:
+    if isinstance(value, dict):
+        return finite(value)
+    if isinstance(value, list | tuple):
+        return [_finite(one) for one in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

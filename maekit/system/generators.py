@@ -1,4 +1,4 @@
-"""The generators of random numbers of Python, NumPy and torch."""
+"""Random number generators of Python, NumPy and torch."""
 
 import random
 from collections.abc import Iterator
@@ -10,7 +10,7 @@ import torch
 
 @contextmanager
 def untouched_generators() -> Iterator[None]:
-    """Puts the states of Python's, NumPy's and torch's generators back when the block ends."""
+    """Restores the states of Python's, NumPy's and torch's (CPU and CUDA) generators when the block ends."""
     python, numpy = random.getstate(), np.random.get_state()
     devices = list(range(torch.cuda.device_count())) if torch.cuda.is_available() else []
     with torch.random.fork_rng(devices):

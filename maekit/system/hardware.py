@@ -1,4 +1,4 @@
-"""What the hardware is good at. Imports torch, no Lightning."""
+"""Which devices this machine has, and the precision that is fast on them. Imports torch, no Lightning."""
 
 import torch
 
@@ -31,8 +31,8 @@ def autocast_of(precision: str, accelerator: str) -> torch.autocast:
 
 
 def cpu_has_bf16() -> bool:
-    """Whether this CPU multiplies bf16 in hardware (AVX512-BF16, AMX or Arm's BF16), not by conversion."""
-    find = getattr(torch.cpu, "get_capabilities", dict)  # newer than the oldest torch this runs on
+    """Whether this CPU has bf16 instructions (AVX512-BF16, AMX or Arm's BF16); others convert to fp32."""
+    find = getattr(torch.cpu, "get_capabilities", dict)  # missing in the oldest torch that we support
     flags: dict[str, object] = dict(find())
     return any(flags.get(name) for name in ("avx512_bf16", "amx_bf16", "bf16"))
 
@@ -51,15 +51,15 @@ def choose_device(name: str) -> torch.device:
 
 
 def check_devices(accelerator: str, kind: str, devices: int | str | list[int]) -> int:
-    """Returns how many devices of this machine a run uses, or refuses those that it does not have.
+    """Returns how many devices of this machine a run uses.
 
     Args:
-        accelerator: as given: auto, cpu, gpu, cuda or mps.
-        kind: what that is here: cuda, mps or cpu; or as given, where there is none.
-        devices: how many, which ones, or auto.
+        accelerator: `trainer.accelerator` as given: auto, cpu, gpu, cuda or mps.
+        kind: what it resolves to on this machine: cuda, mps or cpu; as given if there is no such device.
+        devices: `trainer.devices`: how many, which ones, or auto.
 
     Raises:
-        UserError: names the flag, what was given and what there is.
+        UserError: this machine does not have these devices.
     """
     found = {"cuda": torch.cuda.device_count(), "mps": int(torch.backends.mps.is_available()), "cpu": 1}.get(kind, 0)
     if not found:

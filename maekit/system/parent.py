@@ -1,4 +1,4 @@
-"""A run that a study started stops in order when the study is gone, killed or crashed. Standard library only."""
+"""Stops a run in order when the process that started it (a study) was killed or crashed. Standard library only."""
 
 import os
 import signal
@@ -6,22 +6,26 @@ import threading
 import time
 
 PARENT = "MAEKIT_STOP_WITHOUT_PARENT"
-_EVERY_SECONDS = 1.0
 
 
-def watch() -> None:
-    """Starts to watch for the end of the process that started this one, where it asked to be watched.
+def watch(every_seconds: float = 1.0) -> None:
+    """Starts a thread that sends SIGTERM to this process when its parent has ended; a run then saves and stops.
 
-    Once a second it is asked whether the process that `MAEKIT_STOP_WITHOUT_PARENT` names is still this one's parent.
-    When it is not, this process sends SIGTERM to itself, which a run takes as its order to save and to stop. The name
-    is taken out of the environment: ranks and workers that this process starts have it, and no study, as their parent.
+    Does nothing unless the environment's `MAEKIT_STOP_WITHOUT_PARENT` holds the parent's process id. The variable is
+    removed, because ranks and data workers that this process starts have another parent.
+
+    Args:
+        every_seconds: between two checks.
     """
     parent = os.environ.pop(PARENT, "")
     if parent.isdigit():
-        threading.Thread(target=_wait_for_end, args=(int(parent),), daemon=True, name="maekit-orphan").start()
+        thread = threading.Thread(
+            target=_stop_without, args=(int(parent), every_seconds), daemon=True, name="maekit-parent-watch"
+        )
+        thread.start()
 
 
-def _wait_for_end(parent: int) -> None:
+def _stop_without(parent: int, every_seconds: float) -> None:
     while os.getppid() == parent:
-        time.sleep(_EVERY_SECONDS)
+        time.sleep(every_seconds)
     os.kill(os.getpid(), signal.SIGTERM)

@@ -2,7 +2,9 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, TypeAlias, TypeGuard
+from typing import Any, TypeAlias, TypeGuard, TypeVar
+
+T = TypeVar("T")
 
 # What JSON and YAML hold; to mypy an integer or a truth value is a float.
 JSON: TypeAlias = "str | float | Sequence[JSON] | Mapping[str, JSON] | None"
@@ -13,8 +15,8 @@ def table(value: object) -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
-def of(kind: type, value: object) -> Any:
-    """The value if it is exactly of that type, else None."""
+def of(kind: type[T], value: object) -> T | None:
+    """Returns the value if it is exactly of that type (a bool is no int here), else None."""
     return value if type(value) is kind else None
 
 

@@ -1,4 +1,7 @@
-"""Who works on a trial, and whether that process is certainly gone. Standard library only."""
+"""Names for processes that are never used twice, whether such a process has ended, and file locks.
+
+Standard library only.
+"""
 
 import os
 import socket
@@ -6,34 +9,31 @@ import sys
 from functools import cache
 from pathlib import Path
 
-BEAT_SECONDS = 20  # between two heartbeats of a trial
-GRACE_SECONDS = 300  # without one a trial is taken from its worker: longer than a study waits for its database
-
 _PROC = Path("/proc")
 
 
 @cache
 def _place() -> str:
-    """This machine, or the container on it: only there do process numbers mean the same processes."""
+    """This host and PID namespace, such as `node3|pid:[4026531836]`: process ids mean the same only within both."""
     try:
-        inside = (_PROC / "self/ns/pid").readlink().name
+        namespace = (_PROC / "self/ns/pid").readlink().name
     except OSError:  # not Linux
-        inside = "-"
-    return f"{socket.gethostname()}|{inside}"
+        namespace = "-"
+    return f"{socket.gethostname()}|{namespace}"
 
 
-def owner(number: int | None = None) -> str:
-    """A name for a process that no other has or will have: host, process namespace, boot, number, start.
+def owner(pid: int | None = None) -> str:
+    """A name for a process that no other process has or will have: `host|namespace|boot id|process id|start time`.
 
     Args:
-        number: of a process of this machine; default: this process.
+        pid: of a process of this machine; default: this process.
     """
-    number = os.getpid() if number is None else number
-    return f"{_place()}|{_boot()}|{number}|{_started(number)}"
+    pid = os.getpid() if pid is None else pid
+    return f"{_place()}|{_boot_id()}|{pid}|{_start_time(pid)}"
 
 
 def is_here(owner: str) -> bool:
-    """Whether the process that an `owner()` names ran where this one does, so that it can be looked for."""
+    """Whether the process that an `owner()` names ran on this host in this PID namespace, so that we can check it."""
     return owner.rsplit("|", 3)[0] == _place()
 
 
@@ -43,34 +43,31 @@ def host_of(owner: str) -> str:
 
 
 def is_gone(owner: str) -> bool:
-    """Whether the process that `owner()` named is certainly no more: it ran at this very place, and is not there now.
-
-    Of other machines nothing is known; their heartbeats tell.
-    """
-    _, boot, number, started = owner.rsplit("|", 3)
+    """Whether the process that an `owner()` names has certainly ended; False for a process of another machine."""
+    _, boot, pid, start_time = owner.rsplit("|", 3)
     if not is_here(owner):
         return False
-    return boot != _boot() or _started(int(number)) != started
+    return boot != _boot_id() or _start_time(int(pid)) != start_time
 
 
-def _boot() -> str:
+def _boot_id() -> str:
     try:
         return (_PROC / "sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         return "-"
 
 
-def _started(number: int) -> str:
-    """When a process began, in ticks since the boot; `gone` where none has this number, or it waits to be buried."""
+def _start_time(pid: int) -> str:
+    """When a process began, in clock ticks since the boot; `gone` if no process has this pid or it is a zombie."""
     try:
-        words = (_PROC / str(number) / "stat").read_text().rpartition(")")[2].split()
-        return "gone" if words[0] == "Z" else words[19]
+        fields = (_PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()
+        return "gone" if fields[0] == "Z" else fields[19]
     except OSError:
         pass
     if _PROC.is_dir() and (_PROC / "self").exists():
         return "gone"
     try:
-        os.kill(number, 0)
+        os.kill(pid, 0)
     except ProcessLookupError:
         return "gone"
     except PermissionError:
@@ -78,17 +75,13 @@ def _started(number: int) -> str:
     return "-"
 
 
-def try_lock(handle: int, *, shared: bool = False) -> bool:
-    """Locks an open file without waiting; false while another process holds it.
-
-    The lock ends with the last process that has the handle. Where a system or a disk has no such locks, nobody is kept
-    out.
-    """
-    return flock(handle, shared=shared) is not False
-
-
 def flock(handle: int, *, shared: bool = False) -> bool | None:
-    """Locks an open file without waiting: whether it could; None where the system or the file system has no locks."""
+    """Locks an open file without waiting. The lock ends with the last process that has the handle.
+
+    Returns:
+        True if locked, False while another process holds the lock, None where the system (Windows) or the file system
+        has no such locks.
+    """
     if sys.platform == "win32":
         return None
     import fcntl
@@ -100,3 +93,8 @@ def flock(handle: int, *, shared: bool = False) -> bool | None:
     except OSError:
         return None
     return True
+
+
+def try_lock(handle: int, *, shared: bool = False) -> bool:
+    """`flock`, True also where there are no locks: nobody can be kept out there."""
+    return flock(handle, shared=shared) is not False

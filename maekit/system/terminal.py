@@ -1,4 +1,4 @@
-"""Lines on the terminal, printed by the first process alone."""
+"""Prints lines on rank 0 only."""
 
 from collections.abc import Iterable
 
@@ -6,12 +6,12 @@ from maekit.system.rank import rank
 
 
 def say(line: str) -> None:
-    """Prints a line, on the first process of a run alone."""
+    """Prints a line on rank 0; nothing on other ranks."""
     if rank() == 0:
         print(line, flush=True)
 
 
 def say_all(lines: Iterable[str]) -> None:
-    """Prints several lines, on the first process of a run alone."""
+    """Prints several lines on rank 0; nothing on other ranks."""
     for line in lines:
         say(line)

@@ -10,7 +10,7 @@ import pytest
 from maekit.cli import main
 from maekit.report.document import Document, Facts, HeatMap, LineChart, Table, Text
 from maekit.report.studies.report import study_document
-from maekit.study.results import read_study
+from maekit.study.saved import read_study
 from tests.report.helpers import make_study
 from tests.report.test_run import blocks, table
 

@@ -6,13 +6,9 @@ import shutil
 import signal
 import socket
 import subprocess
-import tempfile
 import time
 import uuid
-from collections.abc import Iterator
 from pathlib import Path
-
-import pytest
 
 PASSWORD = "se:cret/{7}@"
 QUOTED = "se%3Acret%2F%7B7%7D%40"  # as it stands in a URL
@@ -95,27 +91,3 @@ class Server:
         with psycopg.connect(f"{server}/postgres", autocommit=True) as connection:
             connection.execute(psycopg.sql.SQL("CREATE DATABASE {}").format(psycopg.sql.Identifier(name)))
         return f"{server}/{name}"
-
-
-@pytest.fixture(scope="module")
-def one_server() -> Iterator[Server]:
-    """The server of all tests of a file; they are skipped where none is installed."""
-    programs = binaries()
-    if programs is None:
-        pytest.skip("no PostgreSQL server is installed")
-    folder = Path(tempfile.mkdtemp(prefix="maekit-pg-"))  # pytest's own folders are closed to other users
-    server = Server(programs, folder)
-    try:
-        server.create()
-        yield server
-    finally:
-        server.stop()
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-@pytest.fixture
-def postgres(one_server: Server) -> Server:
-    """The server, running."""
-    if one_server.process is None:
-        one_server.start()
-    return one_server

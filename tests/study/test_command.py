@@ -15,9 +15,9 @@ from maekit import cli
 from maekit.commands.sweep import seeds_of
 from maekit.errors import UserError
 from maekit.study.define.definition import Definition
-from maekit.study.results import Study
+from maekit.study.saved import Study
 from maekit.study.work import engine
-from tests.study.test_table import trial
+from tests.study.helpers import decay_of, trial
 
 SMOKE = ("sweep", "--task", "imagenet_finetune", "--recipe", "smoke")
 GRID = ("--grid", "model.layer_decay=0.65,0.75,1")
@@ -35,7 +35,7 @@ class FakeEngine:
         self.calls.append((definition, folder, {"storage": storage, "slots": [s.name for s in slots], **options}))
         say("story")
         runs = [
-            trial(cell["model.layer_decay"], seed, cell["model.layer_decay"] + seed, self.state, steps=10, end_step=10)
+            trial(decay_of(cell), seed, decay_of(cell) + seed, self.state, steps=10, end_step=10)
             for cell, seed in definition.runs()
         ]
         return Study(folder, definition, tuple(runs))

@@ -13,10 +13,9 @@ from maekit.errors import UserError
 from maekit.recipes.recipe import load_recipe, read_yaml, recipe_names
 from maekit.recipes.settings import resolve
 from maekit.recipes.tasks import find_task, shipped_tasks
-from maekit.study.define import presets
 from maekit.study.define.define import Request, define
 from maekit.study.define.definition import Definition
-from maekit.study.define.presets import find_preset, preset_names
+from maekit.study.define.presets import PRESETS_FILE, find_preset, preset_names
 from maekit.study.define.space import Choice, Interval
 
 TASK = "imagenet_finetune"
@@ -223,7 +222,7 @@ def test_a_rate_may_be_absolute_once_the_other_is_off() -> None:
 @pytest.mark.parametrize("task", [task.name for task in shipped_tasks()])
 @pytest.mark.parametrize("name", preset_names())
 def test_each_task_has_each_preset_or_a_reason(name: str, task: str) -> None:
-    entry = read_yaml(presets._FILE)[name].get(task)
+    entry = read_yaml(PRESETS_FILE)[name].get(task)
     assert entry, f"presets.yaml says nothing of {task} under {name}"
     if isinstance(entry, str):
         with pytest.raises(UserError) as caught:
@@ -240,7 +239,7 @@ def test_each_task_has_each_preset_or_a_reason(name: str, task: str) -> None:
 def test_a_preset_is_of_the_rate_that_the_recipe_has(task: str) -> None:
     """Every key of a preset is one that the recipes set, and the published value is among the values somewhere."""
     for name in preset_names():
-        if isinstance(read_yaml(presets._FILE)[name][task], str):
+        if isinstance(read_yaml(PRESETS_FILE)[name][task], str):
             continue
         grid = find_preset(name, find_task(task)).grid
         recipes = [

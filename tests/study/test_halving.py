@@ -8,18 +8,12 @@ from statistics import fmean
 import pytest
 
 from maekit.errors import UserError
-from maekit.study.queue.pruning import make_plan, rung_steps
+from maekit.study.queue.plans import make_plan, rung_steps
 from maekit.study.results import cell_results, full_grid_steps, halving_agreement, spent_steps
 from tests.study.fake_fit import value
-from tests.study.sweep_worker import begin, begins, definition, quick, run
-from tests.study.test_engine import rows, starts
+from tests.study.helpers import begin, begins, definition, rows, run, starts
 
 DECAYS = (0.55, 0.65, 0.75, 0.85, 1.0)
-
-
-@pytest.fixture(autouse=True)
-def fake(monkeypatch: pytest.MonkeyPatch) -> None:
-    quick(monkeypatch.setattr)
 
 
 @pytest.mark.parametrize(
@@ -51,9 +45,9 @@ def by_hand(seeds: tuple[int, ...], steps: list[int], reduction: int) -> tuple[l
 
 @pytest.mark.parametrize(("reduction", "steps"), [(2, [2, 4, 9]), (4, [2, 9])])
 def test_halving_finds_the_grids_best_for_less(tmp_path: Path, reduction: int, steps: list[int]) -> None:
-    told = definition(*DECAYS, seeds=(0, 1), pruning="halving", reduction=reduction)
+    made = definition(*DECAYS, seeds=(0, 1), pruning="halving", reduction=reduction)
     lines: list[str] = []
-    study = run(told, tmp_path / "halving", lines, slots=2)
+    study = run(made, tmp_path / "halving", lines, slots=2)
     rungs, spent = by_hand((0, 1), steps, reduction)
     for rung, cells in enumerate(rungs):
         found = [trial for trial in study.trials if trial["rung"] == rung]
@@ -86,16 +80,16 @@ def test_halving_leaves_out_cells_that_failed(tmp_path: Path) -> None:
 
 
 def test_halving_killed_at_a_random_moment(tmp_path: Path) -> None:
-    told, chance = definition(0.55, 0.65, 0.75, seeds=(0, 1), pruning="halving"), random.Random(1)
+    made, chance = definition(0.55, 0.65, 0.75, seeds=(0, 1), pruning="halving"), random.Random(1)
     for _ in range(3):
-        with begin(told, tmp_path / "killed", env={"FAKE_SLEEP": "0.1"}, slots=2) as study:
+        with begin(made, tmp_path / "killed", env={"FAKE_SLEEP": "0.1"}, slots=2) as study:
             if not begins(study):
                 break
             time.sleep(chance.uniform(0, 1))
             study.kill()
             study.communicate()
-    run(told, tmp_path / "killed", slots=2)
-    run(told, tmp_path / "undisturbed", slots=2)
+    run(made, tmp_path / "killed", slots=2)
+    run(made, tmp_path / "undisturbed", slots=2)
     keys = ("values", "seed", "rung", "state", "value", "steps", "end_step", "reason", "intermediate")
     found = [[{key: row[key] for key in keys} for row in rows(tmp_path / name)] for name in ("killed", "undisturbed")]
     assert found[0] == found[1]
@@ -114,9 +108,10 @@ def test_the_median_stops_a_run_that_is_worse_than_half(tmp_path: Path, monkeypa
     assert [trial["state"] for trial in study.trials] == ["complete"] * 5 + ["pruned"], lines
     last = study.trials[-1]
     step = max(int(step) for step in last["intermediate"])
-    assert last["reason"].startswith("median: worse than half of the finished runs at step ")
-    assert 0 < last["end_step"] < 30 and last["value"] == last["intermediate"][str(step)]
-    assert int(last["reason"].split()[-1]) <= step <= last["end_step"] and last["steps"] == last["end_step"]
+    reason, end_step = last["reason"], last["end_step"]
+    assert reason is not None and reason.startswith("median: ") and end_step is not None
+    assert 0 < end_step < 30 and last["value"] == last["intermediate"][str(step)]
+    assert int(reason.split()[-1]) <= step <= end_step and last["steps"] == end_step
 
 
 class Pace(list[str]):

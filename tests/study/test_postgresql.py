@@ -2,27 +2,20 @@
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from maekit.errors import UserError
-from maekit.study.results import cell_results, read_study
-from tests.study.postgres import PASSWORD, QUOTED, Server, one_server, postgres
-from tests.study.sweep_worker import begin, definition, quick, run, wait_for_line
+from maekit.study.results import cell_results
+from maekit.study.saved import read_study
+from maekit.system.processes import host_of, owner
+from tests.study.helpers import FAST, begin, definition, run, starts, wait_for_line
+from tests.study.postgres import PASSWORD, QUOTED, Server
 
-__all__ = ["one_server", "postgres"]
 SLOW = {"FAKE_SLEEP": "0.1"}
-
-
-@pytest.fixture(autouse=True)
-def fake(monkeypatch: pytest.MonkeyPatch) -> None:
-    quick(monkeypatch.setattr)
-
-
-def starts(folder: Path) -> dict[str, int]:
-    """How often each run was started."""
-    return {file.parent.name: len(file.read_text().splitlines()) for file in folder.rglob("starts.txt")}
 
 
 def found(folder: Path) -> list[tuple[str, ...]]:
@@ -33,14 +26,14 @@ def found(folder: Path) -> list[tuple[str, ...]]:
 
 
 def test_two_workers_share_a_study(postgres: Server, tmp_path: Path) -> None:
-    told = definition(0.55, 0.65, 0.75, seeds=(0, 1), pruning="halving", reduction=2)
+    made = definition(0.55, 0.65, 0.75, seeds=(0, 1), pruning="halving", reduction=2)
     url = postgres.url()
-    with begin(told, tmp_path / "a", url=url, env=SLOW) as first:
+    with begin(made, tmp_path / "a", url=url, env=SLOW) as first:
         head = wait_for_line(first, "begin")
-        with begin(told, tmp_path / "b", url=url, join=True, env=SLOW) as second:
+        with begin(made, tmp_path / "b", url=url, join=True, env=SLOW) as second:
             out = ["\n".join(head) + first.communicate(timeout=60)[0], second.communicate(timeout=60)[0]]
     assert (first.returncode, second.returncode) == (0, 0), out
-    run(told, tmp_path / "c")
+    run(made, tmp_path / "c")
     assert found(tmp_path / "a") == found(tmp_path / "b") == found(tmp_path / "c")
     did = [starts(tmp_path / "a"), starts(tmp_path / "b")]
     assert all(did), did  # both worked, in folders of their own
@@ -50,8 +43,8 @@ def test_two_workers_share_a_study(postgres: Server, tmp_path: Path) -> None:
 
 
 def test_a_server_that_is_away_for_a_while(postgres: Server, tmp_path: Path) -> None:
-    told = definition(0.55, 0.65)
-    with begin(told, tmp_path, url=postgres.url(), env=SLOW) as worker:
+    made = definition(0.55, 0.65)
+    with begin(made, tmp_path, url=postgres.url(), env=SLOW) as worker:
         lines = wait_for_line(worker, "begin")
         postgres.stop()
         lines += wait_for_line(worker, "does not answer")
@@ -66,13 +59,13 @@ def test_a_server_that_is_away_for_a_while(postgres: Server, tmp_path: Path) -> 
 
 
 def test_a_server_that_does_not_return(postgres: Server, tmp_path: Path) -> None:
-    told, url = definition(0.55, 0.65), postgres.url()
-    with begin(told, tmp_path, url=url, env={"FAKE_SLEEP": "0.8"}, patience=1.5) as worker:
+    made, url = definition(0.55, 0.65), postgres.url()
+    with begin(made, tmp_path, url=url, env={"FAKE_SLEEP": "0.8"}, retry=1.5) as worker:
         wait_for_line(worker, "begin")
         with pytest.raises(
             UserError, match=r"1 runs of the study in .* are on at .*; add --join to work on it with them"
         ):
-            run(told, tmp_path / "other", url=url)
+            run(made, tmp_path / "other", url=url)
         postgres.stop()
         out, _ = worker.communicate(timeout=60)
     assert worker.returncode == 2
@@ -82,25 +75,22 @@ def test_a_server_that_does_not_return(postgres: Server, tmp_path: Path) -> None
     saved = json.loads(next(tmp_path.rglob("last.ckpt")).read_text())["step"]
     assert 0 < saved < 9
     postgres.start()
-    study = run(told, tmp_path, url=url)
+    study = run(made, tmp_path, url=url)
     assert [trial["state"] for trial in study.trials] == ["complete", "complete"]
     assert starts(tmp_path) == {"layer_decay=0.55,seed=0": 2, "layer_decay=0.65,seed=0": 1}  # gone on with
 
 
-def test_a_dead_machine_is_given_up_by_its_silence(
-    postgres: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    told, url = definition(0.55), postgres.url()
-    # A process namespace of its own is what tells another machine; of this one the end is seen at once.
-    with begin(told, tmp_path / "other", url=url, env={"FAKE_SLEEP": "5"}, beat=1, grace=2) as other:
+def test_the_trials_of_a_dead_machine_are_taken_after_the_grace_period(postgres: Server, tmp_path: Path) -> None:
+    made, url = definition(0.55), postgres.url()
+    elsewhere = "elsewhere|pid:[1]|boot|1|1"  # nothing but its heartbeats is known of a process on another machine
+    options: dict[str, Any] = {"url": url, "env": {"FAKE_SLEEP": "5"}, "heartbeat": 1, "grace": 2, "worker": elsewhere}
+    with begin(made, tmp_path / "other", **options) as other:
         wait_for_line(other, "begin")
         other.kill()
         other.communicate()
-    monkeypatch.setattr("maekit.system.processes._place", lambda: "elsewhere|pid:[1]")
-    monkeypatch.setattr("maekit.system.processes.GRACE_SECONDS", 2)
-    monkeypatch.setattr("maekit.system.processes.BEAT_SECONDS", 1)
-    study = run(told, tmp_path / "mine", url=url, join=True)
-    assert study.trials[0]["state"] == "complete" and study.trials[0]["host"] == "elsewhere"
+    timing = replace(FAST, heartbeat=1, grace=2)
+    study = run(made, tmp_path / "mine", url=url, join=True, timing=timing)
+    assert study.trials[0]["state"] == "complete" and study.trials[0]["host"] == host_of(owner())
 
 
 @pytest.mark.parametrize(
@@ -110,7 +100,7 @@ def test_a_dead_machine_is_given_up_by_its_silence(
         ("database", "refuses: .*does not exist"),
     ],
 )
-def test_what_waiting_cannot_mend(postgres: Server, tmp_path: Path, change: str, line: str) -> None:
+def test_a_refusal_is_not_retried(postgres: Server, tmp_path: Path, change: str, line: str) -> None:
     url = postgres.url()
     url = url.replace(QUOTED, "wrong") if change == "password" else url + "x"
     with pytest.raises(UserError, match=line) as caught:

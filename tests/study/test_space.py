@@ -10,6 +10,7 @@ import torch
 
 from maekit.errors import UserError
 from maekit.study.define.space import (
+    Cell,
     Choice,
     Interval,
     cell_name,
@@ -74,7 +75,9 @@ def test_names_are_of_the_last_part_unless_two_keys_end_alike() -> None:
 def test_names_are_safe_short_and_tell_all_cells_apart() -> None:
     paths = ["../a", "-./a", "/etc/passwd", "ü b", "x" * 300, "x" * 299 + "y", "a\nb", 'a"b', "CON:"]
     lists = [[0.9, 0.95], [0.9, 0.999], [0.9]]
-    cells = [{"model.weights": path, "model.betas": betas} for path, betas in itertools.product(paths, lists)]
+    cells: list[Cell] = [
+        {"model.weights": path, "model.betas": betas} for path, betas in itertools.product(paths, lists)
+    ]
     names = [cell_name(cell, seed) for cell in cells for seed in (0, 1)]
     assert len({name.lower() for name in names}) == len(names) == 54
     for name in names:
@@ -90,7 +93,7 @@ def test_floats_that_differ_in_the_last_bit_have_two_names() -> None:
 
 
 def test_flags_are_those_of_fit() -> None:
-    cell = {RATE: 1e-4, "model.betas": [0.9, 0.95], "model.weights": "none", "data.root": None, "model.ema": True}
+    cell: Cell = {RATE: 1e-4, "model.betas": [0.9, 0.95], "model.weights": "none", "data.root": None, "model.ema": True}
     assert flags_of(cell, 3) == [
         "--model.lr=0.0001",
         "--model.betas=[0.9, 0.95]",

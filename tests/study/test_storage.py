@@ -1,7 +1,11 @@
-"""A study's database: its URL, its patience, and trials that two workers make, claim and lose at once."""
+"""A study's database: its URL, its retries, and trials that two workers queue, claim and lose at the same time."""
 
 import os
-import time
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import optuna
@@ -12,19 +16,15 @@ from optuna.trial import TrialState
 
 from maekit.errors import UserError
 from maekit.study.define.space import Choice, Interval
-from maekit.study.queue import storage
-from maekit.study.queue.storage import Database, DatabaseAway, Stopped, open_database, parse_url, patiently, shown_url
-from maekit.study.queue.trials import Board, Leg, cell_of, current, distributions, parameters, surplus
-from maekit.study.work.engine import _open_study, create_study, default_url
-from maekit.system import parent as orphan
-from tests.study.sweep_worker import definition, quick, run
+from maekit.study.queue.database import opened, parse_url, shown_url
+from maekit.study.queue.retry import DatabaseUnreachable, Stopped, with_retries
+from maekit.study.queue.trials import TrialList, TrialSpec, current, distributions, surplus, to_cell, to_parameters
+from maekit.study.work.engine import default_url, open_trials
+from maekit.system.plain import is_number
+from maekit.system.processes import is_gone, owner
+from tests.study.helpers import FAST, definition, run, wait_for
 
-LEGS = [Leg({"model.layer_decay": decay}, seed) for decay in (0.55, 0.65) for seed in (0, 1)]
-
-
-@pytest.fixture(autouse=True)
-def fake(monkeypatch: pytest.MonkeyPatch) -> None:
-    quick(monkeypatch.setattr)
+SPECS = [TrialSpec({"model.layer_decay": decay}, seed) for decay in (0.55, 0.65) for seed in (0, 1)]
 
 
 def test_urls() -> None:
@@ -40,10 +40,10 @@ def test_urls() -> None:
     [
         (
             "mysql://me:secret@host/x",
-            "--storage: got mysql, expected postgresql://USER:PASSWORD@HOST/DATABASE, or sqlite",
+            "--storage: got mysql",
         ),
-        ("study.db", "--storage: got no URL of a database, expected postgresql://"),
-        ("sqlite://", "--storage: got sqlite, expected .* sqlite:///FILE"),
+        ("study.db", "--storage: got no URL"),
+        ("sqlite://", "--storage: got sqlite"),
     ],
 )
 def test_urls_of_nothing_known(tmp_path: Path, url: str, line: str) -> None:
@@ -54,86 +54,104 @@ def test_urls_of_nothing_known(tmp_path: Path, url: str, line: str) -> None:
     assert run(run_after, tmp_path).trials[0]["state"] == "complete"
 
 
-def test_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(storage, "_sleep", lambda seconds, stopped: waits.append(seconds))
+def never() -> bool:
+    return False
+
+
+def test_an_unreachable_database_is_retried_at_growing_intervals() -> None:
     waits: list[float] = []
-    said: list[str] = []
+    lines: list[str] = []
     failures = [StorageInternalError("away")] * 3
+    resets: list[int] = []
 
     def act() -> str:
         if failures:
+            resets.append(len(waits))
             raise failures.pop()
         return "here"
 
-    forgotten: list[int] = []
-    assert patiently(act, "sqlite:///x", said.append, lambda: False, lambda: forgotten.append(1)) == "here"
-    assert waits == [1, 2, 4] and len(forgotten) == 3 and len(said) == 2
-    assert said[0] == "the study's database sqlite:///x does not answer (away); trying again for 20 s"
-    assert said[1].startswith("the study's database answers again after 0 s")
+    result = with_retries(
+        act, "sqlite:///x", lines.append, never, 20.0, reset=lambda: waits.append(0.0), sleep=lambda s: add(waits, s)
+    )
+    assert result == "here"
+    assert waits == pytest.approx([1, 2, 4])
+    assert len(lines) == 2 and all("database" in line for line in lines)
+    assert "sqlite:///x" in lines[0] and "(away)" in lines[0] and "20 s" in lines[0]
 
 
-def test_patience_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+def add(waits: list[float], seconds: float) -> None:
+    waits[-1] += seconds
+
+
+def test_retries_end() -> None:
     def act() -> None:
         raise StorageInternalError("away")
 
-    monkeypatch.setattr(storage, "PATIENCE_SECONDS", 0.3)
-    with pytest.raises(DatabaseAway, match=r"has not answered for 0 s .away.; nothing is lost"):
-        patiently(act, "sqlite:///x", lambda line: None, lambda: False, lambda: None)
+    with pytest.raises(DatabaseUnreachable, match=r"sqlite:///x .*away"):
+        with_retries(act, "sqlite:///x", print, never, 0.3)
     with pytest.raises(Stopped):
-        patiently(act, "sqlite:///x", lambda line: None, lambda: True, lambda: None)
+        with_retries(act, "sqlite:///x", print, lambda: True, 0.3)
     with pytest.raises(ZeroDivisionError):  # not the database's fault
-        patiently(lambda: 1 / 0, "sqlite:///x", lambda line: None, lambda: False, lambda: None)
+        with_retries(lambda: 1 / 0, "sqlite:///x", print, never, 0.3)
 
 
-def boards(folder: Path) -> tuple[Board, Board, list[Database]]:
-    """Two workers' views of one study."""
-    told = definition(0.55, 0.65, seeds=(0, 1))
-    create_study(told, folder, None, print)
-    databases = [open_database(default_url(folder), print, lambda: False) for _ in range(2)]
-    first, second = (Board(one, _open_study(one, told, folder, join=True), told.space) for one in databases)
-    second.me = first.me + "0"
-    return first, second, databases
+Pair = tuple[TrialList, TrialList]
 
 
-def test_what_two_workers_make_at_once_is_done_once(tmp_path: Path) -> None:
-    first, second, databases = boards(tmp_path)
-    nothing = first.trials()
-    assert first.add(LEGS, nothing) == 4
-    assert second.add(LEGS[:2], nothing) == 2  # it had not seen the first's
-    trials = first.trials()
+@pytest.fixture
+def two_workers(tmp_path: Path) -> Iterator[Pair]:
+    """Two workers' views of one study; the first is a child of this process, which a test may kill."""
+    study = definition(0.55, 0.65, seeds=(0, 1))
+    with ExitStack() as stack:
+        first, second = (stack.enter_context(opened(default_url(tmp_path), print, never, FAST)) for _ in range(2))
+        child = stack.enter_context(subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE))
+        stack.callback(child.kill)
+        yield (
+            open_trials(first, study, tmp_path, join=False, worker=owner(child.pid)),
+            open_trials(second, study, tmp_path, join=True),
+        )
+
+
+def test_what_two_workers_queue_at_once_is_run_once(two_workers: Pair) -> None:
+    first, second = two_workers
+    nothing = first.all()
+    assert first.add(SPECS, nothing) == 4
+    assert second.add(SPECS[:2], nothing) == 2  # it had not seen the first's
+    trials = first.all()
     assert [trial.number for trial in current(trials).values()] == [0, 1, 2, 3]
     assert [trial.number for trial in surplus(trials)] == [4, 5]
-    assert second.add(LEGS, trials) == 0
+    assert second.add(SPECS, trials) == 0
     assert first.claim(trials[0]) and not second.claim(trials[0])
-    assert first.tell(trials[0], TrialState.COMPLETE, 1.5, result={"steps": 3})
-    assert first.tell(trials[0], TrialState.COMPLETE, 1.5)  # the answer was lost, not the deed
-    assert not second.tell(trials[0], TrialState.FAIL, None, reason="late")
-    told = first.trials()[0]
-    assert (told.state, told.value, told.user_attrs["result"]) == (TrialState.COMPLETE, 1.5, {"steps": 3})
-    for database in databases:
-        database.close()
+    assert first.finish(trials[0], TrialState.COMPLETE, 1.5, {"result": {"steps": 3}})
+    assert first.finish(trials[0], TrialState.COMPLETE, 1.5, {})  # a retry, as if the reply had been lost
+    assert not second.finish(trials[0], TrialState.FAIL, None, {"reason": "late"})
+    found = second.all()[0]
+    assert (found.state, found.value, found.user_attrs["result"]) == (TrialState.COMPLETE, 1.5, {"steps": 3})
 
 
-def test_the_trials_of_a_dead_worker_are_taken_up_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    first, second, databases = boards(tmp_path)
-    first.add(LEGS[:1], [])
-    (trial,) = first.trials()
+def test_the_trials_of_a_dead_worker_are_queued_again(two_workers: Pair) -> None:
+    first, second = two_workers
+    first.add(SPECS[:1], [])
+    (trial,) = first.all()
     first.claim(trial)
-    first.note(trial, "start", {"step": 3, "seconds": 1.0})
-    second.free_lost([], alone=False)
-    assert first.still_mine([trial]) == [True]
-    monkeypatch.setattr("maekit.study.queue.trials.is_gone", lambda owner: owner == first.me)
-    second.free_lost([], alone=False)
-    assert first.still_mine([trial]) == [False]
-    assert not first.tell(trial, TrialState.COMPLETE, 1.0)
-    assert second.add(LEGS[:1], second.trials()) == 1
-    again = current(second.trials())[LEGS[0].key]
+    first.save(trial, "start", {"step": 3, "seconds": 1.0})
+    second.take_from_dead([], alone=False)
+    assert first.still_owned([trial]) == [True]
+    kill(first.worker)
+    second.take_from_dead([], alone=False)
+    assert first.still_owned([trial]) == [False]
+    assert not first.finish(trial, TrialState.COMPLETE, 1.0, {})
+    assert second.add(SPECS[:1], second.all()) == 1
+    again = current(second.all())[SPECS[0].key]
     assert (again.number, again.state, again.user_attrs["start"]["step"]) == (1, TrialState.WAITING, 3)
     assert second.claim(again)
     second.release(again)
-    assert current(first.trials())[LEGS[0].key].state == TrialState.WAITING
-    for database in databases:
-        database.close()
+    assert current(first.all())[SPECS[0].key].state == TrialState.WAITING
+
+
+def kill(worker: str) -> None:
+    os.kill(int(worker.split("|")[3]), signal.SIGKILL)
+    wait_for(lambda: is_gone(worker))
 
 
 def test_cells_as_optuna_keeps_them() -> None:
@@ -141,22 +159,8 @@ def test_cells_as_optuna_keeps_them() -> None:
     study = optuna.create_study(sampler=RandomSampler(seed=0))
     for _ in range(20):
         params = study.ask(distributions(space)).params
-        cell = cell_of(params, space)
-        assert cell["a"] in ([0.9, 0.95], None, "x", True) and 1e-5 <= cell["b"] <= 1e-1 and isinstance(cell["c"], int)
-        assert parameters(cell, space) == params
-
-
-def test_a_run_whose_study_is_gone_stops(monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[tuple[int, int]] = []
-    parents = iter([os.getpid(), os.getpid(), 1])  # this process plays its own parent, and then is gone
-    monkeypatch.setattr(orphan, "_EVERY_SECONDS", 0.01)
-    monkeypatch.setattr(os, "getppid", lambda: next(parents))
-    monkeypatch.setattr(os, "kill", lambda *words: told.append(words))
-    monkeypatch.setenv(orphan.PARENT, str(os.getpid()))
-    orphan.watch()
-    assert orphan.PARENT not in os.environ  # not for what this process starts
-    for _ in range(100):
-        if told:
-            break
-        time.sleep(0.01)
-    assert told == [(os.getpid(), 15)]
+        cell = to_cell(params, space)
+        assert cell["a"] in ([0.9, 0.95], None, "x", True)
+        assert is_number(cell["b"]) and 1e-5 <= cell["b"] <= 1e-1
+        assert to_parameters(cell, space) == params
+        assert type(cell["c"]) is int

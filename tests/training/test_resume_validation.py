@@ -137,7 +137,7 @@ def test_a_studys_run_that_ends_with_the_study_in_a_validation_is_measured_whole
         assert run.start()
         deadline = time.monotonic() + 200
         while run.poll() is None and time.monotonic() < deadline:
-            if marker.exists() and not run.told_to_stop:
+            if marker.exists() and not run.stop_requested:
                 run.stop()
                 Path(f"{marker}.sent").touch()
             time.sleep(0.05)

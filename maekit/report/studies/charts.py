@@ -7,7 +7,9 @@ from typing import Any
 from maekit.report.document import HeatMap, LineChart, Series
 from maekit.runs.read import Run
 from maekit.study.define.space import Cell, Choice, Interval, short_keys, short_value
-from maekit.study.results import CellResult, Study
+from maekit.study.results import CellResult
+from maekit.study.saved import SavedTrial, Study
+from maekit.system.plain import is_number
 
 _MOST_LINES = 8
 _SPREAD = 10.0  # of a key's values, from which on they are drawn over their logarithm
@@ -70,10 +72,9 @@ def rung_chart(study: Study) -> LineChart | None:
         return None
     at_rung: dict[int, dict[float, list[float]]] = {}
     for trial in study.trials:
-        if trial["value"] is not None and trial["rung"] is not None:
-            at_rung.setdefault(trial["end_step"], {}).setdefault(float(trial["values"][keys[0]]), []).append(
-                trial["value"]
-            )
+        x = trial["values"][keys[0]]
+        if trial["value"] is not None and trial["rung"] is not None and is_number(x):
+            at_rung.setdefault(trial["end_step"] or 0, {}).setdefault(float(x), []).append(trial["value"])
     series = tuple(
         Series(f"step {step:,}", tuple((x, statistics.fmean(values)) for x, values in sorted(found.items())))
         for step, found in sorted(at_rung.items())
@@ -122,21 +123,21 @@ def _curve(study: Study, known: Sequence[CellResult], key: str) -> LineChart:
 
 
 def _line(label: str, members: Sequence[CellResult], key: str) -> Series:
-    ordered = sorted(members, key=lambda result: result.values[key])
+    ordered = sorted(members, key=lambda result: result.number(key))
     return Series(
         label,
-        tuple((float(one.values[key]), one.mean) for one in ordered if one.mean is not None),
+        tuple((one.number(key), one.mean) for one in ordered if one.mean is not None),
         band=tuple(
-            (float(one.values[key]), one.mean - one.std, one.mean + one.std)
+            (one.number(key), one.mean - one.std, one.mean + one.std)
             for one in ordered
             if one.mean is not None and one.std is not None
         ),
-        dots=tuple((float(one.values[key]), value) for one in ordered for value in one.by_seed.values()),
+        dots=tuple((one.number(key), value) for one in ordered for value in one.by_seed.values()),
     )
 
 
 def _scatter(study: Study, known: Sequence[CellResult], key: str) -> LineChart:
-    dots = tuple(sorted((float(one.values[key]), value) for one in known for value in one.by_seed.values()))
+    dots = tuple(sorted((one.number(key), value) for one in known for value in one.by_seed.values()))
     series = (Series("runs", (), dots=dots),) if dots else ()
     return _over_key(study, known, key, series, "Each dot is one run; the other keys differ as well.")
 
@@ -145,7 +146,7 @@ def _over_key(
     study: Study, known: Sequence[CellResult], key: str, series: tuple[Series, ...], caption: str
 ) -> LineChart:
     short = short_keys(axis.key for axis in study.definition.space)[key]
-    values = [float(one.values[key]) for one in known]
+    values = [one.number(key) for one in known]
     log = bool(values) and min(values) > 0 and max(values) / min(values) >= _SPREAD
     metric = metric_name(study)
     return LineChart(f"by_{short}", f"{metric} by {short}", short, metric, series, log_x=log, caption=caption)
@@ -153,7 +154,7 @@ def _over_key(
 
 def _mean_curve(study: Study, cell: Cell) -> tuple[tuple[float, float], ...]:
     """Mean over the seeds at each step, as study.json has it, else as the runs' own tables have it."""
-    by_seed: dict[Any, dict[float, float]] = {}
+    by_seed: dict[int, dict[float, float]] = {}
     for trial in study.trials:
         if trial["values"] == cell:
             by_seed.setdefault(trial["seed"], {}).update(_steps(study, trial))
@@ -162,14 +163,15 @@ def _mean_curve(study: Study, cell: Cell) -> tuple[tuple[float, float], ...]:
     return tuple((step, statistics.fmean(values)) for step, values in means.items())
 
 
-def _steps(study: Study, trial: dict[str, Any]) -> dict[float, float]:
+def _steps(study: Study, trial: SavedTrial) -> dict[float, float]:
     told = trial.get("intermediate") or {}
     if told:
         return {float(step): float(value) for step, value in told.items() if value is not None}
-    if not trial.get("folder"):
+    folder = trial.get("folder")
+    if not folder:
         return {}
     metric = metric_name(study)
-    rows = Run(study.folder / trial["folder"]).rows("val")
+    rows = Run(study.folder / folder).rows("val")
     return {row["step"]: row[metric] for row in rows if metric in row}
 
 

@@ -10,13 +10,14 @@ from maekit.report.studies.summary import agreement_line, known_or_not, run_seco
 from maekit.report.words import setting, task_name
 from maekit.study.define.space import Choice, short_keys
 from maekit.study.results import (
+    Agreement,
     CellResult,
-    Study,
     cell_results,
     full_grid_steps,
     halving_agreement,
     spent_steps,
 )
+from maekit.study.saved import Study
 from maekit.system.numbers import number
 
 
@@ -78,7 +79,7 @@ def _ranking(study: Study, results: Sequence[CellResult]) -> Section:
     return Section("Ranking", (table,))
 
 
-def _halving(study: Study, agreement: dict[str, Any] | None) -> Section | None:
+def _halving(study: Study, agreement: Agreement | None) -> Section | None:
     if study.halving is None:
         return None
     cells = study.definition.total_cells
@@ -99,7 +100,7 @@ def _halving(study: Study, agreement: dict[str, Any] | None) -> Section | None:
     return Section("Successive halving", tuple(blocks))
 
 
-def _agreement(study: Study, found: dict[str, Any]) -> Facts:
+def _agreement(study: Study, found: Agreement) -> Facts:
     return Facts(
         (
             ("halving's best cell", cell_label(study, found["halving_best"])),
@@ -126,7 +127,8 @@ def _failures(study: Study) -> Section | None:
 
 def _cost(study: Study) -> Section:
     spent, full = spent_steps(study), full_grid_steps(study)
-    speeds, memory = (_known(study, key) for key in ("images_per_second", "peak_memory_gib"))
+    speeds = [speed for trial in study.trials if (speed := trial.get("images_per_second")) is not None]
+    memory = [gib for trial in study.trials if (gib := trial.get("peak_memory_gib")) is not None]
     hosts = dict.fromkeys(str(trial["host"]) for trial in study.trials if trial.get("host"))
     pairs = [
         ("hours of runs", number(run_seconds(study) / 3600)),
@@ -181,10 +183,6 @@ def _trials(study: Study) -> Section | None:
     columns = ("trial", *(names[key] for key in keys), "seed", "state", metric_name(study), "best", "steps", "end step")
     columns = (*columns, "seconds", "images/s", "GiB", "folder")
     return Section("Trials", (Table("trials", columns, rows, "Every trial"),)) if rows else None
-
-
-def _known(study: Study, key: str) -> list[float]:
-    return [float(trial[key]) for trial in study.trials if trial.get(key) is not None]
 
 
 def _value(value: Any) -> Any:

@@ -1,15 +1,15 @@
 """A study in a few lines: the best cell and how sure it is, what the study is, what it took, what halving found."""
 
 from collections.abc import Sequence
-from typing import Any
 
 from maekit.report.studies.charts import cell_label, metric_name
 from maekit.report.words import TOY, is_toy
-from maekit.study.results import CellResult, Study, full_grid_steps, spent_steps
+from maekit.study.results import Agreement, CellResult, full_grid_steps, spent_steps
+from maekit.study.saved import Study
 from maekit.system.numbers import duration, number, plural
 
 
-def summary(study: Study, results: Sequence[CellResult], agreement: dict[str, Any] | None) -> list[str]:
+def summary(study: Study, results: Sequence[CellResult], agreement: Agreement | None) -> list[str]:
     """What a reader in a hurry must know of a study.
 
     Args:
@@ -63,7 +63,7 @@ def _states(study: Study) -> str:
     return f"{wanted}; {plural(len(states), 'trial')}{f' ({counts})' if counts else ''}."
 
 
-def agreement_line(study: Study, found: dict[str, Any]) -> str:
+def agreement_line(study: Study, found: Agreement) -> str:
     """The two numbers that say whether halving was worth it."""
     if found["same_cell"]:
         said = "Halving found the full grid's best cell"
@@ -78,7 +78,7 @@ def agreement_line(study: Study, found: dict[str, Any]) -> str:
 
 def run_seconds(study: Study) -> float:
     """Seconds of all trials together."""
-    return sum(float(trial["seconds"]) for trial in study.trials if trial.get("seconds") is not None)
+    return sum(trial.get("seconds") or 0.0 for trial in study.trials)
 
 
 def known_or_not(value: float | None) -> str:

@@ -1,8 +1,8 @@
-"""From a command's words to a checked definition: keys, values and the length of a run are asked of the task itself."""
+"""Makes a checked definition from a command's arguments; keys, values and the length of a run are the task's own."""
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from types import ModuleType
 from typing import Any
@@ -20,8 +20,9 @@ from maekit.runs.differences import is_hyper_parameter
 from maekit.study.define.definition import Definition
 from maekit.study.define.presets import Preset
 from maekit.study.define.space import Choice, Interval, Space, grid_cells, parse_grid, parse_range, short_keys
+from maekit.system.plain import JSON, is_number
 
-_BOTH_RATES = ("model.base_lr", "model.lr")
+_RATES = ("model.base_lr", "model.lr")
 _LENGTH = ("trainer.max_steps", "trainer.max_epochs", "data.total_batch_size")
 
 
@@ -32,16 +33,16 @@ class Request:
     Attributes:
         recipe: the stacked recipe.
         config: the user's own YAML files, absolute.
-        flags: the task's flags that every run is given.
+        flags: the task's flags for every run.
         grids: texts `KEY=V,V,...`.
         ranges: texts `KEY=LOW:HIGH[:log]`.
-        preset: lists to vary, which a grid of the same key takes the place of.
-        seeds: each cell's.
+        preset: lists to vary; a grid of the same key replaces its list.
+        seeds: the seeds of each cell.
         sampler: `grid`, `random` or `tpe`.
-        num_cells: cells to draw; None for a grid.
+        num_cells: cells to sample; None for a grid.
         pruning: `none`, `median` or `halving`.
         reduction: halving keeps one cell in so many.
-        name: the study's; None makes one of the preset or the keys.
+        name: the study's; None takes the preset's name, or the keys.
     """
 
     recipe: Recipe
@@ -59,27 +60,31 @@ class Request:
 
 
 def define(request: Request, module: ModuleType) -> Definition:
-    """Checks every key and value against the task, reads its data's size, and returns the study's definition.
+    """Checks every key and value against the task, counts its training images, and returns the study's definition.
+
+    Args:
+        request: the command's arguments.
+        module: the task's.
 
     Raises:
         UserError: an unknown key, a value the task refuses, nothing to vary, or settings that exclude each other.
     """
-    texts = _texts(request)
+    axes = _given_axes(request)
     settings = resolve(request.recipe, module, request.flags, training=True)
     refuse_evaluation_only(settings, module.Model)
-    _check_keys([*texts], settings)
+    _check_keys([*axes], settings)
     data: TransferData = module.Data(**settings.values["data"])
     data.setup()
-    space = _checked_space(request, texts, settings, module, data.spec())
+    space = _checked_space(request, axes, settings, module, data.spec())
     _check_rates(space, settings)
     if request.sampler == "grid":
         grid_cells(space)
-    images = len(data.train_dataset(0))
     varied = {axis.key for axis in space}
     fixed = {key: value for key, value in flat(settings.values) if is_hyper_parameter(key) and key not in varied}
     metric, mode = module.Model.monitor
+    names = [request.preset.name] if request.preset else short_keys(axis.key for axis in space).values()
     definition = Definition(
-        name=request.name or _name(request.preset, space),
+        name=request.name or re.sub(r"[^A-Za-z0-9._+-]", "-", "-".join(names))[:80],
         task=request.recipe.task.given_as,
         recipe=request.recipe.name,
         config=request.config,
@@ -93,34 +98,29 @@ def define(request: Request, module: ModuleType) -> Definition:
         metric=f"val/{metric}",
         mode=mode,
         max_steps=0,
-        num_images=images,
-        fixed=_plain(fixed),
+        num_images=len(data.train_dataset(0)),
+        fixed=json.loads(json.dumps(fixed)),
         preset=request.preset.name if request.preset else None,
     )
     return replace(definition, max_steps=_longest(definition, settings))
 
 
-def _texts(request: Request) -> dict[str, list[str] | Interval]:
-    """Each key's values as they were written, a grid's own before its preset's."""
-    found: dict[str, list[str] | Interval] = {}
-    for text in request.grids:
-        key, values = parse_grid(text)
-        _once(key, found)
-        found[key] = values
-    for text in request.ranges:
-        interval = parse_range(text)
-        _once(interval.key, found)
-        found[interval.key] = interval
+def _given_axes(request: Request) -> dict[str, list[str] | Interval]:
+    """Each key's values as text: the preset's keys first, with their lists replaced by grids of the same key."""
+    axes: dict[str, list[str] | Interval] = {}
+    given: list[tuple[str, list[str] | Interval]] = [parse_grid(text) for text in request.grids]
+    given += [(interval.key, interval) for interval in map(parse_range, request.ranges)]
+    for key, axis in given:
+        if key in axes:
+            raise UserError(
+                f"--grid and --range: got {key} twice, expected each key once; put all its values in one list"
+            )
+        axes[key] = axis
     preset = request.preset.grid if request.preset else {}
-    found = {**{key: found.pop(key, values) for key, values in preset.items()}, **found}
-    if not found:
+    axes = {**{key: axes.pop(key, values) for key, values in preset.items()}, **axes}
+    if not axes:
         raise UserError("nothing to vary; add --grid KEY=V,V,..., --range KEY=LOW:HIGH or --preset layer_decay")
-    return found
-
-
-def _once(key: str, found: dict[str, list[str] | Interval]) -> None:
-    if key in found:
-        raise UserError(f"--grid and --range: got {key} twice, expected each key once; put all its values in one list")
+    return axes
 
 
 def _check_keys(keys: Sequence[str], settings: Settings) -> None:
@@ -145,75 +145,75 @@ def _check_keys(keys: Sequence[str], settings: Settings) -> None:
 
 
 def _checked_space(
-    request: Request, texts: dict[str, list[str] | Interval], settings: Settings, module: ModuleType, spec: DataSpec
+    request: Request,
+    given: Mapping[str, list[str] | Interval],
+    settings: Settings,
+    module: ModuleType,
+    spec: DataSpec,
 ) -> Space:
-    """The space with its values as the task reads them; each is tried once, the other keys at their first value."""
-    ends = {key: [str(v.low), str(v.high)] if isinstance(v, Interval) else v for key, v in texts.items()}
-    before = _refusal(settings, module, spec)
+    """The space with its values as the task parses them; each value is tried with the other keys at their first."""
+    texts = {key: [str(v.low), str(v.high)] if isinstance(v, Interval) else v for key, v in given.items()}
+    without = _refusal(settings, module, spec)
     axes: list[Choice | Interval] = []
-    for key, words in ends.items():
-        others = [f"--{other}={values[0]}" for other, values in ends.items() if other != key]
-        values = []
-        for word in words:
-            tried = resolve(request.recipe, module, [*request.flags, *others, f"--{key}={word}"], training=True)
+    for key, axis in given.items():
+        others = [f"--{other}={values[0]}" for other, values in texts.items() if other != key]
+        values: list[Any] = []
+        for text in texts[key]:
+            tried = resolve(request.recipe, module, [*request.flags, *others, f"--{key}={text}"], training=True)
             refusal = _refusal(tried, module, spec)
             if refusal:
-                raise UserError(refusal if refusal == before else f"{key}={word} to vary: {refusal}")
-            values.append(_plain(dict(flat(tried.values))[key]))
-        given = texts[key]
-        axes.append(
-            Interval(key, values[0], values[1], given.log)
-            if isinstance(given, Interval)
-            else _choice(key, words, values)
-        )
+                raise UserError(refusal if refusal == without else f"{key}={text} to vary: {refusal}")
+            values.append(json.loads(json.dumps(dict(flat(tried.values))[key])))
+        if isinstance(axis, Interval):
+            axes.append(Interval(key, values[0], values[1], axis.log))
+            continue
+        for text, value in zip(axis, values, strict=True):
+            if values.count(value) > 1:
+                raise UserError(f"--grid {key}: got {text} twice, expected each value once")
+        axes.append(Choice(key, tuple(values)))
     return tuple(axes)
 
 
-def _choice(key: str, words: list[str], values: list[Any]) -> Choice:
-    for word, value in zip(words, values, strict=True):
-        if values.count(value) > 1:
-            raise UserError(f"--grid {key}: got {word} twice, expected each value once")
-    return Choice(key, tuple(values))
-
-
 def _refusal(settings: Settings, module: ModuleType, spec: DataSpec) -> str | None:
-    """What the task's data or model say against settings, in one line."""
+    """The error of the task's data or model about settings, in one line; None without one."""
     try:
-        module.Data(**settings.values["data"])  # reads nothing
+        module.Data(**settings.values["data"])  # reads no files
         with torch.device("meta"):  # shapes alone: no memory, no weights
             module.Model(spec, **settings.values["model"])
     except UserError as error:
-        return None if all(rate in str(error) for rate in _BOTH_RATES) else str(error)  # _check_rates says those better
-    except Exception:  # a task that cannot be built this way is built by its runs
+        # _check_rates has a better message for two learning rates at once
+        return None if all(rate in str(error) for rate in _RATES) else str(error)
+    except Exception:  # a task that cannot be built on the meta device is checked by its runs
         return None
     return None
 
 
-def _plain(value: Any) -> Any:
-    return json.loads(json.dumps(value))
-
-
 def _check_rates(space: Space, settings: Settings) -> None:
-    """Refuses a study of one way to say the learning rate where the other is set too."""
-    varied = [axis.key for axis in space if axis.key in _BOTH_RATES]
+    """Refuses to vary lr or base_lr if the other one is varied or set too."""
+    varied = [axis.key for axis in space if axis.key in _RATES]
     if len(varied) > 1:
         raise UserError("got both model.base_lr (per 256 images) and model.lr (absolute) to vary, expected one of them")
     for key in varied:
-        other = next(rate for rate in _BOTH_RATES if rate != key)
-        value = settings.values["model"].get(other.removeprefix("model."))
+        other = next(rate for rate in _RATES if rate != key)
+        value = dict(flat(settings.values)).get(other)
         if value is not None:
             raise UserError(f"got {key} to vary, but {other} is {value:g} here; vary {other}, or add --{other} null")
 
 
 def _longest(definition: Definition, settings: Settings) -> int:
-    """Optimizer steps of a full run, of the longest cell where the cells differ."""
-    values = {**definition.fixed, **dict(flat(settings.values))}
+    """Optimizer steps of the longest run.
+
+    Raises:
+        UserError: fewer training images than the batch, no end, or pruning of runs that differ in length.
+    """
     choices = [axis for axis in definition.space if isinstance(axis, Choice)]
-    largest = max([values["data.total_batch_size"], *_values_of("data.total_batch_size", choices)])
-    require_batch(definition.num_images, largest, values.get("model.base_lr"))
-    lengths = {definition.steps_of(cell) for cell in grid_cells(choices)} if choices else {definition.steps_of({})}
-    lengths |= {definition.steps_of({axis.key: axis.high}) for axis in definition.space if isinstance(axis, Interval)}
-    if max(lengths) < 1:
+    batches: list[JSON] = [settings.values["data"]["total_batch_size"]]
+    batches += [value for axis in choices if axis.key == "data.total_batch_size" for value in axis.values]
+    largest = max(int(size) for size in batches if is_number(size))
+    require_batch(definition.num_images, largest, dict(flat(settings.values)).get("model.base_lr"))
+    cells = grid_cells(choices) + [{axis.key: axis.high} for axis in definition.space if isinstance(axis, Interval)]
+    longest = max(map(definition.steps_of, cells))
+    if longest < 1:
         raise UserError("the run has no end; give --trainer.max_epochs or --trainer.max_steps")
     varied = [axis.key for axis in definition.space if axis.key in _LENGTH]
     if definition.pruning != "none" and varied:
@@ -221,13 +221,4 @@ def _longest(definition: Definition, settings: Settings) -> int:
             f"--pruner {definition.pruning}: got {varied[0]} to vary, expected runs of one length, since they are "
             "compared at the same step; use --pruner none"
         )
-    return max(lengths)
-
-
-def _values_of(key: str, choices: list[Choice]) -> list[Any]:
-    return [value for axis in choices if axis.key == key for value in axis.values]
-
-
-def _name(preset: Preset | None, space: Space) -> str:
-    words = [preset.name] if preset else short_keys(axis.key for axis in space).values()
-    return re.sub(r"[^A-Za-z0-9._+-]", "-", "-".join(words))[:80]
+    return longest

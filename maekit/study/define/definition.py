@@ -1,14 +1,16 @@
-"""What a study is, so that it can be kept, gone on with elsewhere, and refused when its recipe changed.
+"""A study's definition: saved with it, so that it can be resumed on another machine, or refused if its recipe changed.
 
 Standard library only.
 """
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
 from maekit.errors import UserError
 from maekit.study.define.space import Cell, Choice, Interval, Space, grid_cells, short_value
+from maekit.system.plain import JSON
 
 
 @dataclass(frozen=True)
@@ -17,23 +19,23 @@ class Definition:
 
     Attributes:
         name: the study's own name, also in its database.
-        task: as `--task` finds it again.
+        task: the value of `--task`.
         recipe: its recipe's name.
         config: the user's own YAML files, absolute.
-        flags: flags that every run is given.
+        flags: flags of every run.
         space: what is varied.
         seeds: each cell is run with each of them.
         sampler: `grid`, `random` or `tpe`.
-        num_cells: cells to draw; None for a grid, which has as many as it has.
+        num_cells: cells to sample; None for a grid, which has all of its cells.
         pruning: `none`, `median` or `halving`.
         reduction: halving keeps one cell in so many.
-        metric: what is compared, such as `val/top1`.
+        metric: the metric that cells are compared by, such as `val/top1`.
         mode: `max` or `min`.
-        max_steps: optimizer steps of a full run, of the longest where the space changes that.
-        num_images: training images, by which epochs are counted in steps.
+        max_steps: optimizer steps of a full run; of the longest if cells differ.
+        num_images: training images, which give the steps of an epoch.
         fixed: dotted key -> value of every hyper-parameter that is not varied.
-        preset: the preset the space is of, or None.
-        sampler_seed: of random and TPE.
+        preset: the preset that gave the space, or None.
+        sampler_seed: seed of the random and the TPE sampler.
     """
 
     name: str
@@ -51,12 +53,12 @@ class Definition:
     mode: str
     max_steps: int
     num_images: int
-    fixed: dict[str, Any] = field(repr=False)
+    fixed: Mapping[str, JSON] = field(repr=False)
     preset: str | None = None
     sampler_seed: int = 0
 
     def cells(self) -> list[Cell]:
-        """A grid's cells; empty for a sampler, which draws them one by one."""
+        """A grid's cells; empty for a sampler, which samples them one by one."""
         return grid_cells(self.space) if self.sampler == "grid" else []
 
     def runs(self) -> list[tuple[Cell, int]]:
@@ -65,56 +67,60 @@ class Definition:
 
     @property
     def total_cells(self) -> int:
-        """How many cells the study has in all."""
+        """The number of cells of the whole study."""
         return len(self.cells()) if self.num_cells is None else self.num_cells
 
     def steps_of(self, cell: Cell) -> int:
-        """Optimizer steps of a full run of one cell, whose keys may change the epochs or the batch."""
+        """Optimizer steps of a full run of one cell, which may vary the epochs or the batch size."""
         values = {**self.fixed, **cell}
-        batch = values.get("data.total_batch_size")
-        epochs, steps = values.get("trainer.max_epochs") or -1, values.get("trainer.max_steps") or -1
-        limits = [limit for limit in (steps, epochs * (self.num_images // batch) if batch else -1) if limit > 0]
+        batch, epochs, steps = (
+            _limit(values.get(key)) for key in ("data.total_batch_size", "trainer.max_epochs", "trainer.max_steps")
+        )
+        limits = [] if steps is None else [steps]
+        if batch is not None and epochs is not None and self.num_images >= batch:
+            limits.append(epochs * (self.num_images // batch))
         return min(limits, default=self.max_steps)
 
     def full_steps(self) -> int:
-        """Optimizer steps of all cells and seeds, each run to its end; of a sampler's cells the most it can be."""
+        """Optimizer steps of all cells and seeds, each run to its end; with a sampler an upper bound."""
         cells = self.cells()
         one_seed = sum(map(self.steps_of, cells)) if cells else self.total_cells * self.max_steps
         return one_seed * len(self.seeds)
 
-    def as_json(self) -> dict[str, Any]:
+    def as_json(self) -> dict[str, JSON]:
         """Plain values, from which `from_json` makes an equal definition."""
         space = [{"kind": type(axis).__name__.lower(), **asdict(axis)} for axis in self.space]
         return {**asdict(self), "space": space}
 
     @classmethod
-    def from_json(cls, values: dict[str, Any]) -> "Definition":
-        """The definition that `as_json` was of.
+    def from_json(cls, values: Mapping[str, Any]) -> "Definition":
+        """Reads what `as_json` wrote.
 
         Raises:
-            UserError: values that are none, such as those of another version of maekit.
+            UserError: other values, such as those of another version of maekit.
         """
         try:
-            space = tuple(_axis(dict(axis)) for axis in values["space"])
+            space = tuple(_axis(**axis) for axis in values["space"])
             tuples = {key: tuple(values[key]) for key in ("config", "flags", "seeds")}
             return cls(**{**values, **tuples, "space": space})
         except (KeyError, TypeError, ValueError) as error:
             raise UserError(f"a study's definition cannot be read ({error}); was it made by this maekit?") from error
 
     def differences(self, now: "Definition") -> list[str]:
-        """What changed under the study, one line a key; empty where nothing that matters for its results did.
+        """What changed that matters for the study's results, one line a key.
 
-        Where things lie and what they run on does not count: folders, devices, the flags' and files' own text.
+        Folders, devices, and how flags and files are written do not count.
 
         Args:
             now: the definition as it would be made today.
         """
-        before, after = self._what_matters(), now._what_matters()
+        before, after = self.settings(), now.settings()
         keys = [key for key in {**before, **after} if before.get(key) != after.get(key)]
-        return [f"{key}: {_said(before, key)} in the study, {_said(after, key)} now" for key in keys]
+        return [f"{key}: {_shown(before, key)} in the study, {_shown(after, key)} now" for key in keys]
 
-    def _what_matters(self) -> dict[str, Any]:
-        own = {
+    def settings(self) -> dict[str, object]:
+        """Everything that the study's results depend on, by dotted key or by name."""
+        own: dict[str, object] = {
             "task": Path(self.task).stem,
             "recipe": self.recipe,
             "seeds": list(self.seeds),
@@ -128,20 +134,24 @@ class Definition:
         }
         if self.pruning == "halving":
             own["reduction"] = self.reduction
-        axes = {
-            axis.key: list(axis.values)
-            if isinstance(axis, Choice)
-            else f"{axis.low:g} to {axis.high:g}{', log' if axis.log else ''}"
-            for axis in self.space
-        }
-        return {**own, **axes, **self.fixed}
+        for axis in self.space:
+            if isinstance(axis, Choice):
+                own[axis.key] = list(axis.values)
+            else:
+                own[axis.key] = f"{axis.low:g} to {axis.high:g}{', log' if axis.log else ''}"
+        return {**own, **self.fixed}
 
 
-def _axis(values: dict[str, Any]) -> Choice | Interval:
-    if values.pop("kind") == "choice":
+def _axis(kind: str, **values: Any) -> Choice | Interval:
+    if kind == "choice":
         return Choice(values["key"], tuple(values["values"]))
     return Interval(**values)
 
 
-def _said(values: dict[str, Any], key: str) -> str:
-    return short_value(values[key]) if key in values else "nothing"
+def _limit(value: object) -> int | None:
+    """A number of epochs, steps or images; None, 0 and -1 mean no limit."""
+    return int(value) if isinstance(value, int | float) and value > 0 else None
+
+
+def _shown(settings: Mapping[str, object], key: str) -> str:
+    return short_value(settings[key]) if key in settings else "nothing"

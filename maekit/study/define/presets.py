@@ -1,23 +1,22 @@
-"""Studies that come with maekit: what to vary for each task, and where the values are from (`presets.yaml`)."""
+"""Presets: what to vary for each task, and where the values are from (`presets.yaml`)."""
 
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from maekit.errors import UserError, nearest
 from maekit.recipes.recipe import read_yaml
 from maekit.recipes.tasks import Task
 
-_FILE = Path(__file__).with_name("presets.yaml")
+PRESETS_FILE = Path(__file__).with_name("presets.yaml")
 
 
 @dataclass(frozen=True)
 class Preset:
-    """What to vary.
+    """What one preset varies for one task.
 
     Attributes:
-        name: as `--preset` names it.
+        name: the value of `--preset`.
         grid: dotted key -> values as text.
         published: whether the whole space was published; else it is ours.
         source: where the values are from, in one line.
@@ -30,20 +29,20 @@ class Preset:
 
 
 def preset_names() -> list[str]:
-    """The presets there are."""
-    return list(read_yaml(_FILE))
+    """The names that `--preset` takes."""
+    return list(read_yaml(PRESETS_FILE))
 
 
 def find_preset(name: str, task: Task) -> Preset:
-    """The preset of a task; a task of one's own has what `any` says.
+    """The preset of a task; for a user's own task the entry `any`.
 
     Raises:
-        UserError: no such preset, or none of it for this task, with the reason.
+        UserError: no such preset, or none for this task, with the reason.
     """
-    presets = read_yaml(_FILE)
+    presets = read_yaml(PRESETS_FILE)
     if name not in presets:
         raise UserError(f"--preset: unknown preset '{name}'{nearest(name, presets)} (known: {', '.join(presets)})")
-    preset: dict[str, Any] = presets[name]
+    preset = presets[name]
     found = preset.get(task.name, None if task.name in preset else preset.get("any"))
     if isinstance(found, str):
         raise UserError(f"--preset {name}: not for task {task.name}: {found}")

@@ -1,4 +1,4 @@
-"""What a study varies: lists and ranges of keys, the cells they span, and a cell's name and flags.
+"""What a study varies: lists and ranges of keys, the cells they span, and a cell's folder name and flags.
 
 Standard library only.
 """
@@ -7,16 +7,17 @@ import itertools
 import json
 import math
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
 from hashlib import blake2b
-from typing import Any
+from typing import TypeAlias
 
 from maekit.errors import UserError
+from maekit.system.plain import JSON
 
-Cell = dict[str, Any]
-_LONGEST_NAME = 120  # of the 255 bytes a file system allows: the run's files and logs add theirs
+Cell: TypeAlias = dict[str, JSON]
+_MAX_NAME = 120  # of the 255 bytes that file systems allow, since suffixes are added for the run's files and logs
 
 
 @dataclass(frozen=True)
@@ -25,22 +26,22 @@ class Choice:
 
     Attributes:
         key: dotted, such as `model.layer_decay`.
-        values: plain values, none twice.
+        values: plain values without repeats.
     """
 
     key: str
-    values: tuple[Any, ...]
+    values: tuple[JSON, ...]
 
 
 @dataclass(frozen=True)
 class Interval:
-    """A key drawn from low to high, both included: whole numbers where both ends are.
+    """A key sampled from low to high, both included; integers if both ends are integers.
 
     Attributes:
         key: dotted.
         low: the smallest value.
         high: the largest, above `low`.
-        log: drawn so that each factor is as likely as any other; `low` is above 0 then.
+        log: sampled uniformly in the logarithm; `low` is above 0 then.
     """
 
     key: str
@@ -50,7 +51,7 @@ class Interval:
 
     @property
     def whole(self) -> bool:
-        """Whether whole numbers are drawn."""
+        """Whether integers are sampled."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
 
@@ -74,14 +75,14 @@ def grid_cells(space: Sequence[Choice | Interval]) -> list[Cell]:
 
 
 def short_keys(keys: Iterable[str]) -> dict[str, str]:
-    """The last part of each dotted key, or the whole key where two end alike."""
+    """Maps each dotted key to its last part, or to itself if another key has the same last part."""
     keys = list(keys)
     ends = [key.rpartition(".")[2] for key in keys]
     return {key: end if ends.count(end) == 1 else key for key, end in zip(keys, ends, strict=True)}
 
 
-def short_value(value: Any) -> str:
-    """A value as names and tables have it: `0.65`, `1e-4`, `true`, `[0.9,0.999]`. Of one type no two look alike."""
+def short_value(value: object) -> str:
+    """A value in names and tables: `0.65`, `1e-4`, `true`, `[0.9,0.999]`. Different values look different."""
     if isinstance(value, float) and math.isfinite(value) and value and not 1e-3 <= abs(value) < 1e6:
         sign, digits, exponent = Decimal(repr(value)).normalize().as_tuple()
         tail = "".join(map(str, digits[1:]))
@@ -92,11 +93,11 @@ def short_value(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def cell_name(cell: Cell, seed: int) -> str:
-    """A folder's name for one run, such as `layer_decay=0.65,lr=1e-4,seed=1`.
+def cell_name(cell: Mapping[str, JSON], seed: int) -> str:
+    """The folder name of one run, such as `layer_decay=0.65,lr=1e-4,seed=1`; at most 120 characters.
 
-    What no file system minds stays as it is. Where something had to be replaced or cut off, eight digits of a hash of
-    the whole tell it from its likes. At most 120 characters.
+    Characters that are unsafe in file names become `-`. A name that was changed or cut ends with eight hexadecimal
+    digits of a hash of the whole cell and seed, so that it stays unique.
 
     Args:
         cell: dotted key -> value.
@@ -105,21 +106,22 @@ def cell_name(cell: Cell, seed: int) -> str:
     names = short_keys(cell)
     whole = ",".join([*(f"{names[key]}={short_value(value)}" for key, value in cell.items()), f"seed={seed}"])
     safe = re.sub(r"[^A-Za-z0-9._=,+-]", "-", whole)
-    if safe == whole and len(safe) <= _LONGEST_NAME:
+    if safe == whole and len(safe) <= _MAX_NAME:
         return safe
     exact = json.dumps([sorted(cell.items()), seed], default=str)
     digest = blake2b(exact.encode(), digest_size=4).hexdigest()
     end = f",seed={seed},{digest}"
-    return safe.removesuffix(f",seed={seed}")[: _LONGEST_NAME - len(end)] + end
+    return safe.removesuffix(f",seed={seed}")[: _MAX_NAME - len(end)] + end
 
 
-def flags_of(cell: Cell, seed: int) -> list[str]:
-    """The flags by which `maekit fit` runs a cell with a seed."""
-    return [f"--{key}={_flag_value(value)}" for key, value in cell.items()] + [f"--run.seed={seed}"]
+def flags_of(cell: Mapping[str, JSON], seed: int) -> list[str]:
+    """The flags with which `maekit fit` trains a cell with a seed."""
+    texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in cell.items()}
+    return [f"--{key}={text}" for key, text in texts.items()] + [f"--run.seed={seed}"]
 
 
 def parse_grid(text: str) -> tuple[str, list[str]]:
-    """Reads `KEY=V,V,...`; lists stand in brackets.
+    """Parses `KEY=V,V,...`, whose values may be lists in brackets.
 
     Returns:
         The key, and each value's text.
@@ -127,28 +129,28 @@ def parse_grid(text: str) -> tuple[str, list[str]]:
     Raises:
         UserError: no key or no value.
     """
-    key, equals, given = text.partition("=")
-    values = [value.strip() for value in _split(given)]
+    key, equals, listed = text.partition("=")
+    values = [value.strip() for value in _split(listed)]
     if not key or not equals or not all(values):
         raise UserError(f"--grid: got '{text}', expected KEY=VALUE,VALUE,... such as model.layer_decay=0.65,0.75")
     return key.removeprefix("--"), values
 
 
 def parse_range(text: str) -> Interval:
-    """Reads `KEY=LOW:HIGH` or `KEY=LOW:HIGH:log`.
+    """Parses `KEY=LOW:HIGH` or `KEY=LOW:HIGH:log`.
 
     Raises:
-        UserError: another form, LOW not below HIGH, or a logarithmic range that does not begin above 0.
+        UserError: another form, LOW not below HIGH, or a logarithmic range whose LOW is not above 0.
     """
-    key, _, given = text.partition("=")
-    low, high, *rest = [*given.split(":"), "", ""][: max(3, given.count(":") + 1)]
-    wanted = "expected KEY=LOW:HIGH or KEY=LOW:HIGH:log such as model.base_lr=1e-4:1e-2:log"
+    key, _, ends = text.partition("=")
+    low, high, *rest = [*ends.split(":"), "", ""][: max(3, ends.count(":") + 1)]
+    expected = "expected KEY=LOW:HIGH or KEY=LOW:HIGH:log such as model.base_lr=1e-4:1e-2:log"
     try:
         interval = Interval(key.removeprefix("--"), _number(low), _number(high), rest[0] == "log")
     except ValueError:
         interval = Interval("", 0, 0)
     if not interval.key or rest not in ([""], ["log"], ["", ""], ["log", ""]):
-        raise UserError(f"--range: got '{text}', {wanted}")
+        raise UserError(f"--range: got '{text}', {expected}")
     if not interval.low < interval.high or (interval.log and interval.low <= 0):
         above = " and above 0" if interval.log else ""
         raise UserError(f"--range {interval.key}: got {low}:{high}, expected LOW below HIGH{above}")
@@ -166,7 +168,7 @@ def _number(text: str) -> float:
 
 
 def _split(text: str) -> list[str]:
-    """Splits at commas that stand outside brackets and quotes."""
+    """Splits at commas outside brackets and quotes."""
     pieces, depth, quote = [""], 0, ""
     for letter in text:
         if quote:
@@ -180,7 +182,3 @@ def _split(text: str) -> list[str]:
                 continue
         pieces[-1] += letter
     return pieces
-
-
-def _flag_value(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)

@@ -1,12 +1,13 @@
-"""The queue of a study: what is put into it, what comes next, and when nothing will come any more."""
+"""The queue of a study: adds the trials that its plan asks for, hands them out, and knows when all have ended."""
 
 from collections.abc import Callable
+from functools import partial
 
 from optuna.trial import FrozenTrial, TrialState
 
-from maekit.study.queue.pruning import Kept, Plan, is_final
-from maekit.study.queue.storage import Say
-from maekit.study.queue.trials import DUPLICATE, Board, Leg, current, leg_of, surplus
+from maekit.study.queue.plans import Kept, Plan, is_final
+from maekit.study.queue.retry import Say
+from maekit.study.queue.trials import DUPLICATE, TrialList, TrialSpec, current, spec_of, surplus
 
 _KEPT = "kept"
 
@@ -15,69 +16,71 @@ class Queue:
     """A study's trials as its plan wants them.
 
     Args:
-        board: the trials.
-        plan: which there are to be.
+        trial_list: the trials in the database.
+        plan: which trials there should be.
         say: prints a line.
-        only: the one leg to run; None: all.
+        only: run only this; None: everything.
     """
 
-    def __init__(self, board: Board, plan: Plan, say: Say, only: Leg | None = None) -> None:
-        self.board = board
+    def __init__(self, trial_list: TrialList, plan: Plan, say: Say, only: TrialSpec | None = None) -> None:
+        self.trial_list = trial_list
         self.plan = plan
         self.say = say
         self.only = only
 
     @property
     def kept(self) -> Kept:
-        """The cells that halving let go on, by rung; decided once, then kept with the study."""
-        found: Kept = self.board.database.call(lambda: self.board.study.user_attrs.get(_KEPT, []))
-        return found
+        """The cells that went on after each rung of halving, as saved with the study."""
+        kept: Kept = self.trial_list.database.call(lambda: self.trial_list.study.user_attrs.get(_KEPT, []))
+        return kept
 
-    def filled(self, *, room: bool) -> list[FrozenTrial]:
-        """Puts into the queue what ought to be in it, and takes out what is in it twice.
+    def fill(self, *, room: bool) -> list[FrozenTrial]:
+        """Queues the trials that the plan asks for, and ends those that are queued twice.
 
         Args:
-            room: this worker could begin a run.
+            room: this worker could start a run.
 
         Returns:
             All trials.
         """
         while True:
-            trials = self.board.trials()
+            trials = self.trial_list.all()
             for trial in surplus(trials):
-                if self.board.claim(trial):
-                    self.board.tell(trial, TrialState.PRUNED, None, reason=DUPLICATE)
+                if self.trial_list.claim(trial):
+                    self.trial_list.finish(trial, TrialState.PRUNED, None, {"reason": DUPLICATE})
             kept = self.kept
-            if (more := self.plan.decide(trials, kept)) is not None:
-                self.board.database.call(lambda going_on=[*kept, more]: self.board.study.set_user_attr(_KEPT, going_on))  # type: ignore[misc]
-                self.say(f"halving {len(more)} of {len([self.plan.cells, *kept][len(kept)])} cells go on")
+            if (promoted := self.plan.promoted(trials, kept)) is not None:
+                study = self.trial_list.study
+                self.trial_list.database.call(partial(study.set_user_attr, _KEPT, [*kept, promoted]))
+                self.say(f"halving {len(promoted)} of {len([self.plan.cells, *kept][len(kept)])} cells go on")
                 continue
             idle = room and not any(trial.state == TrialState.WAITING for trial in trials)
-            if not self.board.add(self.plan.legs(trials, kept, idle=idle), trials):
+            if not self.trial_list.add(self.plan.specs(trials, kept, idle=idle), trials):
                 return trials
 
-    def take(self, trials: list[FrozenTrial], first: Callable[[FrozenTrial], bool]) -> FrozenTrial | None:
-        """Claims a waiting trial.
+    def take(self, trials: list[FrozenTrial], prefer: Callable[[FrozenTrial], bool]) -> FrozenTrial | None:
+        """Claims a waiting trial; None if there is none.
 
         Args:
             trials: all trials.
-            first: those to take before others: a run that this machine has begun is cheaper here than elsewhere.
+            prefer: whether to take a trial first: one whose checkpoint is in this worker's folder, since another worker
+                might have to train it from the start.
         """
         waiting = [trial for trial in current(trials).values() if trial.state == TrialState.WAITING]
         if self.only is not None:
-            waiting = [trial for trial in waiting if leg_of(trial).key == self.only.key]
-        waiting.sort(key=lambda trial: (not first(trial), trial.number))
-        return next((trial for trial in waiting if self.board.claim(trial)), None)
+            waiting = [trial for trial in waiting if spec_of(trial).key == self.only.key]
+        waiting.sort(key=lambda trial: (not prefer(trial), trial.number))
+        return next((trial for trial in waiting if self.trial_list.claim(trial)), None)
 
-    def ended(self, trials: list[FrozenTrial]) -> bool:
+    def is_complete(self, trials: list[FrozenTrial]) -> bool:
         """Whether nothing is left to do, for any worker."""
         if self.only is not None:
             return is_final(current(trials).get(self.only.key))
-        return self.plan.done(trials, self.kept)
+        return self.plan.is_complete(trials, self.kept)
 
     def retry_failed(self) -> None:
-        """Puts failed legs into the queue once more; with halving those of the newest rung, as others are decided."""
-        trials = self.board.trials()
-        failed = [leg_of(trial) for trial in current(trials).values() if trial.state == TrialState.FAIL]
-        again = [leg for leg in failed if leg.rung in (None, len(self.kept))]
-        self.board.add(again, [trial for trial in trials if trial.state != TrialState.FAIL])
+        """Queues failed trials again; with halving only those of the newest rung, since earlier rungs are decided."""
+        trials = self.trial_list.all()
+        failed = [spec_of(trial) for trial in current(trials).values() if trial.state == TrialState.FAIL]
+        again = [spec for spec in failed if spec.rung in (None, len(self.kept))]
+        self.trial_list.add(again, [trial for trial in trials if trial.state != TrialState.FAIL])

@@ -1,34 +1,41 @@
-"""The trials of a study in its database: made once for each leg, claimed by one worker, told once."""
+"""A study's trials in its database: one for each cell, seed and rung; claimed by one worker, finished once."""
 
 import json
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
-from functools import cached_property
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from functools import cached_property, partial
 
 import optuna
 from optuna.distributions import BaseDistribution, CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.exceptions import UpdateFinishedTrialError
-from optuna.storages import BaseStorage, RDBStorage
 from optuna.trial import FrozenTrial, TrialState, create_trial
 
 from maekit.study.define.space import Cell, Choice, Space, cell_name
-from maekit.study.queue.storage import Database, quietly
-from maekit.system import processes as lease
+from maekit.study.queue.database import Database
+from maekit.study.queue.optuna_storage import (
+    fail_silent_trials,
+    is_below_median,
+    record_heartbeat,
+    set_attribute,
+    set_metric,
+    set_state,
+)
+from maekit.system.plain import JSON
 from maekit.system.processes import host_of, is_gone, owner
 
 DUPLICATE = "duplicate"
+_SPEC = "leg"  # the attribute's name in databases since the first version
 
 
 @dataclass(frozen=True)
-class Leg:
-    """What one trial does: one cell with one seed, from where its run stands to a rung or to its end.
+class TrialSpec:
+    """What one trial does: trains one cell with one seed up to a rung, or to the end.
 
     Attributes:
         cell: dotted key -> value.
         seed: the run's seed.
-        rung: how many times halving sorted cells out before; None without halving.
+        rung: how many times halving has compared the cells before; None without halving.
     """
 
     cell: Cell
@@ -37,28 +44,32 @@ class Leg:
 
     @cached_property
     def key(self) -> str:
-        """A text that is the same for the same leg."""
+        """Equal for equal specs, whatever the order of the cell's keys."""
         return json.dumps([self.cell, self.seed, self.rung], sort_keys=True)
 
     @property
-    def name(self) -> str:
+    def run_name(self) -> str:
         """The run's folder; all rungs of a run share it."""
         return cell_name(self.cell, self.seed)
 
 
-def leg_of(trial: FrozenTrial) -> Leg:
-    """What a trial is to do."""
-    said = trial.user_attrs["leg"]
-    return Leg(said["cell"], said["seed"], said["rung"])
+def has_spec(trial: FrozenTrial) -> bool:
+    """Whether a trial says what it is to do; one that Optuna made otherwise does not, and is left alone."""
+    return _SPEC in trial.user_attrs
 
 
-def is_lost(trial: FrozenTrial) -> bool:
-    """Whether its worker died: it failed without a reason, and its leg is put into the queue again."""
+def spec_of(trial: FrozenTrial) -> TrialSpec:
+    """Reads what a trial is to do."""
+    return TrialSpec(**trial.user_attrs[_SPEC])
+
+
+def lost_its_worker(trial: FrozenTrial) -> bool:
+    """Whether a trial failed because its worker died: it has no reason, and is queued again."""
     return trial.state == TrialState.FAIL and "reason" not in trial.user_attrs
 
 
 def distributions(space: Space) -> dict[str, BaseDistribution]:
-    """What Optuna is told of the space; values of a list are JSON, since it knows no lists among them."""
+    """The space for Optuna; a choice's values are JSON texts, because Optuna's categories cannot be lists."""
     found: dict[str, BaseDistribution] = {}
     for axis in space:
         if isinstance(axis, Choice):
@@ -70,165 +81,169 @@ def distributions(space: Space) -> dict[str, BaseDistribution]:
     return found
 
 
-def parameters(cell: Cell, space: Space) -> dict[str, Any]:
-    """A cell as Optuna keeps it."""
-    lists = {axis.key for axis in space if isinstance(axis, Choice)}
-    return {key: json.dumps(value) if key in lists else value for key, value in cell.items()}
+def to_parameters(cell: Cell, space: Space) -> dict[str, JSON]:
+    """A cell as Optuna's parameters."""
+    choices = {axis.key for axis in space if isinstance(axis, Choice)}
+    return {key: json.dumps(value) if key in choices else value for key, value in cell.items()}
 
 
-def cell_of(params: Mapping[str, Any], space: Space) -> Cell:
-    """A cell from what Optuna drew."""
-    lists = {axis.key for axis in space if isinstance(axis, Choice)}
-    return {axis.key: json.loads(params[axis.key]) if axis.key in lists else params[axis.key] for axis in space}
+def to_cell(parameters: Mapping[str, JSON], space: Space) -> Cell:
+    """A cell from Optuna's parameters."""
+    choices = {axis.key for axis in space if isinstance(axis, Choice)}
+    return {
+        axis.key: json.loads(str(parameters[axis.key])) if axis.key in choices else parameters[axis.key]
+        for axis in space
+    }
 
 
-class Board:
+class TrialList:
     """A study's trials.
 
-    Any number of workers may do all of this at once. A leg may by chance be put in the queue twice; the trial with the
+    Any number of workers may use it at the same time. Two workers may by chance queue the same spec; the trial with the
     lower number counts, and the other is never run.
 
     Args:
-        database: where they are kept.
+        database: where they are.
         study: Optuna's study in it.
         space: the study's space.
+        worker: this worker's name in the database, as `owner()` makes it; default: this process.
     """
 
-    def __init__(self, database: Database, study: optuna.Study, space: Space) -> None:
+    def __init__(self, database: Database, study: optuna.Study, space: Space, worker: str | None = None) -> None:
         self.database = database
         self.study = study
         self.space = space
-        self.me = owner()
-        self.seen: dict[int, float] = {}
-        self.storage: BaseStorage = database.storage
-        self.study_id = database.call(lambda: self.storage.get_study_id_from_name(study.study_name))
+        self.worker = owner() if worker is None else worker
+        self.first_seen: dict[int, float] = {}
 
-    def trials(self) -> list[FrozenTrial]:
-        """All trials as they are now, in the order they were made."""
-        return self.database.call(lambda: self.storage.get_all_trials(self.study_id, deepcopy=False))
+    def all(self) -> list[FrozenTrial]:
+        """Reads all trials, by number."""
+        return self.database.call(partial(self.study.get_trials, deepcopy=False))
 
-    def add(self, legs: Iterable[Leg], trials: list[FrozenTrial]) -> int:
-        """Puts legs into the queue that have no trial yet; returns how many."""
-        there = current(trials)
-        missing = [leg for leg in legs if leg.key not in there]
-        for leg in missing:
-            before = next((trial for trial in reversed(trials) if _key(trial) == leg.key), None)
-            start = {} if before is None else {key: said for key, said in before.user_attrs.items() if key == "start"}
+    def reread(self, trial: FrozenTrial) -> FrozenTrial:
+        """Reads a trial again."""
+        return self.all()[trial.number]
+
+    def add(self, specs: Iterable[TrialSpec], trials: Sequence[FrozenTrial]) -> int:
+        """Queues a trial for each spec that has none in `trials`; returns how many."""
+        existing = current(trials)
+        missing = [spec for spec in specs if spec.key not in existing]
+        for spec in missing:
+            earlier = [trial for trial in trials if has_spec(trial) and spec_of(trial).key == spec.key]
+            start = earlier[-1].user_attrs.get("start") if earlier else None
             template = create_trial(
                 state=TrialState.WAITING,
-                params=parameters(leg.cell, self.space),
+                params=to_parameters(spec.cell, self.space),
                 distributions=distributions(self.space),
-                user_attrs={"leg": {"cell": leg.cell, "seed": leg.seed, "rung": leg.rung}, **start},
+                user_attrs={_SPEC: asdict(spec)} | ({} if start is None else {"start": start}),
             )
-            self.database.call(lambda one=template: self.storage.create_new_trial(self.study_id, one))  # type: ignore[misc]
+            self.database.call(partial(self.study.add_trial, template))
         return len(missing)
 
     def claim(self, trial: FrozenTrial) -> bool:
-        """Takes a waiting trial; false when another worker was faster."""
-        number = trial._trial_id
+        """Takes a waiting trial; False if another worker was faster."""
         try:
-            if not self.database.call(lambda: self.storage.set_trial_state_values(number, TrialState.RUNNING)):
+            if not self.database.call(partial(set_state, self.database.storage, trial, TrialState.RUNNING)):
                 return False
-            self.note(trial, "owner", self.me)
-            self.note(trial, "host", host_of(self.me))
+            self.save(trial, "owner", self.worker)
+            self.save(trial, "host", host_of(self.worker))
         except UpdateFinishedTrialError:
             return False
-        self.beat([trial])
+        self.heartbeat([trial])
         return True
 
     def release(self, trial: FrozenTrial) -> None:
-        """Puts a trial that this worker has back into the queue."""
-        self._settle(trial, TrialState.WAITING, None)
+        """Puts a trial of this worker back into the queue."""
+        self._set_state(trial, TrialState.WAITING, None)
 
-    def note(self, trial: FrozenTrial, key: str, value: Any) -> None:
-        """Keeps something with a trial."""
-        self.database.call(lambda: self.storage.set_trial_user_attr(trial._trial_id, key, value))
+    def save(self, trial: FrozenTrial, key: str, value: object) -> None:
+        """Saves a plain value with a trial that has not ended."""
+        self.database.call(partial(set_attribute, self.database.storage, trial, key, value))
 
     def report(self, trial: FrozenTrial, step: int, value: float) -> None:
-        """Keeps the metric at a step."""
-        self.database.call(lambda: self.storage.set_trial_intermediate_value(trial._trial_id, step, value))
+        """Saves the metric at a step, for the median pruner."""
+        self.database.call(partial(set_metric, self.database.storage, trial, step, value))
 
-    def tell(self, trial: FrozenTrial, state: TrialState, value: float | None, **notes: Any) -> bool:
-        """Ends a trial with its result; false when it is no longer this worker's.
+    def is_below_median(self, trial: FrozenTrial) -> bool:
+        """Whether a run is worse than the median of the finished runs at the last reported step."""
+        return self.database.call(partial(is_below_median, self.study, self.reread(trial)))
+
+    def finish(
+        self, trial: FrozenTrial, state: TrialState, value: float | None, attributes: Mapping[str, object]
+    ) -> bool:
+        """Ends a trial; False if it is no longer this worker's.
 
         Args:
             trial: a running trial.
             state: complete, pruned or failed.
-            value: the metric; a failed trial has none.
-            notes: kept with it, such as `reason`.
+            value: the metric; None for a failed trial.
+            attributes: saved with it, such as `reason`.
         """
         try:
-            for key, said in notes.items():
-                self.note(trial, key, said)
+            for key, attribute in attributes.items():
+                self.save(trial, key, attribute)
         except UpdateFinishedTrialError:
             return False
-        return self._settle(trial, state, value)
+        return self._set_state(trial, state, value)
 
-    def beat(self, trials: Iterable[FrozenTrial]) -> None:
-        """Says, by the database's clock, that these trials' worker is alive."""
-        storage = self.storage
-        if isinstance(storage, RDBStorage):
-            for trial in trials:
-                self.database.call(lambda number=trial._trial_id: storage.record_heartbeat(number))  # type: ignore[misc]
+    def heartbeat(self, trials: Iterable[FrozenTrial]) -> None:
+        """Records that these trials' worker is alive."""
+        for trial in trials:
+            self.database.call(partial(record_heartbeat, self.database.storage, trial))
 
-    def still_mine(self, trials: Iterable[FrozenTrial]) -> list[bool]:
-        """Which trials have not been taken away, because no heartbeat came through for long."""
-        now = {trial._trial_id: trial for trial in self.trials()}
+    def still_owned(self, trials: Iterable[FrozenTrial]) -> list[bool]:
+        """For each trial, whether it is still this worker's: others take it after `grace` seconds of silence."""
+        now = self.all()
         return [
-            now[t._trial_id].state == TrialState.RUNNING and now[t._trial_id].user_attrs.get("owner") == self.me
-            for t in trials
+            now[trial.number].state == TrialState.RUNNING and now[trial.number].user_attrs.get("owner") == self.worker
+            for trial in trials
         ]
 
-    def free_lost(self, mine: Iterable[FrozenTrial], *, alone: bool) -> None:
-        """Takes trials away from workers that are gone: of this machine at once, of others when their heartbeats stop.
+    def take_from_dead(self, own: Iterable[FrozenTrial], *, alone: bool) -> None:
+        """Fails the trials of dead workers: those of this machine at once, others when their heartbeats stop.
 
         Args:
-            mine: the trials that this worker runs.
-            alone: nobody else can be working on the study.
+            own: the trials that this worker runs.
+            alone: no other worker can be on the study.
         """
-        with quietly():
-            self.database.call(lambda: optuna.storages.fail_stale_trials(self.study))
-        own = {trial._trial_id for trial in mine}
-        for trial in self.trials():
-            if trial.state == TrialState.RUNNING and trial._trial_id not in own and (alone or self._is_lost(trial)):
-                self._settle(trial, TrialState.FAIL, None)
+        self.database.call(partial(fail_silent_trials, self.study))
+        numbers = {trial.number for trial in own}
+        for trial in self.all():
+            if trial.state == TrialState.RUNNING and trial.number not in numbers and (alone or self._is_dead(trial)):
+                self._set_state(trial, TrialState.FAIL, None)
 
-    def _is_lost(self, trial: FrozenTrial) -> bool:
-        said = trial.user_attrs.get("owner")
-        if said is not None:
-            return said == self.me or is_gone(said)
-        # Claimed, and no more: its worker died between two words to the database, or is about to say the second.
-        return time.monotonic() - self.seen.setdefault(trial._trial_id, time.monotonic()) > lease.GRACE_SECONDS
+    def _is_dead(self, trial: FrozenTrial) -> bool:
+        worker = trial.user_attrs.get("owner")
+        if worker is not None:
+            return bool(worker == self.worker or is_gone(worker))
+        # Claimed but not started: the worker died between two writes, or has not made the second yet.
+        first_seen = self.first_seen.setdefault(trial.number, time.monotonic())
+        return time.monotonic() - first_seen > self.database.timing.grace
 
-    def _settle(self, trial: FrozenTrial, state: TrialState, value: float | None) -> bool:
-        values = None if value is None else [value]
+    def _set_state(self, trial: FrozenTrial, state: TrialState, value: float | None) -> bool:
         try:
-            return self.database.call(lambda: self.storage.set_trial_state_values(trial._trial_id, state, values))
+            return self.database.call(partial(set_state, self.database.storage, trial, state, value))
         except UpdateFinishedTrialError:
-            # By this very call, if its first answer was lost; or it was taken away and told by another.
-            now = self.database.call(lambda: self.storage.get_trial(trial._trial_id))
-            return now.state == state and now.user_attrs.get("owner") in (self.me, None)
+            # Either this call ended it and the reply was lost, or another worker took the trial and ended it.
+            now = self.reread(trial)
+            return now.state == state and now.user_attrs.get("owner") in (self.worker, None)
 
 
 def current(trials: Iterable[FrozenTrial]) -> dict[str, FrozenTrial]:
-    """Leg key -> the trial that counts: the first that neither failed nor lost its worker, else the last failed one."""
+    """Spec key -> the trial that counts: the first that neither failed nor lost its worker, else the last failed."""
     found: dict[str, FrozenTrial | None] = {}
     for trial in trials:
-        key = _key(trial)
-        if key is None or trial.user_attrs.get("reason") == DUPLICATE:
+        if not has_spec(trial) or trial.user_attrs.get("reason") == DUPLICATE:
             continue
-        before = found.setdefault(key, None)  # a lost one keeps its leg's place
-        if not is_lost(trial) and (before is None or before.state == TrialState.FAIL):
+        key = spec_of(trial).key
+        before = found.setdefault(key, None)  # a trial that lost its worker keeps its spec's place in the order
+        if not lost_its_worker(trial) and (before is None or before.state == TrialState.FAIL):
             found[key] = trial
     return {key: trial for key, trial in found.items() if trial is not None}
 
 
 def surplus(trials: Iterable[FrozenTrial]) -> list[FrozenTrial]:
-    """Waiting trials of legs that an earlier trial does."""
+    """Waiting trials whose spec an earlier trial has."""
     trials = list(trials)
-    counting = {trial._trial_id for trial in current(trials).values()}
-    return [trial for trial in trials if trial.state == TrialState.WAITING and trial._trial_id not in counting]
-
-
-def _key(trial: FrozenTrial) -> str | None:
-    return leg_of(trial).key if "leg" in trial.user_attrs else None
+    counting = {trial.number for trial in current(trials).values()}
+    return [trial for trial in trials if trial.state == TrialState.WAITING and trial.number not in counting]

@@ -1,4 +1,4 @@
-"""Where a study's runs go: how many at once, and on which devices. Torch is imported only to count accelerators."""
+"""How many runs a study trains at once, and on which devices. Torch is imported only to count accelerators."""
 
 import os
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ class Slot:
 
     Attributes:
         name: such as `cuda:1`, `cpu 2` or `this machine`.
-        env: what is added to the environment of the runs in it.
+        env: variables added to the environment of its runs.
     """
 
     name: str
@@ -23,10 +23,11 @@ class Slot:
 
 
 def slots(spec: str) -> list[Slot]:
-    """The places that `--parallel` names.
+    """Parses `--parallel`.
 
-    `1` is a run as `maekit fit` would run it, on all devices it chooses. A number above 1 gives each run an accelerator
-    of its own, or, where there is none, its share of the CPU's cores. An accelerator named twice is shared by two runs.
+    `1` trains one run at a time as `maekit fit` would, on the devices that it chooses. A larger number gives each run
+    its own accelerator or, on a machine without any, an equal share of the CPU's cores. Two runs share an accelerator
+    that is listed twice.
 
     Args:
         spec: `1`, `2`, `cpu:2` or `cuda:0,1,3`.
@@ -34,16 +35,15 @@ def slots(spec: str) -> list[Slot]:
     Raises:
         UserError: another form, or more runs than accelerators.
     """
-    kind, _, which = spec.partition(":")
+    kind, _, numbers = spec.partition(":")
     if spec.isdecimal() and int(spec) == 1:
         return [Slot("this machine")]
     if spec.isdecimal() and int(spec) > 1:
         return _spread(int(spec))
-    if kind == "cpu" and (which or "1").isdecimal() and int(which or "1") > 0:
-        return _on_cpu(int(which or "1"))
-    numbers = which.split(",")
-    if kind == "cuda" and all(number.isdecimal() for number in numbers):
-        return _on_cuda([int(number) for number in numbers])
+    if kind == "cpu" and (numbers or "1").isdecimal() and int(numbers or "1") > 0:
+        return _on_cpu(int(numbers or "1"))
+    if kind == "cuda" and all(number.isdecimal() for number in numbers.split(",")):
+        return _on_cuda([int(number) for number in numbers.split(",")])
     raise UserError(f"--parallel: got '{spec}', {_FORMS}")
 
 
@@ -68,14 +68,14 @@ def _on_cpu(count: int) -> list[Slot]:
 
 
 def _on_cuda(numbers: list[int]) -> list[Slot]:
-    """Each run sees one accelerator, counted among those that this process sees."""
-    seen = [name for name in os.environ.get(_VISIBLE, "").split(",") if name]
+    """One accelerator for each run; numbers index those that this process sees."""
+    visible = [name for name in os.environ.get(_VISIBLE, "").split(",") if name]
     count = _num_accelerators()
     for number in numbers:
         if number >= count:
             has = f"cuda:0 to cuda:{count - 1}" if count else "no CUDA device"
             raise UserError(f"--parallel: got cuda:{number}, but this machine has {has}; or use --parallel cpu:1")
-    return [Slot(f"cuda:{number}", {_VISIBLE: seen[number] if seen else str(number)}) for number in numbers]
+    return [Slot(f"cuda:{number}", {_VISIBLE: visible[number] if visible else str(number)}) for number in numbers]
 
 
 def _num_accelerators() -> int:

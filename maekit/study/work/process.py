@@ -9,6 +9,7 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from maekit.runs.folder import FOLDER, LOCK
 from maekit.runs.lock import HANDLE, hand_over
@@ -16,9 +17,8 @@ from maekit.study.work.devices import Slot
 from maekit.system.parent import PARENT
 from maekit.system.processes import try_lock
 
-FIT = [sys.executable, "-m", "maekit", "fit"]
-MOST_ATTEMPTS = 3  # of a run that is killed again and again without getting further
-_ORDERLY = {128 + number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
+FIT = (sys.executable, "-m", "maekit", "fit")
+_STOPPED = {128 + number for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)}
 
 
 @dataclass(frozen=True)
@@ -26,53 +26,54 @@ class Ended:
     """How a process ended.
 
     Attributes:
-        kind: `exited` in order, `stopped` by a signal with its state saved, `killed` without, or `failed`.
+        kind: `exited` with status 0, `stopped` by a signal with its state saved, `killed` without, or `failed`.
         reason: of a failure, in one line.
     """
 
-    kind: str
+    kind: Literal["exited", "stopped", "killed", "failed"]
     reason: str = ""
 
 
 class Process:
-    """A run that is on, or waits until another process has left its folder.
+    """A run that is training, or waits until another process has left its folder.
 
     Args:
         folder: the run's folder.
-        log: what the run prints is appended to this file.
-        words: flags of `maekit fit`, without `--ckpt_path`.
+        log: the run's output is appended to this file.
+        flags: of `maekit fit`, without `--ckpt_path`.
         slot: where it runs.
+        fit: the command that the flags are for.
     """
 
-    def __init__(self, folder: Path, log: Path, words: Sequence[str], slot: Slot) -> None:
+    def __init__(self, folder: Path, log: Path, flags: Sequence[str], slot: Slot, fit: Sequence[str] = FIT) -> None:
         self.folder = folder
         self.log = log
-        self.words = list(words)
+        self.command = [*fit, *flags]
         self.slot = slot
         self.child: subprocess.Popen[bytes] | None = None
         self.log_start = 0
-        self.told_to_stop = False
+        self.stop_requested = False
 
     def start(self) -> bool:
-        """Starts the run, or goes on with it where it has a checkpoint; false while another process is in its folder.
+        """Starts the run, or resumes it from its checkpoint; False while another process is in its folder.
 
-        The child inherits the lock on the folder, which is held exactly as long as the child, or a worker of it, lives.
+        The child inherits the lock on the folder: it is held as long as the child or one of its workers lives.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / LOCK).open("a") as lock:
             if not try_lock(lock.fileno()):
-                self.child = None  # how the one before ended was told
+                self.child = None  # how the previous child ended has been reported
                 return False
-            words = [*FIT, *self.words]
-            if (self.folder / "last.ckpt").is_file():
-                words += ["--ckpt_path", str(self.folder)]
+            command = self.command
+            if self.has_checkpoint:
+                command = [*command, "--ckpt_path", str(self.folder)]
             else:
                 _clear(self.folder)
             self.log.parent.mkdir(parents=True, exist_ok=True)
             self.log_start = self.log.stat().st_size if self.log.exists() else 0
             with self.log.open("ab") as out:
                 self.child = subprocess.Popen(
-                    words,
+                    command,
                     stdin=subprocess.DEVNULL,
                     stdout=out,
                     stderr=subprocess.STDOUT,
@@ -90,46 +91,51 @@ class Process:
             return None
         if status == 0:
             return Ended("exited")
-        if status in _ORDERLY or (status == -signal.SIGTERM and self.told_to_stop):
+        if status in _STOPPED or (status == -signal.SIGTERM and self.stop_requested):
             return Ended("stopped", "stopped by a signal from elsewhere")
         if status < 0:
             return Ended("killed", f"killed by {signal.Signals(-status).name}")
-        return Ended("failed", last_words(self.log, self.log_start) or f"ended with status {status}, see {self.log}")
+        return Ended("failed", error_line(self.log, self.log_start) or f"ended with status {status}, see {self.log}")
 
     def stop(self) -> None:
-        """Tells the run to save and to stop."""
-        self.told_to_stop = True
+        """Sends SIGTERM: the run saves and stops."""
+        self.stop_requested = True
         if self.child is not None and self.child.poll() is None:
             self.child.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """Ends it at once, with all that it started."""
+        """Kills the run and the processes that it started."""
         if self.child is not None and self.child.poll() is None:
             os.killpg(self.child.pid, signal.SIGKILL)
 
     @property
-    def mark(self) -> str:
-        """Changes whenever the run saves its state."""
+    def has_checkpoint(self) -> bool:
+        """Whether the run can be resumed."""
+        return (self.folder / "last.ckpt").is_file()
+
+    @property
+    def last_save(self) -> int:
+        """When the run last saved its checkpoint, in nanoseconds of the file's clock; 0 if it never did."""
         try:
-            return str((self.folder / "last.ckpt").stat().st_mtime_ns)
+            return (self.folder / "last.ckpt").stat().st_mtime_ns
         except OSError:
-            return ""
+            return 0
 
 
 def environment(slot: Slot) -> dict[str, str]:
-    """The environment of a run: the slot's, and nothing by which it would take itself for another run."""
-    # SLURM's job is the study's: it goes back into the queue once, by the study, and resumes its runs itself.
-    left_out = (FOLDER, HANDLE, "LOCAL_RANK", "RANK", "SLURM_JOB_ID", "SLURM_RESTART_COUNT")
-    env = {key: value for key, value in os.environ.items() if key not in left_out}
+    """The environment of a run: this process's and the slot's, without variables that identify another run."""
+    # SLURM's job is the study, which requeues it once and resumes its runs itself.
+    removed = (FOLDER, HANDLE, "LOCAL_RANK", "RANK", "SLURM_JOB_ID", "SLURM_RESTART_COUNT")
+    env = {key: value for key, value in os.environ.items() if key not in removed}
     return {**env, **slot.env, PARENT: str(os.getpid())}
 
 
-def last_words(log: Path, start: int = 0) -> str:
-    """Why a run failed, as it said itself; else its last line. At most 500 letters.
+def error_line(log: Path, start: int = 0) -> str:
+    """Why a run failed: its last `maekit:` line, else its last line; at most 500 characters, empty without output.
 
     Args:
         log: what it printed.
-        start: where, in bytes, its own part begins.
+        start: where its own output begins, in bytes.
     """
     try:
         with log.open("rb") as file:
@@ -137,18 +143,18 @@ def last_words(log: Path, start: int = 0) -> str:
             lines = re.split(r"[\r\n]+", file.read().decode(errors="replace"))
     except OSError:
         return ""
-    said = [line.removeprefix("maekit: ") for line in lines if line.startswith("maekit: ")]
-    return (said or [line.strip() for line in lines if line.strip()] or [""])[-1][:500]
+    errors = [line.removeprefix("maekit: ") for line in lines if line.startswith("maekit: ")]
+    return (errors or [line.strip() for line in lines if line.strip()] or [""])[-1][:500]
 
 
 def stopped_step(log: Path) -> int | None:
-    """The optimizer step at which a run says it was stopped."""
-    found = re.search(r"stopped by \S+ at step (\d+)", last_words(log))
+    """The optimizer step at which a run was stopped, from its own message; None without one."""
+    found = re.search(r"stopped by \S+ at step (\d+)", error_line(log))
     return int(found[1]) if found else None
 
 
 def _clear(folder: Path) -> None:
-    """Removes what a run left that was killed before it saved anything."""
+    """Removes the files of a run that was killed before it saved a checkpoint."""
     for path in folder.iterdir():
         if path.name == LOCK:
             continue

@@ -1,250 +1,253 @@
-"""The loop of one worker: claims legs, runs them in its slots, tells what became of them."""
+"""The loop of one worker: claims trials, trains them in its slots, and reports how they ended."""
 
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from optuna.exceptions import UpdateFinishedTrialError
 from optuna.trial import FrozenTrial
 
 from maekit.errors import Interrupted, UserError
 from maekit.runs.reached import seconds_so_far
-from maekit.study.queue.pruning import below_median
 from maekit.study.queue.queue import Queue
-from maekit.study.queue.storage import DatabaseAway, Say, Stopped
-from maekit.study.queue.trials import leg_of
-from maekit.study.study_file import study_values, write_study
+from maekit.study.queue.retry import DatabaseUnreachable, Say, Stopped
+from maekit.study.queue.study_file import StudyValues, study_values, write_study
+from maekit.study.queue.trials import spec_of
 from maekit.study.work.devices import Slot
-from maekit.study.work.job import Job, fit_flags, run_folder
-from maekit.study.work.process import MOST_ATTEMPTS, Ended, Process
+from maekit.study.work.process import Ended, Process
+from maekit.study.work.running import RunningTrial, fit_flags, run_folder
 from maekit.study.work.signals import Signals
-from maekit.system import processes as lease
 
-TICK_SECONDS = 0.2  # between two looks at the children
-LOOK_SECONDS = 3.0  # between two looks at the database
+MAX_KILLS = 3  # of a run that is killed again and again without saving
 
 
 class Worker:
-    """Works on a study until it has ended.
+    """Works on a study until it is complete.
 
     Args:
-        queue: its trials.
+        queue: the study's trials.
         folder: its folder.
-        file: where the study is told as it stands.
-        slots: where runs may be at the same time.
+        file: the study is written to this file whenever it changes.
+        slots: one run at a time in each.
         say: prints a line.
         signals: the signals that came.
+        fit: the command that trains a run.
     """
 
     def __init__(
-        self, queue: Queue, folder: Path, file: Path, slots: Sequence[Slot], say: Say, signals: Signals
+        self,
+        queue: Queue,
+        folder: Path,
+        file: Path,
+        slots: Sequence[Slot],
+        say: Say,
+        signals: Signals,
+        fit: Sequence[str],
     ) -> None:
         self.queue = queue
-        self.board = queue.board
+        self.trial_list = queue.trial_list
         self.plan = queue.plan
+        self.timing = queue.trial_list.database.timing
         self.folder = folder
         self.file = file
         self.free = list(slots)
         self.say = say
         self.signals = signals
-        self.jobs: list[Job] = []
-        self.looked = self.beaten = self.followed = 0.0
-        self.written: dict[str, Any] = {}
+        self.fit = fit
+        self.running: list[RunningTrial] = []
+        self.last_refresh = self.last_heartbeat = self.last_report = 0.0
+        self.written: StudyValues | None = None
 
     def run(self) -> None:
         """Runs until nothing is left to do, for this worker or any other.
 
         Raises:
-            Interrupted: a signal came; the runs are saved and back in the queue.
-            DatabaseAway: the database did not come back; the runs are saved.
+            Interrupted: a signal came; the runs are saved and their trials back in the queue.
+            DatabaseUnreachable: the database did not answer within the retry time; the runs are saved.
         """
         try:
             while not self._step():
-                if self.signals.came():
+                if self.signals.received():
                     raise Stopped
-                time.sleep(TICK_SECONDS)
+                time.sleep(self.timing.poll)
         except Stopped as stop:
-            self._stop_children()
-            self._release()
-            raise Interrupted(self._farewell(), self.signals.number) from stop
+            self._stop_runs()
+            try:
+                for one in self.running:
+                    if not one.taken:
+                        self.trial_list.release(one.trial)
+                self._write(self.trial_list.all(), must=False)
+            except (Stopped, DatabaseUnreachable):
+                self.say("the database was not updated; the next call finds the runs in their folders")
+            num_saved = sum(one.process.has_checkpoint for one in self.running)
+            runs = f"{len(self.running)} runs were on, {num_saved} of them saved" if self.running else "no run was on"
+            raise Interrupted(
+                f"stopped by {self.signals.name}; {runs}; go on with the same command", self.signals.number
+            ) from stop
         except BaseException:
-            self._stop_children()
+            self._stop_runs()
             raise
 
     def _step(self) -> bool:
-        """One round; returns whether the study has ended."""
-        changed = self._poll()
-        self._beat()
-        self._follow()
-        if not changed and time.monotonic() - self.looked < LOOK_SECONDS:
+        """Does one round; returns whether the study is complete."""
+        changed = self._check_processes()
+        self._heartbeat()
+        self._prune_by_median()
+        if not changed and time.monotonic() - self.last_refresh < self.timing.refresh:
             return False
-        self.looked = time.monotonic()
-        trials = self.queue.filled(room=bool(self.free))
-        while self.free and (claimed := self.queue.take(trials, self._is_here)) is not None:
+        self.last_refresh = time.monotonic()
+        trials = self.queue.fill(room=bool(self.free))
+        while self.free and (claimed := self.queue.take(trials, self._has_checkpoint)) is not None:
             self._begin(claimed)
-            trials = self.queue.filled(room=bool(self.free))
-        ended = not self.jobs and self.queue.ended(trials)
-        self._write(trials, must=ended)
-        return ended
+            trials = self.queue.fill(room=bool(self.free))
+        complete = not self.running and self.queue.is_complete(trials)
+        self._write(trials, must=complete)
+        return complete
 
     def _begin(self, trial: FrozenTrial) -> None:
-        """Starts a claimed trial's run; one that has ended already, by an earlier worker, is told at once."""
-        leg = leg_of(trial)
-        folder = run_folder(self.folder, self.plan.definition, leg)
-        self.board.note(trial, "folder", str(folder.relative_to(self.folder)))
+        """Starts a claimed trial's run; a run that an earlier worker finished is reported immediately."""
+        spec = spec_of(trial)
+        folder = run_folder(self.folder, self.plan, spec)
+        self.trial_list.save(trial, "folder", str(folder.relative_to(self.folder)))
         start = trial.user_attrs.get("start")
-        if start is None or not self._is_here(trial):
+        if start is None or not self._has_checkpoint(trial):
             start = {"step": 0, "seconds": 0.0}
-            if self._is_here(trial):
-                start = {"step": self.plan.start(leg), "seconds": seconds_so_far(folder) if leg.rung else 0.0}
-            self.board.note(trial, "start", start)
-        flags = fit_flags(self.folder, self.plan, leg)
-        process = Process(folder, self.folder / "logs" / f"{leg.name}.log", flags, self.free[0])
-        job = Job(trial, leg, process, self.plan, start, told=set(trial.intermediate_values))
-        if job.reached() is not None:
-            self._tell(job, Ended("exited"))
+            if self._has_checkpoint(trial):
+                start = {"step": self.plan.start_step(spec), "seconds": seconds_so_far(folder) if spec.rung else 0.0}
+            self.trial_list.save(trial, "start", start)
+        flags = fit_flags(self.folder, self.plan, spec)
+        process = Process(folder, self.folder / "logs" / f"{spec.run_name}.log", flags, self.free[0], self.fit)
+        one = RunningTrial(trial, spec, process, self.plan, start, reported=set(trial.intermediate_values))
+        if one.reached() is not None:
+            self._finish(one, Ended("exited"))
             return
-        self.jobs.append(job)
+        self.running.append(one)
         self.free.pop(0)
-        self._start(job)
+        self._start(one)
 
-    def _start(self, job: Job) -> None:
-        job.mark = job.process.mark
-        if job.process.start():
-            job.waiting = False
-            stop = self.plan.stop(job.leg)
-            to = f" to step {stop}" if stop else ""
-            self.say(f"{'resume' if job.mark else 'begin '}  {job.leg.name}{to} on {job.process.slot.name}")
-        elif not job.waiting:
-            job.waiting = True
-            self.say(f"wait    {job.leg.name}: an earlier process is still in its folder, saving")
+    def _start(self, one: RunningTrial) -> None:
+        one.last_save = one.process.last_save
+        if one.process.start():
+            one.waiting = False
+            stop = self.plan.stop_step(one.spec)
+            verb, to = "resume" if one.last_save else "begin ", f" to step {stop}" if stop else ""
+            self.say(f"{verb}  {one.spec.run_name}{to} on {one.process.slot.name}")
+        elif not one.waiting:
+            one.waiting = True
+            self.say(f"wait    {one.spec.run_name}: an earlier process is still in its folder, saving")
 
-    def _poll(self) -> bool:
-        """Looks after the children; returns whether one has ended."""
-        before = len(self.jobs)
-        for job in list(self.jobs):
-            ended = job.process.poll()
-            if job.lost and (ended is not None or job.waiting):
-                self._drop(job)
-            elif ended is None and job.waiting:
-                if job.reached() is None:
-                    self._start(job)
+    def _check_processes(self) -> bool:
+        """Starts those that waited, restarts those that were killed, reports those that ended.
+
+        Returns:
+            Whether a slot became free.
+        """
+        before = len(self.running)
+        for one in list(self.running):
+            ended = one.process.poll()
+            if one.taken and (ended is not None or one.waiting):
+                self._drop(one)
+            elif ended is None and one.waiting:
+                if one.reached() is None:
+                    self._start(one)
                 else:
-                    self._end(job, Ended("exited"))
-            elif ended is not None:
-                again = ended.kind in ("killed", "stopped") and not job.prune and job.reached() is None
-                if not (again and self._take_up_again(job, ended)):
-                    self._end(job, ended)
-        return len(self.jobs) < before
+                    self._drop(one)
+                    self._finish(one, Ended("exited"))
+            elif ended is not None and not self._restart_if_killed(one, ended):
+                self._drop(one)
+                if ended.kind in ("killed", "stopped") and not one.prune:
+                    reason = f"{ended.reason} {one.num_kills} times without getting further; out of memory?"
+                    ended = Ended("failed", reason)
+                self._finish(one, ended)
+        return len(self.running) < before
 
-    def _take_up_again(self, job: Job, ended: Ended) -> bool:
-        """Restarts a run that somebody killed; false where that was done in vain too often."""
-        job.attempts = job.attempts + 1 if job.process.mark == job.mark else 1
-        if job.attempts >= MOST_ATTEMPTS:
+    def _restart_if_killed(self, one: RunningTrial, ended: Ended) -> bool:
+        """Restarts a run that was killed from outside; False if it was not, or too often without saving."""
+        if ended.kind not in ("killed", "stopped") or one.prune or one.reached() is not None:
             return False
-        self.say(f"again   {job.leg.name}: {ended.reason}")
-        self._start(job)
+        one.num_kills = one.num_kills + 1 if one.process.last_save == one.last_save else 1
+        if one.num_kills >= MAX_KILLS:
+            return False
+        self.say(f"again   {one.spec.run_name}: {ended.reason}")
+        self._start(one)
         return True
 
-    def _follow(self) -> None:
-        """Reports new validations; stops the runs that the median pruner gives up."""
-        if self.plan.definition.pruning != "median" or time.monotonic() - self.followed < LOOK_SECONDS:
+    def _prune_by_median(self) -> None:
+        """Reports new validations, and stops runs that the median pruner gives up."""
+        if self.plan.definition.pruning != "median" or time.monotonic() - self.last_report < self.timing.refresh:
             return
-        self.followed = time.monotonic()
-        for job in self.jobs:
-            if job.prune or job.waiting or not self._report(job):
+        self.last_report = time.monotonic()
+        for one in self.running:
+            if one.prune or one.waiting or not self._report(one):
                 continue
-            call, number = self.board.database.call, job.trial._trial_id
-            trial = call(lambda number=number: self.board.storage.get_trial(number))  # type: ignore[misc]
-            if call(lambda trial=trial: below_median(self.board.study, trial)):  # type: ignore[misc]
-                job.prune = f"median: worse than half of the finished runs at step {max(job.told)}"
-                self.say(f"prune   {job.leg.name}: {job.prune}")
-                job.process.stop()
+            if self.trial_list.is_below_median(one.trial):
+                one.prune = f"median: worse than half of the finished runs at step {max(one.reported)}"
+                self.say(f"prune   {one.spec.run_name}: {one.prune}")
+                one.process.stop()
 
-    def _report(self, job: Job) -> bool:
-        new = job.new_values()
+    def _report(self, one: RunningTrial) -> bool:
+        """Reports the metric at new validations; returns whether there were any."""
+        new = {step: value for step, value in one.curve().items() if step not in one.reported}
         for step, value in new.items():
-            self.board.report(job.trial, step, value)
-            job.told.add(step)
+            self.trial_list.report(one.trial, step, value)
+            one.reported.add(step)
         return bool(new)
 
-    def _end(self, job: Job, ended: Ended) -> None:
-        self._drop(job)
-        if ended.kind in ("killed", "stopped") and not job.prune:
-            ended = Ended("failed", f"{ended.reason} {job.attempts} times without getting further; out of memory?")
-        self._tell(job, ended)
-
-    def _tell(self, job: Job, ended: Ended) -> None:
-        """Tells the database, and the terminal, how a leg ended."""
+    def _finish(self, one: RunningTrial, ended: Ended) -> None:
+        """Reports to the database and the terminal how a trial ended."""
         try:
             if self.plan.definition.pruning == "median":
-                self._report(job)  # what later runs are compared with
-            state, value, notes, line = job.verdict(ended)
-            told = self.board.tell(job.trial, state, value, **notes)
+                self._report(one)  # later runs are compared with it
+            outcome = one.outcome(ended)
+            finished = self.trial_list.finish(one.trial, outcome.state, outcome.value, outcome.attributes)
+            self.say(outcome.line if finished else _taken_line(one))
         except UpdateFinishedTrialError:
-            told = False
-        self.say(line if told else _taken(job))
+            self.say(_taken_line(one))
 
-    def _beat(self) -> None:
-        """Gives a sign of life, and looks for workers that give none any more."""
-        if time.monotonic() - self.beaten < lease.BEAT_SECONDS:
+    def _heartbeat(self) -> None:
+        """Records that this worker is alive, and takes the trials of dead workers."""
+        if time.monotonic() - self.last_heartbeat < self.timing.heartbeat:
             return
-        self.beaten = time.monotonic()
-        trials = [job.trial for job in self.jobs]
-        self.board.beat(trials)
-        for job, mine in zip(list(self.jobs), self.board.still_mine(trials), strict=True):
-            if not mine and not job.lost:
-                self.say(_taken(job))
-                job.lost = True
-                job.process.stop()
-        self.board.free_lost(trials, alone=False)
+        self.last_heartbeat = time.monotonic()
+        trials = [one.trial for one in self.running]
+        self.trial_list.heartbeat(trials)
+        for one, owned in zip(list(self.running), self.trial_list.still_owned(trials), strict=True):
+            if not owned and not one.taken:
+                self.say(_taken_line(one))
+                one.taken = True
+                one.process.stop()
+        self.trial_list.take_from_dead(trials, alone=False)
 
-    def _drop(self, job: Job) -> None:
-        self.jobs.remove(job)
-        self.free.append(job.process.slot)
+    def _drop(self, one: RunningTrial) -> None:
+        self.running.remove(one)
+        self.free.append(one.process.slot)
 
-    def _is_here(self, trial: FrozenTrial) -> bool:
-        folder = run_folder(self.folder, self.plan.definition, leg_of(trial))
-        return (folder / "last.ckpt").is_file()
+    def _has_checkpoint(self, trial: FrozenTrial) -> bool:
+        return (run_folder(self.folder, self.plan, spec_of(trial)) / "last.ckpt").is_file()
 
     def _write(self, trials: list[FrozenTrial], *, must: bool) -> None:
-        values = study_values(self.plan, self.board.database.shown, trials, self.queue.kept)
+        """Writes the study's file if anything changed; on a full disk the next round retries, unless `must`."""
+        values = study_values(self.plan, self.trial_list.database.shown_url, trials, self.queue.kept)
         if values == self.written:
             return
         try:
             write_study(self.file, values)
             self.written = values
-        except UserError as error:  # a full disk: the next look tries again
+        except UserError as error:
             if must:
                 raise
             self.say(str(error))
 
-    def _stop_children(self) -> None:
-        """Has the children save and stop; a second Ctrl-C does not wait for that."""
-        for job in self.jobs:
-            job.process.stop()
-        while any(job.process.poll() is None and not job.waiting for job in self.jobs):
-            if self.signals.count > 1:
-                for job in self.jobs:
-                    job.process.kill()
-            time.sleep(TICK_SECONDS)
-
-    def _release(self) -> None:
-        """Puts the trials back into the queue."""
-        try:
-            for job in self.jobs:
-                if not job.lost:
-                    self.board.release(job.trial)
-            self._write(self.board.trials(), must=False)
-        except (Stopped, DatabaseAway):
-            self.say("the database did not hear of it; the next call finds the runs in their folders")
-
-    def _farewell(self) -> str:
-        kept = sum(job.process.mark != "" for job in self.jobs)
-        on = f"{len(self.jobs)} runs were on, {kept} of them saved" if self.jobs else "no run was on"
-        return f"stopped by {self.signals.said}; {on}; go on with the same command"
+    def _stop_runs(self) -> None:
+        """Stops all runs and waits until they have saved; a second Ctrl-C kills them."""
+        for one in self.running:
+            one.process.stop()
+        while any(one.process.poll() is None and not one.waiting for one in self.running):
+            if self.signals.num_interrupts > 1:
+                for one in self.running:
+                    one.process.kill()
+            time.sleep(self.timing.poll)
 
 
-def _taken(job: Job) -> str:
-    return f"lost    {job.leg.name}: another worker has it, since no sign of this one came through"
+def _taken_line(one: RunningTrial) -> str:
+    return f"lost    {one.spec.run_name}: another worker has it, since no heartbeat of this one came through"
