@@ -7,7 +7,6 @@ import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from maekit.errors import UserError, nearest
 from maekit.paper.as_json import missing_json, table_json, unused_json
@@ -18,6 +17,7 @@ from maekit.paper.tables import Table, load_table, table_names
 from maekit.paper.text import missing_lines, table_lines, unused_lines
 from maekit.runs.find import find_runs, labels
 from maekit.runs.read import Run
+from maekit.system.plain import JSON
 
 FORWARDS = True
 SECTIONS = ("model", "data", "trainer", "run")
@@ -180,7 +180,7 @@ def _lines(view: View) -> list[str]:
     return [*lines, *unused_lines(view.unused, named)]
 
 
-def _as_json(view: View) -> dict[str, Any]:
+def _as_json(view: View) -> dict[str, JSON]:
     named = labels(view.runs)
     return {
         "which": view.which,
@@ -191,5 +191,5 @@ def _as_json(view: View) -> dict[str, Any]:
     }
 
 
-def _ran_json(ran: Sequence[tuple[Missing, int]]) -> list[dict[str, Any]]:
+def _ran_json(ran: Sequence[tuple[Missing, int]]) -> list[dict[str, JSON]]:
     return [{"command": one.command, "exit_status": status} for one, status in ran]

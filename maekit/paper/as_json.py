@@ -1,15 +1,15 @@
-"""What `maekit reproduce` knows, as plain values."""
+"""What `maekit reproduce --json` prints."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from maekit.paper.fill import Filled, Group, Unused
 from maekit.paper.missing import Missing
 from maekit.paper.tables import Published, Table
+from maekit.system.plain import JSON
 
 
-def table_json(table: Table, filled: Sequence[Filled], labels: Mapping[Path, str]) -> dict[str, Any]:
+def table_json(table: Table, filled: Sequence[Filled], labels: Mapping[Path, str]) -> dict[str, JSON]:
     """A table: every published number with its source, and the cells with the runs in them."""
     return {
         "table": table.name,
@@ -25,8 +25,8 @@ def table_json(table: Table, filled: Sequence[Filled], labels: Mapping[Path, str
     }
 
 
-def missing_json(missing: Sequence[Missing]) -> list[dict[str, Any]]:
-    """The missing runs."""
+def missing_json(missing: Sequence[Missing]) -> list[dict[str, JSON]]:
+    """The missing runs: each with its command, the cells that it fills, and the folder of the run that it resumes."""
     return [
         {
             "command": one.command,
@@ -39,8 +39,8 @@ def missing_json(missing: Sequence[Missing]) -> list[dict[str, Any]]:
     ]
 
 
-def unused_json(unused: Sequence[Unused], labels: Mapping[Path, str]) -> list[dict[str, Any]]:
-    """The runs in no cell."""
+def unused_json(unused: Sequence[Unused], labels: Mapping[Path, str]) -> list[dict[str, JSON]]:
+    """The runs that fill no cell, each with the reason and with what is wrong with its folder."""
     return [
         {
             "run": labels[one.run.folder],
@@ -52,11 +52,11 @@ def unused_json(unused: Sequence[Unused], labels: Mapping[Path, str]) -> list[di
     ]
 
 
-def _published(value: Published) -> dict[str, Any]:
+def _published(value: Published) -> dict[str, JSON]:
     return {"value": value.value, "source": value.source, "confidence": value.confidence}
 
 
-def _cell(place: Filled, labels: Mapping[Path, str]) -> dict[str, Any]:
+def _cell(place: Filled, labels: Mapping[Path, str]) -> dict[str, JSON]:
     cell, ours = place.cell, place.cell.ours
     return {
         "row": cell.row,
@@ -73,7 +73,7 @@ def _cell(place: Filled, labels: Mapping[Path, str]) -> dict[str, Any]:
     }
 
 
-def _group(group: Group, labels: Mapping[Path, str]) -> dict[str, Any]:
+def _group(group: Group, labels: Mapping[Path, str]) -> dict[str, JSON]:
     return {
         "recipe": group.recipe,
         "weights": group.origin or None,

@@ -4,13 +4,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.resources import files
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import yaml
 
 from maekit.errors import UserError, nearest
+from maekit.runs.files import YAML_LOADER
+from maekit.system.plain import JSON
 
-# How sure a number is: who was read for it, or that nobody was.
+# How sure a number is: what was read for it.
 CONFIDENCE = ("paper", "repository", "thread", "computed", "from memory")
 
 
@@ -20,7 +22,7 @@ class Published:
 
     Attributes:
         value: in the unit that the table's title says.
-        source: where it stands.
+        source: where it was published.
         confidence: one of CONFIDENCE.
     """
 
@@ -55,7 +57,7 @@ class Ours:
     weights: tuple[str, ...]
     flags: tuple[str, ...]
     start: str
-    when: Mapping[str, Any] = field(default_factory=dict)
+    when: Mapping[str, JSON] = field(default_factory=dict)
     classes: int | None = None
     val_images: int | None = None
     images: Mapping[str, int] = field(default_factory=dict)
@@ -116,8 +118,8 @@ class Table:
 @cache
 def table_names() -> tuple[str, ...]:
     """The tables' names, numbered ones first in their order."""
-    folder = files("maekit.paper")
-    names = [entry.name.removesuffix(".yaml").removeprefix("table") for entry in folder.iterdir() if _is_table(entry)]
+    entries = [entry.name for entry in files("maekit.paper").iterdir() if entry.name.endswith(".yaml")]
+    names = [name.removesuffix(".yaml").removeprefix("table") for name in entries]
     return tuple(sorted(names, key=lambda name: (not name.isdigit(), int(name) if name.isdigit() else 0, name)))
 
 
@@ -133,37 +135,40 @@ def load_table(name: str) -> Table:
             f"no table '{name}'{nearest(name, table_names())} (known: {', '.join(table_names())}, and all of them: all)"
         )
     file = files("maekit.paper").joinpath(f"table{name}.yaml" if name.isdigit() else f"{name}.yaml")
-    return make_table(yaml.load(file.read_text(encoding="utf-8"), _LOADER))
+    return make_table(yaml.load(file.read_text(encoding="utf-8"), YAML_LOADER))
 
 
-def make_table(found: Mapping[str, Any]) -> Table:
-    """A table from what its file says; what a file leaves to the table, row or column is filled in."""
+def make_table(found: "_TableFile") -> Table:
+    """A table from what its file holds; a row's own source and confidence take precedence over the table's."""
     rows, cells = [], []
-    for said in found["rows"]:
-        row = Row(
-            said["name"],
-            {column: _published(value, said, found) for column, value in said["values"].items()},
-            str(said.get("source", found["source"])),
-            str(said.get("confidence", "paper")),
-        )
+    for given in found["rows"]:
+        source, confidence = given.get("source", found["source"]), given.get("confidence", "paper")
+        values = {column: _published(value, source, confidence) for column, value in given["values"].items()}
+        row = Row(given["name"], values, source, confidence)
         rows.append(row)
-        cells += [cell for column in row.values if (cell := _cell(found, said, row, column))]
-    notes = tuple(found.get("notes", ()))
+        cells += [cell for column in values if (cell := _cell(found, given, row, column))]
     return Table(
-        found["name"], found["title"], found["source"], tuple(found["columns"]), notes, tuple(rows), tuple(cells)
+        found["name"],
+        found["title"],
+        found["source"],
+        tuple(found["columns"]),
+        tuple(found.get("notes", ())),
+        tuple(rows),
+        tuple(cells),
     )
 
 
-def _cell(found: Mapping[str, Any], said: Mapping[str, Any], row: Row, column: str) -> Cell | None:
-    """The cell of a row and column; None where either says nothing of runs of ours."""
-    by_column = [part.get("ours_by_column", {}).get(column) for part in (found, said)]
-    if "ours" not in said or by_column == [None, None]:
+def _cell(found: "_TableFile", given: "_RowFile", row: Row, column: str) -> Cell | None:
+    """The cell of a row and column; None where either names no runs of ours."""
+    of_table, of_row = (part.get("ours_by_column", {}).get(column) for part in (found, given))
+    if "ours" not in given or (of_table is None and of_row is None):
         return None
-    parts = (found.get("ours", {}), by_column[0] or {}, said["ours"], by_column[1] or {})
-    merged: dict[str, Any] = {key: value for part in parts for key, value in part.items()}
+    merged: _OursFile = {}
+    for part in (found.get("ours"), of_table, given["ours"], of_row):  # later ones take precedence
+        merged.update(part or {})
     if "recipes" not in merged:
         return None
-    noise = merged.pop("noise", {})
+    noise = merged.get("noise")
     ours = Ours(
         task=merged["task"],
         recipes=tuple(merged["recipes"]),
@@ -176,23 +181,64 @@ def _cell(found: Mapping[str, Any], said: Mapping[str, Any], row: Row, column: s
         val_images=merged.get("val_images"),
         images=merged.get("images", {}),
         evaluation=merged.get("evaluation", False),
-        noise=noise.get("value"),
-        noise_source=noise.get("source", ""),
+        noise=noise["value"] if noise else None,
+        noise_source=noise["source"] if noise else "",
     )
-    return Cell(found["name"], row.name, column, row.values[column], ours, said.get("lower_is_better", False))
+    return Cell(found["name"], row.name, column, row.values[column], ours, given.get("lower_is_better", False))
 
 
-def _published(value: Any, row: Mapping[str, Any], table: Mapping[str, Any]) -> Published:
-    own = value if isinstance(value, dict) else {"value": value}
-    said = {"source": table["source"], "confidence": "paper", **{key: row[key] for key in _OF_ROW & set(row)}, **own}
-    return Published(float(said["value"]), said["source"], said["confidence"])
+def _published(value: "float | _PublishedFile", source: str, confidence: str) -> Published:
+    if not isinstance(value, dict):
+        return Published(float(value), source, confidence)
+    return Published(float(value["value"]), value.get("source", source), value.get("confidence", confidence))
 
 
-def _is_table(entry: Any) -> bool:
-    return bool(entry.name.endswith(".yaml"))
+class _PublishedFile(TypedDict):
+    """A number with a source of its own."""
+
+    value: float
+    source: NotRequired[str]
+    confidence: NotRequired[str]
 
 
-_OF_ROW = {"source", "confidence"}
+class _NoiseFile(TypedDict):
+    value: float
+    source: str
 
-# libyaml where PyYAML was built with it.
-_LOADER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+class _OursFile(TypedDict, total=False):
+    """The fields of `Ours`, spread over a table, its columns, its rows and their columns."""
+
+    task: str
+    recipes: list[str]
+    metric: str
+    weights: list[str]
+    flags: list[str]
+    start: str
+    when: dict[str, JSON]
+    classes: int
+    val_images: int
+    images: dict[str, int]
+    evaluation: bool
+    noise: _NoiseFile
+
+
+class _RowFile(TypedDict):
+    name: str
+    values: dict[str, float | _PublishedFile]
+    source: NotRequired[str]
+    confidence: NotRequired[str]
+    lower_is_better: NotRequired[bool]
+    ours: NotRequired[_OursFile]
+    ours_by_column: NotRequired[dict[str, _OursFile]]
+
+
+class _TableFile(TypedDict):
+    name: str
+    title: str
+    source: str
+    columns: list[str]
+    rows: list[_RowFile]
+    notes: NotRequired[list[str]]
+    ours: NotRequired[_OursFile]
+    ours_by_column: NotRequired[dict[str, _OursFile]]

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
 Point = tuple[float, float]
-Value = str | float | None  # of a table's cell; integers and truth values stay what they are
+Value = str | float | bool | None  # of a cell of a table
 
 
 @dataclass(frozen=True)

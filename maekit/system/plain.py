@@ -6,8 +6,8 @@ from typing import Any, TypeAlias, TypeGuard, TypeVar
 
 T = TypeVar("T")
 
-# What JSON and YAML hold; to mypy an integer or a truth value is a float.
-JSON: TypeAlias = "str | float | Sequence[JSON] | Mapping[str, JSON] | None"
+# What JSON and YAML hold; `float` admits integers.
+JSON: TypeAlias = "str | float | bool | Sequence[JSON] | Mapping[str, JSON] | None"
 
 
 def table(value: object) -> Mapping[str, Any]:

@@ -4,7 +4,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
 
 from maekit.report.charts.frame import NARROW, NARROWEST_GAP, Box, drawing, nothing
 from maekit.report.charts.scale import Scale, drawable, fitted
@@ -156,5 +155,5 @@ def _column_names(grid: _Grid, box: Box, width: float) -> tuple[str, float]:
     return "".join(parts), min(longest, 90.0) * 0.82 + 18
 
 
-def _name(value: Any) -> str:
+def _name(value: str | float) -> str:
     return number_text(value) if isinstance(value, float) else " ".join(str(value).split())

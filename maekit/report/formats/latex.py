@@ -2,10 +2,10 @@ r"""A document as LaTeX: booktabs tables in a file that compiles by itself, each
 
 import re
 from collections.abc import Iterator
-from typing import Any
 
-from maekit.report.document import Block, Code, Document, Facts, Pictures, Table, Text, as_table
+from maekit.report.document import Block, Code, Document, Facts, Pictures, Table, Text, Value, as_table
 from maekit.system.numbers import cell_text
+from maekit.system.plain import is_number
 
 _MOST_ROWS = 12  # of a chart, told as a table
 _MOST_COLUMNS = 10
@@ -113,6 +113,6 @@ def latex_table(table: Table) -> Iterator[str]:
         yield rf"\noindent {escape(table.note)}" + "\n"
 
 
-def _cell(value: Any) -> str:
+def _cell(value: Value) -> str:
     text = cell_text(value)
-    return text.replace("-", r"\ensuremath{-}", 1) if isinstance(value, int | float) and value < 0 else escape(text)
+    return text.replace("-", r"\ensuremath{-}", 1) if is_number(value) and value < 0 else escape(text)

@@ -1,11 +1,22 @@
 """A document as Markdown (GitHub's kind), with its charts as the SVG files beside it."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
-from maekit.report.document import Block, Code, Document, Facts, HeatMap, LineChart, Pictures, Table, Text, as_table
+from maekit.report.document import (
+    Block,
+    Code,
+    Document,
+    Facts,
+    HeatMap,
+    LineChart,
+    Pictures,
+    Table,
+    Text,
+    Value,
+    as_table,
+)
 from maekit.system.numbers import cell_text
 
 _MOST_ROWS = 12  # of a chart, told as a table
@@ -75,7 +86,7 @@ def _table(table: Table) -> Iterator[str]:
         yield from ("", escape(table.note))
 
 
-def _rows(columns: tuple[str, ...], rows: Any) -> Iterator[str]:
+def _rows(columns: tuple[str, ...], rows: Sequence[Sequence[Value]]) -> Iterator[str]:
     if not rows:
         yield "*(no rows)*"
         return

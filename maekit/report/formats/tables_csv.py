@@ -5,9 +5,8 @@ import io
 import math
 import re
 from collections.abc import Iterable
-from typing import Any
 
-from maekit.report.document import Document, HeatMap, LineChart, Table, as_table
+from maekit.report.document import Document, HeatMap, LineChart, Table, Value, as_table
 
 
 def named_blocks(document: Document) -> dict[str, Table | LineChart | HeatMap]:
@@ -47,7 +46,7 @@ def _free(name: str, taken: Iterable[str]) -> str:
     return free
 
 
-def _cell(value: Any) -> Any:
+def _cell(value: Value) -> str | float:
     if isinstance(value, bool):
         return str(value).lower()
     return "" if value is None or (isinstance(value, float) and not math.isfinite(value)) else value
