@@ -1,8 +1,8 @@
-"""mIoU, mAcc and aAcc of semantic segmentation, exact under any split of the images, and the table of its classes."""
+"""mIoU, mAcc and aAcc of semantic segmentation, exact under any split of the images, and a table of the classes."""
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -13,13 +13,13 @@ from maekit.errors import UserError
 
 
 class ClassScore(NamedTuple):
-    """One class over everything seen.
+    """The scores of one class over all images.
 
     Attributes:
-        iou: intersection over union in percent; nan when neither a label nor a prediction has the class.
-        acc: pixels of the class that were found, in percent; nan when no label has the class.
-        pixels: pixels labelled with the class.
-        mistaken_for: the class most often predicted in its place, or None when there is none.
+        iou: intersection over union in percent; NaN if neither labels nor predictions have the class.
+        acc: share of the class's pixels that were predicted as it, in percent; NaN if no label has the class.
+        pixels: number of pixels labelled with the class.
+        mistaken_for: the class most often predicted instead, or None if there is none.
         mistaken: share of its pixels that were predicted as `mistaken_for`, in percent.
     """
 
@@ -31,11 +31,11 @@ class ClassScore(NamedTuple):
 
 
 class SegmentationMetrics(Metric):
-    """Counts pixels of label and prediction in one confusion matrix, summed over all images before any division.
+    """Counts pixels in a confusion matrix of labels and predictions, summed over all images before any division.
 
-    The values are those of mmsegmentation's IoUMetric: mIoU is the mean over the classes that some label or prediction
-    has, mAcc the mean over the classes that some label has, aAcc the share of right pixels. Counts are integers, so any
-    split of the same images over batches and processes gives the same bits.
+    The values are those of mmsegmentation's IoUMetric: mIoU is the mean over the classes that occur in a label or a
+    prediction, mAcc the mean over the classes that occur in a label, aAcc the share of correct pixels. Counts are
+    integers, so any split of the same images over batches and processes gives the same bits.
 
     Args:
         num_classes: C, at most 255.
@@ -53,12 +53,10 @@ class SegmentationMetrics(Metric):
         self.add_state("confusion", torch.zeros(num_classes, num_classes, dtype=torch.int64), dist_reduce_fx="sum")
 
     def update(self, predicted: Tensor, label: Tensor) -> None:
-        """Adds an image, or several: predicted and label of one integer shape such as [h, w].
-
-        An image labelled `ignore` everywhere counts nothing.
+        """Adds one image or several: predictions and labels, integers of the same shape such as [h, w].
 
         Raises:
-            UserError: shapes differ, or a counted pixel has a label or a prediction outside 0 to C-1.
+            UserError: the shapes differ, or a counted pixel has a label or a prediction outside 0 to C-1.
         """
         if predicted.shape != label.shape:
             raise UserError(
@@ -66,7 +64,7 @@ class SegmentationMetrics(Metric):
                 "size; predict at the label file's own size"
             )
         real = label != self.ignore
-        # Ignored pixels go to a cell of their own: several times as fast as picking out the others.
+        # Ignored pixels get a cell of their own, which is several times as fast as selecting the others.
         label, predicted = (torch.where(real, values.long(), 0) for values in (label, predicted))
         self._refuse_outside("label", label)
         self._refuse_outside("prediction", predicted)
@@ -88,7 +86,7 @@ class SegmentationMetrics(Metric):
         return {"mIoU": iou.nanmean(), "mAcc": acc.nanmean(), "aAcc": 100 * right}
 
     def per_class(self) -> list[ClassScore]:
-        """Returns one score a class, in label order, over all processes; every process must call it."""
+        """Returns the scores of each class, in label order, over all processes; every process must call it."""
         with self.sync_context(dist_sync_fn=self.dist_sync_fn):
             iou, acc = self.iou_and_acc()
             wrong = self.confusion.clone().fill_diagonal_(0)
@@ -101,7 +99,7 @@ class SegmentationMetrics(Metric):
         ]
 
     def iou_and_acc(self) -> tuple[Tensor, Tensor]:
-        """Returns IoU and accuracy [C] in percent of what this process has; 0/0 is nan."""
+        """Returns IoU and accuracy [C] in percent of this process's images; 0/0 is NaN."""
         both, labelled, predicted = self.confusion.diagonal(), self.confusion.sum(1), self.confusion.sum(0)
         return 100 * both / (labelled + predicted - both), 100 * both / labelled
 
@@ -117,7 +115,7 @@ class SegmentationMetrics(Metric):
 
 
 def class_table(names: Sequence[str], metrics: SegmentationMetrics) -> list[str]:
-    """Returns the lines of a table of all classes, the worst IoU first, then those that the means leave out.
+    """Returns the lines of a table of all classes, the worst IoU first, then the classes the means leave out.
 
     Args:
         names: one a class, in label order.
@@ -134,14 +132,19 @@ def class_table(names: Sequence[str], metrics: SegmentationMetrics) -> list[str]
 
 
 class ImageScore(NamedTuple):
-    """Of one image alone, in percent: the mean IoU of the classes it or its prediction has, and its right pixels."""
+    """The scores of one image.
+
+    Attributes:
+        miou: mean IoU, in percent, of the classes that occur in its label or prediction.
+        right: share of its counted pixels that are correct, in percent.
+    """
 
     miou: float
     right: float
 
 
 def image_score(predicted: Tensor, label: Tensor, num_classes: int) -> ImageScore:
-    """Returns the scores of one image, nan where every pixel is ignored; unlike `compute` it asks no other process.
+    """Returns the scores of one image, NaN if every pixel is ignored. It does not communicate with other processes.
 
     Args:
         predicted: integers [h, w].
@@ -154,7 +157,7 @@ def image_score(predicted: Tensor, label: Tensor, num_classes: int) -> ImageScor
     return ImageScore(float(iou.nanmean()), float(100 * counts.diagonal().sum() / counts.sum()))
 
 
-def class_json(names: Sequence[str], metrics: SegmentationMetrics) -> dict[str, Any]:
+def class_json(names: Sequence[str], metrics: SegmentationMetrics) -> dict[str, object]:
     """Returns the IoU and accuracy of each class, as `per_class.json` keeps them.
 
     Args:
