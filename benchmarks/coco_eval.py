@@ -28,6 +28,7 @@ from pycocotools.cocoeval import COCOeval  # type: ignore[import-untyped, unused
 from maekit.detection.metrics.coco_eval import KINDS, NUMBERS, SeenImage, evaluate
 from maekit.detection.metrics.coco_masks import CocoResults
 from maekit.detection.metrics.detection import DetectionMetrics
+from maekit.system.size import HeightWidth
 
 HEIGHT, WIDTH, CLASSES = 480, 640, list(range(1, 81))
 Scene = tuple[list[dict[str, Any]], list[dict[str, Any]]]  # annotations and results of an image
@@ -122,7 +123,7 @@ def time_maekit(scenes: list[Scene], kind: str) -> Timed:
 
 def fill(metrics: DetectionMetrics, scenes: list[Scene]) -> None:
     for number, (notes, results) in enumerate(scenes):
-        metrics.update(as_given(results), number, (HEIGHT, WIDTH), notes)
+        metrics.update(as_given(results), number, HeightWidth(HEIGHT, WIDTH), notes)
 
 
 def time_whole(scenes: list[Scene]) -> float:

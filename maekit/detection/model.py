@@ -15,6 +15,7 @@ from maekit.base.spec import DataSpec, Draw
 from maekit.data.images.transforms import Normalise
 from maekit.detection.data.batch import DetBatch, DetEvalBatch
 from maekit.detection.data.transforms import DetEvalTransform
+from maekit.detection.mask_rcnn.boxes import sizes_of
 from maekit.detection.mask_rcnn.detectron2_engine import Detectron2MaskRCNN
 from maekit.detection.mask_rcnn.mask_rcnn import MaskRCNN
 from maekit.detection.mask_rcnn.settings import MaskRCNNSettings
@@ -137,11 +138,11 @@ class Detector(TransferModel):
         """Adds a batch's detections and annotations."""
         found = self.detect(batch.image, batch.size, batch.original)
         rows = zip(
-            found, batch.image_id.tolist(), batch.original.tolist(), batch.truth, batch.index.tolist(), strict=True
+            found, batch.image_id.tolist(), sizes_of(batch.original), batch.truth, batch.index.tolist(), strict=True
         )
-        for detections, image_id, (height, width), truth, index in rows:
+        for detections, image_id, size, truth, index in rows:
             if index >= 0:
-                metrics.update(coco_results(detections, (height, width)), image_id, (height, width), truth)
+                metrics.update(coco_results(detections, size), image_id, size, truth)
 
     def table(self, metrics: DetectionMetrics) -> list[str]:
         """The box and mask AP of each class, the worst first, and COCO's 12 numbers for each of the two."""
@@ -162,8 +163,8 @@ class Detector(TransferModel):
         """The F1 of each image's drawn boxes, in percent, class and place counting; nan without objects and boxes."""
         found = self.detect(batch.image, batch.size, batch.original)
         judged = []
-        for detections, (height, width), truth in zip(found, batch.original.tolist(), batch.truth, strict=True):
-            results = coco_results(detections, (height, width))
+        for detections, size, truth in zip(found, sizes_of(batch.original), batch.truth, strict=True):
+            results = coco_results(detections, size)
             counts = image_counts(results, truth, self.category_ids, PANEL_SCORE)
             numbers = (
                 f"{counts.objects} objects, {counts.found} found (score {PANEL_SCORE} and up), {counts.right} right"
@@ -182,11 +183,11 @@ class Detector(TransferModel):
         for index in indices:
             one = data.collate([images[Draw(0, index)]])
             (detections,) = self.detect(one.image.to(device), one.size.to(device), one.original.to(device))
-            (height, width), (rows_inside, columns_inside) = one.original[0].tolist(), one.size[0].tolist()
-            picture = normalise.undo(one.image[0, :, :rows_inside, :columns_inside])
-            found = shown_results(coco_results(detections, (height, width)), PANEL_SCORE)
-            truth = shown_truth(one.truth[0], (height, width), self.category_ids)
-            rows.append((picture, (height, width), truth, found))
+            (size,), (inside,) = sizes_of(one.original), sizes_of(one.size)
+            picture = normalise.undo(one.image[0, :, : inside.height, : inside.width])
+            found = shown_results(coco_results(detections, size), PANEL_SCORE)
+            truth = shown_truth(one.truth[0], size, self.category_ids)
+            rows.append((picture, size, truth, found))
         return detection_panel(rows, self.spec.class_names)
 
     def prediction_writer(self, folder: Path, input: Mapping[str, Any]) -> DetectionWriter:

@@ -7,12 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from maekit.detection.data.transforms import size_of
 from maekit.detection.metrics.coco_masks import CocoResults, Rle, decode_masks, truth_rle
 from maekit.detection.tags import Box, Tag, draw_tags, ink_on
 from maekit.drawing.legend import Entry, with_legend
 from maekit.drawing.sheet import Row, Tile, picture_sheet
 from maekit.drawing.text import Colour, Font, font_for, plain_name, shortened
 from maekit.drawing.views import LARGEST
+from maekit.system.size import HeightWidth
 
 SMALLEST, _CELL, _MOST_CLASSES = 640, 560, 24  # longest sides in pixels, classes in the legend
 _OPACITY = 0.4
@@ -48,12 +50,12 @@ def shown_results(found: CocoResults, above: float = 0.5) -> list[Shown]:
     return sorted(shown, key=lambda one: -(one.score or 0.0))
 
 
-def shown_truth(notes: Sequence[Mapping[str, Any]], size: tuple[int, int], category_ids: Sequence[int]) -> list[Shown]:
+def shown_truth(notes: Sequence[Mapping[str, Any]], size: HeightWidth, category_ids: Sequence[int]) -> list[Shown]:
     """Returns an image's annotations of these categories, the largest box first.
 
     Args:
         notes: COCO's annotations of the image.
-        size: height and width of the file.
+        size: of the file.
         category_ids: COCO's id of each label.
     """
     label_of = {category: label for label, category in enumerate(category_ids)}
@@ -67,7 +69,7 @@ def shown_truth(notes: Sequence[Mapping[str, Any]], size: tuple[int, int], categ
 
 
 def detection_picture(
-    image: Image.Image, objects: Sequence[Shown], size: tuple[int, int], names: Sequence[str]
+    image: Image.Image, objects: Sequence[Shown], size: HeightWidth, names: Sequence[str]
 ) -> Image.Image:
     """Returns the image with its objects, and below it how many there are of each class.
 
@@ -77,25 +79,25 @@ def detection_picture(
     Args:
         image: of any mode, the file's picture at any resolution.
         objects: their boxes and masks in the pixels of the file.
-        size: height and width of the file.
+        size: of the file.
         names: C class names, of any length.
     """
-    picture = draw_objects(image, objects, size, names, _view_size(image.size, SMALLEST, LARGEST))
+    picture = draw_objects(image, objects, size, names, _view_size(size_of(image), SMALLEST, LARGEST))
     return with_legend(picture, _entries([objects], names), narrowest=SMALLEST // 2)
 
 
 def detection_panel(
-    rows: Sequence[tuple[Image.Image, tuple[int, int], Sequence[Shown], Sequence[Shown]]], names: Sequence[str]
+    rows: Sequence[tuple[Image.Image, HeightWidth, Sequence[Shown], Sequence[Shown]]], names: Sequence[str]
 ) -> Image.Image:
     """Returns one picture with a row for each image: its annotations, and beside them what was found.
 
     Args:
-        rows: images, their files' height and width, annotations, and what was found; at least one.
+        rows: images, their files' sizes, annotations, and what was found; at least one.
         names: C class names.
     """
     sheet_rows = []
     for image, size, truth, found in rows:
-        view = _view_size(image.size, _CELL, _CELL)
+        view = _view_size(size_of(image), _CELL, _CELL)
         tiles = [Tile(draw_objects(image, objects, size, names, view)) for objects in (truth, found)]
         sheet_rows.append(Row("", tiles))
     sheet = picture_sheet(sheet_rows, heads=("truth", "prediction"), column=_CELL // 2)
@@ -105,26 +107,26 @@ def detection_panel(
 
 
 def draw_objects(
-    image: Image.Image, objects: Sequence[Shown], size: tuple[int, int], names: Sequence[str], view: tuple[int, int]
+    image: Image.Image, objects: Sequence[Shown], size: HeightWidth, names: Sequence[str], view: HeightWidth
 ) -> Image.Image:
-    """Returns the image at a width and height, with masks, the largest lowest, then boxes, then names."""
-    way = Image.Resampling.BICUBIC if view[0] >= image.width else Image.Resampling.LANCZOS
-    canvas = np.asarray(image.convert("RGB").resize(view, way)).copy()
-    scale, line = (view[0] / size[1], view[1] / size[0]), max(3, round(max(view) / 400))
+    """Returns the image at the size `view`, with masks, the largest lowest, then boxes, then names."""
+    way = Image.Resampling.BICUBIC if view.width >= image.width else Image.Resampling.LANCZOS
+    canvas = np.asarray(image.convert("RGB").resize((view.width, view.height), way)).copy()
+    scale, line = (view.width / size.width, view.height / size.height), max(3, round(max(view) / 400))
     for one in sorted(objects, key=lambda one: -_area(one.box)):
         _paint_mask(canvas, one, size, scale, max(1, line // 2))
     picture = Image.fromarray(canvas)
     boxes = [_scaled(one.box, scale) for one in objects]
     _draw_boxes(picture, boxes, [_colour(one.label) for one in objects], line)
-    font, font_size = font_for(view[0])
-    texts = [_text(one, names, font, min(14 * font_size, view[0] // 2)) for one in objects]
+    font, font_size = font_for(view.width)
+    texts = [_text(one, names, font, min(14 * font_size, view.width // 2)) for one in objects]
     tags = [Tag(box, text, _colour(one.label)) for box, text, one in zip(boxes, texts, objects, strict=True)]
     draw_tags(picture, tags, font, font_size)
     return picture
 
 
 def _paint_mask(
-    canvas: NDArray[np.uint8], one: Shown, size: tuple[int, int], scale: tuple[float, float], line: int
+    canvas: NDArray[np.uint8], one: Shown, size: HeightWidth, scale: tuple[float, float], line: int
 ) -> None:
     """A crowd's mask is striped. Only the mask's own rows and columns are touched."""
     whole = decode_masks([one.rle], size)[0]
@@ -183,10 +185,10 @@ def _numbers(counts: Any) -> str:
     return " / ".join(str(count) for count in counts)
 
 
-def _view_size(size: tuple[int, int], smallest: int, largest: int) -> tuple[int, int]:
-    """Width and height, scaled so that the longest side is between the two."""
+def _view_size(size: HeightWidth, smallest: int, largest: int) -> HeightWidth:
+    """Scales a size so that its longest side is between the two."""
     factor = min(max(max(size), smallest), largest) / max(size)
-    return max(1, round(size[0] * factor)), max(1, round(size[1] * factor))
+    return HeightWidth(max(1, round(size.height * factor)), max(1, round(size.width * factor)))
 
 
 def _scaled(box: Box, scale: tuple[float, float]) -> Box:

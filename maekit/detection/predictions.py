@@ -3,7 +3,7 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from PIL import Image
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from maekit.base.result_places import ResultPlaces
 from maekit.data.images.decode import upright
+from maekit.detection.data.transforms import size_of
 from maekit.detection.mask_rcnn.types import Detections
 from maekit.detection.metrics.coco_eval import SeenImage, standard_results
 from maekit.detection.metrics.coco_masks import coco_results
@@ -18,8 +19,7 @@ from maekit.detection.pictures import detection_picture, shown_results
 from maekit.drawing.views import LARGEST
 from maekit.errors import UserError
 from maekit.system.files import atomic_write_text
-
-Size = tuple[int, int]
+from maekit.system.size import HeightWidth
 
 
 class DetectionSample(NamedTuple):
@@ -27,15 +27,15 @@ class DetectionSample(NamedTuple):
 
     Attributes:
         pixels: [3, S, S], padded.
-        inside: height and width of the picture in it.
+        inside: size of the picture in it.
         picture: of the image, kept small.
-        size: height and width of the file.
+        size: of the file.
     """
 
     pixels: Tensor
-    inside: Size
+    inside: HeightWidth
     picture: Image.Image
-    size: Size
+    size: HeightWidth
 
 
 class DetectionWriter:
@@ -63,7 +63,7 @@ class DetectionWriter:
         folder: Path,
         class_names: Sequence[str],
         category_ids: Sequence[int],
-        transform: Callable[[Image.Image], tuple[Tensor, Size]],
+        transform: Callable[[Image.Image], tuple[Tensor, HeightWidth]],
         detect: Callable[[Tensor, Tensor, Tensor], Sequence[Detections]],
         *,
         draw_above: float = 0.5,
@@ -75,7 +75,7 @@ class DetectionWriter:
         self.names, self.category_ids = class_names, [int(category) for category in category_ids]
         self.transform, self.detect, self.draw_above = transform, detect, draw_above
         self.places = ResultPlaces(folder, ("",))
-        self.images: list[dict[str, Any]] = []
+        self.images: list[dict[str, object]] = []
         self.num_results = 0
         self.partial = folder / ".predictions.json.partial"  # of a run that broke off: the next one writes over it
         self.partial.write_text("[")
@@ -84,7 +84,7 @@ class DetectionWriter:
         """Returns what is kept of a file until its batch is predicted; a large image is kept small."""
         picture = upright(image).convert("RGB")
         pixels, inside = self.transform(picture)
-        size = (picture.height, picture.width)
+        size = size_of(picture)
         picture.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
         return DetectionSample(pixels, inside, picture, size)
 
@@ -101,8 +101,7 @@ class DetectionWriter:
             found = coco_results(detections, sample.size)
             shown = shown_results(found, self.draw_above)
             detection_picture(sample.picture, shown, sample.size, self.names).save(picture_file)
-            height, width = sample.size
-            self.images.append({"id": len(self.images) + 1, "file_name": str(file), "height": height, "width": width})
+            self.images.append({"id": len(self.images) + 1, "file_name": str(file), **sample.size._asdict()})
             self._append(SeenImage(len(self.images), sample.size, found, []))
 
     def close(self) -> Path:

@@ -5,7 +5,9 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw
 
+from maekit.detection.data.transforms import size_of
 from maekit.drawing.text import Colour, Font
+from maekit.system.size import HeightWidth
 
 Box = tuple[float, float, float, float]  # x0 y0 x1 y1
 
@@ -31,7 +33,9 @@ def draw_tags(picture: Image.Image, tags: Sequence[Tag], font: Font, size: int) 
     pad, height = max(2, size // 5), size + size // 3
     for tag in tags:
         width = int(font.getlength(tag.text)) + 2 * pad + 1
-        place = next((p for p in _places(tag.box, (width, height), picture.size) if _free(p, taken)), None)
+        place = next(
+            (p for p in _places(tag.box, HeightWidth(height, width), size_of(picture)) if _free(p, taken)), None
+        )
         if place is None:
             continue
         taken.append(place)
@@ -47,16 +51,16 @@ def ink_on(colour: Colour) -> Colour:
     return (0, 0, 0) if (luminance + 0.05) ** 2 > 1.05 * 0.05 else (255, 255, 255)
 
 
-def _places(box: Box, size: tuple[int, int], whole: tuple[int, int]) -> Iterator[tuple[int, int, int, int]]:
+def _places(box: Box, size: HeightWidth, whole: HeightWidth) -> Iterator[tuple[int, int, int, int]]:
     """Where a tag may stand, the best first: on top of the box, inside at its corners, below it, down its left side."""
-    (x0, y0, x1, y1), (width, height) = (round(side) for side in box), size
+    (x0, y0, x1, y1), (height, width) = (round(side) for side in box), size
     left, right = (x0, x1 - width)
     rows = range(y0 + height, y1 - height, height)
     corners = [(left, y0 - height), (left, y0), (right, y0 - height), (right, y0)]
     corners += [(left, y1), (left, y1 - height), (right, y1), (right, y1 - height)]
     for x, y in [*corners, *((side, row) for row in rows for side in (left, right))]:
-        x, y = max(0, min(x, whole[0] - width)), max(0, min(y, whole[1] - height))
-        if x + width <= whole[0] and y + height <= whole[1]:
+        x, y = max(0, min(x, whole.width - width)), max(0, min(y, whole.height - height))
+        if x + width <= whole.width and y + height <= whole.height:
             yield x, y, x + width, y + height
 
 

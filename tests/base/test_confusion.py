@@ -16,7 +16,7 @@ from maekit.classification.metrics import ClassificationMetrics, Outcome, class_
 from maekit.detection.metrics.detection import DetectionMetrics
 from maekit.detection.metrics.detection import class_json as detection_json
 from maekit.segmentation import metrics as seg
-from tests.detection.test_metrics import CATEGORIES, filled, found_square, images, peer, peer_results, square
+from tests.detection.helpers_metrics import CATEGORIES, SIZE, filled, found_square, images, peer, peer_results, square
 from tests.helpers_run import tiny
 
 CLASSES, ABSENT = 8, 5
@@ -161,7 +161,7 @@ def test_a_detectors_classes_are_pycocotools() -> None:
         assert row["images"] == sum(any(not n["iscrowd"] for n in one) for one in notes)
     assert any(row["value"] is None for row in found["classes"]) and len({r["images"] for r in found["classes"]}) > 2
     metrics = DetectionMetrics([4, 2])
-    metrics.update(found_square(1), 1, (60, 80), [square(2), square(2), square(4, iscrowd=1)])
+    metrics.update(found_square(1), 1, SIZE, [square(2), square(2), square(4, iscrowd=1)])
     assert [row["images"] for row in detection_json(["cat", "dog"], metrics)["classes"]] == [0, 1]
 
 

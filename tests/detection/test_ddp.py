@@ -12,7 +12,7 @@ from maekit.api import build
 from maekit.cli import main
 from maekit.runs.rows import text_rows
 from tests.conftest import without_key_bias
-from tests.detection.test_runs import SMALL, own_data
+from tests.detection.helpers import SMALL, own_data
 from tests.helpers_run import environment
 from tests.numeric_runs import MovedWeights, assert_same_run
 

@@ -25,6 +25,7 @@ from maekit.errors import UserError
 from maekit.recipes.recipe import load_recipe
 from maekit.recipes.settings import resolve
 from maekit.recipes.tasks import find_task
+from maekit.system.size import HeightWidth
 from tests.detection import detectron2_peer as peer
 from tests.detection.golden import detection_case as case
 from tests.detection.golden import vitdet_case
@@ -108,7 +109,7 @@ def found_by(net: Any, images: list[Image.Image]) -> list[Any]:
 def assert_same(found: list[Any], theirs: list[Any], images: list[Image.Image]) -> None:
     """Boxes within 1e-2 pixel, scores within 1e-4, pixels of the masks."""
     for one, result, image in zip(found, theirs, images, strict=True):
-        other, size = result["instances"], (image.height, image.width)
+        other, size = result["instances"], HeightWidth(image.height, image.width)
         assert len(one.boxes) == len(other) > 20
         columns = (one.boxes, other.pred_boxes.tensor, 1e-2), (one.scores, other.scores, 1e-4)
         far = torch.stack([(a.view(1, len(a), -1) - b.view(len(b), 1, -1)).abs().amax(2) / at for a, b, at in columns])

@@ -15,9 +15,10 @@ from maekit.detection.mask_rcnn.detectron2_engine import Detectron2MaskRCNN
 from maekit.detection.mask_rcnn.mask_rcnn import MaskRCNN
 from maekit.detection.mask_rcnn.paste import paste_masks
 from maekit.errors import UserError
+from maekit.system.size import HeightWidth
 from tests.detection.detectron2_peer import live
 from tests.detection.golden import detection_case as case
-from tests.detection.test_mask_rcnn import LOSSES, NORMS
+from tests.detection.helpers import LOSSES, NORMS
 
 
 def _engines(norm: str = "LN", **changes: Any) -> tuple[MaskRCNN, Detectron2MaskRCNN]:
@@ -54,7 +55,7 @@ def test_proposals_and_detections_are_the_same(norm: str) -> None:
         for part, their_part, atol in zip(one, other, (1e-2, 1e-4, 0, 1e-3), strict=True):
             _close(part, their_part, atol)
         paste = importlib.import_module("detectron2.layers").paste_masks_in_image
-        assert torch.equal(paste_masks(one.masks, one.boxes, tuple(at)), paste(one.masks, one.boxes, tuple(at)))
+        assert torch.equal(paste_masks(one.masks, one.boxes, HeightWidth(*at)), paste(one.masks, one.boxes, tuple(at)))
 
 
 @live

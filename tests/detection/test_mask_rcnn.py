@@ -15,12 +15,12 @@ from maekit.detection.mask_rcnn.mask_rcnn import MaskRCNN
 from maekit.detection.mask_rcnn.mask_targets import mask_targets
 from maekit.detection.mask_rcnn.paste import paste_masks
 from maekit.errors import UserError
+from maekit.system.size import HeightWidth
 from tests.detection.golden import detection_case as case
+from tests.detection.helpers import LOSSES, NORMS
 from tests.numeric import MARGIN, SEEDS, assert_fp32, fp32_errors, moved
 
 pytestmark = pytest.mark.numeric
-NORMS = ["LN", "BN"]
-LOSSES = {"rpn_cls", "rpn_loc", "cls", "box_reg", "mask"}
 Golden = dict[str, Tensor]
 
 
@@ -108,7 +108,7 @@ def test_detections_equal_detectron2s(norm: str, golden: dict[str, Any]) -> None
 def test_pasted_masks_equal_detectron2s_bit_for_bit(name: str, golden: dict[str, Any]) -> None:
     masks, boxes = (torch.from_numpy(golden[f"{name}_{part}"]).float() for part in ("masks", "boxes"))
     height, width = case.sizes()[1][int(name[-1])].tolist()
-    pasted = paste_masks(masks, boxes, (height, width))
+    pasted = paste_masks(masks, boxes, HeightWidth(height, width))
     expected = np.unpackbits(golden[f"{name}_pasted"])[: pasted.numel()].reshape(pasted.shape)
     assert pasted.dtype == torch.bool
     assert pasted.any(2).any(1).sum() >= 10
@@ -189,7 +189,7 @@ def test_nothing_is_detected_where_nothing_can_be() -> None:
     for model, at in zip(nothing, (original, original, torch.zeros_like(original)), strict=True):
         for found in model.eval().detect(case.maps(), size, at):
             assert [tuple(part.shape) for part in found] == [(0, 4), (0,), (0,), (0, 28, 28)]
-            assert paste_masks(found.masks, found.boxes, (5, 7)).shape == (0, 5, 7)
+            assert paste_masks(found.masks, found.boxes, HeightWidth(5, 7)).shape == (0, 5, 7)
 
 
 def test_draws_come_from_torchs_generator() -> None:

@@ -1,5 +1,3 @@
-import contextlib
-import io
 import json
 import math
 import subprocess
@@ -13,7 +11,6 @@ import pytest
 import torch
 from pycocotools import mask as peer_mask  # type: ignore[import-untyped, unused-ignore]
 from pycocotools.coco import COCO  # type: ignore[import-untyped, unused-ignore]
-from pycocotools.cocoeval import COCOeval  # type: ignore[import-untyped, unused-ignore]
 
 from maekit.detection.mask_rcnn.paste import paste_masks
 from maekit.detection.mask_rcnn.types import Detections
@@ -22,118 +19,23 @@ from maekit.detection.metrics.coco_masks import CocoResults, coco_results, decod
 from maekit.detection.metrics.detection import DetectionMetrics
 from maekit.detection.metrics.table import class_table
 from maekit.errors import UserError
-
-CATEGORIES = [90, 3, 17, 1, 44, 62, 8, 13, 70, 21]  # neither sorted nor without gaps
-NOWHERE, ONLY_FOUND, ONLY_CROWD = 5, 6, 7  # labels without truth
-NAMES = [f"class {label}" for label in range(len(CATEGORIES))]
-
-
-class Image:
-    """Truth and results of an image as COCO's files have them, and the results as the model gives them."""
-
-    def __init__(self, number: int, rng: np.random.Generator) -> None:
-        self.image_id, self.size = 1000 - 7 * number, (int(rng.integers(120, 360)), int(rng.integers(120, 360)))
-        outlines = [
-            self.outline(rng) for _ in range(0 if number % 7 == 0 else 40 if number == 3 else int(rng.integers(1, 12)))
-        ]
-        labels = [int(rng.choice([0, 1, 2, 3, 4, 8, 9][: 2 if number == 3 else 7])) for _ in outlines]
-        self.truth = [
-            self.annotation(place, *pair, rng) for place, pair in enumerate(zip(outlines, labels, strict=True))
-        ]
-        found = [] if number % 5 == 1 else [self.found(*pair, rng) for pair in zip(outlines, labels, strict=True)]
-        many = 0 if number % 5 == 1 else 130 if number == 3 else int(rng.integers(0, 12))
-        found += [self.found(self.outline(rng), int(rng.choice([0, 0, 0, 2, 3, ONLY_FOUND])), rng) for _ in range(many)]
-        self.results = found
-
-    def outline(self, rng: np.random.Generator) -> Any:
-        """A wavy ellipse of 8 to 40 points, [2n], its middle in the image; small to large."""
-        height, width = self.size
-        turns = np.sort(rng.uniform(0, 2 * np.pi, int(rng.integers(8, 41))))
-        reach = np.exp(rng.uniform(np.log(4), np.log(150))) * (1 + 0.3 * np.sin(3 * turns))
-        x = np.clip(rng.uniform(0, width) + reach * np.cos(turns), 0, width)
-        y = np.clip(rng.uniform(0, height) + rng.uniform(0.5, 1.5) * reach * np.sin(turns), 0, height)
-        return np.stack([x, y], 1).ravel()
-
-    def rle(self, outline: Any) -> Any:
-        return peer_mask.merge(peer_mask.frPyObjects([outline.tolist()], *self.size))
-
-    def annotation(self, place: int, outline: Any, label: int, rng: np.random.Generator) -> dict[str, Any]:
-        """Polygons; every fourth a crowd's run lengths; areas that are neither the mask's nor the box's."""
-        rle = self.rle(outline)
-        crowd = place % 4 == 3
-        note = {"category_id": CATEGORIES[ONLY_CROWD if crowd and place == 7 else label], "iscrowd": int(crowd)}
-        segmentation: Any = [outline.tolist()]
-        if crowd:
-            flat = peer_mask.decode(rle).T.ravel()
-            ends = np.flatnonzero(np.diff(flat)) + 1
-            counts = np.diff(np.concatenate([[0], *([[0]] if flat[0] else []), ends, [flat.size]])).tolist()
-            segmentation = {"size": list(self.size), "counts": counts}
-        area = float(peer_mask.area(rle)) * rng.uniform(0.8, 1.2)
-        if place == 5:
-            area = 32.0**2  # small and medium at once
-        bbox = peer_mask.toBbox(rle).tolist()
-        if place == 6:
-            bbox[2] = 0.0
-        return {"id": 0, **note, "area": area, "bbox": bbox, "segmentation": segmentation}
-
-    def found(self, outline: Any, label: int, rng: np.random.Generator) -> dict[str, Any]:
-        """Near the outline; scores of twentieths, so that many are equal; now and then another class, a thin box."""
-        moved = outline + np.tile(rng.normal(0, 2.5, 2), len(outline) // 2)
-        rle = self.rle(np.clip(moved, 0, np.tile(self.size[::-1], len(outline) // 2)))
-        box = peer_mask.toBbox(rle) + rng.normal(0, 1, 4) * (rng.random() < 0.7)
-        box[2:] = box[2:].clip(0)
-        if rng.random() < 0.05:
-            box[2] = 0
-        label = label if rng.random() < 0.85 else 2
-        score = float(np.round(rng.random() * 20) / 20)
-        segmentation = {"size": list(rle["size"]), "counts": rle["counts"].decode()}
-        return {"category_id": CATEGORIES[label], "bbox": box.tolist(), "score": score, "segmentation": segmentation}
-
-    def given(self) -> CocoResults:
-        boxes = np.array([result["bbox"] for result in self.results]).reshape(-1, 4)
-        boxes[:, 2:] += boxes[:, :2]
-        labels = np.array([CATEGORIES.index(result["category_id"]) for result in self.results], dtype=np.int64)
-        scores = np.array([result["score"] for result in self.results])
-        return CocoResults(boxes, scores, labels, [result["segmentation"] for result in self.results])
-
-
-def images(count: int = 30) -> list[Image]:
-    rng = np.random.default_rng(5)
-    return [Image(number, rng) for number in range(count)]
-
-
-def filled(scenes: Sequence[Image]) -> DetectionMetrics:
-    metrics = DetectionMetrics(CATEGORIES)
-    for scene in scenes:
-        metrics.update(scene.given(), scene.image_id, scene.size, scene.truth)
-    return metrics
-
-
-def peer(scenes: Sequence[Image], results: list[dict[str, Any]]) -> dict[str, Any]:
-    """pycocotools' evaluation of boxes and masks: COCOeval by kind."""
-    notes = [{**note, "image_id": scene.image_id} for scene in scenes for note in scene.truth]
-    data = {
-        "images": [{"id": scene.image_id, "height": scene.size[0], "width": scene.size[1]} for scene in scenes],
-        "categories": [{"id": category} for category in CATEGORIES],
-        "annotations": [{**note, "id": number} for number, note in enumerate(notes, 1)],
-    }
-    found = {}
-    for name, kind, unused in (("box", "bbox", "segmentation"), ("mask", "segm", "bbox")):
-        with contextlib.redirect_stdout(io.StringIO()):
-            truth = COCO()
-            truth.dataset = json.loads(json.dumps(data))
-            truth.createIndex()
-            own = [{key: value for key, value in result.items() if key != unused} for result in results]
-            evaluation = COCOeval(truth, truth.loadRes(own), kind)
-            evaluation.evaluate()
-            evaluation.accumulate()
-            evaluation.summarize()
-        found[name] = evaluation
-    return found
-
-
-def peer_results(scenes: Sequence[Image]) -> list[dict[str, Any]]:
-    return [{**result, "image_id": scene.image_id} for scene in scenes for result in scene.results]
+from maekit.system.size import HeightWidth
+from tests.detection.helpers_metrics import (
+    CATEGORIES,
+    NAMES,
+    NOWHERE,
+    ONLY_CROWD,
+    ONLY_FOUND,
+    SIZE,
+    SceneImage,
+    filled,
+    found_square,
+    images,
+    nothing,
+    peer,
+    peer_results,
+    square,
+)
 
 
 def test_values_equal_pycocotools(capfd: pytest.CaptureFixture[str]) -> None:
@@ -218,32 +120,10 @@ def test_the_given_annotations_stay_as_they_were() -> None:
     assert not filled(scenes).state_dict()
 
 
-def nothing() -> CocoResults:
-    return CocoResults(np.zeros((0, 4)), np.zeros(0), np.zeros(0, dtype=np.int64), [])
-
-
-def square(category: int = 1, **more: Any) -> dict[str, Any]:
-    outline = [[10.0, 10, 50, 10, 50, 50, 10, 50]]
-    return {
-        "category_id": category,
-        "bbox": [10, 10, 40, 40],
-        "area": 1600,
-        "iscrowd": 0,
-        "segmentation": outline,
-        **more,
-    }
-
-
-def found_square(label: int = 0) -> CocoResults:
-    mask = np.zeros((1, 60, 80), dtype=bool)
-    mask[0, 10:50, 10:50] = True
-    return CocoResults(np.array([[10.0, 10, 50, 50]]), np.array([0.9]), np.array([label]), encode_masks(mask))
-
-
 @pytest.mark.parametrize(("found", "value"), [(nothing(), 0.0), (found_square(), 100.0)])
 def test_all_or_nothing(found: CocoResults, value: float) -> None:
     metrics = DetectionMetrics([1])
-    metrics.update(found, 1, (60, 80), [square()])
+    metrics.update(found, 1, SIZE, [square()])
     values = metrics.compute()
     assert {values[key].item() for key in ("box_AP", "mask_AP", "box_APm", "mask_AR100")} == {value}
     assert values["box_APs"].isnan()
@@ -252,8 +132,8 @@ def test_all_or_nothing(found: CocoResults, value: float) -> None:
 
 def test_images_without_truth_or_of_other_categories_have_nothing_to_find() -> None:
     metrics = DetectionMetrics([1])
-    metrics.update(found_square(), 1, (60, 80), [])
-    metrics.update(found_square(), 2, (60, 80), [square(category=5)])
+    metrics.update(found_square(), 1, SIZE, [])
+    metrics.update(found_square(), 2, SIZE, [square(category=5)])
     assert all(value.isnan() for value in metrics.compute().values())
 
 
@@ -266,7 +146,7 @@ def test_a_found_box_and_its_mask_have_sizes_of_their_own() -> None:
         encode_masks(frame) + found_square().rles,
     )  # fmt: skip
     metrics = DetectionMetrics([1])
-    metrics.update(scene, 1, (60, 80), [square(area=400)])
+    metrics.update(scene, 1, SIZE, [square(area=400)])
     values = metrics.compute()
     assert [values[key].item() for key in ("box_APs", "mask_APs")] == [100, 50]
 
@@ -286,7 +166,8 @@ def test_masks_of_any_form_are_pycocotools(segmentation: Any) -> None:
     truth.imgs = {1: {"height": 40, "width": 50}}
     usable = segmentation if isinstance(segmentation, dict) else [part for part in segmentation if len(part) > 4]
     expected = truth.annToMask({"image_id": 1, "segmentation": usable})
-    (mask,) = decode_masks([truth_rle(segmentation, (40, 50))], (40, 50))
+    size = HeightWidth(40, 50)
+    (mask,) = decode_masks([truth_rle(segmentation, size)], size)
     assert 0 < mask.sum() < mask.size
     assert (mask == expected).all()
 
@@ -310,7 +191,7 @@ def test_masks_of_any_form_are_pycocotools(segmentation: Any) -> None:
 )
 def test_what_is_no_mask_is_an_object_nothing_finds(segmentation: Any) -> None:
     metrics = DetectionMetrics([1])
-    metrics.update(found_square(), 1, (60, 80), [square(segmentation=segmentation)])
+    metrics.update(found_square(), 1, SIZE, [square(segmentation=segmentation)])
     values = metrics.compute()
     assert values["box_AP"] == 100
     assert values["mask_AP"] == 0
@@ -319,7 +200,7 @@ def test_what_is_no_mask_is_an_object_nothing_finds(segmentation: Any) -> None:
 @pytest.mark.parametrize("segmentation", [None, [], {}])
 def test_an_object_with_a_box_only_counts_for_boxes_and_is_ignored_for_masks(segmentation: Any) -> None:
     """The peer is pycocotools, with such objects as crowds of their boxes where masks are counted."""
-    scenes = [Image(number, np.random.default_rng(number)) for number in (2, 4, 9)]
+    scenes = [SceneImage(number, np.random.default_rng(number)) for number in (2, 4, 9)]
     bare = [[place for place in range(0, len(scene.truth), 2) if not scene.truth[place]["iscrowd"]] for scene in scenes]
     metrics = DetectionMetrics(CATEGORIES)
     for scene, places in zip(scenes, bare, strict=True):
@@ -345,7 +226,7 @@ def test_an_object_with_a_box_only_counts_for_boxes_and_is_ignored_for_masks(seg
 def test_an_annotation_without_area_has_its_masks() -> None:
     notes = [{key: value for key, value in square().items() if key not in ("area", "iscrowd")}]
     metrics = DetectionMetrics([1])
-    metrics.update(found_square(), 1, (60, 80), notes)
+    metrics.update(found_square(), 1, SIZE, notes)
     assert metrics.seen[0].truth[0]["area"] == 1600
     assert metrics.compute()["box_APm"] == 100
 
@@ -356,32 +237,32 @@ def test_run_lengths_are_pycocotools_and_come_back() -> None:
     rles = encode_masks(torch.from_numpy(masks))
     expected = [peer_mask.encode(np.asfortranarray(mask.astype(np.uint8))) for mask in masks]
     assert rles == [{"size": [31, 17], "counts": rle["counts"].decode()} for rle in expected]
-    assert (decode_masks(rles, (31, 17)) == masks).all()
+    assert (decode_masks(rles, HeightWidth(31, 17)) == masks).all()
     assert encode_masks(masks[:0]) == []
-    assert decode_masks([], (31, 17)).shape == (0, 31, 17)
+    assert decode_masks([], HeightWidth(31, 17)).shape == (0, 31, 17)
 
 
 def test_masks_are_pasted_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("maekit.detection.metrics.coco_masks._PIXELS_AT_ONCE", 3 * 20 * 30)
     sizes = []
 
-    def paste(masks: torch.Tensor, boxes: torch.Tensor, size: tuple[int, int]) -> torch.Tensor:
+    def paste(masks: torch.Tensor, boxes: torch.Tensor, size: HeightWidth) -> torch.Tensor:
         sizes.append(len(masks))
         return paste_masks(masks, boxes, size)
 
     monkeypatch.setattr("maekit.detection.metrics.coco_masks.paste_masks", paste)
     boxes = torch.arange(8.0)[:, None] + torch.tensor([0.0, 1, 10, 5])
     eight = Detections(boxes, torch.linspace(1, 0, 8), torch.arange(8), torch.ones(8, 28, 28))
-    results = coco_results(eight, (20, 30))
+    results = coco_results(eight, HeightWidth(20, 30))
     assert sizes == [3, 3, 2]
-    masks = decode_masks(results.rles, (20, 30))
+    masks = decode_masks(results.rles, HeightWidth(20, 30))
     for number, mask in enumerate(masks):
         assert mask.sum() == 40
         assert mask[number + 1 : number + 5, number : number + 10].all()
     assert (results.boxes == boxes.numpy()).all()
     assert (results.scores == eight.scores.numpy()).all()
     assert results.labels.tolist() == list(range(8))
-    assert coco_results(Detections(*(column[:0] for column in eight)), (20, 30)).rles == []
+    assert coco_results(Detections(*(column[:0] for column in eight)), HeightWidth(20, 30)).rles == []
 
 
 @pytest.mark.parametrize(
@@ -403,7 +284,7 @@ def test_masks_are_pasted_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> No
 def test_results_that_do_not_fit_are_refused(found: CocoResults, message: str) -> None:
     metrics = DetectionMetrics([1])
     with pytest.raises(UserError) as error:
-        metrics.update(found, 1, (60, 80), [square()])
+        metrics.update(found, 1, SIZE, [square()])
     assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
     assert metrics.seen == []
@@ -418,7 +299,7 @@ def test_one_category_for_two_labels_is_refused() -> None:
 
 def test_the_table_names_the_worst_first_and_the_absent_last() -> None:
     metrics = DetectionMetrics([4, 2, 9, 7])
-    metrics.update(found_square(1), 1, (60, 80), [square(2), square(4), square(7, iscrowd=1)])
+    metrics.update(found_square(1), 1, SIZE, [square(2), square(4), square(7, iscrowd=1)])
     assert class_table(["cat", "a dog", "bird", "crowd"], metrics) == [
         "label  class  box AP  mask AP    objects",
         "    0  cat      0.00     0.00          1",

@@ -20,6 +20,7 @@ from maekit.detection.mask_rcnn.matching import draw, draw_regions, match
 from maekit.detection.mask_rcnn.paste import paste_masks
 from maekit.detection.mask_rcnn.pooling import map_of, pool_regions
 from maekit.detection.mask_rcnn.types import Regions
+from maekit.system.size import HeightWidth
 from tests.numeric import assert_float64, assert_fp32
 
 pytestmark = pytest.mark.numeric
@@ -179,7 +180,7 @@ def test_a_pasted_mask_is_bilinear_between_the_centres_of_its_cells(
     at_once: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Pixel by pixel in float64, away from 0.5 itself; boxes partly outside and smaller than a pixel, too."""
-    size = (40, 50)
+    size = HeightWidth(40, 50)
     if at_once:  # as an accelerator does it, two at a time
         monkeypatch.setattr(paste, "_parts", lambda boxes, size: _pairs(len(boxes), size))
     generator = torch.Generator().manual_seed(1)
@@ -248,6 +249,6 @@ def test_the_mask_loss_sees_the_objects_own_class_only() -> None:
 
 def test_boxes_are_clipped_before_the_empty_ones_are_told() -> None:
     boxes = torch.tensor([[-5.0, -5, 20, 8], [30, 2, 40, 6], [3, 3, 3, 9], [1, 1, 2, 2]])
-    inside = clipped(boxes, (6, 25))
+    inside = clipped(boxes, HeightWidth(6, 25))
     assert inside.tolist() == [[0, 0, 20, 6], [25, 2, 25, 6], [3, 3, 3, 6], [1, 1, 2, 2]]
     assert not_empty(inside).tolist() == [True, False, False, True]

@@ -18,6 +18,7 @@ from maekit.detection.tags import Tag, draw_tags, ink_on
 from maekit.drawing.legend import Entry, draw_legend
 from maekit.drawing.text import font_for
 from maekit.errors import UserError
+from maekit.system.size import HeightWidth
 
 NAMES = ["cat", "a dog", "椅子"]
 GREY = (120, 120, 120)
@@ -27,7 +28,7 @@ def _pixels(picture: Image.Image) -> Any:
     return np.asarray(picture).astype(int)
 
 
-def _shown(box: tuple[int, int, int, int], size: tuple[int, int], label: int = 0, **more: Any) -> Shown:
+def _shown(box: tuple[int, int, int, int], size: HeightWidth, label: int = 0, **more: Any) -> Shown:
     """Its mask is the lower half of the box."""
     x0, y0, x1, y1 = box
     mask = np.zeros((1, *size), dtype=bool)
@@ -40,7 +41,7 @@ def _mixed(label: int) -> Any:
 
 
 def test_a_mask_is_mixed_with_the_photograph_inside_its_edge() -> None:
-    size = (480, 640)
+    size = HeightWidth(480, 640)
     picture = _pixels(
         detection_picture(Image.new("RGB", (640, 480), GREY), [_shown((100, 50, 300, 450), size)], size, NAMES)
     )
@@ -53,7 +54,7 @@ def test_a_mask_is_mixed_with_the_photograph_inside_its_edge() -> None:
 
 
 def test_the_smaller_mask_lies_on_the_larger() -> None:
-    size = (480, 640)
+    size = HeightWidth(480, 640)
     objects = [_shown((200, 200, 300, 440), size, 1), _shown((100, 50, 500, 450), size, 0)]
     for given in (objects, objects[::-1]):
         picture = _pixels(detection_picture(Image.new("RGB", (640, 480), GREY), given, size, NAMES))
@@ -64,7 +65,7 @@ def test_the_smaller_mask_lies_on_the_larger() -> None:
 def test_boxes_and_masks_follow_the_scale() -> None:
     """A file of 1600 x 1200 shown in a picture of 640 x 480, and one of 64 x 48 enlarged to 640 x 480."""
     for factor in (2.5, 0.1):
-        size = (round(480 * factor), round(640 * factor))
+        size = HeightWidth(round(480 * factor), round(640 * factor))
         corners = [round(side * factor) for side in (100, 50, 300, 450)]
         one = _shown((corners[0], corners[1], corners[2], corners[3]), size)
         image = Image.new("RGB", (640, 480) if factor > 1 else (64, 48), GREY)
@@ -75,15 +76,16 @@ def test_boxes_and_masks_follow_the_scale() -> None:
 
 
 def test_a_crowd_is_striped() -> None:
-    size = (480, 640)
+    size = HeightWidth(480, 640)
     one = _shown((100, 50, 300, 450), size, crowd=True)
     area = _pixels(detection_picture(Image.new("RGB", (640, 480), GREY), [one], size, NAMES))[256:444, 108:292]
     assert 0.45 < (area == _mixed(0)).all(2).mean() < 0.55
     assert 0.45 < (area == GREY).all(2).mean() < 0.55
 
 
-@pytest.mark.parametrize("size", [(1, 1), (32, 32), (40, 6000), (3000, 20), (96, 96), (1200, 1800)])
-def test_any_size_gives_a_picture(size: tuple[int, int]) -> None:
+@pytest.mark.parametrize("sides", [(1, 1), (32, 32), (40, 6000), (3000, 20), (96, 96), (1200, 1800)])
+def test_any_size_gives_a_picture(sides: tuple[int, int]) -> None:
+    size = HeightWidth(*sides)
     objects = [_shown((0, 0, size[1], size[0]), size, label, score=0.5) for label in range(3)]
     picture = detection_picture(Image.new("RGB", size[::-1]), objects, size, NAMES)
     assert 320 <= picture.width <= 1600
@@ -94,12 +96,12 @@ def test_any_size_gives_a_picture(size: tuple[int, int]) -> None:
 
 @pytest.mark.parametrize("mode", ["L", "RGBA", "P", "1", "CMYK"])
 def test_any_mode_of_image_is_taken(mode: str) -> None:
-    objects = [_shown((10, 10, 50, 40), (60, 80), score=0.5)]
-    assert detection_picture(Image.new(mode, (80, 60)), objects, (60, 80), NAMES).mode == "RGB"
+    objects = [_shown((10, 10, 50, 40), HeightWidth(60, 80), score=0.5)]
+    assert detection_picture(Image.new(mode, (80, 60)), objects, HeightWidth(60, 80), NAMES).mode == "RGB"
 
 
 def test_objects_out_of_the_picture_or_without_a_mask_are_no_trouble() -> None:
-    size = (40, 60)
+    size = HeightWidth(40, 60)
     empty = encode_masks(np.zeros((1, *size), dtype=bool))[0]
     boxes = [(-20.0, -20.0, 5.0, 5.0), (70.0, 50.0, 90.0, 60.0), (10.0, 10.0, 10.0, 10.0)]
     assert (
@@ -180,7 +182,7 @@ def _drawn(monkeypatch: pytest.MonkeyPatch) -> list[Entry]:
 
 
 def test_the_legend_counts_each_class(monkeypatch: pytest.MonkeyPatch) -> None:
-    seen, size, image = _drawn(monkeypatch), (48, 64), Image.new("RGB", (64, 48))
+    seen, size, image = _drawn(monkeypatch), HeightWidth(48, 64), Image.new("RGB", (64, 48))
     truth = [_shown((2, 2, 20, 20), size, label) for label in (1, 1, 2)]
     found = [_shown((2, 2, 20, 20), size, label, score=0.7) for label in (0, 2)]
     detection_panel([(image, size, truth, found), (image, size, truth, [])], NAMES)
@@ -199,7 +201,7 @@ def test_the_legend_counts_each_class(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_panel_shows_the_truth_beside_the_prediction() -> None:
-    size, image = (480, 640), Image.new("RGB", (640, 480), GREY)
+    size, image = HeightWidth(480, 640), Image.new("RGB", (640, 480), GREY)
     panel = _pixels(detection_panel([(image, size, [_shown((0, 0, 640, 480), size)], [])], NAMES))
     assert panel.shape[1] == 1156
     assert (panel[300:440, 32:552] == _mixed(0)).all()
@@ -207,7 +209,7 @@ def test_a_panel_shows_the_truth_beside_the_prediction() -> None:
 
 
 def test_annotations_and_results_become_objects() -> None:
-    size = (40, 50)
+    size = HeightWidth(40, 50)
     whole = encode_masks(np.ones((2, *size), dtype=bool))
     notes = [
         {"category_id": 7, "bbox": [1, 2, 3, 4], "segmentation": [[1.0, 2, 4, 2, 4, 6, 1, 6]]},
@@ -222,8 +224,8 @@ def test_annotations_and_results_become_objects() -> None:
     assert [one.box for one in shown_results(found, 0.6)] == [(4, 5, 6, 7)]
 
 
-def _half(image: Image.Image) -> tuple[Tensor, tuple[int, int]]:
-    size = (image.height // 2, image.width // 2)
+def _half(image: Image.Image) -> tuple[Tensor, HeightWidth]:
+    size = HeightWidth(image.height // 2, image.width // 2)
     pixels = torch.zeros(3, 200, 200)
     pixels[:, : size[0], : size[1]] = torch.from_numpy(np.array(image.resize(size[::-1]))).permute(2, 0, 1) / 255
     return pixels, size
@@ -299,13 +301,13 @@ def test_only_good_objects_are_drawn_and_all_are_written(above: float, count: in
     shown = shown_results(CocoResults(boxes, scores, labels, rles), above)
     assert len(shown) == count
     with Image.open(tmp_path / "out" / "a.png") as picture:
-        assert (_pixels(picture) == _pixels(detection_picture(image, shown, (40, 60), NAMES))).all()
+        assert (_pixels(picture) == _pixels(detection_picture(image, shown, HeightWidth(40, 60), NAMES))).all()
 
 
 def test_a_large_image_is_kept_small_and_its_masks_are_not(tmp_path: Path) -> None:
     found = Detections(torch.tensor([[0.0, 0, 3200, 2000]]), torch.ones(1), torch.tensor([0]), torch.ones(1, 28, 28))
     writer = DetectionWriter(
-        tmp_path / "out", NAMES, [3, 9, 4], lambda _: (torch.zeros(3, 8, 8), (5, 8)), lambda *_: [found]
+        tmp_path / "out", NAMES, [3, 9, 4], lambda _: (torch.zeros(3, 8, 8), HeightWidth(5, 8)), lambda *_: [found]
     )
     sample = writer.prepare(Image.new("RGB", (3200, 2000)))
     assert sample.picture.size == (1600, 1000)

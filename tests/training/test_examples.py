@@ -27,8 +27,8 @@ from maekit.segmentation.metrics import image_score
 from maekit.training.callbacks.examples import evaluating
 from maekit.training.examples import choose, judge_some, spread, write_examples
 from tests.conftest import few_digits
-from tests.detection import test_runs as detection_runs
-from tests.detection.test_metrics import found_square, square
+from tests.detection import helpers as detection_runs
+from tests.detection.helpers_metrics import found_square, square
 from tests.helpers_run import tiny
 from tests.pretraining import test_pretrainer as pretraining
 from tests.segmentation import test_segmenter as segmentation

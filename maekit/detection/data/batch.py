@@ -1,9 +1,11 @@
 """The batches of a detection task, and the shape of one object."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
+
+from maekit.detection.data.annotation import Annotation
 
 
 class InstanceMask(NamedTuple):
@@ -56,5 +58,5 @@ class DetEvalBatch(NamedTuple):
     size: Tensor
     original: Tensor
     image_id: Tensor
-    truth: list[list[dict[str, Any]]]
+    truth: list[list[Annotation]]
     index: Tensor  # type: ignore[assignment]  # hides tuple.index

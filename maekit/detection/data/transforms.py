@@ -16,11 +16,10 @@ from maekit.data.images.transforms import Normalise
 from maekit.detection.data.batch import InstanceMask
 from maekit.detection.data.polygons import clip_polygon
 from maekit.errors import UserError
+from maekit.system.size import HeightWidth
 
 BILINEAR, NEAREST = Image.Resampling.BILINEAR, Image.Resampling.NEAREST
 LEAST_SIDE = 1e-5  # pixels: a box that is narrower is none, as in detectron2
-Size = tuple[int, int]
-"""Height and width in pixels."""
 
 
 class Move(NamedTuple):
@@ -36,11 +35,11 @@ class Move(NamedTuple):
     """
 
     flip: bool
-    before: Size
-    resized: Size
+    before: HeightWidth
+    resized: HeightWidth
     top: int
     left: int
-    after: Size
+    after: HeightWidth
 
     def picture(self, image: Image.Image) -> np.ndarray:
         """Returns [h, w, 3] uint8 of an RGB image."""
@@ -57,19 +56,17 @@ class Move(NamedTuple):
     def _pixels(self, image: Image.Image, resampling: Image.Resampling) -> np.ndarray:
         if self.flip:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
-        large = np.asarray(image.resize(self.resized[::-1], resampling))
-        return large[self.top : self.top + self.after[0], self.left : self.left + self.after[1]]
+        large = np.asarray(image.resize((self.resized.width, self.resized.height), resampling))
+        return large[self.top : self.top + self.after.height, self.left : self.left + self.after.width]
 
     def _outline(self, outline: np.ndarray) -> list[np.ndarray]:
         x, y = outline[::2], outline[1::2]
         if self.flip:
-            x = self.before[1] - x  # a point, not a pixel: no 1 less
-        points = np.stack([x * (self.resized[1] / self.before[1]), y * (self.resized[0] / self.before[0])], axis=1)
-        corner = np.array([self.left, self.top])
-        pieces = clip_polygon(
-            points.reshape(-1), (self.left, self.top), (self.left + self.after[1], self.top + self.after[0])
-        )
-        return [(piece.reshape(-1, 2) - corner).reshape(-1) for piece in pieces]
+            x = self.before.width - x  # a point, not a pixel: no 1 less
+        x, y = x * (self.resized.width / self.before.width), y * (self.resized.height / self.before.height)
+        low, high = (self.left, self.top), (self.left + self.after.width, self.top + self.after.height)
+        pieces = clip_polygon(np.stack([x, y], axis=1).reshape(-1), low, high)
+        return [(piece.reshape(-1, 2) - np.array(low)).reshape(-1) for piece in pieces]
 
 
 class DetTrainTransform:
@@ -106,7 +103,7 @@ class DetTrainTransform:
 
     def __call__(
         self, image: Image.Image, masks: Sequence[InstanceMask], labels: Sequence[int]
-    ) -> tuple[Tensor, Size, Tensor, Tensor, list[InstanceMask]]:
+    ) -> tuple[Tensor, HeightWidth, Tensor, Tensor, list[InstanceMask]]:
         """Transforms one sample.
 
         Args:
@@ -115,10 +112,10 @@ class DetTrainTransform:
             labels: one a shape.
 
         Returns:
-            [3, S, S] float32; height and width of the picture in it; boxes [K, 4] float32, labels [K] int64 and shapes
+            [3, S, S] float32; size of the picture in it; boxes [K, 4] float32, labels [K] int64 and shapes
             of those objects of which the picture shows something. The boxes are those of the shapes.
         """
-        move = self.draw((image.height, image.width))
+        move = self.draw(size_of(image))
         found = []
         for mask, label in zip(masks, labels, strict=True):
             seen = move.shape(mask)
@@ -131,16 +128,16 @@ class DetTrainTransform:
         kept = torch.tensor([label for _, label, _ in found], dtype=torch.int64)
         return picture, move.after, boxes, kept, [mask for _, _, mask in found]
 
-    def draw(self, size: Size) -> Move:
-        """Draws the geometry for an image of some height and width."""
+    def draw(self, size: HeightWidth) -> Move:
+        """Draws the geometry for an image of some size."""
         flip = np.random.uniform() < self.horizontal_flip
         reach = self.image_size * np.random.uniform(*self.scale_range)
-        factor = min(reach / size[0], reach / size[1])
+        factor = min(reach / size.height, reach / size.width)
         height, width = (max(1, round(side * factor)) for side in size)
         place = np.random.uniform()
         top, left = (round(max(side - self.image_size, 0) * place) for side in (height, width))
-        after = min(height, self.image_size), min(width, self.image_size)
-        return Move(bool(flip), size, (height, width), top, left, after)
+        after = HeightWidth(min(height, self.image_size), min(width, self.image_size))
+        return Move(bool(flip), size, HeightWidth(height, width), top, left, after)
 
 
 class DetEvalTransform:
@@ -168,18 +165,24 @@ class DetEvalTransform:
         self.level: dict[str, Any] = {} if white is None else {"white": white, "clip": clip}
         self.normalise = Normalise(mean, std)
 
-    def __call__(self, image: Image.Image) -> tuple[Tensor, Size]:
-        """Returns [3, S, S] float32 of an RGB image, and height and width of the picture in it."""
-        size = evaluation_size((image.height, image.width), self.image_size)
-        return padded(np.asarray(image.resize(size[::-1], BILINEAR)), self.image_size, self.normalise), size
+    def __call__(self, image: Image.Image) -> tuple[Tensor, HeightWidth]:
+        """Returns [3, S, S] float32 of an RGB image, and the size of the picture in it."""
+        size = evaluation_size(size_of(image), self.image_size)
+        small = image.resize((size.width, size.height), BILINEAR)
+        return padded(np.asarray(small), self.image_size, self.normalise), size
 
     def describe(self) -> dict[str, Any]:
         """Returns plain values; `DetEvalTransform(**description)` is this transform again."""
         return {"image_size": self.image_size, **self.normalise.describe(), **self.level}
 
 
-def evaluation_size(size: Size, side: int) -> Size:
-    """Returns height and width for a longest side of `side`: detectron2's, and never without a pixel.
+def size_of(image: Image.Image) -> HeightWidth:
+    """Returns the size of a Pillow image in pixels."""
+    return HeightWidth(image.height, image.width)
+
+
+def evaluation_size(size: HeightWidth, side: int) -> HeightWidth:
+    """Returns the size for a longest side of `side`: detectron2's, and never without a pixel.
 
     The shorter side is brought to `side` first and both made smaller then, in floating point, which decides how a half
     is rounded.
@@ -188,7 +191,7 @@ def evaluation_size(size: Size, side: int) -> Size:
     long = factor * max(size)
     again = side / long if long > side else 1.0
     short, long = max(1, int(side * again + 0.5)), max(1, int(long * again + 0.5))
-    return (short, long) if size[0] < size[1] else (long, short)
+    return HeightWidth(short, long) if size.height < size.width else HeightWidth(long, short)
 
 
 def box_of(mask: InstanceMask) -> np.ndarray:

@@ -3,13 +3,20 @@
 import torch
 from torch import Tensor
 
+from maekit.system.size import HeightWidth
 
-def clipped(boxes: Tensor, size: tuple[int, int]) -> Tensor:
-    """Returns boxes [N, 4] with every corner moved inside an image of `size`, height and width in pixels."""
+
+def clipped(boxes: Tensor, size: HeightWidth) -> Tensor:
+    """Returns boxes [N, 4] with every corner moved inside an image of `size` pixels."""
     height, width = size
     return torch.stack(
         [side.clamp(0, limit) for side, limit in zip(boxes.unbind(-1), (width, height, width, height), strict=True)], -1
     )
+
+
+def sizes_of(sizes: Tensor) -> list[HeightWidth]:
+    """Returns the sizes in a tensor [B, 2] of heights and widths."""
+    return [HeightWidth(height, width) for height, width in sizes.tolist()]
 
 
 def not_empty(boxes: Tensor) -> Tensor:

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from maekit.detection.data.batch import InstanceMask
-from maekit.detection.mask_rcnn.boxes import not_empty
+from maekit.detection.mask_rcnn.boxes import not_empty, sizes_of
 from maekit.detection.mask_rcnn.mask_rcnn import check_anchor_sizes
 from maekit.detection.mask_rcnn.select import rescaled
 from maekit.detection.mask_rcnn.settings import MaskRCNNSettings
 from maekit.detection.mask_rcnn.types import Detections, Truth
 from maekit.errors import UserError
+from maekit.system.size import HeightWidth
 
 _NAMES = {"loss_rpn_cls": "rpn_cls", "loss_rpn_loc": "rpn_loc", "loss_cls": "cls", "loss_box_reg": "box_reg"}
 _NAMES |= {"loss_mask": "mask"}
@@ -58,7 +59,7 @@ class Detectron2MaskRCNN(nn.Module):
         found, _ = self.roi_heads(images, features, proposals, None)
         return [
             _detections(image, inside, outside)
-            for image, inside, outside in zip(found, size.tolist(), original.tolist(), strict=True)
+            for image, inside, outside in zip(found, sizes_of(size), sizes_of(original), strict=True)
         ]
 
     def _proposal_generator(self, channels: int) -> nn.Module:
@@ -132,15 +133,14 @@ class Detectron2MaskRCNN(nn.Module):
 
     def _images(self, maps: Sequence[Tensor], size: Tensor) -> Any:
         """What the heads ask of an ImageList: its sizes."""
-        sizes = [(height, width) for height, width in size.tolist()]
-        return _part("structures").ImageList(maps[0].new_empty(len(sizes), 3, 1, 1), sizes)
+        return _part("structures").ImageList(maps[0].new_empty(len(size), 3, 1, 1), sizes_of(size))
 
     def _instances(self, batch: Truth, device: torch.device) -> list[Any]:
         structures = _part("structures")
-        images = zip(batch.size.tolist(), batch.boxes, batch.labels, batch.masks, strict=True)
+        images = zip(sizes_of(batch.size), batch.boxes, batch.labels, batch.masks, strict=True)
         instances = []
         for size, boxes, labels, masks in images:
-            image = structures.Instances(tuple(size))
+            image = structures.Instances(size)
             image.gt_boxes = structures.Boxes(boxes.to(device))
             image.gt_classes = labels.to(device)
             image.gt_masks = _shapes(structures, masks)
@@ -158,7 +158,7 @@ def _shapes(structures: ModuleType, masks: Sequence[InstanceMask]) -> Any:
     return structures.BitMasks(torch.stack([torch.from_numpy(bitmap) for bitmap in bitmaps]))
 
 
-def _detections(image: Any, size: tuple[int, int], original: tuple[int, int]) -> Detections:
+def _detections(image: Any, size: HeightWidth, original: HeightWidth) -> Detections:
     boxes = rescaled(image.pred_boxes.tensor, size, original)
     kept = not_empty(boxes)
     return Detections(boxes[kept], image.scores[kept], image.pred_classes[kept], image.pred_masks[kept, 0].float())

@@ -8,13 +8,14 @@ import torch
 from torch import Tensor, nn
 
 from maekit.detection.data.batch import InstanceMask
-from maekit.detection.mask_rcnn.boxes import not_empty
+from maekit.detection.mask_rcnn.boxes import not_empty, sizes_of
 from maekit.detection.mask_rcnn.roi_heads import RegionHeads
 from maekit.detection.mask_rcnn.rpn import RegionProposals
 from maekit.detection.mask_rcnn.select import rescaled, select
 from maekit.detection.mask_rcnn.settings import MaskRCNNSettings
 from maekit.detection.mask_rcnn.types import Detections, Truth
 from maekit.errors import UserError
+from maekit.system.size import HeightWidth
 
 
 class MaskRCNN(nn.Module):
@@ -73,7 +74,7 @@ class MaskRCNN(nn.Module):
         labels = torch.cat([label for _, _, label in found])
         masks = logits[torch.arange(len(labels), device=labels.device), labels].sigmoid()
         parts = torch.split(masks, [len(boxes) for boxes, _, _ in found])
-        images = zip(found, parts, size.tolist(), original.tolist(), strict=True)
+        images = zip(found, parts, sizes_of(size), sizes_of(original), strict=True)
         return [_detections(*image, mask, a, b) for image, mask, a, b in images]
 
     def _select(
@@ -90,7 +91,7 @@ class MaskRCNN(nn.Module):
                 count=self.settings.max_detections,
                 coder=self.roi_heads.coder,
             )
-            for image in zip(logits, deltas, proposals, size.tolist(), strict=True)
+            for image in zip(logits, deltas, proposals, sizes_of(size), strict=True)
         ]
 
 
@@ -127,7 +128,7 @@ def _moved(batch: Truth, device: torch.device) -> _Objects:
 
 
 def _detections(
-    boxes: Tensor, scores: Tensor, labels: Tensor, masks: Tensor, size: tuple[int, int], original: tuple[int, int]
+    boxes: Tensor, scores: Tensor, labels: Tensor, masks: Tensor, size: HeightWidth, original: HeightWidth
 ) -> Detections:
     """One image's detections in the pixels of the original; what is empty there goes only now."""
     boxes = rescaled(boxes, size, original)

@@ -6,11 +6,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from maekit.system.size import HeightWidth
+
 _VALUES = 2**26  # sampled at once: 256 MB, and twice that for where to sample
 
 
 @torch.no_grad()
-def paste_masks(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
+def paste_masks(masks: Tensor, boxes: Tensor, size: HeightWidth) -> Tensor:
     """Resizes each mask to its box (bilinear, at the pixels' centres) and says which pixels are the object's.
 
     As detectron2 pastes: without rounding the box, and from a probability of 0.5 on.
@@ -18,7 +20,7 @@ def paste_masks(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
     Args:
         masks: float [K, M, M], probabilities.
         boxes: float [K, 4], x0 y0 x1 y1 in pixels, none empty.
-        size: height and width of the image.
+        size: of the image.
 
     Returns:
         bool [K, height, width].
@@ -30,7 +32,7 @@ def paste_masks(masks: Tensor, boxes: Tensor, size: tuple[int, int]) -> Tensor:
     return pasted
 
 
-def _parts(boxes: Tensor, size: tuple[int, int]) -> Iterator[tuple[slice, slice, slice]]:
+def _parts(boxes: Tensor, size: HeightWidth) -> Iterator[tuple[slice, slice, slice]]:
     """Which boxes are pasted at once, and into which rows and columns.
 
     On a CPU each box alone, into the pixels it may touch (outside it no probability reaches 0.5); an accelerator

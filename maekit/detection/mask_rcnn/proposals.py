@@ -7,7 +7,8 @@ from torch import Tensor
 from torchvision.models.detection._utils import BoxCoder
 from torchvision.ops import batched_nms
 
-from maekit.detection.mask_rcnn.boxes import clipped, not_empty
+from maekit.detection.mask_rcnn.boxes import clipped, not_empty, sizes_of
+from maekit.system.size import HeightWidth
 
 
 @torch.no_grad()
@@ -46,13 +47,13 @@ def best_proposals(
         boxes.append(coder.decode_single(delta.flatten(0, 1), anchor[index].flatten(0, 1)).view_as(delta))
         scores.append(score)
         levels.append(torch.full_like(index[0], level))
-    images = zip(torch.cat(boxes, 1), torch.cat(scores, 1), size.tolist(), strict=True)
+    images = zip(torch.cat(boxes, 1), torch.cat(scores, 1), sizes_of(size), strict=True)
     of_level = torch.cat(levels)
     return [_suppressed(*image, of_level, nms_iou, post_nms) for image in images]
 
 
 def _suppressed(
-    boxes: Tensor, scores: Tensor, size: tuple[int, int], levels: Tensor, nms_iou: float, count: int
+    boxes: Tensor, scores: Tensor, size: HeightWidth, levels: Tensor, nms_iou: float, count: int
 ) -> tuple[Tensor, Tensor]:
     """The best `count` of one image's boxes [N, 4] after suppression within each of `levels` [N]."""
     finite = boxes.isfinite().all(1) & scores.isfinite()

@@ -6,13 +6,14 @@ from torchvision.models.detection._utils import BoxCoder
 from torchvision.ops import batched_nms
 
 from maekit.detection.mask_rcnn.boxes import clipped
+from maekit.system.size import HeightWidth
 
 
 def select(
     logits: Tensor,
     deltas: Tensor,
     proposals: Tensor,
-    size: tuple[int, int],
+    size: HeightWidth,
     *,
     min_score: float,
     nms_iou: float,
@@ -28,7 +29,7 @@ def select(
         logits: [P, C + 1], the last one background's.
         deltas: [P, C * 4].
         proposals: [P, 4].
-        size: height and width of the image without its padding.
+        size: of the image without its padding.
         min_score, nms_iou, count: see above.
         coder: of deltas.
 
@@ -46,7 +47,7 @@ def select(
     return boxes[best], scores[best], labels[best]
 
 
-def rescaled(boxes: Tensor, size: tuple[int, int], original: tuple[int, int]) -> Tensor:
-    """Boxes [K, 4] of an image of `size` brought to `original` pixels, height and width, and clipped to it."""
-    y, x = original[0] / size[0], original[1] / size[1]
+def rescaled(boxes: Tensor, size: HeightWidth, original: HeightWidth) -> Tensor:
+    """Boxes [K, 4] of an image of `size` brought to `original` pixels and clipped to it."""
+    y, x = original.height / size.height, original.width / size.width
     return clipped(boxes * torch.tensor([x, y, x, y], device=boxes.device), original)

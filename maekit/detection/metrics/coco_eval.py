@@ -8,6 +8,7 @@ import numpy as np
 from faster_coco_eval.core import COCO, COCOeval_faster  # type: ignore[import-untyped, unused-ignore]
 
 from maekit.detection.metrics.coco_masks import CocoResults, mask_areas
+from maekit.system.size import HeightWidth
 
 NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 KINDS = {"box": "bbox", "mask": "segm"}
@@ -18,13 +19,13 @@ class SeenImage(NamedTuple):
 
     Attributes:
         image_id: COCO's id of it.
-        size: height and width of the file.
+        size: of the file.
         found: what was found.
         truth: its annotations, masks as run lengths.
     """
 
     image_id: int
-    size: tuple[int, int]
+    size: HeightWidth
     found: CocoResults
     truth: list[dict[str, Any]]
 
@@ -124,7 +125,7 @@ def _coco(images: Sequence[SeenImage], category_ids: Sequence[int], notes: list[
     for number, note in enumerate(notes, 1):
         rle = note.pop("segmentation")
         note["id"], note["rle"] = number, {"size": rle["size"], "counts": rle["counts"].encode()}
-    sizes = [{"id": image.image_id, "height": image.size[0], "width": image.size[1]} for image in images]
+    sizes = [{"id": image.image_id, **image.size._asdict()} for image in images]
     categories = [{"id": category} for category in category_ids]
     return COCO({"images": sizes, "categories": categories, "annotations": notes}, print_function=_silent)
 

@@ -12,6 +12,7 @@ from torch import Tensor
 from maekit.detection.data.coco.rle import whole_counts
 from maekit.detection.mask_rcnn.paste import paste_masks
 from maekit.detection.mask_rcnn.types import Detections
+from maekit.system.size import HeightWidth
 
 Rle = dict[str, Any]  # "size": [h, w], "counts": str
 _PIXELS_AT_ONCE, _FARTHEST = 2**26, 2**18
@@ -33,14 +34,14 @@ class CocoResults(NamedTuple):
     rles: list[Rle]
 
 
-def coco_results(found: Detections, size: tuple[int, int]) -> CocoResults:
+def coco_results(found: Detections, size: HeightWidth) -> CocoResults:
     """Returns a detector's output with whole masks, of which no more than 64 million pixels exist at a time.
 
     Args:
         found: on any device.
-        size: height and width of the file.
+        size: of the file.
     """
-    step = max(1, _PIXELS_AT_ONCE // (size[0] * size[1]))
+    step = max(1, _PIXELS_AT_ONCE // (size.height * size.width))
     rles: list[Rle] = []
     for start in range(0, len(found.boxes), step):
         part = slice(start, start + step)
@@ -57,7 +58,7 @@ def encode_masks(masks: Tensor | NDArray[np.bool_]) -> list[Rle]:
     return [_as_text(rle) for rle in coco_mask.encode(np.asfortranarray(array.transpose(1, 2, 0)).view(np.uint8))]
 
 
-def decode_masks(rles: Sequence[Rle], size: tuple[int, int]) -> NDArray[np.bool_]:
+def decode_masks(rles: Sequence[Rle], size: HeightWidth) -> NDArray[np.bool_]:
     """Returns bool masks [K, h, w]."""
     if not rles:
         return np.zeros((0, *size), dtype=bool)
@@ -70,7 +71,7 @@ def mask_areas(rles: Sequence[Rle]) -> list[int]:
     return [int(area) for area in coco_mask.area(list(rles))] if rles else []
 
 
-def truth_rle(segmentation: Any, size: tuple[int, int]) -> Rle:
+def truth_rle(segmentation: Any, size: HeightWidth) -> Rle:
     """Returns an annotation's `segmentation` (polygons, run lengths as numbers or as text) as run lengths.
 
     Polygons of fewer than three points have no area and are left out. Where nothing is left, or run lengths do not
@@ -78,7 +79,7 @@ def truth_rle(segmentation: Any, size: tuple[int, int]) -> Rle:
 
     Args:
         segmentation: of the annotation, or None where it has none.
-        size: height and width of the image.
+        size: of the image.
     """
     height, width = size
     if isinstance(segmentation, dict):
@@ -92,10 +93,10 @@ def truth_rle(segmentation: Any, size: tuple[int, int]) -> Rle:
     return _as_text(coco_mask.merge(coco_mask.frPyObjects(polygons, height, width)))
 
 
-def _whole(rle: Rle, size: tuple[int, int]) -> bool:
+def _whole(rle: Rle, size: HeightWidth) -> bool:
     """Whether run lengths make up the image: the evaluation trusts them, and would read beyond its memory."""
     try:
-        return whole_counts(rle)[1] == tuple(size)
+        return whole_counts(rle)[1] == size
     except ValueError:
         return False
 

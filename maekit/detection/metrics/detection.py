@@ -12,6 +12,7 @@ from maekit.base.per_class import ClassValue, per_class_json
 from maekit.detection.metrics.coco_eval import KINDS, NUMBERS, Scores, SeenImage, evaluate, standard_results
 from maekit.detection.metrics.coco_masks import CocoResults, mask_areas, truth_rle
 from maekit.errors import UserError
+from maekit.system.size import HeightWidth
 
 
 class DetectionMetrics(nn.Module):
@@ -38,15 +39,13 @@ class DetectionMetrics(nn.Module):
         self._joined: list[SeenImage] | None = None
         self._scores: Scores | None = None
 
-    def update(
-        self, found: CocoResults, image_id: int, size: tuple[int, int], truth: Sequence[Mapping[str, Any]]
-    ) -> None:
+    def update(self, found: CocoResults, image_id: int, size: HeightWidth, truth: Sequence[Mapping[str, Any]]) -> None:
         """Adds an image.
 
         Args:
             found: what the model found in it, maybe nothing.
             image_id: COCO's id of the image.
-            size: height and width of its file.
+            size: of its file.
             truth: the image's annotations as the file has them: `category_id`, `bbox` x y width height, `segmentation`
                 (polygons or run lengths; empty or missing of an object that has a box only), `area`, `iscrowd`.
                 Without an `area` the mask's is taken.
@@ -56,9 +55,7 @@ class DetectionMetrics(nn.Module):
         """
         found = CocoResults(np.asarray(found.boxes), np.asarray(found.scores), np.asarray(found.labels), found.rles)
         self._check(found, size)
-        height, width = (int(side) for side in size)
-        notes = [_annotation(note, (height, width)) for note in truth]
-        self.seen.append(SeenImage(int(image_id), (height, width), found, notes))
+        self.seen.append(SeenImage(int(image_id), size, found, [_annotation(note, size) for note in truth]))
         self._joined = self._scores = None
 
     def compute(self) -> dict[str, Tensor]:
@@ -101,7 +98,7 @@ class DetectionMetrics(nn.Module):
             self._joined = [by_id[image_id] for image_id in sorted(by_id)]
         return self._joined
 
-    def _check(self, found: CocoResults, size: tuple[int, int]) -> None:
+    def _check(self, found: CocoResults, size: HeightWidth) -> None:
         count, num_classes = len(found.scores), len(self.category_ids)
         if not found.boxes.size == 4 * count == 4 * len(found.labels) == 4 * len(found.rles):
             lengths = [len(column) for column in found]
@@ -131,7 +128,7 @@ def class_json(names: Sequence[str], metrics: DetectionMetrics) -> dict[str, Any
     return per_class_json("box AP", "mask AP", [ClassValue(*row) for row in columns])
 
 
-def _annotation(note: Mapping[str, Any], size: tuple[int, int]) -> dict[str, Any]:
+def _annotation(note: Mapping[str, Any], size: HeightWidth) -> dict[str, Any]:
     """What the evaluation reads of an annotation, its mask as run lengths: smaller than polygons.
 
     One without a shape is marked, and has its box as its mask.

@@ -20,68 +20,25 @@ from maekit.detection.data.batch import DetBatch, DetEvalBatch
 from maekit.detection.data.coco import check as coco_check
 from maekit.detection.data.coco.coco import CATEGORIES, COCO
 from maekit.detection.data.coco.file import CocoFile, read_coco
-from maekit.detection.data.coco.rle import bitmap_of_counts, counts_of_bitmap, counts_of_text, text_of_counts
+from maekit.detection.data.coco.rle import bitmap_of_counts, counts_of_bitmap, text_of_bitmap, whole_counts
 from maekit.detection.data.transforms import DetEvalTransform
 from maekit.errors import UserError
+from tests.detection.data.helpers import (
+    CATS,
+    NUMBERS,
+    RNG,
+    SIZES,
+    build,
+    content,
+    edit,
+    mask,
+    problems,
+    refusal,
+    ring,
+    thing,
+    write,
+)
 from tests.helpers_data import check
-
-RNG = np.random.default_rng(0)
-NUMBERS: dict[str, Any] = {
-    "total_batch_size": 2,
-    "device_batch_size": None,
-    "image_size": 64,
-    "scale_range": [0.1, 2.0],
-    "horizontal_flip": 0.5,
-    "mean": [0.485, 0.456, 0.406],
-    "std": [0.229, 0.224, 0.225],
-}
-CATS = [{"id": 7, "name": "dog"}, {"id": 2, "name": "cat", "supercategory": "animal"}, {"id": 90, "name": "toothbrush"}]
-SIZES = {42: (30, 40), 9: (50, 20), 17: (24, 24), 139: (33, 48), 5: (20, 30)}  # of each image id: height, width
-
-
-def ring(height: int, width: int) -> np.ndarray:
-    bitmap = np.zeros((height, width), bool)
-    bitmap[3:12, 4:15] = True
-    bitmap[6:9, 7:11] = False
-    return bitmap
-
-
-def mask(bitmap: np.ndarray, *, text: bool) -> dict[str, Any]:
-    runs = counts_of_bitmap(bitmap)
-    return {"size": list(bitmap.shape), "counts": text_of_counts(runs) if text else runs}
-
-
-def thing(ident: int, image: int, category: int, shape: Any, box: list[float], **more: Any) -> dict[str, Any]:
-    base = {"id": ident, "image_id": image, "category_id": category, "iscrowd": 0, "area": 12.5}
-    return {**base, "bbox": box, "segmentation": shape, **more}
-
-
-def content() -> dict[str, Any]:
-    """An annotation file: polygons in two parts, both kinds of run lengths, a crowd, images without objects."""
-    square = [[2.5, 3.25, 10.0, 3.25, 10.0, 12.0, 2.5, 12.0]]
-    return {
-        "info": {"year": 2017, "note": 'a "list": [1, {"images": []}]'},
-        "licenses": [],
-        "images": [
-            {"id": ident, "file_name": f"{ident:012}.jpg", "height": h, "width": w, "license": 3}
-            for ident, (h, w) in SIZES.items()
-        ],
-        "annotations": [
-            thing(1001, 42, 90, [*square, [20.0, 1.0, 30.5, 1.0, 25.0, 9.0]], [2.5, 1.0, 28.0, 11.0]),
-            thing(1002, 9, 2, mask(ring(50, 20), text=True), [4.0, 3.0, 11.0, 9.0], area=87.0),
-            thing(1003, 42, 7, mask(ring(30, 40), text=False), [4.0, 3.0, 11.0, 9.0], area=87.0, iscrowd=1),
-            thing(1004, 17, 7, mask(ring(24, 24), text=False), [4.0, 3.0, 11.0, 9.0], area=87.0, iscrowd=1),
-            thing(1005, 42, 2, square, [2.5, 3.25, 7.5, 8.75], area=65.625),
-            thing(1006, 5, 7, square, [2.5, 3.25, 7.5, 8.75], area=65.625),
-        ],
-        "categories": copy.deepcopy(CATS),
-    }
-
-
-def write(path: Path, values: Any) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(values if isinstance(values, str) else json.dumps(values))
-    return path
 
 
 @pytest.fixture
@@ -95,33 +52,6 @@ def root(tmp_path: Path) -> Path:
             image = RNG.integers(0, 256, (height, width, 3), dtype=np.uint8)
             Image.fromarray(image).save(root / f"{split}2017/{ident:012}.jpg")
     return root
-
-
-def build(root: Path | None, **changes: Any) -> COCO:
-    return COCO(root=None if root is None else str(root), **{**NUMBERS, **changes})
-
-
-def edit(root: Path, change: Callable[[dict[str, Any]], Any], split: str = "train") -> Path:
-    values = content()
-    change(values)
-    return write(root / f"annotations/instances_{split}2017.json", values)
-
-
-def refusal(data: COCO) -> str:
-    """The line on which reading ends; `data check` must say it too."""
-    with pytest.raises(UserError) as caught:
-        data.setup()
-    line = str(caught.value)
-    assert "\n" not in line
-    if data.root and not any(data.places):
-        assert line in check(COCO, Path(data.root)).problems
-    return line
-
-
-def problems(root: Path) -> list[str]:
-    lines = check(COCO, root, full=True).problems
-    assert not any("\n" in line for line in lines)
-    return lines
 
 
 def test_the_published_categories() -> None:
@@ -165,7 +95,7 @@ def test_evaluation_has_every_image_with_the_files_own_annotations(root: Path) -
             for entry in expected:
                 shape = entry["segmentation"]
                 if isinstance(shape, dict) and isinstance(shape["counts"], str):
-                    shape["counts"] = counts_of_text(shape["counts"]).tolist()
+                    shape["counts"] = whole_counts(shape)[0].tolist()
             assert batch.truth[number] == expected
             with Image.open(root / f"{split}2017/{ident:012}.jpg") as image:
                 picture, size = DetEvalTransform(**data.input_transform())(image.convert("RGB"))
@@ -279,20 +209,33 @@ def test_shapes_are_pycocotools() -> None:
         height, width = RNG.integers(1, 90, 2).tolist()
         bitmap = RNG.random((height, width)) < RNG.random()
         theirs = coco_mask.encode(np.asfortranarray(bitmap.astype(np.uint8)))["counts"].decode()
-        runs = counts_of_bitmap(bitmap)
-        assert text_of_counts(runs) == theirs
-        assert counts_of_text(theirs).tolist() == runs
-        np.testing.assert_array_equal(bitmap_of_counts(np.array(runs), height, width), bitmap)
+        assert text_of_bitmap(bitmap) == theirs
+        counts, size = whole_counts({"size": [height, width], "counts": theirs})
+        assert (counts.tolist(), size) == (counts_of_bitmap(bitmap), (height, width))
+        np.testing.assert_array_equal(bitmap_of_counts(counts, size), bitmap)
     large = np.zeros((3000, 5000), bool)
     large[2999, 4000:] = True
-    text = coco_mask.encode(np.asfortranarray(large.astype(np.uint8)))["counts"]
-    np.testing.assert_array_equal(bitmap_of_counts(counts_of_text(text), 3000, 5000), large)
+    text = coco_mask.encode(np.asfortranarray(large.astype(np.uint8)))["counts"].decode()
+    np.testing.assert_array_equal(bitmap_of_counts(*whole_counts({"size": [3000, 5000], "counts": text})), large)
 
 
-@pytest.mark.parametrize("text", ["é", "\x01", "o", "ooooooooo0", " 1"])
-def test_run_lengths_of_no_sense(text: str) -> None:
+BAD_COUNTS: list[object] = [
+    "é", "\x01", "o", "ooooooooo0", " 1", "", "P" * 5000, "~~~~", "ab\0c", [], [17],
+    [-1, 17], [2**70], ["a"], [[16]], 3, None
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("counts", BAD_COUNTS)
+def test_run_lengths_of_no_sense(counts: object) -> None:
     with pytest.raises(ValueError):
-        counts_of_text(text)
+        whole_counts({"size": [4, 4], "counts": counts})
+
+
+@pytest.mark.parametrize("size", [None, [], [4], [-4, -4], [4, 4, 1], ["a", 4], [2**70, 4], [2**32, 2**32], 4])
+def test_sizes_of_run_lengths_of_no_sense(size: object) -> None:
+    for counts in ([16], text_of_bitmap(np.zeros((4, 4), bool))):
+        with pytest.raises(ValueError):
+            whole_counts({"size": size, "counts": counts})
 
 
 def test_reading_is_jsons(tmp_path: Path) -> None:
@@ -377,25 +320,33 @@ CUTS: list[tuple[str, Callable[[dict[str, Any]], Any], str]] = [
     ("no object", lambda v: v.update(images={}), 'it has no list "images"'),
     ("no images", lambda v: v.update(images=[]), '"images" is empty, expected at least one'),
     ("no categories", lambda v: v.update(categories=[]), '"categories" is empty'),
-    ("no name", lambda v: v["images"][1].pop("file_name"), "images[1] has file_name none, expected one that is text"),
+    ("no name", lambda v: v["images"][1].pop("file_name"), "images[1].file_name: got None, expected"),
     (
         "no size",
         lambda v: v["images"][2].update(height=-3),
-        "images[2] has height -3, expected one of 1 or more",
+        "images[2].height: got -3, expected 1 or more",
     ),
-    ("text id", lambda v: v["images"][0].update(id="x9"), "images[0] has id 'x9', expected one that is a whole number"),
+    ("text id", lambda v: v["images"][0].update(id="x9"), "images[0].id: got 'x9', expected a whole number"),
     (
         "image twice",
         lambda v: v["images"].append(v["images"][0]),
         'image id 42 stands more than once in "images"; give',
     ),
-    ("category twice", lambda v: v["categories"].append(CATS[0]), "categories[3] has id 7, which another category has"),
+    (
+        "category twice",
+        lambda v: v["categories"].append(CATS[0]),
+        "categories[3].id: got 7, which another category has",
+    ),
     (
         "name twice",
         lambda v: v["categories"].append({"id": 1, "name": "cat"}),
         "categories 1 and 2 both have the name 'cat'",
     ),
-    ("no category", lambda v: v["annotations"][1].pop("category_id"), "annotations[1] has category_id none, expected"),
+    (
+        "no category",
+        lambda v: v["annotations"][1].pop("category_id"),
+        "annotations[1]: Object missing required field `category_id`",
+    ),
     (
         "unknown category",
         lambda v: [entry.update(category_id=3) for entry in v["annotations"][1:3]],

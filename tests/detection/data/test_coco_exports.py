@@ -23,7 +23,7 @@ from maekit.detection.data.coco.rle import counts_of_bitmap
 from maekit.detection.data.transforms import DetEvalTransform
 from maekit.errors import UserError
 from tests import helpers_data
-from tests.detection.data.test_coco import NUMBERS
+from tests.detection.data.helpers import NUMBERS
 
 SIDE = 64
 Entry = dict[str, Any]
@@ -328,7 +328,7 @@ def test_numbers_as_text_and_whole_floats_are_numbers(tmp_path: Path) -> None:
 @pytest.mark.parametrize("value", ["1.5", 1.5, "one", "", True, None, [1], 2**63, "9" * 25, float("nan"), float("inf")])
 def test_what_is_no_whole_number_is_refused_with_its_entry(value: Any, tmp_path: Path) -> None:
     root = export(tmp_path / "d", edit=lambda values: values["annotations"][2].update(category_id=value))
-    assert "annotations[2] has category_id " in refused(root)
+    assert "annotations[2].category_id: " in refused(root)
 
 
 def without_size(size: Entry, entry: Entry) -> Entry:
@@ -458,8 +458,9 @@ def test_check_goes_on_after_the_first_bad_entry_of_each_kind(tmp_path: Path) ->
     root = export(tmp_path / "d", edit=spoil)
     found = "\n".join(check(root).problems)
     for part in (
-        "annotations[0] has image_id none", "annotations[1] has category_id 'x'", "(2 such entries)",
-        "images[3] has file_name none", "categories[1] has name ' '",
+        "annotations[0]: Object missing required field `image_id`", "annotations[1].category_id: got 'x'",
+        "(2 such entries)",
+        "images[3].file_name: got None", "categories[1].name: got ' '",
     ):  # fmt: skip
         assert found.count(f"{root}/train.json: {part}") or part in found, part
     refused(root)
@@ -563,16 +564,19 @@ OTHER_FORMS: dict[str, tuple[str, str]] = {
     "image info": ('{"images": [], "categories": []}', "without annotations"),
     "captions": ('{"images": [], "annotations": []}', "captions"),
     "lines": ('{"images": []}\n{"annotations": []}\n', "one JSON object, not several after each other"),
-    "a huge number": ('{"images": [' + "9" * 5000 + "]}", "not whole or not JSON"),
+    "a huge number": (
+        '{"images": [' + "9" * 5000 + '], "annotations": [], "categories": []}',
+        "images[0]: Number out of range",
+    ),
     "not an object": (
         '{"images": [3, null], "annotations": [], "categories": []}',
-        "images[0] is '3', expected an object",
+        "images[0]: Expected `object`, got `int`",
     ),
     "empty": ("", "not whole or not JSON"),
     "panoptic": (
         '{"images": [{"id": 1, "file_name": "1.png"}], "categories": [{"id": 1, "name": "a"}],'
         ' "annotations": [{"image_id": 1, "segments_info": []}]}',
-        "annotations[0] has segments_info: it is a panoptic file",
+        "annotations[0].segments_info: Expected `null`, got `array`: it is a panoptic file",
     ),
 }
 

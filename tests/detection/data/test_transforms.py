@@ -15,6 +15,7 @@ from maekit.detection.data.batch import InstanceMask
 from maekit.detection.data.polygons import clip_polygon
 from maekit.detection.data.transforms import DetEvalTransform, DetTrainTransform, box_of, evaluation_size
 from maekit.errors import UserError
+from maekit.system.size import HeightWidth
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 RNG = np.random.default_rng(0)
@@ -167,7 +168,7 @@ def test_a_bitmap_goes_the_same_way() -> None:
         np.random.seed(seed)
         _, size, boxes, _, masks = transform(image, [InstanceMask((), bitmap)], [0])
         np.random.seed(seed)
-        move = transform.draw((height, width))
+        move = transform.draw(HeightWidth(height, width))
         source = bitmap[:, ::-1] if move.flip else bitmap
         large = Image.fromarray(source.astype(np.uint8)).resize(move.resized[::-1], Image.Resampling.NEAREST)
         shown = np.asarray(large)[move.top : move.top + SIDE, move.left : move.left + SIDE] > 0
@@ -216,11 +217,11 @@ def test_a_strip_keeps_a_pixel() -> None:
 def test_draws_come_from_numpys_state() -> None:
     transform = DetTrainTransform(**NUMBERS)
     with seeded(0, 1, 2):
-        first = [transform.draw((480, 640)) for _ in range(50)]
+        first = [transform.draw(HeightWidth(480, 640)) for _ in range(50)]
     with seeded(0, 1, 2):
-        assert first == [transform.draw((480, 640)) for _ in range(50)]
+        assert first == [transform.draw(HeightWidth(480, 640)) for _ in range(50)]
     with seeded(0, 1, 3):
-        assert first != [transform.draw((480, 640)) for _ in range(50)]
+        assert first != [transform.draw(HeightWidth(480, 640)) for _ in range(50)]
 
 
 def test_evaluation_fits_and_pads() -> None:
@@ -241,7 +242,7 @@ def test_evaluated_sizes_are_detectron2s() -> None:
     """What ResizeShortestEdge(1024, 1024).get_output_shape of detectron2 0.6 returns."""
     table = {(480, 640): (768, 1024), (427, 640): (683, 1024), (640, 425): (1024, 680), (500, 333): (1024, 682),
              (375, 500): (768, 1024), (333, 333): (1024, 1024), (1, 640): (2, 1024), (721, 1): (1024, 1)}  # fmt: skip
-    assert {size: evaluation_size(size, 1024) for size in table} == table
+    assert {size: evaluation_size(HeightWidth(*size), 1024) for size in table} == table
 
 
 @pytest.mark.parametrize(
@@ -346,4 +347,4 @@ def test_sizes_are_detectron2s(peer: Any) -> None:
         size = tuple(RNG.integers(1, 3000, 2).tolist())
         side = int(RNG.integers(32, 1500))
         theirs = peer.moves.ResizeShortestEdge.get_output_shape(*size, side, side)
-        assert evaluation_size((size[0], size[1]), side) == tuple(max(1, value) for value in theirs)
+        assert evaluation_size(HeightWidth(*size), side) == tuple(max(1, value) for value in theirs)

@@ -2,36 +2,32 @@
 
 from collections.abc import Set
 from pathlib import Path
-from typing import Any
 
-from maekit.detection.data.coco.values import BadEntry, Collector
+from maekit.detection.data.coco.entries import CategoryEntry
+from maekit.detection.data.coco.values import BadValue, Collector, require_whole
 
 
-class CategoryCollector(Collector):
+class CategoryCollector(Collector[CategoryEntry]):
     """Ids, names and supercategories of the categories of one file."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path, "categories")
+        super().__init__(path, "categories", CategoryEntry)
         self.names: dict[int, str] = {}
         self.parents: dict[int, str] = {}
 
-    def take(self, place: int, entry: dict[str, Any]) -> None:
+    def take(self, entry: CategoryEntry) -> None:
         """Takes one entry; a name may be a whole number.
 
         Raises:
-            BadEntry: it has no whole id or no name, or an id that another has.
+            BadValue: it has no whole id, an empty name, or an id that another has.
         """
-        ident, name = self.whole(place, entry, "id"), entry.get("name")
-        if isinstance(name, int) and not isinstance(name, bool):
-            name = str(name)
-        if not isinstance(name, str) or not name.strip():
-            raise self.lacking(place, entry, "name", "that is text")
+        ident, name = require_whole("id", entry.id), str(entry.name).strip()
+        if not name:
+            raise BadValue("name", f"got {entry.name!r}, expected text")
         if ident in self.names:
-            what = f"categories[{place}] has id {ident}, which another category has, expected one of its own"
-            raise BadEntry("twice", what)
-        self.names[ident] = name.strip()
-        parent = entry.get("supercategory")
-        self.parents[ident] = parent.strip() if isinstance(parent, str) else ""
+            raise BadValue("id", f"got {ident}, which another category has, expected one of its own")
+        self.names[ident] = name
+        self.parents[ident] = entry.supercategory.strip() if isinstance(entry.supercategory, str) else ""
 
     def roots(self, used: Set[int]) -> dict[int, str]:
         """Returns the categories that only group others, as Roboflow's exports have one.

@@ -27,6 +27,7 @@ from maekit.detection.data.coco.remarks import remarks
 from maekit.detection.data.coco.same import shared_images
 from maekit.detection.data.coco.values import Tally
 from maekit.errors import UserError
+from maekit.system.size import HeightWidth
 
 MAX_QUICK = 1_000, 2_000
 MARGIN = 1.0  # pixels: what rounding puts a box beyond its image by, in COCO's own files too
@@ -155,8 +156,8 @@ def file_problems(file: CocoFile) -> list[str]:
     return first + lines
 
 
-def look(path: str, size: tuple[int, int], full: bool, reading: Reading = AS_STORED) -> str | None:
-    """Returns what is wrong with one image of which height and width are known; it is decoded if `full`."""
+def look(path: str, size: HeightWidth, full: bool, reading: Reading = AS_STORED) -> str | None:
+    """Returns what is wrong with one image of a known size; it is decoded if `full`."""
     problem = file_problem(path, full, reading)
     try:
         if not problem and mode_and_size(path)[1] != size[::-1]:

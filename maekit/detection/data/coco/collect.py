@@ -1,15 +1,23 @@
 """Collecting the entries of a COCO file into flat arrays, a number a number, while it is read."""
 
 import json
-import math
 from array import array
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from maekit.detection.data.coco.entries import AnnotationEntry, ImageEntry, Number
 from maekit.detection.data.coco.rle import whole_counts
-from maekit.detection.data.coco.values import BadEntry, Collector, Tally, flag, numbers, whole_number
+from maekit.detection.data.coco.values import (
+    BadValue,
+    Collector,
+    Tally,
+    flag,
+    number,
+    numbers,
+    require_whole,
+    whole_number,
+)
 
 MIN_COORDINATES = 6  # three points
 
@@ -32,47 +40,48 @@ class Ragged:
         return np.asarray(self.values[self.ends[index] : self.ends[index + 1]])
 
 
-class ImageCollector(Collector):
+class ImageCollector(Collector[ImageEntry]):
     """Ids, names and sizes of the images of one file. A size that is missing is kept as 0 x 0."""
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path, "images")
+        super().__init__(path, "images", ImageEntry)
         self.ids, self.sizes = array("q"), array("q")
         self.names: list[str] = []
 
-    def take(self, place: int, entry: dict[str, Any]) -> None:
+    def take(self, entry: ImageEntry) -> None:
         """Takes one entry.
 
         Raises:
-            BadEntry: it has no whole id, no file name, or a size that is no size.
+            BadValue: it has no whole id, no file name, or a size below 1.
         """
-        ident = self.whole(place, entry, "id")
-        name = entry.get("file_name") or entry.get("coco_url")
-        if not isinstance(name, str) or not _encodable(name):
-            raise self.lacking(place, entry, "file_name", "that is text")
-        sides = [self._side(place, entry, key) for key in ("height", "width")]
+        ident, name = require_whole("id", entry.id), entry.file_name or entry.coco_url
+        if not name or "\0" in name:
+            raise BadValue("file_name", f"got {entry.file_name!r:.60}, expected the name of a file")
+        sides = _side("height", entry.height), _side("width", entry.width)
         self.ids.append(ident)
         self.names.append(name)
-        self.sizes.extend(sides if all(sides) else [0, 0])
-
-    def _side(self, place: int, entry: dict[str, Any], key: str) -> int:
-        if entry.get(key) in (None, 0, ""):
-            return 0
-        side = self.whole(place, entry, key)
-        if side < 1:
-            raise self.lacking(place, entry, key, "of 1 or more pixels")
-        return side
+        self.sizes.extend(sides if all(sides) else (0, 0))
 
 
-class ObjectCollector(Collector):
+def _side(key: str, value: Number | None) -> int:
+    """Returns a height or width in pixels, 0 if it is missing."""
+    if value in (None, 0, ""):
+        return 0
+    side = require_whole(key, value)
+    if side < 1:
+        raise BadValue(key, f"got {value!r}, expected 1 or more pixels")
+    return side
+
+
+class ObjectCollector(Collector[AnnotationEntry]):
     """The annotations of one file: ids, boxes, areas, and shapes as polygons or run lengths.
 
-    A missing bbox or area is kept as nan, a missing id as 0. Of a shape only what can be used is kept: polygons of
+    A missing bbox or area is kept as NaN, a missing id as 0. Of a shape only what can be used is kept: polygons of
     three points or more, run lengths that are numbers.
     """
 
     def __init__(self, path: Path) -> None:
-        super().__init__(path, "annotations")
+        super().__init__(path, "annotations", AnnotationEntry)
         self.ids, self.images, self.categories, self.crowd = array("q"), array("q"), array("q"), array("b")
         self.boxes, self.areas = array("d"), array("d")
         self.points, self.point_ends = array("d"), array("q", [0])
@@ -81,44 +90,41 @@ class ObjectCollector(Collector):
         self.run_sizes = array("q")
         self.short_polygons, self.bad_runs, self.bad_boxes = Tally(), Tally(), Tally()
 
-    def take(self, place: int, entry: dict[str, Any]) -> None:
+    def take(self, entry: AnnotationEntry) -> None:
         """Takes one entry.
 
         Raises:
-            BadEntry: it names no image or no category.
+            BadValue: the id of its image or category is no whole number.
         """
-        image = self.whole(place, entry, "image_id")
-        if "segments_info" in entry:
-            raise BadEntry("panoptic", f"annotations[{place}] has segments_info: it is a panoptic file")
-        category = self.whole(place, entry, "category_id")
-        ident = whole_number(entry.get("id"))
+        image, category = require_whole("image_id", entry.image_id), require_whole("category_id", entry.category_id)
         self.images.append(image)
         self.categories.append(category)
-        self.ids.append(ident if ident is not None and ident > 0 else 0)
-        self.crowd.append(flag(entry.get("iscrowd")))
-        area, box = numbers([entry.get("area")]), numbers(entry.get("bbox"))
-        self.areas.append(area[0] if area else math.nan)
-        row = len(self.ids) - 1
+        self.ids.append(max(0, whole_number(entry.id) or 0))
+        self.crowd.append(flag(entry.iscrowd))
+        self.areas.append(number(entry.area))
+        row, box = len(self.ids) - 1, numbers(entry.bbox)
         if box is None or len(box) != 4:
             self.bad_boxes.add(self.where(row))
-            box = array("d", [math.nan] * 4)
+            box = array("d", [np.nan] * 4)
         self.boxes.extend(box)
-        self._take_shape(row, _shape(entry.get("segmentation")))
+        self._take_shape(row, _shape(entry.segmentation))
 
-    def _take_shape(self, row: int, shape: Any) -> None:
-        size = [0, 0]
+    def _take_shape(self, row: int, shape: object) -> None:
+        size = (0, 0)
         if isinstance(shape, list):
             for polygon in _polygons(shape):
                 self._take_polygon(row, polygon)
-        elif isinstance(shape, dict):
-            size = self._take_rle(row, shape)
         elif shape is not None:
-            self.bad_runs.add(self.where(row))
+            try:
+                counts, size = whole_counts(shape)
+                self.runs.frombytes(counts.tobytes())
+            except ValueError:
+                self.bad_runs.add(self.where(row))
         self.polygon_ends.append(len(self.point_ends) - 1)
         self.run_ends.append(len(self.runs))
         self.run_sizes.extend(size)
 
-    def _take_polygon(self, row: int, polygon: Any) -> None:
+    def _take_polygon(self, row: int, polygon: object) -> None:
         found = numbers(polygon)
         if found is None or len(found) < MIN_COORDINATES or len(found) % 2:
             self.short_polygons.add(self.where(row))
@@ -126,26 +132,17 @@ class ObjectCollector(Collector):
         self.points.extend(found)
         self.point_ends.append(len(self.points))
 
-    def _take_rle(self, row: int, shape: dict[str, Any]) -> list[int]:
-        try:
-            counts, size = whole_counts(shape)
-        except ValueError:
-            self.bad_runs.add(self.where(row))
-            return [0, 0]
-        self.runs.frombytes(counts.tobytes())
-        return list(size)
-
     def where(self, row: int) -> str:
-        """Returns words for one of the annotations taken so far."""
+        """Returns the id, or else the place, of one of the annotations taken so far, and its image's id."""
         return f"annotation {self.ids[row] or f'at place {row}'} of image {self.images[row]}"
 
 
-def table(values: "array[Any]", columns: int) -> np.ndarray:
+def table(values: "array[int] | array[float]", columns: int) -> np.ndarray:
     """Returns [rows, columns] of the numbers, sharing their memory."""
     return np.asarray(values).reshape(-1, columns)
 
 
-def _shape(shape: Any) -> Any:
+def _shape(shape: object) -> object:
     """Returns a segmentation as COCO has it: of one written as text, or of a list with one run-length object."""
     if isinstance(shape, str) and shape.strip()[:1] in ("[", "{"):
         try:
@@ -157,29 +154,21 @@ def _shape(shape: Any) -> Any:
     return shape or None
 
 
-def _polygons(shape: list[Any]) -> list[Any]:
+def _polygons(shape: list[object]) -> list[object]:
     """Returns the polygons of a list of them, of one flat polygon, or of one or several given as pairs of x and y."""
     if not isinstance(shape[0], list):
         return [shape]
     if len(shape) >= MIN_COORDINATES // 2 and all(_is_pair(point) for point in shape):
-        return [[side for point in shape for side in point]]
+        return [_flat(shape)]
     return [_flat(polygon) for polygon in shape]
 
 
-def _flat(polygon: Any) -> Any:
+def _flat(polygon: object) -> object:
+    """Returns x0 y0 x1 y1 ... of a list of pairs; anything else as it is."""
     if isinstance(polygon, list) and polygon and all(_is_pair(point) for point in polygon):
         return [side for point in polygon for side in point]
     return polygon
 
 
-def _is_pair(point: Any) -> bool:
+def _is_pair(point: object) -> bool:
     return isinstance(point, list) and len(point) == 2 and not any(isinstance(side, list) for side in point)
-
-
-def _encodable(name: str) -> bool:
-    """Says whether a file may have this name: half a Unicode character and a null byte are in none."""
-    try:
-        name.encode("utf-8", "surrogateescape")
-    except UnicodeEncodeError:
-        return False
-    return "\0" not in name

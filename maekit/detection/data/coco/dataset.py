@@ -1,7 +1,7 @@
 """Images with objects as samples, and their batches."""
 
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -12,11 +12,13 @@ from torch.utils.data import default_collate
 from maekit.base.data import DrawDataset, seeded
 from maekit.base.spec import Draw
 from maekit.data.images.decode import Reading, read_image, upright
+from maekit.detection.data.annotation import Annotation
 from maekit.detection.data.batch import DetBatch, DetEvalBatch, InstanceMask
 from maekit.detection.data.coco.file import CocoFile
 from maekit.detection.data.coco.rle import bitmap_of_counts
-from maekit.detection.data.transforms import DetEvalTransform, DetTrainTransform, Size
+from maekit.detection.data.transforms import DetEvalTransform, DetTrainTransform, size_of
 from maekit.errors import UserError
+from maekit.system.size import HeightWidth
 
 AS_STORED = Reading(upright=False)
 SWAPPED = "width and height are swapped"
@@ -26,7 +28,7 @@ class DetSample(NamedTuple):
     """One training draw: image [3, S, S], size of the picture in it, boxes [K, 4], labels [K], K shapes, index."""
 
     image: Tensor
-    size: Size
+    size: HeightWidth
     boxes: Tensor
     labels: Tensor
     masks: list[InstanceMask]
@@ -37,10 +39,10 @@ class DetEvalSample(NamedTuple):
     """One draw of evaluation: image [3, S, S], sizes of the picture in it and of the file, id, annotations, index."""
 
     image: Tensor
-    size: Size
-    original: Size
+    size: HeightWidth
+    original: HeightWidth
     image_id: int
-    truth: list[dict[str, Any]]
+    truth: list[Annotation]
     index: int  # type: ignore[assignment]
 
 
@@ -96,19 +98,19 @@ class DetEvalDataset(DrawDataset):
         return DetEvalSample(image, size, original, int(self.file.image_ids[row]), self.file.truth(row), draw.index)
 
 
-def _shape(file: CocoFile, place: int, size: Size) -> InstanceMask:
+def _shape(file: CocoFile, place: int, size: HeightWidth) -> InstanceMask:
     outlines = file.objects.outlines(place)
-    return InstanceMask(outlines, None if outlines else bitmap_of_counts(file.objects.runs[place], *size))
+    return InstanceMask(outlines, None if outlines else bitmap_of_counts(file.objects.runs[place], size))
 
 
-def read_sized(path: str | Path, size: Size, reading: Reading = AS_STORED) -> Image.Image:
+def read_sized(path: str | Path, size: HeightWidth, reading: Reading = AS_STORED) -> Image.Image:
     """Reads an image as RGB, turned as its EXIF orientation says, unless it has the expected size only as stored.
 
     detectron2 turns it, with which the published numbers were made, and so do the programs that objects are drawn in.
 
     Args:
         path: of the file.
-        size: height and width that the annotation file states.
+        size: that the annotation file states, in pixels.
         reading: what is white in pictures of more than 8 bits; the size decides whether the picture is turned.
 
     Raises:
@@ -116,16 +118,13 @@ def read_sized(path: str | Path, size: Size, reading: Reading = AS_STORED) -> Im
     """
     stored = read_image(path, reading.white, clip=reading.clip)
     image = upright(stored)
-    if (image.height, image.width) != size and (stored.height, stored.width) == size:
+    if size_of(image) != size and size_of(stored) == size:
         image = stored
-    if (image.height, image.width) != size and (image.width, image.height) == size:
-        says = f"its annotation file says {size[1]} x {size[0]}"
-        raise UserError(f"{path}: {image.width} x {image.height} pixels, {says}: {SWAPPED}; swap them in the file")
-    if (image.height, image.width) != size:
-        advice = "annotate the image as it is, or restore the one that was annotated"
-        raise UserError(
-            f"{path}: {image.width} x {image.height} pixels, its annotation file says {size[1]} x {size[0]}; {advice}"
-        )
+    if size_of(image) != size:
+        what = f"{path}: {image.width} x {image.height} pixels, its annotation file says {size.width} x {size.height}"
+        if size_of(image) == (size.width, size.height):
+            raise UserError(f"{what}: {SWAPPED}; swap them in the file")
+        raise UserError(f"{what}; annotate the image as it is, or restore the one that was annotated")
     return image
 
 

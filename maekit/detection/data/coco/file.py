@@ -2,20 +2,22 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from maekit.base.identity import Split, fingerprint
 from maekit.data.folders.listing import Names
+from maekit.detection.data.annotation import Annotation
 from maekit.detection.data.coco.categories import CategoryCollector, same_names
 from maekit.detection.data.coco.collect import ImageCollector, ObjectCollector, table
+from maekit.detection.data.coco.json_lists import read_lists
 from maekit.detection.data.coco.names import Disk, best_folder, join, resolve
 from maekit.detection.data.coco.objects import Objects, Remarks, join_objects
 from maekit.detection.data.coco.sizes import fill_sizes
-from maekit.detection.data.coco.stream import read_lists
 from maekit.detection.data.coco.values import Tally
 from maekit.errors import UserError
+from maekit.system.size import HeightWidth
 
 
 class Found(NamedTuple):
@@ -81,10 +83,9 @@ class CocoFile:
         found = fingerprint(*self.names.content(), objects.image, objects.category_ids, objects.boxes)
         return Split(len(self), found)
 
-    def size(self, index: int) -> tuple[int, int]:
-        """Returns height and width of one image."""
-        height, width = self.sizes[index].tolist()
-        return height, width
+    def size(self, index: int) -> HeightWidth:
+        """Returns the size of one image in pixels."""
+        return HeightWidth(*self.sizes[index].tolist())
 
     def shapes_of(self, index: int) -> list[int]:
         """Returns the places of those of one image's annotations that have a shape."""
@@ -95,13 +96,13 @@ class CocoFile:
         """Returns the images, ascending, with at least one shape that is not a crowd's."""
         return np.unique(self.objects.image[self.objects.masked & ~self.objects.crowd])
 
-    def truth(self, index: int) -> list[dict[str, Any]]:
+    def truth(self, index: int) -> list[Annotation]:
         """Returns one image's annotations as COCO writes them.
 
         One without a shape has an empty `segmentation`; one with neither shape nor box is left out.
         """
         size, image_id, objects = self.size(index), int(self.image_ids[index]), self.objects
-        found = []
+        found: list[Annotation] = []
         places = self.order[self.starts[index] : self.starts[index + 1]]
         for place in places[objects.masked[places] | objects.boxed[places]].tolist():
             box, area = objects.box_and_area(place, size)
@@ -145,8 +146,7 @@ def scan_coco(path: Path, *folders: Path) -> tuple[CocoFile | None, list[str]]:
     Raises:
         UserError: it is cut short or of another form.
     """
-    images, objects, categories = ImageCollector(path), ObjectCollector(path), CategoryCollector(path)
-    read_lists(path, {"images": images, "annotations": objects, "categories": categories})
+    images, objects, categories = _collect(path)
     problems = [line for part in (images, categories, objects) for line in part.problems()]
     for key, many, part in (("images", images.names, images), ("categories", categories.names, categories)):
         if not many and not part.bad:
@@ -174,6 +174,15 @@ def scan_coco(path: Path, *folders: Path) -> tuple[CocoFile | None, list[str]]:
     finds = Found(resolved.absent, resolved.near, resolved.hint, len(listed) - len(set(listed)))
     parts = (Names(resolved.names), sizes, names, roots, found, order, starts, remarks, finds, sized)
     return CocoFile(path, folder, ids, *parts), problems
+
+
+def _collect(path: Path) -> tuple[ImageCollector, ObjectCollector, CategoryCollector]:
+    images, objects, categories = ImageCollector(path), ObjectCollector(path), CategoryCollector(path)
+    lists = read_lists(path)
+    images.read(lists.images)
+    objects.read(lists.annotations)
+    categories.read(lists.categories)
+    return images, objects, categories
 
 
 def _nearby(path: Path) -> list[Path]:

@@ -1,13 +1,14 @@
 """The annotations of one COCO file in arrays, and what is wrong with single ones of them."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
+from maekit.detection.data.annotation import Rle
 from maekit.detection.data.coco.collect import ObjectCollector, Ragged, table
 from maekit.detection.data.coco.rle import bitmap_of_counts
 from maekit.detection.data.coco.values import Tally
+from maekit.system.size import HeightWidth
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,14 +55,14 @@ class Objects:
         """Returns the polygons of one annotation, none where it has run lengths."""
         return tuple(self.polygons[row] for row in range(self.polygon_ends[place], self.polygon_ends[place + 1]))
 
-    def box_and_area(self, place: int, size: tuple[int, int]) -> tuple[list[float], float]:
+    def box_and_area(self, place: int, size: HeightWidth) -> tuple[list[float], float]:
         """Returns x y w h and area of one annotation: the file's, or its shape's where the file has none.
 
         An area of 0 or less is none. An annotation without a shape has its box's.
 
         Args:
             place: of the annotation.
-            size: height and width of its image.
+            size: of its image in pixels.
         """
         box, area = self.boxes[place], float(self.areas[place])
         has_box, has_area = bool(np.isfinite(box).all()), np.isfinite(area) and area > 0
@@ -72,11 +73,11 @@ class Objects:
         of_shape, covered = self.measure(place, size)
         return box.tolist() if has_box else of_shape, area if has_area else covered
 
-    def measure(self, place: int, size: tuple[int, int]) -> tuple[list[float], float]:
-        """Returns x y w h and area of the shape of one annotation of an image of such height and width."""
+    def measure(self, place: int, size: HeightWidth) -> tuple[list[float], float]:
+        """Returns x y w h and area of the shape of one annotation of an image of that size."""
         outlines = self.outlines(place)
         if not outlines:
-            return _of_bitmap(bitmap_of_counts(self.runs[place], *size))
+            return _of_bitmap(bitmap_of_counts(self.runs[place], size))
         points = np.concatenate(outlines).reshape(-1, 2)
         low, high = points.min(axis=0), points.max(axis=0)
         return [*low.tolist(), *(high - low).tolist()], sum(abs(signed_area(outline)) for outline in outlines)
@@ -92,7 +93,7 @@ class Objects:
         covered: np.ndarray = _sums(outlines, self.polygon_ends) + _sums(self.runs.values * odd, self.runs.ends)
         return covered
 
-    def segmentation(self, place: int, size: tuple[int, int]) -> Any:
+    def segmentation(self, place: int, size: HeightWidth) -> list[list[float]] | Rle:
         """Returns the shape as COCO writes it: polygons, run lengths that are not compressed, or [] without a shape."""
         outlines = self.outlines(place)
         if outlines or not self.masked[place]:

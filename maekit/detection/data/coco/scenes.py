@@ -10,8 +10,9 @@ from PIL import Image
 
 from maekit.data.digit_scenes import INK, JPEG_QUALITY, SIDE, TEXTURES, enlarged
 from maekit.data.digits import DIGITS, Digit, cached, digits, make
+from maekit.detection.data.annotation import Annotation, Rle
 from maekit.detection.data.coco.outlines import filled, outlines
-from maekit.detection.data.coco.rle import counts_of_bitmap, text_of_counts
+from maekit.detection.data.coco.rle import counts_of_bitmap, text_of_bitmap
 
 NUM_TRAIN, NUM_VAL = 400, 60
 DIGIT_SIDES = (36, 60)
@@ -161,13 +162,14 @@ def _free_window(owner: np.ndarray, shape: np.ndarray, rng: np.random.RandomStat
     return None
 
 
-def annotation(thing: Thing, ident: int, image_id: int) -> dict[str, Any]:
+def annotation(thing: Thing, ident: int, image_id: int) -> Annotation:
     """Returns an object as COCO writes it: a crowd with plain run lengths, some compressed, most as polygons."""
     visible = thing.visible
     rows, columns = (np.flatnonzero(visible.any(axis=axis)) for axis in (1, 0))
     x, y = int(columns[0]), int(rows[0])
-    runs = counts_of_bitmap(visible)
-    shape: Any = {"size": [SIDE, SIDE], "counts": runs if thing.crowd or ident % 2 else text_of_counts(runs)}
+    plain = thing.crowd or ident % 2
+    counts = counts_of_bitmap(visible) if plain else text_of_bitmap(visible)
+    shape: Rle | list[list[float]] = {"size": [SIDE, SIDE], "counts": counts}
     whole = filled(visible).sum() == visible.sum()  # else it has a hole, which polygons cannot tell
     if not thing.crowd and ident % RUNS_EVERY and whole:
         shape = outlines(visible)

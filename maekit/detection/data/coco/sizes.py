@@ -8,7 +8,9 @@ from PIL import Image
 
 from maekit.data.images.decode import read_image
 from maekit.detection.data.coco.names import join
+from maekit.detection.data.transforms import size_of
 from maekit.errors import UserError
+from maekit.system.size import HeightWidth
 
 ORIENTATION, TURNED = 0x0112, (5, 6, 7, 8)  # EXIF's tag, and its values that swap width and height
 
@@ -30,14 +32,14 @@ def fill_sizes(folder: str, names: list[str], absent: Collection[int], sizes: np
     for index in missing:
         if index not in absent:
             try:
-                sizes[index] = upright_size(join(folder, names[index]))[::-1]
+                sizes[index] = upright_size(join(folder, names[index]))
             except UserError as error:
                 problems.append(str(error))
     return len(missing), problems
 
 
-def upright_size(path: str) -> tuple[int, int]:
-    """Returns width and height of an image as people see it: turned as its EXIF orientation says.
+def upright_size(path: str) -> HeightWidth:
+    """Returns the size of an image as people see it, turned as its EXIF orientation says.
 
     Raises:
         UserError: it cannot be read.
@@ -46,7 +48,7 @@ def upright_size(path: str) -> tuple[int, int]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path) as image:
-                size, turned = image.size, image.getexif().get(ORIENTATION) in TURNED
-    except Exception:  # Pillow raises whatever it stumbles over; what cannot be read at all is said here
-        size, turned = read_image(path).size, False
-    return size[::-1] if turned else size
+                size, turned = size_of(image), image.getexif().get(ORIENTATION) in TURNED
+    except Exception:  # of any class: Pillow's readers raise what they stumble over; this raises a UserError
+        return size_of(read_image(path))
+    return HeightWidth(size.width, size.height) if turned else size

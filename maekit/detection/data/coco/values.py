@@ -4,12 +4,17 @@ import math
 import re
 from abc import ABC, abstractmethod
 from array import array
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import Generic, TypeVar
 
-from maekit.detection.data.coco.stream import FORM
+import msgspec
+
+from maekit.detection.data.coco.json_lists import FORM
 
 WHOLE = re.compile(r"\s*[+-]?\d{1,19}(\.0*)?\s*", re.ASCII)
+HINTS = {".segments_info": ": it is a panoptic file"}
+Entry = TypeVar("Entry", bound=msgspec.Struct)
 
 
 class Tally:
@@ -19,51 +24,59 @@ class Tally:
         self.count, self.first = 0, ""
 
     def add(self, where: str) -> None:
-        """Counts one more."""
+        """Counts one more, and keeps `where` if it is the first."""
         self.first = self.first or where
         self.count += 1
 
 
-class BadEntry(Exception):  # noqa: N818 - it is counted, not raised to the user
-    """An entry that cannot be used.
+class BadValue(Exception):  # noqa: N818 - it is counted, not raised to the user
+    """A value without which its entry cannot be used.
 
     Args:
-        kind: what is wrong, the same for all entries with this fault.
-        text: what is wrong with this one.
+        key: of the value in its entry.
+        text: what is wrong with it.
     """
 
-    def __init__(self, kind: str, text: str) -> None:
+    def __init__(self, key: str, text: str) -> None:
         super().__init__(text)
-        self.kind = kind
+        self.path = f".{key}"
 
 
-class Collector(ABC):
-    """Takes the entries of one list of a file and counts those that cannot be used, by what is wrong with them.
+class Collector(ABC, Generic[Entry]):
+    """Takes the entries of one list of a file and counts those that cannot be used, by the path of the wrong value.
 
     Args:
         path: the file.
         table: the list's name.
+        kind: what its entries are decoded to.
     """
 
-    def __init__(self, path: Path, table: str) -> None:
-        self.path, self.table = path, table
+    def __init__(self, path: Path, table: str, kind: type[Entry]) -> None:
+        self.path, self.table, self.kind = path, table, kind
         self.bad: dict[str, Tally] = {}
 
-    def __call__(self, place: int, entry: Any) -> None:
-        """Takes one entry, or counts it as bad."""
-        try:
-            if not isinstance(entry, dict):
-                raise BadEntry("form", f"{self.table}[{place}] is {str(entry)[:60]!r}, expected an object")
-            self.take(place, entry)
-        except BadEntry as bad:
-            self.bad.setdefault(bad.kind, Tally()).add(str(bad))
+    def read(self, entries: Iterable[msgspec.Raw]) -> None:
+        """Decodes and takes each entry, or counts it as bad."""
+        decode = msgspec.json.Decoder(self.kind).decode
+        for place, entry in enumerate(entries):
+            try:
+                self.take(decode(entry))
+            except BadValue as error:
+                self._count(place, error.path, str(error))
+            except msgspec.DecodeError as error:
+                text, _, path = str(error).partition(" - at `$")
+                self._count(place, path.rstrip("`"), text)
+
+    def _count(self, place: int, path: str, text: str) -> None:
+        line = f"{self.table}[{place}]{path}: {text}{HINTS.get(path, '')}"
+        self.bad.setdefault(path or text, Tally()).add(line)
 
     @abstractmethod
-    def take(self, place: int, entry: dict[str, Any]) -> None:
+    def take(self, entry: Entry) -> None:
         """Takes one entry.
 
         Raises:
-            BadEntry: nothing of it is taken.
+            BadValue: nothing of it is taken.
         """
 
     def problems(self) -> list[str]:
@@ -74,53 +87,50 @@ class Collector(ABC):
             lines.append(f"{self.path}: {tally.first}{more}; {FORM}")
         return lines
 
-    def whole(self, place: int, entry: dict[str, Any], key: str) -> int:
-        """Returns an entry's whole number, also one that is written as text or as a float.
 
-        Raises:
-            BadEntry: it has none of 64 bits.
-        """
-        value = whole_number(entry.get(key))
-        if value is None:
-            raise self.lacking(place, entry, key, "that is a whole number")
-        return value
+def require_whole(key: str, value: object) -> int:
+    """Returns a whole number of 64 bits, also one that is written as text or as a float.
 
-    def lacking(self, place: int, entry: dict[str, Any], key: str, kind: str) -> BadEntry:
-        """Returns what to say of an entry without some value."""
-        got = repr(entry[key])[:60] if key in entry else "none"
-        return BadEntry(key, f"{self.table}[{place}] has {key} {got}, expected one {kind}")
+    Raises:
+        BadValue: it is none.
+    """
+    found = whole_number(value)
+    if found is None:
+        raise BadValue(key, f"got {value!r:.60}, expected a whole number")
+    return found
 
 
-def whole_number(value: Any) -> int | None:
+def whole_number(value: object) -> int | None:
     """Returns the whole number of 64 bits that a value is: 7, 7.0, "7" or "7.0"; None of anything else."""
-    if type(value) is int:  # nearly all
-        return value if -(2**63) <= value < 2**63 else None
     if isinstance(value, str) and WHOLE.fullmatch(value):
         value = int(value.strip().partition(".")[0])
     elif isinstance(value, float) and value.is_integer():
         value = int(value)
-    good = isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63
-    return value if good else None
+    if isinstance(value, int) and not isinstance(value, bool) and -(2**63) <= value < 2**63:
+        return value
+    return None
 
 
-def numbers(values: Any) -> "array[float] | None":
-    """Returns the numbers of a list, also those written as text, or None of anything else: no infinities, no NaN."""
+def number(value: object) -> float:
+    """Returns a number, also one that is written as text; NaN of anything else."""
+    found = numbers([value])
+    return found[0] if found else math.nan
+
+
+def numbers(values: object) -> "array[float] | None":
+    """Returns the numbers of a list, also those written as text; None of anything else, infinities and NaN too."""
     if not isinstance(values, list):
         return None
     try:
-        found: array[float] | None = array("d", values)
+        found = array("d", values)
     except (TypeError, OverflowError):
-        found = _from_text(values)
-    return found if found is not None and math.isfinite(sum(found)) else None
+        try:
+            found = array("d", [float(value) if isinstance(value, str) else value for value in values])
+        except (TypeError, ValueError, OverflowError):
+            return None
+    return found if math.isfinite(sum(found)) else None
 
 
-def flag(value: Any) -> bool:
+def flag(value: object) -> bool:
     """Says whether a flag is set: 1, true or the same as text; missing and null are not."""
     return value in (1, True, "1", "1.0") or (isinstance(value, str) and value.lower() == "true")
-
-
-def _from_text(values: list[Any]) -> "array[float] | None":
-    try:
-        return array("d", [float(value) if isinstance(value, str) else value for value in values])
-    except (TypeError, ValueError, OverflowError):
-        return None

@@ -1,0 +1,32 @@
+"""An object's annotation as COCO's files have it."""
+
+from typing import NotRequired, TypedDict
+
+
+class Rle(TypedDict):
+    """Run lengths of a mask: `size` is height and width, `counts` numbers, or text where they are compressed."""
+
+    size: list[int]
+    counts: list[int] | str
+
+
+class Annotation(TypedDict):
+    """One object of an image, at the file's own size.
+
+    Attributes:
+        id: the annotation's.
+        image_id: of its image.
+        category_id: of its class.
+        bbox: x y width height in pixels.
+        area: in square pixels; missing or of no number where the mask's is meant.
+        iscrowd: 1 if it stands for many objects.
+        segmentation: polygons x0 y0 x1 y1 ..., or run lengths; empty or missing of an object that has a box only.
+    """
+
+    id: NotRequired[int]
+    image_id: NotRequired[int]
+    category_id: int
+    bbox: list[float]
+    area: NotRequired[float]
+    iscrowd: NotRequired[int]
+    segmentation: NotRequired[list[list[float]] | Rle | None]
