@@ -1,4 +1,4 @@
-"""`maekit sweep`: a study, that is one recipe run over lists of values and seeds."""
+"""`maekit sweep`: a study, which trains one recipe over lists of values and seeds."""
 
 import argparse
 import json
@@ -6,7 +6,7 @@ import re
 import sys
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from maekit.commands.shared.flags import add_recipe_arguments
 from maekit.errors import UserError, nearest
@@ -25,19 +25,22 @@ FORWARDS = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags of this command; all others are the task's own, and every run is given them."""
+    """Adds the flags of this command; all others are the task's own and go to every run."""
     add_recipe_arguments(parser)
     vary = parser.add_argument_group("what to vary")
-    many: dict[str, Any] = {"action": "append", "default": []}
-    vary.add_argument("--grid", metavar="KEY=V,V,...", **many, help="values of a key; lists in brackets: [0.9,0.95]")
-    vary.add_argument("--range", metavar="KEY=LOW:HIGH[:log]", **many, help="for --sampler random and tpe")
+    grid_help = "values of a key; lists in brackets: [0.9,0.95]"
+    vary.add_argument("--grid", metavar="KEY=V,V,...", action="append", default=[], help=grid_help)
+    range_help = "for --sampler random and tpe"
+    vary.add_argument("--range", metavar="KEY=LOW:HIGH[:log]", action="append", default=[], help=range_help)
     vary.add_argument(
         "--preset", help="layer_decay, or paper: what the papers searched; --grid of a key replaces its list"
     )
     vary.add_argument("--seeds", default="3", metavar="N | S,S,...", help="seeds 0 to N-1, or these; default: 3")
     vary.add_argument("--sampler", default="grid", choices=("grid", "random", "tpe"), help="default: grid, all cells")
-    vary.add_argument("--trials", type=int, metavar="N", help="cells to draw, for --sampler random and tpe")
-    vary.add_argument("--pruner", default="none", choices=("none", "median", "halving"), help="stop what falls behind")
+    vary.add_argument("--trials", type=int, metavar="N", help="cells to sample, for --sampler random and tpe")
+    vary.add_argument(
+        "--pruner", default="none", choices=("none", "median", "halving"), help="stop bad cells or runs early"
+    )
     vary.add_argument("--reduction", type=int, default=4, metavar="N", help="halving keeps one cell in N; default: 4")
     where = parser.add_argument_group("where it runs")
     where.add_argument("--output", type=Path, metavar="DIR", help="default: studies/<task>/<recipe>/<name>")
@@ -54,12 +57,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentParser) -> int:
-    """Runs a study, or goes on with it, and prints its table."""
+    """Runs or resumes a study and prints its table. Returns 1 if no run finished, else 0."""
     if args.help:
         parser.print_help()
-        print("\nAll other flags are the task's own, and every run is given them: maekit fit --task TASK --help")
+        print("\nAll other flags are the task's own, and go to every run: maekit fit --task TASK --help")
         return 0
-    _check(args, flags, parser)
+    _check(args, flags)
     task = find_task(args.task)
     preset = find_preset(args.preset, task) if args.preset else None
     definition = _define(args, flags, preset)
@@ -76,7 +79,7 @@ def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentPa
     from maekit.study.work.engine import run_study
 
     if preset:
-        _say(f"preset  {preset.name}: {preset.source}")
+        _print_progress(f"preset  {preset.name}: {preset.source}")
     study = run_study(
         definition,
         folder,
@@ -85,13 +88,13 @@ def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentPa
         join=args.join,
         only=args.trial,
         retry_failed=args.retry_failed,
-        say=_say,
+        say=_print_progress,
     )
     print(json.dumps(as_json(study)) if args.json else "\n".join(text_table(study)))
     return 0 if any(result.num_finished for result in cell_results(study)) else 1
 
 
-def as_json(study: Study) -> dict[str, Any]:
+def as_json(study: Study) -> dict[str, object]:
     """A study's ranking, trials and cost as plain values."""
     return {
         "folder": str(study.folder),
@@ -104,49 +107,48 @@ def as_json(study: Study) -> dict[str, Any]:
     }
 
 
-def seeds_of(given: str) -> tuple[int, ...]:
-    """The seeds that `--seeds` means: `3` is 0, 1 and 2; `0,5` is those two, and `5,` is one.
+def seeds_of(text: str) -> tuple[int, ...]:
+    """Parses `--seeds`: `3` is 0, 1 and 2; `0,5` is those two; `5,` is one seed.
 
     Raises:
-        UserError: none, a negative one, or one twice.
+        UserError: no seed, a negative one, or one twice.
     """
-    wanted = f"--seeds: got '{given}', expected how many (3) or which (0,1,2), each 0 or more and none twice"
-    words = [word.strip() for word in given.split(",") if word.strip()]
-    if not words or not all(word.isdecimal() for word in words):
-        raise UserError(wanted)
-    seeds = tuple(map(int, words)) if "," in given else tuple(range(int(given)))
+    expected = f"--seeds: got '{text}', expected how many (3) or which (0,1,2), each 0 or more and none twice"
+    numbers = [number.strip() for number in text.split(",") if number.strip()]
+    if not numbers or not all(number.isdecimal() for number in numbers):
+        raise UserError(expected)
+    seeds = tuple(map(int, numbers)) if "," in text else tuple(range(int(text)))
     if not seeds or len(set(seeds)) < len(seeds):
-        raise UserError(wanted)
+        raise UserError(expected)
     return seeds
 
 
-def _check(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentParser) -> None:
-    """Refuses flags that exclude each other, before torch is imported."""
-    own = [action.option_strings[0] for action in parser._actions if action.option_strings]
+def _check(args: argparse.Namespace, flags: list[str]) -> None:
+    """Refuses unknown flags and flags that exclude each other, before torch is imported."""
     for flag in flags:
         name = flag.split("=")[0]
         if name.startswith("--") and "." not in name:
-            raise UserError(f"unknown flag '{name}'{nearest(name, own)}")
+            raise UserError(f"unknown flag '{name}'{nearest(name, [f'--{own}' for own in vars(args)])}")
     seeds_of(args.seeds)
     if args.name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+=,-]*", args.name):
         raise UserError(f"--name: got '{args.name}', expected a folder's name of letters, digits and ._+=,-")
     if args.reduction < 2:
         raise UserError(f"--reduction: got {args.reduction}, expected 2 or more")
-    drawn = args.sampler != "grid"
-    if drawn and (args.trials or 0) < 1:
-        raise UserError(f"--sampler {args.sampler} draws cells without end; say how many: --trials 20")
-    if not drawn and args.trials is not None:
-        raise UserError("--trials: a grid has all its cells; use it with --sampler random or tpe")
+    sampled = args.sampler != "grid"
+    if sampled and (args.trials or 0) < 1:
+        raise UserError(f"--sampler {args.sampler} samples cells without end; say how many: --trials 20")
+    if not sampled and args.trials is not None:
+        raise UserError("--trials: a grid runs all of its cells; use it with --sampler random or tpe")
     if args.sampler == "tpe" and args.pruner == "halving":
         raise UserError(
-            "--pruner halving begins all cells at once, and tpe draws each after the last; use --sampler random"
+            "--pruner halving starts all cells at once, and tpe samples each after the others; use --sampler random"
         )
-    if args.trial is not None and (args.trial < 0 or drawn or args.pruner != "none" or args.join):
+    if args.trial is not None and (args.trial < 0 or sampled or args.pruner != "none" or args.join):
         raise UserError("--trial K runs the K-th run of a whole grid, from 0: no --sampler, no --pruner, no --join")
 
 
 def _define(args: argparse.Namespace, flags: list[str], preset: Preset | None) -> "Definition":
-    """The checked definition; imports torch."""
+    """Checks the arguments against the task; imports torch."""
     recipe = load_recipe(find_task(args.task), args.recipe, args.config)
     from maekit.study.define.define import Request, define
 
@@ -169,32 +171,32 @@ def _define(args: argparse.Namespace, flags: list[str], preset: Preset | None) -
 
 def _print_runs(args: argparse.Namespace, definition: "Definition", preset: Preset | None, folder: Path) -> int:
     """Lists the runs of a study with their steps."""
-    runs = definition.runs()
-    chosen = runs if args.trial is None else [runs[args.trial]]
-    rows = [(cell_name(cell, seed), cell, seed, definition.steps_of(cell)) for cell, seed in chosen]
+    runs = definition.runs() if args.trial is None else [definition.runs()[args.trial]]
+    rows = [(cell_name(cell, seed), cell, seed, definition.steps_of(cell)) for cell, seed in runs]
     total = sum(row[3] for row in rows) if rows else definition.full_steps()
     if args.json:
         listed = [
             {"name": name, "values": cell, "seed": seed, "steps": steps, "flags": flags_of(cell, seed)}
             for name, cell, seed, steps in rows
         ]
-        about = {"folder": str(folder), "definition": definition.as_json(), "source": preset.source if preset else None}
-        print(json.dumps({**about, "runs": listed, "total_steps": total}))
+        source = preset.source if preset else None
+        study = {"folder": str(folder), "definition": definition.as_json(), "source": source}
+        print(json.dumps({**study, "runs": listed, "total_steps": total}))
         return 0
-    by = f"{definition.metric} ({definition.mode})"
-    print(f"study   {definition.name}: {definition.task}, recipe {definition.recipe}, {by}")
+    metric = f"{definition.metric} ({definition.mode})"
+    print(f"study   {definition.name}: {definition.task}, recipe {definition.recipe}, {metric}")
     print(f"folder  {folder}")
     if preset:
         print(f"preset  {'published' if preset.published else 'not published as such'}: {preset.source}")
     for name, _, _, steps in rows:
         print(f"{steps:>10,} steps  {name}")
     count = f"cells {definition.total_cells} x seeds {len(definition.seeds)}" if args.trial is None else "one run"
-    print(f"{total:>10,} steps in all, {count}{_less(definition)}")
+    print(f"{total:>10,} steps in all, {count}{_steps_with_pruning(definition)}")
     return 0
 
 
-def _less(definition: "Definition") -> str:
-    """How many steps pruning leaves of a study, where that is known beforehand."""
+def _steps_with_pruning(definition: "Definition") -> str:
+    """How many of the steps a pruner leaves; only halving knows that beforehand."""
     if definition.pruning != "halving":
         return "; --pruner median does fewer" if definition.pruning == "median" else ""
     from maekit.study.queue.plans import num_kept, rung_steps
@@ -209,25 +211,25 @@ def _less(definition: "Definition") -> str:
 def _print_script(args: argparse.Namespace, flags: list[str], definition: "Definition", folder: Path) -> int:
     from maekit.study.work.slurm import script
 
-    text = script(definition, _words(args, flags, folder), folder.absolute(), args.storage, args.parallel)
+    text = script(definition, _command(args, flags, folder), folder.absolute(), args.storage, args.parallel)
     print(json.dumps({"script": text}) if args.json else text, end="\n" if args.json else "")
     return 0
 
 
-def _words(args: argparse.Namespace, flags: list[str], folder: Path) -> list[str]:
-    """This command again, without what is said of machines."""
-    words = ["maekit", "sweep", "--task", args.task, "--output", str(folder.absolute())]
+def _command(args: argparse.Namespace, flags: list[str], folder: Path) -> list[str]:
+    """This command with absolute paths, without the flags about the database and the machine."""
+    command = ["maekit", "sweep", "--task", args.task, "--output", str(folder.absolute())]
     for name in ("recipe", "preset", "trials", "name"):
         if getattr(args, name) is not None:
-            words += [f"--{name}", str(getattr(args, name))]
+            command += [f"--{name}", str(getattr(args, name))]
     for name, default in (("seeds", "3"), ("sampler", "grid"), ("pruner", "none"), ("reduction", 4)):
         if getattr(args, name) != default:
-            words += [f"--{name}", str(getattr(args, name))]
+            command += [f"--{name}", str(getattr(args, name))]
     for name, values in (("config", args.config), ("grid", args.grid), ("range", args.range)):
         for value in values:
-            words += [f"--{name}", str(value.absolute() if name == "config" else value)]
-    return [*words, *flags]
+            command += [f"--{name}", str(value.absolute() if name == "config" else value)]
+    return [*command, *flags]
 
 
-def _say(line: str) -> None:
+def _print_progress(line: str) -> None:
     print(line, file=sys.stderr, flush=True)

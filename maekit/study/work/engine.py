@@ -164,11 +164,19 @@ def _check_folder(folder: Path, definition: Definition) -> None:
 
 
 def _refuse_change(saved: Definition, now: Definition, where: str) -> None:
-    """Refuses to go on with a study under other settings.
+    """Refuses to go on with a study under other settings, or with one made before keys moved to the section `optim`.
 
     Raises:
-        UserError: with up to three of the differences.
+        UserError: with up to three of the differences, or a key's new name.
     """
+    keys = now.settings()
+    for key in saved.settings():
+        section, _, name = key.partition(".")
+        if section == "model" and f"optim.{name}" in keys:
+            raise UserError(
+                f"the study in {where} was made by an earlier maekit, whose {key} is optim.{name} now; its report can "
+                "still be read, but it cannot be resumed: begin it again with another --output and --name"
+            )
     lines = saved.differences(now)
     if lines:
         more = f" and {len(lines) - 3} more" if len(lines) > 3 else ""
