@@ -32,12 +32,12 @@ from timm.data.transforms_factory import create_transform
 from torch import Tensor
 
 from maekit.base.data import seeded
-from maekit.data.augment.augment import Augmentation, TrainTransform, random_crop_box
+from maekit.data.augment.augment import Augmentation, TrainTransform, crop_resize, random_crop_box
 from maekit.data.augment.rand_augment import apply
 from maekit.data.images.decode import read_image
 from maekit.data.images.fast_decode import read_pixels
-from maekit.data.images.resize import crop_resize
 from maekit.data.images.transforms import BICUBIC
+from maekit.system.size import HeightWidth
 
 SIZE, MEAN, STD, RATIO = 224, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225], (3 / 4, 4 / 3)
 AUGMENTATIONS: dict[str, dict[str, Any]] = {
@@ -83,7 +83,7 @@ def timm_side(settings: dict[str, Any]) -> Side:
 def maekit_transform(settings: dict[str, Any]) -> TrainTransform:
     """maekit's training transform of the same settings."""
     numbers = Augmentation(
-        image_size=SIZE, crop_scale=settings["scale"], crop_ratio=RATIO, horizontal_flip=0.5,
+        image_size=SIZE, crop_scale=settings["scale"], crop_ratio=list(RATIO), horizontal_flip=0.5,
         rand_augment=settings["policy"], random_erasing=settings["erasing"], mean=MEAN, std=STD,
     )  # fmt: skip
     return TrainTransform(numbers)
@@ -180,7 +180,7 @@ def each(function: Callable[[Any], Any], items: Iterable[Any]) -> float:
 
 def draw_boxes(settings: dict[str, Any], paths: list[Path]) -> list[tuple[int, int, int, int]]:
     random.seed(0)
-    return [random_crop_box((500, 375), settings["scale"], RATIO) for _ in paths]
+    return [random_crop_box(HeightWidth(height=375, width=500), settings["scale"], RATIO) for _ in paths]
 
 
 def pixel_difference(settings: dict[str, Any], paths: list[Path]) -> dict[str, float]:

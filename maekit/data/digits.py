@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from PIL import Image
 
-from maekit.data.folders.names import MAPPING
+from maekit.data.folders.text import MAPPING
 from maekit.errors import UserError
 from maekit.system.files import cache_folder
 

@@ -7,7 +7,6 @@ import signal
 import sys
 import threading
 from collections.abc import Callable
-from typing import Any
 
 from torch.utils.data import DataLoader, Sampler
 
@@ -23,7 +22,6 @@ NO_MAIN_GUARD = (
     "spawned workers run your script from its top: put what starts the run under `if __name__ == '__main__':`, "
     "or load in the training process with data.num_workers 0"
 )
-Collate = Callable[[list[Any]], Any]
 
 
 def usable_cores() -> int:
@@ -76,8 +74,8 @@ def make_loader(
     batch_size: int,
     num_workers: int,
     pin: bool,
-    collate: Collate = collate_images,
-) -> DataLoader[Any]:
+    collate: Callable[..., object] = collate_images,
+) -> DataLoader[object]:
     """Returns a loader of batches in the sampler's order; only an evaluation's last one may be smaller.
 
     Args:

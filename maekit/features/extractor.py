@@ -51,7 +51,7 @@ class Extractor:
     @property
     def reading(self) -> Reading:
         """How images are read: upright, and with the white that the transform notes."""
-        return reading_of(self.transform.level)
+        return reading_of(self.transform.describe())
 
     def __call__(self, images: Tensor) -> Tensor:
         """Returns features [B, D] or [B, h*w, D], float32 on the CPU, for images [B, 3, S, S]."""

@@ -57,8 +57,12 @@ class AnyImages(LabelledImages):
             raise UserError(f"data.val_fraction: got {self.val_fraction}, expected above 0 and below 1")
         check_range("data.split_seed", self.split_seed, "[0, inf)")
         check_range("data.probe_image_size", self.probe_image_size, "[1, inf)")
-        size = {"image_size": self.probe_image_size} if self.probe_image_size else {}
-        self._probe_eval = EvalTransform(**{**self._eval.describe(), **size})
+        self._probe_eval = EvalTransform(
+            image_size=self.probe_image_size or self.image_size,
+            crop_fraction=self.eval_crop_fraction,
+            mean=self.mean,
+            std=self.std,
+        )
         self._probe: tuple[FolderDataset, FolderDataset] | None = None
 
     def read_splits(self, root: Path) -> Splits:

@@ -14,8 +14,7 @@ from maekit.base.result_places import ResultPlaces
 from maekit.classification.data.places.lists import read_list
 from maekit.classification.data.raw_val import list_raw_val
 from maekit.commands.shared.given_images import GivenImages
-from maekit.data.folders.names import readable_names
-from maekit.data.folders.text import read_text
+from maekit.data.folders.text import read_text, readable_names
 from maekit.errors import UserError
 from maekit.system.files import atomic_write_text
 

@@ -18,21 +18,21 @@ from torch import Tensor
 
 from maekit.base.data import seeded
 from maekit.base.spec import Draw
-from maekit.data.augment import moves
-from maekit.data.augment.augment import Augmentation, TrainTransform, random_crop_box
+from maekit.data.augment import faster_ops
+from maekit.data.augment.augment import Augmentation, TrainTransform, crop_resize, random_crop_box
+from maekit.data.augment.faster_ops import sharpness
 from maekit.data.augment.rand_augment import RandAugment, apply
-from maekit.data.augment.sharpness import sharpness
 from maekit.data.folder_dataset import FolderDataset
 from maekit.data.folders.listing import Listing, list_classes
 from maekit.data.images import decode
 from maekit.data.images.batch import Sample
 from maekit.data.images.decode import Reading, read_image, upright
 from maekit.data.images.fast_decode import frame, read_pixels
-from maekit.data.images.resize import crop_resize
 from maekit.data.images.transforms import BICUBIC, EvalTransform
 from maekit.data.loader import make_loader
 from maekit.data.sampler import EvalSampler
 from maekit.errors import UserError
+from maekit.system.size import HeightWidth
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 POLICY = "rand-m9-mstd0.5-inc1"
@@ -205,7 +205,8 @@ def test_crops_are_within_two_levels_of_pillows_on_average() -> None:
     shares = []
     for number in range(60):
         image = PHOTOGRAPHS[number % 2]
-        box = random_crop_box(image.size, ((0.02, 0.1), (0.3, 1.0))[number // 2 % 2], (3 / 4, 4 / 3))
+        scale = ((0.02, 0.1), (0.3, 1.0))[number // 2 % 2]
+        box = random_crop_box(HeightWidth(image.height, image.width), scale, (3 / 4, 4 / 3))
         shares.append((box[2] - box[0]) / 224)
         expected = np.asarray(image.crop(box).resize((224, 224), BICUBIC)).astype(int)
         found = crop_resize(as_pixels(image), box, 224)
@@ -229,10 +230,10 @@ def test_the_smallest_images_pass(size: tuple[int, int]) -> None:
 @pytest.mark.parametrize(
     ("own", "timms", "largest"),
     [
-        (moves.shear_x, auto_augment.shear_x, 0.3),
-        (moves.shear_y, auto_augment.shear_y, 0.3),
-        (moves.translate_x, auto_augment.translate_x_rel, 0.45),
-        (moves.translate_y, auto_augment.translate_y_rel, 0.45),
+        (faster_ops.shear_x, auto_augment.shear_x, 0.3),
+        (faster_ops.shear_y, auto_augment.shear_y, 0.3),
+        (faster_ops.translate_x, auto_augment.translate_x_rel, 0.45),
+        (faster_ops.translate_y, auto_augment.translate_y_rel, 0.45),
         (sharpness, auto_augment.sharpness, 1.9),
     ],
 )
@@ -256,7 +257,7 @@ def test_posterizing_to_no_bits_is_black() -> None:
     augment = RandAugment("rand-m10-n1-p1-inc1", MEAN)
     names = [op.name for op in augment.timm.ops]
     place = names.index("PosterizeIncreasing")
-    for choice in (augment.timm, augment.drawer):
+    for choice in (augment.timm, augment.recorder):
         choice.ops = [choice.ops[place]]
     assert not np.asarray(augment(COLOURS)).any()
     assert not apply(augment.draw(), as_pixels(COLOURS)).any()
@@ -280,7 +281,7 @@ def spied(fast: bool, monkeypatch: pytest.MonkeyPatch, clip: bool) -> tuple[Trai
     augment, crop_box, erase = spying.augment, spying.crop_box, spying.erase
     assert augment is not None
     assert erase is not None
-    for timms, noted in zip(augment.timm.ops, augment.drawer.ops, strict=True):
+    for timms, noted in zip(augment.timm.ops, augment.recorder.ops, strict=True):
         if fast:
             operation = noted.aug_fn.args[0]
             noted.aug_fn = type(noted.aug_fn)(noted.aug_fn.func, drawn(timms.name, calls, operation))

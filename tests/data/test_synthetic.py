@@ -15,7 +15,7 @@ from maekit.base.spec import Draw
 from maekit.classification.data.imagenet import ImageNet
 from maekit.data.digits import digits_root, make_digits
 from maekit.data.folders.listing import Listing
-from maekit.data.folders.names import readable_names
+from maekit.data.folders.text import readable_names
 from maekit.data.images.decode import read_image
 from maekit.errors import UserError
 

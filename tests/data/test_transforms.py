@@ -15,6 +15,7 @@ from maekit.base.data import seeded
 from maekit.data.augment.augment import Augmentation, TrainTransform, clipped_crop_box
 from maekit.data.images.transforms import EvalTransform
 from maekit.errors import UserError
+from maekit.system.size import HeightWidth
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 POLICY = "rand-m9-mstd0.5-inc1"
@@ -188,7 +189,7 @@ def test_the_clipped_crop_is_drawn_once_and_cut_to_the_image() -> None:
     """By its definition, on an image so narrow that most draws are cut."""
     for seed in range(300):
         random.seed(seed)
-        box = clipped_crop_box((40, 400), (0.08, 1.0), (3 / 4, 4 / 3))
+        box = clipped_crop_box(HeightWidth(400, 40), (0.08, 1.0), (3 / 4, 4 / 3))
         random.seed(seed)
         area = random.uniform(0.08, 1.0) * 40 * 400
         aspect = math.exp(random.uniform(math.log(3 / 4), math.log(4 / 3)))
@@ -199,4 +200,4 @@ def test_the_clipped_crop_is_drawn_once_and_cut_to_the_image() -> None:
 
 
 def test_a_clipped_crop_of_a_pixel_is_the_pixel() -> None:
-    assert clipped_crop_box((1, 1), (0.08, 0.08), (1.0, 1.0)) == (0, 0, 1, 1)
+    assert clipped_crop_box(HeightWidth(1, 1), (0.08, 0.08), (1.0, 1.0)) == (0, 0, 1, 1)

@@ -12,7 +12,7 @@ from maekit.data.digits import digits_root, make_digits
 from maekit.data.folders.file_names import EXPECTED_IMAGES
 from maekit.data.folders.layout import class_folders, find_layout, same_classes
 from maekit.data.folders.listing import Listing, list_classes, require_images, split
-from maekit.data.folders.names import readable_names
+from maekit.data.folders.text import readable_names
 from maekit.errors import UserError
 from maekit.system.ranges import check_range
 

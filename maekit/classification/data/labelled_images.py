@@ -19,6 +19,7 @@ from maekit.data.images.batch import ImageBatch, Sample, collate_images
 from maekit.data.images.picture_form import Orientation, PictureForm, White, choose_form, require_white
 from maekit.data.images.transforms import EvalTransform
 from maekit.errors import UserError
+from maekit.system.size import HeightWidth
 
 MAX_NAMED = 3
 
@@ -114,10 +115,9 @@ class LabelledImages(Augmentation, TransferData):
 
     def spec(self) -> DataSpec:
         """Returns the classes found and the image size asked for."""
-        splits = self._read()
-        size = self._eval.image_size
-        mean, std = (tuple(numbers) for numbers in self._eval.normalise.describe().values())
-        return DataSpec(splits.names, (size, size), splits.train.classes, mean=mean, std=std)
+        splits, size = self._read(), HeightWidth(self.image_size, self.image_size)
+        mean, std = (tuple(map(float, numbers)) for numbers in (self.mean, self.std))
+        return DataSpec(splits.names, size, splits.train.classes, mean=mean, std=std)
 
     def identity(self) -> DataIdentity:
         """Returns folder, classes and a fingerprint of each split's names and labels."""

@@ -6,12 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
 from maekit.errors import UserError
+from maekit.system.size import HeightWidth
 
 MEND = "replace or remove it (`maekit data check` lists all such files)"
 FULL_RANGE = 65535
@@ -41,8 +41,8 @@ class Reading:
     white: float | None = None
     clip: bool = False
 
-    def plain(self) -> dict[str, Any]:
-        """Returns what goes with a checkpoint: what is white, and whether brighter values are clipped; or nothing."""
+    def plain(self) -> dict[str, float]:
+        """Returns what a checkpoint records: `white` and `clip`, or nothing where `white` is None."""
         return {} if self.white is None else {"white": self.white, "clip": self.clip}
 
     def __call__(self, path: str | Path) -> Image.Image:
@@ -208,9 +208,9 @@ def _eight_bit(pixels: np.ndarray, white: float | None, clip: bool) -> Image.Ima
     return Image.fromarray(scaled.astype(np.uint8))
 
 
-def mode_and_size(path: str | Path) -> tuple[str, tuple[int, int]]:
-    """Returns Pillow's mode, and width and height, of an image file that is known to be one."""
+def stored_size(path: str | Path) -> HeightWidth:
+    """Returns the size in pixels of a file that is known to be an image, as it is stored: not turned."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with Image.open(path) as image:
-            return image.mode, image.size
+            return HeightWidth(image.height, image.width)

@@ -1,7 +1,7 @@
 """From a PIL image to the normalised tensor a model is given, without randomness."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import numpy as np
 import torch
@@ -50,6 +50,17 @@ class Normalise:
         return self.plain
 
 
+class EvalInput(TypedDict):
+    """The arguments of an `EvalTransform`, as they go into a checkpoint."""
+
+    image_size: int
+    crop_fraction: float
+    mean: list[float]
+    std: list[float]
+    white: NotRequired[float]
+    clip: NotRequired[bool]
+
+
 class EvalTransform:
     """Resizes the short side to `image_size / crop_fraction` (bicubic, antialiased), then crops the centre.
 
@@ -80,7 +91,7 @@ class EvalTransform:
             raise UserError(f"data.eval_crop_fraction: got {crop_fraction}, expected above 0 and at most 1")
         self.image_size = image_size
         self.crop_fraction = crop_fraction
-        self.level: dict[str, Any] = {} if white is None else {"white": white, "clip": clip}
+        self.white, self.clip = white, clip
         self.normalise = Normalise(mean, std)
 
     def __call__(self, image: Image.Image) -> Tensor:
@@ -89,10 +100,17 @@ class EvalTransform:
         left, top = (round((side - self.image_size) / 2) for side in resized.size)
         return self.normalise(resized.crop((left, top, left + self.image_size, top + self.image_size)))
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> EvalInput:
         """Returns plain values; `EvalTransform(**description)` is this transform again."""
-        size = {"image_size": self.image_size, "crop_fraction": self.crop_fraction}
-        return {**size, **self.normalise.describe(), **self.level}
+        description: EvalInput = {
+            "image_size": self.image_size,
+            "crop_fraction": self.crop_fraction,
+            "mean": self.normalise.plain["mean"],
+            "std": self.normalise.plain["std"],
+        }
+        if self.white is not None:
+            description["white"], description["clip"] = self.white, self.clip
+        return description
 
 
 def _resize_short_side(image: Image.Image, short: int) -> Image.Image:

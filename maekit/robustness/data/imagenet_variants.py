@@ -22,6 +22,7 @@ from maekit.robustness.data.digits import DIGITS_FOLDER, describe_digits, write_
 from maekit.robustness.data.layout import find_sets
 from maekit.robustness.data.read import Reading, RobustnessSpec, absent, read_sets
 from maekit.robustness.data.sets import SETS, cells, imagenet_synsets, published, title
+from maekit.system.size import HeightWidth
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -83,10 +84,10 @@ class Robustness(TransferData):
 
     def spec(self) -> RobustnessSpec:
         """Returns all class folders of all data sets, and the classes of those that have their own."""
-        reading, size = self._read(), self._eval.image_size
+        reading = self._read()
         return RobustnessSpec(
             reading.classes,
-            (size, size),
+            HeightWidth(self.image_size, self.image_size),
             reading.classes,
             folders=reading.folders,
             candidates=reading.candidates,
@@ -125,7 +126,7 @@ class Robustness(TransferData):
 
     def input_transform(self) -> dict[str, Any]:
         """Returns the arguments of the `EvalTransform` of all data sets but ImageNet-C."""
-        return self._eval.describe()
+        return {**self._eval.describe()}
 
     @staticmethod
     def collate(samples: list[RobustnessSample]) -> RobustnessBatch:

@@ -9,7 +9,7 @@ from scipy.io import savemat  # type: ignore[import-untyped]
 
 from maekit.classification.data.imagenet import ImageNet
 from maekit.data.folders.listing import Listing, Names
-from maekit.data.folders.names import readable_names
+from maekit.data.folders.text import readable_names
 from maekit.errors import UserError
 
 SYNSETS = ("n01440764", "n02119789", "n03000001")

@@ -9,7 +9,7 @@ import numpy as np
 
 from maekit.base.findings import Findings
 from maekit.data.folders.check import FEW, class_problems, file_problem
-from maekit.data.images.decode import Reading, mode_and_size
+from maekit.data.images.decode import Reading, stored_size
 from maekit.data.images.picture_form import White, choose_form
 from maekit.data.loader import usable_cores
 from maekit.detection.data.coco.agree import (
@@ -160,7 +160,7 @@ def look(path: str, size: HeightWidth, full: bool, reading: Reading = AS_STORED)
     """Returns what is wrong with one image of a known size; it is decoded if `full`."""
     problem = file_problem(path, full, reading)
     try:
-        if not problem and mode_and_size(path)[1] != size[::-1]:
+        if not problem and stored_size(path) != size:
             read_sized(path, size, reading)
     except UserError as error:
         return str(error)
