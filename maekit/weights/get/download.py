@@ -1,4 +1,4 @@
-"""Downloads a file whole or not at all, goes on where a break left it, and does it once for all processes."""
+"""Downloads a file whole or not at all, resumes an earlier attempt, and does it once for all processes."""
 
 import hashlib
 import os
@@ -9,45 +9,45 @@ from pathlib import Path
 
 from maekit.errors import UserError
 from maekit.system.files import locked
-from maekit.weights.get.fetch import Source, fetch, note_of, read_note, size_of, write_note
+from maekit.weights.get.fetch import Source, fetch, note_path, read_note, size_of, write_note
 
 
 def download(url: str, folder: Path, *, md5: str = "") -> Path:
     """Returns the file of a URL in `folder`, which the first call downloads.
 
-    The bytes go to `<file>.part`, which Ctrl-C, a kill or a lost connection leaves there for the next call to go on
-    with. One process downloads, the others wait. A file that is there is taken if its size is still the same; one that
-    was put there by hand is checked once.
+    The bytes go to `<file>.part`, which Ctrl-C, a kill or a lost connection leaves there for the next call to resume.
+    One process downloads, the others wait. An existing file is used if its size is still the same; one that was put
+    there by hand is hashed once.
 
     Args:
         url: its last part names the file.
-        folder: made if need be.
+        folder: created if missing.
         md5: the first hex digits of the file's MD5; empty if they are not known.
 
     Raises:
-        UserError: it cannot be had, or is not what it should be; says what to fetch by hand and where to put it.
+        UserError: it cannot be downloaded, or has another MD5; says what to fetch by hand and where to put it.
     """
     path = folder / url.rpartition("/")[2]
-    if _there(path, url, md5):
+    if _is_complete(path, url, md5):
         return path
     try:
         with locked(path.with_name(f"{path.name}.lock")):
-            if not _there(path, url, md5):
-                _bring(url, path, md5)
+            if not _is_complete(path, url, md5):
+                _download(url, path, md5)
     except OSError as error:
-        why = error.strerror or error
-        raise UserError(f"cannot write {path}: {why}; set MAEKIT_CACHE to a folder you can write to") from error
+        reason = error.strerror or error
+        raise UserError(f"cannot write {path}: {reason}; set MAEKIT_CACHE to a folder you can write to") from error
     return path
 
 
-def tell(line: str) -> None:
-    """Prints a line to stderr, on the first rank."""
+def print_once(line: str) -> None:
+    """Prints a line to stderr, on the first rank only."""
     if all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID")):
         print(line, file=sys.stderr, flush=True)
 
 
-def _there(path: Path, url: str, md5: str) -> bool:
-    """Whether the whole file is there; hashes only what has no note of its size yet."""
+def _is_complete(path: Path, url: str, md5: str) -> bool:
+    """Whether the whole file is there; hashes it only if its size was never recorded."""
     if not path.is_file():
         return False
     size, note = size_of(path), read_note(path)
@@ -61,8 +61,7 @@ def _there(path: Path, url: str, md5: str) -> bool:
     return True
 
 
-def _bring(url: str, path: Path, md5: str) -> None:
-    """Downloads, checks, renames."""
+def _download(url: str, path: Path, md5: str) -> None:
     by_hand = f"; or fetch {url} by hand and put it at {path}"
     part = path.with_name(f"{path.name}.part")
     try:
@@ -71,19 +70,19 @@ def _bring(url: str, path: Path, md5: str) -> None:
         raise UserError(f"{error}{by_hand}") from error
     if wrong := _wrong_md5(part, md5):
         part.unlink()
-        note_of(part).unlink(missing_ok=True)
+        note_path(part).unlink(missing_ok=True)
         raise UserError(f"what {url} sent has {wrong}; it was removed, try again{by_hand}")
     with part.open("rb+") as file:
         os.fsync(file.fileno())
     write_note(path, replace(source, size=size_of(part)))
     part.replace(path)
-    note_of(part).unlink(missing_ok=True)
+    note_path(part).unlink(missing_ok=True)
 
 
 def _wrong_md5(file: Path, md5: str) -> str:
-    """How the file's MD5 differs from the digits it must begin with; empty if it does not."""
+    """Returns how the file's MD5 differs from the digits it must begin with; empty if it does not."""
     if not md5:
         return ""
     with file.open("rb") as stream:
-        got = hashlib.file_digest(stream, "md5").hexdigest()
-    return "" if got.startswith(md5) else f"the MD5 {got[: len(md5)]}..., expected {md5}..."
+        found = hashlib.file_digest(stream, "md5").hexdigest()
+    return "" if found.startswith(md5) else f"the MD5 {found[: len(md5)]}..., expected {md5}..."

@@ -1,4 +1,4 @@
-"""From what a user calls weights to a file: a path, an official name, or `hf:owner/name`. No torch here."""
+"""Finds the file that a user means: a path, an official name, or `hf:owner/name`. No torch here."""
 
 import json
 from collections.abc import Mapping
@@ -14,7 +14,7 @@ from maekit.errors import UserError, nearest
 from maekit.runs.checkpoint_path import run_checkpoint, weights_line
 from maekit.system.files import cache_folder
 from maekit.weights.chosen import split_key, with_key
-from maekit.weights.get.download import download, tell
+from maekit.weights.get.download import download, print_once
 from maekit.weights.read.input_config import TIMM_FILES
 from maekit.weights.read.metadata import CARD
 
@@ -23,7 +23,7 @@ HUB = "hf:"
 
 @dataclass(frozen=True)
 class Official:
-    """One file that the authors of MAE released, see official.yaml.
+    """One file that the authors of MAE released; all are listed in official.yaml.
 
     Attributes:
         name: what a user calls it.
@@ -31,7 +31,7 @@ class Official:
         holds: what is in it, in words.
         md5: the hex digits its MD5 begins with; empty where none are published.
         licence: under which terms it was released.
-        source: who says so.
+        source: the repository that says so.
     """
 
     name: str
@@ -43,13 +43,13 @@ class Official:
 
     @property
     def file(self) -> str:
-        """The file's name; without its ending it is an alias of `name`."""
+        """Its file name, which without the suffix is an alias of `name`."""
         return self.url.rpartition("/")[2]
 
 
 @cache
 def official_weights() -> dict[str, Official]:
-    """Every official file by its name, in official.yaml's order; aliases are left out."""
+    """Returns every official file by its name, in official.yaml's order; without aliases."""
     table = yaml.safe_load(files("maekit.weights").joinpath("official.yaml").read_text(encoding="utf-8"))
     return {
         name: Official(
@@ -60,7 +60,7 @@ def official_weights() -> dict[str, Official]:
 
 
 def shipped_weights() -> dict[str, Path]:
-    """Every file of weights that comes with the package, by its name: small ones of our own, see CONTRIBUTING.md."""
+    """Returns every file of weights that comes with the package, by its name: small ones of our own."""
     folder = Path(str(files("maekit.weights")))
     return {file.stem: file for file in sorted(folder.glob("*.safetensors"))}
 
@@ -70,8 +70,8 @@ def find_weights(given: str | Path) -> Path:
 
     Downloads of official files go to `$MAEKIT_CACHE/weights`, those of the Hugging Face hub to its own cache.
 
-    Of several sets of weights in a file, `FILE#KEY` means one: `run.pth#model_ema`; the key stays at the end of the
-    path, where `read_state` takes it off.
+    `FILE#KEY` chooses one of several sets of weights in a file, such as `run.pth#model_ema`. The key stays at the end
+    of the path; `read_state` splits it off.
 
     Args:
         given: a path, which wins if it is there (of a run's folder its best.ckpt, else its last.ckpt); the name of a
@@ -100,48 +100,44 @@ def find_weights(given: str | Path) -> Path:
     if official is None:
         raise UserError(_not_found(str(given), path))
     folder = cache_folder() / "weights"
-    tell(f"{given}: {official.licence} (no commercial use), {official.source}; file: {folder / official.file}")
+    print_once(f"{given}: {official.licence} (no commercial use), {official.source}; file: {folder / official.file}")
     return download(official.url, folder, md5=official.md5)
 
 
 def is_released(given: str | Path) -> bool:
-    """Whether a name or a file's name is that of one of the files that the authors of MAE released."""
+    """Whether a name, or the file name of a path, is that of a file that the authors of MAE released."""
     return Path(str(given)).name.removesuffix(".pth") in _by_any_name()
 
 
 def _in_run(path: Path) -> Path:
-    """The checkpoint that a run's folder means, which is said; other paths as they are."""
+    """Returns the checkpoint that a run's folder means, and prints which; other paths as they are."""
     found = run_checkpoint(path)
     if found != path:
-        _say_which(found)
+        _print_checkpoint(found)
     return found
 
 
 def _in_timm(path: Path) -> Path:
-    """The weights in a folder of timm, told by its config.json; other paths as they are."""
+    """Returns the weights in a folder of timm, which its config.json shows it to be; other paths as they are."""
     try:
-        timms = "architecture" in json.loads((path / "config.json").read_bytes())
+        is_timm = "architecture" in json.loads((path / "config.json").read_bytes())
     except (OSError, ValueError, TypeError):
         return path
-    return next((file for name in TIMM_FILES if timms and (file := path / name).is_file()), path)
+    return next((file for name in TIMM_FILES if is_timm and (file := path / name).is_file()), path)
 
 
 @cache
-def _say_which(path: Path) -> None:
-    tell(weights_line(path, _step_of(path)))
-
-
-def _step_of(path: Path) -> int | None:
-    """The optimizer step of a checkpoint of any version; None where the file does not say it, or cannot be read."""
+def _print_checkpoint(path: Path) -> None:
+    """Prints the checkpoint and, if the file gives it, its optimizer step; once a process."""
     from maekit.weights.read.safe_load import load_file
 
     try:
         contents = load_file(path)
     except UserError:
-        return None
+        contents = None
     card = contents.get(CARD) if isinstance(contents, Mapping) else None
     step = card.get("step") if isinstance(card, Mapping) else None
-    return step if isinstance(step, int) else None
+    print_once(weights_line(path, step if isinstance(step, int) else None))
 
 
 def _by_any_name() -> dict[str, Official]:
@@ -150,17 +146,15 @@ def _by_any_name() -> dict[str, Official]:
 
 
 def _not_found(given: str, path: Path) -> str:
-    """Names the nearest file in a folder that is there, or else the nearest official name."""
+    """Returns the error's line, with the nearest file name or the nearest known name."""
     if "/" in given and not path.parent.is_dir():
         owner = f"; for a model of the Hugging Face hub give {HUB}{given}" if given.count("/") == 1 else ""
         return f"no file {given}: there is no folder {path.parent}{owner}; check the path"
     beside: list[str] = []
     with suppress(OSError):
         beside = sorted(file.name for file in path.parent.iterdir() if file.name[0] != ".")
-    file, name = (
-        nearest(path.name, beside),
-        nearest(given.removesuffix(".pth"), {**_by_any_name(), **shipped_weights()}),
-    )
+    file = nearest(path.name, beside)
+    name = nearest(given.removesuffix(".pth"), {**_by_any_name(), **shipped_weights()})
     hint = file or name if path.suffix else name or file
     known = ", ".join((*official_weights(), *shipped_weights()))
     return f"no file and no official weights called {given}{hint or f'; known names: {known}'}"

@@ -1,9 +1,10 @@
-"""Models of the Hugging Face hub: their configuration and weights, in the hub's own cache. Nothing else is fetched."""
+"""Downloads a model of the Hugging Face hub, its configuration and weights only, into the hub's own cache."""
 
 import json
 import os
 import re
 from collections.abc import Callable, Collection
+from contextlib import suppress
 from pathlib import Path
 
 from maekit.errors import UserError
@@ -15,10 +16,10 @@ _TIMEOUT = 10.0  # seconds for the list of files
 
 
 def download_model(name: str) -> Path:
-    """Returns the folder of a model of the Hugging Face hub, or the file of one of timm.
+    """Returns the folder of a model of the Hugging Face hub; the weights file if it is one of timm's.
 
-    What is there is not fetched again; without a connection, what was fetched before is used. `HF_ENDPOINT`,
-    `HF_HOME`, `HF_TOKEN` and `HF_HUB_OFFLINE` work as usual; telemetry is off.
+    Files in the cache are not downloaded again, and are used without a connection. `HF_ENDPOINT`, `HF_HOME`, `HF_TOKEN`
+    and `HF_HUB_OFFLINE` work as usual; telemetry is off.
 
     Args:
         name: owner/name, optionally with @ and a branch, a tag or a commit.
@@ -35,8 +36,8 @@ def download_model(name: str) -> Path:
         return _download(repository, revision)
     except UserError:
         raise
-    except Exception as error:  # of which classes these are changes with the version of the hub's library
-        raise UserError(_why(error, repository, revision)) from error
+    except Exception as error:  # the classes differ between versions of huggingface_hub
+        raise UserError(_reason(error, repository, revision)) from error
 
 
 def _endpoint() -> str:
@@ -50,7 +51,7 @@ def _download(repository: str, revision: str) -> Path:
     try:
         model = HfApi(endpoint=_endpoint()).model_info(repository, revision=revision, timeout=_TIMEOUT)
     except Exception:
-        if place := _fetched_before(repository, revision):
+        if place := _cached(repository, revision):
             return place
         raise
 
@@ -68,11 +69,17 @@ def _download(repository: str, revision: str) -> Path:
 
 
 def _collect(names: Collection[str], get: Callable[[str, str], Path], revision: str) -> Path | None:
-    """Gets what is wanted of the files; returns their folder, or of a timm model the weights, or None without any."""
+    """Gets configuration and weights; returns their folder, or a timm model's weights, or None if there are none.
+
+    Args:
+        names: the repository's files.
+        get: returns the local path of a file at a revision.
+        revision: a branch, a tag or a commit.
+    """
     wanted = next((name for name in _WEIGHTS if name in names), None)
     if wanted is None:
         return None
-    first = get(wanted, revision)  # by the branch's name, under which it is found again without a connection
+    first = get(wanted, revision)  # by the branch's name, so that the cache finds it again without a connection
     shards = json.loads(first.read_text())["weight_map"].values() if wanted.endswith(_INDEX) else ()
     for name in (*sorted(set(shards)), *(name for name in _SMALL if name in names)):
         get(name, first.parent.name)
@@ -80,39 +87,36 @@ def _collect(names: Collection[str], get: Callable[[str, str], Path], revision: 
 
 
 def _is_timm(folder: Path) -> bool:
-    """Whether the configuration is timm's, which says nothing of the tensors that their names do not."""
+    """Whether the configuration is timm's; it tells nothing that the tensors' names do not."""
     try:
         return "architecture" in json.loads((folder / _SMALL[0]).read_bytes())
     except (OSError, ValueError):
         return False
 
 
-def _fetched_before(repository: str, revision: str) -> Path | None:
-    """The folder of an earlier call, if it is complete."""
+def _cached(repository: str, revision: str) -> Path | None:
+    """Returns the cached folder if it is complete, else None."""
     from huggingface_hub import try_to_load_from_cache
 
     def get(name: str, at: str) -> Path:
         path = try_to_load_from_cache(repository, name, revision=at)
-        if not isinstance(path, str):
+        if not isinstance(path, str) or not Path(path).is_file():
             raise FileNotFoundError(name)
         return Path(path)
 
-    names = [name for name in (*_WEIGHTS, *_SMALL) if _has(get, name, revision)]
+    names = []
+    for name in (*_WEIGHTS, *_SMALL):
+        with suppress(FileNotFoundError):
+            get(name, revision)
+            names.append(name)
     try:
         return _collect(names, get, revision) if _SMALL[0] in names else None
     except FileNotFoundError:
         return None
 
 
-def _has(get: Callable[[str, str], Path], name: str, revision: str) -> bool:
-    try:
-        return get(name, revision).is_file()
-    except FileNotFoundError:
-        return False
-
-
-def _why(error: Exception, repository: str, revision: str) -> str:
-    """One line that says what to fetch by hand, and from where."""
+def _reason(error: Exception, repository: str, revision: str) -> str:
+    """Returns one line with what to download by hand, and from where."""
     page = f"{_endpoint()}/{repository}"
     by_hand = (
         f"; or download {_SMALL[0]} and {_WEIGHTS[0]} (or {_WEIGHTS[2]}) from {page}/tree/{revision} by hand and give "
