@@ -10,18 +10,10 @@ from typing import TYPE_CHECKING
 from maekit.weights.get.find import find_weights
 
 if TYPE_CHECKING:
-    from maekit.weights.describe.facts import Facts
-    from maekit.weights.describe.uses import Use
+    from maekit.weights.families.facts import Facts
+    from maekit.weights.families.purpose import Use
 
 FORWARDS = False
-_PURPOSES = {
-    "fine_tuning": "start of fine-tuning",
-    "features": "features",
-    "linear_probe": "linear probe",
-    "validation": "validation",
-    "reconstruction": "reconstruction",
-    "pre_training": "going on with pre-training",
-}
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -96,13 +88,15 @@ def _card(args: argparse.Namespace, path: Path) -> str:
 
 
 def _lines(facts: "Facts", table: "dict[str, Use]") -> Iterator[str]:
+    from maekit.weights.describe.uses import all_purposes
     from maekit.weights.read.shorten import some
 
+    words = {purpose.name: purpose.words for purpose in all_purposes()}
     yield f"weights {facts.path}"
     for word, text in _rows(facts):
         yield f"  {word:<13}{text}"
     for use, names in _grouped(table).items():
-        purposes = ", ".join(_PURPOSES[name] for name in names)
+        purposes = ", ".join(words[name] for name in names)
         yield f"  {'good for' if use.possible else 'not for':<13}{purposes}: {use.how}"
     if facts.beside:
         yield f"  {'beside':<13}{', '.join(f'{key} ({number} tensors)' for key, number in facts.beside.items())}"

@@ -11,9 +11,10 @@ from torch import Tensor, nn
 
 from maekit.backbone.pos_embed import sincos_pos_embed
 from maekit.errors import UserError
-from maekit.weights.describe.facts import Decoder, Head
 from maekit.weights.describe.inspect import inspect
-from maekit.weights.describe.uses import Use, uses
+from maekit.weights.describe.uses import uses
+from maekit.weights.families.facts import Decoder, Head
+from maekit.weights.families.purpose import Use
 from maekit.weights.load.backbone import load_backbone
 from tests.weights.helpers import Probe, Small, decoder, encoder, load, peer, probe_peer, released
 from tests.weights.test_layouts import MM_MEAN, to_mmpretrain, to_solo

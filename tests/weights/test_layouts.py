@@ -16,7 +16,6 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from maekit.errors import UserError
-from maekit.weights.read.kinds import Kind
 from maekit.weights.state.state_file import positions, read_state
 from tests.numeric import assert_float64
 from tests.weights.helpers import (
@@ -126,7 +125,7 @@ def test_a_folder_of_transformers_gives_its_tokens(tmp_path: Path, name: str) ->
     else:
         expected = encoder_of(images(32, 32).double()).last_hidden_state
     assert_float64(model.double().backbone(images(32, 32).double()), expected)
-    kinds: dict[str, Kind] = {"ViTMAEForPreTraining": "pretraining", "ViTForImageClassification": "classifier_class"}
+    kinds: dict[str, str] = {"ViTMAEForPreTraining": "pretraining", "ViTForImageClassification": "classifier_class"}
     assert (report.layout, report.kind) == ("transformers", kinds.get(name, "encoder"))
     assert report.coverage == 1.0
     assert any(name.startswith("pooler") for name in report.unused) == (name == "ViTModel")
@@ -363,7 +362,7 @@ MM_PROBE = {**MM_BACKBONE, "head.0": "neck.bn", "head.1": "head.layers.head"}
     ],
 )
 def test_mmpretrain_gives_the_same_tensors(
-    tmp_path: Path, make: Callable[[], dict[str, Tensor]], renamed: dict[str, str], kind: Kind
+    tmp_path: Path, make: Callable[[], dict[str, Tensor]], renamed: dict[str, str], kind: str
 ) -> None:
     tensors = make()
     theirs = to_mmpretrain(tensors, renamed)

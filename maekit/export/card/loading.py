@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 
 from maekit.export.convert import Target
-from maekit.weights.describe.facts import Facts
 from maekit.weights.describe.uses import uses
+from maekit.weights.families.facts import Facts
 
 _HF = {"pretraining": "ViTMAEForPreTraining", "encoder": "ViTMAEModel"}
 _WORDS = {
@@ -85,7 +85,6 @@ def _timm(facts: Facts) -> str:
     first = "from safetensors.torch import load_file\n" if "load_file" in read else "import torch\n"
     size = tuple(facts.image_size) if facts.image_size else None
     pool = "avg" if head and head.pooling == "mean" else "token"
-    size = facts.image_size and tuple(facts.image_size)
     return (
         f"{first}from timm.models.vision_transformer import VisionTransformer\n\n"
         f"model = VisionTransformer(\n    img_size={size}, patch_size={facts.patch_size}, "

@@ -7,8 +7,8 @@ from pathlib import Path
 from maekit.export.card.licence import Licence, hub_name, licence_of
 from maekit.export.convert import Target
 from maekit.runs.record import Record, read_record
-from maekit.weights.describe.facts import Facts
 from maekit.weights.describe.inspect import inspect
+from maekit.weights.families.facts import Facts
 from maekit.weights.read.metadata import card_of, model_settings
 from maekit.weights.state.state_file import StateFile, read_state
 

@@ -12,19 +12,16 @@ from maekit.backbone.sizes import Size
 from maekit.backbone.vit import ViT
 from maekit.system.plain import of
 from maekit.system.size import HeightWidth
-from maekit.weights.describe.facts import Decoder, Facts, Head
+from maekit.weights.families.facts import Facts
+from maekit.weights.families.family import Part
+from maekit.weights.families.registry import extra_parameters, families, kinds
 from maekit.weights.load.assumed import says_heads
-from maekit.weights.read.kinds import Kind
-from maekit.weights.read.metadata import card_of, model_settings, norm_pix_loss
+from maekit.weights.read.metadata import card_of, norm_pix_loss
 from maekit.weights.read.shape import measure
 from maekit.weights.state.foreign import seems
 from maekit.weights.state.state_file import StateFile, in_words, positions, read_state, stored_grid
 
 _BACKBONE = re.compile(r"(cls_token|pos_embed|patch_embed\..+|blocks\..+|norm\..+)")
-_BESIDE = re.compile(r"((encoder_)?mask_token|decoder_.+|(head|fc_norm)\..+)")
-_ADAPTED = re.compile(
-    r"blocks\.\d+\.(gamma_[12]|attn\.position\.table|attn\.relative_position_index|attn\.position\.rel_pos_[hw])|shared_bias\..+"
-)
 _PIXELS = 224  # of the positions that a ViT without any is counted to lack
 _FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
@@ -42,15 +39,20 @@ def inspect(path: str | Path) -> Facts:
     held = [name for name, shape in wanted.items() if name in tensors and _is(tensors[name], shape)]
     total = sum(shape.numel() for shape in wanted.values())
     encoder = {name: tensor for name, tensor in tensors.items() if _BACKBONE.fullmatch(name)}
-    known = {*wanted, *(name for name in tensors if _BESIDE.fullmatch(name))}
-    if state.kind in ("segmenter", "detector"):
-        known |= {name for name in tensors if _ADAPTED.fullmatch(name)}
+    kind = kinds()[state.kind]
+    part = Part(tensors, state.kind, state.meta, state.decoder_heads)
+    described = [family.describe(part) for family in families()]
+    of_heads = (*extra_parameters(), *(start for family in families() for start in family.starts))
+    known = {
+        *wanted,
+        *(name for name in tensors if name.startswith(of_heads) or re.fullmatch(kind.adapted_names, name)),
+    }
     return Facts(
         path=str(path),
         layout=state.layout,
         kind=state.kind,
         in_words=in_words(state.layout, state.kind),
-        seems="" if state.kind in ("segmenter", "detector") else seems(tensors).rpartition("to hold ")[2],
+        seems="" if kind.adapted else seems(tensors).rpartition("to hold ")[2],
         size=shape.name,
         embed_dim=shape.embed_dim,
         num_blocks=shape.num_blocks,
@@ -64,13 +66,13 @@ def inspect(path: str | Path) -> Facts:
         positions=positions(state),
         pos_grid=grid,
         image_size=HeightWidth(*(side * shape.patch_size for side in grid)) if grid and shape.patch_size else None,
-        decoder=_decoder(state),
-        classifier=_classifier(state),
+        decoder=next((each.decoder for each in described if each.decoder), None),
+        classifier=next((each.classifier for each in described if each.classifier), None),
         coverage=sum(wanted[name].numel() for name in held) / total if total else None,
-        missing=(*(n for n in wanted if n not in tensors), *_missing_in_decoder(tensors), *_missing_in_head(state)),
+        missing=(*(n for n in wanted if n not in tensors), *(n for each in described for n in each.missing)),
         misshapen=tuple(name for name in wanted if name in tensors and name not in held),
         channels=_channels(tensors),
-        unused=tuple(name for name in tensors if name not in known),
+        unused=tuple(name for name in tensors if name not in wanted and name not in known),
         not_finite=tuple(name for name, tensor in tensors.items() if not _finite(tensor)),
         set=state.chosen.key if state.chosen else "",
         sets=state.chosen.others if state.chosen else (),
@@ -102,7 +104,7 @@ def _wanted(state: StateFile, grid: HeightWidth | None) -> dict[str, torch.Size]
     rows, columns = grid or (_PIXELS // patch, _PIXELS // patch)
     with torch.device("meta"):
         size = Size("", width, num_blocks, 1, patch)
-        plain = state.kind == "detector"
+        plain = kinds()[state.kind].plain_tokens
         vit = ViT(
             size,
             image_size=(rows * patch, columns * patch),
@@ -113,46 +115,8 @@ def _wanted(state: StateFile, grid: HeightWidth | None) -> dict[str, torch.Size]
     return {name: parameter.shape for name, parameter in vit.named_parameters()} | norm
 
 
-def _decoder(state: StateFile) -> Decoder | None:
-    names = [name for name in state.tensors if name.startswith("decoder_")]
-    if not names:
-        return None
-    embed = state.tensors.get("decoder_embed.weight")
-    blocks = {name.split(".")[1] for name in names if name.startswith("decoder_blocks.")}
-    return Decoder(None if embed is None else embed.shape[0], len(blocks), state.decoder_heads)
-
-
-def _missing_in_decoder(tensors: Mapping[str, Tensor]) -> list[str]:
-    """What a decoder lacks, if there is one: its blocks have the same parts as the encoder's."""
-    blocks = {name.split(".")[1] for name in tensors if name.startswith("decoder_blocks.")}
-    if not blocks and "decoder_pred.weight" not in tensors:
-        return []
-    parts = [name.removeprefix("blocks.0.") for name in tensors if name.startswith("blocks.0.")]
-    around = [f"decoder_{layer}.{leaf}" for layer in ("embed", "norm", "pred") for leaf in ("weight", "bias")]
-    inside = [f"decoder_blocks.{index}.{part}" for index in sorted(blocks or {"0"}, key=int) for part in parts]
-    hidden = "encoder_mask_token" if "encoder_mask_token" in tensors else "mask_token"
-    return [name for name in (hidden, "decoder_pos_embed", *around, *inside) if name not in tensors]
-
-
-def _missing_in_head(state: StateFile) -> list[str]:
-    """What a classifier lacks, if there is one."""
-    if state.kind == "linear_probe":
-        names = ["head.0.running_mean", "head.0.running_var", "head.1.weight", "head.1.bias"]
-    else:
-        names = ["head.weight", "head.bias"] if "head.weight" in state.tensors else []
-    return [name for name in names if name not in state.tensors]
-
-
 def _is(tensor: Tensor, shape: torch.Size) -> bool:
     return tensor.shape == shape and tensor.dtype in _FLOATS
-
-
-def _classifier(state: StateFile) -> Head | None:
-    weight = state.tensors.get("head.weight", state.tensors.get("head.1.weight"))
-    on_mean = "fc_norm.weight" in state.tensors or (
-        state.kind == "linear_probe" and model_settings(state.meta).get("pooling") == "mean"
-    )
-    return None if weight is None else Head(weight.shape[0], "mean" if on_mean else "class")
 
 
 def _finite(tensor: Tensor) -> bool:
@@ -161,7 +125,7 @@ def _finite(tensor: Tensor) -> bool:
     return all(bool(end.isfinite()) for end in torch.aminmax(tensor))
 
 
-def _said(kind: Kind, meta: Mapping[str, object]) -> dict[str, Any]:
+def _said(kind: str, meta: Mapping[str, object]) -> dict[str, Any]:
     """What the file tells beside its tensors; a value of another type than expected is not told."""
     card = card_of(meta)
     names = None if kind == "pretraining" else card.get("class_names", meta.get("class_names"))

@@ -5,9 +5,9 @@ from pathlib import Path
 
 from torch import Tensor
 
+from maekit.weights.families.registry import extra_parameters, released_names
 from maekit.weights.layouts.layout import Contents, Layout
 from maekit.weights.read.metadata import CARD
-from maekit.weights.read.names import ENCODER_MASK_TOKEN, is_probe, released_name
 
 _BACKBONE = "model.backbone."
 
@@ -19,12 +19,13 @@ def _recognise(contents: Contents, prefix: str) -> bool:
 
 def _part(name: str) -> str:
     ours = name.removeprefix("model.")
-    return "" if ours.startswith(("backbone.", "head.")) or ours == ENCODER_MASK_TOKEN else "beside the model"
+    return "" if ours.startswith(("backbone.", "head.")) or ours in extra_parameters() else "beside the model"
 
 
 def _to_ours(_path: Path, tensors: Mapping[str, Tensor], _prefix: str) -> dict[str, Tensor]:
     named = {name.removeprefix("model.").removeprefix("backbone."): tensor for name, tensor in tensors.items()}
-    return {released_name(name, probe=is_probe(named)): tensor for name, tensor in named.items()}
+    released = released_names(named)
+    return {released(name) or name: tensor for name, tensor in named.items()}
 
 
 LAYOUT = Layout(
@@ -34,6 +35,6 @@ LAYOUT = Layout(
     to_ours=_to_ours,
     encoder=_BACKBONE,
     part=_part,
-    beside=(ENCODER_MASK_TOKEN,),  # of a pre-training whose encoder sees mask tokens
+    beside=extra_parameters(),
     sizes_are_ours=True,
 )

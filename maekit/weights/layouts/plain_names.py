@@ -6,7 +6,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from maekit.weights.read.names import released_name
+from maekit.weights.families.registry import released_names
 from maekit.weights.read.wrappers import unwrap
 
 _DECODER = re.compile(r"(?:decoder\.|head\.)?(mask_token|decoder_(?:embed|pos_embed|blocks|norm|pred)(?:\..+)?)")
@@ -15,11 +15,11 @@ _HEAD = re.compile(r"(?:head|classifier)\.((?:fc\.|1\.)?(?:weight|bias)|(?:fc_no
 
 def from_plain(path: Path, tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Takes wrappers off the encoder, and puts a decoder and a classifier that stand beside it in their places."""
-    probe = any(name.endswith("head.fc_norm.running_mean") for name in tensors)  # a model of ours, saved bare
+    released = released_names(tensors)
 
     def rename(name: str, inside: bool) -> str | None:
-        new = _rename(name, inside)
-        return released_name(new, probe=probe) if new else None
+        new = released(name) or _rename(name, inside)
+        return (released(new) or new) if new else None
 
     return unwrap(path, tensors, prefix, rename)
 
@@ -33,8 +33,6 @@ def decoder_name(name: str) -> str | None:
 def _rename(name: str, inside: bool) -> str | None:
     if match := _HEAD.fullmatch(name):
         return f"head.{match[1]}"
-    if name.startswith("head.target."):  # of a decoder of ours, saved bare; `released_name` knows it
-        return name
     if inside:
         return name
     return name if name.startswith("fc_norm.") else decoder_name(name)

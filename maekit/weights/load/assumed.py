@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 
 from torch import nn
 
-from maekit.pretraining.target import NormalisedPixels, Pixels
-from maekit.weights.load.fit import Fit
-from maekit.weights.read.metadata import EPS, card_of, norm_eps, norm_pix_loss, normalisation
+from maekit.weights.families.fit import Attempt, Fit
+from maekit.weights.families.registry import families
+from maekit.weights.read.metadata import EPS, card_of, norm_eps, normalisation
 from maekit.weights.read.shape import measure
 from maekit.weights.state.state_file import StateFile
 
@@ -32,13 +32,8 @@ def assumptions(
     heads = getattr(model.get_submodule("backbone.blocks.0.attn"), "num_heads", None)
     if not says_heads(state):
         yield f"{heads} attention heads, as the model has: the file does not say how many it was trained with"
-    if "head.decoder_blocks.0.attn.qkv.weight" in fit.shared and state.decoder_heads is None:
-        decoder = model.get_submodule("head.decoder_blocks.0.attn")
-        yield (
-            f"{getattr(decoder, 'num_heads', None)} attention heads in the decoder, as --model.decoder_heads says: the "
-            "file does not say how many it was trained with"
-        )
-    yield from _target(model, state, fit)
+    for family in families():
+        yield from family.notes(Attempt(model, fit, state.meta, state.decoder_heads))
     if (eps := norm_eps(state.meta)) != EPS:
         yield f"layer norms with an eps of {EPS:g}; its config says {eps:g}, which moves features by about a thousandth"
     theirs = normalisation(state.meta)
@@ -47,19 +42,6 @@ def assumptions(
             f"images normalised as --data.mean {list(colours[0])} --data.std {list(colours[1])} say; the file was "
             f"trained with mean {theirs[0]} and std {theirs[1]}"
         )
-
-
-def _target(model: nn.Module, state: StateFile, fit: Fit) -> Iterator[str]:
-    """What a decoder's predictions are taken for where the file does not say it, or says something else."""
-    target = getattr(model.get_submodule("head"), "target", None) if "head.decoder_pred.weight" in fit.shared else None
-    if not isinstance(target, (Pixels, NormalisedPixels)):
-        return
-    ours, theirs = isinstance(target, NormalisedPixels), norm_pix_loss(state.meta)
-    words = {True: "normalised pixels", False: "plain pixels"}
-    if theirs is None:
-        yield f"{words[ours]} as what the decoder predicts, as --model.target says: the file does not say"
-    elif theirs != ours:
-        yield f"{words[ours]} as what the decoder predicts, as --model.target says; the file predicted {words[theirs]}"
 
 
 def assumed_heads(state: StateFile) -> list[str]:

@@ -7,14 +7,12 @@ from torch import nn
 from maekit.backbone.sizes import load_size
 from maekit.backbone.vit import ViT
 from maekit.errors import UserError
+from maekit.weights.families.registry import kinds
 from maekit.weights.get.find import find_weights
 from maekit.weights.load.load import load_weights
 from maekit.weights.read.metadata import norm_eps
 from maekit.weights.read.shape import measure
 from maekit.weights.state.state_file import in_words, read_state
-
-# What the backbones of dense tasks have more than a plain ViT.
-_ADAPTED = {"segmenter": "relative positions and LayerScale", "detector": "windows and relative positions"}
 
 
 def load_backbone(source: str | Path, *, image_size: int | tuple[int, int] = 224, size: str | None = None) -> ViT:
@@ -36,9 +34,9 @@ def load_backbone(source: str | Path, *, image_size: int | tuple[int, int] = 224
     """
     source = find_weights(source)
     state = read_state(source)
-    if state.kind in _ADAPTED:
+    if adapted := kinds()[state.kind].adapted:
         raise UserError(
-            f"{source} holds {in_words(state.layout, state.kind)}: its ViT has {_ADAPTED[state.kind]}, which a plain "
+            f"{source} holds {in_words(state.layout, state.kind)}: its ViT has {adapted}, which a plain "
             "one lacks, so it gives no features alone; name the weights it was started from, or predict with it"
         )
     tensors, eps = state.tensors, norm_eps(state.meta)

@@ -6,21 +6,12 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from maekit.weights.families.family import Rows
+from maekit.weights.families.fit import ANEW
+from maekit.weights.families.registry import class_heads
 from maekit.weights.load.classes import Classes, Words, are_synsets, tells_nothing, words
 
-ANEW = "--model.new_head true"
 _NEARLY = 0.9  # share of ImageNet's names that must be found where other lists spell some of them otherwise
-_HEAD = "head.fc."
-_DETECTOR = "head.detector.roi_heads."
-# By the start of a tensor's name: its rows a class, and the rows beside them (the background's score).
-_ROWS = {
-    _HEAD: (1, 0),
-    "head.decode.conv_seg.": (1, 0),
-    "head.auxiliary.conv_seg.": (1, 0),
-    f"{_DETECTOR}box_predictor.cls_score.": (1, 1),
-    f"{_DETECTOR}box_predictor.bbox_pred.": (4, 0),
-    f"{_DETECTOR}mask_head.predictor.": (1, 0),
-}
 
 
 class Comparison(NamedTuple):
@@ -134,7 +125,8 @@ def _spelt_otherwise(
 
 def class_rows(tensors: Mapping[str, Tensor], count: int) -> list[str]:
     """Names of the tensors that have rows for each of `count` classes."""
-    return [name for name, tensor in tensors.items() if (rows := _rows(name)) and tensor.shape[0] == _sum(rows, count)]
+    every = {name: _rows(name) for name in tensors}
+    return [name for name, rows in every.items() if rows and tensors[name].shape[0] == rows.each * count + rows.beside]
 
 
 def reorder(tensors: Mapping[str, Tensor], order: Sequence[int]) -> dict[str, Tensor]:
@@ -144,15 +136,12 @@ def reorder(tensors: Mapping[str, Tensor], order: Sequence[int]) -> dict[str, Te
 
 
 def _permute(name: str, tensor: Tensor, order: Sequence[int]) -> Tensor:
-    each, beside = _rows(name) or (1, 0)
+    each, beside = _rows(name) or Rows()
     index = [row * each + part for row in order for part in range(each)]
     index += range(len(order) * each, len(order) * each + beside)
     return tensor[torch.tensor(index)]
 
 
-def _rows(name: str) -> tuple[int, int] | None:
-    return next((rows for start, rows in _ROWS.items() if name.startswith(start)), None)
-
-
-def _sum(rows: tuple[int, int], count: int) -> int:
-    return rows[0] * count + rows[1]
+def _rows(name: str) -> Rows | None:
+    every = ((start, rows) for head in class_heads() for start, rows in head.rows.items())
+    return next((rows for start, rows in every if name.startswith(start)), None)

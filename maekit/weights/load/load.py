@@ -10,19 +10,18 @@ from maekit.backbone.pos_embed import resize_patches, resize_pos_embed
 from maekit.backbone.vit import ViT
 from maekit.errors import UserError
 from maekit.system.size import HeightWidth
+from maekit.weights.families.fit import Fit, matches
+from maekit.weights.families.registry import extra_parameters, families, names_in_model
 from maekit.weights.layouts.registry import beside
 from maekit.weights.load.assumed import assumptions
 from maekit.weights.load.class_order import Comparison, class_rows, compare_classes, reorder
 from maekit.weights.load.classes import Classes, file_classes
-from maekit.weights.load.fit import Fit, check_size, matches, problems
+from maekit.weights.load.fit import check_size, problems
 from maekit.weights.load.report import Report
-from maekit.weights.read.names import ENCODER_MASK_TOKEN, has_decoder, model_names
 from maekit.weights.state.foreign import seems
 from maekit.weights.state.state_file import StateFile, in_words, read_state, stored_grid
 
 __all__ = ["Report", "load_weights", "read_state"]
-
-_TABLES = {"pos_embed": "cls_token", "head.decoder_pos_embed": "head.decoder_pos_embed"}  # and what a first row is for
 
 
 def load_weights(
@@ -67,8 +66,11 @@ def load_weights(
     fit, grids = _at_grid(fit, state, backbone)
     unwanted = [name for name in grids if not _may_resize(name, allow_resized)]
     fit, compared = _by_class(fit, state, classes)
-    wrong = list(problems(fit, allow_new, (*allow_unused, *beside(state.layout)), fresh=leave_out))
-    wrong += _other_heads(model, state, fit)
+    unused = (*allow_unused, *beside(state.layout))
+    wrong = list(problems(model, state, fit, allow_new=allow_new, allow_unused=unused, fresh=leave_out))
+    heads = getattr(backbone.get_submodule("blocks.0.attn"), "num_heads", None)
+    if None not in (heads, state.num_heads) and heads != state.num_heads:
+        wrong.append(f"got {state.num_heads} attention heads, expected {heads}")
     wrong += [compared.problem] if compared.problem else []
     wrong += ["{} is of a {}x{} patch grid, expected {}x{}".format(n, *grids[n][0], *grids[n][1]) for n in unwanted]
     if wrong:
@@ -105,9 +107,9 @@ def _backbone(model: nn.Module) -> ViT:
 def _beside(model: nn.Module, state: StateFile, leave_out: Sequence[str]) -> tuple[Fit, list[str]]:
     """Puts the file's tensors beside the model's; also the names of those left out."""
     held = model.state_dict().items()
-    tensors = {n: t for n, t in held if n.startswith(("backbone.", "head.")) or n == ENCODER_MASK_TOKEN}
+    tensors = {n: t for n, t in held if n.startswith(("backbone.", "head.")) or n in extra_parameters()}
     own = {name.removeprefix("backbone."): tensor for name, tensor in tensors.items()}
-    in_file = {new: old for old, new in model_names(state.tensors, decoder=has_decoder(own)).items()}
+    in_file = {new: old for old, new in names_in_model(state.tensors, own).items()}
     left_out = [
         new
         for new, old in in_file.items()
@@ -142,10 +144,11 @@ def _at_patch(fit: Fit, backbone: ViT, allowed: Sequence[str]) -> tuple[Fit, tup
 def _at_grid(fit: Fit, state: StateFile, backbone: ViT) -> tuple[Fit, dict[str, tuple[HeightWidth, HeightWidth]]]:
     """Brings the file's position tables to the model's patch grid; both grids of each that had another.
 
-    The class token's row is left out where the model has no class token; a decoder's table always has it.
+    The class token's row is left out where the model has no class token; a table in a head always has it.
     """
     found, grids = dict(fit.found), {}
-    for name, token in _TABLES.items():
+    tables = {"pos_embed": "cls_token", **{name: name for family in families() for name in family.tables}}
+    for name, token in tables.items():
         table, new = fit.found.get(name), HeightWidth(*backbone.pos_grid)
         if table is None or table.ndim != 3 or name not in fit.own:
             continue
@@ -162,16 +165,3 @@ def _at_grid(fit: Fit, state: StateFile, backbone: ViT) -> tuple[Fit, dict[str, 
 
 def _may_resize(name: str, allowed: Sequence[str]) -> bool:
     return matches(name, allowed) or matches(name.removeprefix("head."), allowed)
-
-
-def _other_heads(model: nn.Module, state: StateFile, fit: Fit) -> list[str]:
-    """Says where attention is cut into other heads than the file's: the shapes would not show it."""
-    blocks = {"attention heads": ("backbone.blocks.0.attn", state.num_heads)}
-    if "head.decoder_blocks.0.attn.qkv.weight" in fit.shared:
-        blocks["attention heads in the decoder"] = ("head.decoder_blocks.0.attn", state.decoder_heads)
-    wrong = []
-    for what, (place, theirs) in blocks.items():
-        ours = getattr(model.get_submodule(place), "num_heads", None)
-        if theirs is not None and ours is not None and theirs != ours:
-            wrong.append(f"got {theirs} {what}, expected {ours}")
-    return wrong

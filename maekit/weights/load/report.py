@@ -7,7 +7,6 @@ from pathlib import Path
 
 from maekit.system.size import HeightWidth
 from maekit.weights.chosen import split_key
-from maekit.weights.read.kinds import Kind
 from maekit.weights.read.shorten import collapse, some
 from maekit.weights.state.sets import WeightSet
 from maekit.weights.state.state_file import in_words
@@ -40,7 +39,7 @@ class Report:
 
     path: Path
     layout: str
-    kind: Kind
+    kind: str
     matched: tuple[str, ...]
     resized: tuple[str, ...]
     new: tuple[str, ...]

@@ -3,7 +3,7 @@
 import math
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -17,10 +17,10 @@ from maekit.errors import UserError
 from maekit.system.plain import table
 from maekit.system.size import HeightWidth
 from maekit.weights.chosen import split_key
+from maekit.weights.families.registry import kind_of, kinds
 from maekit.weights.layouts.layout import Contents
 from maekit.weights.layouts.registry import layouts
 from maekit.weights.read.input_config import timm_config
-from maekit.weights.read.kinds import KINDS, Kind
 from maekit.weights.read.metadata import card_of, decoder_heads
 from maekit.weights.read.safe_load import load_file, read_metadata
 from maekit.weights.read.shape import measure
@@ -50,7 +50,7 @@ class StateFile:
     """
 
     layout: str
-    kind: Kind
+    kind: str
     tensors: dict[str, Tensor]
     meta: dict[str, object]
     num_heads: int | None = None
@@ -108,7 +108,7 @@ def _identify(path: Path, chosen: WeightSet, meta: dict[str, object]) -> StateFi
         dict.fromkeys(part for name, part in parts.items() if part and name.endswith(f".{layout.patches}"))
     )
     meta |= layout.metadata(meta)
-    kind = _kind(tensors)
+    kind = kind_of(tensors, foreign=bool(seems(tensors))).name
     size = measure(tensors).name
     heads = layout.num_heads(meta)
     return StateFile(
@@ -123,28 +123,10 @@ def _identify(path: Path, chosen: WeightSet, meta: dict[str, object]) -> StateFi
     )
 
 
-def _kind(names: Collection[str]) -> Kind:
-    if "patch_embed.proj.weight" not in names or "blocks.0.attn.qkv.weight" not in names:
-        return "unknown"
-    if "head.decode.conv_seg.weight" in names:
-        return "segmenter"
-    if "head.detector.roi_heads.box_predictor.cls_score.weight" in names:
-        return "detector"
-    if seems(names):
-        return "unknown"
-    if "decoder_pred.weight" in names:
-        return "pretraining"
-    if "head.0.running_mean" in names:
-        return "linear_probe"
-    if "head.weight" in names:
-        return "classifier_mean" if "fc_norm.weight" in names else "classifier_class"
-    return "encoder"
-
-
-def in_words(layout: str, kind: Kind) -> str:
+def in_words(layout: str, kind: str) -> str:
     """Says both, as in `facebookresearch/mae, pre-training with decoder`."""
     known = layouts().get(layout)
-    return f"{known.words if known else 'unknown layout'}, {KINDS[kind]}"
+    return f"{known.words if known else 'unknown layout'}, {kinds()[kind].words}"
 
 
 def stored_grid(state: StateFile, num_positions: int) -> HeightWidth | None:

@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Literal
 
 from maekit.system.size import HeightWidth
-from maekit.weights.read.kinds import Kind
 
 
 @dataclass(frozen=True)
@@ -68,7 +67,7 @@ class Facts:
 
     path: str
     layout: str
-    kind: Kind
+    kind: str
     in_words: str
     seems: str
     size: str | None
