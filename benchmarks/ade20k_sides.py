@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from maekit.base.spec import DataSpec
+from maekit.optim.settings import Optimisation
 from maekit.recipes.recipe import load_recipe
 from maekit.recipes.settings import resolve
 from maekit.recipes.tasks import find_task
@@ -77,11 +78,13 @@ def maekit_side(args: argparse.Namespace, batch: SegBatch, weights: Path | None)
     stacked, module = load_recipe(task, "base"), task.load()
     flags = [f"--model.weights={weights or 'none'}", f"--model.drop_path={args.drop_path}", "--model.dropout=0"]
     values = resolve(stacked, module, flags, training=False).values
-    model: Any = module.Model(DataSpec(tuple(map(str, range(CLASSES))), (512, 512)), **values["model"])
+    model: Any = module.Model.build(DataSpec(tuple(map(str, range(CLASSES))), (512, 512)), values["model"])
     if weights:
         report = model.load_start(complete=True)
         assert report.coverage == 1.0 and not report.new, report.lines()
-    optimizer = model.optimisation.make_optimizer(model, model.backbone, values["data"]["total_batch_size"])
+    optimizer = Optimisation(**values["optim"]).make_optimizer(
+        model, model.backbone, values["data"]["total_batch_size"]
+    )
     size = lambda image: (image.shape[1], image.shape[2])  # noqa: E731
     return Side(
         model, optimizer, lambda: dict(model.training_losses(batch)), model,

@@ -51,7 +51,7 @@ def recipe_values() -> dict[str, Any]:
 def recipe_model() -> Any:
     """Its model for COCO's 80 classes."""
     spec = DataSpec(tuple(map(str, range(CLASSES))), (SIDE, SIDE))
-    return find_task("coco_maskrcnn").load().Model(spec, **recipe_values()["model"]).train()
+    return find_task("coco_maskrcnn").load().Model.build(spec, recipe_values()["model"]).train()
 
 
 def write_weights(path: Path) -> None:

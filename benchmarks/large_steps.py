@@ -22,6 +22,7 @@ import torch
 from torch import nn
 
 from maekit.base.spec import DataSpec
+from maekit.optim.settings import Optimisation
 from maekit.recipes.recipe import load_recipe
 from maekit.recipes.settings import resolve
 from maekit.recipes.tasks import find_task
@@ -42,8 +43,12 @@ def build(task_name: str, recipe: str) -> tuple[Any, torch.optim.Optimizer]:
     recompute = task_name == "ade20k_upernet" or recipe != "base"
     flags = ["--model.weights=none", f"--model.gradient_checkpointing={str(recompute).lower()}", "--model.drop_path=0"]
     values = resolve(stacked, module, flags, training=False).values
-    model = module.Model(DataSpec(tuple(map(str, range(CLASSES[task_name]))), (side, side)), **values["model"]).train()
-    return model, model.optimisation.make_optimizer(model, model.backbone, values["data"]["total_batch_size"])
+    model = module.Model.build(
+        DataSpec(tuple(map(str, range(CLASSES[task_name]))), (side, side)), values["model"]
+    ).train()
+    return model, Optimisation(**values["optim"]).make_optimizer(
+        model, model.backbone, values["data"]["total_batch_size"]
+    )
 
 
 def make_batch(task_name: str) -> Any:

@@ -39,7 +39,7 @@ def main() -> None:
         "--recipe",
         "smoke",
         "--grid",
-        f"model.layer_decay={DECAYS}",
+        f"optim.layer_decay={DECAYS}",
         "--parallel",
         args.parallel,
     ]
@@ -87,7 +87,7 @@ def processes(pattern: str) -> list[int]:
 
 def same_as_plain_runs(study: Path, undisturbed: Path) -> str:
     """Compares each run's final metrics with those of the undisturbed run of the same decay and seed."""
-    key = "model.layer_decay"
+    key = "optim.layer_decay"
     plain = {
         (run.flat_config.get(key), run.seed): run.val for run in find_runs([undisturbed]) if run.status == "finished"
     }

@@ -24,6 +24,7 @@ from torch import Tensor
 from maekit.backbone.sizes import Size, load_size
 from maekit.base.spec import DataSpec
 from maekit.data.images.batch import ImageBatch
+from maekit.optim.settings import Optimisation
 from maekit.recipes.recipe import load_recipe
 from maekit.recipes.settings import resolve
 from maekit.recipes.tasks import find_task
@@ -50,10 +51,10 @@ def maekit_step(args: argparse.Namespace, images: Tensor, *, mask_tokens: bool =
     recipe = load_recipe(find_task("mae_pretrain"), None)
     module = recipe.task.load()
     flags = [f"--model.backbone={args.backbone}", f"--model.encoder_mask_tokens={str(mask_tokens).lower()}"]
-    values = resolve(recipe, module, flags, training=True).values["model"]
+    settings = resolve(recipe, module, flags, training=True).values
     torch.manual_seed(0)
-    model = module.Model(DataSpec(("image",), (args.image_size,) * 2, **SPEC), **values).train()
-    optimizer = model.optimisation.make_optimizer(model, model.backbone, args.batch)
+    model = module.Model.build(DataSpec(("image",), (args.image_size,) * 2, **SPEC), settings["model"]).train()
+    optimizer = Optimisation(**settings["optim"]).make_optimizer(model, model.backbone, args.batch)
     index = torch.arange(len(images))
     return take_step(lambda: model.training_losses(ImageBatch(images, index, index))["loss"], optimizer, args.precision)
 

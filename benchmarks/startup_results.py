@@ -32,8 +32,8 @@ def write_run(folder: Path, seed: int) -> None:
     environment = {
         "task": "imagenet_finetune",
         "recipe": "smoke",
-        "given": ["model.layer_decay"],
-        "recipe_values": {"model.layer_decay": 0.75, "data.synthetic": "digits"},
+        "given": ["optim.layer_decay"],
+        "recipe_values": {"optim.layer_decay": 0.75, "data.synthetic": "digits"},
         "monitor": ["val/top1", "max"],
         "total_steps": 1032,
         "total_batch": 32,

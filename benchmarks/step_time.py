@@ -29,6 +29,7 @@ from torch.nn import functional as F
 import maekit
 from maekit.backbone.sizes import Size, load_size
 from maekit.data.images.batch import ImageBatch
+from maekit.optim.settings import Optimisation
 
 Step = Callable[[], None]
 CLASSES = 1000
@@ -153,9 +154,10 @@ def imagenet_finetune(args: argparse.Namespace) -> dict[str, Any]:
     labels = torch.arange(args.batch, device=args.device) % 10
     with TemporaryDirectory() as folder:
         session = maekit_session(args, folder)
-        other = maekit_session(args, folder).model.to(args.device).train()
+        built = maekit_session(args, folder)
+        other = built.model.to(args.device).train()
         batch = ImageBatch(images, labels, labels)
-        optimizer = other.optimisation.make_optimizer(other, other.backbone, args.batch)
+        optimizer = Optimisation(**built.settings.values["optim"]).make_optimizer(other, other.backbone, args.batch)
         own = bare_step(lambda: other.training_losses(batch)["loss"], optimizer, args.device, args.precision)
         sides = {
             "maekit": own,

@@ -109,7 +109,7 @@ class Session:
         self.data.setup()
         settings.values["data"].update(self.data.resolved())
         seed_all(settings.values["run"]["seed"])
-        self.model: TransferModel = module.Model(self.data.spec(), **settings.values["model"])
+        self.model: TransferModel = module.Model.build(self.data.spec(), settings.values["model"])
         self._module, self._used = module, False
         self.results: dict[str, Any] = {}
         self.environment: dict[str, Any] = {}
@@ -146,7 +146,7 @@ class Session:
         extend, options["extend"] = options["extend"], False  # asked for once, and not by a checkpoint's card
         new_data, options["new_data"] = options["new_data"], False
         images = len(self.data.train_dataset(options["seed"]))
-        require_batch(images, self.data.total_batch_size, self.model.optimisation.base_lr)
+        require_batch(images, self.data.total_batch_size, self.settings.values["optim"]["base_lr"])
         if ckpt_path is None:
             start = self.model.load_start(complete=False)
             task, recipe = self.settings.recipe.task.name, self.settings.recipe.name
@@ -253,7 +253,7 @@ class Session:
         if self._used:
             seed = self.settings.values["run"]["seed"]
             seed_all(seed)
-            self.model = self._module.Model(self.data.spec(), **self.settings.values["model"])
+            self.model = self._module.Model.build(self.data.spec(), self.settings.values["model"])
             say_all([f"model   built afresh with seed {seed}: this session was used before"])
         self._used = True
 

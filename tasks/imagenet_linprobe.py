@@ -1,12 +1,14 @@
 """ImageNet-1K linear probe: a classifier on the frozen backbone's class token (MAE paper, Table 12)."""
 
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from maekit.base.data import RunData, TransferData
+from maekit.base.settings import TrainedSettings
 from maekit.base.spec import DataSpec
 from maekit.classification.cached_features import cache_features
 from maekit.classification.data.imagenet import ImageNet as Data
@@ -18,39 +20,44 @@ from maekit.system.ranges import check_range
 __all__ = ["Data", "Model"]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Settings(TrainedSettings):
+    """A linear probe.
+
+    Args:
+        ema_decay: average the weights, exponentially with this decay a step, in [0, 1), and validate, keep and predict
+            with the average; null for none.
+        head_init_std: standard deviation of the classifier's initial weights.
+        pooling: what is classified: the `class` token after the final norm, as published, or the `mean` of the patch
+            tokens, normalised; for weights that were fine-tuned with mean pooling, which have no final norm.
+        cached_features: run the backbone once over all images, without augmentation, and train on what it gave: minutes
+            instead of hours, and not the paper's protocol.
+    """
+
+    ema_decay: float | None = None
+    head_init_std: float
+    pooling: Literal["class", "mean"] = "class"
+    cached_features: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuses values outside their range, with the flag's name."""
+        check_range("model.head_init_std", self.head_init_std, "(0, inf)")
+
+
 class Model(Classifier):
     """A frozen ViT, BatchNorm without weights, and a linear classifier, which alone is trained."""
 
     local_batch_norm = True  # as published: facebookresearch/mae main_linprobe.py @ efb2a80
 
-    def __init__(
-        self,
-        spec: DataSpec,
-        *,
-        head_init_std: float,
-        pooling: Literal["class", "mean"] = "class",
-        cached_features: bool = False,
-        **shared: Any,
-    ) -> None:
-        """Builds the probe.
-
-        Args:
-            spec: class names and image size of the data.
-            head_init_std: standard deviation of the classifier's initial weights.
-            pooling: what is classified: the `class` token after the final norm, as published, or the `mean` of the
-                patch tokens, normalised; for weights that were fine-tuned with mean pooling, which have no final norm.
-            cached_features: run the backbone once over all images, without augmentation, and train on what it gave:
-                minutes instead of hours, and not the paper's protocol.
-            shared: see TransferModel.
-        """
-        norm = pooling == "class"
-        check_range("model.head_init_std", head_init_std, "(0, inf)")
-        super().__init__(spec, final_norm=norm, drop_path=0.0, gradient_checkpointing=False, layer_decay=1.0, **shared)
+    def __init__(self, spec: DataSpec, settings: Settings) -> None:
+        """Builds the probe and freezes the backbone."""
+        norm = settings.pooling == "class"
+        super().__init__(spec, settings, ema_decay=settings.ema_decay, final_norm=norm)
         if not norm:
             self.expect_unused = (*Classifier.expect_unused, "norm.*")
-        self.pooling = pooling
-        self.cached_features = cached_features
-        self.head = ProbeHead(self.backbone.embed_dim, len(spec.class_names), init_std=head_init_std)
+        self.pooling = settings.pooling
+        self.cached_features = settings.cached_features
+        self.head = ProbeHead(self.backbone.embed_dim, len(spec.class_names), init_std=settings.head_init_std)
         self.backbone.requires_grad_(False)
 
     @torch.no_grad()

@@ -10,11 +10,11 @@ TOP = Path(__file__).resolve().parents[1]
 EVERYBODY = {"errors", "version"}
 ALLOWED = {
     "system": "",
-    "recipes": "system",
+    "recipes": "optim system",
     "backbone": "system",
     "runs": "recipes system",
     "optim": "system",
-    "base": "backbone optim weights system",
+    "base": "backbone recipes weights system",
     "data": "base system",
     "drawing": "data system",
     "classification": "base backbone data drawing system weights",

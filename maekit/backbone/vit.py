@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import torch
 from torch import Tensor, nn
@@ -44,6 +44,20 @@ class PatchEmbed(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         """Returns tokens [B, h*w, D], row by row, for images [B, 3, H, W]."""
         return torch.flatten(self.proj(images), 2).transpose(1, 2)
+
+
+class ViTOptions(TypedDict, total=False):
+    """What a task may change about a ViT; see `ViT`, whose keyword arguments these are."""
+
+    pos_grid: Grid | None
+    drop_path: float
+    class_token: bool
+    final_norm: bool
+    gradient_checkpointing: bool
+    window: int
+    global_blocks: Sequence[int]
+    relative_position: RelativePosition | None
+    layer_scale: float | None
 
 
 class ViT(nn.Module):

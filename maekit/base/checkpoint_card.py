@@ -7,6 +7,7 @@ from typing import Any
 
 from maekit.base.spec import DataSpec
 from maekit.errors import UserError
+from maekit.recipes.moved import in_todays_form
 from maekit.weights.read.safe_load import load_file
 
 KEY = "maekit"
@@ -96,7 +97,7 @@ def read_card(path: Path) -> Card:
     return Card(
         card["task"],
         card["recipe"],
-        dict(card["config"]),
+        in_todays_form(card["config"]),
         spec,
         dict(card["input"]),
         int(card["step"]),

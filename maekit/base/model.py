@@ -3,19 +3,20 @@
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol, Self, Unpack
 
 import torch
 from PIL.Image import Image
 from torch import Tensor, nn
 
 from maekit.backbone.sizes import load_size
-from maekit.backbone.vit import ViT
+from maekit.backbone.vit import ViT, ViTOptions
 from maekit.base.data import RunData, TransferData
+from maekit.base.settings import BackboneSettings, TrainedSettings
 from maekit.base.shown import Judged
 from maekit.base.spec import DataSpec
 from maekit.errors import UserError
-from maekit.optim.settings import Optimisation
+from maekit.recipes.model_settings import make_settings, settings_class
 from maekit.weights.get.find import find_weights
 from maekit.weights.load.classes import Classes
 from maekit.weights.load.load import Report, load_weights
@@ -48,8 +49,9 @@ class PredictionWriter(Protocol):
 class TransferModel(nn.Module, ABC):
     """A shared ViT backbone to which a task adds a head, a loss and a metric.
 
-    A subclass builds `self.head` in its constructor, whose keyword arguments become the flags `--model.*`,
-    and implements the abstract methods. `TransferModule` trains it; it needs no Lightning itself.
+    A subclass builds `self.head` in its constructor, which takes the data's spec and a dataclass of settings, whose
+    fields become the flags `--model.*`, and implements the abstract methods. `TransferModule` trains it; it needs no
+    Lightning itself, and knows of no learning rate.
 
     Attributes:
         monitor: the metric by which the best checkpoint is chosen, and whether more or less is better.
@@ -83,48 +85,24 @@ class TransferModel(nn.Module, ABC):
     example_score: ClassVar[tuple[str, Literal["low", "high"]] | None] = None
     head: nn.Module
 
-    def __init__(
-        self,
-        spec: DataSpec,
-        *,
-        backbone: str,
-        weights: str | None = None,
-        new_head: bool = False,
-        drop_path: float,
-        gradient_checkpointing: bool = False,
-        final_norm: bool,
-        adapt: Mapping[str, Any] | None = None,
-        **optimisation: Any,
-    ) -> None:
-        """Builds the backbone and reads the numbers of its training.
+    def __init__(self, spec: DataSpec, settings: BackboneSettings, **options: Unpack[ViTOptions]) -> None:
+        """Builds the backbone.
 
         Args:
             spec: class names and image size of the data.
-            backbone: the ViT's size by name, such as vit_base_patch16.
-            weights: what to start from: a file, a transformers folder, hf:OWNER/NAME, a published file's name such as
-                mae_vit_huge, which is downloaded, or the word `none` for random weights; required. Of several sets of
-                weights in a file FILE#KEY means one, such as run.pth#model_ema.
-            new_head: start with fresh layers for the classes, which are others than the file's: a classifier's whole
-                head, of a detector the layers that name classes and what has numbers for each of them.
-            drop_path: stochastic depth of the last block, in [0, 1); linear from 0 at the first.
-            gradient_checkpointing: recompute each block in the backward pass: less memory, about a third more time.
-            final_norm: whether the backbone ends in its LayerNorm.
-            adapt: what else a task changes about the ViT: further arguments of it.
-            optimisation: see Optimisation.
+            settings: the values of the recipe's section `model`; a subclass takes a dataclass of its own.
+            options: what else the task changes about the ViT.
         """
         super().__init__()
         self.spec = spec
-        self.weights = weights
-        self.new_head = new_head
-        self.optimisation = Optimisation(**optimisation)
-        self.backbone = ViT(
-            load_size(backbone),
-            image_size=spec.image_size,
-            drop_path=drop_path,
-            gradient_checkpointing=gradient_checkpointing,
-            final_norm=final_norm,
-            **(adapt or {}),
-        )
+        self.weights = settings.weights
+        self.new_head = isinstance(settings, TrainedSettings) and settings.new_head
+        self.backbone = ViT(load_size(settings.backbone), image_size=spec.image_size, **options)
+
+    @classmethod
+    def build(cls, spec: DataSpec, values: Mapping[str, object]) -> Self:
+        """Makes a model from the plain values of a recipe's section `model`."""
+        return cls(spec, make_settings(settings_class(cls), values))
 
     @abstractmethod
     def training_losses(self, batch: Any) -> dict[str, Tensor]:

@@ -1,8 +1,9 @@
 """Classifiers on the shared backbone: what every classification task has, and fine-tuning with mixup and cutmix."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Unpack
 
 import torch
 from PIL.Image import Image
@@ -10,8 +11,10 @@ from timm.data.mixup import Mixup
 from torch import Tensor
 from torch.nn import functional as F
 
+from maekit.backbone.vit import ViTOptions
 from maekit.base.data import RunData
 from maekit.base.model import TransferModel
+from maekit.base.settings import BackboneSettings, TunedSettings
 from maekit.base.shown import Judged
 from maekit.base.spec import DataSpec, Draw
 from maekit.classification.cached_features import CachedFeatures
@@ -25,6 +28,41 @@ from maekit.errors import UserError
 from maekit.system.ranges import check_range
 
 
+@dataclass(frozen=True, kw_only=True)
+class FineTuningSettings(TunedSettings):
+    """A fine-tuned classifier.
+
+    Args:
+        ema_decay: average the weights, exponentially with this decay a step, in [0, 1), and validate, keep and predict
+            with the average; null for none.
+        pooling: `mean` averages the patch tokens and norms them; `class` takes the class token.
+        label_smoothing: share of the target spread over all classes, in [0, 1).
+        mixup: alpha of mixup's Beta distribution; 0 turns mixup off.
+        cutmix: alpha of cutmix's Beta distribution; 0 turns cutmix off.
+        mix_probability: how often a batch is mixed at all, in [0, 1].
+        mix_switch_probability: how often cutmix is taken when both are on, in [0, 1].
+        head_init_std: standard deviation of the classifier's initial weights.
+    """
+
+    ema_decay: float | None = None
+    pooling: Literal["mean", "class"]
+    label_smoothing: float
+    mixup: float
+    cutmix: float
+    mix_probability: float
+    mix_switch_probability: float
+    head_init_std: float
+
+    def __post_init__(self) -> None:
+        """Refuses values outside their range, with the flag's name."""
+        check_range("model.label_smoothing", self.label_smoothing, "[0, 1)")
+        check_range("model.mixup", self.mixup, "[0, inf)")
+        check_range("model.cutmix", self.cutmix, "[0, inf)")
+        check_range("model.mix_probability", self.mix_probability, "[0, 1]")
+        check_range("model.mix_switch_probability", self.mix_switch_probability, "[0, 1]")
+        check_range("model.head_init_std", self.head_init_std, "(0, inf)")
+
+
 class Classifier(TransferModel):
     """ViT and a head that gives one score a class: metrics and predictions. A subclass builds the head and the loss."""
 
@@ -32,16 +70,23 @@ class Classifier(TransferModel):
     example_score: ClassVar[tuple[str, Literal["low", "high"]] | None] = ("loss", "low")
     calls_backbone: ClassVar[bool] = True
 
-    def __init__(self, spec: DataSpec, *, ema_decay: float | None = None, **shared: Any) -> None:
+    def __init__(
+        self,
+        spec: DataSpec,
+        settings: BackboneSettings,
+        *,
+        ema_decay: float | None = None,
+        **options: Unpack[ViTOptions],
+    ) -> None:
         """Builds the backbone.
 
         Args:
             spec: class names and image size of the data.
-            ema_decay: average the weights, exponentially with this decay a step, in [0, 1), and validate, keep and
-                predict with the average; null for none.
-            shared: see TransferModel.
+            settings: see TransferModel.
+            ema_decay: of the weights' average, see FineTuningSettings.
+            options: what else the task changes about the ViT.
         """
-        super().__init__(spec, **shared)
+        super().__init__(spec, settings, **options)
         if ema_decay is not None and not 0 <= ema_decay < 1:
             raise UserError(f"got ema_decay {ema_decay:g}, expected 0 <= ema_decay < 1; set --model.ema_decay, or null")
         self.ema_decay = ema_decay
@@ -96,53 +141,32 @@ class Classifier(TransferModel):
 class FineTunedClassifier(Classifier):
     """ViT and a linear classifier, all of it trained, with mixup and cutmix (MAE paper, Tables 3 and 6)."""
 
-    def __init__(
-        self,
-        spec: DataSpec,
-        *,
-        pooling: Literal["mean", "class"],
-        label_smoothing: float,
-        mixup: float,
-        cutmix: float,
-        mix_probability: float,
-        mix_switch_probability: float,
-        head_init_std: float,
-        **shared: Any,
-    ) -> None:
-        """Builds the classifier.
-
-        Args:
-            spec: class names and image size of the data.
-            pooling: `mean` averages the patch tokens and norms them; `class` takes the class token.
-            label_smoothing: share of the target spread over all classes, in [0, 1).
-            mixup: alpha of mixup's Beta distribution; 0 turns mixup off.
-            cutmix: alpha of cutmix's Beta distribution; 0 turns cutmix off.
-            mix_probability: how often a batch is mixed at all, in [0, 1].
-            mix_switch_probability: how often cutmix is taken when both are on, in [0, 1].
-            head_init_std: standard deviation of the classifier's initial weights.
-            shared: see TransferModel.
-        """
-        check_range("model.label_smoothing", label_smoothing, "[0, 1)")
-        check_range("model.mixup", mixup, "[0, inf)")
-        check_range("model.cutmix", cutmix, "[0, inf)")
-        check_range("model.mix_probability", mix_probability, "[0, 1]")
-        check_range("model.mix_switch_probability", mix_switch_probability, "[0, 1]")
-        check_range("model.head_init_std", head_init_std, "(0, inf)")
-        super().__init__(spec, final_norm=pooling == "class", **shared)
+    def __init__(self, spec: DataSpec, settings: FineTuningSettings) -> None:
+        """Builds the classifier."""
+        super().__init__(
+            spec,
+            settings,
+            ema_decay=settings.ema_decay,
+            final_norm=settings.pooling == "class",
+            drop_path=settings.drop_path,
+            gradient_checkpointing=settings.gradient_checkpointing,
+        )
         classes = len(spec.class_names)
-        self.head = LinearHead(self.backbone.embed_dim, classes, pooling=pooling, init_std=head_init_std)
-        self.expect_unused = (*TransferModel.expect_unused, *(("norm.*",) if pooling == "mean" else ()))
-        self.label_smoothing = label_smoothing
+        self.head = LinearHead(
+            self.backbone.embed_dim, classes, pooling=settings.pooling, init_std=settings.head_init_std
+        )
+        self.expect_unused = (*TransferModel.expect_unused, *(("norm.*",) if settings.pooling == "mean" else ()))
+        self.label_smoothing = settings.label_smoothing
         self.mix: Any = None
-        if mixup > 0 or cutmix > 0:
+        if settings.mixup > 0 or settings.cutmix > 0:
             mixer: Any = Mixup
             self.mix = mixer(
-                mixup,
-                cutmix,
-                prob=mix_probability,
-                switch_prob=mix_switch_probability,
+                settings.mixup,
+                settings.cutmix,
+                prob=settings.mix_probability,
+                switch_prob=settings.mix_switch_probability,
                 mode="batch",
-                label_smoothing=label_smoothing,
+                label_smoothing=settings.label_smoothing,
                 num_classes=classes,
             )
         self.pairs_images = self.mix is not None

@@ -28,7 +28,7 @@ def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentPa
     """Prints the table."""
     if args.help:
         parser.print_help()
-        print("\n--model.* and --data.* flags of the task apply, such as --model.layer_decay 0.65.")
+        print("\n--model.*, --optim.* and --data.* flags of the task apply, such as --optim.layer_decay 0.65.")
         return 0
     rows, sizes = table(args, flags)
     if args.json:
@@ -48,6 +48,7 @@ def table(args: argparse.Namespace, flags: list[str]) -> "tuple[list[ParameterRo
     recipe = load_recipe(find_task(args.task), args.recipe, args.config)
     import torch
 
+    from maekit.optim.settings import Optimisation
     from maekit.recipes.settings import resolve
 
     module = recipe.task.load()
@@ -55,8 +56,10 @@ def table(args: argparse.Namespace, flags: list[str]) -> "tuple[list[ParameterRo
         raise UserError(f"task {recipe.task.name} evaluates only, so it has no learning rates; see `maekit validate`")
     settings = resolve(recipe, module, flags, training=False, prog="maekit lr-table")
     with torch.device("meta"):
-        model = module.Model(module.Data.published, **settings.values["model"])
-    rows = model.optimisation.rows(model, model.backbone, settings.values["data"]["total_batch_size"])
+        model = module.Model.build(module.Data.published, settings.values["model"])
+    rows = Optimisation(**settings.values["optim"]).rows(
+        model, model.backbone, settings.values["data"]["total_batch_size"]
+    )
     return rows, {name: parameter.numel() for name, parameter in model.named_parameters()}
 
 

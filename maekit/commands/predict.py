@@ -74,6 +74,6 @@ def load_model(path: Path, device: str, task: str | None = None) -> "tuple[Trans
     chosen = choose_device(device)
     card = read_card(path)
     module = find_task(task or card.task).load()
-    model: TransferModel = module.Model(card.spec, **card.config["model"])
+    model: TransferModel = module.Model.build(card.spec, card.config["model"])
     model.load_checkpoint(path)
     return model.eval().to(chosen), card

@@ -1,6 +1,7 @@
 """Object detection and instance segmentation on the shared backbone: Mask R-CNN on a pyramid of a plain ViT's maps."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from maekit.base.data import RunData
 from maekit.base.model import TransferModel
+from maekit.base.settings import TunedSettings
 from maekit.base.shown import Judged
 from maekit.base.spec import DataSpec, Draw
 from maekit.data.images.transforms import Normalise
@@ -49,6 +51,42 @@ class DetectionHead(nn.Module):
         self.pyramid, self.detector = pyramid, detector
 
 
+@dataclass(frozen=True, kw_only=True)
+class DetectorSettings(TunedSettings):
+    """A ViT with a pyramid and Mask R-CNN.
+
+    Args:
+        window: side in patches of the windows that attention is confined to; 0 for none.
+        global_blocks: the blocks (from 0) that attend to the whole image all the same.
+        relative_position: `decomposed`, ViTDet's vectors for rows and columns in each block; `shared`, one table of
+            biases for all windowed blocks and one for the others; both begin at zero; null for none.
+        pos_grid: rows and columns of the stored position table, which each forward pass resizes to the image; null for
+            the image's own.
+        pyramid: `simple`, from the last map alone (ViTDet); `taps`, an FPN on four maps (the MAE paper's Table 4).
+        taps: the blocks (from 0) after which the residual stream is taken: one for `simple`, four for `taps`.
+        pyramid_channels: width of the pyramid's maps.
+        mask_rcnn: layers, sampling and selection of the Mask R-CNN.
+        detector: who runs the Mask R-CNN: maekit, or detectron2's modules where that is installed.
+    """
+
+    window: int
+    global_blocks: list[int]
+    relative_position: Literal["decomposed", "shared"] | None
+    pos_grid: list[int] | None
+    pyramid: Literal["simple", "taps"]
+    taps: list[int]
+    pyramid_channels: int
+    mask_rcnn: MaskRCNNSettings
+    detector: Literal["maekit", "detectron2"] = "maekit"
+
+    def __post_init__(self) -> None:
+        """Refuses values outside their range, with the flag's name."""
+        check_range("model.window", self.window, "[0, inf)")
+        check_range("model.pyramid_channels", self.pyramid_channels, "[1, inf)")
+        check_numbers("model.pos_grid", self.pos_grid, "[1, inf)", 2)
+        check_numbers("model.global_blocks", self.global_blocks, "[0, inf)")
+
+
 class Detector(TransferModel):
     """A ViT with windowed attention, a pyramid, and Mask R-CNN."""
 
@@ -58,58 +96,29 @@ class Detector(TransferModel):
     class_layers = OF_CLASSES
     head: DetectionHead
 
-    def __init__(
-        self,
-        spec: DataSpec,
-        *,
-        window: int,
-        global_blocks: list[int],
-        relative_position: Literal["decomposed", "shared"] | None,
-        pos_grid: list[int] | None,
-        pyramid: Literal["simple", "taps"],
-        taps: list[int],
-        pyramid_channels: int,
-        mask_rcnn: MaskRCNNSettings,
-        detector: Literal["maekit", "detectron2"] = "maekit",
-        **shared: Any,
-    ) -> None:
-        """Builds backbone, pyramid and heads for square images.
-
-        Args:
-            spec: class names, category ids and image size of the data.
-            window: side in patches of the windows that attention is confined to; 0 for none.
-            global_blocks: the blocks (from 0) that attend to the whole image all the same.
-            relative_position: `decomposed`, ViTDet's vectors for rows and columns in each block; `shared`, one table
-                of biases for all windowed blocks and one for the others; both begin at zero; null for none.
-            pos_grid: rows and columns of the stored position table, which each forward pass resizes to the image; null
-                for the image's own.
-            pyramid: `simple`, from the last map alone (ViTDet); `taps`, an FPN on four maps (the MAE paper's Table 4).
-            taps: the blocks (from 0) after which the residual stream is taken: one for `simple`, four for `taps`.
-            pyramid_channels: width of the pyramid's maps.
-            mask_rcnn: layers, sampling and selection of the Mask R-CNN.
-            detector: who runs the Mask R-CNN: maekit, or detectron2's modules where that is installed.
-            shared: see TransferModel.
-        """
-        check_range("model.window", window, "[0, inf)")
-        check_range("model.pyramid_channels", pyramid_channels, "[1, inf)")
-        check_numbers("model.pos_grid", pos_grid, "[1, inf)", 2)
-        check_numbers("model.global_blocks", global_blocks, "[0, inf)")
-        adapt = {
-            "class_token": False,
-            "window": window,
-            "global_blocks": tuple(global_blocks),
-            "relative_position": relative_position,
-            "pos_grid": None if pos_grid is None else (pos_grid[0], pos_grid[1]),
-        }
-        super().__init__(spec, final_norm=False, adapt=adapt, **shared)
-        self.taps = check_taps(pyramid, taps)
-        check_numbers("model.taps", taps, f"[0, {self.backbone.num_blocks - 1}]")
+    def __init__(self, spec: DataSpec, settings: DetectorSettings) -> None:
+        """Builds backbone, pyramid and heads for square images of `spec.image_size`."""
+        grid = settings.pos_grid
+        super().__init__(
+            spec,
+            settings,
+            final_norm=False,
+            drop_path=settings.drop_path,
+            gradient_checkpointing=settings.gradient_checkpointing,
+            class_token=False,
+            window=settings.window,
+            global_blocks=tuple(settings.global_blocks),
+            relative_position=settings.relative_position,
+            pos_grid=None if grid is None else (grid[0], grid[1]),
+        )
+        self.taps = check_taps(settings.pyramid, settings.taps)
+        check_numbers("model.taps", self.taps, f"[0, {self.backbone.num_blocks - 1}]")
         self.category_ids = category_ids_of(spec)
-        settings = mask_rcnn if isinstance(mask_rcnn, Mapping) else vars(mask_rcnn)
-        engine = MaskRCNN if detector == "maekit" else Detectron2MaskRCNN
+        channels, strides = settings.pyramid_channels, strides_of(self.backbone.patch_size)
+        engine = MaskRCNN if settings.detector == "maekit" else Detectron2MaskRCNN
         self.head = DetectionHead(
-            make_pyramid(pyramid, self.backbone.embed_dim, pyramid_channels),
-            engine(pyramid_channels, len(spec.class_names), strides=strides_of(self.backbone.patch_size), **settings),
+            make_pyramid(settings.pyramid, self.backbone.embed_dim, channels),
+            engine(channels, len(spec.class_names), strides=strides, **vars(settings.mask_rcnn)),
         )
         self.expect_new = (*TransferModel.expect_new, "blocks.*.attn.position.*", "shared_bias.*")
         self.expect_unused = (*TransferModel.expect_unused, "cls_token", "norm.*", "fc_norm.*")

@@ -91,7 +91,7 @@ def scaled_lr(base_lr: float | None, lr: float | None, total: int) -> float:
     if (base_lr is None) == (lr is None):
         got = "neither base_lr nor lr" if lr is None else f"both base_lr {base_lr:g} and lr {lr:g}"
         raise UserError(
-            f"got {got}, expected exactly one; set --model.base_lr (per 256 images) or --model.lr, the other to null"
+            f"got {got}, expected exactly one; set --optim.base_lr (per 256 images) or --optim.lr, the other to null"
         )
     if base_lr is not None:
         return base_lr * total / _REFERENCE_BATCH
@@ -114,7 +114,7 @@ def require_batch(num_train: int, total_batch_size: int, base_lr: float | None) 
         return
     handy = 2 ** (num_train.bit_length() - 1)
     if base_lr is None:
-        rate = "with a learning rate for it (--model.lr)"
+        rate = "with a learning rate for it (--optim.lr)"
     else:
         rate = f"whose learning rate is {base_lr * handy / 256:g} (base_lr {base_lr:g} per 256 images)"
     found = f"{num_train} training images, fewer than the total batch of {total_batch_size}"

@@ -66,38 +66,38 @@ class Optimisation:
     def __post_init__(self) -> None:
         """Refuses values outside their range, with the flag's name."""
         _require(
-            (self.base_lr is None) != (self.lr is None), "exactly one of model.base_lr and model.lr", "both or none"
+            (self.base_lr is None) != (self.lr is None), "exactly one of optim.base_lr and optim.lr", "both or none"
         )
         one = self.warmup_epochs is None or self.warmup_steps is None
-        _require(one, "model.warmup_epochs or model.warmup_steps, the other null", "both")
-        _require(0 < self.layer_decay <= 1, "model.layer_decay in (0, 1]", self.layer_decay)
-        check_range("model.weight_decay", self.weight_decay, "[0, inf)")
-        check_range("model.warmup_epochs", self.warmup_epochs, "[0, inf)")
-        check_range("model.warmup_steps", self.warmup_steps, "[0, inf)")
-        check_range("model.warmup_start", self.warmup_start, "[0, 1]")
-        check_range("model.power", self.power, "(0, inf)")
-        check_range("model.gamma", self.gamma, "(0, 1]")
-        check_numbers("model.milestones", self.milestones, "[1, inf)")
+        _require(one, "optim.warmup_epochs or optim.warmup_steps, the other null", "both")
+        _require(0 < self.layer_decay <= 1, "optim.layer_decay in (0, 1]", self.layer_decay)
+        check_range("optim.weight_decay", self.weight_decay, "[0, inf)")
+        check_range("optim.warmup_epochs", self.warmup_epochs, "[0, inf)")
+        check_range("optim.warmup_steps", self.warmup_steps, "[0, inf)")
+        check_range("optim.warmup_start", self.warmup_start, "[0, 1]")
+        check_range("optim.power", self.power, "(0, inf)")
+        check_range("optim.gamma", self.gamma, "(0, 1]")
+        check_numbers("optim.milestones", self.milestones, "[1, inf)")
         rising = self.milestones is None or sorted(set(self.milestones)) == list(self.milestones)
-        _require(rising, "model.milestones in rising order", self.milestones)
-        check_range("model.momentum", self.momentum, "[0, 1)")
-        check_range("model.trust_coefficient", self.trust_coefficient, "(0, inf)")
-        check_range("model.base_lr", self.base_lr, "(0, inf)")
-        check_range("model.lr", self.lr, "(0, inf)")
-        check_range("model.min_lr", self.min_lr, "[0, inf)")
+        _require(rising, "optim.milestones in rising order", self.milestones)
+        check_range("optim.momentum", self.momentum, "[0, 1)")
+        check_range("optim.trust_coefficient", self.trust_coefficient, "(0, inf)")
+        check_range("optim.base_lr", self.base_lr, "(0, inf)")
+        check_range("optim.lr", self.lr, "(0, inf)")
+        check_range("optim.min_lr", self.min_lr, "[0, inf)")
         self._check_optimizer()
         _require(
-            self.schedule != "multistep" or bool(self.milestones), "model.milestones for multistep", self.milestones
+            self.schedule != "multistep" or bool(self.milestones), "optim.milestones for multistep", self.milestones
         )
 
     def _check_optimizer(self) -> None:
         if self.optimizer == "adamw":
             betas = self.betas or []
-            _require(len(betas) == 2 and all(0 <= b < 1 for b in betas), "two model.betas in [0, 1)", self.betas)
+            _require(len(betas) == 2 and all(0 <= b < 1 for b in betas), "two optim.betas in [0, 1)", self.betas)
         else:
             momentum, trust = self.momentum, self.trust_coefficient
-            _require(momentum is not None and 0 <= momentum < 1, "model.momentum in [0, 1) for lars", momentum)
-            _require(trust is not None and trust > 0, "model.trust_coefficient above 0 for lars", trust)
+            _require(momentum is not None and 0 <= momentum < 1, "optim.momentum in [0, 1) for lars", momentum)
+            _require(trust is not None and trust > 0, "optim.trust_coefficient above 0 for lars", trust)
 
     def peak_lr(self, total_batch_size: int) -> float:
         """The head's peak learning rate at this total batch."""

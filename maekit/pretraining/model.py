@@ -1,6 +1,7 @@
 """Masked autoencoding: a ViT that sees a few patches, and a decoder that predicts the others."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -12,6 +13,7 @@ from maekit.backbone.block import Block
 from maekit.backbone.pos_embed import resize_pos_embed, sincos_pos_embed
 from maekit.base.data import RunData, TransferData
 from maekit.base.model import PredictionWriter, TransferModel
+from maekit.base.settings import TrainedSettings
 from maekit.base.shown import Judged
 from maekit.base.spec import DataSpec, Draw
 from maekit.data.images.batch import ImageBatch
@@ -48,6 +50,46 @@ class Reconstruction(NamedTuple):
     masked_patches: Tensor
 
 
+@dataclass(frozen=True, kw_only=True)
+class PretrainingSettings(TrainedSettings):
+    """A masked autoencoder.
+
+    Args:
+        decoder_width: width of the decoder, a multiple of `decoder_heads` and of 4.
+        decoder_depth: blocks of the decoder, 1 or more.
+        decoder_heads: attention heads of each.
+        mask_ratio: share of the patches that are hidden, above 0 and below 1.
+        masking: how they are chosen: `random`; `block`, rectangles as in BEiT; `grid`, all but one of each 2 x 2.
+        target: what is predicted: `pixels`; `normalised_pixels`, each patch less its mean and by its standard deviation
+            (the released code's norm_pix_loss); `pca`, coefficients of principal components of patches.
+        num_components: how many of these; for `pca` only.
+        encoder_mask_tokens: give the encoder mask tokens in the hidden places instead of leaving them out, to measure
+            what that costs (MAE paper, Tables 1c and 2).
+        gradient_checkpointing: recompute each block in the backward pass: less memory, about a third more time.
+        probe_images: how many labelled images at most the check of frozen features learns from, and is judged by (see
+            data.probe_root).
+        probe_neighbours: neighbours that vote there.
+    """
+
+    decoder_width: int
+    decoder_depth: int
+    decoder_heads: int
+    mask_ratio: float
+    masking: MaskKind
+    target: Kind
+    num_components: int | None = None
+    encoder_mask_tokens: bool = False
+    gradient_checkpointing: bool = False
+    probe_images: int = 10_000
+    probe_neighbours: int = 20
+
+    def __post_init__(self) -> None:
+        """Refuses values outside their range, with the flag's name."""
+        check_range("model.probe_images", self.probe_images, "[1, inf)")
+        check_range("model.probe_neighbours", self.probe_neighbours, "[1, inf)")
+        _check_decoder(self.decoder_width, self.decoder_depth, self.decoder_heads)
+
+
 class Pretrainer(TransferModel):
     """A masked autoencoder (arXiv 2111.06377): the encoder sees visible patches only, a light decoder the rest."""
 
@@ -60,68 +102,24 @@ class Pretrainer(TransferModel):
     renewed_with_head: tuple[str, ...] = ("norm.*",)  # fine-tuning with mean pooling leaves none
     head: MAEDecoder
 
-    def __init__(
-        self,
-        spec: DataSpec,
-        *,
-        decoder_width: int,
-        decoder_depth: int,
-        decoder_heads: int,
-        mask_ratio: float,
-        masking: MaskKind,
-        target: Kind,
-        num_components: int | None = None,
-        encoder_mask_tokens: bool = False,
-        gradient_checkpointing: bool = False,
-        probe_images: int = 10_000,
-        probe_neighbours: int = 20,
-        **shared: Any,
-    ) -> None:
-        """Builds encoder and decoder.
-
-        Args:
-            spec: image size, mean and standard deviation of the data.
-            decoder_width: width of the decoder, a multiple of `decoder_heads` and of 4.
-            decoder_depth: blocks of the decoder, 1 or more.
-            decoder_heads: attention heads of each.
-            mask_ratio: share of the patches that are hidden, above 0 and below 1.
-            masking: how they are chosen: `random`; `block`, rectangles as in BEiT; `grid`, all but one of each 2 x 2.
-            target: what is predicted: `pixels`; `normalised_pixels`, each patch less its mean and by its standard
-                deviation (the released code's norm_pix_loss); `pca`, coefficients of principal components of patches.
-            num_components: how many of these; for `pca` only.
-            encoder_mask_tokens: give the encoder mask tokens in the hidden places instead of leaving them out, to
-                measure what that costs (MAE paper, Tables 1c and 2).
-            gradient_checkpointing: recompute each block in the backward pass: less memory, about a third more time.
-            probe_images: how many labelled images at most the check of frozen features learns from, and is judged by
-                (see data.probe_root).
-            probe_neighbours: neighbours that vote there.
-            shared: see TransferModel.
-        """
-        super().__init__(
-            spec,
-            final_norm=True,
-            drop_path=0.0,
-            layer_decay=1.0,
-            gradient_checkpointing=gradient_checkpointing,
-            **shared,
-        )
-        check_range("model.probe_images", probe_images, "[1, inf)")
-        check_range("model.probe_neighbours", probe_neighbours, "[1, inf)")
-        _check_decoder(decoder_width, decoder_depth, decoder_heads)
-        check_masking(masking, self.backbone.grid, mask_ratio)
-        self.mask_ratio, self.masking = mask_ratio, masking
-        self.probe_images, self.probe_neighbours = probe_images, probe_neighbours
+    def __init__(self, spec: DataSpec, settings: PretrainingSettings) -> None:
+        """Builds encoder and decoder for images of `spec.image_size`."""
+        super().__init__(spec, settings, final_norm=True, gradient_checkpointing=settings.gradient_checkpointing)
+        check_masking(settings.masking, self.backbone.grid, settings.mask_ratio)
+        self.mask_ratio, self.masking = settings.mask_ratio, settings.masking
+        self.probe_images, self.probe_neighbours = settings.probe_images, settings.probe_neighbours
         self.backbone.pos_embed.requires_grad_(False)
+        width, heads = settings.decoder_width, settings.decoder_heads
         self.head = MAEDecoder(
             self.backbone.embed_dim,
-            [Block(decoder_width, decoder_heads, drop_path=0.0, window=0) for _ in range(decoder_depth)],
-            sincos_pos_embed(decoder_width, self.backbone.grid, class_token=True),
-            make_target(target, 3 * self.backbone.patch_size**2, num_components),
-            mask_token=not encoder_mask_tokens,
-            gradient_checkpointing=gradient_checkpointing,
+            [Block(width, heads, drop_path=0.0, window=0) for _ in range(settings.decoder_depth)],
+            sincos_pos_embed(width, self.backbone.grid, class_token=True),
+            make_target(settings.target, 3 * self.backbone.patch_size**2, settings.num_components),
+            mask_token=not settings.encoder_mask_tokens,
+            gradient_checkpointing=settings.gradient_checkpointing,
         )
         self.encoder_mask_token: nn.Parameter | None = None
-        if encoder_mask_tokens:
+        if settings.encoder_mask_tokens:
             self.encoder_mask_token = nn.Parameter(0.02 * torch.randn(1, 1, self.backbone.embed_dim))
 
     def draw_masking(self, images: Tensor, noise: Tensor | None = None) -> Masking:

@@ -18,7 +18,7 @@ from maekit.data.images.transforms import EvalTransform
 from maekit.errors import UserError
 from maekit.pretraining.masking import Kind as MaskKind
 from maekit.pretraining.masking import check_masking, fixed_noise
-from maekit.pretraining.model import Pretrainer
+from maekit.pretraining.model import Pretrainer, PretrainingSettings
 from maekit.pretraining.pictures import Row, decibels, picture_of, row_of, sheet_of
 from maekit.system.files import atomic_write_text
 from maekit.weights.describe.inspect import inspect
@@ -36,11 +36,6 @@ SHEET = "contact_sheet.png"
 TABLE = "reconstructions.csv"
 MOST_ROWS = 16  # of the contact sheet, the first images: a picture of thousands opens nowhere
 IMAGENET = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # facebookresearch/mae @ efb2a80 main_pretrain.py
-# What a constructor asks of the training, of which there is none here.
-_NO_TRAINING: dict[str, Any] = {
-    "base_lr": None, "lr": 1.0, "weight_decay": 0.0, "no_weight_decay": [], "betas": [0.9, 0.95], "schedule": "cosine",
-    "min_lr": 0.0, "min_lr_scaled": True,
-}  # fmt: skip
 
 
 class Sample(NamedTuple):
@@ -163,8 +158,7 @@ def load_pretrainer(
     plain = (says_target(source, state) if norm_pix_loss is None else norm_pix_loss) is False
     if components is not None and norm_pix_loss is not None:
         raise UserError(f"{path} predicts {len(components)} principal components; leave norm_pix_loss out")
-    model = Pretrainer(
-        DataSpec(("image",), sides, mean=tuple(mean), std=tuple(std)),
+    settings = PretrainingSettings(
         backbone=size.name,
         decoder_width=width,
         decoder_depth=len({name.split(".")[1] for name in tensors if name.startswith("decoder_blocks.")}),
@@ -174,8 +168,8 @@ def load_pretrainer(
         target="pca" if components is not None else "pixels" if plain else "normalised_pixels",
         num_components=None if components is None else len(components),
         encoder_mask_tokens="encoder_mask_token" in tensors,
-        **_NO_TRAINING,
     )
+    model = Pretrainer(DataSpec(("image",), sides, mean=tuple(mean), std=tuple(std)), settings)
     tables = model.expect_resized
     load_weights(model, path, allow_new=(), allow_unused=model.expect_unused, allow_resized=tables)
     set_norm_eps(model, norm_eps(state.meta))

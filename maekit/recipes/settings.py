@@ -1,5 +1,6 @@
 """Recipe + flags -> checked values of every section. The only importer of jsonargparse; no Lightning unless asked."""
 
+import difflib
 import re
 from argparse import SUPPRESS
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,10 +13,12 @@ from yaml import safe_dump
 
 from maekit.errors import UserError, nearest
 from maekit.recipes.aliases import flag_answer
+from maekit.recipes.model_settings import settings_class
+from maekit.recipes.moved import moved_key
 from maekit.recipes.options import OWNED, RunOptions, TrainerOptions
 from maekit.recipes.recipe import Recipe, Values, flat, saved_header
 
-SECTIONS = ("model", "data", "trainer", "run")
+SECTIONS = ("model", "optim", "data", "trainer", "run")
 
 
 @dataclass(frozen=True)
@@ -24,7 +27,7 @@ class Settings:
 
     Attributes:
         recipe: the recipe the values began as.
-        values: plain values by section: model, data, and for a run trainer and run.
+        values: plain values by section: model, optim (if the model is trained), data, and for a run trainer and run.
         given: dotted keys that were given as flags.
         defaults: what each key is where neither recipe nor flag sets it.
     """
@@ -40,10 +43,14 @@ class Settings:
 
 
 def make_parser(module: ModuleType, *, training: bool, prog: str = "maekit fit") -> ArgumentParser:
-    """The parser of one task: its Model's and Data's constructors, and for a run the Trainer's."""
+    """The parser of one task: settings of its Model, optimizer, arguments of its Data, and for a run the Trainer's."""
     parser = ArgumentParser(prog=prog, exit_on_error=False)
     parser.add_argument("--config", action="config", help="your own YAML on top of the recipe; may be repeated")
-    parser.add_class_arguments(module.Model, "model", skip={"spec", "adapt"}, instantiate=False)
+    parser.add_class_arguments(settings_class(module.Model), "model", instantiate=False)
+    if not module.Model.evaluates_only:
+        from maekit.optim.settings import Optimisation
+
+        parser.add_class_arguments(Optimisation, "optim", instantiate=False)
     parser.add_class_arguments(module.Data, "data", instantiate=False)
     if training:
         parser.add_class_arguments(TrainerOptions, "trainer", instantiate=False)
@@ -127,7 +134,7 @@ def _check_keys(found: Iterable[tuple[str, Any]], known: Sequence[str], sections
         if section not in sections:
             names = ", ".join(sorted(sections))
             raise UserError(f"unknown section '{section}' in {where}{nearest(section, sections)} (known: {names})")
-        hint = f"{_owner(section, name)}{nearest(key, known)}"
+        hint = moved_key(key) or f"{_owner(section, name)}{nearest_key(key, known)}"
         raise UserError(f"unknown key '{key}' in {where}{hint} (all keys: maekit fit --task {recipe.task.name} --help)")
 
 
@@ -148,13 +155,20 @@ def _check_flags(flags: Sequence[str], known: Sequence[str]) -> frozenset[str]:
 def flag_hint(key: str, known: Sequence[str]) -> str:
     """What to type instead of an unknown flag: why it is none, or ours for another tool's word, or the nearest one."""
     section, _, name = key.partition(".")
-    if owner := _owner(section, name):
+    if owner := moved_key(key) or _owner(section, name):
         return owner
     answer = flag_answer(key, known)
     if answer is not None:
         return f"; {answer}"
     own = ["task", "recipe", "config", "ckpt_path", "print_config"]
-    return nearest(f"--{key}", [f"--{name}" for name in (*known, *own)]) or "; see --help"
+    return nearest_key(f"--{key}", [f"--{name}" for name in (*known, *own)]) or "; see --help"
+
+
+def nearest_key(key: str, known: Sequence[str]) -> str:
+    """Returns `; did you mean 'x'?` for the key most like it by the name after its section, else by all of it."""
+    names = {name.partition(".")[2]: name for name in known}
+    close = difflib.get_close_matches(key.partition(".")[2], names, n=1, cutoff=0.8)
+    return f"; did you mean '{names[close[0]]}'?" if close and close[0] else nearest(key, known)
 
 
 def _owner(section: str, name: str) -> str:
@@ -201,11 +215,11 @@ def _check_lr_owner(recipe: Recipe, values: Values, given: frozenset[str]) -> No
             else 0
         )
 
-    later = said("data.total_batch_size") > said("model.lr")
+    later = said("data.total_batch_size") > said("optim.lr")
     published = recipe.values.get("data", {}).get("total_batch_size") if "data.total_batch_size" in given else None
-    total, lr = values["data"]["total_batch_size"], values["model"].get("lr")
+    total, lr = values["data"]["total_batch_size"], values.get("optim", {}).get("lr")
     if lr is not None and later and published != total:
-        example = f", for example --model.lr {lr * total / published:.3g}" if published else ""
+        example = f", for example --optim.lr {lr * total / published:.3g}" if published else ""
         raise UserError(
             f"got data.total_batch_size {total}, but the recipe's lr {lr:g} is absolute, tuned for "
             f"{published or 'another'} images a step; say the lr with it{example}"

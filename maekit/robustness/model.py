@@ -1,6 +1,7 @@
 """A fine-tuned classifier that is measured on the robustness data sets, and never trained."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -9,6 +10,7 @@ from torch import Tensor
 
 from maekit.base.checkpoint_card import KEY
 from maekit.base.model import TransferModel
+from maekit.base.settings import BackboneSettings
 from maekit.base.spec import DataSpec
 from maekit.classification.linear_head import LinearHead
 from maekit.classification.model import Classifier
@@ -22,19 +24,24 @@ from maekit.weights.chosen import split_key
 from maekit.weights.get.find import find_weights
 from maekit.weights.load.load import Report, read_state
 
-# What every model of a run must have, and this one never uses.
-NOT_TRAINED: dict[str, Any] = {
-    "base_lr": None,
-    "lr": 1.0,
-    "layer_decay": 1.0,
-    "weight_decay": 0.0,
-    "no_weight_decay": [],
-    "betas": [0.9, 0.999],
-    "schedule": "cosine",
-    "min_lr": 0.0,
-    "min_lr_scaled": False,
-}
 RESULTS = "robustness.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class RobustnessSettings(BackboneSettings):
+    """A fine-tuned classifier that is measured.
+
+    Args:
+        backbone: the ViT's size by name, such as vit_base_patch16.
+        weights: the fine-tuned classifier: a run's best.ckpt, whose classes are known, or any file of ImageNet-1K's
+            1,000 classes in their usual order, a transformers folder, hf:OWNER/NAME, or a published file's name such as
+            mae_finetuned_vit_base; the word `none` for random weights.
+        pooling: what the classifier was fine-tuned with: `mean` of the patch tokens, or the `class` token.
+    """
+
+    backbone: str
+    weights: str | None = None
+    pooling: Literal["mean", "class"]
 
 
 class RobustnessClassifier(Classifier):
@@ -55,28 +62,11 @@ class RobustnessClassifier(Classifier):
     )
     to_model: Tensor
 
-    def __init__(
-        self,
-        spec: RobustnessSpec,
-        *,
-        backbone: str,
-        weights: str | None = None,
-        pooling: Literal["mean", "class"],
-    ) -> None:
-        """Builds the classifier.
-
-        Args:
-            spec: what the data hold.
-            backbone: the ViT's size by name, such as vit_base_patch16.
-            weights: the fine-tuned classifier: a run's best.ckpt, whose classes are known, or any file of ImageNet-1K's
-                1,000 classes in their usual order, a transformers folder, hf:OWNER/NAME, or a published file's name
-                such as mae_finetuned_vit_base; the word `none` for random weights.
-            pooling: what the classifier was fine-tuned with: `mean` of the patch tokens, or the `class` token.
-        """
+    def __init__(self, spec: RobustnessSpec, settings: RobustnessSettings) -> None:
+        """Builds the classifier; `spec` is what the data hold."""
+        weights, pooling = settings.weights, settings.pooling
         own = model_spec(spec, weights)
-        super().__init__(
-            own, backbone=backbone, weights=weights, drop_path=0.0, final_norm=pooling == "class", **NOT_TRAINED
-        )
+        super().__init__(own, settings, final_norm=pooling == "class")
         self.head = LinearHead(self.backbone.embed_dim, len(own.ids()), pooling=pooling, init_std=0.02)
         self.expect_unused = (*TransferModel.expect_unused, *(("norm.*",) if pooling == "mean" else ()))
         self.register_buffer("to_model", torch.tensor(class_places(own, spec, weights)), persistent=False)

@@ -1,6 +1,7 @@
 """Semantic segmentation on the shared backbone: UperNet, two losses, evaluation in sliding windows."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 
 from maekit.base.data import RunData
 from maekit.base.model import TransferModel
+from maekit.base.settings import TunedSettings
 from maekit.base.shown import Judged
 from maekit.base.spec import DataSpec, Draw
 from maekit.data.images.transforms import Normalise
@@ -30,6 +32,48 @@ from maekit.system.size import HeightWidth
 PANEL_ROWS = 4
 
 
+@dataclass(frozen=True, kw_only=True)
+class SegmenterSettings(TunedSettings):
+    """A ViT with UperNet.
+
+    Args:
+        taps: the four blocks (from 0) after which the residual stream is taken.
+        layer_scale: initial value of the learned scale of each block's branches; null for none.
+        head_channels: UperNet's channels; null for the backbone's width.
+        aux_channels: channels of the auxiliary head.
+        aux_weight: of the auxiliary loss, 0 or more.
+        dropout: of whole channels before the classifiers, in [0, 1).
+        classifier_std: deviation of the classifiers' initial weights, above 0.
+        window_stride: pixels between two evaluation windows, which are as large as the crop.
+        window_batch: evaluation windows that go through the model at once.
+        scales: sizes of the image at which it is evaluated, to be averaged; null for its own alone.
+        flip: whether to average with the mirrored image at evaluation.
+    """
+
+    taps: list[int]
+    layer_scale: float | None
+    head_channels: int | None
+    aux_channels: int
+    aux_weight: float
+    dropout: float
+    classifier_std: float
+    window_stride: int
+    window_batch: int = 4
+    scales: list[float] | None = None
+    flip: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuses values outside their range, with the flag's name."""
+        check_range("model.layer_scale", self.layer_scale, "(0, inf)")
+        check_range("model.head_channels", self.head_channels, "[1, inf)")
+        check_range("model.aux_channels", self.aux_channels, "[1, inf)")
+        check_range("model.aux_weight", self.aux_weight, "[0, inf)")
+        check_range("model.dropout", self.dropout, "[0, 1)")
+        check_range("model.classifier_std", self.classifier_std, "(0, inf)")
+        check_range("model.window_batch", self.window_batch, "[1, inf)")
+        check_numbers("model.scales", self.scales, "(0, inf)", None if self.scales else 1)
+
+
 class Segmenter(TransferModel):
     """A ViT with relative position biases, tapped after four blocks, and UperNet on the maps."""
 
@@ -37,62 +81,29 @@ class Segmenter(TransferModel):
     example_score: ClassVar[tuple[str, Literal["low", "high"]] | None] = ("mIoU", "high")
     head: SegmentationHead
 
-    def __init__(
-        self,
-        spec: DataSpec,
-        *,
-        taps: list[int],
-        layer_scale: float | None,
-        head_channels: int | None,
-        aux_channels: int,
-        aux_weight: float,
-        dropout: float,
-        classifier_std: float,
-        window_stride: int,
-        window_batch: int = 4,
-        scales: list[float] | None = None,
-        flip: bool = False,
-        **shared: Any,
-    ) -> None:
-        """Builds backbone and heads for square crops.
-
-        Args:
-            spec: class names and crop size of the data.
-            taps: the four blocks (from 0) after which the residual stream is taken.
-            layer_scale: initial value of the learned scale of each block's branches; null for none.
-            head_channels: UperNet's channels; null for the backbone's width.
-            aux_channels: channels of the auxiliary head.
-            aux_weight: of the auxiliary loss, 0 or more.
-            dropout: of whole channels before the classifiers, in [0, 1).
-            classifier_std: deviation of the classifiers' initial weights, above 0.
-            window_stride: pixels between two evaluation windows, which are as large as the crop.
-            window_batch: evaluation windows that go through the model at once.
-            scales: sizes of the image at which it is evaluated, to be averaged; null for its own alone.
-            flip: whether to average with the mirrored image at evaluation.
-            shared: see TransferModel.
-        """
-        check_range("model.layer_scale", layer_scale, "(0, inf)")
-        check_range("model.head_channels", head_channels, "[1, inf)")
-        check_range("model.aux_channels", aux_channels, "[1, inf)")
-        check_range("model.aux_weight", aux_weight, "[0, inf)")
-        check_range("model.dropout", dropout, "[0, 1)")
-        check_range("model.classifier_std", classifier_std, "(0, inf)")
-        check_range("model.window_stride", window_stride, f"[1, {min(spec.image_size)}]")
-        check_range("model.window_batch", window_batch, "[1, inf)")
-        check_numbers("model.scales", scales, "(0, inf)", None if scales else 1)
-        adapt = {"relative_position": "table", "layer_scale": layer_scale}
-        super().__init__(spec, final_norm=False, adapt=adapt, **shared)
-        check_numbers("model.taps", taps, f"[0, {self.backbone.num_blocks - 1}]", 4)
+    def __init__(self, spec: DataSpec, settings: SegmenterSettings) -> None:
+        """Builds backbone and heads for square crops of `spec.image_size`."""
+        check_range("model.window_stride", settings.window_stride, f"[1, {min(spec.image_size)}]")
+        super().__init__(
+            spec,
+            settings,
+            final_norm=False,
+            drop_path=settings.drop_path,
+            gradient_checkpointing=settings.gradient_checkpointing,
+            relative_position="table",
+            layer_scale=settings.layer_scale,
+        )
+        check_numbers("model.taps", settings.taps, f"[0, {self.backbone.num_blocks - 1}]", 4)
         self.palette = spec.palette or tuple(spread_palette(len(spec.class_names)))
         width = self.backbone.embed_dim
-        self.taps, self.aux_weight = taps, aux_weight
+        self.taps, self.aux_weight = settings.taps, settings.aux_weight
         self.head = SegmentationHead(
             width,
-            channels=head_channels or width,
-            aux_channels=aux_channels,
+            channels=settings.head_channels or width,
+            aux_channels=settings.aux_channels,
             num_classes=len(spec.class_names),
-            dropout=dropout,
-            classifier_std=classifier_std,
+            dropout=settings.dropout,
+            classifier_std=settings.classifier_std,
         )
         self.expect_new = (*TransferModel.expect_new, "blocks.*.gamma_*", "blocks.*.attn.position.table")
         self.expect_unused = (*TransferModel.expect_unused, "norm.*", "fc_norm.*")
@@ -101,10 +112,10 @@ class Segmenter(TransferModel):
             predict_labels,
             num_classes=len(spec.class_names),
             window=HeightWidth(*spec.image_size),
-            stride=HeightWidth(window_stride, window_stride),
-            batch=window_batch,
-            scales=tuple(scales or [1.0]),
-            flip=flip,
+            stride=HeightWidth(settings.window_stride, settings.window_stride),
+            batch=settings.window_batch,
+            scales=tuple(settings.scales or [1.0]),
+            flip=settings.flip,
         )
 
     def forward(self, images: Tensor) -> Tensor:

@@ -21,6 +21,7 @@ from maekit.errors import UserError
 from maekit.optim.batch_plan import BatchPlan
 from maekit.optim.clip import clip_gradients, gradient_norm
 from maekit.optim.resume import place_schedule, restore_order
+from maekit.optim.settings import Optimisation
 from maekit.training.callbacks.averaging import put_average, take_trained
 from maekit.training.callbacks.checkpoints import forget_best
 from maekit.training.callbacks.layers import loss_scale
@@ -49,17 +50,26 @@ class TransferModule(LightningModule):
     Args:
         model: backbone, head, loss and metrics.
         data: the data set, set up.
+        optimisation: the optimizer and the schedule; None for a model that is only evaluated.
         plan: how the total batch is made of devices, device batch and accumulation.
         seed: randomness of a step comes from (seed, step, rank), of a sample from (seed, epoch, index).
         card: what a checkpoint says of itself: task, recipe, config, class names, input transform. Plain values.
     """
 
     def __init__(
-        self, model: TransferModel, data: RunData, *, plan: BatchPlan, seed: int, card: dict[str, Any]
+        self,
+        model: TransferModel,
+        data: RunData,
+        optimisation: Optimisation | None,
+        *,
+        plan: BatchPlan,
+        seed: int,
+        card: dict[str, Any],
     ) -> None:
         super().__init__()
         self.model = model
         self.data = data
+        self._optimisation = optimisation
         self.plan = plan
         self.seed = seed
         self.card = card
@@ -74,6 +84,12 @@ class TransferModule(LightningModule):
         self._fault: str | None = None  # of this process's loss, until the others know of it
         self._begun = self._updating = -1  # the steps in which a batch was begun, and the weights began to change
         self._measures = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in model.modules())
+
+    @property
+    def optimisation(self) -> Optimisation:
+        """The optimizer and the schedule of a model that is trained."""
+        assert self._optimisation is not None, "a model that is only evaluated has no optimizer"
+        return self._optimisation
 
     def total_steps(self) -> int:
         """Optimizer steps of the whole run: the smaller of max_steps and max_epochs."""
@@ -104,8 +120,8 @@ class TransferModule(LightningModule):
 
     def configure_optimizers(self) -> Any:
         """The optimizer over layer-decayed groups, and the schedule by which each step scales them."""
-        optimizer = self.model.optimisation.make_optimizer(self.model, self.model.backbone, self.plan.total)
-        factor = self.model.optimisation.factor(self.total_steps(), self.steps_per_epoch)
+        optimizer = self.optimisation.make_optimizer(self.model, self.model.backbone, self.plan.total)
+        factor = self.optimisation.factor(self.total_steps(), self.steps_per_epoch)
 
         def of_group(group: dict[str, Any]) -> Callable[[int], float]:
             return lambda step: factor(step, group)
@@ -195,7 +211,7 @@ class TransferModule(LightningModule):
         if self.trainer.state.fn == "fit":
             step, saved = checkpoint["global_step"], checkpoint["lr_schedulers"][0]
             optimizer = self.resumed_optimizer(checkpoint)
-            factor = self.model.optimisation.factor(self.total_steps(), self.steps_per_epoch)
+            factor = self.optimisation.factor(self.total_steps(), self.steps_per_epoch)
             checkpoint["lr_schedulers"] = [place_schedule(saved, optimizer["param_groups"], factor, step)]
             checkpoint["optimizer_states"] = [optimizer]
             fresh = self.trainer.fit_loop.state_dict()
@@ -217,7 +233,7 @@ class TransferModule(LightningModule):
                 "this checkpoint holds weights only, so no run can resume from it; "
                 "give last.ckpt, or start a new run with --model.weights FILE"
             )
-        optimizer = self.model.optimisation.make_optimizer(self.model, self.model.backbone, self.plan.total)
+        optimizer = self.optimisation.make_optimizer(self.model, self.model.backbone, self.plan.total)
         allowed = self.resume.may_differ if self.resume is not None else ()
         return restore_order(states[0], optimizer.param_groups, allowed)
 

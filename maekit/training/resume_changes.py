@@ -36,16 +36,16 @@ class Resume:
 
 # setting -> the option of an optimizer's parameter groups that it decides
 _OPTIONS = {
-    "model.base_lr": "peak_lr",
-    "model.lr": "peak_lr",
-    "model.layer_decay": "peak_lr",
-    "model.weight_decay": "weight_decay",
-    "model.betas": "betas",
-    "model.momentum": "momentum",
-    "model.trust_coefficient": "trust_coefficient",
+    "optim.base_lr": "peak_lr",
+    "optim.lr": "peak_lr",
+    "optim.layer_decay": "peak_lr",
+    "optim.weight_decay": "weight_decay",
+    "optim.betas": "betas",
+    "optim.momentum": "momentum",
+    "optim.trust_coefficient": "trust_coefficient",
 }
 # Steps of another size or kind make another run, and so do label maps whose numbers mean other classes.
-_FIXED = ("model.optimizer", "data.total_batch_size", "data.reduce_zero_label", "data.label_values")
+_FIXED = ("optim.optimizer", "data.total_batch_size", "data.reduce_zero_label", "data.label_values")
 _UNUSED = ("model.weights", "model.new_head")  # a resumed run has its weights from the checkpoint
 _PLACES = ("run.folder", "run.name", "run.extend", "run.new_data")
 

@@ -17,6 +17,7 @@ from maekit.errors import UserError
 from maekit.optim.batch_plan import BatchPlan, describe, solve_batch
 from maekit.optim.groups import describe as describe_groups
 from maekit.optim.groups import parameter_groups
+from maekit.optim.settings import Optimisation
 from maekit.recipes.options import run_options
 from maekit.recipes.recipe import flat, load_recipe, recipe_names
 from maekit.recipes.settings import Settings
@@ -121,7 +122,8 @@ def prepare(
     trainer.accumulate_grad_batches = plan.accumulation
     data.num_workers = choose_workers(data.num_workers, max(trainer.num_devices, 1))
     told = {**card(settings, model, data), "plan": plan_of(plan)}
-    module = TransferModule(model, data, plan=plan, seed=options.seed, card=told)
+    optim = settings.values.get("optim")
+    module = TransferModule(model, data, optim and Optimisation(**optim), plan=plan, seed=options.seed, card=told)
     count_in_batches(trainer, plan.accumulation, module.steps_per_epoch)
     if options.compile:
         what = (
@@ -207,7 +209,7 @@ def start_records(run: Run) -> None:
     """Prints what is about to happen."""
     if run.folder is None or not run.trainer.is_global_zero:
         return
-    optimisation = run.module.model.optimisation
+    optimisation = run.module.optimisation
     rows = optimisation.rows(run.module.model, run.module.model.backbone, run.plan.total)
     say(f"run     {shown(run.folder)}")
     pin = run.trainer.strategy.root_device.type == "cuda"

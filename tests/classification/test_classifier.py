@@ -23,7 +23,7 @@ def model(classes: int = 7, **overrides: Any) -> Any:
     flags = ["--model.backbone=vit_test_patch8", *(f"--model.{key}={value}" for key, value in overrides.items())]
     values = resolve(recipe, module, flags, training=False).values["model"]
     torch.manual_seed(0)
-    return module.Model(DataSpec(tuple(f"c{i}" for i in range(classes)), (16, 24)), **values).train()
+    return module.Model.build(DataSpec(tuple(f"c{i}" for i in range(classes)), (16, 24)), values).train()
 
 
 def batch(size: int) -> ImageBatch:

@@ -20,6 +20,7 @@ from maekit.recipes.tasks import find_task
 from maekit.system.hardware import autocast_of
 from maekit.weights.read.safe_load import load_file
 from tests.conftest import few_digits
+from tests.helpers_model import optimisation
 from tests.numeric import assert_float64, assert_fp32, assert_fp32_model
 
 pytestmark = pytest.mark.numeric
@@ -30,7 +31,7 @@ def probe(recipe: str = "smoke", spec: DataSpec | None = None, *flags: str) -> A
     module = stacked.task.load()
     values = resolve(stacked, module, flags, training=False).values["model"]
     torch.manual_seed(0)
-    return module.Model(spec or DataSpec(("a", "b", "c"), (16, 16)), **values)
+    return module.Model.build(spec or DataSpec(("a", "b", "c"), (16, 16)), values)
 
 
 def batch(size: int = 6) -> ImageBatch:
@@ -60,7 +61,7 @@ def test_only_the_classifier_is_trained(recipe: str) -> None:
     with torch.device("meta"):
         model = probe(recipe, DataSpec(tuple(map(str, range(1000))), (224, 224)))
     assert [name for name, p in model.named_parameters() if p.requires_grad] == ["head.fc.weight", "head.fc.bias"]
-    rows = model.optimisation.rows(model, model.backbone, 16384)
+    rows = optimisation("imagenet_linprobe", recipe).rows(model, model.backbone, 16384)
     assert {row.name: row.weight_decay for row in rows} == {"head.fc.weight": 0.0, "head.fc.bias": 0.0}
     if recipe != "smoke":
         assert {row.lr for row in rows} == {6.4}

@@ -21,6 +21,7 @@ from maekit.recipes.recipe import load_recipe
 from maekit.recipes.settings import resolve
 from maekit.recipes.tasks import find_task
 from tests.conftest import TINY, few_digits
+from tests.helpers_model import optimisation
 from tests.numeric import assert_fp32
 
 LINEAR = {"head.fc.weight", "head.fc.bias"}
@@ -55,7 +56,7 @@ def model(tuned: float | None, task: str = "imagenet_partial", **overrides: Any)
     words = [f"--model.{key}={value}" for key, value in flags.items()]
     values = resolve(recipe, module, words, training=False).values["model"]
     torch.manual_seed(0)
-    return module.Model(DataSpec(tuple(f"c{i}" for i in range(7)), (16, 24)), **values).train()
+    return module.Model.build(DataSpec(tuple(f"c{i}" for i in range(7)), (16, 24)), values).train()
 
 
 def batch(size: int = 6) -> ImageBatch:
@@ -74,7 +75,7 @@ def test_what_is_tuned_is_what_changes_and_the_rest_stays_bit_for_bit(tuned: flo
     net = model(tuned)
     assert {name for name, p in net.named_parameters() if p.requires_grad} == TUNED[tuned]
     before = {name: tensor.clone() for name, tensor in net.state_dict().items()}
-    optimizer = net.optimisation.make_optimizer(net, net.backbone, 32)
+    optimizer = optimisation("imagenet_partial").make_optimizer(net, net.backbone, 32)
     for group in optimizer.param_groups:
         group["lr"] = 1e-2
     found = gradients(net)
@@ -138,8 +139,8 @@ def test_rates_of_tuned_layers_are_those_of_full_fine_tuning(tuned: float) -> No
     module = recipe.task.load()
     values = resolve(recipe, module, [f"--model.tuned_blocks={tuned}"], training=False).values["model"]
     with torch.device("meta"):
-        net = module.Model(DataSpec(tuple(map(str, range(1000))), (224, 224)), **values)
-    found = {row.layer: row.lr for row in net.optimisation.rows(net, net.backbone, 1024)}
+        net = module.Model.build(DataSpec(tuple(map(str, range(1000))), (224, 224)), values)
+    found = {row.layer: row.lr for row in optimisation("imagenet_partial", "large").rows(net, net.backbone, 1024)}
     # published: 1e-3 x 1024 / 256, times 0.75 a layer below the head; block i of 24 (from 0) is layer i + 1
     first = 0 if tuned == 24 else 24 - int(tuned) + 1 if tuned >= 1 else 24 if tuned else 25
     assert found == pytest.approx({layer: 4e-3 * 0.75 ** (25 - layer) for layer in range(first, 26)})

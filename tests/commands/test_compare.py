@@ -28,7 +28,7 @@ def lines(capsys: pytest.CaptureFixture[str], *words: str | Path) -> list[str]:
 @pytest.fixture
 def two(tmp_path: Path) -> tuple[Path, Path]:
     first = make_run(tmp_path / "a/base/0", top1=90.0)
-    second = make_run(tmp_path / "a/base/1", top1=91.5, seed=3, changed={"model.layer_decay": 0.65})
+    second = make_run(tmp_path / "a/base/1", top1=91.5, seed=3, changed={"optim.layer_decay": 0.65})
     return first, second
 
 
@@ -46,7 +46,7 @@ def test_metrics_side_by_side_with_the_best_marked(
         "time                  2.0 h      2.0 h",
         "images/s              123.4      123.4",
         "GiB                     1.5        1.5",
-        "model.layer_decay      0.75       0.65",
+        "optim.layer_decay      0.75       0.65",
         "run.seed                  0          3",
         "* the best of its row",
     ]
@@ -55,7 +55,7 @@ def test_metrics_side_by_side_with_the_best_marked(
 def test_json_has_the_same(two: tuple[Path, Path], capsys: pytest.CaptureFixture[str]) -> None:
     found = compared(capsys, *two)
     assert [run["label"] for run in found["runs"]] == ["base/0", "base/1"]
-    assert found["runs"][1]["differs_from_recipe"] == [{"key": "model.layer_decay", "recipe": 0.75, "run": 0.65}]
+    assert found["runs"][1]["differs_from_recipe"] == [{"key": "optim.layer_decay", "recipe": 0.75, "run": 0.65}]
     assert found["metrics"][0] == {
         "name": "top1",
         "better": "max",
@@ -64,7 +64,7 @@ def test_json_has_the_same(two: tuple[Path, Path], capsys: pytest.CaptureFixture
     }
     assert found["metrics"][1]["best"] == []  # both are the same
     assert found["differences"] == [
-        {"key": "model.layer_decay", "values": {"base/0": 0.75, "base/1": 0.65}},
+        {"key": "optim.layer_decay", "values": {"base/0": 0.75, "base/1": 0.65}},
         {"key": "run.seed", "values": {"base/0": 0, "base/1": 3}},
     ]
     assert (found["elsewhere"], found["not_in_all"], found["notes"]) == ([], [], [])
@@ -159,9 +159,9 @@ def test_a_narrow_terminal_gets_blocks_of_numbered_columns(
 
 def test_values_that_are_equal_to_python_alone_differ(tmp_path: Path) -> None:
     runs = [
-        read_run(make_run(tmp_path / str(at), changed={"model.lr": value})) for at, value in enumerate((1, True, [1]))
+        read_run(make_run(tmp_path / str(at), changed={"optim.lr": value})) for at, value in enumerate((1, True, [1]))
     ]
-    assert list(varying(runs)) == ["model.lr"]
+    assert list(varying(runs)) == ["optim.lr"]
     assert [len(group.runs) for group in groups(runs)] == [1, 1, 1]
     same = [read_run(make_run(tmp_path / f"s{seed}", seed=seed)) for seed in range(3)]
     assert [len(group.runs) for group in groups(same)] == [3]

@@ -65,7 +65,7 @@ BAD: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "sweep": {
         "--task": ("nonsense",), "--recipe": ("nonsense",), "--config": ("nothere.yaml",), "--grid": ("x", "model.x=1"),
-        "--range": ("x", "model.layer_decay=1"), "--preset": ("x",), "--seeds": ("0", "-1", "x"), "--sampler": ("x",),
+        "--range": ("x", "optim.layer_decay=1"), "--preset": ("x",), "--seeds": ("0", "-1", "x"), "--sampler": ("x",),
         "--trials": ("0", "x"), "--pruner": ("x",), "--reduction": ("1", "0", "x"), "--output": (), "--name": (),
         "--storage": (), "--parallel": (), "--trial": ("-1", "x"),
     },
@@ -137,7 +137,7 @@ def words(command: str, place: Path, free: Path) -> list[str]:
         "reproduce": ["--table=3"],
         "show": ["imagenet_finetune"],
         "similar": [str(place / "one.jpg"), features],
-        "sweep": [*task, "--grid=model.layer_decay=0.5,0.9", "--dry_run"],
+        "sweep": [*task, "--grid=optim.layer_decay=0.5,0.9", "--dry_run"],
         "weights convert": ["mae_vit_smoke", new, "--to=mae"],
     }
     return [*command.split(), *lines.get(command, task)]
@@ -158,7 +158,7 @@ def test_a_bad_value_is_one_line(
         if command == "knn" and flag in ("--train", "--val"):
             line = [command, f"--train={place / 'features'}", f"--val={place / 'features'}"]
             line = [word for word in line if not word.startswith(f"{flag}=")]
-        extra = ["--trials=2", "--sampler=random", "--range=model.layer_decay=0.5:0.9"] if flag == "--trials" else []
+        extra = ["--trials=2", "--sampler=random", "--range=optim.layer_decay=0.5:0.9"] if flag == "--trials" else []
         capsys.readouterr()
         status = main([*line, *(word for word in extra if not word.startswith(flag)), f"{flag}={value}"])
         errors = [text for text in capsys.readouterr().err.splitlines() if text.startswith("maekit: ")]

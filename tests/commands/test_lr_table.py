@@ -35,7 +35,7 @@ def test_the_table_is_the_recipes(
 
 
 def test_flags_change_the_table(capsys: pytest.CaptureFixture[str]) -> None:
-    rows = parameters(capsys, "--recipe", "base", "--model.layer_decay", "1.0", "--data.total_batch_size", "256")
+    rows = parameters(capsys, "--recipe", "base", "--optim.layer_decay", "1.0", "--data.total_batch_size", "256")
     assert {row["lr"] for row in rows.values()} == {5e-4}
 
 

@@ -153,8 +153,8 @@ def test_values_as_a_python_script_has_them(tmp_path: Path) -> None:
             "run.folder": tmp_path,
             "run.seed": np.int64(3),
             "run.name": None,
-            "model.layer_decay": np.float32(0.5),
-            "model.betas": (0.9, 0.98),
+            "optim.layer_decay": np.float32(0.5),
+            "optim.betas": (0.9, 0.98),
             "model.drop_path": torch.tensor(0.25),
             "data.mean": np.array([0.5, 0.5, 0.5]),
             "trainer.max_time": timedelta(hours=1, seconds=1),
@@ -165,8 +165,8 @@ def test_values_as_a_python_script_has_them(tmp_path: Path) -> None:
     )
     values = session.settings.values
     assert values["data"]["root"] == str(few_digits()) and values["run"]["folder"] == str(tmp_path)
-    assert (values["run"]["seed"], values["run"]["name"], values["model"]["layer_decay"]) == (3, None, 0.5)
-    assert values["model"]["betas"] == [0.9, 0.98] and values["model"]["drop_path"] == 0.25
+    assert (values["run"]["seed"], values["run"]["name"], values["optim"]["layer_decay"]) == (3, None, 0.5)
+    assert values["optim"]["betas"] == [0.9, 0.98] and values["model"]["drop_path"] == 0.25
     assert values["data"]["mean"] == [0.5] * 3 and values["trainer"]["max_steps"] == 7
     assert values["trainer"]["max_time"] == {"days": 0, "seconds": 3601, "microseconds": 0}
     assert values["trainer"]["enable_progress_bar"] is False
@@ -219,11 +219,11 @@ def test_tensorboard_gets_the_hyper_parameters(tmp_path: Path) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # type: ignore[import-untyped]
     from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData  # type: ignore[import-untyped]
 
-    folder = Path(tiny(tmp_path, trainer__max_steps=1, model__layer_decay=0.625).fit()["folder"])
+    folder = Path(tiny(tmp_path, trainer__max_steps=1, optim__layer_decay=0.625).fit()["folder"])
     events = EventAccumulator(str(folder / "tensorboard")).Reload()
     content = events.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
     values = HParamsPluginData.FromString(content).session_start_info.hparams
-    assert values["model.layer_decay"].number_value == 0.625
+    assert values["optim.layer_decay"].number_value == 0.625
     assert values["run.seed"].number_value == 0 and values["data.root"].string_value == str(few_digits())
     assert "hp_metric" not in events.Tags()["scalars"]
 
@@ -265,7 +265,7 @@ def test_weights_and_biases_gets_the_hyper_parameters_and_a_resumed_run_goes_on_
     assert ids[0] == ids[1] != ids[2] and ids[0] == (folder / "wandb_id.txt").read_text().strip()
     assert all(one["resume"] == "allow" and one["project"] == "mae" for one in inits)
     assert configs[0]["run.stop_at_step"] == 2 and configs[1]["run.stop_at_step"] is None
-    assert configs[0]["model.base_lr"] == tiny(tmp_path).settings.values["model"]["base_lr"]
+    assert configs[0]["optim.base_lr"] == tiny(tmp_path).settings.values["optim"]["base_lr"]
 
 
 @pytest.mark.parametrize(

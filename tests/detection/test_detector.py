@@ -29,6 +29,7 @@ from maekit.system.size import HeightWidth
 from tests.detection import detectron2_peer as peer
 from tests.detection.golden import detection_case as case
 from tests.detection.golden import vitdet_case
+from tests.helpers_model import optimisation
 from tests.numeric import SEEDS, assert_fp32, fp32_errors, moved
 from tests.weights.helpers import encoder, released
 
@@ -57,7 +58,7 @@ def model(
     values = (SMALL if small else {}) | {f"mask_rcnn.{key}": value for key, value in (rcnn or {}).items()} | more
     flags = [f"--model.{key}={str(value).replace(' ', '')}" for key, value in values.items()]
     torch.manual_seed(0)
-    return module.Model(spec, **resolve(stacked, module, flags, training=False).values["model"])
+    return module.Model.build(spec, resolve(stacked, module, flags, training=False).values["model"])
 
 
 def checkpoint(net: nn.Module, path: Path) -> Path:
@@ -232,7 +233,7 @@ def rows_of(recipe: str) -> dict[str, Any]:
 
     with torch.device("meta"):
         net = model(COCO.published, recipe, small=False)
-    rows = net.optimisation.rows(net, net.backbone, 64)
+    rows = optimisation("coco_maskrcnn", recipe).rows(net, net.backbone, 64)
     named = {detectron2_name(row.name.removeprefix("backbone.")): (row.lr, row.weight_decay) for row in rows}
     return {name: numbers for name, numbers in named.items() if name is not None}
 

@@ -23,12 +23,12 @@ SMALL: dict[str, Any] = {
 DETECTOR: dict[str, Any] = {
     "model.window": 3, "model.global_blocks": [1], "model.taps": [2], "model.pos_grid": [4, 4],
     "model.pyramid_channels": 16, "model.mask_rcnn.head_channels": 16, "model.mask_rcnn.fc_channels": 32,
-    "model.lr": 1e-4, "data.image_size": 64, "data.total_batch_size": 2,
+    "optim.lr": 1e-4, "data.image_size": 64, "data.total_batch_size": 2,
 }  # fmt: skip
 FAMILIES: dict[str, dict[str, Any]] = {
     "imagenet_finetune": {"data.total_batch_size": 16, "data.device_batch_size": 8},
     "imagenet_linprobe": {"data.total_batch_size": 16},  # LARS, which is not fused
-    "ade20k_upernet": {"model.taps": [0, 1, 1, 2], "data.total_batch_size": 4, "model.lr": 1e-4},
+    "ade20k_upernet": {"model.taps": [0, 1, 1, 2], "data.total_batch_size": 4, "optim.lr": 1e-4},
     "coco_maskrcnn": DETECTOR,
     "mae_pretrain": {"model.decoder_width": 32, "model.decoder_depth": 2, "model.decoder_heads": 4},
 }

@@ -116,9 +116,9 @@ def test_the_published_rate() -> None:
 @pytest.mark.parametrize(
     ("changed", "text"),
     [
-        ({"momentum": None}, r"got None, expected model.momentum in \[0, 1\) for lars"),
-        ({"trust_coefficient": 0.0}, "model.trust_coefficient: got 0.0, expected above 0"),
-        ({"optimizer": "adamw"}, r"got None, expected two model.betas in \[0, 1\)"),
+        ({"momentum": None}, r"got None, expected optim.momentum in \[0, 1\) for lars"),
+        ({"trust_coefficient": 0.0}, "optim.trust_coefficient: got 0.0, expected above 0"),
+        ({"optimizer": "adamw"}, r"got None, expected two optim.betas in \[0, 1\)"),
     ],
 )
 def test_an_optimizer_without_its_numbers_is_refused(changed: dict[str, object], text: str) -> None:

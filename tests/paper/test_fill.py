@@ -60,21 +60,21 @@ def test_two_runs_of_one_seed_count_once(tmp_path: Path) -> None:
 
 def test_runs_of_other_hyper_parameters_stand_apart_and_get_no_verdict(tmp_path: Path) -> None:
     finetuned(tmp_path / "own", 83.6)
-    finetuned(tmp_path / "decay", 83.6, seed=1, changed={"model.layer_decay": 0.75})
+    finetuned(tmp_path / "decay", 83.6, seed=1, changed={"optim.layer_decay": 0.75})
     finetuned(tmp_path / "clip", 83.6, seed=2, changed={"trainer.gradient_clip_val": 1.0})
     (found,) = places("3", tmp_path).values()
     own, *others = found.groups
     assert found.own is own
     assert [one.run.folder.name for one in own.samples] == ["own"]
     assert {(d.key, d.recipe, d.run) for group in others for d in group.differs} == {
-        ("model.layer_decay", 0.65, 0.75),
+        ("optim.layer_decay", 0.65, 0.75),
         ("trainer.gradient_clip_val", None, 1.0),
     }
     assert [(group.verdict, group.margin) for group in others] == [("differs", None)] * 2
 
 
 def test_a_cell_with_only_differing_runs_is_not_filled(tmp_path: Path) -> None:
-    finetuned(tmp_path / "decay", 83.6, changed={"model.layer_decay": 0.75})
+    finetuned(tmp_path / "decay", 83.6, changed={"optim.layer_decay": 0.75})
     (found,) = places("3", tmp_path).values()
     assert found.own is None
 
@@ -98,12 +98,12 @@ def test_the_released_weights_by_any_of_their_names_are_none(tmp_path: Path, wei
 
 def test_a_recipe_that_changed_since_the_run_is_a_difference(tmp_path: Path) -> None:
     """The run kept to the recipe of its day, which is not that of today."""
-    folder = finetuned(tmp_path / "0", 83.6, changed={"model.layer_decay": 0.7})
+    folder = finetuned(tmp_path / "0", 83.6, changed={"optim.layer_decay": 0.7})
     environment = json.loads((folder / "environment.json").read_text())
-    environment["recipe_values"]["model.layer_decay"] = 0.7
+    environment["recipe_values"]["optim.layer_decay"] = 0.7
     (folder / "environment.json").write_text(json.dumps(environment))
     (found,) = places("3", tmp_path).values()
-    assert [(d.key, d.recipe, d.run) for d in found.groups[0].differs] == [("model.layer_decay", 0.65, 0.7)]
+    assert [(d.key, d.recipe, d.run) for d in found.groups[0].differs] == [("optim.layer_decay", 0.65, 0.7)]
 
 
 REFUSED: dict[str, tuple[dict[str, Any], str]] = {
@@ -270,11 +270,11 @@ def test_evaluations_fill_the_robustness_table_by_their_weights(tmp_path: Path) 
 
 
 def test_what_an_evaluated_checkpoint_was_trained_with_is_said(tmp_path: Path) -> None:
-    changed = {"model.layer_decay": 0.75}
+    changed = {"optim.layer_decay": 0.75}
     run = finetuned(tmp_path / "imagenet_finetune" / "base" / "0", 83.0, changed=changed)
     evaluated(tmp_path / "robust", str(run / "best.ckpt"), 35.0)
     group = places("13", tmp_path)["ImageNet-A, B"].groups[0]
-    assert [(d.key, d.recipe, d.run) for d in group.differs] == [("model.layer_decay of its training", 0.65, 0.75)]
+    assert [(d.key, d.recipe, d.run) for d in group.differs] == [("optim.layer_decay of its training", 0.65, 0.75)]
 
 
 def test_the_released_files_have_their_own_row(tmp_path: Path) -> None:

@@ -144,7 +144,7 @@ def test_without_any_run_every_cell_is_missing(capsys: pytest.CaptureFixture[str
 def test_a_verdict_in_words(capsys: pytest.CaptureFixture[str]) -> None:
     for seed, value in enumerate((83.0, 83.1)):
         make_run(Path(f"runs/{seed}"), "imagenet_finetune", "base", {"top1": value}, seed=seed, weights=ADE)
-    changed = {"model.layer_decay": 0.75}
+    changed = {"optim.layer_decay": 0.75}
     make_run(Path("runs/2"), "imagenet_finetune", "base", {"top1": 83.6}, weights=ADE, changed=changed)
     _, out, _ = run("--table 3", capsys)
     lines = out.splitlines()
@@ -157,7 +157,7 @@ def test_a_verdict_in_words(capsys: pytest.CaptureFixture[str]) -> None:
         f"  {MAE_B}, B: published 83.6, yours 83.60 (seed 0), +0.00: no verdict, since it differs from the recipe"
     )
     assert lines[place + 1 : place + 3] == [
-        "    differs: model.layer_decay 0.75 (recipe: 0.65)",
+        "    differs: optim.layer_decay 0.75 (recipe: 0.65)",
         "    recipe base: runs/2",
     ]
 
@@ -309,7 +309,7 @@ def test_a_run_that_was_stopped_goes_on(capsys: pytest.CaptureFixture[str]) -> N
     assert not entry["may_be_running"]
 
 
-@pytest.mark.parametrize("given", [{"seed": 3}, {"changed": {"model.layer_decay": 0.9}}, {"study": True}])
+@pytest.mark.parametrize("given", [{"seed": 3}, {"changed": {"optim.layer_decay": 0.9}}, {"study": True}])
 def test_another_run_that_was_stopped_does_not(given: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     given = dict(given)
     study = given.pop("study", False)

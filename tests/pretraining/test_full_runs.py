@@ -12,7 +12,7 @@ pytestmark = pytest.mark.slow
 
 def test_reconstructions_and_frozen_features_get_better(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    short = ["--trainer.max_epochs=9", "--trainer.check_val_every_n_epoch=3", "--model.warmup_epochs=1"]
+    short = ["--trainer.max_epochs=9", "--trainer.check_val_every_n_epoch=3", "--optim.warmup_epochs=1"]
     assert main(["fit", "--task", "mae_pretrain", "--recipe", "smoke", *short]) == 0
     run = tmp_path / "runs/mae_pretrain/smoke/0"
     with (run / "val.csv").open() as file:

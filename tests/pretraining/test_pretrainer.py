@@ -19,6 +19,7 @@ from maekit.pretraining.target import Components, Moments, NormalisedPixels, pat
 from maekit.recipes.recipe import load_recipe
 from maekit.recipes.settings import resolve
 from maekit.recipes.tasks import find_task
+from tests.helpers_model import optimisation
 from tests.numeric import SEEDS, assert_float64, assert_fp32, assert_fp32_function, fp32_errors, moved
 from tests.weights.helpers import newest_names
 
@@ -40,7 +41,7 @@ def pretrainer(spec: DataSpec = SPEC, **changed: Any) -> Pretrainer:
     torch.manual_seed(0)
     small = {"backbone": "vit_test_patch8", "decoder_width": 32, "decoder_depth": 2, "decoder_heads": 4}
     chosen = {**values(), **small, **changed}
-    model: Pretrainer = find_task(TASK).load().Model(spec, **chosen)
+    model: Pretrainer = find_task(TASK).load().Model.build(spec, chosen)
     return model
 
 
@@ -227,7 +228,7 @@ def test_sizes_are_the_published_ones() -> None:
     for recipe, expected in (("base", 111_907_840), ("large", 329_541_888), ("huge", 657_074_508)):
         with torch.device("meta"):
             module = find_task(TASK).load()
-            model = module.Model(module.Data.published, **values(recipe))
+            model = module.Model.build(module.Data.published, values(recipe))
         assert sum(p.numel() for p in model.parameters()) == expected
 
 
@@ -247,7 +248,7 @@ def test_initial_weights_are_drawn_as_published() -> None:
 
 def test_class_and_mask_token_are_decayed_and_tables_are_not_trained() -> None:
     model = pretrainer()
-    rows = {row.name: row for row in model.optimisation.rows(model, model.backbone, 64)}
+    rows = {row.name: row for row in optimisation(TASK).rows(model, model.backbone, 64)}
     decayed = {name for name, row in rows.items() if row.weight_decay == 0.05}
     assert {"backbone.cls_token", "head.mask_token", "head.decoder_embed.weight"} <= decayed
     assert not {name for name in decayed if name.endswith(".bias") or "norm" in name}

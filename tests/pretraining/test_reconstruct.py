@@ -27,8 +27,7 @@ MEAN, STD = (0.5, 0.25, 0.125), (0.25, 0.5, 0.125)
 INPUT = {"image_size": 32, "crop_fraction": 1.0, "mean": MEAN, "std": STD}
 MODEL: dict[str, Any] = {
     "backbone": "vit_test_patch8", "decoder_width": 64, "decoder_depth": 1, "decoder_heads": 2, "mask_ratio": 0.75,
-    "masking": "random", "base_lr": None, "lr": 1.0, "weight_decay": 0.0, "no_weight_decay": [], "schedule": "cosine",
-    "min_lr": 0.0, "min_lr_scaled": True, "betas": [0.9, 0.95],
+    "masking": "random",
 }  # fmt: skip
 
 
@@ -75,7 +74,7 @@ def outcome(model: Pretrainer, count: int = 2) -> Reconstruction:
 @pytest.mark.parametrize("target", ["pixels", "normalised_pixels"])
 def test_predictions_are_turned_back_into_pixels(target: str) -> None:
     torch.manual_seed(0)
-    model = Pretrainer(spec(), **{**MODEL, "target": target}).eval()
+    model = Pretrainer.build(spec(), {**MODEL, "target": target}).eval()
     torch.nn.init.normal_(model.head.decoder_pred.weight, std=0.1)
     result = outcome(model)
     with torch.no_grad():
@@ -105,7 +104,7 @@ def test_predictions_are_turned_back_into_pixels(target: str) -> None:
 
 def test_a_perfect_prediction_pastes_the_original() -> None:
     for target in ("pixels", "normalised_pixels"):
-        model = Predictor(spec(), **{**MODEL, "target": target})
+        model = Predictor.build(spec(), {**MODEL, "target": target})
         true = np.stack([patches_by_hand(image) for image in pictures().double().numpy()])
         if target == "normalised_pixels":
             true = (true - true.mean(-1, keepdims=True)) / np.sqrt(true.var(-1, ddof=1, keepdims=True) + 1e-6)
@@ -119,7 +118,7 @@ def test_a_perfect_prediction_pastes_the_original() -> None:
 
 def test_pixels_of_a_patch_stand_row_by_row_channels_fastest() -> None:
     """In a picture each of whose values is there once, any other order would move some."""
-    model = Predictor(spec((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)), **{**MODEL, "target": "pixels"})
+    model = Predictor.build(spec((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)), {**MODEL, "target": "pixels"})
     picture = torch.arange(3 * 32 * 32, dtype=torch.float32).view(1, 3, 32, 32) / 4096
     model.answer = torch.from_numpy(patches_by_hand(picture[0].numpy()))[None]
     torch.testing.assert_close(model.reconstruct(picture, noise_of(1)).prediction, picture, atol=0, rtol=0)
@@ -127,7 +126,7 @@ def test_pixels_of_a_patch_stand_row_by_row_channels_fastest() -> None:
 
 def test_an_unknown_target_is_found_though_the_psnr_says_otherwise() -> None:
     """Each patch's true mean and deviation make what is read as normalised look near, whatever it is."""
-    model = Predictor(spec(), **{**MODEL, "target": "pixels"})
+    model = Predictor.build(spec(), {**MODEL, "target": "pixels"})
     torch.manual_seed(3)
     smooth = 0.05 * torch.randn(4, 3, 32, 32)
     images = smooth + 1.5 * torch.randn(4, 3, 4, 4).repeat_interleave(8, 2).repeat_interleave(8, 3).mean(1, True)
@@ -200,7 +199,7 @@ def photographs(folder: Path, count: int = 5) -> list[Path]:
 
 def written(folder: Path, files: list[Path], batch: int, seed: int = 0) -> list[list[str]]:
     torch.manual_seed(0)
-    model = Pretrainer(spec(), **{**MODEL, "target": "normalised_pixels"}).eval()
+    model = Pretrainer.build(spec(), {**MODEL, "target": "normalised_pixels"}).eval()
     writer = ReconstructionWriter(folder, model, INPUT, seed=seed)
     for start in range(0, len(files), batch):
         names = files[start : start + batch]
@@ -262,7 +261,9 @@ def test_weights_with_a_decoder_become_a_model(tmp_path: Path) -> None:
 
 def test_components_of_a_run_are_read_as_such(tmp_path: Path) -> None:
     torch.manual_seed(0)
-    model = Pretrainer(spec(), **{**MODEL, "target": "pca", "num_components": 6, "encoder_mask_tokens": True}).eval()
+    model = Pretrainer.build(
+        spec(), {**MODEL, "target": "pca", "num_components": 6, "encoder_mask_tokens": True}
+    ).eval()
     assert isinstance(model.head.target, Components)
     model.head.target.basis.normal_()
     input = {"image_size": 32, "crop_fraction": 1.0, "mean": list(MEAN), "std": list(STD)}

@@ -21,7 +21,6 @@ from tests.weights.helpers import load, peer, same
 pytestmark = pytest.mark.numeric
 
 MEAN, STD = (0.1, 0.2, 0.3), (0.4, 0.5, 0.6)
-OPTIMISATION = {"base_lr": 1e-3, "lr": None, "weight_decay": 0.05, "betas": (0.9, 0.95), "schedule": "cosine"}
 
 
 def settings_of(**changes: Any) -> dict[str, Any]:
@@ -34,11 +33,6 @@ def settings_of(**changes: Any) -> dict[str, Any]:
         "mask_ratio": 0.6,
         "masking": "random",
         "target": "normalised_pixels",
-        "warmup_epochs": 1,
-        "min_lr": 0.0,
-        "min_lr_scaled": True,
-        "no_weight_decay": ["1d", "bias"],
-        **OPTIMISATION,
         **changes,
     }
 
@@ -46,7 +40,7 @@ def settings_of(**changes: Any) -> dict[str, Any]:
 def pretrainer(size: tuple[int, int] = (32, 32), **changes: Any) -> Pretrainer:
     """A model as a pre-training builds it, with other numbers in every parameter but the fixed positions."""
     torch.manual_seed(0)
-    model = Pretrainer(DataSpec(("image",), size, mean=MEAN, std=STD), **settings_of(**changes))
+    model = Pretrainer.build(DataSpec(("image",), size, mean=MEAN, std=STD), settings_of(**changes))
     for weight in model.parameters():
         if weight.requires_grad:
             torch.nn.init.normal_(weight, std=0.1)

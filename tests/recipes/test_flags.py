@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from maekit.errors import UserError
+from maekit.optim.settings import Optimisation
 from maekit.recipes.recipe import load_recipe
 from maekit.recipes.settings import SECTIONS, Settings, make_parser, resolve
 from maekit.recipes.tasks import Task, find_task, shipped_tasks
@@ -64,10 +65,11 @@ def construct(task_name: str, flags: list[str]) -> Any:
     data = module.Data(**values["data"])
     side = values["data"].get("image_size") or values["data"]["crop_size"]
     spec = replace(module.Data.published, image_size=(side, side))
-    model = module.Model(spec, **values["model"])
+    model = module.Model.build(spec, values["model"])
     if not model.evaluates_only:
-        model.optimisation.make_optimizer(model, model.backbone, 16)
-        model.optimisation.factor(100, 10)(5, {"lr_scale": 1.0, "peak_lr": 1.0})
+        chosen = Optimisation(**values["optim"])
+        chosen.make_optimizer(model, model.backbone, 16)
+        chosen.factor(100, 10)(5, {"lr_scale": 1.0, "peak_lr": 1.0})
     return data, model
 
 

@@ -13,7 +13,7 @@ from maekit.recipes.recipe import load_recipe
 from maekit.recipes.settings import Settings, resolve
 from maekit.recipes.tasks import find_task
 
-ABSOLUTE = "model: {lr: 1e-3, base_lr: null}\ndata: {total_batch_size: 64}"
+ABSOLUTE = "optim: {lr: 1e-3, base_lr: null}\ndata: {total_batch_size: 64}"
 
 
 def settings(*flags: str, config: str = "", folder: Path = Path(), recipe: str = "smoke") -> Settings:
@@ -26,15 +26,17 @@ def settings(*flags: str, config: str = "", folder: Path = Path(), recipe: str =
 
 
 def test_flags_win_over_files_and_files_over_recipes(tmp_path: Path) -> None:
-    found = settings("--model.layer_decay", "0.4", config="model: {layer_decay: 0.5, drop_path: 0.25}", folder=tmp_path)
-    assert found.values["model"]["layer_decay"] == 0.4
+    found = settings(
+        "--optim.layer_decay", "0.4", config="optim: {layer_decay: 0.5}\nmodel: {drop_path: 0.25}", folder=tmp_path
+    )
+    assert found.values["optim"]["layer_decay"] == 0.4
     assert found.values["model"]["drop_path"] == 0.25
     assert found.values["model"]["backbone"] == "vit_smoke_patch8"
-    assert found.given == {"model.layer_decay"}
+    assert found.given == {"optim.layer_decay"}
 
 
 def test_what_a_run_saves_gives_the_same_run(tmp_path: Path) -> None:
-    first = settings("--model.base_lr=3e-3", "--trainer.max_steps=7", "--run.seed=5")
+    first = settings("--optim.base_lr=3e-3", "--trainer.max_steps=7", "--run.seed=5")
     again = settings(config=first.yaml(), folder=tmp_path)
     assert again.values == first.values
 
@@ -42,15 +44,18 @@ def test_what_a_run_saves_gives_the_same_run(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("flags", "config", "expected"),
     [
-        (["--model.layer_decy", "0.5"], "", "did you mean '--model.layer_decay'?"),
+        (["--model.layer_decy", "0.5"], "", "did you mean '--optim.layer_decay'?"),
         (["--recip", "base"], "", "did you mean '--recipe'?"),
         (["--trainer.accumulate_grad_batches", "2"], "", "data.device_batch_size decides"),
         (["--trainer.fast_dev_run", "true"], "", "--trainer.max_steps 3"),
-        ([], "model: {layer_decy: 0.5}", "mine.yaml; did you mean 'model.layer_decay'?"),
+        ([], "model: {layer_decy: 0.5}", "mine.yaml; did you mean 'optim.layer_decay'?"),
+        ([], "optim: {layer_decy: 0.5}", "mine.yaml; did you mean 'optim.layer_decay'?"),
+        ([], "model: {layer_decay: 0.5}", "mine.yaml; it is optim.layer_decay now"),
+        (["--model.lr", "1e-3"], "", "it is optim.lr now"),
         ([], "modle: {layer_decay: 0.5}", "unknown section 'modle' in"),
-        ([], "model: {base_lr: fast}", "model.base_lr: got 'fast', expected a number or null, in"),
+        ([], "optim: {base_lr: fast}", "optim.base_lr: got 'fast', expected a number or null, in"),
         (["--model.pooling", "max"], "", "model.pooling: got 'max', expected one of"),
-        (["--model.schedule", "cosin"], "", "'cosine'"),
+        (["--optim.schedule", "cosin"], "", "'cosine'"),
         (["--data.total_batch_size", "many"], "", "got 'many', expected a whole number, in its flag"),
         (["stray"], "", "stray"),
     ],
@@ -68,9 +73,9 @@ def test_a_mistake_is_one_line(flags: list[str], config: str, expected: str, tmp
     ("flags", "config", "fine"),
     [
         (["--data.total_batch_size=32"], ABSOLUTE, False),
-        (["--data.total_batch_size=32", "--model.lr=5e-4"], ABSOLUTE, True),
+        (["--data.total_batch_size=32", "--optim.lr=5e-4"], ABSOLUTE, True),
         (["--data.total_batch_size=64"], ABSOLUTE, True),
-        (["--model.lr=5e-4", "--model.base_lr=null"], "data: {total_batch_size: 32}", True),
+        (["--optim.lr=5e-4", "--optim.base_lr=null"], "data: {total_batch_size: 32}", True),
         (["--data.total_batch_size=32"], "", True),
     ],
 )  # fmt: skip
@@ -78,7 +83,7 @@ def test_an_absolute_lr_holds_for_its_own_batch(flags: list[str], config: str, f
     if fine:
         settings(*flags, config=config, folder=tmp_path)
         return
-    with pytest.raises(UserError, match=r"for example --model.lr 0.0005"):
+    with pytest.raises(UserError, match=r"for example --optim.lr 0.0005"):
         settings(*flags, config=config, folder=tmp_path)
 
 

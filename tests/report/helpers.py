@@ -11,7 +11,7 @@ from PIL import Image
 from maekit.study.define.definition import Definition
 from maekit.study.define.space import Choice, cell_name, grid_cells
 
-RECIPE = {"model.lr": 0.001, "model.layer_decay": 0.75, "data.synthetic": None, "trainer.max_epochs": 10}
+RECIPE = {"optim.lr": 0.001, "optim.layer_decay": 0.75, "data.synthetic": None, "trainer.max_epochs": 10}
 STEPS = (10, 20, 30, 40)
 
 
@@ -29,7 +29,7 @@ def make_run(
     """Writes config.yaml, environment.json, the tables and metrics.json; `changed` are keys given as flags."""
     changed = changed or {}
     folder.mkdir(parents=True)
-    config: dict[str, dict[str, Any]] = {"model": {}, "data": {}, "trainer": {}, "run": {}}
+    config: dict[str, dict[str, Any]] = {"model": {}, "optim": {}, "data": {}, "trainer": {}, "run": {}}
     values = {**RECIPE, "data.num_workers": 2, "run.seed": seed, "run.folder": str(folder.parent), **changed}
     for key, value in values.items():
         section, _, name = key.partition(".")

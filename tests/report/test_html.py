@@ -45,13 +45,13 @@ def curves() -> LineChart:
     draws = random.Random(0)
     series = tuple(
         Series(
-            f"model.base_lr={lr}, long",
+            f"optim.base_lr={lr}, long",
             tuple((d, 90 + draws.random() * 5) for d in (0.55, 0.65, 0.75, 0.85, 1.0)),
             band=tuple((d, 89.5 + i, 91.0 + i) for d in (0.55, 0.65, 0.75, 0.85, 1.0)),
         )
         for i, lr in enumerate(("5e-4", "1e-3", "2e-3", "4e-3"))
     )
-    return LineChart("decay", "Layer decay by learning rate", "model.layer_decay", "top1 (%)", series)
+    return LineChart("decay", "Layer decay by learning rate", "optim.layer_decay", "top1 (%)", series)
 
 
 def everything(tmp_path: Path) -> Document:
@@ -71,7 +71,7 @@ def everything(tmp_path: Path) -> Document:
         HeatMap("confusion", "Confusion", "predicted", "true", names, names, counts),
         Table("numbers", ("name", "value", "a long heading of a column"), rows, caption="Numbers"),
         Pictures("Worst", (Picture(noise(tmp_path / "a.png", 96), "true 3"), Picture(tmp_path / "gone.jpg", "true 8"))),
-        Code("maekit fit " + "--model.layer_decay 0.75 " * 20, "Command"),
+        Code("maekit fit " + "--optim.layer_decay 0.75 " * 20, "Command"),
     )  # fmt: skip
 
 

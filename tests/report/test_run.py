@@ -42,7 +42,7 @@ def report_of(folder: Path) -> Document:
 @pytest.fixture
 def whole(tmp_path: Path) -> Path:
     """A finished run with everything a run can leave."""
-    folder = make_run(tmp_path / "runs/flowers/base/0", changed={"model.layer_decay": 0.65})
+    folder = make_run(tmp_path / "runs/flowers/base/0", changed={"optim.layer_decay": 0.65})
     add_parts(folder)
     return folder
 
@@ -52,7 +52,7 @@ def test_result_and_summary(whole: Path) -> None:
     assert document.title == "flowers, base: run 0"
     assert list(document.summary) == [
         "top1 90; best 90.5 at step 30. Finished after 40 steps.",
-        "It differs from its recipe in 1 key: model.layer_decay 0.65 (recipe: 0.75).",
+        "It differs from its recipe in 1 key: optim.layer_decay 0.65 (recipe: 0.75).",
         "It took 2.0 h, 123.4 images/s, 1.5 GiB.",
     ]
     assert table(document, "metrics").rows == (("top1", 90.0, 90.5, 30), ("loss", 0.075, None, None))
@@ -63,11 +63,11 @@ def test_differences_stand_before_the_whole_configuration(whole: Path) -> None:
     titles = [section.title for section in document.sections]
     assert titles.index("Configuration") < titles.index("The whole configuration") == len(titles) - 1
     [differences] = blocks(document, Table, "Configuration")
-    assert differences.rows == (("model.layer_decay", "0.75", "0.65"),)
+    assert differences.rows == (("optim.layer_decay", "0.75", "0.65"),)
     [everything] = blocks(document, Table, "The whole configuration")
     found = {row[0]: row[1:] for row in everything.rows}
-    assert found["model.layer_decay"] == ("0.65", "flag")
-    assert found["model.lr"] == ("0.001", "recipe")
+    assert found["optim.layer_decay"] == ("0.65", "flag")
+    assert found["optim.lr"] == ("0.001", "recipe")
     assert found["data.synthetic"] == ("null", "recipe")
     assert found["data.num_workers"] == ("2", "default")
 
@@ -231,7 +231,7 @@ def test_a_toy_is_called_a_toy(tmp_path: Path, given: dict[str, object]) -> None
 def test_overview_groups_seeds_and_only_counts_finished_runs(tmp_path: Path) -> None:
     for decay, values in ((0.75, (80.0, 82.0, 84.0)), (0.65, (90.0, 91.0, None))):
         for seed, value in enumerate(values):
-            make_run(tmp_path / f"r/{decay}/{seed}", top1=value, seed=seed, changed={"model.layer_decay": decay})
+            make_run(tmp_path / f"r/{decay}/{seed}", top1=value, seed=seed, changed={"optim.layer_decay": decay})
     paused = make_run(tmp_path / "r/paused", top1=99.0, status="paused")
     document = overview_document(find_runs([tmp_path / "r"]), "now")
     assert document.title == "7 runs of flowers"
@@ -249,7 +249,7 @@ def test_overview_groups_seeds_and_only_counts_finished_runs(tmp_path: Path) -> 
 def test_overview_of_a_metric_of_which_less_is_better(tmp_path: Path) -> None:
     for seed, value in enumerate((0.5, 0.4)):
         folder = tmp_path / f"r/{seed}"
-        make_run(folder, top1=value, changed={"model.lr": 0.1 + seed}, monitor=("psnr_gap", "min"))
+        make_run(folder, top1=value, changed={"optim.lr": 0.1 + seed}, monitor=("psnr_gap", "min"))
     document = overview_document(find_runs([tmp_path / "r"]), "now")
     assert "the lowest psnr_gap is 0.4 (1 run)" in document.summary[1]
 
@@ -333,7 +333,7 @@ def test_a_run_stands_beside_the_published_number_of_its_recipe(tmp_path: Path, 
     assert f": 83.6; this run 83.7, +0.10: {said} published" in document.summary[1]
     rows = table(document, "published").rows
     assert rows[0][:4] == ("3: MAE, 1600 epochs on normalised pixels, B", 83.6, 83.7, 0.1)
-    changed = {**given, "changed": {"model.layer_decay": 0.5}}
+    changed = {**given, "changed": {"optim.layer_decay": 0.5}}
     other = report_of(paper_run(tmp_path / "1", "imagenet_finetune", "base", {"top1": 83.7}, **changed))
     assert {row[4] for row in table(other, "published").rows} == {"no verdict, since it differs from the recipe"}
     assert not any(block.name == "published" for block in blocks(report_of(whole), Table))

@@ -15,7 +15,7 @@ from tests.report.helpers import make_study
 from tests.report.test_run import blocks, table
 
 DECAYS, RATES = [0.55, 0.75, 1.0], [0.001, 0.01]
-AXES: dict[str, list[Any]] = {"model.layer_decay": DECAYS, "model.lr": RATES}
+AXES: dict[str, list[Any]] = {"optim.layer_decay": DECAYS, "optim.lr": RATES}
 VALUES: dict[tuple[Any, ...], list[float | None]] = {
     (0.55, 0.001): [80.0, 82.0, 84.0],
     (0.55, 0.01): [70.0, 71.0, 72.0],
@@ -58,11 +58,11 @@ def test_heat_map_of_two_keys(grid: Path) -> None:
 
 
 def test_a_third_key_gives_the_best_over_it(tmp_path: Path) -> None:
-    axes = {"model.drop_path": [0.1, 0.2], "model.layer_decay": [0.5, 1.0], "model.base_lr": [1e-3, 2e-3]}
+    axes = {"model.drop_path": [0.1, 0.2], "optim.layer_decay": [0.5, 1.0], "optim.base_lr": [1e-3, 2e-3]}
     values: dict[tuple[Any, ...], list[float | None]] = {}
     for d, drop in enumerate(axes["model.drop_path"]):
-        for e, decay in enumerate(axes["model.layer_decay"]):
-            for f, rate in enumerate(axes["model.base_lr"]):
+        for e, decay in enumerate(axes["optim.layer_decay"]):
+            for f, rate in enumerate(axes["optim.base_lr"]):
                 values[drop, decay, rate] = [10.0 * d + 2 * e - 30 * d * e + f]
     document = report_of(make_study(tmp_path / "s", values, axes=axes))
     [found] = blocks(document, HeatMap)
@@ -100,7 +100,7 @@ def test_summary_says_what_cannot_be_told_apart(grid: Path) -> None:
 
 def test_one_seed_says_nothing_of_chance(tmp_path: Path) -> None:
     values: dict[tuple[Any, ...], list[float | None]] = {(0.5,): [80.0], (1.0,): [70.0]}
-    document = report_of(make_study(tmp_path / "s", values, axes={"model.layer_decay": [0.5, 1.0]}, recipe="smoke"))
+    document = report_of(make_study(tmp_path / "s", values, axes={"optim.layer_decay": [0.5, 1.0]}, recipe="smoke"))
     assert "top1 80, of 1 seed: how much of that is chance, one seed does not tell." in document.summary[0]
     assert document.summary[1].startswith("This is a study on a toy, not the paper's data")
     assert not blocks(document, HeatMap)
@@ -165,7 +165,7 @@ def test_rungs_of_one_key_are_lines(tmp_path: Path) -> None:
         (0.7,): [70.0, 74.0],
         (1.0,): [60.0, 62.0],
     }
-    axes = {"model.layer_decay": [0.5, 0.7, 1.0]}
+    axes = {"optim.layer_decay": [0.5, 0.7, 1.0]}
     document = report_of(make_study(tmp_path / "s", values, axes=axes, rungs=(33, 100), kept=(((0.5,),),)))
     chart = blocks(document, LineChart, "Successive halving")[0]
     assert [(series.label, series.points) for series in chart.series] == [
@@ -204,7 +204,7 @@ def test_a_drawn_study_shows_its_runs_as_dots(grid: Path) -> None:
     told = json.loads((grid / "study.json").read_text())
     told["definition"]["sampler"] = "random"
     told["definition"]["num_cells"] = 6
-    told["definition"]["space"][1] = {"kind": "interval", "key": "model.lr", "low": 1e-3, "high": 1e-2, "log": True}
+    told["definition"]["space"][1] = {"kind": "interval", "key": "optim.lr", "low": 1e-3, "high": 1e-2, "log": True}
     (grid / "study.json").write_text(json.dumps(told))
     document = report_of(grid)
     charts = {chart.name: chart for chart in blocks(document, LineChart)}
@@ -212,7 +212,7 @@ def test_a_drawn_study_shows_its_runs_as_dots(grid: Path) -> None:
     assert charts["by_lr"].log_x and not charts["by_layer_decay"].log_x
     assert not blocks(document, HeatMap)
     [study] = blocks(document, Facts, "The study")
-    assert dict(study.pairs)["model.lr"] == "0.001 to 0.01, on a log scale"
+    assert dict(study.pairs)["optim.lr"] == "0.001 to 0.01, on a log scale"
 
 
 def test_command_on_a_study(grid: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -32,7 +32,9 @@ SHUFFLED = tuple(f"n{label:08}" for label in (4, 11, 0, 7, 9, 1, 8, 2, 10, 6, 3,
 def model(ids: tuple[str, ...], pooling: Any = "mean") -> RobustnessClassifier:
     """A small classifier of these classes with random weights, whose scores differ widely."""
     torch.manual_seed(0)
-    built = RobustnessClassifier(RobustnessSpec(ids, (32, 32), ids), backbone="vit_test_patch8", pooling=pooling)
+    built = RobustnessClassifier.build(
+        RobustnessSpec(ids, (32, 32), ids), {"backbone": "vit_test_patch8", "pooling": pooling}
+    )
     torch.nn.init.normal_(built.head.fc.weight)  # type: ignore[union-attr, arg-type]
     return built.eval()
 

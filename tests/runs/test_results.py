@@ -14,16 +14,16 @@ from maekit.runs.find import find_runs, labels
 from maekit.runs.read import Best, read_run
 
 
-def write_run(folder: Path, *, top1: Any = 99.0, status: str = "finished", **model: Any) -> Path:
+def write_run(folder: Path, *, top1: Any = 99.0, status: str = "finished", **optim: Any) -> Path:
     """A run's folder as a run leaves it, small."""
     folder.mkdir(parents=True)
-    recipe = {"model.layer_decay": 0.75, "model.weights": None, "trainer.max_epochs": 50, "data.root": None}
+    recipe = {"optim.layer_decay": 0.75, "model.weights": None, "trainer.max_epochs": 50, "data.root": None}
     (folder / "config.yaml").write_text(
-        "model:\n  layer_decay: 0.75\n  weights: mae.pth\n  drop_path: 0.1\n"
+        "model:\n  weights: mae.pth\n  drop_path: 0.1\noptim:\n  layer_decay: 0.75\n"
         "trainer:\n  max_epochs: 50\ndata:\n  root: /d\nrun:\n  seed: 2\n"
     )
-    if model:
-        (folder / "config.yaml").write_text(json.dumps({"model": model, "run": {"seed": 2}}))
+    if optim:
+        (folder / "config.yaml").write_text(json.dumps({"optim": optim, "run": {"seed": 2}}))
     about = {"task": "t", "recipe": "base", "given": ["model.drop_path"], "recipe_values": recipe}
     (folder / "environment.json").write_text(json.dumps({**about, "monitor": ["val/top1", "max"]}))
     metrics = {"status": status, "step": 10, "val": {"top1": top1, "loss": 0.5}, "best": {"value": 99.5}}
@@ -45,15 +45,15 @@ def test_a_whole_run(tmp_path: Path) -> None:
 
 
 def test_a_changed_hyper_parameter_differs(tmp_path: Path) -> None:
-    run = read_run(write_run(tmp_path / "r", layer_decay=0.65, weights="w.pth"))
-    assert differences(run) == [Difference("model.layer_decay", 0.75, 0.65)]
+    run = read_run(write_run(tmp_path / "r", layer_decay=0.65))
+    assert differences(run) == [Difference("optim.layer_decay", 0.75, 0.65)]
 
 
 def test_what_the_data_decided_is_no_difference(tmp_path: Path) -> None:
     """A recipe's `auto` is settled when a run begins; a flag is the user's own."""
     folder = write_run(tmp_path / "r", layer_decay=0.75)
     about = json.loads((folder / "environment.json").read_text())
-    key, differs = "model.layer_decay", [Difference("model.layer_decay", "auto", 0.75)]
+    key, differs = "optim.layer_decay", [Difference("optim.layer_decay", "auto", 0.75)]
     for given, flags, expected in (
         ([], [], []),
         ([key], [], differs),
@@ -150,7 +150,7 @@ def test_what_is_missing_is_one_line_with_the_nearest_name(tmp_path: Path) -> No
 
 
 def test_where_and_how_watched_is_no_hyper_parameter() -> None:
-    changes = {"model.layer_decay", "data.total_batch_size", "trainer.max_epochs", "model.weights", "data.image_size"}
+    changes = {"optim.layer_decay", "data.total_batch_size", "trainer.max_epochs", "model.weights", "data.image_size"}
     does_not = {"run.seed", "data.root", "data.train_json", "data.num_workers", "trainer.devices", "run.stop_at_step"}
     assert {key for key in changes | does_not if is_hyper_parameter(key)} == changes
 

@@ -16,7 +16,7 @@ from tests.helpers_run import environment
 SMALL = (
     "--model.backbone=vit_test_patch8", "--model.weights=none", "--model.taps=[0,1,1,2]", "--model.head_channels=24",
     "--data.num_workers=0", "--data.reduce_zero_label=true", "--data.allow_empty=true",
-    "--data.device_batch_size=2", "--data.total_batch_size=2", "--model.lr=1e-4", "--trainer.accelerator=cpu",
+    "--data.device_batch_size=2", "--data.total_batch_size=2", "--optim.lr=1e-4", "--trainer.accelerator=cpu",
 )  # fmt: skip
 NUM_VAL = 5
 

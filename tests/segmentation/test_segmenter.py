@@ -21,6 +21,7 @@ from maekit.recipes.recipe import load_recipe
 from maekit.recipes.settings import resolve
 from maekit.recipes.tasks import find_task
 from maekit.segmentation.data.dataset import SegBatch, SegEvalBatch
+from tests.helpers_model import optimisation
 from tests.numeric import SEEDS, assert_float64, assert_fp32, fp32_errors, moved
 from tests.segmentation import mmseg_peer
 
@@ -36,7 +37,7 @@ def model(spec: DataSpec | None = None, recipe: str = "smoke", **overrides: Any)
     flags = [f"--model.{key}={value}" for key, value in {**(small if recipe == "smoke" else {}), **overrides}.items()]
     values = resolve(stacked, module, flags, training=False).values["model"]
     torch.manual_seed(0)
-    return module.Model(spec or DataSpec(tuple(map(str, range(CLASSES))), (SIDE, SIDE)), **values)
+    return module.Model.build(spec or DataSpec(tuple(map(str, range(CLASSES))), (SIDE, SIDE)), values)
 
 
 def peer() -> nn.Module:
@@ -180,7 +181,7 @@ def test_layer_decay_equals_mmsegmentations(recipe: str, rate: float, depth: int
     layers = importlib.import_module("mmseg.engine.optimizers.layer_decay_optimizer_constructor")
     with torch.device("meta"):
         net = model(DataSpec(tuple(map(str, range(150))), (512, 512)), recipe)
-    rows = net.optimisation.rows(net, net.backbone, 16)
+    rows = optimisation("ade20k_upernet", recipe).rows(net, net.backbone, 16)
     assert {row.layer for row in rows} == set(range(depth + 2))
     for row in rows:
         name = row.name.replace("backbone.blocks", "backbone.layers")  # what their constructor looks for
@@ -258,7 +259,7 @@ def test_own_label_maps_are_coded_alike_in_a_run_and_after_it(
         "--model.taps=[0,1,1,2]",
         "--data.num_workers=0",
     ]
-    few = ["--data.total_batch_size=2", "--data.device_batch_size=2", "--model.lr=1e-4", "--trainer.max_steps=2"]
+    few = ["--data.total_batch_size=2", "--data.device_batch_size=2", "--optim.lr=1e-4", "--trainer.max_steps=2"]
     fit = ["fit", "--task", "ade20k_upernet", "--recipe", "smoke", "--data.root=mine", *tiny, *few]
     assert main(fit) == 2
     assert "--data.label_values [0,255]" in capsys.readouterr().err

@@ -1,7 +1,7 @@
 """Stands in for `maekit fit` where a study is tested: the same flags, files, signals and exit codes, without a model.
 
 A run of FAKE_STEPS steps, FAKE_SLEEP seconds each, that validates at every step and saves at every second. What it
-measures depends on its flags, seed and step alone. `model.layer_decay` above 1 stands for what goes wrong: 2 a NaN,
+measures depends on its flags, seed and step alone. `optim.layer_decay` above 1 stands for what goes wrong: 2 a NaN,
 3 an error, 4 SIGKILL at step 2.
 """
 
@@ -19,8 +19,8 @@ from maekit.system.parent import watch
 
 def value(flags: dict[str, str], step: int) -> float:
     """The metric: a hill over layer_decay with its top at 0.75, a little noise of the seed, rising with the step."""
-    decay, seed = float(flags["model.layer_decay"]), flags["run.seed"]
-    lr = float(flags.get("model.lr", 0))
+    decay, seed = float(flags["optim.layer_decay"]), flags["run.seed"]
+    lr = float(flags.get("optim.lr", 0))
     noise = int(hashlib.md5(f"{decay} {lr} {seed}".encode()).hexdigest()[:6], 16) / 2**24
     return round((90 - 40 * abs(decay - 0.75) - 5 * abs(lr - 0.001) * 1000 + noise) * step / (step + 3), 6)
 
@@ -50,7 +50,7 @@ def main() -> int:
     while step < end:
         time.sleep(pause)
         step += 1
-        decay = float(flags["model.layer_decay"])
+        decay = float(flags["optim.layer_decay"])
         if decay == 4 and step == 2:
             os.kill(os.getpid(), signal.SIGKILL)
         if decay == 3 and step == 2:
@@ -63,7 +63,7 @@ def main() -> int:
         if stopped:
             print(f"maekit: stopped by SIGTERM at step {step}, saved; go on with: maekit fit", file=sys.stderr)
             return 143
-    last = value(flags, step) if float(flags["model.layer_decay"]) != 2 else None
+    last = value(flags, step) if float(flags["optim.layer_decay"]) != 2 else None
     _save(
         folder / "metrics.json",
         {

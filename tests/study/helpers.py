@@ -23,7 +23,7 @@ from maekit.system.plain import finite_number
 TOP = Path(__file__).resolve().parents[2]
 FAKE = [sys.executable, str(TOP / "tests" / "study" / "fake_fit.py")]
 FAST = Timing(poll=0.02, refresh=0.3, retry=20.0)
-DECAY = "model.layer_decay"
+DECAY = "optim.layer_decay"
 
 Child = subprocess.Popen[str]
 
@@ -46,7 +46,7 @@ def definition(*decays: float, **changes: Any) -> Definition:
         "mode": "max",
         "max_steps": 9,
         "num_images": 100,
-        "fixed": {"model.weight_decay": 0.05},
+        "fixed": {"optim.weight_decay": 0.05},
     }
     return Definition(**{**values, **changes})
 

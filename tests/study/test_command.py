@@ -20,7 +20,7 @@ from maekit.study.work import engine
 from tests.study.helpers import decay_of, trial
 
 SMOKE = ("sweep", "--task", "imagenet_finetune", "--recipe", "smoke")
-GRID = ("--grid", "model.layer_decay=0.65,0.75,1")
+GRID = ("--grid", "optim.layer_decay=0.65,0.75,1")
 
 
 class FakeEngine:
@@ -87,7 +87,7 @@ def test_everything_as_json(fake: FakeEngine, capsys: pytest.CaptureFixture[str]
     assert (fake.calls[0][1], fake.calls[0][2]["join"], fake.calls[0][2]["retry_failed"]) == (Path("here"), True, True)
     assert Definition.from_json(found["definition"]) == fake.calls[0][0]
     assert (found["definition"]["name"], found["folder"]) == ("mine", "here")
-    assert [cell["values"]["model.layer_decay"] for cell in found["cells"]] == [1.0, 0.75, 0.65]
+    assert [cell["values"]["optim.layer_decay"] for cell in found["cells"]] == [1.0, 0.75, 0.65]
     assert found["cells"][0]["by_seed"] == {"5": 6.0}
     assert (found["spent_steps"], found["full_grid_steps"]) == (30, 3 * fake.calls[0][0].max_steps)
     assert "secret" not in json.dumps(found)
@@ -122,10 +122,10 @@ def test_a_dry_run_lists_runs_and_steps(fake: FakeEngine, capsys: pytest.Capture
     assert found["total_steps"] == sum(run["steps"] for run in found["runs"]) == 540
     assert found["runs"][1] == {
         "name": "layer_decay=0.65,seed=1",
-        "values": {"model.layer_decay": 0.65},
+        "values": {"optim.layer_decay": 0.65},
         "seed": 1,
         "steps": 90,
-        "flags": ["--model.layer_decay=0.65", "--run.seed=1"],
+        "flags": ["--optim.layer_decay=0.65", "--run.seed=1"],
     }
     assert fake.calls == []
 
@@ -158,21 +158,21 @@ def test_seeds_that_are_none(given: str) -> None:
     ("words", "start"),
     [
         ("--girds a=1", "unknown flag '--girds'; did you mean '--grid'?"),
-        ("--grid model.layer_decay=1 --seeds 0", "--seeds: got '0', expected how many"),
-        ("--grid model.layer_decay=1 --name ../up", "--name: got '../up', expected a folder's name"),
-        ("--grid model.layer_decay=1 --trials 3", "--trials: "),
-        ("--grid model.layer_decay=1 --sampler random", "--sampler random "),
-        ("--grid model.layer_decay=1 --sampler tpe --trials 0", "--sampler tpe "),
+        ("--grid optim.layer_decay=1 --seeds 0", "--seeds: got '0', expected how many"),
+        ("--grid optim.layer_decay=1 --name ../up", "--name: got '../up', expected a folder's name"),
+        ("--grid optim.layer_decay=1 --trials 3", "--trials: "),
+        ("--grid optim.layer_decay=1 --sampler random", "--sampler random "),
+        ("--grid optim.layer_decay=1 --sampler tpe --trials 0", "--sampler tpe "),
         (
-            "--grid model.layer_decay=1 --sampler tpe --trials 3 --pruner halving",
+            "--grid optim.layer_decay=1 --sampler tpe --trials 3 --pruner halving",
             "--pruner halving ",
         ),
-        ("--grid model.layer_decay=1 --reduction 1", "--reduction: got 1, expected 2 or more"),
-        ("--grid model.layer_decay=1 --trial 0 --join", "--trial "),
-        ("--grid model.layer_decay=1 --trial -1", "--trial "),
-        ("--grid model.layer_decay=1 --sampler hyperband", "argument --sampler: invalid choice: 'hyperband'"),
-        ("--grid model.layer_decay=1 --parallel gpu", "--parallel: got 'gpu'"),
-        ("--grid model.layer_deca=1", "unknown key 'model.layer_deca' to vary; did you mean 'model.layer_decay'?"),
+        ("--grid optim.layer_decay=1 --reduction 1", "--reduction: got 1, expected 2 or more"),
+        ("--grid optim.layer_decay=1 --trial 0 --join", "--trial "),
+        ("--grid optim.layer_decay=1 --trial -1", "--trial "),
+        ("--grid optim.layer_decay=1 --sampler hyperband", "argument --sampler: invalid choice: 'hyperband'"),
+        ("--grid optim.layer_decay=1 --parallel gpu", "--parallel: got 'gpu'"),
+        ("--grid model.layer_deca=1", "unknown key 'model.layer_deca' to vary; did you mean 'optim.layer_decay'?"),
         ("--preset papr", "--preset: unknown preset 'papr'; did you mean 'paper'?"),
         ("--recipe smok --preset paper", "task imagenet_finetune has no recipe 'smok'; did you mean 'smoke'?"),
     ],

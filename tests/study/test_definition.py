@@ -19,7 +19,7 @@ from maekit.study.define.presets import PRESETS_FILE, find_preset, preset_names
 from maekit.study.define.space import Choice, Interval
 
 TASK = "imagenet_finetune"
-DECAY = "model.layer_decay"
+DECAY = "optim.layer_decay"
 
 
 def made(**changes: Any) -> Definition:
@@ -29,7 +29,7 @@ def made(**changes: Any) -> Definition:
         "recipe": "smoke",
         "config": ("a.yaml",),
         "flags": ("--data.root", "photos"),
-        "space": (Choice(DECAY, (0.65, 1.0)), Choice("model.betas", ([0.9, 0.95], None))),
+        "space": (Choice(DECAY, (0.65, 1.0)), Choice("optim.betas", ([0.9, 0.95], None))),
         "seeds": (0, 1),
         "sampler": "grid",
         "num_cells": None,
@@ -64,7 +64,7 @@ def asked(*grids: str, **changes: Any) -> Definition:
 
 
 def test_a_definition_reads_back_from_json_as_it_was() -> None:
-    drawn = made(space=(Interval("model.lr", 1e-4, 1e-2, log=True),), sampler="tpe", num_cells=7, pruning="median")
+    drawn = made(space=(Interval("optim.lr", 1e-4, 1e-2, log=True),), sampler="tpe", num_cells=7, pruning="median")
     for definition in (made(), drawn):
         assert Definition.from_json(json.loads(json.dumps(definition.as_json()))) == definition
 
@@ -83,9 +83,9 @@ def test_runs_are_counted_cell_by_cell_the_seeds_fastest() -> None:
     runs = made().runs()
     assert len(runs) == 8
     assert runs[:3] == [
-        ({DECAY: 0.65, "model.betas": [0.9, 0.95]}, 0),
-        ({DECAY: 0.65, "model.betas": [0.9, 0.95]}, 1),
-        ({DECAY: 0.65, "model.betas": None}, 0),
+        ({DECAY: 0.65, "optim.betas": [0.9, 0.95]}, 0),
+        ({DECAY: 0.65, "optim.betas": [0.9, 0.95]}, 1),
+        ({DECAY: 0.65, "optim.betas": None}, 0),
     ]
 
 
@@ -95,7 +95,7 @@ def test_steps_follow_the_epochs_and_the_batch_of_the_cell() -> None:
     assert definition.steps_of({"trainer.max_epochs": 3, "data.total_batch_size": 60}) == 3 * (1600 // 60)
     assert definition.steps_of({"trainer.max_steps": 7}) == 7
     assert definition.full_steps() == 4 * 2 * 100
-    drawn = made(space=(Interval("model.lr", 0.1, 1.0),), sampler="random", num_cells=5)
+    drawn = made(space=(Interval("optim.lr", 0.1, 1.0),), sampler="random", num_cells=5)
     assert drawn.full_steps() == 5 * 2 * 100
 
 
@@ -113,7 +113,7 @@ def test_each_change_is_one_line() -> None:
         "seeds: [0,1] in the study, [0,1,2] now",
         "training images: 1600 in the study, 10 now",
         f"{DECAY}: [0.65,1.0] in the study, [0.65,0.9] now",
-        "model.betas: [[0.9,0.95],null] in the study, nothing now",
+        "optim.betas: [[0.9,0.95],null] in the study, nothing now",
         "model.drop_path: 0.1 in the study, 0.2 now",
         "model.new: nothing in the study, true now",
     ]
@@ -124,8 +124,8 @@ def test_each_change_is_one_line() -> None:
 
 
 def test_a_study_of_a_real_recipe() -> None:
-    definition = asked(f"{DECAY}=0.65,1", "model.betas=[0.9,0.95],[0.9,0.999]", flags=("--trainer.max_epochs", "2"))
-    assert definition.space == (Choice(DECAY, (0.65, 1.0)), Choice("model.betas", ([0.9, 0.95], [0.9, 0.999])))
+    definition = asked(f"{DECAY}=0.65,1", "optim.betas=[0.9,0.95],[0.9,0.999]", flags=("--trainer.max_epochs", "2"))
+    assert definition.space == (Choice(DECAY, (0.65, 1.0)), Choice("optim.betas", ([0.9, 0.95], [0.9, 0.999])))
     assert isinstance(definition.space[0].values[1], float)
     images = len(list((digits_root() / "train").rglob("*.*")))
     assert definition.num_images == images
@@ -134,15 +134,15 @@ def test_a_study_of_a_real_recipe() -> None:
     settings = resolve(load_recipe(find_task(TASK), "smoke"), find_task(TASK).load(), [], training=True)
     for section, key in (("model", "weight_decay"), ("data", "total_batch_size"), ("model", "weights")):
         assert definition.fixed[f"{section}.{key}"] == settings.values[section][key]
-    assert not {DECAY, "model.betas", "run.seed", "run.folder", "data.num_workers"} & set(definition.fixed)
+    assert not {DECAY, "optim.betas", "run.seed", "run.folder", "data.num_workers"} & set(definition.fixed)
     assert Definition.from_json(json.loads(json.dumps(definition.as_json()))) == definition
 
 
 def test_a_changed_recipe_is_seen(tmp_path: Path) -> None:
     before = asked(f"{DECAY}=0.65,1")
     assert before.differences(asked(f"{DECAY}=0.65,1", flags=("--data.num_workers", "0"))) == []
-    after = asked(f"{DECAY}=0.65,1", flags=("--model.weight_decay", "0.1"))
-    assert before.differences(after) == ["model.weight_decay: 0.05 in the study, 0.1 now"]
+    after = asked(f"{DECAY}=0.65,1", flags=("--optim.weight_decay", "0.1"))
+    assert before.differences(after) == ["optim.weight_decay: 0.05 in the study, 0.1 now"]
 
 
 def test_the_longest_cell_says_how_long_a_run_is() -> None:
@@ -153,9 +153,9 @@ def test_the_longest_cell_says_how_long_a_run_is() -> None:
 
 
 def test_ends_of_a_range_are_read_as_the_task_reads_them() -> None:
-    drawn = asked(ranges=("model.layer_decay=0.5:1",), sampler="random", num_cells=3)
+    drawn = asked(ranges=("optim.layer_decay=0.5:1",), sampler="random", num_cells=3)
     assert drawn.space == (Interval(DECAY, 0.5, 1.0),)
-    rates = asked(ranges=("model.weight_decay=0:1",), sampler="tpe", num_cells=3)
+    rates = asked(ranges=("optim.weight_decay=0:1",), sampler="tpe", num_cells=3)
     assert isinstance(rates.space[0], Interval)
     assert not rates.space[0].whole
 
@@ -164,29 +164,29 @@ def test_ends_of_a_range_are_read_as_the_task_reads_them() -> None:
     ("grids", "changes", "line"),
     [
         ([], {}, r"nothing to vary; add --grid KEY=V,V,..., --range KEY=LOW:HIGH or --preset layer_decay"),
-        (["model.layer_deca=1"], {}, r"unknown key 'model.layer_deca' to vary; did you mean 'model.layer_decay'\? .*"),
-        ([f"{DECAY}=abc"], {}, r"model.layer_decay: got 'abc', expected a number, in its flag"),
-        ([f"{DECAY}=1,1.5"], {}, r"model.layer_decay=1.5 to vary: got 1.5, expected model.layer_decay in \(0, 1\]; .*"),
-        ([f"{DECAY}=0.65,0.650"], {}, r"--grid model.layer_decay: got 0.65 twice, expected each value once"),
+        (["model.layer_deca=1"], {}, r"unknown key 'model.layer_deca' to vary; did you mean 'optim.layer_decay'\? .*"),
+        ([f"{DECAY}=abc"], {}, r"optim.layer_decay: got 'abc', expected a number, in its flag"),
+        ([f"{DECAY}=1,1.5"], {}, r"optim.layer_decay=1.5 to vary: got 1.5, expected optim.layer_decay in \(0, 1\]; .*"),
+        ([f"{DECAY}=0.65,0.650"], {}, r"--grid optim.layer_decay: got 0.65 twice, expected each value once"),
         (
             [f"{DECAY}=1", f"{DECAY}=1"],
             {},
-            r"--grid and --range: got model.layer_decay twice, expected each key once; .*",
+            r"--grid and --range: got optim.layer_decay twice, expected each key once; .*",
         ),
         (
             [f"{DECAY}=1"],
             {"flags": (f"--{DECAY}=1",)},
-            r"got model.layer_decay both as a flag and as a key of the study; .*",
+            r"got optim.layer_decay both as a flag and as a key of the study; .*",
         ),
         (
-            ["model.lr=1"],
+            ["optim.lr=1"],
             {},
-            r"got model.lr to vary, but model.base_lr is 0.032 here; vary model.base_lr, or add .* null",
+            r"got optim.lr to vary, but optim.base_lr is 0.032 here; vary optim.base_lr, or add .* null",
         ),
         (
-            ["model.lr=1", "model.base_lr=1"],
+            ["optim.lr=1", "optim.base_lr=1"],
             {},
-            r"got both model.base_lr .* and model.lr .* to vary, expected one of them",
+            r"got both optim.base_lr .* and optim.lr .* to vary, expected one of them",
         ),
         (["run.seed=1"], {}, r"got run.seed as a key of the study, expected --seeds 3 or --seeds 0,1,2"),
         (["run.folder=a"], {}, r"got run.folder as a key of the study, expected one of model, data or trainer; .*"),
@@ -204,7 +204,7 @@ def test_ends_of_a_range_are_read_as_the_task_reads_them() -> None:
             {"pruning": "halving"},
             r"--pruner halving: got trainer.max_epochs to vary, .* none",
         ),
-        ([], {"ranges": (f"{DECAY}=0.5:1",)}, r"got a range of model.layer_decay in a grid, expected a list; .*"),
+        ([], {"ranges": (f"{DECAY}=0.5:1",)}, r"got a range of optim.layer_decay in a grid, expected a list; .*"),
         (["model.weights=none"], {"task": "imagenet_robustness"}, r"this task evaluates only; use maekit validate .*"),
     ],
 )
@@ -215,8 +215,8 @@ def test_what_is_refused_in_one_line(grids: list[str], changes: dict[str, Any], 
 
 
 def test_a_rate_may_be_absolute_once_the_other_is_off() -> None:
-    definition = asked("model.lr=1e-3,1e-4", flags=("--model.base_lr", "null"))
-    assert definition.space == (Choice("model.lr", (1e-3, 1e-4)),)
+    definition = asked("optim.lr=1e-3,1e-4", flags=("--optim.base_lr", "null"))
+    assert definition.space == (Choice("optim.lr", (1e-3, 1e-4)),)
 
 
 @pytest.mark.parametrize("task", [task.name for task in shipped_tasks()])

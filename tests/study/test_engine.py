@@ -40,7 +40,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="signals and loc
 
 def expected(decay: float, seed: int) -> float:
     """What the stand-in measures at its end."""
-    return value({"model.layer_decay": str(decay), "run.seed": str(seed)}, 9)
+    return value({"optim.layer_decay": str(decay), "run.seed": str(seed)}, 9)
 
 
 def test_a_grid(tmp_path: Path) -> None:
@@ -55,7 +55,7 @@ def test_a_grid(tmp_path: Path) -> None:
         **{"state": "complete", "steps": 9, "end_step": 9},
         **{"seconds": 4.5, "rung": None, "reason": None},
     }
-    assert first["intermediate"]["4"] == value({"model.layer_decay": "0.55", "run.seed": "0"}, 4)
+    assert first["intermediate"]["4"] == value({"optim.layer_decay": "0.55", "run.seed": "0"}, 4)
     assert first["folder"] == "runs/made/small/layer_decay=0.55,seed=0"
     assert (tmp_path / first["folder"] / "metrics.json").is_file()
     assert (tmp_path / "logs" / "layer_decay=0.55,seed=0.log").is_file()
@@ -86,8 +86,8 @@ def test_failures_do_not_stop_a_study(tmp_path: Path) -> None:
 
 def test_a_changed_study_is_refused(tmp_path: Path) -> None:
     run(definition(0.55), tmp_path)
-    changed = definition(0.55, fixed={"model.weight_decay": 0.1})
-    match = r"model.weight_decay: 0.05 in the study, 0.1 now"
+    changed = definition(0.55, fixed={"optim.weight_decay": 0.1})
+    match = r"optim.weight_decay: 0.05 in the study, 0.1 now"
     with pytest.raises(UserError, match=match):
         run(changed, tmp_path)
     (tmp_path / "study.db").unlink()  # the folder remembers it too
@@ -112,7 +112,7 @@ def test_one_run_of_the_grid_without_a_database(tmp_path: Path) -> None:
 
 
 def test_random_cells_do_not_depend_on_who_draws_them(tmp_path: Path) -> None:
-    space = (Interval("model.layer_decay", 0.5, 1.0), Choice("model.lr", (0.001, 0.002)))
+    space = (Interval("optim.layer_decay", 0.5, 1.0), Choice("optim.lr", (0.001, 0.002)))
     made = definition(space=space, sampler="random", num_cells=3, seeds=(0, 1))
     study = run(made, tmp_path / "a", slots=2)
     again = run(made, tmp_path / "b", only=None)
@@ -123,7 +123,7 @@ def test_random_cells_do_not_depend_on_who_draws_them(tmp_path: Path) -> None:
 
 
 def test_tpe_draws_towards_what_was_good(tmp_path: Path) -> None:
-    made = definition(space=(Choice("model.layer_decay", (0.5, 0.7)),), sampler="tpe", num_cells=5, seeds=(0, 1))
+    made = definition(space=(Choice("optim.layer_decay", (0.5, 0.7)),), sampler="tpe", num_cells=5, seeds=(0, 1))
     study = run(made, tmp_path, slots=2)
     assert sorted({decay_of(trial["values"]) for trial in study.trials}) == [0.5, 0.7]  # there are no more
     assert len(study.trials) == 4 and all(trial["state"] == "complete" for trial in study.trials)

@@ -37,7 +37,7 @@ def by_hand(seeds: tuple[int, ...], steps: list[int], reduction: int) -> tuple[l
     cells, rungs, spent = list(DECAYS), [list(DECAYS)], 0
     for rung, step in enumerate(steps):
         spent += len(cells) * len(seeds) * (step - (steps[rung - 1] if rung else 0))
-        means = {c: fmean(value({"model.layer_decay": str(c), "run.seed": str(s)}, step) for s in seeds) for c in cells}
+        means = {c: fmean(value({"optim.layer_decay": str(c), "run.seed": str(s)}, step) for s in seeds) for c in cells}
         cells = sorted(cells, key=lambda cell: -means[cell])[: max(len(cells) // reduction, 1)]
         rungs.append(cells)
     return rungs[: len(steps)], spent
@@ -51,14 +51,14 @@ def test_halving_finds_the_grids_best_for_less(tmp_path: Path, reduction: int, s
     rungs, spent = by_hand((0, 1), steps, reduction)
     for rung, cells in enumerate(rungs):
         found = [trial for trial in study.trials if trial["rung"] == rung]
-        assert {trial["values"]["model.layer_decay"] for trial in found} == set(cells)
+        assert {trial["values"]["optim.layer_decay"] for trial in found} == set(cells)
         assert len(found) == 2 * len(cells)
     assert study.halving == {
         "rungs": steps,
-        "kept": [[{"model.layer_decay": cell} for cell in cells] for cells in rungs[1:]],
+        "kept": [[{"optim.layer_decay": cell} for cell in cells] for cells in rungs[1:]],
     }
     assert spent_steps(study) == spent and spent / full_grid_steps(study) <= {2: 0.5, 4: 0.4}[reduction]
-    worst = [trial for trial in study.trials if trial["values"]["model.layer_decay"] == 1.0]
+    worst = [trial for trial in study.trials if trial["values"]["optim.layer_decay"] == 1.0]
     assert {(trial["state"], trial["reason"]) for trial in worst} == {("pruned", "halving: rank 5 of 5 at step 2")}
     last = len(steps) - 1
     assert starts(tmp_path / "halving")["layer_decay=0.75,seed=0"] == len(steps)  # gone on with in one folder
@@ -73,8 +73,8 @@ def test_halving_finds_the_grids_best_for_less(tmp_path: Path, reduction: int, s
 
 def test_halving_leaves_out_cells_that_failed(tmp_path: Path) -> None:
     study = run(definition(3, 0.75, 0.65, pruning="halving", reduction=2), tmp_path)
-    assert study.halving is not None and study.halving["kept"][0] == [{"model.layer_decay": 0.75}]
-    assert [trial["state"] for trial in study.trials if trial["values"]["model.layer_decay"] == 3] == ["failed"]
+    assert study.halving is not None and study.halving["kept"][0] == [{"optim.layer_decay": 0.75}]
+    assert [trial["state"] for trial in study.trials if trial["values"]["optim.layer_decay"] == 3] == ["failed"]
     nothing = run(definition(3, 2, pruning="halving", reduction=2), tmp_path / "nothing")
     assert [trial["state"] for trial in nothing.trials] == ["failed", "failed"]
 

@@ -23,7 +23,7 @@ from maekit.study.define.space import (
 )
 from maekit.study.work.devices import Slot, slots
 
-DECAY, RATE = "model.layer_decay", "model.lr"
+DECAY, RATE = "optim.layer_decay", "optim.lr"
 
 
 def test_a_grid_is_every_combination_the_last_key_fastest() -> None:
@@ -34,7 +34,7 @@ def test_a_grid_is_every_combination_the_last_key_fastest() -> None:
 
 
 def test_a_grid_has_no_ranges() -> None:
-    with pytest.raises(UserError, match=r"^got a range of model.lr in a grid, expected a list; use --grid model.lr=V"):
+    with pytest.raises(UserError, match=r"^got a range of optim.lr in a grid, expected a list; use --grid optim.lr=V"):
         grid_cells((Interval(RATE, 0.1, 1.0),))
 
 
@@ -76,7 +76,7 @@ def test_names_are_safe_short_and_tell_all_cells_apart() -> None:
     paths = ["../a", "-./a", "/etc/passwd", "ü b", "x" * 300, "x" * 299 + "y", "a\nb", 'a"b', "CON:"]
     lists = [[0.9, 0.95], [0.9, 0.999], [0.9]]
     cells: list[Cell] = [
-        {"model.weights": path, "model.betas": betas} for path, betas in itertools.product(paths, lists)
+        {"model.weights": path, "optim.betas": betas} for path, betas in itertools.product(paths, lists)
     ]
     names = [cell_name(cell, seed) for cell in cells for seed in (0, 1)]
     assert len({name.lower() for name in names}) == len(names) == 54
@@ -93,10 +93,10 @@ def test_floats_that_differ_in_the_last_bit_have_two_names() -> None:
 
 
 def test_flags_are_those_of_fit() -> None:
-    cell: Cell = {RATE: 1e-4, "model.betas": [0.9, 0.95], "model.weights": "none", "data.root": None, "model.ema": True}
+    cell: Cell = {RATE: 1e-4, "optim.betas": [0.9, 0.95], "model.weights": "none", "data.root": None, "model.ema": True}
     assert flags_of(cell, 3) == [
-        "--model.lr=0.0001",
-        "--model.betas=[0.9, 0.95]",
+        "--optim.lr=0.0001",
+        "--optim.betas=[0.9, 0.95]",
         "--model.weights=none",
         "--data.root=null",
         "--model.ema=true",
@@ -105,30 +105,30 @@ def test_flags_are_those_of_fit() -> None:
 
 
 def test_a_grids_words() -> None:
-    assert parse_grid("model.lr=1e-4, 1e-3") == (RATE, ["1e-4", "1e-3"])
-    assert parse_grid("model.betas=[0.9,0.95],[0.9,0.999]") == ("model.betas", ["[0.9,0.95]", "[0.9,0.999]"])
+    assert parse_grid("optim.lr=1e-4, 1e-3") == (RATE, ["1e-4", "1e-3"])
+    assert parse_grid("optim.betas=[0.9,0.95],[0.9,0.999]") == ("optim.betas", ["[0.9,0.95]", "[0.9,0.999]"])
     assert parse_grid("x.y={a: 1, b: [2,3]},'p,q',null") == ("x.y", ["{a: 1, b: [2,3]}", "'p,q'", "null"])
     assert parse_grid("data.root=a=b") == ("data.root", ["a=b"])
 
 
-@pytest.mark.parametrize("words", ["model.lr", "model.lr=", "=1,2", "model.lr=1,", "model.lr=1,,2", ""])
+@pytest.mark.parametrize("words", ["optim.lr", "optim.lr=", "=1,2", "optim.lr=1,", "optim.lr=1,,2", ""])
 def test_a_grid_needs_a_key_and_values(words: str) -> None:
     with pytest.raises(UserError, match=r"^--grid: got '.*', expected KEY=VALUE,VALUE,... such as [^\n]*$"):
         parse_grid(words)
 
 
 def test_a_ranges_words() -> None:
-    assert parse_range("model.lr=1e-4:1e-2:log") == Interval(RATE, 1e-4, 1e-2, log=True)
-    assert parse_range("model.lr=0:0.5") == Interval(RATE, 0, 0.5, log=False)
+    assert parse_range("optim.lr=1e-4:1e-2:log") == Interval(RATE, 1e-4, 1e-2, log=True)
+    assert parse_range("optim.lr=0:0.5") == Interval(RATE, 0, 0.5, log=False)
     whole = parse_range("trainer.max_epochs=10:50")
     assert whole == Interval("trainer.max_epochs", 10, 50)
     assert whole.whole
-    assert not parse_range("model.lr=0:0.5").whole
+    assert not parse_range("optim.lr=0:0.5").whole
 
 
 @pytest.mark.parametrize(
     "words",
-    ["model.lr", "model.lr=1", "=1:2", "model.lr=a:b", "model.lr=1:2:lin", "model.lr=1:2:log:log", "model.lr=0:inf"],
+    ["optim.lr", "optim.lr=1", "=1:2", "optim.lr=a:b", "optim.lr=1:2:lin", "optim.lr=1:2:log:log", "optim.lr=0:inf"],
 )
 def test_a_range_in_another_form(words: str) -> None:
     with pytest.raises(
@@ -141,8 +141,8 @@ def test_a_range_in_another_form(words: str) -> None:
     ("words", "why"), [("1:1", "below HIGH$"), ("2:1", "below HIGH$"), ("0:1:log", "below HIGH and above 0$")]
 )
 def test_a_range_that_holds_nothing(words: str, why: str) -> None:
-    with pytest.raises(UserError, match=rf"^--range model.lr: got .*, expected LOW {why}"):
-        parse_range(f"model.lr={words}")
+    with pytest.raises(UserError, match=rf"^--range optim.lr: got .*, expected LOW {why}"):
+        parse_range(f"optim.lr={words}")
 
 
 def accelerators(monkeypatch: pytest.MonkeyPatch, count: int, visible: str | None = None, cores: int = 8) -> None:
@@ -207,5 +207,5 @@ def test_more_runs_than_accelerators(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_cells_are_plain_values() -> None:
-    cells = grid_cells((Choice("model.betas", ([0.9, 0.95], None)),))
+    cells = grid_cells((Choice("optim.betas", ([0.9, 0.95], None)),))
     assert json.loads(json.dumps(cells)) == cells

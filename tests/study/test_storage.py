@@ -24,7 +24,7 @@ from maekit.system.plain import is_number
 from maekit.system.processes import is_gone, owner
 from tests.study.helpers import FAST, definition, run, wait_for
 
-SPECS = [TrialSpec({"model.layer_decay": decay}, seed) for decay in (0.55, 0.65) for seed in (0, 1)]
+SPECS = [TrialSpec({"optim.layer_decay": decay}, seed) for decay in (0.55, 0.65) for seed in (0, 1)]
 
 
 def test_urls() -> None:

@@ -54,6 +54,7 @@ HUGE = """
 import resource, sys, torch
 from maekit.recipes.recipe import load_recipe
 from maekit.recipes.settings import resolve
+from maekit.optim.settings import Optimisation
 from maekit.recipes.tasks import find_task
 from maekit.data.images.batch import ImageBatch
 from maekit.base.spec import DataSpec
@@ -63,10 +64,10 @@ size = int(sys.argv[2])
 flags = ["--model.mixup=0", "--model.cutmix=0"]
 settings = resolve(load_recipe(task, sys.argv[1]), module, flags, training=False)
 torch.manual_seed(0)
-model = module.Model(DataSpec(module.Data.published.class_names, (size, size)), **settings.values["model"]).train()
+model = module.Model.build(DataSpec(module.Data.published.class_names, (size, size)), settings.values["model"]).train()
 images = torch.randn(1, 3, size, size)
 if sys.argv[3] == "step":
-    optimizer = model.optimisation.make_optimizer(model, model.backbone, 1024)
+    optimizer = Optimisation(**settings.values["optim"]).make_optimizer(model, model.backbone, 1024)
     before = model.backbone.blocks[31].mlp.fc2.weight[:2].clone()
     loss = model.training_losses(ImageBatch(images, torch.tensor([3]), torch.tensor([0])))["loss"]
     loss.backward()

@@ -10,6 +10,7 @@ import torch
 
 from maekit.base.checkpoint_card import read_card
 from maekit.cli import main
+from maekit.optim.settings import Optimisation
 from maekit.recipes.recipe import load_recipe, recipe_names
 from maekit.recipes.settings import resolve
 from maekit.recipes.tasks import find_task, shipped_tasks
@@ -31,14 +32,18 @@ def test_every_recipe_builds_its_model(task: str, name: str) -> None:
     module = recipe.task.load()
     settings = resolve(recipe, module, [], training=True)
     with torch.device("meta"):
-        model = module.Model(module.Data.published, **settings.values["model"])
+        model = module.Model.build(module.Data.published, settings.values["model"])
     total = settings.values["data"]["total_batch_size"]
-    rows = model.optimisation.rows(model, model.backbone, total)
+    if model.evaluates_only:
+        assert "optim" not in settings.values
+        return
+    chosen = Optimisation(**settings.values["optim"])
+    rows = chosen.rows(model, model.backbone, total)
     assert {row.name for row in rows} == {key for key, p in model.named_parameters() if p.requires_grad}
     top = model.backbone.num_blocks + 1
     trained = {model.backbone.layer_of(key) for key, p in model.backbone.named_parameters() if p.requires_grad} | {top}
     assert {row.layer for row in rows} == trained == set(range(min(trained), top + 1))
-    factor = model.optimisation.factor(total_steps=1000, steps_per_epoch=10)
+    factor = chosen.factor(total_steps=1000, steps_per_epoch=10)
     assert 0 <= factor(0, {"peak_lr": 1.0, "lr_scale": 1.0, "lr": 1.0}) <= 1
 
 

@@ -15,7 +15,7 @@ from tests.helpers_run import environment
 from tests.numeric_runs import MovedWeights, assert_same_run
 
 STILL = (
-    "--model.base_lr=2e-3",
+    "--optim.base_lr=2e-3",
     "--model.drop_path=0",
     "--model.mixup=0",
     "--model.cutmix=0",

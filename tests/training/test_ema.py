@@ -192,7 +192,7 @@ def test_a_stopped_run_goes_on_bit_for_bit(
 
 
 def test_a_finished_run_can_be_made_longer(tmp_path: Path) -> None:
-    options: dict[str, Any] = {"model__schedule": "multistep", "model__milestones": [100], "trainer__max_epochs": 9}
+    options: dict[str, Any] = {"optim__schedule": "multistep", "optim__milestones": [100], "trainer__max_epochs": 9}
     whole = Path(session(tmp_path / "whole", trainer__max_steps=7, **options).fit()["folder"])
     run = Path(session(tmp_path / "parts", trainer__max_steps=3, **options).fit()["folder"])
     session(tmp_path / "parts", trainer__max_steps=7, run__extend=True, **options).fit(run / "last.ckpt")
@@ -200,7 +200,7 @@ def test_a_finished_run_can_be_made_longer(tmp_path: Path) -> None:
 
 
 def test_averaging_may_stop_or_begin_when_a_run_goes_on(tmp_path: Path) -> None:
-    options: dict[str, Any] = {"model__schedule": "multistep", "model__milestones": [100], "trainer__max_epochs": 9}
+    options: dict[str, Any] = {"optim__schedule": "multistep", "optim__milestones": [100], "trainer__max_epochs": 9}
     more = options | {"run__extend": True}
     plain = session(tmp_path / "plain", model__ema_decay=None, trainer__max_steps=4, **options).fit()["folder"]
     run = Path(session(tmp_path / "parts", trainer__max_steps=3, **options).fit()["folder"])
@@ -241,7 +241,7 @@ def test_a_killed_process_goes_on_as_if_nothing_had_happened(finished: Finished,
 
 @pytest.mark.slow
 def test_two_processes_average_as_one_does(tmp_path: Path) -> None:
-    still: dict[str, Any] = {"model__base_lr": 2e-3, "trainer__accelerator": "cpu", "trainer__max_steps": 4}
+    still: dict[str, Any] = {"optim__base_lr": 2e-3, "trainer__accelerator": "cpu", "trainer__max_steps": 4}
     one = Path(session(tmp_path / "one", **still).fit()["folder"])
     flags = [f"--{key}={value}" for key, value in settings(tmp_path / "two", **still, trainer__devices=2).items()]
     command = [sys.executable, "-m", "maekit", "fit", "--task", "imagenet_scratch", "--recipe", "smoke", *flags]

@@ -25,8 +25,8 @@ from maekit.training.callbacks.layers import (
 from tests.helpers_run import same_weights, tiny
 
 OPTIONS: dict[str, Any] = {
-    "model__layer_decay": 0.7, "model__drop_path": 0.3, "model__mixup": 0.8, "data__device_batch_size": 8,
-    "trainer__gradient_clip_val": 0.01, "model__warmup_epochs": 0,
+    "optim__layer_decay": 0.7, "model__drop_path": 0.3, "model__mixup": 0.8, "data__device_batch_size": 8,
+    "trainer__gradient_clip_val": 0.01, "optim__warmup_epochs": 0,
 }  # fmt: skip
 
 

@@ -96,7 +96,7 @@ def test_a_run_that_fails_in_its_first_step_leaves_no_folder(name: str | None, t
     ("change", "match"),
     [
         ({"data__total_batch_size": 32}, "data.total_batch_size 32, expected 16"),
-        ({"model__no_weight_decay": []}, "optimizer group"),
+        ({"optim__no_weight_decay": []}, "optimizer group"),
         ({"model__backbone": "vit_test_patch16"}, "does not fit|patch"),
         ({"trainer__max_steps": 1}, "ends? at step 1"),
         ({"run__name": "other"}, "run.name other"),

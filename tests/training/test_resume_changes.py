@@ -13,6 +13,7 @@ from lightning.pytorch import Trainer
 import maekit
 from maekit.base.checkpoint_card import read_card
 from maekit.errors import UserError
+from maekit.optim.settings import Optimisation
 from maekit.runs.history import read_history
 from maekit.runs.rows import text_rows
 from tests.conftest import TINY, few_digits
@@ -45,10 +46,10 @@ class Groups:
 @pytest.mark.parametrize(
     ("task", "flag", "value", "option", "expected"),
     [
-        ("imagenet_finetune", "model__betas", [0.8, 0.9], "betas", [0.8, 0.9]),
-        ("imagenet_finetune", "model__weight_decay", 0.123, "weight_decay", 0.123),
-        ("imagenet_linprobe", "model__momentum", 0.5, "momentum", 0.5),
-        ("imagenet_linprobe", "model__trust_coefficient", 0.01, "trust_coefficient", 0.01),
+        ("imagenet_finetune", "optim__betas", [0.8, 0.9], "betas", [0.8, 0.9]),
+        ("imagenet_finetune", "optim__weight_decay", 0.123, "weight_decay", 0.123),
+        ("imagenet_linprobe", "optim__momentum", 0.5, "momentum", 0.5),
+        ("imagenet_linprobe", "optim__trust_coefficient", 0.01, "trust_coefficient", 0.01),
     ],
 )
 def test_an_optimizer_option_given_as_a_flag_is_used(
@@ -63,18 +64,18 @@ def test_an_optimizer_option_given_as_a_flag_is_used(
     assert used <= {0.0, tuple(expected) if isinstance(expected, list) else expected}
     key = flag.replace("__", ".")
     assert read_history(run)[-1]["changed"][key]["now"] == value
-    assert read_card(run / "last.ckpt").config["model"][key.removeprefix("model.")] == value
+    assert read_card(run / "last.ckpt").config["optim"][key.removeprefix("optim.")] == value
 
 
 @pytest.mark.parametrize(
-    "flags", [{"model__base_lr": 1e-2}, {"model__layer_decay": 0.5}, {"model__base_lr": None, "model__lr": 7e-4}]
+    "flags", [{"optim__base_lr": 1e-2}, {"optim__layer_decay": 0.5}, {"optim__base_lr": None, "optim__lr": 7e-4}]
 )
 def test_another_lr_given_as_a_flag_has_its_own_schedule(flags: dict[str, Any], tmp_path: Path) -> None:
     run = paused(tmp_path)
     seen = Groups()
     session = tiny(tmp_path, trainer__max_epochs=2, **flags)
     session.fit(run / "last.ckpt", callbacks=[At(3, seen.look)])
-    optimisation = session.model.optimisation
+    optimisation = Optimisation(**session.settings.values["optim"])
     rows = {row.name: row.lr for row in optimisation.rows(session.model, session.model.backbone, 16)}
     factor = optimisation.factor(10, 5)
     for group in seen.found:
@@ -88,7 +89,7 @@ def test_a_longer_runs_first_step_is_on_its_own_schedule(tmp_path: Path) -> None
     seen = Groups()
     session = tiny(tmp_path, trainer__max_epochs=4)
     session.fit(run / "last.ckpt", callbacks=[At(3, seen.look)])
-    factor = session.model.optimisation.factor(20, 5)
+    factor = Optimisation(**session.settings.values["optim"]).factor(20, 5)
     assert seen.found[0]["lr"] == pytest.approx(seen.found[0]["peak_lr"] * factor(3, seen.found[0]), rel=1e-12)
 
 
@@ -105,12 +106,12 @@ def with_file(folder: Path, text: str, **options: Any) -> maekit.Session:
 @pytest.mark.parametrize(
     ("text", "options", "named"),
     [
-        ("model: {base_lr: 0.001}", {}, "model.base_lr 0.001 from the recipe.*give --model.base_lr 0.001"),
-        ("model: {betas: [0.5, 0.6]}", {}, r"--model.betas \[0.5,0.6\]"),
-        ("model: {layer_decay: 0.3}", {"model__weight_decay": 0.1}, "--model.layer_decay 0.3"),
-        ("model: {no_weight_decay: []}", {}, "optimizer group"),
-        ("{}", {"data__total_batch_size": 32, "model__base_lr": 1e-3}, "data.total_batch_size 32, expected 16"),
-        ("model: {momentum: 0.9, trust_coefficient: 0.01}", {"model__optimizer": "lars"}, "optimizer lars"),
+        ("optim: {base_lr: 0.001}", {}, "optim.base_lr 0.001 from the recipe.*give --optim.base_lr 0.001"),
+        ("optim: {betas: [0.5, 0.6]}", {}, r"--optim.betas \[0.5,0.6\]"),
+        ("optim: {layer_decay: 0.3}", {"optim__weight_decay": 0.1}, "--optim.layer_decay 0.3"),
+        ("optim: {no_weight_decay: []}", {}, "optimizer group"),
+        ("{}", {"data__total_batch_size": 32, "optim__base_lr": 1e-3}, "data.total_batch_size 32, expected 16"),
+        ("optim: {momentum: 0.9, trust_coefficient: 0.01}", {"optim__optimizer": "lars"}, "optimizer lars"),
         ("{}", {"model__backbone": "vit_smoke_patch8"}, "does not fit the model"),
         ("{}", {"run__stop_at_step": 2}, "at step 3, beyond --run.stop_at_step 2"),
         ("{}", {"trainer__max_epochs": -1, "trainer__max_steps": 2}, "step 3"),
@@ -129,8 +130,8 @@ def test_what_cannot_change_is_refused_and_no_file_has_changed(
 
 def test_an_edited_recipe_beside_the_flag_that_keeps_the_value_goes_on(tmp_path: Path) -> None:
     run = paused(tmp_path)
-    kept = read_card(run / "last.ckpt").config["model"]["base_lr"]
-    with_file(tmp_path, "model: {base_lr: 0.001}", model__base_lr=kept).fit(run / "last.ckpt")
+    kept = read_card(run / "last.ckpt").config["optim"]["base_lr"]
+    with_file(tmp_path, "optim: {base_lr: 0.001}", optim__base_lr=kept).fit(run / "last.ckpt")
     assert read_history(run)[-1]["changed"].keys() == {"run.stop_at_step"}
 
 
@@ -148,13 +149,13 @@ def test_weights_named_on_resume_are_not_used_and_the_line_says_so(
 
 def test_each_part_of_a_run_is_in_its_history(tmp_path: Path) -> None:
     run = paused(tmp_path)
-    tiny(tmp_path, trainer__max_epochs=2, run__stop_at_step=6, model__betas=[0.8, 0.9]).fit(run / "last.ckpt")
-    tiny(tmp_path, trainer__max_epochs=2, model__betas=[0.8, 0.9], data__device_batch_size=8).fit(run / "last.ckpt")
+    tiny(tmp_path, trainer__max_epochs=2, run__stop_at_step=6, optim__betas=[0.8, 0.9]).fit(run / "last.ckpt")
+    tiny(tmp_path, trainer__max_epochs=2, optim__betas=[0.8, 0.9], data__device_batch_size=8).fit(run / "last.ckpt")
     parts = read_history(run)
     assert [part["from_step"] for part in parts] == [0, 3, 6]
     assert parts[0]["changed"] == {}
-    assert parts[1]["changed"]["model.betas"] == {"before": [0.9, 0.999], "now": [0.8, 0.9]}
-    assert "model.betas" not in parts[2]["changed"]
+    assert parts[1]["changed"]["optim.betas"] == {"before": [0.9, 0.999], "now": [0.8, 0.9]}
+    assert "optim.betas" not in parts[2]["changed"]
     assert parts[2]["changed"]["data.device_batch_size"] == {"before": 16, "now": 8}
     assert all(part["started"] and part["command"] for part in parts)
 

@@ -9,7 +9,7 @@ import torch
 from maekit.runs.rows import text_rows
 from tests.helpers_run import losses, state, tiny
 
-STILL: dict[str, Any] = {"trainer__max_epochs": 3, "trainer__limit_val_batches": 1.0, "model__layer_decay": 0.7}
+STILL: dict[str, Any] = {"trainer__max_epochs": 3, "trainer__limit_val_batches": 1.0, "optim__layer_decay": 0.7}
 RUNS = "imagenet_finetune/smoke/0"
 
 

@@ -19,6 +19,7 @@ import maekit
 from maekit.base.checkpoint_card import read_card
 from maekit.cli import main
 from maekit.errors import Interrupted, UserError
+from maekit.optim.settings import Optimisation
 from maekit.training.trainer import make_trainer
 from tests.conftest import TINY, few_digits, without_key_bias
 from tests.helpers_run import losses, same_weights, tiny, weights
@@ -31,7 +32,7 @@ RANDOM = (
     "--model.cutmix=1.0",
     "--data.device_batch_size=8",
     "--data.random_erasing=0.5",
-    "--model.layer_decay=0.7",
+    "--optim.layer_decay=0.7",
     "--trainer.max_epochs=6",
 )
 
@@ -82,7 +83,7 @@ def test_a_run_that_max_steps_ended_can_be_made_longer(tmp_path: Path) -> None:
     """On the same samples in the same order: 3 + 4 steps of epochs of 5, at a rate that does not know the length."""
     options: dict[str, Any] = {
         "trainer__max_epochs": 9,
-        "model__schedule": "multistep", "model__milestones": [100],
+        "optim__schedule": "multistep", "optim__milestones": [100],
     }  # fmt: skip
     whole = Path(tiny(tmp_path / "whole", trainer__max_steps=7, **options).fit()["folder"])
     run = Path(tiny(tmp_path / "parts", trainer__max_steps=3, **options).fit()["folder"])
@@ -120,7 +121,7 @@ def test_a_signal_stops_in_order_and_nothing_is_lost(
 
 
 def test_last_holds_the_final_step_though_the_metric_never_improves(tmp_path: Path) -> None:
-    result = tiny(tmp_path, trainer__max_steps=4, trainer__val_check_interval=1, model__base_lr=1e-12).fit()
+    result = tiny(tmp_path, trainer__max_steps=4, trainer__val_check_interval=1, optim__base_lr=1e-12).fit()
     run = Path(result["folder"])
     assert read_card(run / "last.ckpt").step == 4
     assert result["best"]["step"] == 1
@@ -128,7 +129,7 @@ def test_last_holds_the_final_step_though_the_metric_never_improves(tmp_path: Pa
 
 
 def test_a_resumed_run_has_the_groups_the_log_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options: dict[str, Any] = {"model__layer_decay": 0.6, "model__weight_decay": 0.3, "trainer__max_epochs": 1}
+    options: dict[str, Any] = {"optim__layer_decay": 0.6, "optim__weight_decay": 0.3, "trainer__max_epochs": 1}
     run = Path(tiny(tmp_path, trainer__max_steps=3, **options).fit()["folder"])
     found: dict[str, Any] = {}
 
@@ -138,8 +139,8 @@ def test_a_resumed_run_has_the_groups_the_log_says(tmp_path: Path, capsys: pytes
     capsys.readouterr()
     session = tiny(tmp_path, trainer__max_steps=5, run__extend=True, **options)
     session.fit(run / "last.ckpt", callbacks=[At(3, look)])
-    rows = session.model.optimisation.rows(session.model, session.model.backbone, 16)
-    factor = session.model.optimisation.factor(5, 5)
+    rows = Optimisation(**session.settings.values["optim"]).rows(session.model, session.model.backbone, 16)
+    factor = Optimisation(**session.settings.values["optim"]).factor(5, 5)
     for row in rows:
         group = next(group for group in found.values() if row.name in group["parameter_names"])
         assert group["weight_decay"] == row.weight_decay
@@ -190,7 +191,7 @@ def test_same_seed_same_losses_whatever_the_workers(tmp_path: Path) -> None:
 
 
 def test_accumulation_changes_the_plan_not_the_result(tmp_path: Path) -> None:
-    options: dict[str, Any] = {"trainer__max_steps": 3, "data__total_batch_size": 32, "model__base_lr": 2e-3}
+    options: dict[str, Any] = {"trainer__max_steps": 3, "data__total_batch_size": 32, "optim__base_lr": 2e-3}
     one = Path(tiny(tmp_path, data__device_batch_size=32, **options).fit()["folder"])
     four = Path(tiny(tmp_path, data__device_batch_size=8, **options).fit()["folder"])
     other = Path(tiny(tmp_path, data__device_batch_size=32, **options).fit(callbacks=[MovedWeights()])["folder"])
@@ -224,8 +225,8 @@ def test_batch_norm_is_synchronised_on_accelerators_only(monkeypatch: pytest.Mon
         ({"data.total_batch_size": 4096, "data.device_batch_size": 64}, "use --data.total_batch_size 64"),
         ({"data.device_batch_size": 5}, "--data.device_batch_size"),
         ({"data.device_batch_size": 1, "model.mixup": 0.8}, "even"),
-        ({"model.lr": 1e-3}, "exactly one of model.base_lr and model.lr"),
-        ({"model.layer_decay": 0.0}, "model.layer_decay in (0, 1]"),
+        ({"optim.lr": 1e-3}, "exactly one of optim.base_lr and optim.lr"),
+        ({"optim.layer_decay": 0.0}, "optim.layer_decay in (0, 1]"),
         ({"data.root": "nowhere"}, "nowhere"),
         ({"model.weights": "nowhere.pth"}, "nowhere.pth"),
         ({"model.weights": None}, "add --model.weights FILE"),
@@ -363,5 +364,5 @@ def test_compiling_keeps_the_names_and_the_groups(tmp_path: Path, monkeypatch: p
     session.model.backbone.compile(backend="eager")
     session.fit()
     assert set(session.model.state_dict()) == before
-    rows = session.model.optimisation.rows(session.model, session.model.backbone, 16)
+    rows = Optimisation(**session.settings.values["optim"]).rows(session.model, session.model.backbone, 16)
     assert {row.layer for row in rows} == set(range(5))

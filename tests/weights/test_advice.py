@@ -49,7 +49,7 @@ def build(task: str, changes: Mapping[str, Any]) -> TransferModel:
     spec = DataSpec(("cat", "dog", "eel"), (32, 32), ("1", "2", "3"), mean=(0.5,) * 3, std=(0.25,) * 3)
     numbers = {**values, "backbone": "vit_test_patch8", **NUMBERS.get(task, {}), **changes}
     torch.manual_seed(0)
-    model: TransferModel = find_task(task).load().Model(spec, **numbers)
+    model: TransferModel = find_task(task).load().Model.build(spec, numbers)
     return model
 
 
@@ -61,7 +61,7 @@ def of_run(task: str, classes: int) -> Callable[[Path], Path]:
         names = tuple("abcdefgh"[:classes])
         numbers = {**values, "backbone": "vit_test_patch8", **NUMBERS.get(task, {})}
         ids = tuple(str(number + 1) for number in range(classes))
-        model = find_task(task).load().Model(DataSpec(names, (32, 32), ids), **numbers)
+        model = find_task(task).load().Model.build(DataSpec(names, (32, 32), ids), numbers)
         card = {"class_names": list(names), "class_ids": list(ids), "config": {"model": numbers}, "task": task}
         state = {f"model.{name}": tensor for name, tensor in model.state_dict().items()}
         torch.save({"state_dict": state, "maekit": card}, path)
@@ -203,7 +203,7 @@ def test_detectron2_is_told_its_colours_and_maekit_reads_the_classes_again(tmp_p
     order = DataSpec(("d", "c", "b", "a"), (32, 32), ("1", "2", "3", "4"))
     values: dict[str, Any] = load_recipe(find_task("coco_maskrcnn"), "smoke").values["model"]
     numbers = {**values, "backbone": "vit_test_patch8", **NUMBERS["coco_maskrcnn"], "weights": str(tmp_path / "a.pkl")}
-    model: TransferModel = find_task("coco_maskrcnn").load().Model(order, **numbers)
+    model: TransferModel = find_task("coco_maskrcnn").load().Model.build(order, numbers)
     report = model.load_start(complete=True)
     assert report is not None and "another order" in report.classes
     name = "head.detector.roi_heads.box_predictor.cls_score.bias"

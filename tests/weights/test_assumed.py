@@ -50,7 +50,7 @@ def pretrainer(**changes: Any) -> TransferModel:
     values: dict[str, Any] = load_recipe(find_task("mae_pretrain"), "smoke").values["model"]
     numbers = {"backbone": "vit_test_patch8", "decoder_width": 64, "decoder_depth": 2, "decoder_heads": 2}
     spec = DataSpec(("image",), (32, 32), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
-    model: TransferModel = find_task("mae_pretrain").load().Model(spec, **{**values, **numbers, **changes})
+    model: TransferModel = find_task("mae_pretrain").load().Model.build(spec, {**values, **numbers, **changes})
     return model
 
 

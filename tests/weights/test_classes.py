@@ -256,7 +256,7 @@ def test_robustness_takes_a_thousand_words_in_any_order_and_refuses_others(tmp_p
     tensors = dict(peer(classes=1000).state_dict())
     path = released(tmp_path / "a.pth", tensors, class_names=list(given))
     data = RobustnessSpec((ids[0],), (32, 32), (ids[0],))
-    model = RobustnessClassifier(data, backbone="vit_test_patch8", weights=str(path), pooling="mean")
+    model = RobustnessClassifier.build(data, {"backbone": "vit_test_patch8", "weights": str(path), "pooling": "mean"})
     if names == "others":
         with pytest.raises(UserError, match="thing 0 of mine"):
             model.load_start(complete=True)

@@ -53,7 +53,7 @@ def test_every_smoke_recipe_that_starts_from_it_takes_the_whole_backbone(task: T
     data = module.Data(**values["data"])
     data.setup()
     torch.manual_seed(0)
-    model = module.Model(data.spec(), **values["model"])
+    model = module.Model.build(data.spec(), values["model"])
     report = model.load_start(complete=False)
     assert report is not None
     used = {*report.matched, *report.resized}

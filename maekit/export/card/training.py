@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping
 from maekit.errors import UserError
 from maekit.export.card.subject import Subject
 from maekit.export.card.text import plain
+from maekit.recipes.moved import in_todays_form
 from maekit.recipes.recipe import flat, load_recipe
 from maekit.recipes.tasks import find_task
 from maekit.runs.record import Record
@@ -16,12 +17,12 @@ _NUMBERS = {
     "total batch": "data.total_batch_size",
     "epochs": "trainer.max_epochs",
     "steps at most": "trainer.max_steps",
-    "base lr": "model.base_lr",
-    "lr": "model.lr",
-    "layer decay": "model.layer_decay",
-    "weight decay": "model.weight_decay",
-    "schedule": "model.schedule",
-    "warm-up epochs": "model.warmup_epochs",
+    "base lr": "optim.base_lr",
+    "lr": "optim.lr",
+    "layer decay": "optim.layer_decay",
+    "weight decay": "optim.weight_decay",
+    "schedule": "optim.schedule",
+    "warm-up epochs": "optim.warmup_epochs",
     "drop path": "model.drop_path",
     "mask ratio": "model.mask_ratio",
     "masking": "model.masking",
@@ -36,7 +37,7 @@ Config = Mapping[str, object]  # a configuration with dotted keys
 
 def training_sections(subject: Subject) -> Iterator[tuple[str, str]]:
     """Yields headings and texts; a section of which nothing is known is "Not recorded."."""
-    config = dict(flat(table(subject.run_card.get("config"))))
+    config = dict(flat(in_todays_form(table(subject.run_card.get("config")))))
     sections = {
         "Data": _data(subject, config),
         "Training": _recipe(subject, config),

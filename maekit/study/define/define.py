@@ -12,17 +12,19 @@ import torch
 from maekit.api import refuse_evaluation_only
 from maekit.base.data import TransferData
 from maekit.base.spec import DataSpec
-from maekit.errors import UserError, nearest
+from maekit.errors import UserError
 from maekit.optim.batch_plan import require_batch
+from maekit.optim.settings import Optimisation
+from maekit.recipes.moved import moved_key
 from maekit.recipes.recipe import Recipe, flat
-from maekit.recipes.settings import Settings, resolve
+from maekit.recipes.settings import Settings, nearest_key, resolve
 from maekit.runs.differences import is_hyper_parameter
 from maekit.study.define.definition import Definition
 from maekit.study.define.presets import Preset
 from maekit.study.define.space import Choice, Interval, Space, grid_cells, parse_grid, parse_range, short_keys
 from maekit.system.plain import JSON, is_number
 
-_RATES = ("model.base_lr", "model.lr")
+_RATES = ("optim.base_lr", "optim.lr")
 _LENGTH = ("trainer.max_steps", "trainer.max_epochs", "data.total_batch_size")
 
 
@@ -130,7 +132,7 @@ def _check_keys(keys: Sequence[str], settings: Settings) -> None:
         if key == "run.seed":
             raise UserError("got run.seed as a key of the study, expected --seeds 3 or --seeds 0,1,2")
         if key not in known:
-            hint = nearest(key, known)
+            hint = moved_key(key) or nearest_key(key, list(known))
             raise UserError(f"unknown key '{key}' to vary{hint} (all keys: maekit fit --task {task} --help)")
         if key.startswith("run."):
             raise UserError(
@@ -179,7 +181,8 @@ def _refusal(settings: Settings, module: ModuleType, spec: DataSpec) -> str | No
     try:
         module.Data(**settings.values["data"])  # reads no files
         with torch.device("meta"):  # shapes alone: no memory, no weights
-            module.Model(spec, **settings.values["model"])
+            module.Model.build(spec, settings.values["model"])
+            Optimisation(**settings.values["optim"])
     except UserError as error:
         # _check_rates has a better message for two learning rates at once
         return None if all(rate in str(error) for rate in _RATES) else str(error)
@@ -192,7 +195,7 @@ def _check_rates(space: Space, settings: Settings) -> None:
     """Refuses to vary lr or base_lr if the other one is varied or set too."""
     varied = [axis.key for axis in space if axis.key in _RATES]
     if len(varied) > 1:
-        raise UserError("got both model.base_lr (per 256 images) and model.lr (absolute) to vary, expected one of them")
+        raise UserError("got both optim.base_lr (per 256 images) and optim.lr (absolute) to vary, expected one of them")
     for key in varied:
         other = next(rate for rate in _RATES if rate != key)
         value = dict(flat(settings.values)).get(other)
@@ -210,7 +213,7 @@ def _longest(definition: Definition, settings: Settings) -> int:
     batches: list[JSON] = [settings.values["data"]["total_batch_size"]]
     batches += [value for axis in choices if axis.key == "data.total_batch_size" for value in axis.values]
     largest = max(int(size) for size in batches if is_number(size))
-    require_batch(definition.num_images, largest, dict(flat(settings.values)).get("model.base_lr"))
+    require_batch(definition.num_images, largest, dict(flat(settings.values)).get("optim.base_lr"))
     cells = grid_cells(choices) + [{axis.key: axis.high} for axis in definition.space if isinstance(axis, Interval)]
     longest = max(map(definition.steps_of, cells))
     if longest < 1:

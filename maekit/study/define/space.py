@@ -25,7 +25,7 @@ class Choice:
     """A key that takes each of some values.
 
     Attributes:
-        key: dotted, such as `model.layer_decay`.
+        key: dotted, such as `optim.layer_decay`.
         values: plain values without repeats.
     """
 
@@ -132,7 +132,7 @@ def parse_grid(text: str) -> tuple[str, list[str]]:
     key, equals, listed = text.partition("=")
     values = [value.strip() for value in _split(listed)]
     if not key or not equals or not all(values):
-        raise UserError(f"--grid: got '{text}', expected KEY=VALUE,VALUE,... such as model.layer_decay=0.65,0.75")
+        raise UserError(f"--grid: got '{text}', expected KEY=VALUE,VALUE,... such as optim.layer_decay=0.65,0.75")
     return key.removeprefix("--"), values
 
 
@@ -144,7 +144,7 @@ def parse_range(text: str) -> Interval:
     """
     key, _, ends = text.partition("=")
     low, high, *rest = [*ends.split(":"), "", ""][: max(3, ends.count(":") + 1)]
-    expected = "expected KEY=LOW:HIGH or KEY=LOW:HIGH:log such as model.base_lr=1e-4:1e-2:log"
+    expected = "expected KEY=LOW:HIGH or KEY=LOW:HIGH:log such as optim.base_lr=1e-4:1e-2:log"
     try:
         interval = Interval(key.removeprefix("--"), _number(low), _number(high), rest[0] == "log")
     except ValueError:

@@ -213,7 +213,7 @@ def test_too_few_images_for_the_total_batch() -> None:
     assert "300 training images, fewer than the total batch of 1024" in line
     assert "use --data.total_batch_size 256 (300 at most), whose learning rate is 0.001 " in line
     with pytest.raises(
-        UserError, match=r"total_batch_size 1 \(1 at most\), with a learning rate for it \(--model\.lr\)"
+        UserError, match=r"total_batch_size 1 \(1 at most\), with a learning rate for it \(--optim\.lr\)"
     ):
         require_batch(1, 2, None)
 

@@ -1,0 +1,37 @@
+"""Where a key of a recipe has moved since an earlier version, and old configurations in today's form."""
+
+from collections.abc import Mapping
+from typing import Any
+
+# The optimizer's and the schedule's settings left the section `model` for a section of their own; a test compares this
+# with the fields of `optim.settings.Optimisation`, which imports torch.
+OPTIM = (
+    "base_lr", "lr", "layer_decay", "weight_decay", "no_weight_decay", "schedule", "min_lr", "min_lr_scaled",
+    "optimizer", "betas", "momentum", "trust_coefficient", "warmup_epochs", "warmup_steps", "warmup_start", "power",
+    "poly_after_warmup", "milestones", "gamma",
+)  # fmt: skip
+
+
+def moved_key(key: str) -> str:
+    """Returns what an error says of a dotted key that has moved, such as `model.lr`; empty for any other."""
+    section, _, name = key.partition(".")
+    if section != "model" or name not in OPTIM:
+        return ""
+    return f"; it is optim.{name} now: the optimizer and the schedule have a section of their own"
+
+
+def in_todays_form(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Returns a run's configuration, perhaps of an earlier version, with today's sections and keys.
+
+    Runs before the section `optim` kept its keys in `model`; those of linear probes and of pre-training had no
+    layer_decay, which was 1.
+    """
+    model = config.get("model")
+    if "optim" in config or not isinstance(model, Mapping):
+        return dict(config)
+    optim = {key: model[key] for key in OPTIM if key in model}
+    if not optim:
+        return dict(config)
+    rest = {key: value for key, value in model.items() if key not in OPTIM}
+    whole = {"layer_decay": 1.0} if "schedule" in optim else {}
+    return {"model": rest, "optim": {**whole, **optim}, **{k: v for k, v in config.items() if k != "model"}}
