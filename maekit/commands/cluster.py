@@ -35,7 +35,7 @@ def main(args: argparse.Namespace) -> int:
     from maekit.features.neighbours.clusters import find_clusters, mutual_information, purity
 
     folder = read_features(args.features)
-    refuse_results_among_images(args.images or Path(folder.facts["images"]), args.output)
+    refuse_results_among_images(args.images or Path(folder.metadata["images"]), args.output)
     clusters = find_clusters(folder.unit(), args.clusters, args.seed)
     write_results(folder, clusters, args.output, args.images)
     found = int(clusters.assigned.max()) + 1

@@ -119,8 +119,8 @@ def _same(bank: "FeatureFolder", queries: "FeatureFolder") -> None:
         ]
         raise UserError(f"the classes differ: {' and '.join(words)}; embed folders with the same class folders")
     for key in ("weights_hash", "pooling", "block", "transform"):
-        if bank.facts.get(key) != queries.facts.get(key):
+        if bank.metadata.get(key) != queries.metadata.get(key):
             raise UserError(
-                f"{bank.path} and {queries.path} were embedded with another {key} ({bank.facts.get(key)} and "
-                f"{queries.facts.get(key)}); embed both the same way"
+                f"{bank.path} and {queries.path} were embedded with another {key} ({bank.metadata.get(key)} and "
+                f"{queries.metadata.get(key)}); embed both the same way"
             )

@@ -41,7 +41,7 @@ def main(args: argparse.Namespace) -> int:
     from maekit.features.files.folder import read_features
 
     folder = read_features(args.features)
-    root = args.images or Path(folder.facts["images"])
+    root = args.images or Path(folder.metadata["images"])
     if args.output is not None and args.output.resolve().is_relative_to(root.resolve()):
         raise UserError(f"--output {args.output}: lies among the images in {root}; choose a place outside")
     rows = search(args, folder)
@@ -62,7 +62,7 @@ def search(args: argparse.Namespace, folder: "FeatureFolder") -> list[tuple[floa
     from maekit.features.extractor import extractor_like
     from maekit.features.neighbours.knn import nearest_neighbours
 
-    extractor = extractor_like(folder.facts, args.weights, args.device)
+    extractor = extractor_like(folder.metadata, args.weights, args.device)
     image = extractor.reading(args.image)
     query = extractor(extractor.transform(image)[None])
     count = min(args.top + 1, len(folder.files))

@@ -1,14 +1,14 @@
-"""The features of a folder of images on disk: computed once, resumable, the same bytes however often interrupted.
+"""Computes the features of a folder of images onto disk; can be interrupted and resumed, and gives the same bytes.
 
-While it is made the folder holds `features.partial`, a row for each image read so far, and `progress.json`, how far
-that is. Rows are appended in the images' order and unreadable images get none, so nothing is closed up at the end.
+Until it is complete the folder holds `features.partial`, with a row for each image read so far, and `progress.json`.
+Rows are appended in the images' order and unreadable images get none, so the rows need not be moved at the end.
 """
 
 import json
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -22,12 +22,12 @@ from maekit.features.files.listings import write_lists
 from maekit.features.files.parquet import write_parquet
 from maekit.features.files.row_file import RowFile
 from maekit.features.images import ImageFolder, ImageReader, Read, image_loader
+from maekit.features.metadata import CompleteMetadata, Format, Metadata
 from maekit.system.files import locked, write_json
 
-Format = Literal["npy", "parquet"]
-SAVE_SECONDS = 5.0  # between two notes of how far it is: what a kill costs at most
-_PART, _PROGRESS, _FACTS, _FEATURES = "features.partial", "progress.json", "features.json", "features.npy"
-_TELLS_NOTHING = ("complete", "weights")  # the same weights may have several names; their hash tells
+SAVE_SECONDS = 5.0  # between two writes of the progress: what a kill costs at most
+_PART, _PROGRESS, _METADATA, _FEATURES = "features.partial", "progress.json", "features.json", "features.npy"
+_NOT_COMPARED = ("complete", "weights")  # the same weights may have several names; their hash is compared
 
 
 @dataclass
@@ -35,8 +35,8 @@ class Progress:
     """How far the embedding of a folder is.
 
     Attributes:
-        done: images dealt with, from the first.
-        skipped: index of and reason for each of those that could not be read.
+        done: images processed, from the first.
+        skipped: index of each of those that could not be read, and the reason.
     """
 
     done: int = 0
@@ -44,7 +44,7 @@ class Progress:
 
     @property
     def rows(self) -> int:
-        """Features there are."""
+        """Number of features."""
         return self.done - len(self.skipped)
 
 
@@ -65,7 +65,7 @@ def embed_folder(
     batch_size: int = 64,
     num_workers: int | None = None,
 ) -> Counts:
-    """Writes the features of a folder's images, or goes on where a run that was killed stood.
+    """Writes the features of a folder's images, or resumes where a killed run stopped.
 
     `output` then holds `features.npy` ([N, D], or [N, h*w, D] of patches) or `features.parquet`, `files.txt` (the
     relative path of each row), `features.json`, with class folders `labels.npy` [N] int64 and `classes.txt`, and where
@@ -74,7 +74,7 @@ def embed_folder(
     Args:
         images: the folder.
         extractor: what to compute.
-        output: a folder of its own; it is made.
+        output: a folder of its own; created if missing.
         half: whether to store float16 instead of float32.
         file_format: of the features.
         batch_size: images at a time; it does not change which images have features.
@@ -84,12 +84,12 @@ def embed_folder(
         UserError: `output` holds other features, no image can be read, a feature is not finite, or the disk is full.
     """
     dtype = np.dtype(np.float16 if half else np.float32)
-    facts = _facts(images, extractor, dtype, file_format)
+    metadata = _metadata(images, extractor, dtype, file_format)
     try:
         with locked(output / ".lock"):
-            if _refuse_others(output, facts):
+            if _refuse_others(output, metadata):
                 return _finished(output)
-            write_json(output / _FACTS, facts)
+            write_json(output / _METADATA, metadata)
             progress = _resume(output, extractor.shape, dtype, len(images))
             if progress.done < len(images):
                 workers = choose_workers(num_workers, 1) if len(images) - progress.done > batch_size else 0
@@ -97,40 +97,40 @@ def embed_folder(
                 reader = ImageReader(images, extractor.transform, extractor.reading)
                 loader = image_loader(reader, progress.done, batch_size, workers, pin)
                 _compute(loader, extractor, output, progress, dtype)
-            _finish(images, output, facts, progress)
+            _finish(images, output, metadata, progress)
             return Counts(progress.rows, len(progress.skipped))
     except OSError as error:
         raise UserError(f"{output}: cannot be written ({error.strerror}); choose another --output") from error
 
 
-def _facts(images: ImageFolder, extractor: Extractor, dtype: np.dtype, file_format: Format) -> dict[str, Any]:
-    return {
-        "complete": False,
-        "images": str(images.root),
-        "num_images": len(images),
-        "listing": images.fingerprint(),
-        "weights": extractor.source.given,
+def _metadata(images: ImageFolder, extractor: Extractor, dtype: np.dtype, file_format: Format) -> Metadata:
+    return Metadata(
+        complete=False,
+        images=str(images.root),
+        num_images=len(images),
+        listing=images.fingerprint(),
+        weights=extractor.source.given,
         **extractor.describe(),
-        "shape": list(extractor.shape),
-        "grid": list(extractor.vit.grid),
-        "dtype": dtype.name,
-        "format": file_format,
-        "num_classes": len(images.classes),
-    }
+        shape=list(extractor.shape),
+        grid=list(extractor.vit.grid),
+        dtype=dtype.name,
+        format=file_format,
+        num_classes=len(images.classes),
+    )
 
 
-def _refuse_others(output: Path, facts: dict[str, Any]) -> bool:
-    """Refuses a folder with features of another kind; returns whether these are there already."""
+def _refuse_others(output: Path, metadata: Metadata) -> bool:
+    """Refuses a folder with features of another kind; returns whether these are complete already."""
     try:
-        old = json.loads((output / _FACTS).read_text(encoding="utf-8"))
+        old = json.loads((output / _METADATA).read_text(encoding="utf-8"))
     except FileNotFoundError:
         if taken := [name for name in (_FEATURES, "files.txt", "labels.npy") if (output / name).exists()]:
-            raise UserError(f"{output} holds {taken[0]} but no {_FACTS}; choose another --output") from None
+            raise UserError(f"{output} holds {taken[0]} but no {_METADATA}; choose another --output") from None
         return False
     except ValueError:
-        raise UserError(f"{output / _FACTS} is damaged; remove {output}, or choose another --output") from None
-    changed = [key for key in facts if key not in _TELLS_NOTHING and old.get(key) != facts[key]]
-    words = [f"{key} {old.get(key)}, now {facts[key]}" for key in changed]
+        raise UserError(f"{output / _METADATA} is damaged; remove {output}, or choose another --output") from None
+    wanted = {key: value for key, value in metadata.items() if key not in _NOT_COMPARED}
+    words = [f"{key} {old.get(key)}, now {value}" for key, value in wanted.items() if old.get(key) != value]
     if words:
         more = f" and {len(words) - 2} more" if len(words) > 2 else ""
         raise UserError(
@@ -141,11 +141,11 @@ def _refuse_others(output: Path, facts: dict[str, Any]) -> bool:
 
 
 def _finished(output: Path) -> Counts:
-    """Also ends what a kill right at the end left undone."""
-    facts = json.loads((output / _FACTS).read_text(encoding="utf-8"))
-    _tidy(output, facts)
+    """Returns the counts of complete features, after removing what a kill in the last step left."""
+    metadata: CompleteMetadata = json.loads((output / _METADATA).read_text(encoding="utf-8"))
+    _tidy(output, metadata)
     print("nothing to do: all images were done")
-    return Counts(facts["num_rows"], facts["num_skipped"])
+    return Counts(metadata["num_rows"], metadata["num_skipped"])
 
 
 def _resume(output: Path, shape: tuple[int, ...], dtype: np.dtype, num_images: int) -> Progress:
@@ -198,33 +198,33 @@ def _finite(features: np.ndarray, dtype: np.dtype) -> np.ndarray:
 
 
 def _save(output: Path, progress: Progress, rows: RowFile) -> None:
-    """First the rows, then how many there are: whatever ends the process, no row is counted that is not there."""
+    """Writes the rows, then their number: whenever the process is killed, no row is counted that is not on disk."""
     rows.sync()
     write_json(output / _PROGRESS, {"done": progress.done, "skipped": progress.skipped})
 
 
-def _finish(images: ImageFolder, output: Path, facts: dict[str, Any], progress: Progress) -> None:
-    """Every step can be done again, should the process be killed between two."""
+def _finish(images: ImageFolder, output: Path, metadata: Metadata, progress: Progress) -> None:
+    """Turns the rows into the final files; each step is idempotent, since a kill may come between two."""
     if not progress.rows:
-        for name in (_PART, _PROGRESS, _FACTS):
+        for name in (_PART, _PROGRESS, _METADATA):
             (output / name).unlink(missing_ok=True)
         index, reason = progress.skipped[0]
         raise UserError(
             f"none of the {len(images):,} images in {images.root} can be read; the first is {images.names[index]}: "
             f"{reason}; give a folder of images"
         )
-    dtype, shape = np.dtype(facts["dtype"]), tuple(facts["shape"])
+    dtype, shape = np.dtype(metadata["dtype"]), tuple(metadata["shape"])
     if (output / _PART).is_file():
         RowFile(output / _PART, shape, dtype, progress.rows).finish(output / _FEATURES)
     write_lists(images, output, progress.skipped)
-    if facts["format"] == "parquet":
+    if metadata["format"] == "parquet":
         write_parquet(output)
     counts = {"num_rows": progress.rows, "num_skipped": len(progress.skipped)}
-    write_json(output / _FACTS, {**facts, "complete": True, **counts})
-    _tidy(output, facts)
+    write_json(output / _METADATA, {**metadata, "complete": True, **counts})
+    _tidy(output, metadata)
 
 
-def _tidy(output: Path, facts: dict[str, Any]) -> None:
-    if facts["format"] == "parquet":
+def _tidy(output: Path, metadata: Metadata) -> None:
+    if metadata["format"] == "parquet":
         (output / _FEATURES).unlink(missing_ok=True)
     (output / _PROGRESS).unlink(missing_ok=True)

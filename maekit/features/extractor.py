@@ -1,8 +1,6 @@
-"""From images to the features that are kept: a block, the final norm, and one way of pooling."""
+"""Computes the features of images: the tokens after a block, through the final norm, pooled."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Literal, get_args
 
 import torch
 from torch import Tensor
@@ -11,18 +9,15 @@ from maekit.backbone.vit import ViT
 from maekit.data.images.decode import Reading, reading_of
 from maekit.data.images.transforms import EvalTransform
 from maekit.errors import UserError
+from maekit.features.metadata import Metadata, Method, Pooling, Precision
 from maekit.features.source import Source, find_source, fingerprint
 from maekit.features.tokens import block_index, has_final_norm, normalised, residual_stream
 from maekit.system.hardware import choose_device
 
-Pooling = Literal["class", "mean", "patches"]
-Precision = Literal["fp32", "bf16"]
-POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
-
 
 @dataclass(frozen=True, eq=False)
 class Extractor:
-    """What turns images into features.
+    """Turns images into features.
 
     Attributes:
         source: the weights.
@@ -44,13 +39,13 @@ class Extractor:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """One image's features: (D,), or (h*w, D) of patches."""
+        """Shape of one image's features: (D,), or (h*w, D) with pooling `patches`."""
         height, width = self.vit.grid
         return (height * width, self.vit.embed_dim) if self.pooling == "patches" else (self.vit.embed_dim,)
 
     @property
     def reading(self) -> Reading:
-        """How images are read: upright, and with the white that the transform notes."""
+        """How image files are read: upright, and with the transform's white."""
         return reading_of(self.transform.describe())
 
     def __call__(self, images: Tensor) -> Tensor:
@@ -67,7 +62,7 @@ class Extractor:
         patches = tokens[:, self.vit.num_prefix :]
         return patches.mean(dim=1) if self.pooling == "mean" else patches
 
-    def describe(self) -> dict[str, Any]:
+    def describe(self) -> Method:
         """Returns plain values that decide what the features are."""
         return {
             "weights_hash": fingerprint(self.vit),
@@ -110,29 +105,29 @@ def make_extractor(
     return Extractor(source, vit.to(place), transform, chosen, block_index(vit, block), precision, place)
 
 
-def extractor_like(facts: Mapping[str, Any], weights: str | None, device: str) -> Extractor:
+def extractor_like(metadata: Metadata, weights: str | None, device: str) -> Extractor:
     """Returns the extractor that a folder of features was made with.
 
     Args:
-        facts: the folder's features.json.
-        weights: where the weights are, if not where they were.
+        metadata: the folder's features.json.
+        weights: where the weights are now, if they have moved.
         device: as `make_extractor` takes it.
 
     Raises:
         UserError: the weights are gone, or others are in their place.
     """
     try:
-        source = find_source(weights or facts["weights"])
+        source = find_source(weights or metadata["weights"])
     except UserError as error:
         raise error if weights else UserError(f"{error}; if the weights have moved, give --weights") from error
     extractor = make_extractor(
-        replace(source, input=facts["transform"]),
-        pooling=facts["pooling"],
-        block=facts["block"],
-        precision=facts["precision"],
+        replace(source, input=metadata["transform"]),
+        pooling=metadata["pooling"],
+        block=metadata["block"],
+        precision=metadata["precision"],
         device=device,
     )
-    if fingerprint(extractor.vit) != facts["weights_hash"]:
+    if fingerprint(extractor.vit) != metadata["weights_hash"]:
         raise UserError(
             f"{source.path} does not hold the weights that the features were computed with; give those with "
             "--weights, or embed again"

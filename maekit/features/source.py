@@ -3,12 +3,11 @@
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
 
 import torch
 
 from maekit.backbone.vit import ViT
-from maekit.data.images.transforms import EvalTransform
+from maekit.data.images.transforms import EvalInput, EvalTransform
 from maekit.weights.chosen import split_key
 from maekit.weights.get.find import find_weights, is_released
 from maekit.weights.load.assumed import assumed_heads
@@ -18,7 +17,7 @@ from maekit.weights.read.shape import measure
 from maekit.weights.state.state_file import StateFile, read_state, stored_grid
 
 # What facebookresearch/mae @ efb2a80 evaluates ImageNet with (main_finetune.py, util/datasets.py).
-IMAGENET: dict[str, Any] = {
+IMAGENET: EvalInput = {
     "image_size": 224,
     "crop_fraction": 0.875,
     "mean": [0.485, 0.456, 0.406],
@@ -42,14 +41,18 @@ class Source:
 
     given: str
     path: Path
-    input: dict[str, Any]
+    input: EvalInput
     mean_pooled: bool = False
     assumed: tuple[str, ...] = ()
 
     def transform(self, image_size: int | None = None, crop_fraction: float | None = None) -> EvalTransform:
         """Returns the evaluation transform, with another size or crop where they are given."""
-        wanted = {"image_size": image_size, "crop_fraction": crop_fraction}
-        return EvalTransform(**{**self.input, **{key: value for key, value in wanted.items() if value is not None}})
+        input = self.input.copy()
+        if image_size is not None:
+            input["image_size"] = image_size
+        if crop_fraction is not None:
+            input["crop_fraction"] = crop_fraction
+        return EvalTransform(**input)
 
     def load(self, image_size: int | tuple[int, int]) -> ViT:
         """Returns the backbone in evaluation mode, its positions at an image size (height, width) in pixels."""
@@ -89,22 +92,33 @@ def _mean_pooled(state: StateFile) -> bool:
     return on_mean or (state.kind in ("classifier_mean", "encoder") and "norm.weight" not in state.tensors)
 
 
-def _input(state: StateFile) -> tuple[dict[str, Any], list[str]]:
-    """What a card or a configuration says of each number, else ImageNet's, and the size the positions are stored for.
+def _input(state: StateFile) -> tuple[EvalInput, list[str]]:
+    """Returns the arguments of the evaluation transform, and what of it is assumed, in words.
 
-    Also what of it is ImageNet's because the file does not say it.
+    Each comes from a card or a configuration, the size else from the position table, and the rest from ImageNet's
+    evaluation.
     """
-    colours = normalisation(state.meta)
-    said = {**said_input(state.meta), **({"mean": colours[0], "std": colours[1]} if colours else {})}
-    known = {key: said[key] for key in (*IMAGENET, "white", "clip") if key in said}
-    words = {"mean": "mean", "std": "standard deviation", "crop_fraction": "crop of 0.875"}
-    if not isinstance(known.get("image_size"), int):
-        known |= {"image_size": size} if (size := _stored_size(state)) else {}
-        words["image_size"] = "size of 224 px"
-    if state.layout == "transformers" and "mean" in said and "crop_fraction" not in known:
-        words["crop_fraction"] += " (its processor squeezes images into a square instead)"
-    unsaid = [word for key, word in words.items() if key not in known]
-    return {**IMAGENET, **known}, [f"images prepared with ImageNet's {', '.join(unsaid)}"] if unsaid else []
+    colours, given = normalisation(state.meta), said_input(state.meta)
+    input, unknown = IMAGENET.copy(), []
+    if colours:
+        input["mean"], input["std"] = colours
+    else:
+        unknown += ["mean", "standard deviation"]
+    fraction, size = given.get("crop_fraction"), given.get("image_size")
+    if isinstance(fraction, int | float):
+        input["crop_fraction"] = fraction
+    else:
+        squeezed = " (its processor squeezes images into a square instead)"
+        unknown.append("crop of 0.875" + (squeezed if state.layout == "transformers" and colours else ""))
+    if isinstance(size, int) or (size := _stored_size(state)):
+        input["image_size"] = size
+    else:
+        unknown.append("size of 224 px")
+    if isinstance(white := given.get("white"), int | float):
+        input["white"] = white
+    if isinstance(clip := given.get("clip"), bool):
+        input["clip"] = clip
+    return input, [f"images prepared with ImageNet's {', '.join(unknown)}"] if unknown else []
 
 
 def _stored_size(state: StateFile) -> int | None:

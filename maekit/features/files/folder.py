@@ -3,7 +3,6 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,9 +10,10 @@ from torch import Tensor
 
 from maekit.errors import UserError
 from maekit.features.files.listings import read_lines
+from maekit.features.metadata import CompleteMetadata
 
 _ROWS = 16384  # at a time
-_NEEDED = ("complete", "format", "pooling", "shape", "num_classes", "images", "weights", "weights_hash")
+_NEEDED = {"complete", "format", "pooling", "shape", "num_classes", "images", "weights", "weights_hash"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +22,7 @@ class FeatureFolder:
 
     Attributes:
         path: the folder.
-        facts: its features.json.
+        metadata: its features.json.
         features: [N, D] float32 or float16, all finite.
         files: the relative path of each row's image.
         labels: [N] int64; None without class folders.
@@ -30,7 +30,7 @@ class FeatureFolder:
     """
 
     path: Path
-    facts: dict[str, Any]
+    metadata: CompleteMetadata
     features: Tensor
     files: list[str]
     labels: Tensor | None
@@ -38,7 +38,7 @@ class FeatureFolder:
 
     def image(self, row: int, moved_to: Path | None = None) -> Path:
         """Returns where the image of a row is, in the folder it was embedded from or the one that moved to."""
-        return (moved_to or Path(self.facts["images"])) / self.files[row]
+        return (moved_to or Path(self.metadata["images"])) / self.files[row]
 
     def unit(self) -> np.ndarray:
         """Returns the features [N, D] float32 in memory, each of length one (zeros stay zeros)."""
@@ -52,14 +52,14 @@ def read_features(path: Path) -> FeatureFolder:
     Raises:
         UserError: there are none, they are not finished, hold patches or are Parquet, or a file is damaged.
     """
-    facts = _facts(path)
-    if not facts["complete"]:
+    metadata = _metadata(path)
+    if not metadata["complete"]:
         raise UserError(f"{path}: its features are not finished; give the same `maekit embed` command again")
-    if facts["format"] != "npy":
+    if metadata["format"] != "npy":
         raise UserError(f"{path} holds features as Parquet, expected .npy; embed with --format npy")
-    if facts["pooling"] == "patches":
+    if metadata["pooling"] == "patches":
         raise UserError(f"{path} holds the features of patches, expected one an image; embed with --pooling class")
-    features = _array(path, "features.npy", (facts["num_rows"], *facts["shape"]))
+    features = _array(path, "features.npy", (metadata["num_rows"], *metadata["shape"]))
     for first in range(0, len(features), _ROWS):
         good = np.isfinite(features[first : first + _ROWS]).all(axis=1)
         if not good.all():
@@ -68,25 +68,27 @@ def read_features(path: Path) -> FeatureFolder:
                 f"{path / 'features.npy'}: row {row} has NaN or infinite numbers; remove {path}, embed again"
             )
     files = _lines(path, "files.txt", len(features))
-    if not facts["num_classes"]:
-        return FeatureFolder(path, facts, torch.from_numpy(features), files, None, ())
-    classes = _lines(path, "classes.txt", facts["num_classes"])
+    if not metadata["num_classes"]:
+        return FeatureFolder(path, metadata, torch.from_numpy(features), files, None, ())
+    classes = _lines(path, "classes.txt", metadata["num_classes"])
     labels = np.array(_array(path, "labels.npy", (len(features),)))
     if not ((labels >= 0) & (labels < len(classes))).all():
         raise UserError(f"{path / 'labels.npy'}: labels outside 0 to {len(classes) - 1}; remove {path}, embed again")
-    return FeatureFolder(path, facts, torch.from_numpy(features), files, torch.from_numpy(labels), tuple(classes))
+    return FeatureFolder(path, metadata, torch.from_numpy(features), files, torch.from_numpy(labels), tuple(classes))
 
 
-def _facts(path: Path) -> dict[str, Any]:
+def _metadata(path: Path) -> CompleteMetadata:
+    file = path / "features.json"
     try:
-        facts: dict[str, Any] = dict(json.loads((path / "features.json").read_text(encoding="utf-8")))
-        _ = [facts[key] for key in _NEEDED]
-        return facts
+        metadata: CompleteMetadata | None = json.loads(file.read_text(encoding="utf-8"))
     except OSError:
         what = "is a file, expected a folder" if path.is_file() else "has no features.json, expected a folder"
         raise UserError(f"{path} {what} of features; make it with `maekit embed FOLDER --output {path}`") from None
-    except (ValueError, KeyError, TypeError):
-        raise UserError(f"{path / 'features.json'} is damaged or not of `maekit embed`; embed again") from None
+    except ValueError:
+        metadata = None
+    if not isinstance(metadata, dict) or not metadata.keys() >= _NEEDED:
+        raise UserError(f"{file} is damaged or not of `maekit embed`; embed again")
+    return metadata
 
 
 def _array(path: Path, name: str, shape: tuple[int, ...]) -> np.ndarray:

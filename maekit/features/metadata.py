@@ -1,0 +1,51 @@
+"""What `features.json` records beside computed features: of which images, by which weights, computed how."""
+
+from typing import Literal, TypedDict, get_args
+
+from maekit.data.images.transforms import EvalInput
+
+Pooling = Literal["class", "mean", "patches"]
+Precision = Literal["fp32", "bf16"]
+Format = Literal["npy", "parquet"]
+POOLINGS: tuple[Pooling, ...] = get_args(Pooling)
+
+
+class Method(TypedDict):
+    """All that decides what the features of an image are.
+
+    `weights_hash` is `fingerprint` of the backbone, `block` counts from 0, `transform` holds the arguments of
+    `EvalTransform`.
+    """
+
+    weights_hash: str
+    pooling: Pooling
+    block: int
+    final_norm: bool
+    precision: Precision
+    transform: EvalInput
+
+
+class Metadata(Method):
+    """The contents of `features.json`.
+
+    `images` is the images' folder, `listing` a fingerprint of their names, `weights` what the user gave, `shape` that
+    of one image's features, `grid` patches (h, w).
+    """
+
+    complete: bool
+    images: str
+    num_images: int
+    listing: str
+    weights: str
+    shape: list[int]
+    grid: list[int]
+    dtype: str
+    format: Format
+    num_classes: int
+
+
+class CompleteMetadata(Metadata):
+    """The contents when all images are done: also how many have features, and how many could not be read."""
+
+    num_rows: int
+    num_skipped: int
