@@ -15,6 +15,7 @@ from maekit.backbone.vit import ViT
 from maekit.classification.linear_head import LinearHead
 from maekit.errors import UserError
 from maekit.weights.load.load import Report, load_weights
+from maekit.weights.state.state_file import read_state
 
 newest_names = pytest.mark.skipif(
     tuple(map(int, transformers.__version__.split(".")[:2])) < (5, 9),
@@ -128,3 +129,68 @@ def released(path: Path, tensors: dict[str, Tensor], **more: object) -> Path:
 def load(model: nn.Module, path: Path, **changes: Any) -> Report:
     """Loads with what a fine-tuning task expects, but for the changes."""
     return load_weights(model, path, **{**PRETRAINED_NAMES, "allow_resized": ("pos_embed",), **changes})
+
+
+def one_line(path: Path) -> str:
+    """The one line of a reading that is refused."""
+    with pytest.raises(UserError) as caught:
+        read_state(path)
+    assert "\n" not in str(caught.value)
+    assert str(path) in str(caught.value)
+    return str(caught.value)
+
+
+# mmpretrain/models/backbones/vision_transformer.py: TransformerEncoderLayer (ln1, attn, ln2, ffn), whose ffn is mmcv's
+# FFN: layers = Sequential(Sequential(Linear, activation, Dropout), Linear, Dropout)
+MM_LAYER = {
+    "norm1": "ln1",
+    "attn.qkv": "attn.qkv",
+    "attn.proj": "attn.proj",
+    "norm2": "ln2",
+    "mlp.fc1": "ffn.layers.0.0",
+    "mlp.fc2": "ffn.layers.1",
+}
+
+
+def to_mmpretrain(tensors: dict[str, Tensor], renamed: dict[str, str]) -> dict[str, Tensor]:
+    """Names of mmpretrain for MAE's: layers by MM_LAYER, `renamed` by module, the rest of the backbone as it is."""
+    out = {}
+    for name, tensor in tensors.items():
+        stem, _, leaf = name.rpartition(".")
+        start, _, rest = stem.partition(".")
+        index, _, module = rest.partition(".")
+        if start in ("blocks", "decoder_blocks"):
+            place = "backbone.layers" if start == "blocks" else "neck.decoder_blocks"
+            out[f"{place}.{index}.{MM_LAYER[module]}.{leaf}"] = tensor
+        elif name in renamed:
+            out[renamed[name]] = tensor
+        elif stem in renamed:
+            out[f"{renamed[stem]}.{leaf}"] = tensor
+        else:
+            out[f"backbone.{name}"] = tensor
+    return out
+
+
+MM_BACKBONE = {"patch_embed.proj": "backbone.patch_embed.projection", "norm": "backbone.ln1"}
+# necks/mae_neck.py: MAEPretrainDecoder, whose norm is mmcv's build_norm_layer(norm_cfg, D, postfix=1), named ln1
+MM_NECK = {
+    **{name: f"neck.{name}" for name in ("mask_token", "decoder_pos_embed", "decoder_embed", "decoder_pred")},
+    "decoder_norm": "neck.ln1",
+}
+# configs/mae/benchmarks/vit-base-p16_8xb128-coslr-100e_in1k.py: out_type avg_featmap (ln2 after pooling), final_norm
+# False, LinearClsHead (heads/linear_head.py: fc)
+MM_MEAN = {**MM_BACKBONE, "fc_norm": "backbone.ln2", "head": "head.fc"}
+# configs/mae/benchmarks/vit-base-p16_8xb2048-linear-coslr-90e_in1k.py: ClsBatchNormNeck (necks/mae_neck.py: bn) and
+# VisionTransformerClsHead (heads/vision_transformer_head.py: layers = Sequential(head=Linear))
+MM_PROBE = {**MM_BACKBONE, "head.0": "neck.bn", "head.1": "head.layers.head"}
+
+
+def to_solo(**more: Tensor) -> dict[str, Tensor]:
+    """vturrisi/solo-learn solo/methods/mae.py: backbone (timm's names), decoder = MAEDecoder; base.py: classifier."""
+    return {
+        **{f"backbone.{name}": tensor for name, tensor in encoder().items()},
+        "classifier.weight": torch.ones(100, 48),
+        "classifier.bias": torch.ones(100),
+        **{f"decoder.{name}": tensor for name, tensor in decoder().items()},
+        **more,
+    }

@@ -16,8 +16,19 @@ from maekit.weights.describe.uses import uses
 from maekit.weights.families.facts import Decoder, Head
 from maekit.weights.families.purpose import Use
 from maekit.weights.load.backbone import load_backbone
-from tests.weights.helpers import Probe, Small, decoder, encoder, load, peer, probe_peer, released
-from tests.weights.test_layouts import MM_MEAN, to_mmpretrain, to_solo
+from tests.weights.helpers import (
+    MM_MEAN,
+    Probe,
+    Small,
+    decoder,
+    encoder,
+    load,
+    peer,
+    probe_peer,
+    released,
+    to_mmpretrain,
+    to_solo,
+)
 
 Make = Callable[[], dict[str, Tensor]]
 
