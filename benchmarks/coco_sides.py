@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from maekit.base.spec import DataSpec
 from maekit.detection.data.batch import DetBatch
 from maekit.detection.mask_rcnn.mask_rcnn import MaskRCNN
+from maekit.detection.mask_rcnn.settings import MaskRCNNSettings
 from maekit.recipes.recipe import load_recipe
 from maekit.recipes.settings import resolve
 from maekit.recipes.tasks import find_task
@@ -90,7 +91,7 @@ def detectron2_backbone(weights: dict[str, Tensor], batch: DetBatch) -> Part:
 
 def maekit_detector(weights: dict[str, Tensor], batch: DetBatch) -> Part:
     """Maekit's Mask R-CNN on given maps."""
-    model = MaskRCNN(256, CLASSES, **recipe_values()["model"]["mask_rcnn"])
+    model = MaskRCNN(256, CLASSES, MaskRCNNSettings(**recipe_values()["model"]["mask_rcnn"]))
     model.load_state_dict(_detector_weights(weights))
     maps = _given_maps(len(batch.image))
     return _of_losses(model.train(), lambda: model.losses(maps, batch))

@@ -118,7 +118,7 @@ class Detector(TransferModel):
         engine = MaskRCNN if settings.detector == "maekit" else Detectron2MaskRCNN
         self.head = DetectionHead(
             make_pyramid(settings.pyramid, self.backbone.embed_dim, channels),
-            engine(channels, len(spec.class_names), strides=strides, **vars(settings.mask_rcnn)),
+            engine(channels, len(spec.class_names), settings.mask_rcnn, strides=strides),
         )
         self.expect_new = (*TransferModel.expect_new, "blocks.*.attn.position.*", "shared_bias.*")
         self.expect_unused = (*TransferModel.expect_unused, "cls_token", "norm.*", "fc_norm.*")

@@ -1,14 +1,15 @@
 """Pictures of found objects for people: boxes, masks, names and scores on the photograph. numpy and Pillow only."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from maekit.detection.data.annotation import Annotation, TextRle
 from maekit.detection.data.transforms import size_of
-from maekit.detection.metrics.coco_masks import CocoResults, Rle, decode_masks, truth_rle
+from maekit.detection.metrics.coco_masks import CocoResults, decode_masks, truth_rle
 from maekit.detection.tags import Box, Tag, draw_tags, ink_on
 from maekit.drawing.legend import Entry, with_legend
 from maekit.drawing.sheet import Row, Tile, picture_sheet
@@ -38,7 +39,7 @@ class Shown(NamedTuple):
 
     box: Box
     label: int
-    rle: Rle
+    rle: TextRle
     score: float | None = None
     crowd: bool = False
 
@@ -50,7 +51,7 @@ def shown_results(found: CocoResults, above: float = 0.5) -> list[Shown]:
     return sorted(shown, key=lambda one: -(one.score or 0.0))
 
 
-def shown_truth(notes: Sequence[Mapping[str, Any]], size: HeightWidth, category_ids: Sequence[int]) -> list[Shown]:
+def shown_truth(notes: Sequence[Annotation], size: HeightWidth, category_ids: Sequence[int]) -> list[Shown]:
     """Returns an image's annotations of these categories, the largest box first.
 
     Args:
@@ -181,7 +182,7 @@ def _entries(parts: Sequence[Sequence[Shown]], names: Sequence[str]) -> list[Ent
     return entries or [Entry("no objects", "", swatch=False)]
 
 
-def _numbers(counts: Any) -> str:
+def _numbers(counts: NDArray[np.int64]) -> str:
     return " / ".join(str(count) for count in counts)
 
 

@@ -19,7 +19,7 @@ SMALL = (
     "--model.backbone=vit_test_patch8", "--model.weights=none", "--model.window=3", "--model.global_blocks=[1]",
     "--model.taps=[2]", "--model.pos_grid=[4,4]", "--model.pyramid_channels=16", "--model.mask_rcnn.head_channels=16",
     "--model.mask_rcnn.fc_channels=32", "--model.mask_rcnn.anchor_sizes=[20,24,28,32,36]",
-    "--model.mask_rcnn.min_score=0", "--model.mask_rcnn.max_detections=40", "--model.lr=1e-4", "--model.warmup_steps=0",
+    "--model.mask_rcnn.min_score=0", "--model.mask_rcnn.max_detections=40", "--optim.lr=1e-4", "--optim.warmup_steps=0",
     "--data.image_size=64", "--data.total_batch_size=2", "--data.num_workers=0", "--data.scale_range=[0.9,1.1]",
     "--trainer.accelerator=cpu", "--trainer.precision=32-true", "--trainer.log_every_n_steps=1",
     "--trainer.val_check_interval=2",

@@ -4,13 +4,14 @@ import contextlib
 import io
 import json
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from pycocotools import mask as peer_mask  # type: ignore[import-untyped, unused-ignore]
 from pycocotools.coco import COCO  # type: ignore[import-untyped, unused-ignore]
 from pycocotools.cocoeval import COCOeval  # type: ignore[import-untyped, unused-ignore]
 
+from maekit.detection.data.annotation import Annotation
 from maekit.detection.metrics.coco_masks import CocoResults, encode_masks
 from maekit.detection.metrics.detection import DetectionMetrics
 from maekit.system.size import HeightWidth
@@ -52,11 +53,11 @@ class SceneImage:
     def rle(self, outline: Any) -> Any:
         return peer_mask.merge(peer_mask.frPyObjects([outline.tolist()], *self.size))
 
-    def annotation(self, place: int, outline: Any, label: int, rng: np.random.Generator) -> dict[str, Any]:
+    def annotation(self, place: int, outline: Any, label: int, rng: np.random.Generator) -> Annotation:
         """Polygons; every fourth a crowd's run lengths; areas that are neither the mask's nor the box's."""
         rle = self.rle(outline)
         crowd = place % 4 == 3
-        note = {"category_id": CATEGORIES[ONLY_CROWD if crowd and place == 7 else label], "iscrowd": int(crowd)}
+        category = CATEGORIES[ONLY_CROWD if crowd and place == 7 else label]
         segmentation: Any = [outline.tolist()]
         if crowd:
             flat = peer_mask.decode(rle).T.ravel()
@@ -69,7 +70,9 @@ class SceneImage:
         bbox = peer_mask.toBbox(rle).tolist()
         if place == 6:
             bbox[2] = 0.0
-        return {"id": 0, **note, "area": area, "bbox": bbox, "segmentation": segmentation}
+        return Annotation(
+            id=0, category_id=category, iscrowd=int(crowd), area=area, bbox=bbox, segmentation=segmentation
+        )
 
     def found(self, outline: Any, label: int, rng: np.random.Generator) -> dict[str, Any]:
         """Near the outline; scores of twentieths, so that many are equal; now and then another class, a thin box."""
@@ -135,16 +138,10 @@ def nothing() -> CocoResults:
     return CocoResults(np.zeros((0, 4)), np.zeros(0), np.zeros(0, dtype=np.int64), [])
 
 
-def square(category: int = 1, **more: Any) -> dict[str, Any]:
+def square(category: int = 1, **more: Any) -> Annotation:
     outline = [[10.0, 10, 50, 10, 50, 50, 10, 50]]
-    return {
-        "category_id": category,
-        "bbox": [10, 10, 40, 40],
-        "area": 1600,
-        "iscrowd": 0,
-        "segmentation": outline,
-        **more,
-    }
+    base = {"category_id": category, "bbox": [10, 10, 40, 40], "area": 1600, "iscrowd": 0, "segmentation": outline}
+    return cast(Annotation, {**base, **more})
 
 
 def found_square(label: int = 0) -> CocoResults:

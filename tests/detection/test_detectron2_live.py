@@ -23,9 +23,9 @@ from tests.detection.helpers import LOSSES, NORMS
 
 def _engines(norm: str = "LN", **changes: Any) -> tuple[MaskRCNN, Detectron2MaskRCNN]:
     """Both with the same weights, loaded strictly in both directions, and all of ViTDet's numbers but the widths."""
-    settings = case.NARROW | {"norm": norm} | changes
-    ours = MaskRCNN(case.CHANNELS, case.CLASSES, **settings)
-    theirs = Detectron2MaskRCNN(case.CHANNELS, case.CLASSES, **settings)
+    settings = case.settings(case.NARROW, {"norm": norm}, changes)
+    ours = MaskRCNN(case.CHANNELS, case.CLASSES, settings)
+    theirs = Detectron2MaskRCNN(case.CHANNELS, case.CLASSES, settings)
     case.fill(ours)
     theirs.load_state_dict(ours.state_dict(), strict=True)
     ours.load_state_dict(theirs.state_dict(), strict=True)
@@ -103,8 +103,8 @@ def test_an_image_with_polygons_and_bitmaps_trains_in_both() -> None:
 @live
 def test_initial_weights_are_distributed_alike() -> None:
     torch.manual_seed(0)
-    settings = case.PUBLISHED | {"head_channels": 64, "fc_channels": 128}
-    ours, theirs = (engine(64, 30, **settings).state_dict() for engine in (MaskRCNN, Detectron2MaskRCNN))
+    settings = case.settings(head_channels=64, fc_channels=128)
+    ours, theirs = (engine(64, 30, settings).state_dict() for engine in (MaskRCNN, Detectron2MaskRCNN))
     assert ours.keys() == theirs.keys()
     for name, value in theirs.items():
         if value.dim() > 1:
@@ -136,7 +136,7 @@ def test_without_detectron2_one_line_says_how_to_install_it(monkeypatch: pytest.
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "detectron2", None)
     with pytest.raises(UserError) as caught:
-        Detectron2MaskRCNN(case.CHANNELS, case.CLASSES, **case.NARROW)
+        Detectron2MaskRCNN(case.CHANNELS, case.CLASSES, case.settings(case.NARROW))
     assert str(caught.value) == (
         "model.detector: got detectron2, expected it installed (detectron2 is missing); run `python -m pip install "
         "--no-build-isolation 'git+https://github.com/facebookresearch/detectron2'`, or give --model.detector "

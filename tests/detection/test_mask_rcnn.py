@@ -31,7 +31,7 @@ def golden() -> dict[str, Any]:
 
 
 def _model(norm: str = "LN", **changes: Any) -> MaskRCNN:
-    model = MaskRCNN(case.CHANNELS, case.CLASSES, **(case.NARROW | case.EXHAUSTIVE | {"norm": norm} | changes))
+    model = MaskRCNN(case.CHANNELS, case.CLASSES, case.settings(case.NARROW, case.EXHAUSTIVE, {"norm": norm}, changes))
     case.fill(model)
     return model
 
@@ -237,7 +237,7 @@ def _bitmap(polygons: tuple[np.ndarray, ...]) -> InstanceMask:
 def test_weights_have_detectron2s_names_and_shapes() -> None:
     """Those of ViTDet's released files, without their backbone."""
     with torch.device("meta"):
-        state = MaskRCNN(256, 80, **case.PUBLISHED).state_dict()
+        state = MaskRCNN(256, 80, case.settings()).state_dict()
     shapes = {name: tuple(value.shape) for name, value in state.items()}
     expected = {
         "proposal_generator.rpn_head.conv.conv0.weight": (256, 256, 3, 3),
@@ -255,14 +255,14 @@ def test_weights_have_detectron2s_names_and_shapes() -> None:
     }
     assert expected.items() <= shapes.items()
     assert len(shapes) == 8 + 12 + 2 + 4 + 12 + 4
-    one = MaskRCNN(8, 2, **(case.NARROW | {"num_rpn_convs": 1, "num_box_convs": 0, "num_mask_convs": 0}))
+    one = MaskRCNN(8, 2, case.settings(case.NARROW, num_rpn_convs=1, num_box_convs=0, num_mask_convs=0))
     assert "proposal_generator.rpn_head.conv.weight" in one.state_dict()
     assert one.state_dict()["roi_heads.box_head.fc1.weight"].shape == (32, 8 * 49)
 
 
 def test_initial_weights_have_the_published_spread() -> None:
     torch.manual_seed(0)
-    state = MaskRCNN(64, 30, **(case.PUBLISHED | {"head_channels": 64, "fc_channels": 128})).state_dict()
+    state = MaskRCNN(64, 30, case.settings(head_channels=64, fc_channels=128)).state_dict()
     deviations = {
         "rpn_head": 0.01,
         "cls_score": 0.01,

@@ -204,7 +204,9 @@ def test_an_object_with_a_box_only_counts_for_boxes_and_is_ignored_for_masks(seg
     bare = [[place for place in range(0, len(scene.truth), 2) if not scene.truth[place]["iscrowd"]] for scene in scenes]
     metrics = DetectionMetrics(CATEGORIES)
     for scene, places in zip(scenes, bare, strict=True):
-        notes = [{**note, "segmentation": segmentation} if p in places else note for p, note in enumerate(scene.truth)]
+        notes = list(scene.truth)
+        for place in places:
+            notes[place] = {**notes[place], "segmentation": segmentation}
         metrics.update(scene.given(), scene.image_id, scene.size, notes)
     values = metrics.compute()
     whole = peer(scenes, peer_results(scenes))["box"].stats[0]
@@ -224,9 +226,10 @@ def test_an_object_with_a_box_only_counts_for_boxes_and_is_ignored_for_masks(seg
 
 
 def test_an_annotation_without_area_has_its_masks() -> None:
-    notes = [{key: value for key, value in square().items() if key not in ("area", "iscrowd")}]
+    note = square()
+    del note["area"], note["iscrowd"]
     metrics = DetectionMetrics([1])
-    metrics.update(found_square(), 1, SIZE, notes)
+    metrics.update(found_square(), 1, SIZE, [note])
     assert metrics.seen[0].truth[0]["area"] == 1600
     assert metrics.compute()["box_APm"] == 100
 

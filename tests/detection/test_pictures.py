@@ -10,6 +10,7 @@ from PIL import Image
 from pycocotools.coco import COCO  # type: ignore[import-untyped, unused-ignore]
 from torch import Tensor
 
+from maekit.detection.data.annotation import Annotation
 from maekit.detection.mask_rcnn.types import Detections
 from maekit.detection.metrics.coco_masks import CocoResults, encode_masks
 from maekit.detection.pictures import COLOURS, Shown, detection_panel, detection_picture, shown_results, shown_truth
@@ -211,7 +212,7 @@ def test_a_panel_shows_the_truth_beside_the_prediction() -> None:
 def test_annotations_and_results_become_objects() -> None:
     size = HeightWidth(40, 50)
     whole = encode_masks(np.ones((2, *size), dtype=bool))
-    notes = [
+    notes: list[Annotation] = [
         {"category_id": 7, "bbox": [1, 2, 3, 4], "segmentation": [[1.0, 2, 4, 2, 4, 6, 1, 6]]},
         {"category_id": 5, "bbox": [0, 0, 50, 40], "segmentation": whole[0], "iscrowd": 1},
         {"category_id": 6, "bbox": [0, 0, 9, 9], "segmentation": []},

@@ -3,11 +3,21 @@
 from typing import NotRequired, TypedDict
 
 
-class Rle(TypedDict):
-    """Run lengths of a mask: `size` is height and width, `counts` numbers, or text where they are compressed."""
+class PlainRle(TypedDict):
+    """Run lengths of a mask: `size` is height and width, `counts` are numbers of pixels, background first."""
 
     size: list[int]
-    counts: list[int] | str
+    counts: list[int]
+
+
+class TextRle(TypedDict):
+    """Run lengths of a mask in COCO's compressed form."""
+
+    size: list[int]
+    counts: str
+
+
+Segmentation = list[list[float]] | PlainRle | TextRle
 
 
 class Annotation(TypedDict):
@@ -29,4 +39,4 @@ class Annotation(TypedDict):
     bbox: list[float]
     area: NotRequired[float]
     iscrowd: NotRequired[int]
-    segmentation: NotRequired[list[list[float]] | Rle | None]
+    segmentation: NotRequired[Segmentation | None]

@@ -162,7 +162,7 @@ class DetEvalTransform:
     ) -> None:
         check_image_size(image_size)
         self.image_size = image_size
-        self.level: dict[str, Any] = {} if white is None else {"white": white, "clip": clip}
+        self.level: dict[str, float | bool] = {} if white is None else {"white": white, "clip": clip}
         self.normalise = Normalise(mean, std)
 
     def __call__(self, image: Image.Image) -> tuple[Tensor, HeightWidth]:

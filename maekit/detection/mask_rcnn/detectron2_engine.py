@@ -4,7 +4,7 @@ import importlib
 import warnings
 from collections.abc import Sequence
 from types import ModuleType
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -22,6 +22,19 @@ _NAMES = {"loss_rpn_cls": "rpn_cls", "loss_rpn_loc": "rpn_loc", "loss_cls": "cls
 _NAMES |= {"loss_mask": "mask"}
 
 
+class _Boxes(Protocol):
+    tensor: Tensor
+
+
+class _Found(Protocol):
+    """detectron2's Instances of one image: boxes [K, 4], scores [K], classes [K] and masks [K, 1, M, M]."""
+
+    pred_boxes: _Boxes
+    scores: Tensor
+    pred_classes: Tensor
+    pred_masks: Tensor
+
+
 class Detectron2MaskRCNN(nn.Module):
     """What `MaskRCNN` is, by detectron2's RPN and StandardROIHeads: same arguments, weights' names and results.
 
@@ -30,11 +43,16 @@ class Detectron2MaskRCNN(nn.Module):
     """
 
     def __init__(
-        self, in_channels: int, num_classes: int, *, strides: Sequence[int] = (4, 8, 16, 32, 64), **settings: Any
+        self,
+        in_channels: int,
+        num_classes: int,
+        settings: MaskRCNNSettings,
+        *,
+        strides: Sequence[int] = (4, 8, 16, 32, 64),
     ) -> None:
         super().__init__()
-        self.settings = MaskRCNNSettings(**settings)
-        check_anchor_sizes(self.settings, strides)
+        check_anchor_sizes(settings, strides)
+        self.settings = settings
         self.strides = tuple(strides)
         self.levels = [f"p{number}" for number in range(2, 2 + len(strides))]
         self.proposal_generator = self._proposal_generator(in_channels)
@@ -131,11 +149,11 @@ class Detectron2MaskRCNN(nn.Module):
         pooler: nn.Module = _part("modeling.poolers").ROIPooler(side, scales, 0, "ROIAlignV2")
         return pooler
 
-    def _images(self, maps: Sequence[Tensor], size: Tensor) -> Any:
+    def _images(self, maps: Sequence[Tensor], size: Tensor) -> object:
         """What the heads ask of an ImageList: its sizes."""
         return _part("structures").ImageList(maps[0].new_empty(len(size), 3, 1, 1), sizes_of(size))
 
-    def _instances(self, batch: Truth, device: torch.device) -> list[Any]:
+    def _instances(self, batch: Truth, device: torch.device) -> list[object]:
         structures = _part("structures")
         images = zip(sizes_of(batch.size), batch.boxes, batch.labels, batch.masks, strict=True)
         instances = []
@@ -148,7 +166,7 @@ class Detectron2MaskRCNN(nn.Module):
         return instances
 
 
-def _shapes(structures: ModuleType, masks: Sequence[InstanceMask]) -> Any:
+def _shapes(structures: ModuleType, masks: Sequence[InstanceMask]) -> object:
     """detectron2 holds an image's shapes all as polygons or all as bitmaps; where they are mixed, all are bitmaps."""
     if all(mask.bitmap is None for mask in masks):
         return structures.PolygonMasks([list(mask.polygons) for mask in masks])
@@ -158,7 +176,7 @@ def _shapes(structures: ModuleType, masks: Sequence[InstanceMask]) -> Any:
     return structures.BitMasks(torch.stack([torch.from_numpy(bitmap) for bitmap in bitmaps]))
 
 
-def _detections(image: Any, size: HeightWidth, original: HeightWidth) -> Detections:
+def _detections(image: _Found, size: HeightWidth, original: HeightWidth) -> Detections:
     boxes = rescaled(image.pred_boxes.tensor, size, original)
     kept = not_empty(boxes)
     return Detections(boxes[kept], image.scores[kept], image.pred_classes[kept], image.pred_masks[kept, 0].float())

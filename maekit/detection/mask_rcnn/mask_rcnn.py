@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from itertools import compress
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,19 +24,24 @@ class MaskRCNN(nn.Module):
     Args:
         in_channels: of the pyramid's maps.
         num_classes: C, without background.
+        settings: layers, sampling and selection.
         strides: of the maps, the largest map first; regions are pooled from all but the last.
-        settings: see MaskRCNNSettings.
 
     Raises:
-        UserError: a number out of range, or not one anchor size for each map.
+        UserError: not one anchor size for each map.
     """
 
     def __init__(
-        self, in_channels: int, num_classes: int, *, strides: Sequence[int] = (4, 8, 16, 32, 64), **settings: Any
+        self,
+        in_channels: int,
+        num_classes: int,
+        settings: MaskRCNNSettings,
+        *,
+        strides: Sequence[int] = (4, 8, 16, 32, 64),
     ) -> None:
         super().__init__()
-        self.settings = MaskRCNNSettings(**settings)
-        check_anchor_sizes(self.settings, strides)
+        check_anchor_sizes(settings, strides)
+        self.settings = settings
         self.proposal_generator = RegionProposals(in_channels, strides, self.settings)
         self.roi_heads = RegionHeads(in_channels, num_classes, strides[:-1], self.settings)
 

@@ -1,7 +1,7 @@
 """The numbers of a Mask R-CNN."""
 
 from dataclasses import dataclass
-from typing import Any, Literal, get_args
+from typing import Literal, get_args
 
 from maekit.errors import UserError
 
@@ -86,6 +86,6 @@ class MaskRCNNSettings:
             _require(name, getattr(self, name) >= 1, "1 or more", getattr(self, name))
 
 
-def _require(name: str, fits: bool, expected: str, got: Any) -> None:
+def _require(name: str, fits: bool, expected: str, got: object) -> None:
     if not fits:
         raise UserError(f"model.mask_rcnn.{name}: got {got}, expected {expected}")

@@ -2,16 +2,44 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypedDict
 
 import numpy as np
 from faster_coco_eval.core import COCO, COCOeval_faster  # type: ignore[import-untyped, unused-ignore]
+from numpy.typing import NDArray
 
+from maekit.detection.data.annotation import TextRle
 from maekit.detection.metrics.coco_masks import CocoResults, mask_areas
 from maekit.system.size import HeightWidth
 
 NUMBERS = ("AP", "AP50", "AP75", "APs", "APm", "APl", "AR1", "AR10", "AR100", "ARs", "ARm", "ARl")
 KINDS = {"box": "bbox", "mask": "segm"}
+
+
+class SeenAnnotation(TypedDict):
+    """What the evaluation reads of an annotation; see `Annotation`.
+
+    Attributes:
+        segmentation: its mask; its box's where it has no shape.
+        box_only: whether it has no shape.
+    """
+
+    category_id: int
+    bbox: list[float]
+    area: float
+    iscrowd: int
+    segmentation: TextRle
+    box_only: bool
+
+
+class CocoResult(TypedDict):
+    """A found object as COCO's result files hold it: `bbox` is x, y, width, height."""
+
+    image_id: int
+    category_id: int
+    bbox: list[float]
+    score: float
+    segmentation: TextRle
 
 
 class SeenImage(NamedTuple):
@@ -27,7 +55,7 @@ class SeenImage(NamedTuple):
     image_id: int
     size: HeightWidth
     found: CocoResults
-    truth: list[dict[str, Any]]
+    truth: list[SeenAnnotation]
 
 
 class Scores(NamedTuple):
@@ -69,9 +97,9 @@ def evaluate(images: Sequence[SeenImage], category_ids: Sequence[int], kinds: Se
     return Scores(values, per_class, [objects[category] for category in category_ids])
 
 
-def standard_results(images: Iterable[SeenImage], category_ids: Sequence[int]) -> list[dict[str, Any]]:
-    """Returns a dict for each found object, as COCO's result files hold them: `bbox` is x, y, width, height."""
-    results: list[dict[str, Any]] = []
+def standard_results(images: Iterable[SeenImage], category_ids: Sequence[int]) -> list[CocoResult]:
+    """Returns a dict for each found object."""
+    results: list[CocoResult] = []
     for image in images:
         boxes = np.array(image.found.boxes, dtype=np.float64).reshape(-1, 4)  # a copy
         boxes[:, 2:] -= boxes[:, :2]
@@ -89,38 +117,34 @@ def standard_results(images: Iterable[SeenImage], category_ids: Sequence[int]) -
     return results
 
 
-def _truth(images: Sequence[SeenImage], category_ids: Sequence[int]) -> Any:
+def _truth(images: Sequence[SeenImage], category_ids: Sequence[int]) -> COCO:
     """Annotations are numbered from 1: the evaluation takes 0 for none, and a split may repeat a file's own ids."""
-    notes = [
-        {"box_only": False, **note, "image_id": image.image_id, "crowd": note["iscrowd"]}
-        for image in images
-        for note in image.truth
-    ]
+    notes = [{**note, "image_id": image.image_id, "crowd": note["iscrowd"]} for image in images for note in image.truth]
     return _coco(images, category_ids, notes)
 
 
-def _found(images: Sequence[SeenImage], category_ids: Sequence[int]) -> Any:
+def _found(images: Sequence[SeenImage], category_ids: Sequence[int]) -> COCO:
     results = standard_results(images, category_ids)
-    for result in results:
-        result["area"], result["iscrowd"] = result["bbox"][2] * result["bbox"][3], 0
-    return _coco(images, category_ids, results)
+    areas = [result["bbox"][2] * result["bbox"][3] for result in results]
+    notes = [{**result, "area": area, "iscrowd": 0} for result, area in zip(results, areas, strict=True)]
+    return _coco(images, category_ids, notes)
 
 
-def _ignore_boxes(truth: Any, ignore: bool) -> None:
+def _ignore_boxes(truth: COCO, ignore: bool) -> None:
     """Makes crowds of the objects without a shape, or objects again."""
     for note in truth.dataset["annotations"]:
         if note["box_only"] and not note["crowd"]:
             note["iscrowd"] = int(ignore)
 
 
-def _measure_masks(found: Any) -> None:
+def _measure_masks(found: COCO) -> None:
     """As if the results had no boxes; otherwise a mask's size, small to large, would be its box's."""
     results = found.dataset["annotations"]
     for result, area in zip(results, mask_areas([result["rle"] for result in results]), strict=True):
         result["area"] = area
 
 
-def _coco(images: Sequence[SeenImage], category_ids: Sequence[int], notes: list[dict[str, Any]]) -> Any:
+def _coco(images: Sequence[SeenImage], category_ids: Sequence[int], notes: Sequence[dict[str, Any]]) -> COCO:
     """Masks go in as the `rle` that the evaluation would make of a `segmentation`, which takes a third of its time."""
     for number, note in enumerate(notes, 1):
         rle = note.pop("segmentation")
@@ -130,7 +154,7 @@ def _coco(images: Sequence[SeenImage], category_ids: Sequence[int], notes: list[
     return COCO({"images": sizes, "categories": categories, "annotations": notes}, print_function=_silent)
 
 
-def _run(truth: Any, found: Any, kind: str, category_ids: Sequence[int]) -> tuple[list[float], list[float]]:
+def _run(truth: COCO, found: COCO, kind: str, category_ids: Sequence[int]) -> tuple[list[float], list[float]]:
     """The 12 numbers, and AP of each label."""
     evaluation = COCOeval_faster(truth, found, kind, print_function=_silent)
     evaluation.evaluate()
@@ -143,7 +167,7 @@ def _run(truth: Any, found: Any, kind: str, category_ids: Sequence[int]) -> tupl
     return stats, [_percent(aps[place_of[category]]) for category in category_ids]
 
 
-def _mean(values: Any) -> float:
+def _mean(values: NDArray[np.float64]) -> float:
     return float(values.mean()) if (values > -1).all() else -1.0
 
 

@@ -1,7 +1,7 @@
 """Run lengths of masks, as COCO's files have them: a mask's columns one after the other, compressed to text."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,12 +9,12 @@ from faster_coco_eval.core import mask as coco_mask  # type: ignore[import-untyp
 from numpy.typing import NDArray
 from torch import Tensor
 
+from maekit.detection.data.annotation import PlainRle, Segmentation, TextRle
 from maekit.detection.data.coco.rle import whole_counts
 from maekit.detection.mask_rcnn.paste import paste_masks
 from maekit.detection.mask_rcnn.types import Detections
 from maekit.system.size import HeightWidth
 
-Rle = dict[str, Any]  # "size": [h, w], "counts": str
 _PIXELS_AT_ONCE, _FARTHEST = 2**26, 2**18
 
 
@@ -28,10 +28,10 @@ class CocoResults(NamedTuple):
         rles: K masks at the file's own size.
     """
 
-    boxes: NDArray[Any]
-    scores: NDArray[Any]
-    labels: NDArray[Any]
-    rles: list[Rle]
+    boxes: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+    rles: list[TextRle]
 
 
 def coco_results(found: Detections, size: HeightWidth) -> CocoResults:
@@ -42,7 +42,7 @@ def coco_results(found: Detections, size: HeightWidth) -> CocoResults:
         size: of the file.
     """
     step = max(1, _PIXELS_AT_ONCE // (size.height * size.width))
-    rles: list[Rle] = []
+    rles: list[TextRle] = []
     for start in range(0, len(found.boxes), step):
         part = slice(start, start + step)
         rles += encode_masks(paste_masks(found.masks[part], found.boxes[part], size))
@@ -50,7 +50,7 @@ def coco_results(found: Detections, size: HeightWidth) -> CocoResults:
     return CocoResults(boxes, scores, labels, rles)
 
 
-def encode_masks(masks: Tensor | NDArray[np.bool_]) -> list[Rle]:
+def encode_masks(masks: Tensor | NDArray[np.bool_]) -> list[TextRle]:
     """Returns the run lengths of bool masks [K, h, w]."""
     array = masks.cpu().numpy() if isinstance(masks, Tensor) else masks
     if len(array) == 0:
@@ -58,7 +58,7 @@ def encode_masks(masks: Tensor | NDArray[np.bool_]) -> list[Rle]:
     return [_as_text(rle) for rle in coco_mask.encode(np.asfortranarray(array.transpose(1, 2, 0)).view(np.uint8))]
 
 
-def decode_masks(rles: Sequence[Rle], size: HeightWidth) -> NDArray[np.bool_]:
+def decode_masks(rles: Sequence[TextRle], size: HeightWidth) -> NDArray[np.bool_]:
     """Returns bool masks [K, h, w]."""
     if not rles:
         return np.zeros((0, *size), dtype=bool)
@@ -66,12 +66,12 @@ def decode_masks(rles: Sequence[Rle], size: HeightWidth) -> NDArray[np.bool_]:
     return masks
 
 
-def mask_areas(rles: Sequence[Rle]) -> list[int]:
+def mask_areas(rles: Sequence[TextRle]) -> list[int]:
     """Returns the pixels of each mask."""
     return [int(area) for area in coco_mask.area(list(rles))] if rles else []
 
 
-def truth_rle(segmentation: Any, size: HeightWidth) -> Rle:
+def truth_rle(segmentation: Segmentation | None, size: HeightWidth) -> TextRle:
     """Returns an annotation's `segmentation` (polygons, run lengths as numbers or as text) as run lengths.
 
     Polygons of fewer than three points have no area and are left out. Where nothing is left, or run lengths do not
@@ -82,18 +82,19 @@ def truth_rle(segmentation: Any, size: HeightWidth) -> Rle:
         size: of the image.
     """
     height, width = size
+    polygons = []
     if isinstance(segmentation, dict):
         if _whole(segmentation, size):
             given = isinstance(segmentation["counts"], list)
             return _as_text(coco_mask.frPyObjects(segmentation, height, width) if given else segmentation)
-        segmentation = None
-    polygons = [list(map(float, polygon)) for polygon in segmentation or () if _encloses(polygon)]
+    else:
+        polygons = [list(map(float, polygon)) for polygon in segmentation or () if _encloses(polygon)]
     if not polygons:
         return encode_masks(np.zeros((1, height, width), dtype=bool))[0]
     return _as_text(coco_mask.merge(coco_mask.frPyObjects(polygons, height, width)))
 
 
-def _whole(rle: Rle, size: HeightWidth) -> bool:
+def _whole(rle: PlainRle | TextRle, size: HeightWidth) -> bool:
     """Whether run lengths make up the image: the evaluation trusts them, and would read beyond its memory."""
     try:
         return whole_counts(rle)[1] == size
@@ -107,6 +108,7 @@ def _encloses(polygon: Sequence[float]) -> bool:
     return len(polygon) >= 6 and len(polygon) % 2 == 0 and far < _FARTHEST
 
 
-def _as_text(rle: Rle) -> Rle:
+def _as_text(rle: Mapping[str, Any]) -> TextRle:
+    """Returns run lengths of faster-coco-eval, whose counts are bytes, as JSON can hold them."""
     counts = rle["counts"]
     return {"size": list(rle["size"]), "counts": counts.decode() if isinstance(counts, bytes) else counts}

@@ -1,7 +1,7 @@
 """Box and mask AP of detection and instance segmentation, exact under any split of the images over processes."""
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,17 @@ import torch
 from torch import Tensor, distributed, nn
 
 from maekit.base.per_class import ClassValue, per_class_json
-from maekit.detection.metrics.coco_eval import KINDS, NUMBERS, Scores, SeenImage, evaluate, standard_results
+from maekit.detection.data.annotation import Annotation
+from maekit.detection.metrics.coco_eval import (
+    KINDS,
+    NUMBERS,
+    CocoResult,
+    Scores,
+    SeenAnnotation,
+    SeenImage,
+    evaluate,
+    standard_results,
+)
 from maekit.detection.metrics.coco_masks import CocoResults, mask_areas, truth_rle
 from maekit.errors import UserError
 from maekit.system.size import HeightWidth
@@ -39,7 +49,7 @@ class DetectionMetrics(nn.Module):
         self._joined: list[SeenImage] | None = None
         self._scores: Scores | None = None
 
-    def update(self, found: CocoResults, image_id: int, size: HeightWidth, truth: Sequence[Mapping[str, Any]]) -> None:
+    def update(self, found: CocoResults, image_id: int, size: HeightWidth, truth: Sequence[Annotation]) -> None:
         """Adds an image.
 
         Args:
@@ -74,7 +84,7 @@ class DetectionMetrics(nn.Module):
             self._scores = evaluate(images, self.category_ids)
         return self._scores
 
-    def results(self) -> list[dict[str, Any]]:
+    def results(self) -> list[CocoResult]:
         """Returns COCO's result dicts of all images, by rising image id. Every process must call it."""
         return standard_results(self._all(), self.category_ids)
 
@@ -90,9 +100,9 @@ class DetectionMetrics(nn.Module):
     def _all(self) -> list[SeenImage]:
         """The images of all processes, each once, by rising id."""
         if self._joined is None:
-            parts: list[Any] = [self.seen]
+            parts = [self.seen]
             if distributed.is_available() and distributed.is_initialized():
-                parts = [None] * distributed.get_world_size()
+                parts = [[] for _ in range(distributed.get_world_size())]
                 distributed.all_gather_object(parts, self.seen)
             by_id = {image.image_id: image for part in reversed(parts) for image in reversed(part)}
             self._joined = [by_id[image_id] for image_id in sorted(by_id)]
@@ -128,7 +138,7 @@ def class_json(names: Sequence[str], metrics: DetectionMetrics) -> dict[str, Any
     return per_class_json("box AP", "mask AP", [ClassValue(*row) for row in columns])
 
 
-def _annotation(note: Mapping[str, Any], size: HeightWidth) -> dict[str, Any]:
+def _annotation(note: Annotation, size: HeightWidth) -> SeenAnnotation:
     """What the evaluation reads of an annotation, its mask as run lengths: smaller than polygons.
 
     One without a shape is marked, and has its box as its mask.

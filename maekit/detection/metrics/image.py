@@ -1,13 +1,15 @@
 """How well one image's objects were found, a wrong class being as wrong as a wrong place."""
 
-from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from maekit.detection.data.annotation import Annotation
 from maekit.detection.metrics.coco_masks import CocoResults
 
+Floats = NDArray[np.float64]
 MIN_IOU = 0.5
 
 
@@ -32,7 +34,7 @@ class ImageCounts(NamedTuple):
 
 
 def image_counts(
-    found: CocoResults, truth: Sequence[Mapping[str, Any]], category_ids: Sequence[int], min_score: float
+    found: CocoResults, truth: Sequence[Annotation], category_ids: Sequence[int], min_score: float
 ) -> ImageCounts:
     """Counts the boxes of one image; it asks no other process.
 
@@ -62,7 +64,7 @@ def image_counts(
     return ImageCounts(int((~crowd).sum()), len(order) - on_crowds, right)
 
 
-def _overlaps(box: NDArray[Any], boxes: NDArray[Any]) -> tuple[NDArray[Any], float, NDArray[Any]]:
+def _overlaps(box: Floats, boxes: Floats) -> tuple[Floats, float, Floats]:
     """Returns the areas that a box shares with each of some boxes (x0 y0 x1 y1), its own area, and theirs."""
     sides = np.minimum(box[2:], boxes[:, 2:]) - np.maximum(box[:2], boxes[:, :2])
     return sides.clip(0).prod(axis=1), float((box[2:] - box[:2]).prod()), (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)

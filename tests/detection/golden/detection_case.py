@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from maekit.detection.data.batch import DetBatch, InstanceMask
+from maekit.detection.mask_rcnn.settings import MaskRCNNSettings
 
 CHANNELS, CLASSES, SIDE = 16, 5, 256
 STRIDES = (4, 8, 16, 32, 64)
@@ -37,7 +38,7 @@ PUBLISHED: dict[str, Any] = {
     "nms_iou": 0.5,
     "max_detections": 100,
 }
-NARROW = PUBLISHED | {"head_channels": 16, "fc_channels": 32}
+NARROW: dict[str, Any] = {"head_channels": 16, "fc_channels": 32}
 # So many are drawn that all are, and so few kept that the arrays stay small.
 EXHAUSTIVE: dict[str, Any] = {
     "rpn_batch": 2**15,
@@ -47,6 +48,14 @@ EXHAUSTIVE: dict[str, Any] = {
     "rpn_post_nms": [120, 80],
     "max_detections": 12,
 }
+
+
+def settings(*changes: dict[str, Any], **more: Any) -> MaskRCNNSettings:
+    """The published numbers with changes; of one number the last change counts."""
+    values = dict(PUBLISHED)
+    for change in (*changes, more):
+        values |= change
+    return MaskRCNNSettings(**values)
 
 
 def fill(module: nn.Module, seed: int = 7) -> None:

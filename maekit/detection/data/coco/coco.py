@@ -1,7 +1,8 @@
 """COCO 2017's objects, and anyone's own in its JSON form, as the data of a detection task."""
 
 from collections.abc import Sequence
-from functools import partial
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -46,137 +47,126 @@ CATEGORIES = published_categories()
 
 
 def spec_of(categories: dict[int, str], image_size: int) -> DataSpec:
-    """Returns the facts of some categories: classes in the order of their ids, and the ids as text."""
+    """Returns the classes in the order of their ids, with the ids as text."""
     return DataSpec(tuple(categories.values()), (image_size, image_size), tuple(map(str, categories)))
 
 
+@dataclass(kw_only=True, eq=False, repr=False)
 class COCO(TransferData):
     """COCO 2017 as it is unpacked, or images with annotation files of its form and any categories.
 
     Classes are in the order of the category ids, which may have gaps. Training leaves out crowds and images without any
     other object; evaluation has all. An annotation with a box and no usable shape counts for box AP alone, and one
     with neither is left out.
+
+    Args:
+        synthetic: made data to use where no root is given: `scenes` are scikit-learn's digits on textures.
+        train_json: annotations of the training images, relative to the root; null for COCO 2017's own name, or
+            annotations/train.json, train.json and the like.
+        val_json: annotations of the validation images.
+        train_images: folder that the file names in `train_json` are relative to; null for train2017, or
+            images/train, train or images.
+        val_images: folder that the file names in `val_json` are relative to.
+        image_size: height and width in pixels of the padded square a model is given.
+        scale_range: smallest and largest random factor on the size that just fits the square, in training.
+        horizontal_flip: probability of mirroring a training image; 0 where left and right differ, as in digits.
+        mean: of the three channels, in 0..1.
+        std: of the three channels, in 0..1.
+        white: value that becomes white in pictures of more than 8 bits a channel, as 4095; brighter ones are
+            clipped. auto: found in a sample of them, and printed.
     """
 
     published: ClassVar[DataSpec] = spec_of(CATEGORIES, 1024)
 
-    def __init__(
-        self,
-        *,
-        root: str | None,
-        synthetic: Literal["scenes"] | None = None,
-        train_json: str | None = None,
-        val_json: str | None = None,
-        train_images: str | None = None,
-        val_images: str | None = None,
-        total_batch_size: int,
-        device_batch_size: int | None,
-        num_workers: int | None = None,
-        image_size: int,
-        scale_range: list[float],
-        horizontal_flip: float,
-        mean: list[float],
-        std: list[float],
-        white: White = "auto",
-    ) -> None:
-        """Keeps the numbers; nothing is read.
+    synthetic: Literal["scenes"] | None = None
+    train_json: str | None = None
+    val_json: str | None = None
+    train_images: str | None = None
+    val_images: str | None = None
+    image_size: int
+    scale_range: list[float]
+    horizontal_flip: float
+    mean: list[float]
+    std: list[float]
+    white: White = "auto"
 
-        Args:
-            root: folder of the data set.
-            synthetic: made data to use where no root is given: `scenes` are scikit-learn's digits on textures.
-            train_json: annotations of the training images, relative to the root; null for COCO 2017's own name, or
-                annotations/train.json, train.json and the like.
-            val_json: annotations of the validation images.
-            train_images: folder that the file names in `train_json` are relative to; null for train2017, or
-                images/train, train or images.
-            val_images: folder that the file names in `val_json` are relative to.
-            total_batch_size: images of one optimizer step, over all devices and accumulated batches.
-            device_batch_size: images of one forward pass on one device; null to have it solved.
-            num_workers: data-loading processes of each training process; null to choose by the cores.
-            image_size: height and width in pixels of the padded square a model is given.
-            scale_range: smallest and largest random factor on the size that just fits the square, in training.
-            horizontal_flip: probability of mirroring a training image; 0 where left and right differ, as in digits.
-            mean: of the three channels, in 0..1.
-            std: of the three channels, in 0..1.
-            white: value that becomes white in pictures of more than 8 bits a channel, as 4095; brighter ones are
-                clipped. `auto` decides by what a sample of the pictures holds, and says so or asks.
-        """
-        require_white(white)
-        super().__init__(
-            root=root,
-            synthetic=synthetic,
-            total_batch_size=total_batch_size,
-            device_batch_size=device_batch_size,
-            num_workers=num_workers,
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_white(self.white)
+        self.places = Places(self.train_json, self.val_json, self.train_images, self.val_images)
+        self._eval = DetEvalTransform(image_size=self.image_size, mean=self.mean, std=self.std)
+        self._train_transform()  # refuses numbers that are out of range before any image is read
+
+    def _train_transform(self) -> DetTrainTransform:
+        return DetTrainTransform(
+            image_size=self.image_size,
+            scale_range=self.scale_range,
+            horizontal_flip=self.horizontal_flip,
+            mean=self.mean,
+            std=self.std,
         )
-        self.image_size = image_size
-        self.places = Places(train_json, val_json, train_images, val_images)
-        self._eval = DetEvalTransform(image_size=image_size, mean=mean, std=std)
-        self._make_augmentation = partial(
-            DetTrainTransform,
-            image_size=image_size,
-            scale_range=scale_range,
-            horizontal_flip=horizontal_flip,
-            mean=mean,
-            std=std,
-        )
-        self._make_augmentation()  # refuses what is out of range before any image is read
-        self.white: White = white
-        self._files: tuple[CocoFile, CocoFile] | None = None
-        self._form: PictureForm | None = None
 
     @property
     def category_ids(self) -> tuple[int, ...]:
         """The file's id of each class, in label order."""
-        return tuple(self._read()[0].categories)
+        return tuple(self.files[0].categories)
 
     def setup(self) -> None:
         """Reads the annotation files and a sample of the images, and makes the scenes where they are asked for."""
-        self.form()
+        _ = self.pictures
 
-    def form(self) -> PictureForm:
-        """Returns what is white in pictures of more than 8 bits; whether one is turned, its annotated size says.
+    @cached_property
+    def files(self) -> tuple[CocoFile, CocoFile]:
+        """The annotations of the training and the validation images.
 
         Raises:
-            UserError: a sample of the pictures does not say what is white.
+            UserError: no folder was given, or see `read_parts`.
         """
-        if self._form is None:
-            self._form = form_of(self._read(), self.white)
-        return self._form
+        root = self._data_root()
+        return read_parts(self.places.parts(root), root)
+
+    @cached_property
+    def pictures(self) -> PictureForm:
+        """What is white in pictures of more than 8 bits; whether a picture is turned follows from its annotated size.
+
+        Raises:
+            UserError: a sample of the pictures does not show what is white.
+        """
+        return choose_form([(len(file), file.image) for file in self.files], "upright", self.white, "")
 
     def spec(self) -> DataSpec:
         """Returns the categories found and the size asked for."""
-        return spec_of(self._read()[0].categories, self.image_size)
+        return spec_of(self.files[0].categories, self.image_size)
 
     def identity(self) -> DataIdentity:
         """Returns folder, category ids with names, and a fingerprint of each split's images and annotations."""
-        train, val = self._read()
+        train, val = self.files
         classes = tuple(f"{ident} {name}" for ident, name in train.categories.items())
         return DataIdentity(train.folder, classes, {"train": train.identity(), "val": val.identity()})
 
     def summary(self) -> str:
         """Returns counts, what is left out, and folder in one line."""
-        train, val = self._read()
+        train, val = self.files
         kept, objects = len(train.trainable()), int((train.objects.masked & ~train.objects.crowd).sum())
         images = f"{kept:,} of {len(train):,} training images with {objects:,} objects"
         found = f"{images}, {len(val):,} validation images, {len(train.categories):,} classes in {train.path.parent}"
-        return "; ".join([found, *remarks(train, val), *self.form().notes])
+        return "; ".join([found, *remarks(train, val), *self.pictures.notes])
 
     def train_dataset(self, seed: int) -> DetTrainDataset:
         """Returns random views of the training images that hold an object, by (seed, epoch, index)."""
-        return DetTrainDataset(self._read()[0], self._make_augmentation(), seed, self.form().reading)
+        return DetTrainDataset(self.files[0], self._train_transform(), seed, self.pictures.reading)
 
     def plain_train_dataset(self) -> DetEvalDataset:
         """Returns all training images as they would be evaluated."""
-        return DetEvalDataset(self._read()[0], self._eval, self.form().reading)
+        return DetEvalDataset(self.files[0], self._eval, self.pictures.reading)
 
     def val_dataset(self) -> DetEvalDataset:
         """Returns all validation images with their annotations, in the order of the image ids."""
-        return DetEvalDataset(self._read()[1], self._eval, self.form().reading)
+        return DetEvalDataset(self.files[1], self._eval, self.pictures.reading)
 
     def input_transform(self) -> dict[str, Any]:
         """Returns the arguments of the `DetEvalTransform` in use, with the white of pictures of more than 8 bits."""
-        return {**self._eval.describe(), **self.form().reading.plain()}
+        return {**self._eval.describe(), **self.pictures.reading.plain()}
 
     @staticmethod
     def collate(samples: list[DetSample] | list[DetEvalSample]) -> DetBatch | DetEvalBatch:
@@ -202,17 +192,6 @@ class COCO(TransferData):
             return object_scenes_root()
         advice = f"add --data.root DIR with your images ({EXPECTED}), or --data.synthetic scenes"
         raise UserError(f"no data given; {advice}")
-
-    def _read(self) -> tuple[CocoFile, CocoFile]:
-        if self._files is None:
-            root = self._data_root()
-            self._files = read_parts(self.places.parts(root), root)
-        return self._files
-
-
-def form_of(files: tuple[CocoFile, CocoFile], white: White) -> PictureForm:
-    """Returns how the images of both splits are read; see `COCO.form`."""
-    return choose_form([(len(file), file.image) for file in files], "upright", white, "")
 
 
 def read_parts(parts: Sequence[Part], root: Path | None) -> tuple[CocoFile, CocoFile]:

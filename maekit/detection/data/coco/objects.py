@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from maekit.detection.data.annotation import Rle
+from maekit.detection.data.annotation import PlainRle
 from maekit.detection.data.coco.collect import ObjectCollector, Ragged, table
 from maekit.detection.data.coco.rle import bitmap_of_counts
 from maekit.detection.data.coco.values import Tally
@@ -93,7 +93,7 @@ class Objects:
         covered: np.ndarray = _sums(outlines, self.polygon_ends) + _sums(self.runs.values * odd, self.runs.ends)
         return covered
 
-    def segmentation(self, place: int, size: HeightWidth) -> list[list[float]] | Rle:
+    def segmentation(self, place: int, size: HeightWidth) -> list[list[float]] | PlainRle:
         """Returns the shape as COCO writes it: polygons, run lengths that are not compressed, or [] without a shape."""
         outlines = self.outlines(place)
         if outlines or not self.masked[place]:

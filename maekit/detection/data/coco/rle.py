@@ -15,7 +15,7 @@ def whole_counts(rle: object) -> tuple[np.ndarray, HeightWidth]:
     """Returns run lengths [runs] int64 and the height and width in pixels they make up.
 
     Args:
-        rle: a value of a file that should be run lengths, see `Rle`.
+        rle: a value of a file that should be run lengths: `size` is height and width, `counts` numbers or text.
 
     Raises:
         ValueError: they make up no image, or not the one they say. What decodes them would read beyond its memory.

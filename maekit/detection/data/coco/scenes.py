@@ -10,7 +10,7 @@ from PIL import Image
 
 from maekit.data.digit_scenes import INK, JPEG_QUALITY, SIDE, TEXTURES, enlarged
 from maekit.data.digits import DIGITS, Digit, cached, digits, make
-from maekit.detection.data.annotation import Annotation, Rle
+from maekit.detection.data.annotation import Annotation, Segmentation
 from maekit.detection.data.coco.outlines import filled, outlines
 from maekit.detection.data.coco.rle import counts_of_bitmap, text_of_bitmap
 
@@ -167,12 +167,14 @@ def annotation(thing: Thing, ident: int, image_id: int) -> Annotation:
     visible = thing.visible
     rows, columns = (np.flatnonzero(visible.any(axis=axis)) for axis in (1, 0))
     x, y = int(columns[0]), int(rows[0])
-    plain = thing.crowd or ident % 2
-    counts = counts_of_bitmap(visible) if plain else text_of_bitmap(visible)
-    shape: Rle | list[list[float]] = {"size": [SIDE, SIDE], "counts": counts}
-    whole = filled(visible).sum() == visible.sum()  # else it has a hole, which polygons cannot tell
+    shape: Segmentation
+    whole = filled(visible).sum() == visible.sum()  # polygons cannot show a hole
     if not thing.crowd and ident % RUNS_EVERY and whole:
         shape = outlines(visible)
+    elif thing.crowd or ident % 2:
+        shape = {"size": [SIDE, SIDE], "counts": counts_of_bitmap(visible)}
+    else:
+        shape = {"size": [SIDE, SIDE], "counts": text_of_bitmap(visible)}
     return {
         "segmentation": shape,
         "area": float(visible.sum()),

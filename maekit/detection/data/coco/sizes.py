@@ -8,7 +8,6 @@ from PIL import Image
 
 from maekit.data.images.decode import read_image
 from maekit.detection.data.coco.names import join
-from maekit.detection.data.transforms import size_of
 from maekit.errors import UserError
 from maekit.system.size import HeightWidth
 
@@ -48,7 +47,8 @@ def upright_size(path: str) -> HeightWidth:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path) as image:
-                size, turned = size_of(image), image.getexif().get(ORIENTATION) in TURNED
+                turned = image.getexif().get(ORIENTATION) in TURNED
+                return HeightWidth(image.width, image.height) if turned else HeightWidth(image.height, image.width)
     except Exception:  # of any class: Pillow's readers raise what they stumble over; this raises a UserError
-        return size_of(read_image(path))
-    return HeightWidth(size.width, size.height) if turned else size
+        decoded = read_image(path)
+        return HeightWidth(decoded.height, decoded.width)
