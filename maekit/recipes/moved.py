@@ -12,12 +12,16 @@ OPTIM = (
 )  # fmt: skip
 
 
+def todays_key(key: str) -> str:
+    """Returns today's name of a dotted key, such as `optim.lr` for `model.lr`; that of others is the same."""
+    section, _, name = key.partition(".")
+    return f"optim.{name}" if section == "model" and name in OPTIM else key
+
+
 def moved_key(key: str) -> str:
     """Returns what an error says of a dotted key that has moved, such as `model.lr`; empty for any other."""
-    section, _, name = key.partition(".")
-    if section != "model" or name not in OPTIM:
-        return ""
-    return f"; it is optim.{name} now: the optimizer and the schedule have a section of their own"
+    today = todays_key(key)
+    return "" if today == key else f"; it is {today} now: the optimizer and the schedule have a section of their own"
 
 
 def in_todays_form(config: Mapping[str, Any]) -> dict[str, Any]:

@@ -3,8 +3,9 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from maekit.recipes.moved import todays_key
 from maekit.runs.read import Run
-from maekit.system.plain import JSON, table
+from maekit.system.plain import JSON
 
 # Where a run stands, on what and how it is watched: none of it changes what is learned.
 _ELSEWHERE = (
@@ -71,7 +72,9 @@ def names_data(key: str) -> bool:
 
 
 def _flags(run: Run) -> set[str]:
-    return {word.partition("=")[0].removeprefix("--") for word in run.command if word.startswith("--")}
+    """The dotted keys of today that the command line sets."""
+    words = (word.partition("=")[0].removeprefix("--") for word in run.command if word.startswith("--"))
+    return {todays_key(word) for word in words}
 
 
 def _defaults(run: Run) -> Mapping[str, JSON]:
@@ -80,8 +83,8 @@ def _defaults(run: Run) -> Mapping[str, JSON]:
     A run of an older version does not record them, and calls whatever a checkpoint's card holds given: of it only
     what its command names counts.
     """
-    if "defaults" in run.environment:
-        return table(run.environment["defaults"])
+    if run.defaults is not None:
+        return run.defaults
     flags = _flags(run)
     from_card = "ckpt_path" in flags and run.status == "validated"
     return {key: None for key in run.given if key in flags or not from_card}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from maekit.errors import UserError
+from maekit.recipes.moved import in_todays_form, todays_key
 from maekit.recipes.recipe import flat
 from maekit.runs.files import CLASSES, CONFIG, ENVIRONMENT, METRICS, Content, read_mapping
 from maekit.runs.rows import Row, number_rows
@@ -47,10 +48,10 @@ class Run:
 
     folder: Path
 
-    @property
+    @cached_property
     def config(self) -> Mapping[str, JSON]:
-        """`config.yaml` by section; empty where it is missing."""
-        return self._config.values
+        """`config.yaml` by section, with today's keys for a run of an earlier version; empty where it is missing."""
+        return in_todays_form(self._config.values)
 
     @property
     def environment(self) -> Mapping[str, JSON]:
@@ -92,13 +93,22 @@ class Run:
 
     @cached_property
     def recipe_values(self) -> dict[str, JSON]:
-        """The recipe's own values by dotted keys, as they were when the run began; empty where not recorded."""
-        return dict(table(self.environment.get("recipe_values")))
+        """The recipe's own values by dotted keys of today, as they were when the run began; empty if not recorded."""
+        recorded = table(self.environment.get("recipe_values"))
+        return {todays_key(str(key)): value for key, value in recorded.items()}
+
+    @property
+    def defaults(self) -> dict[str, JSON] | None:
+        """The defaults of the keys that were given and are not the recipe's; None where not recorded."""
+        recorded = self.environment.get("defaults")
+        if not isinstance(recorded, dict):
+            return None
+        return {todays_key(str(key)): value for key, value in recorded.items()}
 
     @property
     def given(self) -> list[str]:
-        """The dotted keys that were given as flags, or by a checkpoint's card."""
-        return _texts(self.environment.get("given"))
+        """The dotted keys of today that were given as flags, or by a checkpoint's card."""
+        return [todays_key(key) for key in _texts(self.environment.get("given"))]
 
     @property
     def command(self) -> list[str]:

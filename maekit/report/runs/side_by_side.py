@@ -158,7 +158,7 @@ def _monitored(runs: Sequence[Run]) -> tuple[float, ...]:
 
 def _hashable(value: object) -> Hashable:
     if isinstance(value, dict):
-        return tuple((key, _hashable(item)) for key, item in value.items())
+        return frozenset((key, _hashable(item)) for key, item in value.items())
     if isinstance(value, list | tuple):
         return tuple(_hashable(item) for item in value)
     # True == 1 in Python, and not in a configuration
