@@ -1,7 +1,6 @@
-"""A study's definition: kept and read back, compared, and made of a command's words with the task's own checks."""
+"""A study's definition: saved and read back, compared, and made from a command's arguments by the task's own checks."""
 
 import json
-import re
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ from maekit.recipes.settings import resolve
 from maekit.recipes.tasks import find_task, shipped_tasks
 from maekit.study.define.define import Request, define
 from maekit.study.define.definition import Definition
-from maekit.study.define.presets import PRESETS_FILE, find_preset, preset_names
+from maekit.study.define.presets import PRESETS_FILE, find_preset
 from maekit.study.define.space import Choice, Interval
 
 TASK = "imagenet_finetune"
@@ -73,9 +72,7 @@ def test_a_definition_reads_back_from_json_as_it_was() -> None:
     "broken", [{}, {"name": "x"}, {**made().as_json(), "more": 1}, {**made().as_json(), "space": [{}]}]
 )
 def test_values_that_are_no_definition(broken: dict[str, Any]) -> None:
-    with pytest.raises(
-        UserError, match=r"^a study's definition cannot be read \([^\n]*\); was it made by this maekit\?$"
-    ):
+    with pytest.raises(UserError, match="definition cannot be read"):
         Definition.from_json(broken)
 
 
@@ -132,7 +129,7 @@ def test_a_study_of_a_real_recipe() -> None:
     assert definition.max_steps == 2 * (images // 32)
     assert (definition.metric, definition.mode, definition.name) == ("val/top1", "max", "layer_decay-betas")
     settings = resolve(load_recipe(find_task(TASK), "smoke"), find_task(TASK).load(), [], training=True)
-    for section, key in (("model", "weight_decay"), ("data", "total_batch_size"), ("model", "weights")):
+    for section, key in (("optim", "weight_decay"), ("data", "total_batch_size"), ("model", "weights")):
         assert definition.fixed[f"{section}.{key}"] == settings.values[section][key]
     assert not {DECAY, "optim.betas", "run.seed", "run.folder", "data.num_workers"} & set(definition.fixed)
     assert Definition.from_json(json.loads(json.dumps(definition.as_json()))) == definition
@@ -161,57 +158,37 @@ def test_ends_of_a_range_are_read_as_the_task_reads_them() -> None:
 
 
 @pytest.mark.parametrize(
-    ("grids", "changes", "line"),
+    ("grids", "changes", "facts"),
     [
-        ([], {}, r"nothing to vary; add --grid KEY=V,V,..., --range KEY=LOW:HIGH or --preset layer_decay"),
-        (["model.layer_deca=1"], {}, r"unknown key 'model.layer_deca' to vary; did you mean 'optim.layer_decay'\? .*"),
-        ([f"{DECAY}=abc"], {}, r"optim.layer_decay: got 'abc', expected a number, in its flag"),
-        ([f"{DECAY}=1,1.5"], {}, r"optim.layer_decay=1.5 to vary: got 1.5, expected optim.layer_decay in \(0, 1\]; .*"),
-        ([f"{DECAY}=0.65,0.650"], {}, r"--grid optim.layer_decay: got 0.65 twice, expected each value once"),
-        (
-            [f"{DECAY}=1", f"{DECAY}=1"],
-            {},
-            r"--grid and --range: got optim.layer_decay twice, expected each key once; .*",
-        ),
-        (
-            [f"{DECAY}=1"],
-            {"flags": (f"--{DECAY}=1",)},
-            r"got optim.layer_decay both as a flag and as a key of the study; .*",
-        ),
-        (
-            ["optim.lr=1"],
-            {},
-            r"got optim.lr to vary, but optim.base_lr is 0.032 here; vary optim.base_lr, or add .* null",
-        ),
-        (
-            ["optim.lr=1", "optim.base_lr=1"],
-            {},
-            r"got both optim.base_lr .* and optim.lr .* to vary, expected one of them",
-        ),
-        (["run.seed=1"], {}, r"got run.seed as a key of the study, expected --seeds 3 or --seeds 0,1,2"),
-        (["run.folder=a"], {}, r"got run.folder as a key of the study, expected one of model, data or trainer; .*"),
-        ([f"{DECAY}=1"], {"flags": ("--run.folder=a",)}, r"got --run.folder, which a study sets .*; use --output DIR"),
-        ([f"{DECAY}=1"], {"flags": ("--run.seed", "1")}, r"got --run.seed, which a study sets .*; use --seeds"),
-        (
-            [f"{DECAY}=1"],
-            {"flags": ("--model.backbone", "vit_smok")},
-            r"got the ViT size 'vit_smok', expected one of .*",
-        ),
-        (["data.image_size=0"], {}, r"data.image_size=0 to vary: .*"),
-        (["data.total_batch_size=32,5000"], {}, r"1397 training images, fewer than the total batch of 5000; use .*"),
-        (
-            ["trainer.max_epochs=1,2"],
-            {"pruning": "halving"},
-            r"--pruner halving: got trainer.max_epochs to vary, .* none",
-        ),
-        ([], {"ranges": (f"{DECAY}=0.5:1",)}, r"got a range of optim.layer_decay in a grid, expected a list; .*"),
-        (["model.weights=none"], {"task": "imagenet_robustness"}, r"this task evaluates only; use maekit validate .*"),
+        ([], {}, ["nothing to vary", "--grid", "--range", "--preset"]),
+        (["model.layer_deca=1"], {}, ["'model.layer_deca'", "'optim.layer_decay'"]),
+        (["model.layer_decay=1"], {}, ["'model.layer_decay'", "optim.layer_decay now"]),
+        (["model.lr=1e-3,1e-4"], {}, ["'model.lr'", "optim.lr now"]),
+        ([f"{DECAY}=abc"], {}, [DECAY, "'abc'", "a number"]),
+        ([f"{DECAY}=1,1.5"], {}, [f"{DECAY}=1.5 to vary", "(0, 1]"]),
+        ([f"{DECAY}=0.65,0.650"], {}, [DECAY, "got 0.65 twice"]),
+        ([f"{DECAY}=1", f"{DECAY}=1"], {}, [f"{DECAY} twice"]),
+        ([f"{DECAY}=1"], {"flags": (f"--{DECAY}=1",)}, [f"leave out --{DECAY}"]),
+        (["optim.lr=1"], {}, ["got optim.lr", "optim.base_lr is 0.032", "--optim.base_lr null"]),
+        (["optim.lr=1", "optim.base_lr=1"], {}, ["optim.base_lr", "optim.lr", "expected one of them"]),
+        (["run.seed=1"], {}, ["run.seed", "--seeds 3"]),
+        (["run.folder=a"], {}, ["run.folder", "model, optim, data or trainer"]),
+        ([f"{DECAY}=1"], {"flags": ("--run.folder=a",)}, ["--run.folder", "--output"]),
+        ([f"{DECAY}=1"], {"flags": ("--run.seed", "1")}, ["--run.seed", "--seeds"]),
+        ([f"{DECAY}=1"], {"flags": ("--model.backbone", "vit_smok")}, ["'vit_smok'", "vit_smoke"]),
+        (["data.image_size=0"], {}, ["data.image_size=0 to vary"]),
+        (["data.total_batch_size=32,5000"], {}, ["1397 training images", "5000"]),
+        (["trainer.max_epochs=1,2"], {"pruning": "halving"}, ["--pruner halving", "trainer.max_epochs"]),
+        ([], {"ranges": (f"{DECAY}=0.5:1",)}, [f"a range of {DECAY}", f"--grid {DECAY}"]),
+        (["model.weights=none"], {"task": "imagenet_robustness"}, ["maekit validate"]),
     ],
 )
-def test_what_is_refused_in_one_line(grids: list[str], changes: dict[str, Any], line: str) -> None:
+def test_what_is_refused_in_one_line(grids: list[str], changes: dict[str, Any], facts: list[str]) -> None:
     with pytest.raises(UserError) as caught:
         asked(*grids, **changes)
-    assert re.fullmatch(line, str(caught.value)), str(caught.value)  # a dot is no line's end
+    line = str(caught.value)
+    assert "\n" not in line
+    assert [fact for fact in facts if fact not in line] == [], line
 
 
 def test_a_rate_may_be_absolute_once_the_other_is_off() -> None:
@@ -220,14 +197,14 @@ def test_a_rate_may_be_absolute_once_the_other_is_off() -> None:
 
 
 @pytest.mark.parametrize("task", [task.name for task in shipped_tasks()])
-@pytest.mark.parametrize("name", preset_names())
+@pytest.mark.parametrize("name", list(read_yaml(PRESETS_FILE)))
 def test_each_task_has_each_preset_or_a_reason(name: str, task: str) -> None:
     entry = read_yaml(PRESETS_FILE)[name].get(task)
     assert entry, f"presets.yaml says nothing of {task} under {name}"
     if isinstance(entry, str):
         with pytest.raises(UserError) as caught:
             find_preset(name, find_task(task))
-        assert str(caught.value) == f"--preset {name}: not for task {task}: {entry}"
+        assert f"--preset {name}" in str(caught.value) and entry in str(caught.value)
         return
     preset = find_preset(name, find_task(task))
     assert preset.grid
@@ -238,7 +215,7 @@ def test_each_task_has_each_preset_or_a_reason(name: str, task: str) -> None:
 @pytest.mark.parametrize("task", [task.name for task in shipped_tasks()])
 def test_a_preset_is_of_the_rate_that_the_recipe_has(task: str) -> None:
     """Every key of a preset is one that the recipes set, and the published value is among the values somewhere."""
-    for name in preset_names():
+    for name in read_yaml(PRESETS_FILE):
         if isinstance(read_yaml(PRESETS_FILE)[name][task], str):
             continue
         grid = find_preset(name, find_task(task)).grid
@@ -266,7 +243,7 @@ def test_a_preset_is_checked_like_any_grid_which_takes_its_place() -> None:
 def test_an_own_task_has_the_preset_for_any(tmp_path: Path) -> None:
     own = replace(find_task(TASK), name="mine")
     assert find_preset("layer_decay", own).grid[DECAY] == ["0.55", "0.65", "0.75", "0.85", "1.0"]
-    with pytest.raises(UserError, match=r"^--preset paper: nothing is known of task mine; use --grid KEY=V,V,...$"):
+    with pytest.raises(UserError, match=r"^--preset paper: .*task mine"):
         find_preset("paper", own)
-    with pytest.raises(UserError, match=r"^--preset: unknown preset 'papr'; did you mean 'paper'\? \(known: .*\)$"):
+    with pytest.raises(UserError, match=r"^--preset: .*'papr'.*'paper'"):
         find_preset("papr", own)

@@ -136,7 +136,7 @@ def _check_keys(keys: Sequence[str], settings: Settings) -> None:
             raise UserError(f"unknown key '{key}' to vary{hint} (all keys: maekit fit --task {task} --help)")
         if key.startswith("run."):
             raise UserError(
-                f"got {key} as a key of the study, expected one of model, data or trainer; give it as --{key}"
+                f"got {key} as a key of the study, expected one of model, optim, data or trainer; give it as --{key}"
             )
         if key in settings.given:
             raise UserError(f"got {key} both as a flag and as a key of the study; leave out --{key}")

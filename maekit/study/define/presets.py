@@ -28,11 +28,6 @@ class Preset:
     source: str
 
 
-def preset_names() -> list[str]:
-    """The names that `--preset` takes."""
-    return list(read_yaml(PRESETS_FILE))
-
-
 def find_preset(name: str, task: Task) -> Preset:
     """The preset of a task; for a user's own task the entry `any`.
 
