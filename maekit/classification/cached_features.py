@@ -1,4 +1,4 @@
-"""Features of a frozen backbone, computed once for all epochs: a probe in minutes, without augmentation."""
+"""Features of a frozen backbone, computed once for all epochs: a probe trains in minutes, without augmentation."""
 
 import pickle
 import shutil
@@ -52,7 +52,7 @@ class FeatureDataset(DrawDataset):
         labels = np.where(index >= 0, self.labels[at], 0)
         return ImageBatch(*map(torch.from_numpy, (self.features[at], labels.astype(np.int64), index)))
 
-    def __getstate__(self) -> dict[str, Any]:
+    def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_features": None}
 
     @property
@@ -64,7 +64,7 @@ class FeatureDataset(DrawDataset):
 
 
 class CachedFeatures(RunData):
-    """A data set whose images have been through the backbone already.
+    """A data set of precomputed features instead of images; all else is that of the images.
 
     Args:
         data: the images.
@@ -81,15 +81,15 @@ class CachedFeatures(RunData):
         self.data.setup()
 
     def spec(self) -> DataSpec:
-        """Returns that of the images."""
+        """Returns the spec of the images."""
         return self.data.spec()
 
     def identity(self) -> DataIdentity:
-        """Returns that of the images."""
+        """Returns the identity of the images."""
         return self.data.identity()
 
     def summary(self) -> str:
-        """Returns that of the images, and where the features are."""
+        """Returns the summary of the images, and where the features are stored."""
         return f"{self.data.summary()}; features, augmentation frozen (not the paper's protocol), in {self.folder}"
 
     def train_dataset(self, seed: int) -> FeatureDataset:
@@ -101,7 +101,7 @@ class CachedFeatures(RunData):
         return FeatureDataset(self.folder, "val")
 
     def input_transform(self) -> dict[str, Any]:
-        """Returns that of the images."""
+        """Returns the input transform of the images."""
         return self.data.input_transform()
 
     @staticmethod
@@ -114,15 +114,15 @@ Pool = Callable[[Tensor], Tensor]
 
 
 def cache_features(backbone: ViT, pool: Pool, data: TransferData, device: torch.device) -> CachedFeatures:
-    """Puts every training and validation image through the backbone once, or finds that this was done before.
+    """Runs the backbone once on every training and validation image, or finds the features of an earlier run.
 
-    The images are transformed as for evaluation. What is stored (float32, by image) goes to the cache folder under a
-    hash of the weights, the listings, the transform and the precision (that of the caller's autocast);
-    `$MAEKIT_CACHE/features` may be removed at any time. Of several processes one computes and the others wait.
+    The images are transformed as for evaluation. The features (float32, in the order of the listings) are stored in the
+    cache folder under a hash of the weights, the listings, the transform and the precision (the caller's autocast).
+    `$MAEKIT_CACHE/features` may be removed at any time. One of several processes computes and the others wait.
 
     Args:
         backbone: the frozen ViT; it is moved to `device`.
-        pool: runs it, images [B, 3, H, W] to features [B, D].
+        pool: runs the backbone: images [B, 3, H, W] to features [B, D].
         data: the images.
         device: where to compute.
 
@@ -130,7 +130,8 @@ def cache_features(backbone: ViT, pool: Pool, data: TransferData, device: torch.
         UserError: an image cannot be read, or the folder cannot be written.
     """
     splits = {"train": data.plain_train_dataset(), "val": data.val_dataset()}
-    folder = cache_folder() / "features" / _fingerprint(backbone, splits, _autocast_dtype(device))
+    precision = str(torch.get_autocast_dtype(device.type)) if torch.is_autocast_enabled(device.type) else "float32"
+    folder = cache_folder() / "features" / _fingerprint(backbone, splits, precision)
     try:
         with locked(folder.with_suffix(".lock")):
             if not folder.is_dir():
@@ -138,11 +139,6 @@ def cache_features(backbone: ViT, pool: Pool, data: TransferData, device: torch.
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror}); make room, or set MAEKIT_CACHE") from None
     return CachedFeatures(data, folder)
-
-
-def _autocast_dtype(device: torch.device) -> str:
-    enabled = torch.is_autocast_enabled(device.type)
-    return str(torch.get_autocast_dtype(device.type)) if enabled else "float32"
 
 
 def _fingerprint(backbone: ViT, splits: dict[str, DrawDataset], dtype: str) -> str:
@@ -163,7 +159,7 @@ def _compute(
     splits: dict[str, DrawDataset],
     folder: Path,
 ) -> None:
-    """Fills a folder beside `folder` and renames it, so that a killed run leaves no half of it."""
+    """Fills a temporary folder beside `folder` and renames it, so that a killed run leaves no incomplete folder."""
     counts = " and ".join(f"{len(images):,} {split}" for split, images in splits.items())
     say(f"cache   {counts} images through the backbone once, without augmentation -> {folder}")
     part = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
@@ -182,7 +178,7 @@ def _compute(
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _store(loader: DataLoader[Any], pool: Pool, width: int, device: torch.device, folder: Path, split: str) -> None:
+def _store(loader: DataLoader[object], pool: Pool, width: int, device: torch.device, folder: Path, split: str) -> None:
     count = len(loader.sampler)  # type: ignore[arg-type]
     features = open_memmap(folder / f"{split}.npy", mode="w+", dtype=np.float32, shape=(count, width))
     labels = np.zeros(count, dtype=np.int64)

@@ -1,7 +1,7 @@
 """Top-1, top-5, mean loss and mistakes, exact under any split of the images over batches and processes."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import torch
 from torch import Tensor
@@ -15,12 +15,12 @@ _LOSS_UNIT = 2.0**-24  # integer sums do not depend on their order, and every de
 
 
 class Outcome(NamedTuple):
-    """How often images of one class were taken for one class, which may be their own.
+    """How many images of one class were predicted as one class, which may be the same.
 
     Attributes:
         true: the class, 0 to C-1.
         predicted: the class with the highest logit.
-        images: how many.
+        images: number of images.
     """
 
     true: int
@@ -33,12 +33,12 @@ class ClassificationMetrics(Metric):
 
     A row whose index is below 0 is padding and is not counted. `compute()` joins all processes; every process must
     call it. Sums are integers (the fp32 cross entropy of an image in units of 2^-24), so any split of the same logits
-    gives the same bits. The loss is nan when that of an image is not finite, everything is nan when no image was seen.
+    gives the same bits. The loss is NaN if that of any image is not finite; everything is NaN if there was no image.
     """
 
     full_state_update = False
     sums: Tensor
-    outcomes: Any
+    outcomes: list[Tensor]  # torchmetrics joins them into one tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class ClassificationMetrics(Metric):
         return {"top1": 100 * top1 / images, "top5": 100 * top5 / images, "loss": mean_loss}
 
     def outcome_counts(self) -> list[Outcome]:
-        """Returns what happened at least once, by class and prediction, over all processes; every one must call it."""
+        """Returns the outcomes of all processes that happened at least once; every process must call it."""
         with self.sync_context(dist_sync_fn=self.dist_sync_fn):
             parts = self.outcomes if isinstance(self.outcomes, list) else [self.outcomes]
             if not parts:
@@ -80,10 +80,27 @@ class ClassificationMetrics(Metric):
             return [Outcome(true, predicted, images) for (true, predicted), images in rows]
 
 
-def confusion_json(names: Sequence[str], outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Returns which classes were taken for which, as `confusion.json` keeps it.
+class Mistake(TypedDict):
+    """A pair of classes: images of `true` that were predicted as `predicted`."""
 
-    Of up to 100 classes it is the matrix `counts`, a row a true class; of more the 100 most frequent mistakes `pairs`.
+    true: int
+    predicted: int
+    count: int
+
+
+class Confusion(TypedDict):
+    """The content of `confusion.json`, either `counts` [true][predicted] or the most frequent `pairs`."""
+
+    classes: list[str]
+    counts: NotRequired[list[list[int]]]
+    pairs: NotRequired[list[Mistake]]
+
+
+def confusion_json(names: Sequence[str], outcomes: Sequence[Outcome]) -> Confusion:
+    """Returns the content of `confusion.json`: which classes were predicted for which.
+
+    For up to 100 classes this is the matrix `counts`, one row a true class; for more it is `pairs`, the 100 most
+    frequent mistakes.
 
     Args:
         names: one a class, in label order.
@@ -95,12 +112,14 @@ def confusion_json(names: Sequence[str], outcomes: Sequence[Outcome]) -> dict[st
             counts[true][predicted] = images
         return {"classes": list(names), "counts": counts}
     mistakes = sorted((o for o in outcomes if o.true != o.predicted), key=lambda o: (-o.images, o.true, o.predicted))
-    pairs = [{"true": o.true, "predicted": o.predicted, "count": o.images} for o in mistakes[:MOST_PAIRS]]
+    pairs: list[Mistake] = [
+        {"true": o.true, "predicted": o.predicted, "count": o.images} for o in mistakes[:MOST_PAIRS]
+    ]
     return {"classes": list(names), "pairs": pairs}
 
 
 def class_json(names: Sequence[str], outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """Returns the top-1 of each class, as `per_class.json` keeps it.
+    """Returns the content of `per_class.json`: the top-1 of each class in percent.
 
     Args:
         names: one a class, in label order.

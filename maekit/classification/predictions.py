@@ -1,4 +1,4 @@
-"""What `maekit predict` writes for classifiers."""
+"""The CSV that `maekit predict` writes for classifiers."""
 
 import csv
 from collections.abc import Callable, Sequence
@@ -21,7 +21,7 @@ class ClassTable:
         top: how many classes a row names.
     """
 
-    writes_images: ClassVar[bool] = False  # so the folder may lie among the images
+    writes_images: ClassVar[bool] = False  # so the output folder may be inside the folder of images
 
     def __init__(
         self,
@@ -44,7 +44,7 @@ class ClassTable:
         )
 
     def prepare(self, image: Image) -> Tensor:
-        """Returns [3, H, W]."""
+        """Returns the tensor [3, H, W] that the model is given for an image."""
         return self.transform(image)
 
     def write(self, files: Sequence[Path], samples: Sequence[Tensor], device: torch.device) -> None:

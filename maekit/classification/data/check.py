@@ -1,10 +1,11 @@
-"""Checks of labelled images before hours are spent on them: layout, class count, files, images in both splits."""
+"""`maekit data check` of labelled images: layout, class count, files, and images that are in both splits."""
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 from maekit.base.findings import Findings
+from maekit.classification.data.labelled_images import LabelledImages
 from maekit.data.folders.check import check_files, class_problems
 from maekit.data.folders.duplicates import same_images
 from maekit.data.folders.listing import Listing
@@ -12,27 +13,44 @@ from maekit.data.folders.splits import expected_names
 from maekit.data.images.decode import UPRIGHT
 from maekit.errors import UserError
 
-if TYPE_CHECKING:
-    from maekit.classification.data.labelled_images import LabelledImages
-
 NO_VAL = f"validation: no folder {expected_names('val')}; data.val_fraction of each class will be set aside"
 ReadTree = Callable[[Path], tuple[Listing, Listing | None]]
-Lacking = Callable[[Listing, Listing | None], list[str]]
+Missing = Callable[[Listing, Listing | None], list[str]]
+
+
+class Released(NamedTuple):
+    """The numbers of a data set as it was released."""
+
+    title: str
+    num_classes: int
+    num_train: int
+    num_val: int
+
+    def differences(self, train: Listing, val: Listing | None) -> list[str]:
+        """Returns one line for each split of another size than the released one; none for other data."""
+        if len(train.classes) != self.num_classes:
+            return []
+        counts = (("training", len(train), self.num_train), ("validation", len(val or ()), self.num_val))
+        return [
+            f"{found:,} {split} images, {self.title} has {whole:,}; unpack its archive again"
+            for split, found, whole in counts
+            if found != whole
+        ]
 
 
 def check_class_folders(
-    data: "LabelledImages", read_tree: ReadTree, lacking: Lacking, *, classes: int | None, full: bool
+    data: LabelledImages, read_tree: ReadTree, missing: Missing, *, classes: int | None, full: bool
 ) -> Findings:
     """Verifies layout, class count and files.
 
-    All files are listed. The quick look reads up to 10,000 of them, chosen at random: it decodes 2,000 and looks at the
-    beginning and end of the others. The full one decodes all.
+    All files are listed. The quick check reads up to 10,000 of them, chosen at random: it decodes 2,000 and looks at
+    the beginning and end of the others. The full check decodes all.
 
     Args:
         data: the data set, as a run would use it.
         read_tree: lists the splits, or raises a UserError for what is wrong with the layout.
-        lacking: names what the splits should hold besides.
-        classes: of the head that is to be used; None where it is sized from the data.
+        missing: returns one line for each thing that the published data set has and these splits do not.
+        classes: number of classes of the head to use; None if the head is sized from the data.
         full: decode every file.
     """
     findings = Findings()
@@ -44,21 +62,21 @@ def check_class_folders(
     findings.facts.append(f"training: {len(train):,} images of {len(train.classes):,} classes")
     findings.facts.append(f"validation: {len(val):,} images" if val else NO_VAL)
     findings.facts += nested(train)
-    findings.problems += class_problems(train.classes, classes) + lacking(train, val)
+    findings.problems += class_problems(train.classes, classes) + missing(train, val)
     check_pictures(data, train, val, findings, full=full)
     return findings
 
 
 def check_pictures(
-    data: "LabelledImages", train: Listing, val: Listing | None, findings: Findings, *, full: bool
+    data: LabelledImages, train: Listing, val: Listing | None, findings: Findings, *, full: bool
 ) -> None:
     """Sets up a data set as a run does, reads its files, and looks for images that are in both splits.
 
     Args:
         data: the data set.
         train: its training images.
-        val: its validation images, where they have a folder or list of their own.
-        findings: what was found is added to it.
+        val: its validation images; None if they are a share of the training images.
+        findings: facts and problems are added to it.
         full: decode every file and compare all files of the two splits.
     """
     reading = UPRIGHT
@@ -75,14 +93,14 @@ def check_pictures(
 
 
 def note_same_images(train: Listing, val: Listing, findings: Findings, *, full: bool) -> None:
-    """Adds a fact if copies of images are in both splits, which may be meant; a file in both is told elsewhere."""
-    mine = set(train.paths())
-    line = same_images(sorted(mine), [path for path in val.paths() if path not in mine], full=full)
+    """Adds a fact if files of the two splits have the same bytes, which may be intended; a shared path is no copy."""
+    paths = set(train.paths())
+    line = same_images(sorted(paths), [path for path in val.paths() if path not in paths], full=full)
     findings.facts += [line] if line else []
 
 
 def nested(train: Listing) -> list[str]:
-    """Returns a line if images lie in folders below their class folder, where the upper folder is the class."""
+    """Returns a line if images lie in folders below their class folder: the upper folder is their class."""
     deep = [name for name in train.names if name.count("/") > 1]
     if not deep:
         return []

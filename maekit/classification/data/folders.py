@@ -42,7 +42,7 @@ class ClassFolders(LabelledImages):
         check_range("data.split_seed", self.split_seed, "[0, inf)")
 
     def read_splits(self, root: Path) -> Splits:
-        """Lists the splits as `read_tree` does, and sets a share aside where there is no validation split."""
+        """Lists the splits as `read_tree` does, and sets a share aside if there is no validation split."""
         train, val = self.read_tree(root)
         require_images(train)
         origin = "its own validation split"
@@ -53,7 +53,7 @@ class ClassFolders(LabelledImages):
 
     @classmethod
     def read_tree(cls, root: Path) -> tuple[Listing, Listing | None]:
-        """Lists the training images, and the validation images where there is such a split; classes may be empty.
+        """Lists the training images, and the validation images if there is such a split; classes may be empty.
 
         Raises:
             UserError: the folder does not have the expected form.
@@ -84,9 +84,9 @@ class ClassFolders(LabelledImages):
 
     def check(self, *, classes: int | None = None, full: bool = False) -> Findings:
         """Verifies layout, class count and files; see `check_class_folders`."""
-        return check_class_folders(self, self.read_tree, self.lacking, classes=classes, full=full)
+        return check_class_folders(self, self.read_tree, self.missing, classes=classes, full=full)
 
     @classmethod
-    def lacking(cls, train: Listing, val: Listing | None) -> list[str]:
-        """Returns one line for each thing that a published data set should have and this one has not: here, none."""
+    def missing(cls, train: Listing, val: Listing | None) -> list[str]:
+        """Returns one line for each thing that the published data set has and these splits do not: no data set here."""
         return []

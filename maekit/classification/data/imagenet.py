@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import ClassVar
 
 from maekit.base.spec import DataSpec
+from maekit.classification.data.check import Released
 from maekit.classification.data.folders import ClassFolders
 from maekit.classification.data.raw_val import list_raw_val, raw_images
 from maekit.data.folders.listing import Listing, sub_folders
@@ -45,16 +46,10 @@ class ImageNet(ClassFolders):
         return list_raw_val(val, raw, classes) if raw else super().list_val(val, classes)
 
     @classmethod
-    def lacking(cls, train: Listing, val: Listing | None) -> list[str]:
-        """Returns what a tree of ImageNet's 1,000 synsets lacks of the released images; nothing for other classes."""
-        if not is_imagenet(train.classes):
-            return []
-        counts = (("training", len(train), NUM_TRAIN), ("validation", len(val) if val else 0, NUM_VAL))
-        return [
-            f"{found:,} {split} images, ImageNet-1K has {whole:,}; unpack its archive again"
-            for split, found, whole in counts
-            if found != whole
-        ]
+    def missing(cls, train: Listing, val: Listing | None) -> list[str]:
+        """Returns one line for each split of ImageNet's 1,000 synsets that has not the released number of images."""
+        released = Released("ImageNet-1K", NUM_CLASSES, NUM_TRAIN, NUM_VAL)
+        return released.differences(train, val) if is_imagenet(train.classes) else []
 
 
 def is_imagenet(classes: tuple[str, ...]) -> bool:
@@ -63,7 +58,7 @@ def is_imagenet(classes: tuple[str, ...]) -> bool:
 
 
 def wrong_tree(root: Path) -> str | None:
-    """Returns what is wrong and the folder to give instead, when `root` is another folder of the ILSVRC tree."""
+    """Returns what is wrong and which folder to give instead, if `root` is another folder of the ILSVRC tree."""
     for inside in ("ILSVRC/Data/CLS-LOC", "Data/CLS-LOC", "CLS-LOC"):
         if (root / inside / "train").is_dir():
             return f"the images for classification lie deeper; use --data.root {root / inside}"

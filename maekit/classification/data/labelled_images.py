@@ -1,4 +1,4 @@
-"""Images with one label each, as the data of a classification task, however the labels are found."""
+"""Images with one label each: the base of every data set of classification and pre-training."""
 
 from abc import abstractmethod
 from collections.abc import Sequence
@@ -25,13 +25,13 @@ MAX_NAMED = 3
 
 
 class Splits(NamedTuple):
-    """What a reader found.
+    """The two splits of a data set.
 
     Attributes:
         train: the training images; `classes` are the ids that tell two data sets' classes apart.
         val: the validation images, with the same classes.
         names: one name a class for people, in label order.
-        origin: what the summary says in brackets: which list or copy it is, or how the validation split was made.
+        origin: for the summary: which list or copy this is, or how the validation split was made.
     """
 
     train: Listing
@@ -95,14 +95,14 @@ class LabelledImages(Augmentation, TransferData):
         """Returns the cached folder of handwritten digits in this data set's format, made by the first call."""
 
     def setup(self) -> None:
-        """Reads the listings and a sample of the pictures; makes the digits where they are asked for and lacking."""
+        """Reads the listings and a sample of the pictures; makes the digits if they are asked for and not there yet."""
         self.form()
 
     def form(self) -> PictureForm:
         """Returns how the pictures are read: turned or not, and what is white.
 
         Raises:
-            UserError: a sample of them does not say what is white.
+            UserError: the sample does not show which value is white.
         """
         if self._form is None:
             self._form = self.form_of(*self._read()[:2])
@@ -131,11 +131,11 @@ class LabelledImages(Augmentation, TransferData):
         return f"{counts} in {self.data_root()} ({'; '.join((origin, *self.notes()))})"
 
     def notes(self) -> list[str]:
-        """Returns what else a user should know: classes without validation images, files left out, pictures turned."""
+        """Returns what the summary adds: classes without validation images, files left out, how pictures are read."""
         train, val, names, _ = self._read()
         left_out = LeftOut.join({id(part.left_out): part.left_out for part in (train, val)}.values()).words()
-        lacking = untested(val, names) if len(names) > 1 else ""
-        return [note for note in (lacking, left_out, *self.form().notes) if note]
+        not_judged = _classes_without_val(val, names) if len(names) > 1 else ""
+        return [note for note in (not_judged, left_out, *self.form().notes) if note]
 
     def train_dataset(self, seed: int) -> FolderDataset:
         """Returns the training images, augmented by (seed, epoch, index)."""
@@ -178,13 +178,8 @@ class LabelledImages(Augmentation, TransferData):
         return self._splits
 
 
-def untested(val: Listing, names: Sequence[str]) -> str:
-    """Returns which classes have no validation images, for a data line; empty where each has some.
-
-    Args:
-        val: the validation images.
-        names: one name a class, in label order.
-    """
+def _classes_without_val(val: Listing, names: Sequence[str]) -> str:
+    """Returns which classes have no validation images, for the summary; empty if each has some."""
     counts = np.bincount(val.labels, minlength=len(names)).tolist()
     empty = [name for name, count in zip(names, counts, strict=True) if not count]
     if not empty:

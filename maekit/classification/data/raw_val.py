@@ -1,8 +1,8 @@
-"""ImageNet's validation images as they are released: one flat folder, their labels in a list beside it.
+"""ImageNet's validation images as released: one flat folder, with their labels in a list beside it.
 
 The list may be ILSVRC2012_validation_ground_truth.txt of the development kit (a class number a line, image 1 first;
 the numbers' synsets are in its meta.mat, or in the later kits' map_clsloc.txt), the same list with synsets instead of
-numbers, or Kaggle's LOC_val_solution.csv. The kit's numbers are not label order: 1 is a fox, label 0 is a fish.
+numbers, or Kaggle's LOC_val_solution.csv. The kit's numbers are not in label order: number 1 is a fox, label 0 a fish.
 """
 
 import csv
@@ -39,7 +39,7 @@ def list_raw_val(val: Path, images: list[str], classes: tuple[str, ...]) -> List
         classes: synsets of the training split, in label order.
 
     Raises:
-        UserError: there is no list, it cannot be read, is too short, or names a class that training lacks.
+        UserError: there is no list, it cannot be read, is too short, or has a class that training has not.
     """
     source, truth = _read_truth(val)
     label_of = {synset: label for label, synset in enumerate(classes)}

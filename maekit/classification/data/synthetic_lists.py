@@ -3,7 +3,6 @@
 import json
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
 
 from maekit.data.digits import DIGITS, IMAGE_SIZE, Digit, digits
 
@@ -59,7 +58,7 @@ def _photo(digit: Digit) -> str:
     return f"train_val2018/{_supercategory(digit.label)}/{digit.label}/{photo}.jpg"
 
 
-def _annotations(listed: list[Digit]) -> dict[str, Any]:
+def _annotations(listed: list[Digit]) -> dict[str, object]:
     source = "scikit-learn's handwritten digits"
     images = [
         {"id": d.sample, "width": IMAGE_SIZE, "height": IMAGE_SIZE, "file_name": _photo(d), "license": 0}

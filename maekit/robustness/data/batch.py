@@ -1,4 +1,4 @@
-"""The images of several robustness data sets as one list of samples, each of which knows where it belongs."""
+"""The images of several robustness data sets as one list of samples; each sample has the number of its cell."""
 
 from itertools import accumulate
 from typing import NamedTuple
@@ -24,8 +24,8 @@ class Part(NamedTuple):
 
     Attributes:
         cell: its number, a place in `cells()`.
-        listing: the images, by the class folders that are there.
-        labels: [class folders of the listing] int64: the label of each in the data's own list of classes.
+        listing: the images; its classes are the class folders on disk.
+        labels: [class folders of the listing] int64, the label of each folder in all data sets' list of classes.
     """
 
     cell: int
@@ -38,7 +38,7 @@ class RobustnessBatch(NamedTuple):
 
     Attributes:
         image: [B, 3, H, W] float32, normalised by the data's mean and standard deviation.
-        label: [B] int64, the class's place in the data's own list of classes (`DataSpec.class_ids`), not the model's.
+        label: [B] int64, the class's place in the data's list of classes (`DataSpec.class_ids`), not in the model's.
         cell: [B] int64 in 0..77: the data set, or the corruption and severity (a place in `cells()`).
         index: [B] int64, the image's place in all data sets one after the other; -1 marks padding, which no metric
             counts.
@@ -55,8 +55,8 @@ class RobustnessImages(DrawDataset):
 
     Args:
         parts: at least one.
-        transform: of all data sets but ImageNet-C.
-        corrupted: of ImageNet-C.
+        transform: for all data sets but ImageNet-C.
+        corrupted: for ImageNet-C.
     """
 
     def __init__(self, parts: tuple[Part, ...], transform: EvalTransform, corrupted: EvalTransform) -> None:
@@ -78,7 +78,7 @@ class RobustnessImages(DrawDataset):
 
 
 class NoImages(DrawDataset):
-    """What a data set that only evaluates has for training."""
+    """The empty training data of data sets that are only evaluated."""
 
     def __len__(self) -> int:
         return 0

@@ -1,4 +1,4 @@
-"""A look at the robustness data sets on disk before a model is measured on them."""
+"""`maekit data check` of the robustness data sets."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,13 +16,13 @@ def check_robustness(
 ) -> Findings:
     """Verifies layout, classes, counts of images and files of the data sets in a folder.
 
-    Counts are held against the published ones where the class folders are ImageNet's. A data set that is not there is
-    no problem; a corruption or severity of ImageNet-C that is not there is one.
+    Counts are compared with the published ones if the class folders are ImageNet's. A missing data set is no problem; a
+    missing corruption or severity of ImageNet-C is one.
 
     Args:
-        root: the folder that holds the data sets; None where each has its own.
+        root: the folder that holds the data sets; None if each has its own.
         given: folders of single data sets, by name.
-        classes: of the head that is to be measured; None where it is not known.
+        classes: number of classes of the head to evaluate; None if it is not known.
         full: decode every file, see `check_files`.
     """
     findings = Findings()
@@ -33,8 +33,12 @@ def check_robustness(
         return findings
     there = {cells()[part.cell].name for part in reading.parts}
     for name in SETS:
-        findings.facts.append(_fact(name, reading) if name in there else f"{title(name)}: not there")
-    findings.problems += _class_problems(reading, classes)
+        findings.facts.append(_counts(name, reading) if name in there else f"{title(name)}: not there")
+    needed = len(set(reading.classes).union(*reading.candidates.values()))
+    if classes is not None and classes < needed:
+        findings.problems.append(
+            f"the head has {classes:,} classes, the data needs {needed:,}; use weights of a model that has them"
+        )
     if CORRUPTED in there:
         findings.problems += [
             f"{title(CORRUPTED)}: {what} is not there, so there is no mCE; unpack its archive"
@@ -47,7 +51,7 @@ def check_robustness(
     return findings
 
 
-def _fact(name: str, reading: Reading) -> str:
+def _counts(name: str, reading: Reading) -> str:
     parts = [part for part in reading.parts if cells()[part.cell].name == name]
     images, classes = sum(len(part.listing) for part in parts), {c for part in parts for c in part.listing.classes}
     corruptions = {cells()[part.cell].corruption for part in parts}
@@ -55,23 +59,15 @@ def _fact(name: str, reading: Reading) -> str:
     return f"{title(name)}: {images:,} images of {len(classes):,} classes{of}"
 
 
-def _class_problems(reading: Reading, head_classes: int | None) -> list[str]:
-    """Returns a line if a head cannot know all classes."""
-    needed = len(set(reading.classes).union(*reading.candidates.values()))
-    if head_classes is None or head_classes >= needed:
-        return []
-    return [f"the head has {head_classes:,} classes, the data needs {needed:,}; use weights of a model that has them"]
-
-
 def _count_problems(reading: Reading) -> list[str]:
-    """Returns a line for each part that has not its published classes or images."""
+    """Returns a line for each part with another number of classes or images than published."""
     problems = []
     for part in reading.parts:
-        cell, facts = cells()[part.cell], published(cells()[part.cell].name)
+        cell, expected = cells()[part.cell], published(cells()[part.cell].name)
         where = title(cell.name) if not cell.corruption else f"{cell.corruption} {cell.severity}"
         for found, whole, what in (
-            (len(part.listing.classes), facts.num_classes, "class folders"),
-            (len(part.listing), facts.num_images, "images"),
+            (len(part.listing.classes), expected.num_classes, "class folders"),
+            (len(part.listing), expected.num_images, "images"),
         ):
             if found != whole:
                 problems.append(f"{where}: {found:,} of {whole:,} published {what}; unpack {part.listing.root} again")

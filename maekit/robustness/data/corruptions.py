@@ -1,7 +1,8 @@
 """Simple corruptions of a small picture, named after ImageNet-C's 15 and of five severities, for made data.
 
-Each takes [H, W, 3] float64 in 0..1, a severity's strength and a generator, and returns the same shape; what leaves
-0..1 is cut off afterwards. They are kin of ImageNet-C's in name and look, not in number: the pictures are tiny.
+Each takes [H, W, 3] float64 in 0..1, a severity's strength and a generator, and returns the same shape; values outside
+0..1 are clipped afterwards. They are named after ImageNet-C's corruptions and look like them, but have other
+parameters, since the pictures are tiny.
 """
 
 import io
@@ -121,7 +122,7 @@ def _mean(pictures: list[Pixels]) -> Pixels:
 
 
 def _shift(x: Pixels, down: int, right: int) -> Pixels:
-    """Moves a picture; what comes in repeats the border."""
+    """Shifts a picture by pixels and repeats its border where it uncovers pixels."""
     rows, columns = (np.clip(np.arange(n) - by, 0, n - 1) for n, by in zip(x.shape, (down, right), strict=False))
     return np.asarray(x[np.ix_(rows, columns)])
 

@@ -8,7 +8,7 @@ from PIL import Image, ImageChops, ImageFilter
 
 from maekit.data.digits import IMAGE_SIZE, JPEG_QUALITY, Digit, digits
 from maekit.robustness.data.corruptions import corrupt
-from maekit.robustness.data.sets import CORRUPTED, Cell, cells
+from maekit.robustness.data.sets import CORRUPTED, cells
 
 DIGITS_FOLDER = "digits-robustness-v1"
 HARD_CLASSES, HARD_EACH = (1, 2, 4, 7, 8, 9), 15
@@ -17,15 +17,10 @@ SKETCHED_EACH = 15
 CORRUPTED_EACH = 2
 
 
-def describe_digits() -> str:
-    """Returns what `write_robustness_digits` writes, as the beginning of a line."""
-    return "wrote 90 hard, 180 redrawn, 150 sketched and 1,500 corrupted images of 10 classes"
-
-
 def write_robustness_digits(folder: Path) -> None:
     """Fills a folder with `imagenet-a`, `imagenet-r`, `sketch` and `imagenet-c`, of the validation digits alone.
 
-    Classes are called as in the digits' ImageNet tree (`n00000003`). `imagenet-a` holds the 15 digits of each of six
+    Classes are named as in the digits' ImageNet tree (`n00000003`). `imagenet-a` holds the 15 digits of each of six
     classes that look most like another class; `imagenet-r` inverted, outlined and thickened ones of six; `sketch` the
     edges of 15 of each class; `imagenet-c/<corruption>/<severity 1 to 5>` the same two of each class, corrupted.
     """
@@ -44,11 +39,13 @@ def write_robustness_digits(folder: Path) -> None:
         _save(_edges(_picture(digit)), folder / "sketch" / _class(digit) / f"sketch_{digit.sample}.JPEG")
     for cell in (cell for cell in cells() if cell.name == CORRUPTED):
         for digit in (digit for of_class in held_out for digit in of_class[:CORRUPTED_EACH]):
-            _save_corrupted(digit, cell, folder / "imagenet-c" / cell.corruption / str(cell.severity))
+            pixels = corrupt(np.asarray(_picture(digit)), cell.corruption, cell.severity, seed=digit.sample)
+            place = folder / "imagenet-c" / cell.corruption / str(cell.severity) / _class(digit)
+            _save(Image.fromarray(pixels), place / f"ILSVRC2012_val_{digit.sample:08}.JPEG")
 
 
 def _margin(digit: Digit, means: list[np.ndarray]) -> float:
-    """Returns how much farther the nearest other class's mean is than the own one; below 0 it is nearer."""
+    """Returns the distance to the nearest other class's mean less that to its own; a hard digit has a small one."""
     far = [float(np.linalg.norm(digit.pixels - mean)) for mean in means]
     own = far.pop(digit.label)
     return min(far) - own
@@ -64,11 +61,6 @@ def _renditions(picture: Image.Image) -> Iterator[tuple[str, Image.Image]]:
 def _edges(picture: Image.Image) -> Image.Image:
     """Returns bright lines on black, as chalk, where the picture changes."""
     return ImageChops.subtract(picture.filter(ImageFilter.MaxFilter(3)), picture.filter(ImageFilter.MinFilter(3)))
-
-
-def _save_corrupted(digit: Digit, cell: Cell, folder: Path) -> None:
-    pixels = corrupt(np.asarray(_picture(digit)), cell.corruption, cell.severity, seed=digit.sample)
-    _save(Image.fromarray(pixels), folder / _class(digit) / f"ILSVRC2012_val_{digit.sample:08}.JPEG")
 
 
 def _class(digit: Digit) -> str:

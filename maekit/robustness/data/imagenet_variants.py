@@ -18,7 +18,7 @@ from maekit.robustness.data.batch import (
     collate_robustness,
 )
 from maekit.robustness.data.check import check_robustness
-from maekit.robustness.data.digits import DIGITS_FOLDER, describe_digits, write_robustness_digits
+from maekit.robustness.data.digits import DIGITS_FOLDER, write_robustness_digits
 from maekit.robustness.data.layout import find_sets
 from maekit.robustness.data.read import Reading, RobustnessSpec, absent, read_sets
 from maekit.robustness.data.sets import SETS, cells, imagenet_synsets, published, title
@@ -79,11 +79,11 @@ class Robustness(TransferData):
         self._reading: Reading | None = None
 
     def setup(self) -> None:
-        """Reads the listings, and makes the digits where they are asked for and not there yet."""
+        """Reads the listings, and makes the digits if they are asked for and not there yet."""
         self._read()
 
     def spec(self) -> RobustnessSpec:
-        """Returns all class folders of all data sets, and the classes of those that have their own."""
+        """Returns all class folders of all data sets, and the classes of the data sets that have their own."""
         reading = self._read()
         return RobustnessSpec(
             reading.classes,
@@ -102,15 +102,15 @@ class Robustness(TransferData):
         return DataIdentity(folder, self._read().classes, {"val": split})
 
     def summary(self) -> str:
-        """Returns what is there and what is not in one line."""
+        """Returns the data sets with their numbers of images, and those that are missing, in one line."""
         reading = self._read()
         counts: dict[str, int] = {}
         for part in reading.parts:
             name = cells()[part.cell].name
             counts[name] = counts.get(name, 0) + len(part.listing)
         there = ", ".join(f"{title(name)} ({count:,} images)" for name, count in counts.items())
-        lacking = ", ".join(absent(reading))
-        return f"{there}; not there: {lacking}" if lacking else there
+        missing = ", ".join(absent(reading))
+        return f"{there}; not there: {missing}" if missing else there
 
     def train_dataset(self, seed: int) -> NoImages:
         """Returns nothing: these data sets are for evaluation only."""
@@ -136,7 +136,8 @@ class Robustness(TransferData):
     @classmethod
     def make(cls, root: Path) -> str:
         """Writes hard, redrawn, traced and corrupted digits; see `write_robustness_digits`."""
-        return f"{describe_digits()} to {make(root, write_robustness_digits)}"
+        written = "90 hard, 180 redrawn, 150 sketched and 1,500 corrupted images of 10 classes"
+        return f"wrote {written} to {make(root, write_robustness_digits)}"
 
     def check(self, *, classes: int | None = None, full: bool = False) -> Findings:
         """Verifies layout, classes, counts of images and files of the data sets; see `check_robustness`."""

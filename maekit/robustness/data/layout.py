@@ -1,4 +1,4 @@
-"""Where the class folders of the robustness data sets are, however they were unpacked and spelt."""
+"""Finds the class folders of the robustness data sets, however they were unpacked and spelt."""
 
 import re
 from collections.abc import Mapping
@@ -27,7 +27,7 @@ def find_sets(root: Path | None, given: Mapping[str, Path | None]) -> dict[str, 
 
     Args:
         root: holds folders named after the data sets; or None.
-        given: folder of each data set that was named by itself, which goes before what `root` holds.
+        given: folder of each data set with a flag of its own; it goes before the one in `root`.
 
     Raises:
         UserError: a folder is missing, nothing is found, or `root` is itself one of the data sets.
@@ -62,7 +62,7 @@ def find_cells(folder: Path) -> dict[int, Path]:
     Corruptions lie in `folder`, or in folders named after the archives (`blur`, `noise`, ...).
 
     Raises:
-        UserError: there is none, or a corruption has no severity or lies there twice.
+        UserError: there is no corruption, or one has no severity or is there twice.
     """
     corruptions: dict[str, Path] = {}
     for corruption, path in _corruptions(folder, MAX_DEPTH):
@@ -95,12 +95,12 @@ def _below(root: Path) -> dict[str, Path]:
                 raise UserError(f"{root}: both '{found[name].name}' and '{child}' are {title(name)}; remove one")
             found[name] = root / child
     if not found:
-        raise UserError(f"{root}: {_nothing(root)}")
+        raise UserError(f"{root}: {_why_empty(root)}")
     return found
 
 
-def _nothing(root: Path) -> str:
-    """Says what a folder is in which no data set was found, and what to give instead."""
+def _why_empty(root: Path) -> str:
+    """Returns what a folder without any data set is, and what to give instead."""
     if any(True for _ in _corruptions(root, 1)):
         above = f"or the folder above it as --data.root {root.parent}"
         return f"this is {title(CORRUPTED)} itself; give it as --data.imagenet_c {root}, {above}"
@@ -110,12 +110,9 @@ def _nothing(root: Path) -> str:
     packed = still_packed(root, *ARCHIVES)
     if packed:
         return f"{packed} is still packed and no data set is beside it; unpack it, {EXPECTED}"
-    near = nearby_root(root, _holds_a_set)
+    spellings = {name for names in SPELT.values() for name in names}
+    near = nearby_root(root, lambda folder: any(_plain(child) in spellings for child in sub_folders(folder)))
     return f"no data set found, {EXPECTED}{f'; did you mean --data.root {near}?' if near else ''}"
-
-
-def _holds_a_set(folder: Path) -> bool:
-    return any(_plain(child) in names for child in sub_folders(folder) for names in SPELT.values())
 
 
 def _corruptions(folder: Path, depth: int) -> list[tuple[str, Path]]:
@@ -132,7 +129,7 @@ def _corruptions(folder: Path, depth: int) -> list[tuple[str, Path]]:
 
 
 def _refuse_nesting(name: str, folder: Path, inside: tuple[str, ...]) -> None:
-    """Refuses what has other folders than classes; folders of unknown names are taken for someone's own classes."""
+    """Refuses a folder that holds data sets or corruptions, or nothing; other folders are a user's own classes."""
     other = next((other for other in SETS for child in inside if _plain(child) in SPELT[other]), None)
     if other:
         raise UserError(f"{folder}: it holds {title(other)}, not class folders; give it as --data.root {folder}")

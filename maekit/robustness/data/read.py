@@ -1,4 +1,4 @@
-"""Reading the robustness data sets: what is there, what is not, and among which classes a prediction is chosen."""
+"""Reading the robustness data sets: which are there, and among which classes a prediction is chosen."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,11 +15,11 @@ from maekit.robustness.data.sets import CORRUPTED, SETS, SEVERITIES, WHOLE, Cell
 
 @dataclass(frozen=True)
 class RobustnessSpec(DataSpec):
-    """What a model must know of the data; `class_ids` are all class folders of all data sets, sorted.
+    """What a model is built from; `class_ids` are all class folders of all data sets, sorted.
 
     Attributes:
         folders: one folder of each class, for messages.
-        candidates: of a data set that has classes of its own: these, among which a prediction is chosen.
+        candidates: for a data set with its own classes: those among which a prediction is chosen.
     """
 
     folders: tuple[str, ...] = ()
@@ -28,7 +28,7 @@ class RobustnessSpec(DataSpec):
 
 @dataclass(frozen=True)
 class Reading:
-    """What was found.
+    """The data sets on disk.
 
     Attributes:
         parts: the images, in the order of `cells()`.
@@ -87,19 +87,18 @@ def list_part(folder: Path) -> Listing:
 
 
 def absent(reading: Reading) -> list[str]:
-    """Returns what is not there, one entry a data set or corruption: `ImageNet-R`, `snow 3 4`."""
+    """Returns what is missing, one entry a data set or corruption: `ImageNet-R`, `snow 3 4`."""
     there = {part.cell for part in reading.parts}
-    lacking = [cell for number, cell in enumerate(cells()) if number not in there]
-    return describe_cells(lacking)
+    return describe_cells([cell for number, cell in enumerate(cells()) if number not in there])
 
 
-def describe_cells(lacking: list[Cell]) -> list[str]:
-    """Returns one entry for each data set or corruption that some cells belong to: `ImageNet-R`, `snow 3 4`.
+def describe_cells(missing: list[Cell]) -> list[str]:
+    """Returns one entry for each data set or corruption with missing cells: `ImageNet-R`, `snow 3 4`.
 
-    A corruption that is there with no severity is named alone, as is ImageNet-C that is there with no corruption.
+    A corruption without any severity is named alone, and so is ImageNet-C without any corruption.
     """
-    corrupted = [cell for cell in lacking if cell.name == CORRUPTED]
-    named = [title(cell.name) for cell in lacking if cell.name != CORRUPTED]
+    corrupted = [cell for cell in missing if cell.name == CORRUPTED]
+    named = [title(cell.name) for cell in missing if cell.name != CORRUPTED]
     if len(corrupted) == len(cells()) - len(WHOLE):
         return [*named, title(CORRUPTED)]
     severities: dict[str, list[int]] = {}
@@ -111,10 +110,10 @@ def describe_cells(lacking: list[Cell]) -> list[str]:
 
 
 def _candidates(name: str, listing: Listing, own: tuple[str, ...]) -> tuple[str, ...]:
-    """Returns the classes among which a prediction is chosen: the published ones, also where folders are missing.
+    """Returns the classes among which a prediction is chosen: the published ones, even if folders are missing.
 
-    Someone's own data, none of whose folders is a published class, has the classes of its folders: choosing among
-    fewer than the published ones would make a partial copy look easier than it is.
+    Choosing among fewer would make an incomplete copy look easier than it is. A user's own data, in which no folder is
+    a published class, has the classes of its folders.
     """
     foreign = [ident for ident in listing.classes if ident not in own]
     if len(foreign) == len(listing.classes):

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Any, NamedTuple
+from typing import NamedTuple, NotRequired, TypedDict
 
 import yaml
 
@@ -14,12 +14,12 @@ SEVERITIES = (1, 2, 3, 4, 5)
 
 @dataclass(frozen=True)
 class Published:
-    """What is published of one data set, see robustness.yaml.
+    """The published numbers of one data set, see robustness.yaml.
 
     Attributes:
-        num_images: of ImageNet-C: of one severity of one corruption.
-        num_classes: class folders.
-        classes: the classes among which a prediction is chosen; empty where it is chosen among all 1,000.
+        num_images: number of images; for ImageNet-C in one severity of one corruption.
+        num_classes: number of class folders.
+        classes: the classes among which a prediction is chosen; empty if it is chosen among all 1,000.
     """
 
     num_images: int
@@ -32,8 +32,8 @@ class Cell(NamedTuple):
 
     Attributes:
         name: the data set, one of `SETS`.
-        corruption: empty but for ImageNet-C.
-        severity: 1 to 5; 0 but for ImageNet-C.
+        corruption: ImageNet-C's corruption; empty for the other data sets.
+        severity: ImageNet-C's severity, 1 to 5; 0 for the other data sets.
     """
 
     name: str
@@ -41,31 +41,42 @@ class Cell(NamedTuple):
     severity: int = 0
 
 
+class _Row(TypedDict):
+    num_images: int
+    num_classes: int
+    classes: NotRequired[str]
+
+
+class _Table(TypedDict):
+    sets: dict[str, _Row]
+    alexnet_errors: dict[str, float]
+    archives: list[str]
+
+
 @cache
-def _facts() -> dict[str, Any]:
-    table: dict[str, Any] = yaml.safe_load(
-        files("maekit.robustness.data").joinpath("robustness.yaml").read_text(encoding="utf-8")
-    )
+def _table() -> _Table:
+    text = files("maekit.robustness.data").joinpath("robustness.yaml").read_text(encoding="utf-8")
+    table: _Table = yaml.safe_load(text)
     return table
 
 
 @cache
 def published(name: str) -> Published:
-    """Returns what is published of one of the `SETS`."""
-    row = _facts()["sets"][name]
+    """Returns the published numbers of one of the `SETS`."""
+    row = _table()["sets"][name]
     return Published(row["num_images"], row["num_classes"], tuple(row.get("classes", "").split()))
 
 
 @cache
 def alexnet_errors() -> dict[str, float]:
     """Returns AlexNet's mean error over the severities of each corruption, in 0..1, in ImageNet-C's order."""
-    return dict(_facts()["alexnet_errors"])
+    return dict(_table()["alexnet_errors"])
 
 
 @cache
 def archives() -> tuple[str, ...]:
-    """Returns the names of ImageNet-C's archives, which are folders above the corruptions where each was unpacked."""
-    return tuple(_facts()["archives"])
+    """Returns the names of ImageNet-C's archives; unpacked, each may be a folder that holds corruptions."""
+    return tuple(_table()["archives"])
 
 
 @cache
@@ -80,8 +91,8 @@ def imagenet_synsets() -> tuple[str, ...]:
     """Returns ImageNet-1K's 1,000 class ids in label order, which is their sorted order (`n01440764` is 0)."""
     from timm.data.imagenet_info import ImageNetInfo
 
-    names: Any = ImageNetInfo()
-    return tuple(names.label_names())
+    names: tuple[str, ...] = tuple(ImageNetInfo().label_names())  # type: ignore[no-untyped-call]
+    return names
 
 
 def title(name: str) -> str:

@@ -186,8 +186,8 @@ def test_published_facts_and_completeness(monkeypatch: pytest.MonkeyPatch) -> No
     def listing(count: int) -> Listing:
         return Listing(Path("x"), synsets, Names(["a"] * count), np.zeros(count, dtype=np.int32))
 
-    assert ImageNet.lacking(listing(2000), listing(50_000)) == []
-    assert ImageNet.lacking(listing(10), listing(50_000)) == [
+    assert ImageNet.missing(listing(2000), listing(50_000)) == []
+    assert ImageNet.missing(listing(10), listing(50_000)) == [
         "10 training images, ImageNet-1K has 2,000; unpack its archive again"
     ]
-    assert ImageNet.lacking(Listing(Path("x"), ("cat", "dog"), Names(["a"]), np.zeros(1, dtype=np.int32)), None) == []
+    assert ImageNet.missing(Listing(Path("x"), ("cat", "dog"), Names(["a"]), np.zeros(1, dtype=np.int32)), None) == []

@@ -13,9 +13,9 @@ from sklearn.datasets import load_digits
 
 from maekit.base.spec import Draw
 from maekit.classification.data import labelled_images
+from maekit.classification.data.check import Released
 from maekit.classification.data.inaturalist import release as inaturalist_release
 from maekit.classification.data.inaturalist.inaturalist import INaturalist
-from maekit.classification.data.list_check import Released
 from maekit.cli import main
 from maekit.data.augment.augment import clipped_crop_box, random_crop_box
 from maekit.data.folders.layout import nearby_root

@@ -11,7 +11,7 @@ from PIL import Image
 from sklearn.datasets import load_digits
 
 from maekit.base.spec import Draw
-from maekit.classification.data.list_check import Released
+from maekit.classification.data.check import Released
 from maekit.classification.data.places import release as places_release
 from maekit.classification.data.places.places import Places
 from maekit.cli import main
@@ -341,7 +341,7 @@ def test_check_counts_a_version_with_its_number_of_classes(root: Path, monkeypat
             plant(root / "folders" / split / name / "1.jpg")
             for number in numbers:
                 plant(root / "folders" / split / "a" / f"{number}.jpg")
-    assert places_release.lacking(*places_release.read_class_folders(root / "folders")) == [
+    assert released.differences(*places_release.read_class_folders(root / "folders")) == [
         "6 training images, Places365-standard has 1,803,460; unpack its archive again",
         "4 validation images, Places365-standard has 3; unpack its archive again",
     ]

@@ -4,8 +4,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal, get_args
 
+from maekit.classification.data.check import Released
 from maekit.classification.data.inaturalist.annotations import Annotations, read_annotations
-from maekit.classification.data.list_check import MAX_NAMED, Lists, Released
+from maekit.classification.data.list_check import MAX_NAMED, Lists
 from maekit.data.folders.layout import nearby_root, require_folder, still_packed
 from maekit.data.folders.listing import sub_folders
 from maekit.errors import UserError
@@ -37,10 +38,10 @@ def find_year(root: Path, wanted: int | None) -> int:
 
     Args:
         root: the data folder.
-        wanted: the year asked for; None to take the only one there is.
+        wanted: the year; None to take the only one in the folder.
 
     Raises:
-        UserError: there are none, not those asked for, or those of several years and none was asked for.
+        UserError: there are no files of that year, or files of several years and `wanted` is None.
     """
     require_folder(root)
     years = years_in(root)
@@ -50,8 +51,8 @@ def find_year(root: Path, wanted: int | None) -> int:
         found = " and ".join(map(str, years))
         if wanted is None:
             raise UserError(f"{root}: annotation files of {found}; say which with --data.year {years[-1]}")
-        lacking = _files(root, wanted)[0].name
-        raise UserError(f"{root}: no {lacking}, but those of {found}; use --data.year {years[-1]}, or add it")
+        missing = _files(root, wanted)[0].name
+        raise UserError(f"{root}: no {missing}, but those of {found}; use --data.year {years[-1]}, or add it")
     packed = still_packed(root, "train20*.json.*", "val20*.json.*", "train_val20*", "train_val_images*")
     if packed:
         raise UserError(f"{root}: no annotation files, and {packed} is still packed; unpack it here")
@@ -85,7 +86,7 @@ def read_lists(root: Path, year: int) -> Lists:
 
 
 def gaps(lists: Lists) -> list[str]:
-    """Returns a line if category ids are missing from their range, which labels close: they are not the ids then."""
+    """Returns a line if the category ids have gaps: labels have none, so a label is not its category id then."""
     ids = [int(ident.rpartition("/")[2]) for ident in lists.train.classes]
     known, start = set(ids), min(0, ids[0])
     missing = ids[-1] + 1 - start - len(ids)
@@ -114,7 +115,7 @@ def _require_year(part: Annotations, year: int) -> None:
 
 
 def _require_same(train: Annotations, val: Annotations) -> None:
-    """Refuses splits of other categories; withheld names in one of the two do no harm."""
+    """Refuses splits of different categories; names that one of the files withholds are ignored."""
     for ident in sorted(train.categories.keys() ^ val.categories.keys()):
         here, there = (train, val) if ident in train.categories else (val, train)
         counts = f"{len(here.categories):,} categories against {len(there.categories):,}"

@@ -1,4 +1,4 @@
-"""Which copies of the images of Places are on disk, and what to say where one is wanted and not there."""
+"""Finds the copies of Places's images on disk, and says what to do if the wanted one is not there."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -32,17 +32,17 @@ def find_places365(root: Path, wanted: str | None) -> Images:
 
     Args:
         root: the data folder.
-        wanted: `large` or `small`; None to take the only one there is.
+        wanted: `large` or `small`; None to take the only copy.
 
     Raises:
-        UserError: it is not there, or both are and none was asked for.
+        UserError: the copy is not there, or both copies are there and `wanted` is None.
     """
     copies = copies_in(root)
     if wanted is None and len(copies) > 1:
         raise UserError(
             f"{root}: the images are there large and 256 px small; say which with --data.images large|small"
         )
-    name = wanted or (copies or _begun(root))[0]
+    name = wanted or (copies or _partly_there(root))[0]
     train, val = _folders(root, name)
     for folder in (train, val):
         if not folder.is_dir():
@@ -79,8 +79,8 @@ def _folders(root: Path, name: str) -> tuple[Path, Path]:
     return root / (unpacked if (root / unpacked).is_dir() and not (root / renamed).is_dir() else renamed), root / val
 
 
-def _begun(root: Path) -> list[str]:
-    """Returns the copies of which there is a folder or an archive; the small one if of none."""
+def _partly_there(root: Path) -> list[str]:
+    """Returns the copies with at least one folder or archive, else the small one."""
     return [
         name
         for name in COPIES

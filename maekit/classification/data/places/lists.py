@@ -12,11 +12,11 @@ MAX_LABEL = 2**31 - 1
 
 
 class LabelledNames(NamedTuple):
-    """What one list says.
+    """One list.
 
     Attributes:
         path: the file.
-        names: what stands before the label in each line, without a leading slash.
+        names: the path of each line, without a leading slash.
         labels: [lines] int32, 0 or more.
     """
 
@@ -38,13 +38,13 @@ def read_list(path: Path) -> LabelledNames:
     for index, line in enumerate(lines):
         name, _, label = line.rpartition(" ")
         if not name or name[-1] == "," or not label.isdecimal():
-            name, label = _with_comma(line, f"{path}:{index + 1}")
+            name, label = _split_loosely(line, f"{path}:{index + 1}")
         names.append(name.removeprefix("/"))
         labels.append(label)
     return LabelledNames(path, names, np.array([min(int(label), MAX_LABEL) for label in labels], dtype=np.int32))
 
 
-def _with_comma(line: str, where: str) -> tuple[str, str]:
+def _split_loosely(line: str, where: str) -> tuple[str, str]:
     name, _, label = " ".join(line.replace(",", " ").split()).rpartition(" ")
     if not name or not label.isdecimal():
         form = "expected a path and a label, as in a/abbey/1.jpg 0"
@@ -56,7 +56,7 @@ def read_categories(path: Path) -> list[str]:
     """Reads `/a/airfield 0` and so on; returns `a/airfield`, ..., by label.
 
     Raises:
-        UserError: a label stands twice or is out of range.
+        UserError: a label is listed twice or is out of range.
     """
     listed = read_list(path)
     paths = [""] * len(listed.names)
@@ -76,25 +76,25 @@ def categories_of(listed: LabelledNames) -> list[str]:
     """
     _, first = np.unique(listed.labels, return_index=True)
     folders = {int(listed.labels[index]): listed.names[index].rpartition("/")[0] for index in first}
-    lacking = next((label for label in range(len(folders)) if label not in folders), None)
-    if lacking is not None:
+    missing = next((label for label in range(len(folders)) if label not in folders), None)
+    if missing is not None:
         raise UserError(
-            f"{listed.path}: no image has label {lacking}, but there are labels up to {max(folders)}; "
+            f"{listed.path}: no image has label {missing}, but there are labels up to {max(folders)}; "
             "number the classes from 0 without gaps"
         )
     return [folders[label] for label in range(len(folders))]
 
 
 def require_labels(listed: LabelledNames, categories: list[str], source: Path) -> None:
-    """Refuses a label that no category has, or that is not the label of the class folder in the image's path.
+    """Refuses a label without a category, and a label of another class than the folder in the image's path.
 
     Args:
         listed: the list.
         categories: folder of each class, by label.
-        source: what names the categories.
+        source: the file that the categories come from.
 
     Raises:
-        UserError: with the line.
+        UserError: with the line's number.
     """
     labels = listed.labels.tolist()
     for index, (name, label) in enumerate(zip(listed.names, labels, strict=True)):
@@ -110,6 +110,6 @@ def require_labels(listed: LabelledNames, categories: list[str], source: Path) -
 
 
 def readable(categories: list[str]) -> tuple[str, ...]:
-    """Returns names for people: `a/apartment_building/outdoor` without its initial, where that leaves no two alike."""
+    """Returns names for people: `a/apartment_building/outdoor` without its initial, if the names stay unique."""
     names = [name.partition("/")[2] if name[1:2] == "/" else name for name in categories]
     return tuple(names if len(set(names)) == len(names) else categories)

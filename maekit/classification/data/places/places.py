@@ -15,7 +15,6 @@ from maekit.classification.data.places.release import (
     FORMS,
     find_version,
     has_class_folders,
-    lacking,
     read_class_folders,
     read_lists,
     versions_in,
@@ -47,7 +46,7 @@ class Places(LabelledImages):
     images: Literal["large", "small"] | None = None
 
     def read_splits(self, root: Path) -> Splits:
-        """Reads the lists, or the class folders where there are none."""
+        """Reads the lists, or the class folders if there are none."""
         require_folder(root)
         if not versions_in(root) and has_class_folders(root):
             if self.version or self.images:
@@ -79,7 +78,9 @@ class Places(LabelledImages):
         """Verifies the version and copy that are given, or every one there, and that each image is there."""
         root = self.data_root()
         if root.is_dir() and not versions_in(root) and has_class_folders(root):
-            return check_class_folders(self, read_class_folders, lacking, classes=classes, full=full)
+            return check_class_folders(
+                self, read_class_folders, FORMS["places365"].released.differences, classes=classes, full=full
+            )
         findings = Findings()
         try:
             require_folder(root)

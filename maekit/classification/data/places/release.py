@@ -3,11 +3,11 @@
 from pathlib import Path
 from typing import NamedTuple
 
+from maekit.classification.data.check import Released
 from maekit.classification.data.folders import ClassFolders
-from maekit.classification.data.list_check import Lists, Released
+from maekit.classification.data.list_check import Lists
 from maekit.classification.data.places.images import Images, find_places205, find_places365
 from maekit.classification.data.places.lists import (
-    LabelledNames,
     categories_of,
     read_categories,
     read_list,
@@ -59,10 +59,10 @@ def find_version(root: Path, wanted: str | None) -> str:
 
     Args:
         root: the data folder.
-        wanted: the version asked for; None to take the only one there is.
+        wanted: `places365` or `places205`; None to take the only one in the folder.
 
     Raises:
-        UserError: there are none, not those asked for, or those of both and none was asked for.
+        UserError: there are no lists of that version, or lists of both and `wanted` is None.
     """
     versions = versions_in(root)
     if any(root.name == FORMS[name].folder for name in versions) and not sub_folders(root):
@@ -103,14 +103,11 @@ def read_lists(root: Path, version: str, copy: str | None) -> tuple[Lists, Image
         require_labels(part, categories, source)
     images = find_places365(root, copy) if version == "places365" else find_places205(root, copy, train.names[0])
     names = readable(categories)
-    lists = Lists(
-        _listing(train, images.train, names),
-        _listing(val, images.val, names),
-        names,
-        train.path,
-        val.path,
-        form.released,
+    train_images, val_images = (
+        Listing(folder, names, Names(part.names), part.labels)
+        for part, folder in ((train, images.train), (val, images.val))
     )
+    lists = Lists(train_images, val_images, names, train.path, val.path, form.released)
     return lists, images
 
 
@@ -131,24 +128,7 @@ def read_class_folders(root: Path) -> tuple[Listing, Listing]:
     return train, val
 
 
-def lacking(train: Listing, val: Listing | None) -> list[str]:
-    """Returns what class folders of as many classes as Places365 lack of its images."""
-    released = FORMS["places365"].released
-    if len(train.classes) != released.num_classes:
-        return []
-    counts = (("training", len(train), released.num_train), ("validation", len(val or ()), released.num_val))
-    return [
-        f"{found:,} {split} images, {released.title} has {whole:,}; unpack its archive again"
-        for split, found, whole in counts
-        if found != whole
-    ]
-
-
 def _files(root: Path, form: Form) -> tuple[Path, Path]:
     below = root / form.folder
     folder = below if any((below / name).is_file() for name in (form.train, form.val)) else root
     return folder / form.train, folder / form.val
-
-
-def _listing(part: LabelledNames, folder: Path, names: tuple[str, ...]) -> Listing:
-    return Listing(folder, names, Names(part.names), part.labels)
