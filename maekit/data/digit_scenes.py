@@ -16,7 +16,7 @@ NUM_DIGITS = (2, 4)
 MAX_OVERLAP = 0.08  # share of a digit's pixels that may cover those of earlier ones
 PLACE_TRIES = 30
 INK = (165, 255)  # each channel of a digit's colour
-DARKNESS = 0.45  # what backgrounds are multiplied by: a ViT from scratch has minutes to find the digits
+DARKNESS = 0.45  # factor on backgrounds: a ViT from scratch must find the digits within minutes
 JPEG_QUALITY = 95
 CLASS_NAMES = ("background", *DIGITS)
 VERSION = 2
@@ -28,9 +28,9 @@ class SceneForm(NamedTuple):
     Attributes:
         splits: names of the training and of the validation folder.
         labels: the folder beside `images`.
-        stems: what a file's number follows, in each split.
+        stems: what stands before a file's number, in each split.
         unlabelled: 0 is unlabelled in a label file and the classes start at 1; else they start at 0.
-        name: of the folder in the cache.
+        name: name of the folder in the cache.
     """
 
     splits: tuple[str, str]
@@ -45,7 +45,7 @@ OWN_FORM = SceneForm(("train", "val"), "masks", ("scene_", "scene_"), False, f"s
 
 
 def scenes_root(form: SceneForm) -> Path:
-    """Returns the folder of the scenes in one form, which the first call makes (as `$MAEKIT_CACHE/scenes-v2`)."""
+    """Returns the folder of the scenes in one form, such as `$MAEKIT_CACHE/scenes-v2`; the first call makes it."""
     return cached(form.name, lambda folder: write_scenes(folder, form))
 
 
@@ -58,10 +58,10 @@ def make_scenes(folder: Path, form: SceneForm) -> str:
 
     Args:
         folder: must not exist, or be empty.
-        form: of the tree.
+        form: how the tree is laid out.
 
     Returns:
-        One line that says what was made.
+        One line for the user with the numbers and the folder.
 
     Raises:
         UserError: the folder holds something or cannot be written.
@@ -91,7 +91,7 @@ def draw_scene(pool: Sequence[Digit], rng: np.random.RandomState) -> tuple[np.nd
 
     Args:
         pool: digits to choose from.
-        rng: decides everything.
+        rng: draws everything.
 
     Returns:
         [128, 128, 3] uint8 RGB, the digits' edges blended; [128, 128] uint8, 0 background, 1 to 10 the digits, where a
@@ -119,7 +119,7 @@ def enlarged(digit: Digit, side: int) -> np.ndarray:
 
 
 def _free_window(label: np.ndarray, shape: np.ndarray, rng: np.random.RandomState) -> tuple[slice, slice] | None:
-    """Returns where a digit of [side, side] bool fits, covering little of the others; None if no try did."""
+    """Returns a window in which a digit [side, side] bool covers little of the others; None if no try found one."""
     side = len(shape)
     for _ in range(PLACE_TRIES):
         top, left = rng.randint(0, SIDE - side + 1, 2)
@@ -130,7 +130,7 @@ def _free_window(label: np.ndarray, shape: np.ndarray, rng: np.random.RandomStat
 
 
 def _noise(rng: np.random.RandomState) -> np.ndarray:
-    """Returns [128, 128, 3] float64: patches of colour that run into each other."""
+    """Returns [128, 128, 3] float64: patches of colour that blend into each other."""
     coarse = rng.randint(0, 256, (rng.randint(3, 9), rng.randint(3, 9), 3)).astype(np.uint8)
     return _calm(np.asarray(Image.fromarray(coarse).resize((SIDE, SIDE), Image.Resampling.BICUBIC)), rng)
 
@@ -159,6 +159,6 @@ def _blend(share: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
 
 
 def _calm(texture: np.ndarray, rng: np.random.RandomState) -> np.ndarray:
-    """Draws a texture towards its mean and darkens it, so that a digit stands out, and adds a little grain."""
+    """Reduces a texture's contrast, darkens it so that digits stand out, and adds a little noise."""
     mean = texture.mean(axis=(0, 1))
     return np.asarray(DARKNESS * (mean + 0.5 * (texture - mean)) + rng.normal(0, 4, (SIDE, SIDE, 1)))

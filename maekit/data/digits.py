@@ -27,9 +27,7 @@ def digits_root() -> Path:
 
 
 def cached(name: str, write: Callable[[Path], None]) -> Path:
-    """Returns the folder `name` of the cache, which the first call has `write` fill.
-
-    Several processes may call this at once.
+    """Returns the folder `name` of the cache; the first call lets `write` fill it. Safe for several processes at once.
 
     Raises:
         UserError: the folder cannot be written.
@@ -41,7 +39,7 @@ def cached(name: str, write: Callable[[Path], None]) -> Path:
 
 
 def make(folder: Path, write: Callable[[Path], None]) -> Path:
-    """Has `write` fill a folder of the user's, whole or not at all; returns its absolute path.
+    """Lets `write` fill a folder of the user's, completely or not at all; returns its absolute path.
 
     Raises:
         UserError: the folder holds something or cannot be written.
@@ -54,7 +52,7 @@ def make(folder: Path, write: Callable[[Path], None]) -> Path:
 
 
 def make_digits(folder: Path) -> str:
-    """Writes 1,397 training and 400 validation images of ten classes (`make_digits` splits by digit sample).
+    """Writes 1,397 training and 400 validation images of ten classes.
 
     The tree is ImageNet's, class names in Kaggle's file: `train/n00000003/n00000003_17.JPEG`,
     `val/n00000003/ILSVRC2012_val_00000017.JPEG`, `LOC_synset_mapping.txt` with `n00000003 three`. Images are 32 x 32
@@ -64,7 +62,7 @@ def make_digits(folder: Path) -> str:
         folder: must not exist, or be empty.
 
     Returns:
-        One line that says what was made.
+        One line for the user with the numbers and the folder.
 
     Raises:
         UserError: as `make`.
@@ -73,7 +71,7 @@ def make_digits(folder: Path) -> str:
 
 
 def _write_whole(folder: Path, write: Callable[[Path], None]) -> None:
-    """Writes the tree beside `folder` and renames it, so that nobody sees half of it; a second writer's is dropped."""
+    """Writes the tree beside `folder` and renames it, so that it is never seen incomplete; a second copy is dropped."""
     part = folder.with_name(f".{folder.name}-{uuid.uuid4().hex[:8]}")
     try:
         part.mkdir(parents=True)
@@ -116,17 +114,13 @@ class Digit(NamedTuple):
 
 
 def digits() -> Iterator[Digit]:
-    """Yields all 1,797 digits, 40 of each class marked as validation."""
-    from sklearn.datasets import load_digits  # slow to import, and needed once a machine
+    """Yields all 1,797 digits; 40 of each class, drawn with a fixed seed, are marked as validation."""
+    from sklearn.datasets import load_digits  # slow to import, and needed only once on each machine
 
     pixels, labels = load_digits(return_X_y=True)
     images = np.round(pixels.reshape(-1, 8, 8) * (255 / 16)).astype(np.uint8)
-    for sample, (label, in_val) in enumerate(zip(labels.tolist(), _held_out(labels).tolist(), strict=True)):
-        yield Digit(sample, label, in_val, images[sample])
-
-
-def _held_out(labels: np.ndarray) -> np.ndarray:
-    """Returns [samples] bool: 40 of each class, at random by a fixed seed."""
     order = np.random.RandomState(SPLIT_SEED).permutation(len(labels))
     chosen = [order[labels[order] == label][:VAL_PER_CLASS] for label in range(len(DIGITS))]
-    return np.isin(np.arange(len(labels)), np.concatenate(chosen))
+    held_out = np.isin(np.arange(len(labels)), np.concatenate(chosen))
+    for sample, (label, in_val) in enumerate(zip(labels.tolist(), held_out.tolist(), strict=True)):
+        yield Digit(sample, label, in_val, images[sample])

@@ -1,4 +1,4 @@
-"""The images of a listing as samples."""
+"""The images of a listing as samples: read, transformed, and seeded by (seed, epoch, index)."""
 
 from collections.abc import Callable
 from functools import partial
@@ -18,12 +18,12 @@ class FolderDataset(DrawDataset):
     """The images of a listing, one sample a draw.
 
     Args:
-        listing: what to read.
-        transform: RGB image to tensor.
-        seed: of the augmentation; None where the transform draws nothing.
-        decoder: how images for a `TrainTransform` are read: `fast` as tensors, `pillow` as PIL images. Evaluation is
-            Pillow's alone.
-        reading: turned or not, and what is white.
+        listing: the images with their labels.
+        transform: RGB image to [3, H, W] float32.
+        seed: of the augmentation; None if the transform draws nothing.
+        decoder: how images for a `TrainTransform` are read: `fast` as tensors, `pillow` as PIL images. An
+            `EvalTransform` always gets PIL images.
+        reading: whether pictures are turned, and which value is white.
     """
 
     def __init__(

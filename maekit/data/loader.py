@@ -1,4 +1,4 @@
-"""Data loaders: how many workers, how a batch is put together, and what a failed worker says."""
+"""Data loaders: number of workers, prefetching, signals, and the one-line error of a failed worker."""
 
 import multiprocessing
 import os
@@ -33,8 +33,8 @@ def choose_workers(requested: int | None, world: int) -> int:
     """Returns the number of data-loading workers of one process.
 
     Args:
-        requested: what the user asked for, 0 (load in the training process) or more; None to choose.
-        world: processes on this machine that share its cores.
+        requested: the user's number, 0 (load in the training process) or more; None to choose.
+        world: number of processes on this machine, which share its cores.
 
     Returns:
         `requested`, or this process's share of the cores it may use less one for training: at least 1, at most 16.
@@ -52,15 +52,15 @@ def choose_workers(requested: int | None, world: int) -> int:
 def choose_prefetch(num_workers: int, batch_size: int) -> int:
     """Returns how many batches each worker prepares ahead: 4, or fewer where they would fill the memory, at least 2.
 
-    A worker makes whole batches, and they are handed out in order, so one slow batch holds up all that follow. With
-    torch's 2 ahead a batch of twice the usual time is felt; 4 bridge that, and a pause for validation or a checkpoint
-    fills them again. All workers together hold at most `MAX_IMAGES_AHEAD` images, unless 2 ahead are more already.
+    Each worker makes whole batches, and batches are used in order, so one slow batch delays all later ones. With the
+    default of 2 a batch of twice the usual time stalls the training; 4 bridge that, and a validation or a checkpoint
+    gives time to refill them. All workers together hold at most `MAX_IMAGES_AHEAD` images, unless 2 ahead are more.
     """
     return max(MIN_AHEAD, min(MAX_AHEAD, MAX_IMAGES_AHEAD // max(num_workers * batch_size, 1)))
 
 
 def describe_loading(num_workers: int, batch_size: int, pin: bool) -> str:
-    """Returns words for the run's line, as `2 workers, 4 batches ahead each, pinned`."""
+    """Returns the loading part of the run's summary, as `2 workers, 4 batches ahead each, pinned`."""
     if num_workers == 0:
         return "0 workers (loading in the training process)"
     workers = f"{num_workers} worker{'s' if num_workers > 1 else ''}"
@@ -79,11 +79,11 @@ def make_loader(
     """Returns a loader of batches in the sampler's order; only an evaluation's last one may be smaller.
 
     Args:
-        dataset: what the draws address.
+        dataset: the samples.
         sampler: a `TrainSampler`, which yields whole batches of `batch_size`, or an `EvalSampler`.
         batch_size: images of one batch on one device.
-        num_workers: processes; they outlive the epoch, and run torch with one thread each.
-        pin: page-locked memory, for a faster way to a CUDA device; no other gains from it.
+        num_workers: number of processes; they outlive the epoch, and run torch with one thread each.
+        pin: page-locked memory, for faster copies to a CUDA device; useless for other devices.
         collate: joins samples into a batch.
     """
     return DataLoader(
@@ -100,9 +100,9 @@ def make_loader(
 
 
 def _outlive_sigterm(worker: int) -> None:
-    """Lets a worker live on when SLURM signals it along with the run, which needs it to stop in order.
+    """Lets a worker ignore SIGTERM from SLURM, which signals it along with the run: the run needs it to stop in order.
 
-    The run's own SIGTERM ends it, as does the end of the run: Python sends one at its exit, and waits. Linux only.
+    A SIGTERM from the run itself still ends it; Python sends one when the run exits, and waits. Linux only.
     """
     if sys.platform != "linux":
         return
@@ -118,10 +118,10 @@ def _outlive_sigterm(worker: int) -> None:
 
 
 def worker_error_line(exc: BaseException) -> str | None:
-    """Returns the one line for the user in an exception of a data-loading worker, or None when it has none.
+    """Returns the one line for the user from an exception of a data-loading worker; None for any other exception.
 
-    torch raises a worker's UserError again in the training process, with the worker's trace as its text; a worker that
-    the system killed becomes a RuntimeError.
+    torch raises a worker's UserError again in the training process, with the worker's traceback as its text, and a
+    RuntimeError if the system killed a worker.
     """
     if isinstance(exc, UserError) and str(exc).startswith("Caught UserError in DataLoader worker"):
         return str(exc).rstrip().rsplit("UserError: ", 1)[-1]

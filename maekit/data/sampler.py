@@ -1,4 +1,4 @@
-"""Which sample each process takes when: the same union whatever the number of processes and accumulated batches."""
+"""The samples of each process in order: together the same for any number of processes and accumulated batches."""
 
 from collections.abc import Iterator
 
@@ -22,7 +22,7 @@ class TrainSampler(Sampler[Draw]):
         world: number of processes.
         seed: the run's seed.
         resume_epoch: the epoch to start with.
-        skip_batches: micro-batches of this rank that `resume_epoch` has already had; later epochs are whole.
+        skip_batches: micro-batches of this rank that were already used in `resume_epoch`; later epochs are whole.
     """
 
     def __init__(
@@ -51,28 +51,22 @@ class TrainSampler(Sampler[Draw]):
         self.epoch = epoch
 
     def __len__(self) -> int:
-        """Returns this rank's draws of a whole epoch, also where a resumed epoch yields fewer."""
+        """Returns this rank's number of draws in a whole epoch, even if a resumed epoch yields fewer."""
         return self.num_samples // self.total_batch * self.total_batch // self.world
 
     def __iter__(self) -> Iterator[Draw]:
         epoch = self.epoch
         skip = self.skip_batches if epoch == self.resume_epoch else 0
-        for index in self._own(self._permutation(epoch))[skip * self.device_batch :].tolist():
+        # NumPy guarantees the stream of RandomState, so an upgrade does not reorder a resumed run.
+        state = np.random.SeedSequence((self.seed, epoch)).generate_state(8)
+        permutation = np.random.RandomState(state).permutation(self.num_samples)
+        whole_batches = permutation[: len(self) * self.world].reshape(-1, self.world, self.device_batch)
+        for index in whole_batches[:, self.rank].reshape(-1)[skip * self.device_batch :].tolist():
             yield Draw(epoch, index)
-
-    def _permutation(self, epoch: int) -> np.ndarray:
-        """Returns [num_samples] indices; NumPy keeps this generator's stream, so an upgrade reorders no resumed run."""
-        words = np.random.SeedSequence((self.seed, epoch)).generate_state(8)
-        return np.random.RandomState(words).permutation(self.num_samples)
-
-    def _own(self, permutation: np.ndarray) -> np.ndarray:
-        """Returns [len(self)]: every `world`-th micro-batch, from `rank` on."""
-        whole = permutation[: len(self) * self.world]
-        return whole.reshape(-1, self.world, self.device_batch)[:, self.rank].reshape(-1)
 
 
 class EvalSampler(Sampler[Draw]):
-    """Draws for one rank: every sample once over all ranks, every rank as many draws, evened out by index -1.
+    """Draws for one rank: every sample once over all ranks. Index -1 is padding, so that all ranks draw equally often.
 
     Args:
         num_samples: length of the data set; may be smaller than `world`.
@@ -84,7 +78,7 @@ class EvalSampler(Sampler[Draw]):
         self.num_samples, self.rank, self.world = num_samples, rank, world
 
     def __len__(self) -> int:
-        """Returns this rank's draws, padding among them."""
+        """Returns this rank's number of draws, padding included."""
         return -(-self.num_samples // self.world)
 
     def __iter__(self) -> Iterator[Draw]:

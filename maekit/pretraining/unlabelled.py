@@ -1,4 +1,4 @@
-"""Anyone's images without labels, as the data of a pre-training."""
+"""Images without labels, as the data of a pre-training."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,12 +23,12 @@ from maekit.data.images.transforms import EvalTransform
 from maekit.errors import UserError
 from maekit.system.ranges import check_range
 
-CLASSES = ("image",)  # one for all: nothing is asked of them
+CLASSES = ("image",)  # one class for all images: labels are not used
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
 class AnyImages(LabelledImages):
-    """All images below `train/` (with `val/` beside it or without), or below the folder itself; folders say nothing.
+    """All images below `train/` (with or without `val/` beside it), or below the folder itself, in any sub-folders.
 
     Args:
         synthetic: made data to use where no root is given: `scenes` are handwritten digits on textures.
@@ -66,7 +66,7 @@ class AnyImages(LabelledImages):
         self._probe: tuple[FolderDataset, FolderDataset] | None = None
 
     def read_splits(self, root: Path) -> Splits:
-        """Lists every image of the two splits, setting a share aside where there is no validation split."""
+        """Lists all images of the two splits, and sets a share aside if there is no validation split."""
         train, val = list_images(root)
         origin = "its own validation split"
         if val is None:
@@ -84,7 +84,7 @@ class AnyImages(LabelledImages):
         return f"{counts} ({'; '.join((origin, *self.notes()))}){probe}"
 
     def probe_datasets(self) -> tuple[FolderDataset, FolderDataset] | None:
-        """Returns labelled images for training and for judging a probe, through the evaluation transform."""
+        """Returns labelled images to train a probe on and to evaluate it on, both through the evaluation transform."""
         if self.probe_root is None:
             return None
         if self._probe is None:
@@ -100,11 +100,11 @@ class AnyImages(LabelledImages):
         return self._probe
 
     def published_name(self, train: Listing) -> str:
-        """Returns ImageNet-1K where the images lie in folders named after its 1,000 synsets."""
+        """Returns ImageNet-1K if the images lie in folders named after its 1,000 synsets."""
         return "ImageNet-1K" if is_imagenet(sub_folders(train.root)) else ""
 
     def setup(self) -> None:
-        """Reads the listings, those of the check's images too."""
+        """Reads the listings, also those of the probe's images."""
         super().setup()
         self.probe_datasets()
 
@@ -134,7 +134,7 @@ class AnyImages(LabelledImages):
 
 
 def list_images(root: Path) -> tuple[Listing, Listing | None]:
-    """Lists the images below `root/train` and `root/val`, by whatever names `splits` knows, or all below `root`.
+    """Lists the images below `root/train` and `root/val`, or other names of `splits`, or all images below `root`.
 
     Raises:
         UserError: there is no such folder, or no image in it.

@@ -1,4 +1,4 @@
-"""Reads the files of a data set before hours are spent on it, and compares its class names."""
+"""`maekit data check`: reads the files of a data set, and compares its class names."""
 
 import os
 import random
@@ -21,7 +21,7 @@ LAST_BYTES = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 
 
 def file_problem(path: str, decode: bool, reading: Reading = UPRIGHT) -> str | None:
-    """Returns one line if an image file cannot be read, after decoding it or a look at its beginning and end."""
+    """Returns one line if an image file cannot be read. Without `decode` only its beginning and end are looked at."""
     try:
         if decode or not _looks_whole(path):
             reading(path)
@@ -31,18 +31,18 @@ def file_problem(path: str, decode: bool, reading: Reading = UPRIGHT) -> str | N
 
 
 def _looks_whole(path: str) -> bool:
-    """Says whether a file begins as an image and ends as its format does; False also where only decoding can tell."""
+    """Whether a file begins as an image and ends as its format does; False also if only decoding can tell."""
     try:
         with Image.open(path) as image, Path(path).open("rb") as file:
             last = LAST_BYTES.get(image.format or "")
             file.seek(-min(TAIL_BYTES, Path(path).stat().st_size), os.SEEK_END)
             return last is not None and image.mode[0] not in "IF" and last in file.read()
-    except Exception:  # whatever it is, decoding will meet it again and say it in one line
+    except Exception:  # decoding will raise it again, as one line
         return False
 
 
 def class_problems(names: tuple[str, ...], head_classes: int | None) -> list[str]:
-    """Returns a line if a head has another number of classes, and one for each class name that another resembles."""
+    """Returns a line if a head has another number of classes, and one for each pair of class names that look alike."""
     problems = []
     if head_classes is not None and head_classes != len(names):
         advice = "use this head's own data, or weights without a head (a new one is sized from the data)"
@@ -58,7 +58,7 @@ def class_problems(names: tuple[str, ...], head_classes: int | None) -> list[str
 
 
 def check_files(splits: list[Listing], full: bool, findings: Findings, reading: Reading = UPRIGHT) -> None:
-    """Reads files as `check_class_folders` says, a few in this process and many in as many as there are cores."""
+    """Reads up to 10,000 files, or all if `full`, in one process a core if there are many; adds facts and problems."""
     files = [(split, index) for split in splits for index in range(len(split))]
     chosen = files if full else random.Random(0).sample(files, min(len(files), MAX_QUICK))
     paths = [split.path(index) for split, index in chosen]

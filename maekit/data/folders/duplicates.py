@@ -1,4 +1,4 @@
-"""The same image in two splits, by the bytes of its file: a validation that has seen its images says nothing."""
+"""Finds files with the same bytes in two splits: training on validation images makes the validation worthless."""
 
 import random
 from collections import defaultdict
@@ -15,16 +15,19 @@ Result = TypeVar("Result")
 
 
 def same_images(train: Sequence[str], val: Sequence[str], *, full: bool = False) -> str:
-    """Returns one line if validation images are training images too, whatever their names, else an empty one.
+    """Returns one line if validation images are training images too, whatever their names; empty if none is.
 
-    The quick look compares 10,000 files of each split, those whose names are in both first.
+    The quick check compares 10,000 files of each split, those with a name that is in both splits first.
 
     Args:
         train: paths of the training images.
         val: paths of the validation images.
         full: compare all.
     """
-    here, there = _compared(train, val, full)
+    here, there = train, val
+    if not full and max(len(train), len(val)) > MAX_QUICK:
+        shared = {_last(path) for path in train} & {_last(path) for path in val}
+        here, there = _sample(train, shared), _sample(val, shared)
     pairs = twins(here, there)
     if not pairs:
         return ""
@@ -37,9 +40,9 @@ def same_images(train: Sequence[str], val: Sequence[str], *, full: bool = False)
 
 
 def twins(here: Sequence[str], there: Sequence[str]) -> list[tuple[str, str]]:
-    """Returns (file here, file there) for each file there whose bytes one here has too; unreadable files are left out.
+    """Returns (file of `here`, file of `there`) for each pair with the same bytes; unreadable files are left out.
 
-    Only files whose size both sides have are read.
+    Only files of a size that occurs on both sides are read.
     """
     by_size: dict[int, tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))
     for side, paths in enumerate((here, there)):
@@ -51,14 +54,6 @@ def twins(here: Sequence[str], there: Sequence[str]) -> list[tuple[str, str]]:
     known = {digest: path for path, digest in zip(mine, _map(_digest, mine), strict=True) if digest}
     pairs = [(known.get(digest), path) for path, digest in zip(others, _map(_digest, others), strict=True)]
     return [(twin, path) for twin, path in pairs if twin is not None]
-
-
-def _compared(train: Sequence[str], val: Sequence[str], full: bool) -> tuple[Sequence[str], Sequence[str]]:
-    """Returns the paths of each split that are compared."""
-    if full or max(len(train), len(val)) <= MAX_QUICK:
-        return train, val
-    shared = {_last(path) for path in train} & {_last(path) for path in val}
-    return _sample(train, shared), _sample(val, shared)
 
 
 def _sample(paths: Sequence[str], first: set[str]) -> list[str]:

@@ -1,4 +1,4 @@
-"""Which files are images by their names, and what was left out because of its name."""
+"""Which files are images by their names, and a record of the files that a listing left out."""
 
 import warnings
 from collections import Counter
@@ -16,7 +16,7 @@ _ALWAYS = (
     *(".ppm", ".qoi", ".tga", ".tif", ".tiff", ".webp"),
 )
 _JPEG_2000 = (".j2c", ".j2k", ".jp2", ".jpc", ".jpf", ".jpx")
-# What file systems and programs leave among images; names with a dot in front are passed over everywhere.
+# Files and folders of file systems and programs; names that begin with a dot are skipped everywhere.
 SYSTEM_NAMES = frozenset(
     (
         *("#recycle", "#snapshot", "$recycle.bin", "@eadir", "@recently-snapshot", "@recycle", "@tmp", "__macosx"),
@@ -27,9 +27,9 @@ SYSTEM_NAMES = frozenset(
 
 
 def _readable() -> tuple[str, ...]:
-    """Returns the suffixes of what Pillow can read here; HEIC where the extra is installed."""
+    """Returns the suffixes that the installed Pillow can read; HEIC too if the extra is installed."""
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # a Pillow that is older than a format does not know its name
+        warnings.simplefilter("ignore")  # a Pillow older than a format does not know its name
         more = (*(_JPEG_2000 if features.check("jpg_2000") else ()), *((".avif",) if features.check("avif") else ()))
     heic = HEIC_SUFFIXES if find_spec("pillow_heif") else ()
     return tuple(sorted((*_ALWAYS, *more, *heic)))
@@ -41,30 +41,30 @@ EXPECTED_IMAGES = "expected image files (.jpg, .png, .tif, .webp, ...)"
 
 
 def suffix(name: str) -> str:
-    """Returns what follows the last dot of a file's name with the dot, in lower case; empty without one."""
+    """Returns the suffix of a file's name with its dot, in lower case; empty without one. `.name` has none."""
     dot = name.rfind(".")
     return name[dot:].lower() if dot > 0 else ""
 
 
 def is_image_name(name: str) -> bool:
-    """Says whether a file's name ends as an image's does that can be read here."""
+    """Whether a file's suffix is that of an image format that can be read here."""
     return suffix(name) in _SUFFIXES
 
 
 def is_passed_over(name: str) -> bool:
-    """Says whether a file or folder is hidden or a system's own, which is in no data set."""
+    """Whether a file or folder is hidden or made by a file system, so that it belongs to no data set."""
     return name[:1] == "." or name.casefold() in SYSTEM_NAMES
 
 
 @dataclass
 class LeftOut:
-    """What a listing found and did not take.
+    """The files and folders that a listing found and did not take.
 
     Attributes:
-        files: relative paths of files whose suffix is no image's.
-        links: relative paths of links that lead to a folder above themselves.
-        folders: names of folders beside the split, such as those of a test split.
-        loose: names of images that lie beside class folders.
+        files: relative paths of files with another suffix than an image's.
+        links: relative paths of links to a folder above themselves.
+        folders: names of folders beside the split, such as a test split's.
+        loose: names of images beside class folders.
     """
 
     files: list[str] = field(default_factory=list)
@@ -77,12 +77,12 @@ class LeftOut:
 
     @staticmethod
     def join(parts: "Iterable[LeftOut]") -> "LeftOut":
-        """Returns what several listings left out."""
+        """Returns all that several listings left out."""
         lists = zip(*((part.files, part.links, part.folders, part.loose) for part in parts), strict=True)
         return LeftOut(*(list(chain(*each)) for each in lists))
 
     def words(self) -> str:
-        """Returns the numbers by suffix and the folders, as `left out: folder test, 3 .txt`; empty for none."""
+        """Returns the folders and the number of files by suffix, as `left out: folder test, 3 .txt`; empty for none."""
         counts = Counter(suffix(name.rpartition("/")[2]) or "without a suffix" for name in self.files)
         parts = [f"folder {name}" for name in self.folders[:MAX_NAMED]]
         parts += [f"{len(self.folders) - MAX_NAMED} more folders"] if self.folders[MAX_NAMED:] else []

@@ -1,4 +1,4 @@
-"""Where in a data folder the class folders are, and what to say when they are not there."""
+"""Finds the splits and class folders in a data folder; the errors say which folder to give instead."""
 
 import unicodedata
 from collections.abc import Callable
@@ -15,11 +15,11 @@ MAX_INSIDE, MAX_ABOVE = 100, 5
 
 
 class Layout(NamedTuple):
-    """The folders of the splits; `val` is None where a share of `train` must serve.
+    """The folders of the splits.
 
     Attributes:
-        train: holds the training images.
-        val: holds the validation images, or None.
+        train: folder of the training images.
+        val: folder of the validation images; None if a share of the training images is to be used.
         passed_over: names of the other folders beside `train`, such as those of a test split.
     """
 
@@ -29,9 +29,9 @@ class Layout(NamedTuple):
 
 
 def find_layout(root: Path) -> Layout:
-    """Finds the splits: `root/train` with `root/val` beside it or without, or `root` itself; see `splits` for names.
+    """Finds the splits: `root/train` with or without `root/val`, or `root` itself; see `splits` for other names.
 
-    A folder called `train` that holds no folders, beside class folders, is a class of trains.
+    A folder `train` without sub-folders, beside class folders, is a class of trains.
 
     Raises:
         UserError: `root` is missing, is a file, holds no class folders, is itself one split of two, or holds class
@@ -61,7 +61,7 @@ def find_layout(root: Path) -> Layout:
 
 
 def _is_one_split(root: Path, folders: tuple[str, ...]) -> bool:
-    """Says whether a folder is the training split with its validation split beside it."""
+    """Whether a folder is the training split with its validation split beside it."""
     val = find_split(root.parent, "val") if split_of(root.name) == "train" else None
     published = root.name == "train" and val is not None and val.name in SPLIT_NAMES["val"][:3]
     return published or (val is not None and not set(folders).isdisjoint(sub_folders(val)))
@@ -78,17 +78,17 @@ def require_folder(root: Path) -> None:
 
 
 def nearby_root(root: Path, holds: Callable[[Path], object]) -> Path | None:
-    """Returns the folder in or above `root` that holds a data set, for whoever gave a wrong one.
+    """Returns the folder in or above `root` that holds a data set, for the error of a wrong `--data.root`.
 
     Args:
         root: the folder that was given.
-        holds: says of a folder whether it is right.
+        holds: returns something true for a right folder.
     """
 
     def right(folder: Path) -> bool:
         try:
             return bool(holds(folder))
-        except (OSError, UserError):  # a folder that is closed to most
+        except (OSError, UserError):  # a folder without read permission
             return False
 
     inside = [root / name for name in sub_folders(root)[:MAX_INSIDE]]
@@ -96,7 +96,7 @@ def nearby_root(root: Path, holds: Callable[[Path], object]) -> Path | None:
 
 
 def still_packed(folder: Path, *patterns: str) -> str | None:
-    """Returns the name of an archive in a folder, the first that fits one of the glob `patterns`."""
+    """Returns the name of the first archive in a folder that matches one of the glob `patterns`."""
     found = [path.name for pattern in patterns for path in sorted(folder.glob(pattern))]
     return next((name for name in found if name.endswith((".tar", ".tar.gz", ".tgz", ".zip"))), None)
 
@@ -118,10 +118,10 @@ def class_folders(folder: Path) -> tuple[str, ...]:
 
 
 def same_classes(val: Path, classes: tuple[str, ...]) -> None:
-    """Refuses a validation split with a class folder that the training split has not; it may lack some.
+    """Refuses a validation split with a class folder that the training split does not have; it may have fewer.
 
     Raises:
-        UserError: with such a class, or where there is no class folder.
+        UserError: with such a class, or if there is no class folder.
     """
     found = sub_folders(val)
     if not found:

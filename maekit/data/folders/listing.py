@@ -1,4 +1,4 @@
-"""Which images a tree of class folders holds: fast for millions of files, always in one order, small in memory."""
+"""Lists the images in a tree of class folders: fast for millions of files, in a fixed order, small in memory."""
 
 import os
 import sys
@@ -20,7 +20,7 @@ FILE_NAMES = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 
 
 class Names:
-    """Many strings in two arrays: forked workers share them, where a list would be copied object by object."""
+    """Many strings in two arrays, which forked workers share; a list would be copied as its objects are read."""
 
     def __init__(self, names: Iterable[str]) -> None:
         encoded = [name.encode(*FILE_NAMES) for name in names]  # as os.fsencode, four times as fast
@@ -39,7 +39,7 @@ class Names:
         return (self[index] for index in range(len(self)))
 
     def content(self) -> tuple[np.ndarray, np.ndarray]:
-        """Returns the names' bytes one after the other, and where each ends, to make a fingerprint of."""
+        """Returns all names' bytes, uint8, and their bounds, [number of names + 1] int64, to make a fingerprint of."""
         return self._text, self._ends
 
 
@@ -52,7 +52,7 @@ class Listing:
         classes: name of each class folder, in label order.
         names: relative path of each image.
         labels: [number of images] int32.
-        left_out: what lies among the images and was not taken.
+        left_out: files and folders among the images that were not taken.
     """
 
     root: Path
@@ -83,7 +83,7 @@ class Listing:
 
 
 def sub_folders(root: Path) -> tuple[str, ...]:
-    """Returns the names of the folders in a folder, sorted; hidden ones and those of systems are passed over.
+    """Returns the sorted names of the folders in a folder, without hidden ones and those of file systems.
 
     Raises:
         UserError: the folder cannot be listed.
@@ -101,11 +101,11 @@ def image_names(folder: str | Path) -> list[str]:
 
 
 def scan_images(folder: str | Path, prefix: str = "") -> tuple[list[str], LeftOut]:
-    """Lists the images below a folder at any depth; hidden files and folders and those of systems are passed over.
+    """Lists the images below a folder at any depth, without hidden files and folders and those of file systems.
 
     Args:
-        folder: where to look.
-        prefix: what is put before each path.
+        folder: the folder.
+        prefix: put before each path.
 
     Returns:
         The images as sorted relative paths, and what was left out.
@@ -120,7 +120,7 @@ def scan_images(folder: str | Path, prefix: str = "") -> tuple[list[str], LeftOu
 
 
 def _scan(folder: str, prefix: str, found: list[str], left_out: LeftOut, above: tuple[str, ...]) -> None:
-    """Adds the images below one folder; `above` are the real paths of folders from which links led to it."""
+    """Adds the images below one folder to `found`; `above` are the real paths of the folders that linked to it."""
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
@@ -149,7 +149,7 @@ def _is_dir(entry: "os.DirEntry[str]") -> bool:
 
 
 def _is_above(target: str, way: tuple[str, ...]) -> bool:
-    """Says whether a link's target is one of the folders on the way to it or above one, an endless loop."""
+    """Whether a link's target is one of the folders on the way to it or above one, which would loop forever."""
     return any(f"{folder}/".startswith(f"{target.rstrip('/')}/") for folder in way)
 
 
@@ -159,7 +159,7 @@ def _closed(error: OSError, folder: str | Path) -> UserError:
 
 
 def files_in(folder: Path) -> set[str]:
-    """Returns the names of what can be opened in a folder: none if there is no folder; no dead links."""
+    """Returns the names in a folder, without dead links; none if there is no such folder."""
     try:
         with os.scandir(folder) as entries:
             return {entry.name for entry in entries if not entry.is_symlink() or Path(entry.path).exists()}
@@ -168,10 +168,10 @@ def files_in(folder: Path) -> set[str]:
 
 
 def list_classes(root: Path, classes: tuple[str, ...]) -> Listing:
-    """Lists the images of each class folder; a folder that is empty or missing has none: see `require_images`.
+    """Lists the images of each class folder; empty and missing folders are allowed, see `require_images`.
 
     Args:
-        root: holds the class folders.
+        root: the folder of the class folders.
         classes: their names, in label order.
 
     Raises:
@@ -206,10 +206,10 @@ def require_images(listing: Listing) -> None:
 
 
 def split(listing: Listing, fraction: float, seed: int) -> tuple[Listing, Listing]:
-    """Sets aside a share of each class for validation, the same images however the other folders change.
+    """Sets aside a share of each class for validation; which images does not depend on the other classes.
 
-    Each class's images are ranked by a hash of (seed, relative path) and the first ones taken: at least one of a class
-    of two or more images, and never a class's last.
+    Each class's images are ranked by a hash of (seed, relative path) and the first ones are taken: at least one if the
+    class has two or more images, and never all of them.
 
     Args:
         listing: all images, class after class.

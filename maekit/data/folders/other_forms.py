@@ -1,4 +1,4 @@
-"""Folders of other kinds of data that look like class folders: images with label maps, and COCO's form."""
+"""Refuses other kinds of data that look like class folders: images with label maps, and COCO's format."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ ELSEWHERE = "give it to a task for such data (`maekit tasks` lists them)"
 
 
 def refuse_masks(folder: Path, classes: tuple[str, ...]) -> None:
-    """Refuses a folder whose only folders are named as those of images and of label maps or boxes.
+    """Refuses a folder whose sub-folders are all named as those of images and of label maps or boxes.
 
     Raises:
         UserError: with the two names.
@@ -25,7 +25,7 @@ def refuse_masks(folder: Path, classes: tuple[str, ...]) -> None:
 
 
 def refuse_other_form(root: Path, folders: tuple[str, ...]) -> None:
-    """Refuses a folder without class folders in train/ that holds annotation files of COCO's form.
+    """Refuses a folder that holds annotation files of COCO's format.
 
     Args:
         root: the data folder.

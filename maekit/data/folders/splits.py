@@ -1,4 +1,4 @@
-"""The names that people give the folders of their splits, in any case: one list for all tasks."""
+"""The usual names of the folders of splits, in upper or lower case: one list for all tasks."""
 
 import re
 from collections.abc import Iterable
@@ -19,7 +19,7 @@ _AFFIXES = re.compile(r"^(?:seg|images?|imgs?|data)_|_?(?:sets?|images?|imgs?|da
 
 
 def split_of(name: str) -> SplitName | None:
-    """Returns the split that a folder's name stands for, whatever its case; None for any other name.
+    """Returns the split that a folder's name means, in upper or lower case; None for any other name.
 
     `train2017`, `seg_train`, `Training Set` and `test_images` are splits, `trains` and `test_tube` are not.
     """
@@ -28,11 +28,11 @@ def split_of(name: str) -> SplitName | None:
 
 
 def splits_among(names: Iterable[str], split: SplitName, first: tuple[str, ...] = ()) -> list[str]:
-    """Returns the names that stand for a split, the best first.
+    """Returns the folders' names that mean a split, the best first.
 
     Args:
-        names: of folders.
-        split: which split.
+        names: names of folders.
+        split: the split.
         first: names that go before all others, in this order: those of the published data set.
     """
     order = {name: place for place, name in enumerate(dict.fromkeys((*first, *SPLIT_NAMES[split])))}

@@ -1,4 +1,4 @@
-"""Reading one image file as 8-bit RGB, whatever it holds, or saying in one line why it cannot be read."""
+"""Reads one image file of any kind as 8-bit RGB, or raises an error of one line."""
 
 import os
 import warnings
@@ -22,7 +22,7 @@ HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"
 
 
 class _PlainError(ValueError):
-    """What a user can mend in a file that is not damaged; the text says how, so no other advice is added."""
+    """A fault that a user can mend in a file that is not damaged. The text says how, so no advice is added."""
 
 
 @dataclass(frozen=True)
@@ -30,8 +30,8 @@ class Reading:
     """How files become 8-bit RGB.
 
     Attributes:
-        upright: turn a picture as its EXIF orientation says, as every viewer shows it; False leaves it as it is stored,
-            as torchvision's ImageFolder does, with which the published numbers were made.
+        upright: turn a picture by its EXIF orientation, as every viewer does; False leaves it as it is stored, as
+            torchvision's ImageFolder does, with which the published numbers were made.
         white: the value that becomes 255 in pictures of more than 8 bits a channel; None is 65,535 for whole numbers,
             and float pictures are refused.
         clip: brighter values become white; False refuses a picture that has some.
@@ -55,11 +55,11 @@ UPRIGHT = Reading()
 
 
 def reading_of(input: Mapping[str, object], white: float | None = None) -> Reading:
-    """Returns how a user's pictures are read for a model, upright and with the white it was trained with.
+    """Returns how a user's pictures are read for a model: upright, and with the white it was trained with.
 
     Args:
-        input: what a checkpoint's card says of its input.
-        white: what the user gave instead; brighter values are then clipped.
+        input: the input transform in a checkpoint's card.
+        white: the user's value instead; brighter values are then clipped.
     """
     known = input.get("white")
     if white is None and isinstance(known, int | float):
@@ -70,8 +70,8 @@ def reading_of(input: Mapping[str, object], white: float | None = None) -> Readi
 def read_image(path: str | Path, white: float | None = None, *, clip: bool = False) -> Image.Image:
     """Reads the first frame of an image file as 8-bit RGB, as it is stored: `upright` turns it.
 
-    Grey, 1-bit, palette and CMYK become RGB; alpha is dropped, so that the colours below it appear, as torchvision's
-    ImageFolder does, with which the published numbers were made. Grey of more than 8 bits is scaled to 8 bits, where
+    Grey, 1-bit, palette and CMYK become RGB. Alpha is dropped, so that hidden colours appear, as with torchvision's
+    ImageFolder, with which the published numbers were made. Grey of more than 8 bits is scaled to 8 bits, where
     Pillow alone would clip it; of 16-bit colour Pillow gives the upper 8 bits.
 
     Args:
@@ -80,9 +80,10 @@ def read_image(path: str | Path, white: float | None = None, *, clip: bool = Fal
         clip: see `Reading`.
 
     Raises:
-        UserError: the file is missing, empty, not an image, truncated, corrupt, far too large, or its white unknown.
+        UserError: the file is missing, empty, not an image, truncated, corrupt or far too large, or it is unknown which
+            value is white.
     """
-    # Another library may have switched this on; a half-grey picture must not pass as a whole one.
+    # Another library may have switched this on; a truncated picture must not be read as a whole one.
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     _set_pixel_limit()
     try:
@@ -98,13 +99,13 @@ def read_image(path: str | Path, white: float | None = None, *, clip: bool = Fal
         raise UserError(_too_large(path)) from None
     except _PlainError as error:
         raise UserError(f"{path}: {error}") from None
-    except Exception as error:  # decoders of damaged files raise whatever they stumble over
+    except Exception as error:  # decoders raise errors of any class on damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path}: cannot be read as an image ({reason}); {MEND}") from None
 
 
 def open_image(path: str | Path) -> Image.Image:
-    """Opens a file with Pillow, and with pillow-heif where it is a HEIC picture and the extra is installed.
+    """Opens a file with Pillow, and with pillow-heif if it is a HEIC picture and the extra is installed.
 
     Raises:
         UserError: it is a HEIC picture, and the extra is not installed.
@@ -131,17 +132,17 @@ def open_image(path: str | Path) -> Image.Image:
 
 
 def upright(image: Image.Image) -> Image.Image:
-    """Returns an image turned as its EXIF orientation says; broken EXIF data say nothing."""
+    """Returns an image turned by its EXIF orientation; broken EXIF data are ignored."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             return ImageOps.exif_transpose(image)
-    except Exception:  # Pillow raises whatever it stumbles over
+    except Exception:  # Pillow raises errors of any class on broken EXIF data
         return image
 
 
 def orientation(image: Image.Image) -> int:
-    """Returns an opened image's EXIF orientation, 1 to 8; 1 of one that says nothing or is broken."""
+    """Returns an opened image's EXIF orientation, 1 to 8; 1 if it has none or it is broken."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -152,7 +153,7 @@ def orientation(image: Image.Image) -> int:
 
 
 def _set_pixel_limit() -> None:
-    """Lets the environment raise Pillow's limit, which guards against files that unpack to fill the memory."""
+    """Sets Pillow's limit, which guards against files that decompress to fill the memory, from the environment."""
     given = os.environ.get(PIXEL_LIMIT)
     if given:
         try:
@@ -183,7 +184,7 @@ def _rgb(image: Image.Image, white: float | None, clip: bool) -> Image.Image:
     if image.mode == "RGB":
         return image
     if image.mode[0] in "IF":
-        turned = orientation(image)  # after loading: Pillow turns a TIFF itself, and then says nothing
+        turned = orientation(image)  # after loading: Pillow turns a TIFF itself, and then reports 1
         image = _eight_bit(np.asarray(image), white, clip).convert("RGB")
         image.getexif()[ORIENTATION] = turned
         return image

@@ -17,7 +17,7 @@ FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 def load_decoder() -> None:
-    """Imports torchvision, which takes a second: called before workers are forked, so that none of them has to."""
+    """Imports torchvision, which takes a second: called before workers are forked, so that they need not import it."""
     import torchvision.io  # noqa: F401
 
 
@@ -25,7 +25,7 @@ def read_pixels(path: str | Path, reading: Reading = UPRIGHT) -> Tensor:
     """Reads an image file as [H, W, 3] uint8 RGB, pixel for pixel what `reading` gives.
 
     torchvision decodes grey and colour JPEGs of 8 bits. CMYK, other formats, damaged files and images above Pillow's
-    limit of pixels go to `reading`, and so does every complaint.
+    limit of pixels are left to `reading`, which also raises all errors.
 
     Raises:
         UserError: as `read_image`.
@@ -49,13 +49,13 @@ def _decode_jpeg(path: str | Path, upright: bool) -> Tensor | None:
 
 
 def _turned(pixels: Tensor, data: np.ndarray) -> Tensor:
-    """Turns [H, W, 3] as the EXIF data of its JPEG file say, which Pillow reads."""
+    """Turns [H, W, 3] by the EXIF orientation in its JPEG file, which Pillow reads."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(BytesIO(data.tobytes())) as image:
                 turn = orientation(image)
-    except Exception:  # broken in what torchvision does not look at
+    except Exception:  # broken in a part that torchvision does not read
         return pixels
     if turn >= 5:
         pixels = pixels.transpose(0, 1)
@@ -64,7 +64,7 @@ def _turned(pixels: Tensor, data: np.ndarray) -> Tensor:
 
 
 def may_be_turned(data: memoryview) -> bool:
-    """Says whether a JPEG's header has a segment in which an orientation may stand: EXIF or XMP data."""
+    """Whether a JPEG's header has a segment that may hold an orientation: EXIF or XMP data."""
     place = 2
     while place + 4 < len(data) and data[place] == 0xFF and data[place + 1] != START_OF_SCAN:
         if data[place + 1] == APP1:
@@ -84,7 +84,7 @@ def _is_plain(data: memoryview) -> bool:
 
 
 def frame(data: memoryview) -> tuple[int, int, int, int] | None:
-    """Returns bits, height, width and channels from a JPEG's header, or None of anything else."""
+    """Returns bits, height, width and channels from a JPEG's header; None if the file is not a JPEG."""
     if bytes(data[:3]) != b"\xff\xd8\xff":
         return None
     place = 2

@@ -1,4 +1,4 @@
-"""How the pictures of a data set are read, and what a user is told about it."""
+"""Decides how the pictures of a data set are read, and describes it for the user."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,8 +17,8 @@ class PictureForm:
     """How files are read, and why.
 
     Attributes:
-        reading: turned or not, and what is white.
-        notes: what is not plain 8-bit RGB as stored, one part of a sentence each.
+        reading: whether pictures are turned, and which value is white.
+        notes: parts of a sentence on all that is not plain 8-bit RGB as stored.
     """
 
     reading: Reading
@@ -26,10 +26,10 @@ class PictureForm:
 
 
 def require_white(white: White) -> None:
-    """Refuses a white that is no positive number.
+    """Refuses a white that is not a positive number.
 
     Raises:
-        UserError: with the flag.
+        UserError: with the flag and the value.
     """
     if white != "auto" and not 0 < float(white) < float("inf"):
         raise UserError(f"data.white: got {white}, expected the value that is white, such as 4095, or auto")
@@ -38,14 +38,14 @@ def require_white(white: White) -> None:
 def choose_form(
     parts: Sequence[tuple[int, Callable[[int], str]]], orientation: Orientation, white: White, published: str
 ) -> PictureForm:
-    """Decides how the pictures of a data set are read, from a sample of them where that is left open.
+    """Decides how the pictures of a data set are read, from a sample of them if the flags are `auto`.
 
     Args:
-        parts: number of pictures and path by index of each split.
-        orientation: as the flag says.
-        white: as the flag says.
+        parts: for each split the number of pictures and a function from index to path.
+        orientation: the flag's value.
+        white: the flag's value.
         published: name of the published data set that this is, whose numbers were made from pictures as they are
-            stored; empty for any other.
+            stored; empty for any other data.
 
     Raises:
         UserError: which value is white is unclear.
@@ -56,17 +56,17 @@ def choose_form(
         kept = () if turn else (f"as stored, EXIF orientation ignored, as for {published}'s published numbers",)
         return PictureForm(Reading(turn, given, given is not None), kept)
     found = survey(parts)
-    level, words = choose_white(found, given)
-    return PictureForm(Reading(turn, level, given is not None), (*notes(found, turn), *((words,) if words else ())))
+    level, note = choose_white(found, given)
+    return PictureForm(Reading(turn, level, given is not None), (*notes(found, turn), *((note,) if note else ())))
 
 
 def upright_form(parts: Sequence[tuple[int, Callable[[int], str]]], white: White, *, known: bool) -> PictureForm:
-    """Decides what is white in pictures that are always turned as their EXIF orientation says.
+    """Decides which value is white, for pictures that are always turned by their EXIF orientation.
 
     Args:
-        parts: number of pictures and path by index of each split.
-        white: as the flag says.
-        known: whether these are published or made data of 8 bits, of which no sample is read.
+        parts: for each split the number of pictures and a function from index to path.
+        white: the flag's value.
+        known: whether these are published or made data of 8 bits; then no sample is read.
 
     Raises:
         UserError: which value is white is unclear.
@@ -78,18 +78,18 @@ def upright_form(parts: Sequence[tuple[int, Callable[[int], str]]], white: White
 
 
 def notes(found: Survey, turn: bool) -> tuple[str, ...]:
-    """Returns what a user is told of a sample: pictures turned or not, alpha dropped, bits cut.
+    """Describes a sample for the user: pictures turned or not, alpha dropped, bits dropped.
 
     Args:
         found: the sample.
-        turn: whether pictures are turned as their EXIF orientation says.
+        turn: whether pictures are turned by their EXIF orientation.
     """
-    of, said = f"of {len(found.looks)} sampled pictures", []
+    of, lines = f"of {len(found.looks)} sampled pictures", []
     if found.turned:
         how = "are turned as their EXIF orientation says" if turn else "have an EXIF orientation, which is ignored"
-        said.append(f"{found.turned} {of} {how}")
+        lines.append(f"{found.turned} {of} {how}")
     if found.transparent:
-        said.append(f"{found.transparent} {of} have transparent pixels, whose hidden colours are used")
+        lines.append(f"{found.transparent} {of} have transparent pixels, whose hidden colours are used")
     if colour := found.deep("colour"):
-        said.append(f"{len(colour)} {of} have colours of 16 bits, of which the upper 8 are used")
-    return tuple(said)
+        lines.append(f"{len(colour)} {of} have colours of 16 bits, of which the upper 8 are used")
+    return tuple(lines)

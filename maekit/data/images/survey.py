@@ -1,4 +1,4 @@
-"""What the pictures of a data set hold that is not plain 8-bit RGB, from a sample of them."""
+"""Finds what is not plain 8-bit RGB in the pictures of a data set, from a sample of them."""
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
@@ -12,7 +12,7 @@ from maekit.data.images.decode import FULL_RANGE, open_image, orientation
 from maekit.errors import UserError
 
 SAMPLE = 200
-SEARCHED = 5_000  # names among which files that are no JPEGs are looked for
+SEARCHED = 5_000  # names that are searched for files other than JPEGs
 JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
 WHITES = (255, 1023, 4095, 16383, FULL_RANGE)  # 8, 10, 12, 14 and 16 bits
 LEAST, LEAST_FLOAT, LEAST_UPPER = 32, 128, 64
@@ -24,11 +24,11 @@ class Look:
 
     Attributes:
         path: of its file.
-        turned: its EXIF orientation is not upright.
-        transparent: some of its pixels are.
+        turned: whether its EXIF orientation is not upright.
+        transparent: whether it has transparent pixels.
         depth: `whole` or `float` for grey of more than 8 bits, `colour` for colour of 16 bits, else empty.
-        low: smallest pixel of such a picture.
-        high: largest pixel of such a picture; of colour that of its upper 8 bits.
+        low: smallest pixel, if `depth` is not empty.
+        high: largest pixel, if `depth` is not empty; for colour of its upper 8 bits.
     """
 
     path: str = ""
@@ -44,7 +44,7 @@ class Survey:
     """What a sample of pictures holds.
 
     Attributes:
-        looks: one a picture that can be read.
+        looks: one for each picture that can be read.
     """
 
     looks: tuple[Look, ...] = ()
@@ -65,17 +65,17 @@ class Survey:
 
 
 def survey(parts: Sequence[tuple[int, Callable[[int], str]]]) -> Survey:
-    """Looks at up to 200 pictures of each split, evenly spaced, and at as many that are no JPEGs by their names.
+    """Looks at up to 200 evenly spaced pictures of each split, and at up to 200 that are not JPEGs by their names.
 
     Args:
-        parts: number of pictures and path by index of each split.
+        parts: for each split the number of pictures and a function from index to path.
     """
     paths = dict.fromkeys(path for count, path_of in parts for path in _chosen(count, path_of))
     return survey_files(paths)
 
 
 def survey_files(paths: Iterable[str | Path]) -> Survey:
-    """Looks at every one of these pictures that can be read; of others decoding will say what is wrong."""
+    """Looks at all of these pictures that can be read; decoding will raise the errors of the others."""
     return Survey(tuple(look for path in paths if (look := look_at(path)) is not None))
 
 
@@ -89,7 +89,7 @@ def _chosen(count: int, path_of: Callable[[int], str]) -> list[str]:
 
 
 def look_at(path: str | Path) -> Look | None:
-    """Looks at one picture: at its header alone where that says all; None if it cannot be read."""
+    """Looks at one picture, only at its header if that is enough; None if it cannot be read."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -101,7 +101,7 @@ def look_at(path: str | Path) -> Look | None:
                     return Look(str(path), turned, False, depth, float(pixels.min()), float(pixels.max()))
                 seen_through = _has_alpha(image) and np.asarray(image.convert("RGBA"))[..., 3].min() < 255
                 return Look(str(path), turned, bool(seen_through))
-    except Exception:  # whatever it is, decoding will meet it again and say it in one line
+    except Exception:  # decoding will raise it again, as one line
         return None
 
 
@@ -120,18 +120,18 @@ def _has_alpha(image: Image.Image) -> bool:
 def choose_white(
     found: Survey, given: float | None, flag: str = "; --data.white N to choose"
 ) -> tuple[float | None, str]:
-    """Returns the value that becomes white in pictures of more than 8 bits, and a sentence on it; None, "" for none.
+    """Returns the value that becomes white in pictures of more than 8 bits, and a sentence on it; else None and "".
 
-    The smallest of 255, 1,023, 4,095, 16,383 and 65,535 that no sampled picture is brighter than; of float pictures 1,
-    or 255 and more likewise.
+    It is the smallest of 255, 1,023, 4,095, 16,383 and 65,535 that no sampled picture exceeds; for float pictures it is
+    1, or one of those from 255 on.
 
     Args:
         found: the sampled pictures.
-        given: what the user said.
-        flag: the end of the sentence, which says how to choose another value.
+        given: the user's value.
+        flag: the end of the sentence: how to choose another value.
 
     Raises:
-        UserError: the sample does not say it.
+        UserError: the sample does not show which value is white.
     """
     _refuse_dark_colour(found)
     deep = found.deep("whole", "float")
@@ -162,7 +162,7 @@ def _unclear(deep: list[Look], brightest: Look, mixed: bool) -> str:
 
 
 def _refuse_dark_colour(found: Survey) -> None:
-    """Refuses 16-bit colour with empty upper bits, of which Pillow gives nothing but them."""
+    """Refuses 16-bit colour whose upper 8 bits are almost empty: Pillow reads only those."""
     colour = found.deep("colour")
     brightest = max(colour, key=lambda look: look.high, default=None)
     if brightest and brightest.high < LEAST_UPPER:

@@ -1,4 +1,4 @@
-"""From a PIL image to the normalised tensor a model is given, without randomness."""
+"""From a PIL image to the normalised tensor that a model is given, without randomness."""
 
 from collections.abc import Sequence
 from typing import NotRequired, TypedDict
@@ -46,7 +46,7 @@ class Normalise:
         return Image.fromarray(pixels.to(torch.uint8).permute(1, 2, 0).numpy())
 
     def describe(self) -> dict[str, list[float]]:
-        """Returns the six numbers as plain values."""
+        """Returns `mean` and `std`, three plain numbers each."""
         return self.plain
 
 
@@ -71,8 +71,9 @@ class EvalTransform:
         crop_fraction: the crop's share of the resized short side, above 0 and at most 1.
         mean: of the three channels, in 0..1.
         std: of the three channels, above 0.
-        white: what became 255 in pictures of more than 8 bits; None where there were none. It goes with a checkpoint.
-        clip: whether brighter values became white; see `decode.Reading`, which does both.
+        white: the value that became 255 in pictures of more than 8 bits; None if there were none. It is only recorded,
+            for checkpoints: `decode.Reading` applies it.
+        clip: whether brighter values became white; recorded likewise.
     """
 
     def __init__(
@@ -121,7 +122,7 @@ def _resize_short_side(image: Image.Image, short: int) -> Image.Image:
 
 
 def _shorten(image: Image.Image) -> Image.Image:
-    """Cuts the ends off a strip: resized whole, one pixel by ten thousand would take gigabytes."""
+    """Cuts the ends off a very long image: resized whole, one of 1 x 10,000 pixels would take gigabytes."""
     width, height = image.size
     longest = LONGEST_ASPECT * min(image.size)
     w, h = min(width, longest), min(height, longest)
