@@ -12,12 +12,13 @@ from torch import Tensor
 
 from maekit.errors import UserError, nearest
 from maekit.export.expected import whole
-from maekit.export.prepared import IMAGENET, image_size, named_classes, prepared, timm_json
+from maekit.export.linear_probe import FOLDED, fold, with_plain_norm
+from maekit.export.timm_config import timm_config
+from maekit.export.transform import IMAGENET
 from maekit.export.transformers_folder import write_hf
 from maekit.system.files import atomic_write, atomic_write_text
 from maekit.system.plain import table
 from maekit.weights.layouts.registry import writers
-from maekit.weights.load.assumed import assumed_heads
 from maekit.weights.load.classes import file_classes
 from maekit.weights.read.input_config import timm_place
 from maekit.weights.read.metadata import (
@@ -33,8 +34,6 @@ from maekit.weights.read.shorten import some
 from maekit.weights.state.state_file import StateFile, in_words, read_state
 
 Target = Literal["mae", "hf", "timm", "detectron2"]
-_PROBE_EPS = 1e-6  # of the probe's BatchNorm; facebookresearch/mae @ efb2a80 main_linprobe.py
-_FOLDED = "folded: the linear probe's BatchNorm (running statistics, eps 1e-6) into its classifier"
 
 
 def convert(source: str | Path, to: Target, out: Path, *, norm_pix_loss: bool | None = None) -> list[str]:
@@ -66,33 +65,19 @@ def convert(source: str | Path, to: Target, out: Path, *, norm_pix_loss: bool | 
     if to == "timm":
         _check_out(timm_place(out), folder=False)
     state = read_state(source)
-    if state.kind == "segmenter":
-        raise UserError(
-            f"{source} is {in_words(state.layout, state.kind)}, which cannot be written as {to}: its ViT has relative "
-            "positions and LayerScale, which none of these layouts has a place for; keep it as a checkpoint of maekit"
-        )
-    if (to == "detectron2") != (state.kind == "detector"):
-        raise UserError(
-            f"{source} is {in_words(state.layout, state.kind)}, which cannot be written as {to}; "
-            "give --to detectron2 for a detector with Mask R-CNN, and for nothing else"
-        )
+    _check_kind(source, state, to)
     lines = [f"read {source} ({in_words(state.layout, state.kind)})"]
-    if (own := not_pixels(state.meta)) and state.kind == "pretraining":
-        if to != "timm":
-            raise UserError(
-                f"{source} cannot be written as {to}, which knows pixels and mask tokens in the decoder only: {own}; "
-                "write its encoder alone with `--to timm`"
-            )
+    if not_pixels(state.meta) and state.kind == "pretraining":
         state = replace(state, kind="encoder")
     if state.kind == "linear_probe" and model_settings(state.meta).get("pooling") == "mean":
-        state = replace(state, tensors=_with_plain_norm(state.tensors))
+        state = replace(state, tensors=with_plain_norm(state.tensors))
     tensors = whole(source, state)
     if others := [name for name in state.tensors if name not in tensors]:
         lines.append(f"left out: {some(others)}")
     if to == "hf":
         if state.kind == "linear_probe":
             tensors = fold(tensors)
-            lines.append(_FOLDED)
+            lines.append(FOLDED)
         return lines + write_hf(source, state, _owned(tensors), out, norm_pix_loss)
     named = writers()[to].from_ours(source, tensors)
     if (eps := norm_eps(state.meta)) != EPS:
@@ -103,12 +88,16 @@ def convert(source: str | Path, to: Target, out: Path, *, norm_pix_loss: bool | 
     if to == "timm":
         if decoder := [name for name in tensors if name not in named]:
             lines.append(f"left out: {some(decoder)} (timm has no decoder)")
-        named, told = _for_timm(state, named)
-        config, more = _timm_config(state, named)
-        lines += [*told, *more]
+        if state.kind == "linear_probe":
+            named = fold(named)
+            lines.append(FOLDED)
+        classes = named["head.weight"].shape[0] if "head.weight" in named else 0
+        pool = "avg" if "fc_norm.weight" in named else "token"
+        config, more = timm_config(state, named)
+        lines += [f'for timm: num_classes={classes}, global_pool="{pool}"', *more]
     beside = _beside(state, to)
     if to in ("mae", "detectron2"):
-        lines += _surroundings(state, to, beside)
+        lines += _without_a_place(state, to, beside)
     _write(out, to, _owned(named), beside)
     lines.append(f"wrote {out} ({len(named)} tensors)")
     if config:
@@ -117,53 +106,25 @@ def convert(source: str | Path, to: Target, out: Path, *, norm_pix_loss: bool | 
     return lines
 
 
-def fold(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Turns a probe's BatchNorm and Linear, `head.0.*` and `head.1.*`, into one Linear, `head.*`.
-
-    W (x - m) / sqrt(v + eps) + b is W' x + (b - W' m) with W' = W / sqrt(v + eps); computed in float64.
-    """
-    mean, var = tensors["head.0.running_mean"].double(), tensors["head.0.running_var"].double()
-    weight, bias = tensors["head.1.weight"], tensors["head.1.bias"]
-    scaled = weight.double() / (var + _PROBE_EPS).sqrt()
-    folded = {name: tensor for name, tensor in tensors.items() if not name.startswith("head.")}
-    folded["head.weight"] = scaled.to(weight.dtype)
-    folded["head.bias"] = (bias.double() - scaled @ mean).to(bias.dtype)
-    return folded
-
-
-def _with_plain_norm(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """A probe on the mean of the patches with its norm, which has no weights of its own, as one that has."""
-    bias = torch.zeros_like(tensors["head.0.running_mean"])
-    return {**tensors, "fc_norm.weight": torch.ones_like(bias), "fc_norm.bias": bias}
-
-
-def _for_timm(state: StateFile, tensors: dict[str, Tensor]) -> tuple[dict[str, Tensor], list[str]]:
-    """What timm's VisionTransformer takes with strict=True, and what to say of it."""
-    said = []
-    if state.kind == "linear_probe":
-        tensors = fold(tensors)
-        said.append(_FOLDED)
-    classes = tensors["head.weight"].shape[0] if "head.weight" in tensors else 0
-    pool = "avg" if "fc_norm.weight" in tensors else "token"
-    return tensors, [*said, f'for timm: num_classes={classes}, global_pool="{pool}"']
-
-
-def _timm_config(state: StateFile, tensors: Mapping[str, Tensor]) -> tuple[str, list[str]]:
-    """The text of timm's configuration, empty where it cannot be known, and what to say of it."""
-    size = image_size(state, tensors)
-    if size is None or state.num_heads is None:
-        unknown = "the grid of its positions" if size is None else "its attention heads"
-        return "", [f"no configuration for timm is written: the file does not say {unknown}"]
-    image = prepared(state, size)
-    heads = [f"assumed: {each}, since the file does not say it" for each in assumed_heads(state)]
-    count = tensors["head.weight"].shape[0] if "head.weight" in tensors else 0
-    names = named_classes(state, count)
-    unnamed = [] if names or not count else ["class names: none, since the file does not say them"]
-    return timm_json(state, tensors, image, names), [*heads, *image.lines(), *unnamed]
+def _check_kind(source: Path, state: StateFile, to: Target) -> None:
+    """Refuses a kind of weights that the layout has no place for."""
+    refused = f"{source} is {in_words(state.layout, state.kind)}, which cannot be written as {to}"
+    if state.kind == "segmenter":
+        raise UserError(
+            f"{refused}: its ViT has relative positions and LayerScale, which none of these layouts has a place for; "
+            "keep it as a checkpoint of maekit"
+        )
+    if (to == "detectron2") != (state.kind == "detector"):
+        raise UserError(f"{refused}; give --to detectron2 for a detector with Mask R-CNN, and for nothing else")
+    if state.kind == "pretraining" and to != "timm" and (own := not_pixels(state.meta)):
+        raise UserError(
+            f"{source} cannot be written as {to}, which knows pixels and mask tokens in the decoder only: {own}; "
+            "write its encoder alone with `--to timm`"
+        )
 
 
 def _beside(state: StateFile, to: Target) -> dict[str, object]:
-    """What goes into a file beside its tensors: the arguments of a pre-training, or classes and transform."""
+    """Returns what goes into a file beside its tensors: the arguments of a pre-training, or classes and transform."""
     if state.kind == "pretraining":
         arguments = pretraining_arguments(state.meta, state.decoder_heads)
         return {"args": arguments} if arguments and to == "mae" else {}
@@ -174,8 +135,8 @@ def _beside(state: StateFile, to: Target) -> dict[str, object]:
     return {"class_names": list(classes.names), "class_ids": list(classes.ids), **found}
 
 
-def _surroundings(state: StateFile, to: Target, beside: Mapping[str, object]) -> list[str]:
-    """Says how images must be prepared where a layout has no place for it that anybody reads."""
+def _without_a_place(state: StateFile, to: Target, beside: Mapping[str, object]) -> list[str]:
+    """Returns lines on what the user must set by hand, since the layout has no place for it that its library reads."""
     colours, lines = normalisation(state.meta), []
     if to == "detectron2":
         mean, std = ([round(255 * v, 3) for v in values] for values in colours or IMAGENET)
@@ -199,7 +160,7 @@ def _check_out(out: Path, *, folder: bool) -> None:
 
 
 def _owned(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Copies without shared or surplus memory, which both formats would write or refuse."""
+    """Returns copies that share no memory and have none to spare, which the formats would refuse or write."""
     return {name: tensor.detach().clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
 
 

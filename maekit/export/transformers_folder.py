@@ -6,21 +6,23 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import safetensors.torch
 from torch import Tensor
 
 from maekit.errors import UserError
-from maekit.export.prepared import hf_preprocessor, named_classes, prepared
+from maekit.export.transform import Transform, class_names, evaluation_transform, image_size
 from maekit.system.files import atomic_write, atomic_write_text
+from maekit.system.size import HeightWidth
 from maekit.weights.layouts.registry import writers
 from maekit.weights.load.assumed import assumed_heads
-from maekit.weights.read import metadata as said
+from maekit.weights.read.metadata import HEAD_WIDTH, mask_ratio, norm_eps
+from maekit.weights.read.metadata import norm_pix_loss as recorded_norm_pix_loss
 from maekit.weights.read.shape import measure
-from maekit.weights.state.state_file import StateFile, stored_grid
+from maekit.weights.state.state_file import StateFile
 
 _CLASSES = {"encoder": "ViTMAEModel", "pretraining": "ViTMAEForPreTraining"}
+_BICUBIC = 3  # Pillow's number of it
 _MASK_RATIO = 0.75  # the paper's, which the released files were trained with
 
 
@@ -48,58 +50,70 @@ def write_hf(
             f"{source} classifies the mean of the patches, expected the class token: transformers' ViT knows no other; "
             'convert it with `--to timm` (global_pool="avg")'
         )
-    config = _encoder_config(source, state, tensors)
+    size = _square_patches(source, state, tensors)
+    config = _encoder_config(source, state, tensors, size)
     lines = [f"assumed: {heads}, since the file does not say it" for heads in assumed_heads(state)]
     if "decoder_pred.weight" in tensors:
-        if isinstance(config["image_size"], list):
+        if size.height != size.width:
             raise UserError(
-                f"{source} was pre-trained on images of {'x'.join(map(str, config['image_size']))} px, expected square "
-                "ones: transformers' ViTMAE knows no others; write it with `--to mae`, or its encoder with `--to timm`"
+                f"{source} was pre-trained on images of {size.height}x{size.width} px, expected square ones: "
+                "transformers' ViTMAE knows no others; write it with `--to mae`, or its encoder with `--to timm`"
             )
-        lines += _add_decoder(source, config, state, tensors, norm_pix_loss)
+        decoder, more = _decoder_config(source, state, tensors, norm_pix_loss)
+        config |= decoder
+        lines += more
     if "head.weight" in tensors:
-        lines += _add_classes(config, state, tensors["head.weight"].shape[0])
-    name = config["architectures"][0]
+        classes, more = _class_config(state, tensors["head.weight"].shape[0])
+        config |= classes
+        lines += more
     named = writers()["hf"].from_ours(source, tensors)
-    sides = config["image_size"]
-    image = prepared(state, (sides, sides) if isinstance(sides, int) else (sides[0], sides[1]))
+    transform = evaluation_transform(state, size)
     with _new_folder(out) as folder:
         atomic_write_text(folder / "config.json", _json(config))
-        atomic_write_text(folder / "preprocessor_config.json", _json(hf_preprocessor(image)))
+        atomic_write_text(folder / "preprocessor_config.json", _json(_preprocessor(transform)))
         with atomic_write(folder / "model.safetensors") as file:
             file.write(safetensors.torch.save(named, metadata={"format": "pt"}))
-    return [*lines, *image.lines(), f"wrote {out} (load it with {name}.from_pretrained)"]
+    return [*lines, *transform.lines(), f"wrote {out} (load it with {_architecture(state)}.from_pretrained)"]
 
 
-def _encoder_config(source: Path, state: StateFile, tensors: Mapping[str, Tensor]) -> dict[str, Any]:
+def _architecture(state: StateFile) -> str:
+    return _CLASSES.get(state.kind, "ViTForImageClassification")
+
+
+def _square_patches(source: Path, state: StateFile, tensors: Mapping[str, Tensor]) -> HeightWidth:
+    """Returns the image size in pixels; refuses patches that are not square, or of an unknown grid."""
+    size, patch = image_size(state, tensors), tensors["patch_embed.proj.weight"].shape[2:]
+    if size is None or patch[0] != patch[1]:
+        raise UserError(
+            f"{source} has positions for {tensors['pos_embed'].shape[1] - 1} patches of {patch[0]}x{patch[1]} px, "
+            "expected a grid of square patches whose sides the file says, or a square one; convert it with `--to timm`"
+        )
+    return size
+
+
+def _encoder_config(
+    source: Path, state: StateFile, tensors: Mapping[str, Tensor], size: HeightWidth
+) -> dict[str, object]:
     shape, (hidden, width) = measure(tensors), tensors["blocks.0.mlp.fc1.weight"].shape
     if state.num_heads is None:
         raise UserError(
             f"{source} holds {shape} and does not say how many attention heads it has, which config.json must; "
             "convert it with `--to timm`, or start from a folder of transformers"
         )
-    patch = tensors["patch_embed.proj.weight"].shape[2:]
-    grid = stored_grid(state, tensors["pos_embed"].shape[1] - 1)
-    if grid is None or patch[0] != patch[1]:
-        raise UserError(
-            f"{source} has positions for {tensors['pos_embed'].shape[1] - 1} patches of {patch[0]}x{patch[1]} px, "
-            "expected a grid of square patches whose sides the file says, or a square one; convert it with `--to timm`"
-        )
-    height, wide = (side * patch[0] for side in grid)
     dtypes = {str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()}
     return {
-        "architectures": [_CLASSES.get(state.kind, "ViTForImageClassification")],
+        "architectures": [_architecture(state)],
         "model_type": "vit_mae" if state.kind in _CLASSES else "vit",
         "hidden_size": width,
         "num_hidden_layers": shape.num_blocks,
         "num_attention_heads": state.num_heads,
         "intermediate_size": hidden,
-        "image_size": height if height == wide else [height, wide],
-        "patch_size": patch[0],
+        "image_size": size.height if size.height == size.width else list(size),
+        "patch_size": shape.patch_size,
         "num_channels": 3,
         "qkv_bias": True,
         "hidden_act": "gelu",
-        "layer_norm_eps": said.norm_eps(state.meta),
+        "layer_norm_eps": norm_eps(state.meta),
         "hidden_dropout_prob": 0.0,
         "attention_probs_dropout_prob": 0.0,
         "initializer_range": 0.02,
@@ -107,26 +121,25 @@ def _encoder_config(source: Path, state: StateFile, tensors: Mapping[str, Tensor
     }
 
 
-def _add_decoder(
-    source: Path, config: dict[str, Any], state: StateFile, tensors: Mapping[str, Tensor], norm_pix_loss: bool | None
-) -> list[str]:
+def _decoder_config(
+    source: Path, state: StateFile, tensors: Mapping[str, Tensor], norm_pix_loss: bool | None
+) -> tuple[dict[str, object], list[str]]:
+    """Returns the decoder's part of the configuration, and lines on what was assumed."""
     hidden, width = tensors["decoder_blocks.0.mlp.fc1.weight"].shape
-    heads = state.decoder_heads or max(1, width // said.HEAD_WIDTH)
+    heads = state.decoder_heads or max(1, width // HEAD_WIDTH)
     if width % heads:
         raise UserError(
             f"{source} has a decoder {width} wide and does not say how many attention heads it has, which config.json "
             "must; convert its encoder with `--to timm`"
         )
-    lines = (
-        [] if state.decoder_heads else [f"assumed: {heads} attention heads in the decoder, {said.HEAD_WIDTH} wide each"]
-    )
-    normalised = norm_pix_loss if norm_pix_loss is not None else said.norm_pix_loss(state.meta)
+    lines = [] if state.decoder_heads else [f"assumed: {heads} attention heads in the decoder, {HEAD_WIDTH} wide each"]
+    normalised = norm_pix_loss if norm_pix_loss is not None else recorded_norm_pix_loss(state.meta)
     if normalised is None:
         lines.append("assumed: norm_pix_loss false, since the file does not say it")
-    ratio = said.mask_ratio(state.meta)
+    ratio = mask_ratio(state.meta)
     if ratio is None:
         lines.append(f"assumed: mask_ratio {_MASK_RATIO}, the paper's, since the file does not say it")
-    config |= {
+    config: dict[str, object] = {
         "decoder_hidden_size": width,
         "decoder_intermediate_size": hidden,
         "decoder_num_attention_heads": heads,
@@ -134,20 +147,40 @@ def _add_decoder(
         "mask_ratio": _MASK_RATIO if ratio is None else ratio,
         "norm_pix_loss": bool(normalised),
     }
-    return lines
+    return config, lines
 
 
-def _add_classes(config: dict[str, Any], state: StateFile, count: int) -> list[str]:
-    names = named_classes(state, count)
+def _class_config(state: StateFile, count: int) -> tuple[dict[str, object], list[str]]:
+    """Returns the class names' part of the configuration, and a line on them if there is something to say."""
+    names = class_names(state, count)
     labels = names or [f"LABEL_{index}" for index in range(count)]
-    config["id2label"] = {str(index): label for index, label in enumerate(labels)}
-    config["label2id"] = {label: index for index, label in enumerate(labels)}
+    config: dict[str, object] = {
+        "id2label": {str(index): label for index, label in enumerate(labels)},
+        "label2id": {label: index for index, label in enumerate(labels)},
+    }
     if twice := sorted({name for name in names if names.count(name) > 1}):
-        return [f"class names: {len(twice)} stand for several classes each ('{twice[0]}', ...); tell them by number"]
-    return [] if names else [f"assumed: class names LABEL_0 to LABEL_{count - 1}, since the file does not say them"]
+        return config, [
+            f"class names: {len(twice)} stand for several classes each ('{twice[0]}', ...); tell them by number"
+        ]
+    unnamed = f"assumed: class names LABEL_0 to LABEL_{count - 1}, since the file does not say them"
+    return config, [] if names else [unnamed]
 
 
-def _json(contents: Mapping[str, Any]) -> str:
+def _preprocessor(transform: Transform) -> dict[str, object]:
+    """Returns preprocessor_config.json: resize of the short side and centre crop, which ViTImageProcessor lacks.
+
+    For an oblong image, which no evaluation of maekit's crops, it is ViTImageProcessor, which squeezes.
+    """
+    size = {"height": transform.size.height, "width": transform.size.width}
+    values = {"do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True, "do_resize": True}
+    common = {**values, "resample": _BICUBIC, "image_mean": transform.mean, "image_std": transform.std}
+    if transform.short is None:
+        return {"image_processor_type": "ViTImageProcessor", "size": size, **common}
+    sizes = {"size": {"shortest_edge": transform.short}, "do_center_crop": True, "crop_size": size}
+    return {"image_processor_type": "BitImageProcessor", **sizes, "do_convert_rgb": True, **common}
+
+
+def _json(contents: Mapping[str, object]) -> str:
     return json.dumps(contents, indent=2) + "\n"
 
 

@@ -1,0 +1,70 @@
+"""How images are prepared for exported weights: the evaluation transform, and what its file says of it."""
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from torch import Tensor
+
+from maekit.system.size import HeightWidth
+from maekit.weights.load.classes import file_classes
+from maekit.weights.read.metadata import normalisation, said_input
+from maekit.weights.read.shape import measure
+from maekit.weights.state.state_file import StateFile, stored_grid
+
+IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])  # mean, std
+_CROP = 0.875  # of ImageNet's evaluation: 224 of 256 px; facebookresearch/mae @ efb2a80 util/datasets.py
+
+
+class Transform(NamedTuple):
+    """The evaluation transform of an image: resize, crop the centre, normalise.
+
+    Attributes:
+        size: of the result in pixels.
+        short: the short side in pixels to which the image is resized before the crop; None if `size` is oblong, to
+            which the image is squeezed.
+        crop_fraction: the crop's share of that side.
+        mean: of the channels, in 0..1.
+        std: of the channels.
+        assumed: what of it the file does not say, in words.
+    """
+
+    size: HeightWidth
+    short: int | None
+    crop_fraction: float
+    mean: list[float]
+    std: list[float]
+    assumed: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """Returns the transform in one line, and a second line if something was assumed."""
+        height, width = self.size
+        how = f"short side to {self.short} px (bicubic), then the centre" if self.short else "squeezed (bicubic) to"
+        text = f"transform: {how} {height}x{width} px, mean {self.mean}, std {self.std}"
+        missing = f"assumed: ImageNet's {' and '.join(self.assumed)}, since the file does not say them"
+        return [text, missing] if self.assumed else [text]
+
+
+def evaluation_transform(state: StateFile, size: HeightWidth) -> Transform:
+    """Returns the transform that a run's card or a configuration gives, at the size in pixels of the positions."""
+    colours, fraction = normalisation(state.meta), said_input(state.meta).get("crop_fraction")
+    known = isinstance(fraction, (int, float)) and 0 < fraction <= 1
+    share = float(fraction) if known and fraction is not None else _CROP
+    assumed = (*(() if colours else ("mean and deviation",)), *(() if known else (f"crop of {_CROP}",)))
+    mean, std = colours or IMAGENET
+    short = int(size.height / share) if size.height == size.width else None
+    return Transform(size, short, share, list(mean), list(std), assumed)
+
+
+def image_size(state: StateFile, tensors: Mapping[str, Tensor]) -> HeightWidth | None:
+    """Returns the size in pixels that the position table is for; None if its grid is not known."""
+    positions, patch = tensors.get("pos_embed"), measure(tensors).patch_size
+    if positions is None or patch is None:
+        return None
+    grid = stored_grid(state, positions.shape[1] - int("cls_token" in tensors))
+    return HeightWidth(grid[0] * patch, grid[1] * patch) if grid else None
+
+
+def class_names(state: StateFile, count: int) -> tuple[str, ...]:
+    """Returns the names of a head's classes; empty if the file does not name as many as `count`."""
+    classes = file_classes(state.meta)
+    return classes.names if classes and len(classes.names) == count else ()
