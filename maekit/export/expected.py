@@ -8,9 +8,11 @@ import torch
 from torch import Tensor
 
 from maekit.errors import UserError
+from maekit.weights.families.registry import kinds
 from maekit.weights.load.fit import channels_problem
 from maekit.weights.read.shape import measure
 from maekit.weights.read.shorten import some
+from maekit.weights.read.vit_shapes import vit_shapes
 from maekit.weights.state.foreign import seems
 from maekit.weights.state.state_file import StateFile
 
@@ -37,6 +39,9 @@ def whole(path: Path, state: StateFile) -> dict[str, Tensor]:
     if patches.ndim == 4 and (other := channels_problem(patches.shape[1])):
         raise UserError(f"{path}: {other}")
     shapes = dict(_shapes(state))
+    if "blocks.0.norm1.weight" not in shapes:
+        got = f"patch_embed.proj.weight is {list(patches.shape)}"
+        raise UserError(f"{path}: {got}, expected [width, 3, patch, patch] with a width that 4 divides")
     if missing := [name for name in shapes if name not in state.tensors]:
         raise UserError(f"{path} lacks {len(missing)} tensors of a whole {measure(state.tensors)}: {some(missing)}")
     for name, shape in shapes.items():
@@ -51,58 +56,50 @@ def whole(path: Path, state: StateFile) -> dict[str, Tensor]:
 
 
 def _shapes(state: StateFile) -> Iterator[tuple[str, Sizes]]:
-    tensors = state.tensors
+    """Names and shapes of a whole file's tensors; no names of blocks where its width is none that a ViT can have."""
+    tensors, plain = state.tensors, kinds()[state.kind].plain_tokens
     width, num_blocks, _ = measure(tensors)
     patch = tensors["patch_embed.proj.weight"].shape
     dim = width or 0
-    if state.kind != "detector":
-        yield "cls_token", (1, 1, dim)
-    yield "pos_embed", (1, _length(tensors, "pos_embed"), dim)
-    yield "patch_embed.proj.weight", (dim, 3, *patch[2:])
-    yield "patch_embed.proj.bias", (dim,)
-    yield from _blocks("blocks", num_blocks, dim, _length(tensors, "blocks.0.mlp.fc1.weight", 0))
-    if state.kind == "detector":
-        return
-    norm = "fc_norm" if "fc_norm.weight" in tensors and state.kind in ("classifier_mean", "linear_probe") else "norm"
-    yield from _affine(norm, dim)
+    pooled = "fc_norm.weight" in tensors and state.kind in ("classifier_mean", "linear_probe")
+    vit = vit_shapes(
+        dim,
+        num_blocks,
+        (patch[-2], patch[-1]),
+        _length(tensors, "pos_embed"),
+        hidden=_length(tensors, "blocks.0.mlp.fc1.weight", 0),
+        class_token=not plain,
+        final_norm=not plain and not pooled,
+    )
+    yield from vit.items()
+    if pooled:
+        yield from (("fc_norm.weight", (dim,)), ("fc_norm.bias", (dim,)))
     if state.kind in ("classifier_mean", "classifier_class"):
         yield from _linear("head", _length(tensors, "head.weight", 0), dim)
     if state.kind == "linear_probe":
         yield from (("head.0.running_mean", (dim,)), ("head.0.running_var", (dim,)), ("head.0.num_batches_tracked", ()))
         yield from _linear("head.1", _length(tensors, "head.1.weight", 0), dim)
     if state.kind == "pretraining":
-        yield from _decoder(tensors, dim, patch[2] * patch[3] * 3)
+        yield from _decoder(tensors, dim, patch[-2] * patch[-1] * 3)
 
 
 def _decoder(tensors: Mapping[str, Tensor], dim: int, pixels: int) -> Iterator[tuple[str, Sizes]]:
+    """A decoder's blocks, position table and norm are those of another ViT."""
     width = _length(tensors, "decoder_embed.weight", 0)
     depth = len({name.split(".")[1] for name in tensors if name.startswith("decoder_blocks.")})
+    hidden = _length(tensors, "decoder_blocks.0.mlp.fc1.weight", 0)
+    vit = vit_shapes(width, depth, (1, 1), _length(tensors, "pos_embed"), hidden=hidden)
     yield "mask_token", (1, 1, width)
-    yield "decoder_pos_embed", (1, _length(tensors, "pos_embed"), width)
+    yield from (
+        (f"decoder_{name}", shape) for name, shape in vit.items() if name.startswith(("pos_", "blocks", "norm"))
+    )
     yield from _linear("decoder_embed", width, dim)
-    yield from _blocks("decoder_blocks", depth, width, _length(tensors, "decoder_blocks.0.mlp.fc1.weight", 0))
-    yield from _affine("decoder_norm", width)
     yield from _linear("decoder_pred", pixels, width)
-
-
-def _blocks(stem: str, count: int, dim: int, hidden: int) -> Iterator[tuple[str, Sizes]]:
-    for block in (f"{stem}.{index}" for index in range(count)):
-        yield from _affine(f"{block}.norm1", dim)
-        yield from _linear(f"{block}.attn.qkv", 3 * dim, dim)
-        yield from _linear(f"{block}.attn.proj", dim, dim)
-        yield from _affine(f"{block}.norm2", dim)
-        yield from _linear(f"{block}.mlp.fc1", hidden, dim)
-        yield from _linear(f"{block}.mlp.fc2", dim, hidden)
 
 
 def _linear(name: str, rows: int, columns: int) -> Iterator[tuple[str, Sizes]]:
     yield f"{name}.weight", (rows, columns)
     yield f"{name}.bias", (rows,)
-
-
-def _affine(name: str, dim: int) -> Iterator[tuple[str, Sizes]]:
-    yield f"{name}.weight", (dim,)
-    yield f"{name}.bias", (dim,)
 
 
 def _length(tensors: Mapping[str, Tensor], name: str, axis: int = 1) -> int:

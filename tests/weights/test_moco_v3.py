@@ -71,9 +71,16 @@ def test_the_base_encoder_is_meant(tmp_path: Path) -> None:
     same({name: tensor for name, tensor in state.tensors.items() if not name.startswith("projector.")}, encoder())
 
 
-@pytest.mark.parametrize(("key", "expected"), [("base_encoder", encoder), ("momentum_encoder", momentum)])
+@pytest.mark.parametrize(
+    ("key", "expected"),
+    [
+        ("module.base_encoder", encoder),
+        ("module.momentum_encoder", momentum),
+        ("state_dict.module.momentum_encoder", momentum),
+    ],
+)
 def test_a_key_names_either_encoder(tmp_path: Path, key: str, expected: Any) -> None:
-    state = read_state(f"{pretraining(tmp_path / 'a.pth.tar')}#module.{key}")
+    state = read_state(f"{pretraining(tmp_path / 'a.pth.tar')}#{key}")
     assert state.layout == "moco-v3"
     same({name: tensor for name, tensor in state.tensors.items() if not name.startswith("projector.")}, expected())
 

@@ -104,7 +104,8 @@ def test_two_sets_of_equal_rank_are_asked_for(tmp_path: Path, contents: dict[str
     if keys[0] != "encoder":  # whose follower is told by its name
         text = refusal(Small(), path)
         assert f"{path}#{keys[0]} or {path}#{keys[1]}" in text
-    for key, expected in zip(keys, (encoder(), other()), strict=True):
+    inside = [f"state_dict.{key}" for key in keys] if "state_dict" in contents else keys
+    for key, expected in zip((*keys, *inside), (encoder(), other()) * 2, strict=True):
         state = read_state(f"{path}#{key}")
         same({name: state.tensors[name] for name in expected}, expected)
 

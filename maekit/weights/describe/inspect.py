@@ -8,8 +8,6 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from maekit.backbone.sizes import Size
-from maekit.backbone.vit import ViT
 from maekit.system.plain import of
 from maekit.system.size import HeightWidth
 from maekit.weights.families.facts import Facts
@@ -18,6 +16,7 @@ from maekit.weights.families.registry import extra_parameters, families, kinds
 from maekit.weights.load.assumed import says_heads
 from maekit.weights.read.metadata import card_of, norm_pix_loss
 from maekit.weights.read.shape import measure
+from maekit.weights.read.vit_shapes import vit_shapes
 from maekit.weights.state.foreign import seems
 from maekit.weights.state.state_file import StateFile, in_words, positions, read_state, stored_grid
 
@@ -96,23 +95,19 @@ def _grid(state: StateFile) -> HeightWidth | None:
 def _wanted(state: StateFile, grid: HeightWidth | None) -> dict[str, torch.Size]:
     """The backbone's tensors by name; the norm that its pooling wants is `norm`, or the head's `fc_norm`."""
     width, num_blocks, patch = measure(state.tensors)
-    if width is None or patch is None or not num_blocks or width % 4:
+    if width is None or patch is None:
         return {}
     pooled = "fc_norm.weight" in state.tensors and (
         state.kind == "classifier_mean" or "norm.weight" not in state.tensors
     )
     rows, columns = grid or (_PIXELS // patch, _PIXELS // patch)
-    with torch.device("meta"):
-        size = Size("", width, num_blocks, 1, patch)
-        plain = kinds()[state.kind].plain_tokens
-        vit = ViT(
-            size,
-            image_size=(rows * patch, columns * patch),
-            class_token=not plain,
-            final_norm=not pooled and not plain,
-        )
-    norm = {f"fc_norm.{leaf}": torch.Size([width]) for leaf in ("weight", "bias")} if pooled else {}
-    return {name: parameter.shape for name, parameter in vit.named_parameters()} | norm
+    tokens = not kinds()[state.kind].plain_tokens
+    positions = rows * columns + int(tokens)
+    shapes = vit_shapes(
+        width, num_blocks, (patch, patch), positions, class_token=tokens, final_norm=tokens and not pooled
+    )
+    norm = {f"fc_norm.{leaf}": torch.Size([width]) for leaf in ("weight", "bias")} if pooled and shapes else {}
+    return shapes | norm
 
 
 def _is(tensor: Tensor, shape: torch.Size) -> bool:

@@ -22,7 +22,7 @@ _NUM_HEADS = {"vit_small": 12, "vit_base": 12}  # by `arch`
 def _recognise(contents: Contents, prefix: str) -> bool:
     if prefix == "module.":  # a linear probe
         return {"arch", "best_acc1"} <= contents.metadata.keys() and _num_heads(contents.metadata) is not None
-    chosen = contents.key in (_BASE, _MOMENTUM) and not prefix
+    chosen = contents.key.endswith((_BASE, _MOMENTUM)) and not prefix
     return chosen or (prefix == f"{_BASE}." and prefix + PATCHES in contents.tensors)
 
 

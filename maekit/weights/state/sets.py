@@ -104,9 +104,12 @@ def _named(path: Path, key: str, sets: Mapping[str, dict[str, Tensor]]) -> tuple
     """A set by its key, or the tensors whose names begin with it, without that."""
     if key in sets:
         return key, sets[key]
-    for tensors in sets.values():
-        if inside := {n.removeprefix(f"{key}."): t for n, t in tensors.items() if n.startswith(f"{key}.")}:
-            return key, inside
+    for place, tensors in sets.items():
+        for start in (f"{key}.", f"{key}.".removeprefix(f"{place}.")):
+            if inside := {
+                name.removeprefix(start): t for name, t in tensors.items() if start and name.startswith(start)
+            }:
+                return key, inside
         prefixes = [prefix for prefix in encoder_prefixes(tensors) if prefix]
         if key == BARE and prefixes:
             return key, {name: t for name, t in tensors.items() if not name.startswith(tuple(prefixes))}

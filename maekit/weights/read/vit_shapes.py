@@ -1,0 +1,45 @@
+"""The parameters of a whole plain ViT, asked of the model itself."""
+
+import torch
+
+from maekit.backbone.sizes import Size
+from maekit.backbone.vit import ViT
+
+_MLP = {"mlp.fc1.weight": (1, 0), "mlp.fc1.bias": (1,), "mlp.fc2.weight": (0, 1)}  # axes: 1 hidden, 0 the ViT's width
+
+
+def vit_shapes(
+    width: int,
+    num_blocks: int,
+    patch: tuple[int, int],
+    num_positions: int,
+    *,
+    hidden: int | None = None,
+    class_token: bool = True,
+    final_norm: bool = True,
+) -> dict[str, torch.Size]:
+    """Names and shapes of the parameters that a ViT has; empty where there is none, as `width` is no multiple of 4.
+
+    Args:
+        width: of the embedding.
+        num_blocks: blocks.
+        patch: height and width in pixels.
+        num_positions: rows of the position table, the class token's included.
+        hidden: width inside the MLPs; None for the model's own, 4 times `width`.
+        class_token: whether it has a class token.
+        final_norm: whether it has a norm over the last tokens.
+    """
+    if width <= 0 or width % 4 or not num_blocks:
+        return {}
+    with torch.device("meta"):
+        size = Size("", width, num_blocks, 1, 1)
+        vit = ViT(size, image_size=(1, 1), class_token=class_token, final_norm=final_norm)
+    shapes = {name: parameter.shape for name, parameter in vit.named_parameters()}
+    shapes["pos_embed"] = torch.Size([1, num_positions, width])
+    shapes["patch_embed.proj.weight"] = torch.Size([*shapes["patch_embed.proj.weight"][:2], *patch])
+    if hidden is None:
+        return shapes
+    for name in shapes:
+        if axes := next((axes for end, axes in _MLP.items() if name.endswith(f".{end}")), None):
+            shapes[name] = torch.Size([hidden if axis else width for axis in axes])
+    return shapes
