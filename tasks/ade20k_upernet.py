@@ -1,6 +1,56 @@
-"""ADE20K semantic segmentation with UperNet (MAE paper, Table 5)."""
+"""ADE20K semantic segmentation: a fine-tuned ViT with UperNet (MAE paper, Table 5; appendix A.4).
 
+Backbone: relative position biases and a learned scale of each branch, without the final norm; four blocks are tapped.
+Head: the four maps at four scales, UperNet's decoder over all; an auxiliary classifier on the third, for training only.
+Losses: cross entropy over all pixels, and `aux_weight` times the auxiliary head's.
+Metric: mIoU on whole images, in sliding windows; also mAcc, aAcc and the IoU of each class.
+Data: ADE20K, or any folder of images with label maps; random resize, crop, mirroring and colours.
+"""
+
+from torch import Tensor
+
+from maekit.base.spec import DataSpec
 from maekit.segmentation.data.ade20k import ADE20K as Data
-from maekit.segmentation.model import Segmenter as Model
+from maekit.segmentation.data.dataset import SegBatch
+from maekit.segmentation.head.pixel_loss import pixel_cross_entropy
+from maekit.segmentation.head.upernet import UperNetHead
+from maekit.segmentation.model import Segmenter
+from maekit.segmentation.settings import UperNetSettings
+from maekit.system.ranges import check_numbers
 
 __all__ = ["Data", "Model"]
+
+
+class Model(Segmenter):
+    """A ViT with relative position biases, tapped after four blocks, and UperNet on the maps."""
+
+    head: UperNetHead
+
+    def __init__(self, spec: DataSpec, settings: UperNetSettings) -> None:
+        """Builds backbone and heads."""
+        super().__init__(
+            spec,
+            settings,
+            taps=settings.taps,
+            final_norm=False,
+            relative_position="table",
+            layer_scale=settings.layer_scale,
+        )
+        check_numbers("model.taps", settings.taps, f"[0, {self.backbone.num_blocks - 1}]", 4)
+        self.aux_weight = settings.aux_weight
+        self.head = UperNetHead(
+            self.backbone.embed_dim,
+            channels=settings.head_channels or self.backbone.embed_dim,
+            aux_channels=settings.aux_channels,
+            num_classes=len(spec.class_names),
+            dropout=settings.dropout,
+            classifier_std=settings.classifier_std,
+        )
+        self.expect_new = (*Segmenter.expect_new, "blocks.*.gamma_*", "blocks.*.attn.position.table")
+        self.expect_unused = (*Segmenter.expect_unused, "norm.*", "fc_norm.*")
+
+    def training_losses(self, batch: SegBatch) -> dict[str, Tensor]:
+        """Returns both losses, and `loss`, their weighted sum."""
+        logits, aux_logits = self.head.both(self.maps(batch.image))
+        decode, auxiliary = (pixel_cross_entropy(each, batch.label) for each in (logits, aux_logits))
+        return {"loss": decode + self.aux_weight * auxiliary, "decode": decode, "auxiliary": auxiliary}

@@ -1,7 +1,6 @@
-"""Semantic segmentation on the shared backbone: UperNet, two losses, evaluation in sliding windows."""
+"""Semantic segmentation on the shared backbone: what every segmentation task has, whatever its head."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -13,18 +12,17 @@ from torch.nn import functional as F
 
 from maekit.base.data import RunData
 from maekit.base.model import TransferModel
-from maekit.base.settings import TunedSettings
 from maekit.base.shown import Judged
 from maekit.base.spec import DataSpec, Draw
 from maekit.data.images.transforms import Normalise
 from maekit.segmentation.data.dataset import SegBatch, SegEvalBatch
 from maekit.segmentation.data.palette import spread_palette
 from maekit.segmentation.data.transforms.transforms import SegEvalTransform
-from maekit.segmentation.head.head import SegmentationHead
 from maekit.segmentation.head.pixel_loss import pixel_cross_entropy
 from maekit.segmentation.metrics import SegmentationMetrics, class_json, class_table, image_score
 from maekit.segmentation.pictures import panel
 from maekit.segmentation.predictions import SegmentationWriter
+from maekit.segmentation.settings import SegmenterSettings
 from maekit.segmentation.windows import predict_labels
 from maekit.system.ranges import check_numbers, check_range
 from maekit.system.size import HeightWidth
@@ -32,81 +30,48 @@ from maekit.system.size import HeightWidth
 PANEL_ROWS = 4
 
 
-@dataclass(frozen=True, kw_only=True)
-class SegmenterSettings(TunedSettings):
-    """A ViT with UperNet.
-
-    Args:
-        taps: the four blocks (from 0) after which the residual stream is taken.
-        layer_scale: initial value of the learned scale of each block's branches; null for none.
-        head_channels: UperNet's channels; null for the backbone's width.
-        aux_channels: channels of the auxiliary head.
-        aux_weight: of the auxiliary loss, 0 or more.
-        dropout: of whole channels before the classifiers, in [0, 1).
-        classifier_std: deviation of the classifiers' initial weights, above 0.
-        window_stride: pixels between two evaluation windows, which are as large as the crop.
-        window_batch: evaluation windows that go through the model at once.
-        scales: sizes of the image at which it is evaluated, to be averaged; null for its own alone.
-        flip: whether to average with the mirrored image at evaluation.
-    """
-
-    taps: list[int]
-    layer_scale: float | None
-    head_channels: int | None
-    aux_channels: int
-    aux_weight: float
-    dropout: float
-    classifier_std: float
-    window_stride: int
-    window_batch: int = 4
-    scales: list[float] | None = None
-    flip: bool = False
-
-    def __post_init__(self) -> None:
-        """Refuses values outside their range, with the flag's name."""
-        check_range("model.layer_scale", self.layer_scale, "(0, inf)")
-        check_range("model.head_channels", self.head_channels, "[1, inf)")
-        check_range("model.aux_channels", self.aux_channels, "[1, inf)")
-        check_range("model.aux_weight", self.aux_weight, "[0, inf)")
-        check_range("model.dropout", self.dropout, "[0, 1)")
-        check_range("model.classifier_std", self.classifier_std, "(0, inf)")
-        check_range("model.window_batch", self.window_batch, "[1, inf)")
-        check_numbers("model.scales", self.scales, "(0, inf)", None if self.scales else 1)
-
-
 class Segmenter(TransferModel):
-    """A ViT with relative position biases, tapped after four blocks, and UperNet on the maps."""
+    """A ViT and a head that turns its maps into logits: evaluation in sliding windows, metrics and pictures.
+
+    A subclass builds `self.head` and, where the mean cross entropy is not its only loss, overrides `training_losses`.
+    """
 
     monitor: ClassVar[tuple[str, Literal["max", "min"]]] = ("mIoU", "max")
     example_score: ClassVar[tuple[str, Literal["low", "high"]] | None] = ("mIoU", "high")
-    head: SegmentationHead
 
-    def __init__(self, spec: DataSpec, settings: SegmenterSettings) -> None:
-        """Builds backbone and heads for square crops of `spec.image_size`."""
+    def __init__(
+        self,
+        spec: DataSpec,
+        settings: SegmenterSettings,
+        *,
+        taps: Sequence[int],
+        final_norm: bool,
+        relative_position: Literal["table"] | None = None,
+        layer_scale: float | None = None,
+    ) -> None:
+        """Builds the backbone for square crops of `spec.image_size`.
+
+        Args:
+            spec: class names, crop size and colours of the data.
+            settings: see SegmenterSettings; a subclass takes a dataclass of its own.
+            taps: the blocks (from 0) after which the head takes a map.
+            final_norm: whether the backbone ends in its LayerNorm.
+            relative_position: see ViT.
+            layer_scale: see ViT.
+        """
         check_range("model.window_stride", settings.window_stride, f"[1, {min(spec.image_size)}]")
         super().__init__(
             spec,
             settings,
-            final_norm=False,
             drop_path=settings.drop_path,
             gradient_checkpointing=settings.gradient_checkpointing,
-            relative_position="table",
-            layer_scale=settings.layer_scale,
+            final_norm=final_norm,
+            relative_position=relative_position,
+            layer_scale=layer_scale,
         )
-        check_numbers("model.taps", settings.taps, f"[0, {self.backbone.num_blocks - 1}]", 4)
+        check_numbers("model.taps", taps, f"[0, {self.backbone.num_blocks - 1}]")
+        self.taps = taps
         self.palette = spec.palette or tuple(spread_palette(len(spec.class_names)))
-        width = self.backbone.embed_dim
-        self.taps, self.aux_weight = settings.taps, settings.aux_weight
-        self.head = SegmentationHead(
-            width,
-            channels=settings.head_channels or width,
-            aux_channels=settings.aux_channels,
-            num_classes=len(spec.class_names),
-            dropout=settings.dropout,
-            classifier_std=settings.classifier_std,
-        )
-        self.expect_new = (*TransferModel.expect_new, "blocks.*.gamma_*", "blocks.*.attn.position.table")
-        self.expect_unused = (*TransferModel.expect_unused, "norm.*", "fc_norm.*")
         self.expect_resized = (*TransferModel.expect_resized, "patch_embed.proj.weight")
         self.evaluate_at = partial(
             predict_labels,
@@ -118,16 +83,18 @@ class Segmenter(TransferModel):
             flip=settings.flip,
         )
 
+    def maps(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Returns what the head is given of crops [B, 3, H, W]: the maps [B, D, h, w] after the taps."""
+        return self.backbone.features(images, self.taps).maps
+
     def forward(self, images: Tensor) -> Tensor:
-        """Crops [B, 3, H, W], normalised, to logits [B, C, H, W]."""
-        logits = self.head(self.backbone.features(images, self.taps).maps)
+        """Returns logits [B, C, H, W] of crops [B, 3, H, W], normalised."""
+        logits = self.head(self.maps(images))
         return F.interpolate(logits, images.shape[2:], mode="bilinear", align_corners=False)
 
     def training_losses(self, batch: SegBatch) -> dict[str, Tensor]:
-        """Cross entropy over all pixels, and the auxiliary head's."""
-        logits, aux = self.head.both(self.backbone.features(batch.image, self.taps).maps)
-        decode, auxiliary = pixel_cross_entropy(logits, batch.label), pixel_cross_entropy(aux, batch.label)
-        return {"loss": decode + self.aux_weight * auxiliary, "decode": decode, "auxiliary": auxiliary}
+        """Returns the cross entropy over all pixels, see `pixel_cross_entropy`."""
+        return {"loss": pixel_cross_entropy(self.head(self.maps(batch.image)), batch.label)}
 
     def new_metrics(self) -> SegmentationMetrics:
         """mIoU, mAcc, aAcc, and the IoU of each class."""

@@ -1,4 +1,4 @@
-"""UperNet's decoder: a pooling pyramid on the smallest map, a feature pyramid over all maps, a classifier."""
+"""UperNet on a ViT: its maps at four scales, the decoder over all of them, and an auxiliary classifier."""
 
 from collections.abc import Sequence
 
@@ -6,6 +6,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from maekit.errors import UserError
+from maekit.segmentation.head.fcn import FCNHead
+from maekit.segmentation.head.four_scales import FourScales
 from maekit.segmentation.head.layers import ConvBlock, JoinBlock, pixel_classifier
 
 
@@ -64,3 +66,47 @@ class UperHead(nn.Module):
             above = F.interpolate(levels[0], size=image.shape[2:], mode="bilinear", align_corners=False)
             levels.insert(0, conv(image) + above)
         return levels
+
+
+class UperNetHead(nn.Module):
+    """Turns four maps of a ViT into logits, and in training into those of an auxiliary classifier too.
+
+    As in BEiT's and mmsegmentation's UperNet for ViTs, the maps are resized to four scales; UperNet takes all of them,
+    a small fully convolutional head the third.
+
+    Args:
+        embed_dim: D, the number of channels of each map.
+        channels: of UperNet; D in the published models.
+        aux_channels: of the auxiliary head.
+        num_classes: C.
+        dropout: of whole channels before each classifier, in [0, 1).
+        classifier_std: deviation of each classifier's initial weights.
+    """
+
+    def __init__(
+        self,
+        embed_dim: int,
+        *,
+        channels: int,
+        aux_channels: int,
+        num_classes: int,
+        dropout: float,
+        classifier_std: float,
+    ) -> None:
+        super().__init__()
+        self.num_classes = num_classes
+        self.pyramid = FourScales(embed_dim)
+        self.decode = UperHead([embed_dim] * 4, channels, num_classes, dropout=dropout, classifier_std=classifier_std)
+        self.auxiliary = FCNHead(
+            embed_dim, aux_channels, num_classes, num_convs=1, dropout=dropout, classifier_std=classifier_std
+        )
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        """Returns logits [B, C, 4h, 4w] of four maps [B, D, h, w]."""
+        logits: Tensor = self.decode(self.pyramid(maps))
+        return logits
+
+    def both(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
+        """Returns the logits of `forward` and the auxiliary ones [B, C, h, w]."""
+        scales = self.pyramid(maps)
+        return self.decode(scales), self.auxiliary(scales[2])
