@@ -235,7 +235,7 @@ def _compared_run(label: str, run: "Run", data_set: int) -> ComparedRun:
 
 
 def _notes(runs: Sequence["Run"], names: list[str]) -> Iterator[str]:
-    from maekit.report.runs.facts import how_far
+    from maekit.report.runs.sections import how_far
     from maekit.runs.data import data_sets, data_words
 
     tasks = list(dict.fromkeys(run.task for run in runs))

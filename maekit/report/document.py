@@ -1,6 +1,6 @@
-"""What a report holds, before anybody draws it: sections of text, tables, charts and pictures, as plain data.
+"""A report as plain data: sections of text, tables, charts and pictures.
 
-HTML, Markdown, LaTeX, CSV and JSON are all written from the one `Document`, so no form says more than another.
+HTML, Markdown, LaTeX, CSV and JSON are all written from one `Document`, so all of them have the same content.
 """
 
 import dataclasses
@@ -21,7 +21,7 @@ Value = str | float | bool | None  # of a cell of a table
 
 @dataclass(frozen=True)
 class Text:
-    """Paragraphs, one a line of the tuple."""
+    """Paragraphs, one for each element of `lines`."""
 
     lines: tuple[str, ...]
 
@@ -114,7 +114,7 @@ class Pictures:
 
 @dataclass(frozen=True)
 class Code:
-    """Text to be read letter by letter: a command, a configuration."""
+    """Text in a monospaced font: a command, a configuration."""
 
     text: str
     caption: str = ""
@@ -134,7 +134,7 @@ class Section:
 
 @dataclass(frozen=True)
 class Document:
-    """A whole report. `summary` is what a reader in a hurry must know; `created` says when and by what it was made."""
+    """A whole report; `summary` is its main results, one line each, and `created` its date and version."""
 
     title: str
     summary: Sequence[str]

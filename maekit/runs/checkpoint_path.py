@@ -1,4 +1,4 @@
-"""The checkpoint that `--ckpt_path` means, and the command that goes on with a run. Standard library only."""
+"""The checkpoint that `--ckpt_path` means, and the command that resumes a run."""
 
 import glob
 import os
@@ -29,15 +29,15 @@ def find_checkpoint(
 ) -> Path:
     """The file that `--ckpt_path` means: a path, a run's folder, or `last` / `best` of the newest run.
 
-    A run's folder means its last.ckpt where the run is to go on, and its best.ckpt (else last.ckpt) for all that reads.
+    A run's folder means its last.ckpt to resume from, and its best.ckpt (else last.ckpt) to read weights from.
 
     Args:
-        given: what was typed.
+        given: the flag's value.
         runs: the folder of all runs.
-        task: only its runs are looked through for `last` and `best`; None: those of all tasks and recipes.
-        recipe: only its runs are looked through.
-        purpose: whether the run is to go on.
-        name: the run's own name (`--run.name`), which `last` and `best` then mean.
+        task: `last` and `best` look at its runs only; None: at those of all tasks and recipes.
+        recipe: `last` and `best` look at its runs only.
+        purpose: to resume the run, or to read its weights.
+        name: `last` and `best` look at the run of this name (`--run.name`) only.
 
     Raises:
         UserError: no such file, or no run has one.
@@ -55,14 +55,14 @@ def find_checkpoint(
 
 
 def run_checkpoint(path: Path) -> Path:
-    """The checkpoint that a run's folder means to all that reads weights: best.ckpt, else last.ckpt; others stay."""
+    """The best.ckpt of a run's folder, else its last.ckpt; any other path is returned as it is."""
     if (path / "config.json").is_file():  # a folder of transformers
         return path
     return next((path / name for name in (BEST, LAST) if (path / name).is_file()), path)
 
 
 def weights_line(path: Path, step: int | None) -> str:
-    """`weights runs/t/r/0/best.ckpt (step 33)`: which file is read, where a folder or a word may mean several."""
+    """`weights runs/t/r/0/best.ckpt (step 33)`: the file that was chosen for a folder, `last` or `best`."""
     return f"weights {shown(path)}" + ("" if step is None else f" (step {step})")
 
 
@@ -77,7 +77,7 @@ def _of_folder(folder: Path, purpose: Purpose) -> Path:
 
 
 def _of_newest(file: str, runs: Path, task: str | None, recipe: str | None, name: str | None) -> Path:
-    """A file of the run that saved something last, whether it has a number or a name."""
+    """A file of the run that saved a checkpoint last."""
     pattern = "/".join(glob.escape(part) if part else "*" for part in (task, recipe, name))
     saved = _newest_first(path for each in (LAST, BEST) for path in runs.glob(f"{pattern}/{each}"))
     if not saved:
@@ -92,13 +92,13 @@ def _of_newest(file: str, runs: Path, task: str | None, recipe: str | None, name
 
 
 def _newest_first(files: Iterable[Path]) -> list[Path]:
-    """By the time of their last change; of the same time, the higher number first."""
+    """Sorts by the time of the last change; at equal times the higher run number comes first."""
     number = {file: int(file.parent.name) if file.parent.name.isdecimal() else -1 for file in files}
     return sorted(number, key=lambda file: (file.stat().st_mtime_ns, number[file]), reverse=True)
 
 
 def requeued_checkpoint(runs: Path, task: str, recipe: str) -> Path | None:
-    """`last.ckpt` of the run that this SLURM job was before it went back into the queue, if it was."""
+    """`last.ckpt` of the run that this SLURM job trained before it was requeued; None if it was not requeued."""
     job = os.environ.get("SLURM_JOB_ID")
     if job is None or int(os.environ.get("SLURM_RESTART_COUNT", "0")) == 0:
         return None
@@ -109,28 +109,28 @@ def requeued_checkpoint(runs: Path, task: str, recipe: str) -> Path | None:
 
 
 def rank_checkpoint() -> Path | None:
-    """The checkpoint from which the first rank, which started this one, resumes: `last` may mean another by now."""
+    """The checkpoint from which rank 0, which started this process, resumes; `last` may mean another run by now."""
     folder = os.environ.get(FOLDER)
     return Path(folder) / LAST if folder and rank() > 0 else None
 
 
 def resume_command(words: Sequence[str], folder: Path) -> str:
-    """The command that goes on with a run, quoted for the shell.
+    """The command that resumes a run, quoted for the shell.
 
     Args:
-        words: what was typed after `maekit`; empty for a run of the Python API, whose checkpoint says everything.
-        folder: the run's folder, which takes the place of `--ckpt_path` and `--run.name`.
+        words: the arguments of `maekit`; empty for a run of the Python API, whose checkpoint holds all settings.
+        folder: the run's folder, which replaces `--ckpt_path` and `--run.name`.
     """
     return shlex.join(["maekit", *_without(words or ["fit"], _REPLACED), "--ckpt_path", shown(folder)])
 
 
 def start_command(words: Sequence[str]) -> str:
-    """The command that starts a run again of which nothing was saved; empty for one of the Python API."""
+    """The command that starts a run again from its beginning; empty for one of the Python API."""
     return shlex.join(["maekit", *words]) if words else ""
 
 
 def _without(words: Sequence[str], flags: Sequence[str]) -> list[str]:
-    """The words without some flags and their values."""
+    """The arguments without some flags and their values."""
     kept: list[str] = []
     skip = False
     for word in words:

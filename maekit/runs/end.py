@@ -1,4 +1,4 @@
-"""What a run says when it ends: what was saved, and the command that goes on with it. Standard library only."""
+"""What a run prints when it ends: what was saved, and the command that resumes it."""
 
 import shlex
 from collections.abc import Callable, Iterator, Sequence
@@ -14,12 +14,12 @@ _FILES = (BEST, LAST, "config.yaml", "metrics.json", "train.csv", "val.csv", "te
 
 @contextmanager
 def says_how_to_resume(folder: Path, words: Sequence[str], step: Callable[[], int | None]) -> Iterator[None]:
-    """Adds to the message of an interrupted run what was saved of it, and what to type.
+    """Adds to the message of an interruption what was saved of the run, and the command that resumes it.
 
     Args:
         folder: the run's folder.
-        words: what was typed after `maekit`; empty for a run of the Python API.
-        step: that of the checkpoint; None where it is the step at which the run stopped.
+        words: the arguments of `maekit`; empty for a run of the Python API.
+        step: returns the checkpoint's step; None where that is the step at which the run stopped.
     """
     try:
         yield
@@ -28,7 +28,7 @@ def says_how_to_resume(folder: Path, words: Sequence[str], step: Callable[[], in
 
 
 def after_stop(folder: Path, words: Sequence[str], saved_step: Callable[[], int | None]) -> str:
-    """What was saved of a run that was stopped, and what to type; see `says_how_to_resume`."""
+    """What was saved of a stopped run, and the command that resumes it; arguments as for `says_how_to_resume`."""
     step = saved_step()
     if (folder / LAST).is_file():
         at = "" if step is None else f" at step {step}"
@@ -38,7 +38,7 @@ def after_stop(folder: Path, words: Sequence[str], saved_step: Callable[[], int 
 
 
 def finished_lines(folder: Path, step: int) -> list[str]:
-    """What a finished run answers that is to go on, though its settings ask for no further step."""
+    """The answer to resuming a finished run whose settings ask for no further step."""
     place = shlex.quote(shown(folder))
     return [
         f"finished {shown(folder)} is at step {step}, its last; nothing was trained",
@@ -49,5 +49,5 @@ def finished_lines(folder: Path, step: int) -> list[str]:
 
 
 def written_files(folder: Path) -> str:
-    """The names of a run's main files, as far as they are there."""
+    """The names of those main files that a run's folder has."""
     return ", ".join(f"{name}/" if (folder / name).is_dir() else name for name in _FILES if (folder / name).exists())

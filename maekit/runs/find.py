@@ -1,4 +1,4 @@
-"""Finds the runs under folders, and names them so that a reader can tell them apart."""
+"""Finds the runs under folders, and gives each a short name that no other has."""
 
 import os
 from collections.abc import Iterator, Sequence
@@ -11,7 +11,7 @@ _NO_RUNS_IN = {"tensorboard", "examples", "pictures", "report", "wandb", "logs"}
 
 
 def find_runs(paths: Sequence[Path]) -> list[Run]:
-    """Reads the runs that folders are, or hold at any depth; each once, in the order of the paths.
+    """Reads the runs in folders, at any depth, or the runs that the folders themselves are; each once, in order.
 
     Raises:
         UserError: a path does not exist, or no run is in it.
@@ -28,7 +28,7 @@ def find_runs(paths: Sequence[Path]) -> list[Run]:
 
 
 def labels(runs: Sequence[Run]) -> dict[Path, str]:
-    """Returns for each run's folder the end of its path: as many parts for all, two or more, as tell them apart."""
+    """Returns the end of each run's path by its folder: two parts, or as many more as make all of them unique."""
     parts = {run.folder: run.folder.resolve().parts for run in runs}
     longest = max((len(own) for own in parts.values()), default=2)
     length = next((n for n in range(2, longest) if len({own[-n:] for own in parts.values()}) == len(parts)), longest)
@@ -36,7 +36,7 @@ def labels(runs: Sequence[Run]) -> dict[Path, str]:
 
 
 def _folders(top: Path) -> Iterator[Path]:
-    """Runs in a folder; what is inside a run's folder is its own."""
+    """Runs' folders under a folder; it does not look for runs inside a run's folder."""
     for here, below, files in os.walk(top):
         if set(FILES) & set(files):
             below.clear()
@@ -45,14 +45,14 @@ def _folders(top: Path) -> Iterator[Path]:
 
 
 def _by_number(paths: Sequence[Path]) -> list[Path]:
-    """Paths as they were given; where a shell's `*` has sorted them by letters, run 10 after run 9."""
+    """Paths as they were given; if they are sorted by letters, as a shell's `*` does, run 10 is put after run 9."""
     if [str(path) for path in paths] != sorted(str(path) for path in paths):
         return list(paths)
     return sorted(paths, key=lambda path: [_order(part) for part in path.parts])
 
 
 def _order(name: str) -> tuple[int, str]:
-    """Run 10 comes after run 9."""
+    """A sort key that puts run 10 after run 9."""
     return (int(name), "") if name.isdigit() else (-1, name)
 
 

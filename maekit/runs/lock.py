@@ -1,7 +1,8 @@
 """A run's folder has one writer: the process that holds the lock in it. Standard library only.
 
-The lock is a `flock` on `.lock`, which the system releases however its process ends; the file says who holds it. A
-study locks a run's folder before it starts the run, which inherits the lock. Readers do not need it.
+The lock is a `flock` on `.lock`, which the system releases when the process ends, however it ends; the file records
+the process that holds it. A study locks a run's folder before it starts the run, which inherits the lock. Readers need
+no lock.
 """
 
 import json
@@ -20,14 +21,15 @@ from maekit.system.rank import rank
 
 HANDLE = "MAEKIT_RUN_LOCK"  # the inherited handle of the lock, from the study that started this process
 WAIT_SECONDS = 30.0  # for the data-loading workers of a killed run, which notice its end within seconds
-_RETRY_SECONDS, _RECORD_SECONDS = 0.1, 1.0
+RECORD_SECONDS = 1.0  # for a process that has locked the file and not written its record yet
+_RETRY_SECONDS = 0.1
 
 
 @contextmanager
 def only_writer(folder: Path) -> Iterator[None]:
-    """Makes this process the only one that writes into a run's folder, while the block runs.
+    """Locks a run's folder for this process while the block runs.
 
-    The ranks that a run starts share its lock. Workers that it forks keep the lock until they end too.
+    The ranks that a run starts share its lock; data-loading workers that it forks keep it until they end too.
 
     Args:
         folder: the run's folder, which exists.
@@ -50,26 +52,26 @@ def only_writer(folder: Path) -> Iterator[None]:
 
 
 def hand_over(handle: int, process: int) -> None:
-    """Writes into a lock that a process of this machine, which has inherited it, holds it now."""
+    """Records in a lock file the number of a process of this machine that has inherited the lock."""
     _write(handle, process)
 
 
 def holder(folder: Path) -> str | None:
-    """Who writes into a run's folder now, such as `process 4711 on node3 since 12:30:05`; None where nobody does."""
+    """The process that writes into a run's folder now, as `process 4711 on node3 since 12:30:05`; None without one."""
     try:
         handle = os.open(folder / LOCK, os.O_RDONLY)
     except OSError:
         return None
     try:
-        held, said = flock(handle, shared=True), _read(handle)
+        held, record = flock(handle, shared=True), _read(handle)
     finally:
         os.close(handle)
-    live = held is False or (held is None and said.get("owner") and not is_gone(said["owner"]))
-    return _words(said) if live else None
+    live = held is False or (held is None and record.get("owner") and not is_gone(record["owner"]))
+    return _holder_text(record) if live else None
 
 
 def _inherited(folder: Path) -> int | None:
-    """The handle of this folder's lock that the process which started this one passed on, if it did."""
+    """The inherited handle of this folder's lock (`MAEKIT_RUN_LOCK`); None where none was inherited."""
     given = os.environ.pop(HANDLE, "")
     if not given.isdigit():
         return None
@@ -97,41 +99,41 @@ def _taken(folder: Path) -> int:
 
 
 def _wait_for(handle: int, folder: Path) -> None:
-    """Locks, at once where the lock is free; waits only for what a process that is gone has left behind.
+    """Locks without delay if the lock is free; waits only if its recorded holder has ended, for its workers.
 
     Raises:
         UserError: another process holds the lock.
     """
     started = time.monotonic()
     while (locked := flock(handle)) is False:
-        said, waited = _read(handle), time.monotonic() - started
-        # without a record its holder has locked it and not signed it yet, or a reader looks at it
-        limit = _RECORD_SECONDS if "owner" not in said else WAIT_SECONDS if is_gone(said["owner"]) else 0.0
+        record, waited = _read(handle), time.monotonic() - started
+        # no record yet: its holder has only just locked it, or a reader holds it for a moment
+        limit = RECORD_SECONDS if "owner" not in record else WAIT_SECONDS if is_gone(record["owner"]) else 0.0
         if waited >= limit:
-            raise UserError(_refusal(folder, said))
+            raise UserError(_refusal(folder, record))
         time.sleep(_RETRY_SECONDS)
     if locked is None:
         _go_by_record(handle, folder)
 
 
 def _go_by_record(handle: int, folder: Path) -> None:
-    """Where the file system has no locks, the record alone says whether another process is there."""
-    said = _read(handle)
-    if "owner" in said and not is_gone(said["owner"]):
+    """Checks for another process by the record alone, on a file system without locks."""
+    record = _read(handle)
+    if "owner" in record and not is_gone(record["owner"]):
         unknown = f". Nobody can check it from here: if it has ended, remove {folder / LOCK}"
-        raise UserError(_refusal(folder, said) + ("" if is_here(said["owner"]) else unknown))
+        raise UserError(_refusal(folder, record) + ("" if is_here(record["owner"]) else unknown))
     print(f"note: no file locks on the disk of {folder}: another run is known by its process and host", file=sys.stderr)
 
 
-def _refusal(folder: Path, said: dict[str, str]) -> str:
-    return f"{folder} is in use: {_words(said)} writes there; wait until it has ended, or start another run"
+def _refusal(folder: Path, record: dict[str, str]) -> str:
+    return f"{folder} is in use: {_holder_text(record)} writes there; wait until it has ended, or start another run"
 
 
-def _words(said: dict[str, str]) -> str:
-    if "owner" not in said:
+def _holder_text(record: dict[str, str]) -> str:
+    if "owner" not in record:
         return "another process"
-    name = said["owner"]
-    return f"process {name.split('|')[-2]} on {host_of(name)} since {said.get('since', 'an unknown time')}"
+    name = record["owner"]
+    return f"process {name.split('|')[-2]} on {host_of(name)} since {record.get('since', 'an unknown time')}"
 
 
 def _write(handle: int, process: int) -> None:
@@ -143,7 +145,7 @@ def _write(handle: int, process: int) -> None:
 
 
 def _read(handle: int) -> dict[str, str]:
-    """The record of a lock; empty where there is none, or it is half written."""
+    """The record in a lock file: `owner` and `since`; empty if it is missing or half written."""
     os.lseek(handle, 0, os.SEEK_SET)
     try:
         found = json.loads(os.read(handle, 4096))
@@ -154,7 +156,7 @@ def _read(handle: int) -> dict[str, str]:
 
 
 def _unlock(handle: int) -> None:
-    """Releases the lock also where a worker that has not ended yet has the handle."""
+    """Releases the lock even if a worker that has not ended yet shares the handle."""
     if sys.platform != "win32":
         import fcntl
 

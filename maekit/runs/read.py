@@ -71,17 +71,17 @@ class Run:
 
     @property
     def task(self) -> str:
-        """The task as it was given by `--task`; of a folder that does not say, what its place says."""
+        """The task as it was given by `--task`, else as the folder's place in `runs/<task>/<recipe>/` has it."""
         return str(self.environment.get("task") or _parent(self.folder, 1))
 
     @property
     def recipe(self) -> str:
-        """The recipe's name."""
+        """The recipe's name, as `environment.json` or the folder's place has it."""
         return str(self.environment.get("recipe") or _parent(self.folder, 0))
 
     @property
     def status(self) -> Status:
-        """How far it came: a finished run has results, one that a callback stopped, and an evaluation of weights."""
+        """How far the run came; `stopped` means by a callback, `validated` an evaluation without training."""
         recorded = self.metrics.get("status")
         known: tuple[Status, ...] = ("finished", "stopped", "validated", "paused")
         return next((status for status in known if status == recorded), "unfinished")
@@ -112,7 +112,7 @@ class Run:
 
     @property
     def command(self) -> list[str]:
-        """The command line's words."""
+        """The arguments with which the process was started, the program first."""
         return _texts(self.environment.get("command"))
 
     @property
@@ -127,7 +127,7 @@ class Run:
 
     @property
     def seed(self) -> int | None:
-        """The run's seed."""
+        """The run's seed; None where it is not recorded."""
         return _integer(self.flat_config.get("run.seed"))
 
     @property

@@ -1,4 +1,4 @@
-"""What a run's folder says of how its checkpoints came about: devices, time, results, the images of an epoch."""
+"""How a run's checkpoints were made: devices, time, results, steps of an epoch."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ class Record:
     Attributes:
         environment: `environment.json`.
         metrics: `metrics.json`.
-        steps_per_epoch: optimizer steps of an epoch, as `val.csv` says; None where it does not.
+        steps_per_epoch: optimizer steps of an epoch, computed from `val.csv`; None without a row in it.
     """
 
     environment: Mapping[str, JSON] = field(default_factory=dict)

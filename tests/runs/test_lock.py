@@ -75,7 +75,7 @@ def test_a_record_that_says_nothing_is_no_lock(text: str, tmp_path: Path) -> Non
 
 
 def test_a_lock_without_a_record_is_a_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_lock, "_RECORD_SECONDS", 0.0)
+    monkeypatch.setattr(run_lock, "RECORD_SECONDS", 0.0)
     with another(tmp_path):
         (tmp_path / LOCK).write_text("")
         with pytest.raises(UserError, match="another process writes there"), only_writer(tmp_path):

@@ -16,12 +16,12 @@ _EDGE, _TITLE = 16.0, 30.0  # px around a file's chart, and above it for its tit
 
 
 def draw(chart: Chart, width: float = WIDE) -> str:
-    """The chart as an `<svg>` of `width` px for a page that brings `CHART_STYLE`."""
+    """The chart as an `<svg>` of `width` px; the page must contain `CHART_STYLE`."""
     return draw_lines(chart, width) if isinstance(chart, LineChart) else draw_cells(chart, width)
 
 
 def svg_file(chart: Chart) -> str:
-    """The chart as a whole SVG file, with its title and its own style, light or dark as the reader's system is."""
+    """The chart as a whole SVG file with its title and style, light or dark as the reader's system is."""
     root, _, marks = draw(chart, WIDE).partition(">")
     width, height = (float(number) for number in root.split('viewBox="0 0 ')[1].split('"')[0].split())
     style = element("style", CHART_STYLE + "svg{background:var(--paper)}.title{font-size:15px;font-weight:600}")
@@ -38,7 +38,7 @@ def svg_file(chart: Chart) -> str:
 
 
 def remarks(chart: Chart) -> list[str]:
-    """What a drawing leaves out or puts together, one line each."""
+    """One line for values that a drawing leaves out, and one for columns that it averages."""
     if isinstance(chart, LineChart):
         hidden = sum(
             not drawable(x, chart.log_x) or not drawable(y, chart.log_y)
@@ -47,11 +47,11 @@ def remarks(chart: Chart) -> list[str]:
         )
         axis = "finite and above zero, as a log axis needs" if chart.log_x or chart.log_y else "finite"
         return [f"{hidden} of the values are not {axis}, and not drawn."] if hidden else []
-    said = []
+    found = []
     if any(not drawable(value, chart.log) for row in chart.cells for value in row):
-        said.append("Dashed cells have no value, or none above zero." if chart.log else "Dashed cells have no value.")
+        found.append("Dashed cells have no value, or none above zero." if chart.log else "Dashed cells have no value.")
     if len(chart.x_values) > most_columns(chart, WIDE):
-        said.append(f"Neighbours of the {len(chart.x_values)} columns are drawn as their mean.")
-    if len(chart.x_values) > most_columns(chart, NARROW) and not said:
-        said.append("On a narrow screen neighbouring columns are drawn as their mean.")
-    return said
+        found.append(f"Neighbours of the {len(chart.x_values)} columns are drawn as their mean.")
+    if len(chart.x_values) > most_columns(chart, NARROW) and not found:
+        found.append("On a narrow screen neighbouring columns are drawn as their mean.")
+    return found

@@ -1,4 +1,4 @@
-"""What surrounds a chart's marks: the plot's box, axes with ticks, and a line for a chart with nothing in it."""
+"""The plot's box, axes with ticks, and the drawing of an empty chart."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,8 +7,8 @@ from maekit.report.charts.scale import Scale, tick_texts, ticks
 from maekit.report.charts.svg import FONT, element, shortened, text_width, words
 
 WIDE, NARROW = 760.0, 340.0  # px: a desktop's and a phone's drawing of the same chart
-_RIGHT = 12.0  # px right of every plot that a word of the x axis may use
-NARROWEST_GAP = 14.0  # px between two words of an axis
+_RIGHT = 12.0  # px right of every plot that a label of the x axis may use
+NARROWEST_GAP = 14.0  # px between two labels of an axis
 
 
 @dataclass(frozen=True)
@@ -22,17 +22,17 @@ class Box:
 
     @property
     def width(self) -> float:
-        """In px."""
+        """The plot's width in px."""
         return self.right - self.left
 
     @property
     def height(self) -> float:
-        """In px."""
+        """The plot's height in px."""
         return self.bottom - self.top
 
 
 def drawing(inside: str, width: float, height: float, label: str) -> str:
-    """The `<svg>` around all, of its own size until the page is narrower."""
+    """The `<svg>` element around `inside`, `width` x `height` px; it shrinks on a narrower page."""
     return element(
         "svg",
         inside,
@@ -51,12 +51,12 @@ def nothing(width: float, label: str, reason: str) -> str:
     """A drawing that says why it is empty."""
     height = 96.0
     frame = element("rect", x=0.5, y=0.5, width=width - 1, height=height - 1, rx=6, class_="void")
-    said = words(reason, width / 2, height / 2 + 4, text_anchor="middle", class_="soft")
-    return drawing(frame + said, width, height, f"{label}: {reason}")
+    text = words(reason, width / 2, height / 2 + 4, text_anchor="middle", class_="soft")
+    return drawing(frame + text, width, height, f"{label}: {reason}")
 
 
 def y_axis(box: Box, scale: Scale, label: str) -> str:
-    """Gridlines with their values left of the plot, and the axis' name above it, lying as it is read."""
+    """Gridlines with their values left of the plot, and the axis' name above it, horizontal."""
     values = ticks(scale, max(2, round(box.height / 55)))
     parts = []
     for value, text in zip(values, tick_texts(values), strict=True):
@@ -68,13 +68,13 @@ def y_axis(box: Box, scale: Scale, label: str) -> str:
 
 
 def y_axis_width(scale: Scale, height: float) -> float:
-    """Room in px for the y axis' values."""
+    """The width in px that the y axis' values need."""
     values = ticks(scale, max(2, round(height / 55)))
     return max((text_width(text) for text in tick_texts(values)), default=0.0) + 10
 
 
 def x_axis(box: Box, scale: Scale, label: str, values: Sequence[float] = ()) -> str:
-    """The base line, ticks at `values` if their words fit beside each other, else at round ones, and the name."""
+    """The base line, ticks at `values` if their labels do not overlap, else at round values, and the axis' name."""
     chosen = list(values)
     texts = [f"{value:.6g}" for value in chosen]
     if not chosen or not _fit([scale(value) for value in chosen], texts):
@@ -91,7 +91,7 @@ def x_axis(box: Box, scale: Scale, label: str, values: Sequence[float] = ()) -> 
 
 
 def _fitting(box: Box, scale: Scale) -> tuple[list[float], list[str]]:
-    """The most round ticks whose words stand apart."""
+    """As many round ticks as fit without overlapping labels."""
     for wanted in range(max(2, round(box.width / 80)), 0, -1):
         values = ticks(scale, wanted)
         texts = tick_texts(values)

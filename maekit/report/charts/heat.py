@@ -47,14 +47,14 @@ def draw_cells(chart: HeatMap, width: float) -> str:
     below, height = _column_names(grid, box, width)
     middle = min(max((box.left + box.right) / 2, text_width(chart.x_label) / 2), width)
     name = words(shortened(chart.x_label, width), middle, box.bottom + height + 16, text_anchor="middle", class_="axis")
-    said = (
+    label = (
         f"{chart.title}: {chart.y_label} by {chart.x_label}, {number_text(min(values))} to {number_text(max(values))}"
     )
-    return drawing("".join(parts) + below + name, width, box.bottom + height + 26, f"{said} {chart.unit}".rstrip())
+    return drawing("".join(parts) + below + name, width, box.bottom + height + 26, f"{label} {chart.unit}".rstrip())
 
 
 def most_columns(chart: HeatMap, width: float) -> int:
-    """How many columns a drawing of `width` px shows: all names, but only as many numbers as the eye tells apart."""
+    """How many columns a drawing of `width` px shows: all if they are names, else as many as the eye can separate."""
     if not _of_numbers(chart):
         return len(chart.x_values)
     return max(12, _MOST_CELLS[width > NARROW] // max(len(chart.y_values), 1))
@@ -100,9 +100,9 @@ def _cells(chart: HeatMap, grid: _Grid, box: Box, ramp: Scale) -> str:
             x, y = box.left + j * wide, box.top + i * high
             level = round(ramp(value)) if value is not None and drawable(value, chart.log) else None
             where = f"{chart.y_label} {grid.rows[i]}, {chart.x_label} {grid.ranges[j]}"
-            said = hint(f"{where}: {texts[i][j] or 'none'} {chart.unit}".rstrip())
+            title = hint(f"{where}: {texts[i][j] or 'none'} {chart.unit}".rstrip())
             look = "none" if level is None else f"h{level}"
-            parts.append(element("rect", said, x=x, y=y, width=wide - gap, height=high - gap, class_=look))
+            parts.append(element("rect", title, x=x, y=y, width=wide - gap, height=high - gap, class_=look))
             if printed and texts[i][j]:
                 ink = "soft" if level is None else f"t{level}"
                 at = (x + (wide - gap) / 2, y + (high - gap) / 2 + _SMALL * 0.36)
@@ -121,8 +121,8 @@ def _key(chart: HeatMap, values: list[float], ramp: Scale, width: float) -> str:
     more = [chart.unit] if chart.unit else []
     more += ["log scale"] if ramp.log else []
     right = x + NUM_LEVELS * step + 6
-    said = f"{high} {', '.join(more)}".rstrip()
-    return "".join(parts) + words(shortened(said, width - right), right, y + 10, class_="soft")
+    text = f"{high} {', '.join(more)}".rstrip()
+    return "".join(parts) + words(shortened(text, width - right), right, y + 10, class_="soft")
 
 
 def _row_names(names: Sequence[str], box: Box) -> str:

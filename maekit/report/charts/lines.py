@@ -92,15 +92,15 @@ def _marks(chart: LineChart, series: Series, plot: _Plot, index: int) -> str:
     parts = [curve(piece, index, fine=travel > 5 * plot.box.height) for piece in pieces if len(piece) > 1]
     for x, y in series.dots:
         if drawable(x, chart.log_x) and drawable(y, chart.log_y):
-            said = hint(_said(chart, series, x, y))
-            parts.append(element("circle", said, cx=plot.x(x), cy=plot.y(y), r=2.5, class_=f"dot {colour(index)}"))
+            title = hint(_hover(chart, series, x, y))
+            parts.append(element("circle", title, cx=plot.x(x), cy=plot.y(y), r=2.5, class_=f"dot {colour(index)}"))
     alone = {(round(x), round(y)): (x, y) for (x, y), *more in pieces if not more}
     parts += [element("circle", cx=x, cy=y, r=1.5, class_=f"mark {colour(index)}") for x, y in alone.values()]
     return "".join(parts) + _points(chart, series, plot, index)
 
 
 def _points(chart: LineChart, series: Series, plot: _Plot, index: int) -> str:
-    """Markers, and unseen places that say their value under the pointer, one each 8 px at most."""
+    """Markers, and invisible points whose value shows under the pointer, at most one each 8 px."""
     points = sorted(
         point for point in series.points if drawable(point[0], chart.log_x) and drawable(point[1], chart.log_y)
     )
@@ -109,11 +109,11 @@ def _points(chart: LineChart, series: Series, plot: _Plot, index: int) -> str:
     marked = set(picked(count, count if few else 8)) if few or len(chart.series) > 1 else set()
     for i in sorted(marked | set(picked(count, round(plot.box.width / 8)))):
         x, y = points[i]
-        said = _said(chart, series, x, y)
+        title = _hover(chart, series, x, y)
         if i in marked:
-            parts.append(marker(plot.x(x), plot.y(y), index, said))
+            parts.append(marker(plot.x(x), plot.y(y), index, title))
         else:
-            parts.append(element("circle", hint(said), cx=plot.x(x), cy=plot.y(y), r=6.0, class_="hit"))
+            parts.append(element("circle", hint(title), cx=plot.x(x), cy=plot.y(y), r=6.0, class_="hit"))
     return "".join(parts)
 
 
@@ -134,7 +134,7 @@ def _wants_labels(chart: LineChart, shown: list[Series]) -> bool:
     return len(shown) > 1 or (bool(shown[0].label) and shown[0].label not in (chart.y_label, chart.title))
 
 
-def _said(chart: LineChart, series: Series, x: float, y: float) -> str:
+def _hover(chart: LineChart, series: Series, x: float, y: float) -> str:
     spread = next((f" ({low:.4g} to {high:.4g})" for at, low, high in series.band if at == x), "")
     return f"{series.label}\n{chart.x_label} {x:.6g}: {y:.5g}{spread}"
 

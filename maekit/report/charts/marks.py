@@ -1,4 +1,4 @@
-"""How series are told apart, also without colour: a dash, a marker and a label each; eight colours, then again."""
+"""Dashes, markers and labels that distinguish series without colour; eight colours, which repeat."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,7 @@ def colour(index: int) -> str:
 
 
 def curve(places: Sequence[tuple[float, float]], index: int, fine: bool = False) -> str:
-    """A line through places in px, in the series' colour and dash; `fine` where it swings too densely."""
+    """A line through places in px, in the series' colour and dash; `fine` draws it thin, for a noisy curve."""
     path = "M" + "L".join(f"{px(x)} {px(y)}" for x, y in places)
     dash = DASHES[index % len(DASHES)]
     return element(
@@ -27,9 +27,9 @@ def curve(places: Sequence[tuple[float, float]], index: int, fine: bool = False)
     )
 
 
-def marker(x: float, y: float, index: int, said: str = "", size: float = 4.0) -> str:
-    """The series' marker at a place in px; `said` shows when the pointer rests on it."""
-    title = hint(said) if said else ""
+def marker(x: float, y: float, index: int, hover: str = "", size: float = 4.0) -> str:
+    """The series' marker at a place in px; `hover` shows under the pointer."""
+    title = hint(hover) if hover else ""
     shape, look = _SHAPES[index % len(_SHAPES)], f"mark {colour(index)}"
     if shape == "circle":
         return element("circle", title, cx=x, cy=y, r=size, class_=look)

@@ -1,4 +1,4 @@
-"""Axes: which values they span, where their ticks stand, and where a value falls in px."""
+"""Axes: the range of values, the ticks, and the position of a value in px."""
 
 import math
 from collections.abc import Iterable
@@ -34,7 +34,7 @@ def drawable(value: float | None, log: bool = False) -> bool:
 
 
 def fitted(values: Iterable[float], start: float, end: float, log: bool = False, margin: float = 0.0) -> Scale:
-    """A scale over the drawable `values`, with a share `margin` of room at both ends. Equal values stand mid-way."""
+    """A scale over the drawable `values`, with a share `margin` of room at both ends; equal values are centred."""
     kept = [value for value in values if drawable(value, log)]
     low, high = (min(kept), max(kept)) if kept else (1.0, 10.0) if log else (0.0, 1.0)
     if log:
@@ -92,7 +92,7 @@ def _alike(values: list[float]) -> bool:
 
 
 def _short(value: float) -> str:
-    """`1e-5`, `0.003`, `20`, `2.5e6`."""
+    """Six digits, with an exponent beyond 0.001 to a million: `1e-5`, `0.003`, `20`, `2.5e6`."""
     if value and not 1e-3 <= abs(value) < 1e6:
         return scientific(value)
     return f"{value:.6g}"

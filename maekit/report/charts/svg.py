@@ -1,9 +1,9 @@
-"""SVG as text: elements, escaped words, and how wide a word is without a browser to ask."""
+"""SVG as text: elements, escaped text, and an estimate of how wide text is."""
 
 import html
 import re
 
-FONT = 12.0  # px, of all words in a chart unless said otherwise
+FONT = 12.0  # px, of all words in a chart unless given otherwise
 _FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
 _NARROW, _WIDE = frozenset("iljtfrI.,:;'|!()[] "), frozenset("mwMW@%=+<>~#")
 
@@ -25,17 +25,17 @@ def element(name: str, inside: str = "", **attributes: object) -> str:
 
 
 def words(text: str, x: float, y: float, **attributes: object) -> str:
-    """A line of text at a place."""
+    """A `<text>` at a place in px."""
     return element("text", escaped(text), x=x, y=y, **attributes)
 
 
 def hint(text: str) -> str:
-    """What shows when the pointer rests on the element it is in."""
+    """A `<title>`, which a browser shows when the pointer rests on the element that contains it."""
     return element("title", escaped(text))
 
 
 def text_width(text: str, size: float = FONT) -> float:
-    """How many px `text` is wide at a size in px, on the generous side for the fonts a browser takes."""
+    """An estimate of the width of `text` in px at a font size in px, too wide rather than too narrow."""
     shares = (
         0.38 if letter in _NARROW else 0.92 if letter in _WIDE else 0.64 if letter.isascii() else 1.0 for letter in text
     )
@@ -43,7 +43,7 @@ def text_width(text: str, size: float = FONT) -> float:
 
 
 def shortened(text: str, width: float, size: float = FONT) -> str:
-    """`text` in one line of `width` px; a longer one loses its middle, as names often differ at their ends."""
+    """`text` cut to one line of `width` px. The middle is cut out, since names often differ at their ends."""
     line = " ".join(text[:2000].split())
     if text_width(line, size) <= width:
         return line

@@ -1,6 +1,6 @@
-"""Long curves cut down to what an eye can see, and to the stretches without gaps."""
+"""Reduces long curves to what is visible, and splits them at gaps."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import TypeVar
 
 from maekit.report.charts.scale import Scale, drawable
@@ -10,7 +10,7 @@ _Place = TypeVar("_Place", bound=tuple[float, ...])
 
 
 def stretches(points: Iterable[tuple[float, float]], x: Scale, y: Scale) -> list[list[Place]]:
-    """The places of the points in px, as pieces between the values that have no place (NaN, or log of nothing)."""
+    """The points in px, split where a value cannot be drawn (NaN, or not positive on a log axis)."""
     pieces: list[list[Place]] = [[]]
     for at, value in sorted(points, key=lambda point: point[0]):
         if not drawable(at, x.log):
@@ -27,8 +27,8 @@ def thinned(places: list[Place], width: float = 2.0) -> list[Place]:
     kept: list[Place] = []
     for column in _columns(places, width):
         chosen = {0, len(column) - 1}
-        for extreme in (min, max):
-            chosen.add(_where(column, extreme))
+        heights = [place[1] for place in column]
+        chosen |= {heights.index(min(heights)), heights.index(max(heights))}
         kept += [column[i] for i in sorted(chosen)]
     return kept
 
@@ -48,8 +48,3 @@ def _columns(places: list[_Place], width: float) -> list[list[_Place]]:
     for place in places:
         columns.setdefault(int(place[0] // width), []).append(place)
     return list(columns.values())
-
-
-def _where(column: list[Place], extreme: Callable[..., float]) -> int:
-    heights = [place[1] for place in column]
-    return heights.index(extreme(heights))

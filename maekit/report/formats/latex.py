@@ -7,7 +7,7 @@ from maekit.report.document import Block, Code, Document, Facts, Pictures, Table
 from maekit.system.numbers import cell_text
 from maekit.system.plain import is_number
 
-_MOST_ROWS = 12  # of a chart, told as a table
+_MOST_ROWS = 12  # of a chart, which is written as a table
 _MOST_COLUMNS = 10
 _SPECIAL = {
     "\\": r"\textbackslash{}",
@@ -46,7 +46,7 @@ _HEAD = r"""% Each table stands alone: copy it with \usepackage{booktabs,float,l
 
 
 def render_latex(document: Document) -> str:
-    """Returns the LaTeX text. Charts are told as tables of a few rows; their whole data are in the CSV files."""
+    """Returns the LaTeX text. Charts become tables of a few rows; the CSV files have all of them."""
     lines = [_HEAD, rf"\section*{{{escape(document.title)}}}", r"\begin{itemize}"]
     lines += [rf"\item {escape(line)}" for line in document.summary or ("",)]
     lines.append(r"\end{itemize}")

@@ -19,7 +19,7 @@ from maekit.report.document import (
 )
 from maekit.system.numbers import cell_text
 
-_MOST_ROWS = 12  # of a chart, told as a table
+_MOST_ROWS = 12  # of a chart's table
 
 
 def render_markdown(document: Document, charts: Mapping[int, Path], pictures: Mapping[Path, Path]) -> str:

@@ -1,4 +1,4 @@
-"""What the templates are given of each kind of block: the macro that writes it, and its parts, ready to be printed."""
+"""Views: for each kind of block the name of its template macro, and its content, ready to be printed."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -69,7 +69,7 @@ class ChartView:
 
 @dataclass(frozen=True)
 class CodeView:
-    """Text to be read letter by letter."""
+    """Text in a monospaced font."""
 
     macro: ClassVar = "code"
     text: str
@@ -91,7 +91,7 @@ View = TextView | FactsView | TableView | ChartView | CodeView | PicturesView
 def view(
     block: Text | Facts | Table | Pictures | Code, pictures: Mapping[int, Sequence[Shown]], most_rows: int
 ) -> View:
-    """What the templates are given of a block that is no chart.
+    """The view of a block other than a chart.
 
     Args:
         block: the block.

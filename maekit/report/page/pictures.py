@@ -31,16 +31,17 @@ class Shown:
 def fitting(pictures: Sequence[Picture], room: int) -> list[Shown]:
     """The pictures in at most `room` bytes of data URIs together.
 
-    They are scaled down only if they would not fit; then the largest are left out, each with its reason. A file that
-    is no whole picture is said too.
+    They are scaled down only if they would not fit; then the largest are left out, each with its reason. A damaged file
+    is left out with a reason too.
     """
     shown = [_read(picture, None) for picture in pictures]
     for side in _SMALLER:
         if _weight(shown) <= room:
             break
-        shown = [
-            _smaller(picture, now, side) if now.data else now for picture, now in zip(pictures, shown, strict=True)
-        ]
+        for at, picture in enumerate(pictures):
+            smaller = _read(picture, side) if shown[at].data else shown[at]
+            if smaller.data and len(smaller.data) < len(shown[at].data):
+                shown[at] = smaller
     while _weight(shown) > room:
         largest = max(range(len(shown)), key=lambda i: len(shown[i].data))
         shown[largest] = replace(shown[largest], data="", reason="Left out: the page would be too large.")
@@ -49,12 +50,6 @@ def fitting(pictures: Sequence[Picture], room: int) -> list[Shown]:
 
 def _weight(shown: Sequence[Shown]) -> int:
     return sum(len(picture.data) for picture in shown)
-
-
-def _smaller(picture: Picture, now: Shown, side: int) -> Shown:
-    """The picture at `side` px, unless that takes more bytes than now."""
-    found = _read(picture, side)
-    return found if found.data and len(found.data) < len(now.data) else now
 
 
 def _read(picture: Picture, side: int | None) -> Shown:

@@ -1,4 +1,4 @@
-"""What a run kept of its best validation: classes that were mistaken, scores of each class, examples, pictures."""
+"""Confusions, scores of each class, examples and pictures, from the files that a run kept of its evaluation."""
 
 import json
 from collections.abc import Callable
@@ -83,7 +83,7 @@ def classes(run: Run, missing: list[str]) -> Section | None:
 
 
 def evaluated(run: Run) -> str:
-    """Whose weights the classes are of."""
+    """The checkpoint that the scores of the classes were measured with, as `Of best.ckpt (step 33)`."""
     if run.status == "validated":
         return f"Of {checkpoint_words(run.environment.get('checkpoint')) or 'the weights that were evaluated'}"
     found = read_mapping(run.folder / EVALUATION)
@@ -109,7 +109,7 @@ def examples(run: Run, missing: list[str]) -> Section | None:
 
 
 def _from_json(file: Path, make: Callable[[_T, Path], list[Block]], missing: list[str]) -> list[Block]:
-    """What a file shows; a damaged one is a line of `missing`, and one that is not there nothing."""
+    """The blocks that `make` builds from a JSON file; none where it is missing, and a line of `missing` if damaged."""
     if not file.is_file():
         return []
     try:

@@ -1,4 +1,4 @@
-"""What a run's tables draw: curves over its steps, and heat maps of layer by step."""
+"""Curves over a run's steps, and heat maps of layer by step, from its CSV tables."""
 
 import math
 import statistics
@@ -33,8 +33,8 @@ def curves(run: Run) -> Section:
     drawn: list[Block] = [chart for chart in charts if chart.series]
     if not drawn:
         validated = run.status == "validated"
-        said = "A validation alone has no curves." if validated else "No row of train.csv or val.csv could be read."
-        drawn = [Text((said,))]
+        reason = "A validation alone has no curves." if validated else "No row of train.csv or val.csv could be read."
+        drawn = [Text((reason,))]
     return Section("Curves", tuple(drawn))
 
 
@@ -48,7 +48,7 @@ def layers(run: Run) -> Section | None:
 
 
 def _metric_charts(run: Run, val: Rows) -> list[LineChart]:
-    """One chart for metrics of about the same size, at most four curves in each."""
+    """One chart for metrics of similar magnitude, with at most four curves each."""
     monitor = watched(run)
     groups: list[list[Series]] = []
     for name in shown_metrics(_names(val), monitor[0] if monitor else None):

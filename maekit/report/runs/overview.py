@@ -1,4 +1,4 @@
-"""The report of a folder of runs: what there is, by task, what came of it and what it cost."""
+"""The report of a folder of runs: by task, the results and what they cost."""
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -14,7 +14,7 @@ from maekit.system.numbers import cell_text, duration, number, plural
 
 _MOST_CURVES = 8
 _MOST_KEYS = 12
-_MOST_SAID = 3
+_MOST_NAMED = 3
 
 
 def overview_document(runs: Sequence[Run], created: str) -> Document:
@@ -47,7 +47,8 @@ def _summary(runs: Sequence[Run], tasks: Sequence[str]) -> list[str]:
             lines.append(f"{task_name(task)}{where}: the {most} {name} is {_mean_std(best)}, {_what(best, found)}.")
     toys = sum(is_toy(run.recipe, run.flat_config) for run in runs)
     if toys:
-        lines.append(f"{'All runs are' if toys == len(runs) else f'{toys} of the runs {_are(toys)}'} {TOY}.")
+        some = f"{toys} of the runs {'is' if toys == 1 else 'are'}"
+        lines.append(f"{'All runs are' if toys == len(runs) else some} {TOY}.")
     return lines
 
 
@@ -75,13 +76,9 @@ def _best(found: Sequence[Group]) -> Group | None:
 
 
 def _what(group: Group, runs: Sequence[Run]) -> str:
-    """The recipe of a group, and what tells it from the other runs of the task."""
-    keys = [key for key in split_keys(varying(runs))[0] if key != "run.seed"][:_MOST_SAID]
+    """A group's recipe, and the values of the keys in which the runs of the task differ."""
+    keys = [key for key in split_keys(varying(runs))[0] if key != "run.seed"][:_MOST_NAMED]
     return ", ".join([group.runs[0].recipe, *(f"{key} {setting_of(group.runs[0], key)}" for key in keys)])
-
-
-def _are(count: int) -> str:
-    return "is" if count == 1 else "are"
 
 
 def _mean_std(group: Group) -> str:

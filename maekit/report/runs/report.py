@@ -1,4 +1,4 @@
-"""The report of one run. A part whose file is missing is left out, and what is missing is said."""
+"""The report of one run. A part whose file is missing is left out, and listed under `What is missing`."""
 
 from collections.abc import Sequence
 
@@ -7,7 +7,8 @@ from maekit.paper.tables import Cell
 from maekit.report.document import Document, Section, Text
 from maekit.report.runs.classes import classes, examples
 from maekit.report.runs.curves import curves, layers
-from maekit.report.runs.facts import (
+from maekit.report.runs.published import published, published_lines
+from maekit.report.runs.sections import (
     configuration,
     cost,
     cost_line,
@@ -17,7 +18,6 @@ from maekit.report.runs.facts import (
     result,
     whole_configuration,
 )
-from maekit.report.runs.published import published, published_lines
 from maekit.report.runs.side_by_side import watched
 from maekit.report.words import TOY, is_toy, setting, small_recipe, task_name
 from maekit.runs.differences import Difference, differences
@@ -55,7 +55,7 @@ def run_document(run: Run, created: str) -> Document:
 
 
 def summary(run: Run, beside: Sequence[tuple[Cell, Group]]) -> list[str]:
-    """What a reader in a hurry must know: result, published number, toy or not, what differs, cost, what is wrong."""
+    """The result, the published number, whether it is a toy, differences from the recipe, cost and problems."""
     lines = [_headline(run), *published_lines(beside)]
     if is_toy(run.recipe, run.flat_config):
         lines.append(f"This is a run {TOY}.")
@@ -96,7 +96,7 @@ def _headline(run: Run) -> str:
 
 
 def _not_recorded(sections: list[Section | None]) -> list[str]:
-    """Parts that newer or longer runs have."""
+    """One line for each section that newer or longer runs have and this one has not."""
     there = {section.title for section in sections if section is not None}
     parts = {
         "Layers": "layers.csv has no rows, so there are no heat maps of the layers",

@@ -1,4 +1,4 @@
-"""What a run is, cost and ran on, in tables and facts."""
+"""The sections of a run's report that are tables and lists: result, data, configuration, cost, environment."""
 
 import shlex
 from collections.abc import Iterator
@@ -16,7 +16,7 @@ _MOST_CLASSES = 20
 
 
 def result(run: Run, beside: Table | None) -> Section:
-    """The metrics of the last evaluation, the best of the monitored one, and the published numbers beside them."""
+    """The metrics of the last evaluation, the best value of the monitored one, and the published numbers (`beside`)."""
     monitor = watched(run)
     best = run.best
     rows = [
@@ -35,7 +35,7 @@ def result(run: Run, beside: Table | None) -> Section:
 
 
 def how_far(run: Run) -> str:
-    """How far a run came, in words."""
+    """How far a run came: `finished after 40 steps`, `stopped by early_stopping after 20 of 40 steps`, ..."""
     if run.status == "finished":
         return f"finished after {_steps(run, run.number('step'))}"
     if run.status == "validated":
@@ -55,7 +55,7 @@ def how_far(run: Run) -> str:
 
 
 def data(run: Run) -> Section:
-    """What the run was trained and measured on."""
+    """The data that the run was trained and measured on: folder, counts, classes, fingerprints."""
     found = recorded_data(run)
     if found is None:
         root = run.flat_config.get("data.root") or run.flat_config.get("data.synthetic")
@@ -72,7 +72,7 @@ def data(run: Run) -> Section:
 
 
 def configuration(run: Run) -> Section:
-    """What differs from the recipe."""
+    """The hyper-parameters that differ from the recipe."""
     return Section("Configuration", (_differences(run),))
 
 
@@ -106,7 +106,7 @@ def _differences(run: Run) -> Block:
 
 
 def cost(run: Run) -> Section:
-    """Time, speed and memory."""
+    """Time, speed, peak memory, steps and images, as far as `metrics.json` has them."""
     pairs = tuple((name, value) for name, value in _cost(run) if value)
     return Section("Cost", (Facts(pairs) if pairs else Text(("Not recorded: metrics.json is written at the end.",)),))
 
