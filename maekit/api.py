@@ -69,19 +69,6 @@ def build(
     return Session(resolve(stacked, module, as_flags(overrides or {}), training=True), module)
 
 
-def refuse_evaluation_only(settings: Settings, model: type[TransferModel]) -> None:
-    """Refuses to train a model that can only be evaluated.
-
-    Raises:
-        UserError: with the command that evaluates it.
-    """
-    if model.evaluates_only:
-        task, recipe = settings.recipe.task.given_as, settings.recipe.name
-        raise UserError(
-            f"this task evaluates only; use maekit validate --task {task} --recipe {recipe} --model.weights FILE"
-        )
-
-
 class Session:
     """One task with its model and data, ready to train or to validate.
 
@@ -139,7 +126,7 @@ class Session:
         """
         from maekit.training import run
 
-        refuse_evaluation_only(self.settings, type(self.model))
+        self.settings.require_training()
         self._start_afresh()
         self.data.require_trainable()
         options = self.settings.values["run"]

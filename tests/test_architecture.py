@@ -23,7 +23,7 @@ ALLOWED = {
     "robustness": "base classification data weights system",
     "features": "backbone base data drawing runs system weights",
     "training": "base data optim recipes runs system weights",
-    "study": "api base optim recipes runs system training",
+    "study": "base optim recipes runs system training",
     "export": "recipes runs system weights",
     "paper": "recipes runs system",
     "report": "paper recipes runs study system",

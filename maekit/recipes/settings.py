@@ -37,6 +37,18 @@ class Settings:
     given: frozenset[str]
     defaults: Mapping[str, Any] = field(default_factory=dict, repr=False)
 
+    def require_training(self) -> None:
+        """Checks that the task trains a model, and so has a section `optim`.
+
+        Raises:
+            UserError: it only evaluates weights; with the command that does.
+        """
+        if "optim" not in self.values:
+            task, recipe = self.recipe.task.given_as, self.recipe.name
+            raise UserError(
+                f"this task evaluates only; use maekit validate --task {task} --recipe {recipe} --model.weights FILE"
+            )
+
     def yaml(self) -> str:
         """The resolved configuration, as saved with a run."""
         return saved_header(self.recipe) + safe_dump(self.values, sort_keys=False)

@@ -78,10 +78,10 @@ def open_session(args: argparse.Namespace, recipe: Recipe, flags: list[str], pro
     if args.print_config:
         print(settings.yaml(), end="")
         return None
-    from maekit.api import Session, refuse_evaluation_only
+    from maekit.api import Session
 
     if prog == "maekit fit":
-        refuse_evaluation_only(settings, module.Model)  # before its data are asked for
+        settings.require_training()  # before its data are asked for
     return Session(settings, module)
 
 

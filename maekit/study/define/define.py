@@ -9,7 +9,6 @@ from typing import Any
 
 import torch
 
-from maekit.api import refuse_evaluation_only
 from maekit.base.data import TransferData
 from maekit.base.spec import DataSpec
 from maekit.errors import UserError
@@ -73,7 +72,7 @@ def define(request: Request, module: ModuleType) -> Definition:
     """
     axes = _given_axes(request)
     settings = resolve(request.recipe, module, request.flags, training=True)
-    refuse_evaluation_only(settings, module.Model)
+    settings.require_training()
     _check_keys([*axes], settings)
     data: TransferData = module.Data(**settings.values["data"])
     data.setup()
