@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from maekit.detection.data.coco.coco import COCO
+from maekit.detection.data.coco.file import CocoFile, scan_coco
 from maekit.detection.data.coco.rle import counts_of_bitmap, text_of_bitmap
 from maekit.errors import UserError
 from tests.helpers_data import check
@@ -100,3 +101,11 @@ def problems(root: Path) -> list[str]:
     lines = check(COCO, root, full=True).problems
     assert not any("\n" in line for line in lines)
     return lines
+
+
+def read_coco(path: Path, *folders: Path) -> CocoFile:
+    """Reads an annotation file; the first thing that is wrong with it is an error."""
+    file, lines = scan_coco(path, *folders)
+    if lines or file is None:
+        raise UserError(lines[0])
+    return file

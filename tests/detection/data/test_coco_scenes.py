@@ -11,10 +11,10 @@ from PIL import Image
 from maekit.data.digits import DIGITS, Digit, digits
 from maekit.detection.data.coco import scenes as coco_scenes
 from maekit.detection.data.coco.coco import COCO
-from maekit.detection.data.coco.file import read_coco
 from maekit.detection.data.coco.outlines import filled, outlines
 from maekit.detection.data.coco.scenes import CATEGORY_IDS, DIGIT_SIDES, MAX_HIDDEN, draw_objects, object_scenes_root
 from maekit.errors import UserError
+from tests.detection.data.helpers import read_coco
 from tests.helpers_data import check
 
 

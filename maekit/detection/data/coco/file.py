@@ -16,7 +16,6 @@ from maekit.detection.data.coco.names import Disk, best_folder, join, resolve
 from maekit.detection.data.coco.objects import Objects, Remarks, join_objects
 from maekit.detection.data.coco.sizes import fill_sizes
 from maekit.detection.data.coco.values import Tally
-from maekit.errors import UserError
 from maekit.system.size import HeightWidth
 
 
@@ -120,24 +119,14 @@ class CocoFile:
         return found
 
 
-def read_coco(path: Path, *folders: Path) -> CocoFile:
-    """Reads an annotation file and finds its images, none of which is opened unless the file does not say its size.
+def scan_coco(path: Path, *folders: Path) -> tuple[CocoFile | None, list[str]]:
+    """Reads an annotation file to its end, whatever is wrong with its entries, and finds its images.
+
+    An image is opened only if the file lacks its size.
 
     Args:
         path: the file.
         folders: where its images may be; the one with most of them is taken.
-
-    Raises:
-        UserError: with the first thing that is wrong; see `scan_coco`.
-    """
-    file, problems = scan_coco(path, *folders)
-    if problems or file is None:
-        raise UserError(problems[0])
-    return file
-
-
-def scan_coco(path: Path, *folders: Path) -> tuple[CocoFile | None, list[str]]:
-    """Reads an annotation file to its end, whatever is wrong with its entries.
 
     Returns:
         What could be read, None if too little, and one line for each kind of thing that is wrong: entries without what
