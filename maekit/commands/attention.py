@@ -1,4 +1,4 @@
-"""`maekit attention`: where the class token looks, and what the patches' features have in common."""
+"""`maekit attention`: draw where the class token looks, and the patches' features in colour."""
 
 import argparse
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Draws one picture for each image; unreadable images are named and left out."""
+    """Draws one picture for each image; names unreadable images and leaves them out."""
     size = _size(args.image_size)
     given = GivenImages()
     files = [file for path in args.images for file in given.find(path)]
@@ -70,7 +70,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 class _Viewer:
-    """A backbone that looks at one image at a time, each in its own shape."""
+    """A backbone that is given one image at a time, each in its own shape."""
 
     def __init__(
         self, weights: str, block: int, size: int | tuple[int, int] | None, device: str, given: GivenImages
@@ -92,7 +92,7 @@ class _Viewer:
         self.size = size or int(source.input["image_size"])
 
     def views(self, files: list[Path]) -> "Iterator[tuple[Path, Image, View]]":
-        """Yields each image that can be read as the backbone is given it, and what it makes of it, on the CPU."""
+        """Yields each readable file with its image as the backbone is given it, and what the block makes of it."""
         import torch
 
         from maekit.features.attention_maps import View, view_block
@@ -110,7 +110,7 @@ class _Viewer:
 
 
 def _size(given: str | None) -> int | tuple[int, int] | None:
-    """Returns a short side, or height and width."""
+    """Returns the short side in pixels, or height and width; None if the flag was not given."""
     if given is None:
         return None
     words = given.lower().split("x")

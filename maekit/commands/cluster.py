@@ -1,4 +1,4 @@
-"""`maekit cluster`: groups images by their features, and shows what the groups have in common."""
+"""`maekit cluster`: group images by their features, and draw the groups."""
 
 import argparse
 from pathlib import Path
@@ -26,7 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Clusters; with class folders it prints how well the clusters match them."""
+    """Clusters; prints how well the clusters match the class folders, if there are any."""
     if not 0 <= args.seed < 2**32:
         raise UserError(f"--seed: got {args.seed}, expected 0 to {2**32 - 1}")
     check_moved_images(args.images)

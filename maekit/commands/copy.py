@@ -35,7 +35,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def files_to_copy(task: Task, name: str) -> list[tuple[Path, Path]]:
-    """Source files and where they go inside the folder, under the copy's name."""
+    """Returns source files with their relative paths in the copy."""
     configs = sorted([task.configs / f"{task.name}.yaml", *task.configs.glob(f"{task.name}-*.yaml")])
     renamed = [(file, Path("configs") / (name + file.name.removeprefix(task.name))) for file in configs]
     return [(task.file, Path("tasks") / f"{name}.py"), *renamed]

@@ -1,4 +1,4 @@
-"""`maekit data make` and `maekit data check`: synthetic data in the true format, and what is wrong with yours."""
+"""`maekit data make` writes synthetic data in a task's format; `maekit data check` verifies a data set of yours."""
 
 import argparse
 import json
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentParser) -> int:
-    """Makes or checks; a check that found problems exits with 1."""
+    """Makes or checks; returns 1 if a check found problems."""
     if args.action == "check":
         return check(args, flags)
     if flags:
@@ -44,7 +44,7 @@ def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentPa
 
 
 def check(args: argparse.Namespace, flags: list[str]) -> int:
-    """Checks the data set that `fit` with the same flags would read."""
+    """Checks the data set that `fit` with the same flags would read, by fit's own code."""
     recipe = load_recipe(find_task(args.task), args.recipe, args.config)
     from maekit.base.findings import Findings
     from maekit.recipes.settings import resolve_data

@@ -1,4 +1,4 @@
-"""`maekit embed`: the features of a folder of images, to use without fine-tuning."""
+"""`maekit embed`: compute the features of a folder of images, to use without fine-tuning."""
 
 import argparse
 from pathlib import Path
@@ -50,7 +50,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Embeds; unreadable images are counted, and named in skipped.txt."""
+    """Embeds; counts unreadable images and names them in skipped.txt."""
     check(args)
     from maekit.features.embedding import embed_folder
     from maekit.features.extractor import make_extractor
@@ -93,7 +93,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _without_norm(weights: str, pooling: str, *, given: bool) -> str:
-    """What is taken of weights whose class token was not trained, and why."""
+    """Returns a line on what the features are of weights whose class token was not trained."""
     why = f"{weights} has no final norm, as files that were fine-tuned with mean pooling"
     if pooling == "class":
         return f"{why}: its class token was not trained, and is raw; --pooling mean takes the mean of the patch tokens"
@@ -103,7 +103,7 @@ def _without_norm(weights: str, pooling: str, *, given: bool) -> str:
 
 
 def source_for(images: "ImageFolder", weights: str) -> "Source":
-    """Returns the weights, which note what is white in pictures of more than 8 bits where they do not say it."""
+    """Finds the weights; if they do not record what is white in pictures of more than 8 bits, a sample decides it."""
     from dataclasses import replace
 
     from maekit.features.source import find_source
@@ -116,7 +116,7 @@ def source_for(images: "ImageFolder", weights: str) -> "Source":
 
 
 def check(args: argparse.Namespace) -> None:
-    """Refuses numbers out of their range, before anything is loaded."""
+    """Refuses flags out of their range before anything is loaded."""
     for name, least in (("batch_size", 1), ("num_workers", 0), ("image_size", 1)):
         check_least(name, getattr(args, name), least)
     if args.crop_fraction is not None and not 0 < args.crop_fraction <= 1:

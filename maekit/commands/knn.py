@@ -1,4 +1,4 @@
-"""`maekit knn`: how well classes can be read off the nearest features, without training anything."""
+"""`maekit knn`: classify images by their nearest features, without training."""
 
 import argparse
 import json
@@ -87,7 +87,7 @@ def accuracies(
             )
     assert bank.labels is not None
     assert queries.labels is not None
-    _same(bank, queries)
+    _require_comparable(bank, queries)
     given = queries.features.to(choose_device(device))
     found = nearest_neighbours(given, bank.features, max(counts), exclude_self=bank is queries, batch=batch_size)
     table = {}
@@ -108,8 +108,8 @@ def _counts(given: str) -> list[int]:
     return sorted(set(counts))
 
 
-def _same(bank: "FeatureFolder", queries: "FeatureFolder") -> None:
-    """Refuses other classes, and features that were computed otherwise."""
+def _require_comparable(bank: "FeatureFolder", queries: "FeatureFolder") -> None:
+    """Refuses two folders with other classes, or whose features were computed in another way."""
     if bank.classes != queries.classes:
         ours, theirs = set(bank.classes), set(queries.classes)
         words = [

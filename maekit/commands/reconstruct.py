@@ -1,11 +1,11 @@
-"""`maekit reconstruct`: mask images, and draw what a masked autoencoder makes of the rest."""
+"""`maekit reconstruct`: mask images, and draw what a masked autoencoder predicts for the hidden patches."""
 
 import argparse
 import json
 from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from maekit.commands.shared.flags import add_device_argument, check_least
 from maekit.commands.shared.given_images import GivenImages
@@ -14,11 +14,11 @@ from maekit.errors import UserError
 
 if TYPE_CHECKING:
     from maekit.pretraining.model import Pretrainer
-    from maekit.pretraining.predictions import ReconstructionWriter
+    from maekit.pretraining.predictions import ReconstructionWriter, Sample
+
+    Batch = tuple[list[Path], list[Sample]]
 
 FORWARDS = False
-
-Batch = tuple[list[Path], list[Any]]
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -61,7 +61,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Reconstructs; unreadable images are named and left out."""
+    """Reconstructs; names unreadable images and leaves them out. Returns 2 if no image could be read."""
     given = GivenImages()
     files = _check(args, given)
     import torch
@@ -72,7 +72,7 @@ def main(args: argparse.Namespace) -> int:
     mean, std = (list(values) for values in (model.spec.mean, model.spec.std))
     input = {"image_size": model.spec.image_size[0], "crop_fraction": 1.0, "mean": mean, "std": std}
     writer = ReconstructionWriter(args.output, model, input, seed=args.seed)
-    lines = [_said(model, args)]
+    lines = [_description(model, args)]
     device = torch.device(next(model.parameters()).device)
     given.choose_reading(files)
     stream = given.batches(files, writer.prepare, args.batch_size)
@@ -89,7 +89,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _check(args: argparse.Namespace, given: GivenImages) -> list[Path]:
-    """The image files; everything that can be refused before weights are read is refused here."""
+    """Returns the image files; refuses all that can be refused before weights are read."""
     check_least("batch_size", args.batch_size, 1)
     if not 0 < args.mask_ratio < 1:
         raise UserError(f"--mask_ratio: got {args.mask_ratio:g}, expected above 0 and below 1 (the paper: 0.75)")
@@ -106,7 +106,7 @@ def _load(args: argparse.Namespace) -> "Pretrainer":
     from maekit.pretraining.predictions import load_pretrainer
     from maekit.system.hardware import choose_device
 
-    said = {"auto": None, "true": True, "false": False}[args.norm_pix_loss]
+    normalised = {"auto": None, "true": True, "false": False}[args.norm_pix_loss]
     chosen = choose_device(args.device)
     try:
         model = load_pretrainer(
@@ -114,15 +114,15 @@ def _load(args: argparse.Namespace) -> "Pretrainer":
             image_size=args.image_size,
             mask_ratio=args.mask_ratio,
             masking=args.masking,
-            norm_pix_loss=said,
+            norm_pix_loss=normalised,
         )
     except UserError as error:  # a model's own flags have a prefix that this command's do not
         raise UserError(str(error).replace("--model.mask", "--mask")) from error
     return model.to(chosen)
 
 
-def _first(stream: Iterator[Batch]) -> list[Batch]:
-    """The first batches, of as many images as a target is tried on or more."""
+def _first(stream: "Iterator[Batch]") -> "list[Batch]":
+    """Returns the first batches, which hold at least as many images as `try_targets` needs."""
     from maekit.pretraining.guess_target import TRIED
 
     first: list[Batch] = []
@@ -132,9 +132,12 @@ def _first(stream: Iterator[Batch]) -> list[Batch]:
 
 
 def _settle(
-    model: "Pretrainer", writer: "ReconstructionWriter", first: Sequence[Batch], args: argparse.Namespace
+    model: "Pretrainer", writer: "ReconstructionWriter", first: "Sequence[Batch]", args: argparse.Namespace
 ) -> list[str]:
-    """Finds out what the predictions mean where nobody says, and warns where what was said does not fit."""
+    """Decides whether predictions are of normalised pixels if the file does not say; returns what to tell the user.
+
+    If it is given, by the file or the flag, and does not fit the images, that is a warning.
+    """
     import torch
 
     from maekit.pretraining.guess_target import TRIED, normalises, try_targets
@@ -146,11 +149,11 @@ def _settle(
         return []
     pixels = torch.stack([sample.pixels for sample in samples]).to(next(model.parameters()).device)
     trial = try_targets(model, pixels, writer.noise(samples))
-    said = says_target(args.weights) if args.norm_pix_loss == "auto" else args.norm_pix_loss == "true"
-    if said is not None:
-        doubt = trial.sure and trial.norm_pix_loss != said
+    given = says_target(args.weights) if args.norm_pix_loss == "auto" else args.norm_pix_loss == "true"
+    if given is not None:
+        doubt = trial.sure and trial.norm_pix_loss != given
         flag = str(trial.norm_pix_loss).lower()
-        return [f"norm_pix_loss {str(said).lower()}, but {trial}; try --norm_pix_loss {flag}"] if doubt else []
+        return [f"norm_pix_loss {str(given).lower()}, but {trial}; try --norm_pix_loss {flag}"] if doubt else []
     target = NormalisedPixels if trial.norm_pix_loss else Pixels
     model.head.target = target(pixels.shape[1] * model.backbone.patch_size**2)
     word, sure = str(trial.norm_pix_loss).lower(), "" if trial.sure else "not sure, "
@@ -164,8 +167,8 @@ def _caution(model: "Pretrainer") -> list[str]:
     return [f"normalised pixels: {how}"] if normalises(model) else []
 
 
-def _said(model: "Pretrainer", args: argparse.Namespace) -> str:
-    """One line on the weights and on what becomes of an image."""
+def _description(model: "Pretrainer", args: argparse.Namespace) -> str:
+    """Returns one line on the weights, the size of images and the masks."""
     from maekit.pretraining.masking import num_visible
 
     patches = model.backbone.grid[0] * model.backbone.grid[1]

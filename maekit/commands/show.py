@@ -1,4 +1,4 @@
-"""`maekit show`: a recipe as it stands in its files, or resolved."""
+"""`maekit show`: print a recipe as it is in its files, or resolved."""
 
 import argparse
 import json

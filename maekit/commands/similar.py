@@ -1,4 +1,4 @@
-"""`maekit similar`: the images of a folder that are most like one image."""
+"""`maekit similar`: find the images of a folder that are most like one image."""
 
 import argparse
 import json
@@ -58,7 +58,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def search(args: argparse.Namespace, folder: "FeatureFolder") -> list[tuple[float, int]]:
-    """Returns similarity and row of the images nearest to the query, which is not among them itself."""
+    """Returns similarity and row of the images nearest to the query image, without itself."""
     from maekit.features.extractor import extractor_like
     from maekit.features.neighbours.knn import nearest_neighbours
 
@@ -73,7 +73,7 @@ def search(args: argparse.Namespace, folder: "FeatureFolder") -> list[tuple[floa
 
 
 def draw(image: Path, found: list[tuple[float, Path]], output: Path, *, quiet: bool) -> None:
-    """Draws the query and what was found."""
+    """Draws a contact sheet of the query image and the images found."""
     from maekit.drawing.sheet import Tile, contact_sheet, thumbnail
     from maekit.system.files import atomic_write
 
@@ -87,6 +87,6 @@ def draw(image: Path, found: list[tuple[float, Path]], output: Path, *, quiet: b
 
 
 def check_picture(path: Path) -> None:
-    """Refuses a file to draw into that is not named as a PNG, or is a folder."""
+    """Refuses a value of --output that does not end in .png, or is a folder."""
     if path.suffix.lower() != ".png" or path.is_dir():
         raise UserError(f"--output: got {path}, expected a file to draw into, such as sheet.png")

@@ -1,4 +1,4 @@
-"""`maekit tasks`: what there is to run."""
+"""`maekit tasks`: list the tasks and their recipes."""
 
 import argparse
 import json

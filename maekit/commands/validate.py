@@ -3,8 +3,8 @@
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from maekit.commands.shared.session import add_session_arguments, chosen_recipe, given_checkpoint, open_session
 from maekit.errors import UserError
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentParser) -> int:
-    """Validates and prints the task's table, if it has one, and the metrics; as JSON all of them."""
+    """Validates; prints the task's table, if it has one, and its headline metrics, or all metrics as JSON."""
     recipe = chosen_recipe(args, flags, parser)
     if recipe is None:
         return 0
@@ -44,7 +44,7 @@ def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentPa
         return 0
     if args.output:
         records = {"config.yaml": session.settings.yaml(), "environment.json": session.environment}
-        keep(args.output, finite(metrics), {**records, **session.results})
+        write_results(args.output, finite(metrics), {**records, **session.results})
     if args.json:
         print(json.dumps(finite(metrics)))
     else:
@@ -52,8 +52,8 @@ def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentPa
     return 0
 
 
-def keep(folder: Path, metrics: dict[str, Any], results: dict[str, Any]) -> None:
-    """Writes `metrics.json`, and the rest by its names: text as it is, values as JSON."""
+def write_results(folder: Path, metrics: Mapping[str, object], results: Mapping[str, object]) -> None:
+    """Writes `metrics.json`, and a file for each of `results`: text as it is, other values as JSON."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, content in results.items():

@@ -1,4 +1,4 @@
-"""Which tensors a whole file of each kind has, and their shapes."""
+"""The tensors that a complete file of each kind has, and their shapes."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -22,10 +22,10 @@ _FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
 def whole(path: Path, state: StateFile) -> dict[str, Tensor]:
-    """The tensors that a file of the state's kind has, in the order of its file; what else is there is left out.
+    """Returns the tensors that a file of the state's kind has, in the order of its file, without any others.
 
     A pre-training file has encoder and decoder, a classifier or a probe encoder and head. Of a detector only the
-    encoder's shapes are known; its head goes as it is.
+    encoder's shapes are known; its head is returned unchecked.
 
     Raises:
         UserError: the kind is unknown, or a tensor is missing, of another shape or of no floating type.
@@ -103,6 +103,6 @@ def _linear(name: str, rows: int, columns: int) -> Iterator[tuple[str, Sizes]]:
 
 
 def _length(tensors: Mapping[str, Tensor], name: str, axis: int = 1) -> int:
-    """The length of one axis, 0 where there is no such tensor (it is told as missing then)."""
+    """Returns the length of one axis; 0 if there is no such tensor, which `whole` then reports as missing."""
     tensor = tensors.get(name)
     return tensor.shape[axis] if tensor is not None and tensor.ndim > axis else 0

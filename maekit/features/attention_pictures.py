@@ -1,4 +1,4 @@
-"""Pictures of attention for people: where the class token looks, each head, and patch features in colour."""
+"""Draws attention: where the class token looks, each head, and patch features in colour."""
 
 import numpy as np
 from PIL import Image

@@ -1,4 +1,4 @@
-"""The images below a folder, the classes their folders stand for, and reading them in batches."""
+"""Finds the images below a folder and the classes of their folders, and reads them in batches."""
 
 import os
 from collections.abc import Sequence
@@ -27,10 +27,10 @@ class ImageFolder:
     Attributes:
         root: the folder, absolute.
         names: relative paths.
-        classes: the names of the folders directly in `root`, sorted, where every image lies in one of two or more; a
-            split is no class. Else empty.
-        note: a line for the user on why there are no classes where some could be meant; empty for none.
-        left_out: what lies among the images and was not taken.
+        classes: sorted names of the folders directly in `root`, if there are two or more, every image lies in one and
+            none is named like a split (`train`); else empty.
+        note: a line for the user on why folders are not taken for classes; empty for none.
+        left_out: other files among the images.
     """
 
     root: Path
@@ -43,12 +43,12 @@ class ImageFolder:
         return len(self.names)
 
     def labels(self, index: Sequence[int]) -> np.ndarray:
-        """Returns the labels [n] int64 of some images, by their class folders."""
+        """Returns the labels [n] int64 of images by their numbers, from their class folders."""
         number = {name: label for label, name in enumerate(self.classes)}
         return np.array([number[_top(self.names[i])] for i in index], dtype=np.int64)
 
     def fingerprint(self) -> str:
-        """Returns 24 hex digits of the relative paths in their order."""
+        """Returns a hash, 24 hex digits, of the relative paths in their order."""
         digest = blake2b(digest_size=12)
         for name in self.names:
             digest.update(os.fsencode(name) + b"\0")
@@ -87,7 +87,7 @@ def _top(name: str) -> str:
 
 
 class Read(NamedTuple):
-    """Some images of a folder: `total` of them, those read as `images` [B, 3, S, S], and why others were not read."""
+    """A batch of `total` images: those that could be read [B, 3, S, S], and number and reason of each other one."""
 
     total: int
     images: Tensor | None
@@ -95,7 +95,7 @@ class Read(NamedTuple):
 
 
 class ImageReader(Dataset[tuple[int, Tensor | str]]):
-    """The images of a folder as tensors, or in words why one cannot be read.
+    """The images of a folder as tensors; the reason in words for one that cannot be read.
 
     Args:
         folder: the images.
@@ -121,7 +121,7 @@ class ImageReader(Dataset[tuple[int, Tensor | str]]):
 
 
 def join(samples: list[tuple[int, Tensor | str]]) -> Read:
-    """Stacks the images that could be read."""
+    """Stacks samples of `ImageReader` into a batch."""
     good = [image for _, image in samples if isinstance(image, Tensor)]
     bad = [(index, reason) for index, reason in samples if isinstance(reason, str)]
     return Read(len(samples), torch.stack(good) if good else None, bad)

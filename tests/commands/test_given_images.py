@@ -1,8 +1,11 @@
 """Images as a user gives them to a command: odd names, loops, what is left out, and lines on a disk that refuses."""
 
+import argparse
 import csv
 import errno
 import os
+import types
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +20,11 @@ from maekit.commands.shared.given_images import GivenImages
 from maekit.data.folders.text import read_text, readable_names
 from maekit.errors import UserError
 from maekit.system.files import atomic_write_text
+
+
+def command(main: Callable[..., int]) -> types.SimpleNamespace:
+    """A command's module without flags of its own, so that `main` is given every word."""
+    return types.SimpleNamespace(FORWARDS=True, add_arguments=lambda parser: None, main=main)
 
 
 @pytest.fixture
@@ -85,10 +93,10 @@ def test_names_in_no_known_encoding_go_into_text_files(tmp_path: Path) -> None:
 def test_a_disk_that_refuses_is_one_line(
     code: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def refuse(argv: list[str]) -> int:
+    def refuse(*_: object) -> int:
         raise OSError(code, os.strerror(code), "/some/where")
 
-    monkeypatch.setattr(cli, "_run", refuse)
+    monkeypatch.setattr(cli, "import_module", lambda name: command(refuse))
     assert cli.main(["predict"]) == 2
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith(f"maekit: /some/where: {os.strerror(code)}; ")
@@ -98,14 +106,14 @@ def test_a_tilde_in_quotes_is_the_home_folder(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setenv("HOME", str(tmp_path))
     seen: list[str] = []
 
-    def record(argv: list[str]) -> int:
-        seen.extend(argv)
+    def record(args: argparse.Namespace, words: list[str], *_: object) -> int:
+        seen.extend(words)
         return 0
 
-    monkeypatch.setattr(cli, "_run", record)
+    monkeypatch.setattr(cli, "import_module", lambda name: command(record))
     cli.main(["predict", "--images", "~/a", "--output=~/b", "a~/b", "--x", "~"])
     home = str(tmp_path)
-    assert seen == ["predict", "--images", f"{home}/a", f"--output={home}/b", "a~/b", "--x", home]
+    assert seen == ["--images", f"{home}/a", f"--output={home}/b", "a~/b", "--x", home]
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16"])

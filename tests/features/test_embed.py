@@ -229,7 +229,7 @@ def test_ctrl_c_loses_nothing(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("maekit.features.embedding._finite", on_call(3, embedding._finite, ctrl_c))
+        patch.setattr(RowFile, "append", on_call(3, RowFile.append, ctrl_c))
         assert main([str(word) for word in [*words, tmp_path / "out"]]) == 130
     assert "resumed: 6 of 11 images were done" in run(capsys, *words, tmp_path / "out")
     assert contents(tmp_path / "out") == contents(tmp_path / "whole")

@@ -1,4 +1,4 @@
-"""Under which terms weights can be passed on: what they were started from, as far back as the files say it."""
+"""The licence of weights: that of the weights they were started from, as far back as the files say it."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +8,7 @@ from maekit.errors import UserError
 from maekit.export.card.text import plain
 from maekit.system.plain import table
 from maekit.weights.chosen import split_key
-from maekit.weights.get.find import HUB, Official, official_weights, shipped_weights
+from maekit.weights.get.find import HUB, official_weights, shipped_weights
 from maekit.weights.read.metadata import card_of, model_settings
 from maekit.weights.read.safe_load import load_file, read_metadata
 
@@ -20,10 +20,10 @@ class Licence(NamedTuple):
     """What is known of a licence.
 
     Attributes:
-        ident: as the Hugging Face hub calls it; empty where it is not known.
+        ident: its identifier, in the form of the Hugging Face hub; empty if it is not known.
         started_from: the weights that the training began with, in words.
-        terms: what follows for these, in words.
-        base_model: the model of the Hugging Face hub they come from; empty where they come from none.
+        terms: what that means for these weights, in words.
+        base_model: the model of the Hugging Face hub they come from; empty if they come from none.
         authors: whether they come from a file that the authors of MAE published.
     """
 
@@ -39,7 +39,7 @@ def licence_of(given: str, start: str | None) -> Licence:
 
     Args:
         given: what the user called the weights: a name, a path, hf:owner/name.
-        start: what a run's card says its training began with; None where there is no card.
+        start: the weights that a run's card says its training began with; None without a card.
     """
     if start is None:
         own = _licence(given, "these weights")
@@ -60,7 +60,7 @@ def licence_of(given: str, start: str | None) -> Licence:
 
 
 def _chain(start: str) -> Iterator[str]:
-    """The starting weights, and what they were started from in turn, while the files are there to say it."""
+    """Yields the starting weights, then what those were started from, as long as the files are there."""
     link: str | None = start
     for _ in range(_MOST_STARTS):
         if link is None:
@@ -74,14 +74,14 @@ def _started_from(file: Path) -> str | None:
     try:
         if not file.is_file():
             return None
-        said = model_settings(table(load_file(file))).get("weights")
+        start = model_settings(table(load_file(file))).get("weights")
     except (UserError, OSError):
         return None
-    return said if isinstance(said, str) else None
+    return start if isinstance(start, str) else None
 
 
 def _licence(given: str, what: str) -> Licence | None:
-    """That of published weights, by their name or their file's, and of a model on the hub."""
+    """Returns the licence of published weights, known by name or file name, or of a model on the hub; else None."""
     given = split_key(given)[0]
     if given.startswith(HUB):
         owner = given.removeprefix(HUB)
@@ -91,7 +91,9 @@ def _licence(given: str, what: str) -> Licence | None:
         licence = str(card_of(read_metadata(shipped)).get("licence", ""))
         terms = f"maekit released {what}, which come with it, under {licence}."
         return Licence(hub_name(licence), f"`{given}`", terms) if licence else None
-    official = next((one for one in official_weights().values() if Path(given).name in _names(one)), None)
+    name = Path(given).name
+    officials = official_weights().values()
+    official = next((o for o in officials if name in (o.name, o.file, o.file.removesuffix(".pth"))), None)
     if official is None:
         return None
     authors = _AUTHORS in official.source
@@ -104,9 +106,5 @@ def _licence(given: str, what: str) -> Licence | None:
 
 
 def hub_name(licence: str) -> str:
-    """What the Hugging Face hub calls a licence: `cc-by-nc-4.0` for CC-BY-NC 4.0."""
+    """Returns a licence in the form of the Hugging Face hub's identifiers: `cc-by-nc-4.0` for CC-BY-NC 4.0."""
     return licence.lower().replace(" ", "-")
-
-
-def _names(official: Official) -> tuple[str, ...]:
-    return official.name, official.file, official.file.removesuffix(".pth")

@@ -1,4 +1,4 @@
-"""Reads what `maekit embed` wrote."""
+"""Reads a folder of features that `maekit embed` wrote."""
 
 import json
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ _NEEDED = {"complete", "format", "pooling", "shape", "num_classes", "images", "w
 
 @dataclass(frozen=True, eq=False)
 class FeatureFolder:
-    """The features of a folder of images, left on disk until they are used.
+    """The features of a folder of images, memory-mapped.
 
     Attributes:
         path: the folder.
@@ -37,20 +37,20 @@ class FeatureFolder:
     classes: tuple[str, ...]
 
     def image(self, row: int, moved_to: Path | None = None) -> Path:
-        """Returns where the image of a row is, in the folder it was embedded from or the one that moved to."""
+        """Returns the path of a row's image in the embedded folder, or in `moved_to` if that has moved."""
         return (moved_to or Path(self.metadata["images"])) / self.files[row]
 
     def unit(self) -> np.ndarray:
-        """Returns the features [N, D] float32 in memory, each of length one (zeros stay zeros)."""
+        """Returns a copy [N, D] float32 in memory with rows of length one; rows of zeros stay zeros."""
         rows: np.ndarray = torch.nn.functional.normalize(self.features.float(), dim=1).numpy()
         return rows
 
 
 def read_features(path: Path) -> FeatureFolder:
-    """Opens the features of whole images.
+    """Opens features that are one vector an image.
 
     Raises:
-        UserError: there are none, they are not finished, hold patches or are Parquet, or a file is damaged.
+        UserError: there are none, they are incomplete, of patches, in Parquet, not finite, or a file is damaged.
     """
     metadata = _metadata(path)
     if not metadata["complete"]:

@@ -1,4 +1,4 @@
-"""The lists beside features: which image each row is, its class, and what was skipped."""
+"""Writes the text files beside features: each row's image and class, and which images were skipped."""
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -12,12 +12,12 @@ _TEXT = "utf-8", "surrogateescape"  # a name in no known encoding keeps its byte
 
 
 def write_lists(images: ImageFolder, output: Path, skipped: Sequence[tuple[int, str]]) -> None:
-    """Writes files.txt, with classes labels.npy and classes.txt, and skipped.txt where there is something to say.
+    """Writes files.txt, labels.npy and classes.txt if there are classes, skipped.txt if images were skipped.
 
     Args:
         images: the folder.
-        output: where to.
-        skipped: index of and reason for each image without a row.
+        output: an existing folder.
+        skipped: number of and reason for each image without a row.
     """
     without = {index for index, _ in skipped}
     kept = [index for index in range(len(images)) if index not in without]
@@ -28,20 +28,17 @@ def write_lists(images: ImageFolder, output: Path, skipped: Sequence[tuple[int, 
         write_lines(output / "classes.txt", images.classes)
     reasons = [*((images.names[index], reason) for index, reason in skipped), *images.left_out.reasons()]
     if reasons:
-        write_lines(output / "skipped.txt", (f"{_one_line(name)}\t{reason}" for name, reason in reasons))
+        clean = ((name.replace("\n", "\\n"), reason) for name, reason in reasons)
+        write_lines(output / "skipped.txt", (f"{name}\t{reason}" for name, reason in clean))
 
 
 def write_lines(path: Path, lines: Iterable[str]) -> None:
-    """Writes a text file, whole or not at all."""
+    """Writes lines by `atomic_write`; file names in no known encoding keep their bytes."""
     with atomic_write(path) as file:
         for line in lines:
             file.write(line.encode(*_TEXT) + b"\n")
 
 
 def read_lines(path: Path) -> list[str]:
-    """Returns the lines of such a file."""
+    """Returns the lines of a file that `write_lines` wrote."""
     return path.read_bytes().decode(*_TEXT).split("\n")[:-1]
-
-
-def _one_line(name: str) -> str:
-    return name.replace("\n", "\\n")

@@ -1,4 +1,4 @@
-"""Features as one Parquet file, for tables and databases. Needs pyarrow, which maekit does not install."""
+"""Writes features as one Parquet file, for tables and databases. Needs pyarrow, which maekit does not install."""
 
 import json
 from importlib import import_module
@@ -29,7 +29,7 @@ def require_pyarrow() -> tuple[Any, Any]:
 
 
 def write_parquet(folder: Path) -> None:
-    """Writes features.parquet of features.npy, files.txt and, with classes, labels.npy and classes.txt.
+    """Writes features.parquet from features.npy, files.txt and, if there are classes, labels.npy and classes.txt.
 
     Columns: `file`, `feature` (a list of D numbers), and with classes `label` and `class`.
     """

@@ -1,4 +1,4 @@
-"""A .npy file that grows row by row, survives a kill at any moment, and ends as numpy would have written it."""
+"""A .npy file that is appended to row by row, can be resumed after a kill, and ends as numpy would write it."""
 
 import io
 import os
@@ -10,15 +10,15 @@ from maekit.errors import UserError
 
 
 class RowFile:
-    """Rows of one shape and type, appended behind the room for numpy's header.
+    """Rows of one shape and type, appended after the bytes reserved for numpy's header.
 
-    Nothing is memory-mapped while it is written: a full disk is then an error, and not a signal that ends the process.
+    It is not memory-mapped: there a full disk would end the process by a signal (SIGBUS); here it is an error.
 
     Args:
-        path: of the file in the making.
+        path: of the unfinished file.
         shape: of one row.
         dtype: of the numbers.
-        rows: how many rows are to be kept of a file that is there; what follows them is cut off.
+        rows: how many rows of an existing file to keep; the rest is cut off. 0 starts a new file.
 
     Raises:
         UserError: the file cannot be written.
@@ -34,7 +34,7 @@ class RowFile:
             raise self._full(error) from error
 
     def append(self, rows: np.ndarray) -> None:
-        """Adds rows [n, *shape]."""
+        """Appends rows [n, *shape]."""
         try:
             self.file.write(np.ascontiguousarray(rows, dtype=self.dtype).data)
         except OSError as error:
@@ -42,7 +42,7 @@ class RowFile:
         self.rows += len(rows)
 
     def sync(self) -> None:
-        """Puts all rows on the disk."""
+        """Flushes all rows to the disk (fsync)."""
         try:
             self.file.flush()
             os.fsync(self.file.fileno())
@@ -50,11 +50,11 @@ class RowFile:
             raise self._full(error) from error
 
     def close(self) -> None:
-        """Closes the file."""
+        """Closes the unfinished file, which can be resumed."""
         self.file.close()
 
     def finish(self, target: Path) -> None:
-        """Writes the header and gives the file its name."""
+        """Writes the header and renames the file to `target`."""
         self.file.seek(0)
         self.file.write(header((self.rows, *self.shape), self.dtype))
         self.sync()
@@ -63,7 +63,7 @@ class RowFile:
 
     @classmethod
     def holds(cls, path: Path, shape: tuple[int, ...], dtype: np.dtype, rows: int) -> bool:
-        """Returns whether a file in the making has as many rows as that."""
+        """Returns whether an unfinished file has at least that many rows."""
         need = len(header((rows, *shape), dtype)) + rows * int(np.prod(shape)) * dtype.itemsize
         return path.is_file() and path.stat().st_size >= need
 

@@ -1,4 +1,4 @@
-"""What `maekit cluster` writes: a table of all images, and sheets of those nearest each centre."""
+"""Writes the results of `maekit cluster`: a table of all images, and sheets of those nearest each centre."""
 
 import csv
 import io
@@ -23,7 +23,7 @@ def write_results(folder: FeatureFolder, clusters: Clusters, output: Path, image
     Args:
         folder: the features.
         clusters: of its rows.
-        output: a folder; it is made.
+        output: a folder; created if missing.
         images: where the images are now, if they have moved.
     """
     if (output / "clusters.csv").is_file():
@@ -34,7 +34,8 @@ def write_results(folder: FeatureFolder, clusters: Clusters, output: Path, image
     for number in range(int(clusters.assigned.max()) + 1):
         rows = clusters.members(number).tolist()
         heading = f"cluster {number}: {len(rows):,} images{_classes(folder, rows)}"
-        tiles = [_tile(folder, clusters, row, images) for row in rows[:SHEET_IMAGES]]
+        nearest = [(folder.image(row, images), clusters.distance[row]) for row in rows[:SHEET_IMAGES]]
+        tiles = [Tile(thumbnail(path), (f"{distance:.3f}", path.name)) for path, distance in nearest]
         sheet = contact_sheet(tiles, columns=min(COLUMNS, len(tiles)), title=heading)
         _save(sheet, output / f"cluster_{number:03}.png")
         if number < OVERVIEW_ROWS:
@@ -62,11 +63,6 @@ def _classes(folder: FeatureFolder, rows: list[int]) -> str:
         return ""
     counts = Counter(folder.labels[rows].tolist()).most_common(2)
     return ", " + ", ".join(f"{100 * count / len(rows):.0f} % {folder.classes[label]}" for label, count in counts)
-
-
-def _tile(folder: FeatureFolder, clusters: Clusters, row: int, images: Path | None) -> Tile:
-    path = folder.image(row, images)
-    return Tile(thumbnail(path), (f"{clusters.distance[row]:.3f}", path.name))
 
 
 def _save(sheet: Image.Image, path: Path) -> None:

@@ -12,7 +12,7 @@ _BATCH, _STARTS = 4096, 4
 
 
 class Clusters(NamedTuple):
-    """What k-means found.
+    """The clusters that k-means found.
 
     `assigned` [N] int64 is each image's cluster, the largest cluster being 0; `distance` [N] float64 its Euclidean
     distance to that centre, 0 to 2.
