@@ -21,7 +21,7 @@ from maekit.errors import UserError
 from maekit.system.ranges import check_range
 
 
-class DrawDataset(Dataset[Any], ABC):
+class DrawDataset(Dataset[object], ABC):
     """Samples addressed by draws. It must pickle: data-loader workers may be started afresh."""
 
     @abstractmethod

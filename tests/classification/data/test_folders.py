@@ -13,6 +13,7 @@ from maekit.classification.data.folders import ClassFolders
 from maekit.data.folders.listing import Names, list_classes, split, sub_folders
 from maekit.errors import UserError
 from maekit.optim.batch_plan import require_batch
+from tests.classification.data import helpers
 
 PIXEL = Image.new("RGB", (4, 4))
 
@@ -25,30 +26,8 @@ def plant(root: Path, *paths: str) -> Path:
 
 
 def build(root: Path | None, **changes: Any) -> ClassFolders:
-    arguments: dict[str, Any] = {
-        "root": None if root is None else str(root),
-        "total_batch_size": 8,
-        "device_batch_size": None,
-        "image_size": 16,
-        "crop_scale": [0.08, 1.0],
-        "crop_ratio": [0.75, 1.33],
-        "horizontal_flip": 0.5,
-        "rand_augment": None,
-        "random_erasing": 0.0,
-        "eval_crop_fraction": 1.0,
-        "val_fraction": 0.25,
-        "mean": [0.5, 0.5, 0.5],
-        "std": [0.5, 0.5, 0.5],
-    }
-    return ClassFolders(**{**arguments, **changes})
-
-
-def refusal(data: ClassFolders) -> str:
-    with pytest.raises(UserError) as caught:
-        data.setup()
-    line = str(caught.value)
-    assert "\n" not in line
-    return line
+    numbers = {"total_batch_size": 8, "image_size": 16, "horizontal_flip": 0.5, "val_fraction": 0.25}
+    return helpers.build(ClassFolders, root, **{**numbers, **changes})
 
 
 def two_splits(root: Path) -> Path:
@@ -130,7 +109,7 @@ def test_names_survive_their_packing() -> None:
 
 
 def test_no_root_shows_what_to_type() -> None:
-    assert "--data.root DIR" in refusal(build(None))
+    assert "--data.root DIR" in helpers.refusal(build(None))
 
 
 def test_a_root_goes_before_made_data(tmp_path: Path) -> None:
@@ -139,34 +118,34 @@ def test_a_root_goes_before_made_data(tmp_path: Path) -> None:
 
 def test_a_missing_folder_names_the_nearest(tmp_path: Path) -> None:
     (tmp_path / "imagenet").mkdir()
-    line = refusal(build(tmp_path / "imagenett" / "deeper"))
+    line = helpers.refusal(build(tmp_path / "imagenett" / "deeper"))
     assert "no such folder" in line
     assert "did you mean 'imagenet'?" in line
 
 
 def test_a_file_is_not_a_folder(tmp_path: Path) -> None:
     (tmp_path / "images.zip").write_bytes(b"PK")
-    assert "this is a file, expected a folder; unpack it" in refusal(build(tmp_path / "images.zip"))
+    assert "this is a file, expected a folder; unpack it" in helpers.refusal(build(tmp_path / "images.zip"))
 
 
 def test_no_class_folders(tmp_path: Path) -> None:
-    assert "no class folders in it, expected train/<class>/" in refusal(build(tmp_path))
+    assert "no class folders in it, expected train/<class>/" in helpers.refusal(build(tmp_path))
     plant(tmp_path, "1.png")
-    assert "no class folders in it (but images)" in refusal(build(tmp_path))
+    assert "no class folders in it (but images)" in helpers.refusal(build(tmp_path))
 
 
 def test_one_class_only(tmp_path: Path) -> None:
     plant(tmp_path, "cat/1.png")
-    assert "one class only ('cat'), expected two or more" in refusal(build(tmp_path))
+    assert "one class only ('cat'), expected two or more" in helpers.refusal(build(tmp_path))
 
 
 def test_the_folder_above_the_data(tmp_path: Path) -> None:
     plant(tmp_path, "pets/cat/1.png", "pets/dog/1.png")
-    assert f"did you mean --data.root {tmp_path / 'pets'}?" in refusal(build(tmp_path))
+    assert f"did you mean --data.root {tmp_path / 'pets'}?" in helpers.refusal(build(tmp_path))
 
 
 def test_the_training_split_alone(tmp_path: Path) -> None:
-    assert f"--data.root {tmp_path}" in refusal(build(two_splits(tmp_path) / "train"))
+    assert f"--data.root {tmp_path}" in helpers.refusal(build(two_splits(tmp_path) / "train"))
 
 
 def test_an_empty_class_folder_is_named(tmp_path: Path) -> None:
@@ -174,14 +153,14 @@ def test_an_empty_class_folder_is_named(tmp_path: Path) -> None:
     (tmp_path / "train" / "emu").mkdir()
     (tmp_path / "train" / "fox").mkdir()
     (tmp_path / "train" / "fox" / "notes.txt").write_text("x")
-    line = refusal(build(tmp_path))
+    line = helpers.refusal(build(tmp_path))
     assert f"{tmp_path / 'train' / 'emu'}: no images in this class folder and 1 more" in line
 
 
 def test_a_class_of_one_split_only(tmp_path: Path) -> None:
     two_splits(tmp_path)
     plant(tmp_path, "val/dgo/1.png")
-    assert "the training split has no class 'dgo'; did you mean 'dog'?" in refusal(build(tmp_path))
+    assert "the training split has no class 'dgo'; did you mean 'dog'?" in helpers.refusal(build(tmp_path))
     (tmp_path / "val/dgo/1.png").unlink()
     (tmp_path / "val/dgo").rmdir()
     plant(tmp_path, "train/emu/1.png")
@@ -192,9 +171,9 @@ def test_a_class_of_one_split_only(tmp_path: Path) -> None:
 
 def test_a_validation_folder_without_classes_or_a_training_one(tmp_path: Path) -> None:
     plant(tmp_path, "train/a/1.png", "train/b/1.png", "val/1.png")
-    assert "no class folders in it, expected those of the training split ('a', ...)" in refusal(build(tmp_path))
+    assert "no class folders in it, expected those of the training split ('a', ...)" in helpers.refusal(build(tmp_path))
     plant(tmp_path / "other", "val/a/1.png", "val/b/1.png")
-    assert "no class folders in train/" in refusal(build(tmp_path / "other"))
+    assert "no class folders in train/" in helpers.refusal(build(tmp_path / "other"))
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,7 @@
-"""iNaturalist's annotation files: what is read from each year's, the made digits, and every wrong form in one line."""
+"""iNaturalist's annotation files: what is read from each year's, the made digits, and what the check finds."""
 
 import json
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -18,74 +17,26 @@ from maekit.classification.data.inaturalist import release as inaturalist_releas
 from maekit.classification.data.inaturalist.inaturalist import INaturalist
 from maekit.cli import main
 from maekit.data.augment.augment import clipped_crop_box, random_crop_box
-from maekit.data.folders.layout import nearby_root
 from maekit.errors import UserError
 from maekit.recipes.settings import make_parser
 from maekit.recipes.tasks import find_task
+from tests.classification.data.helpers_inaturalist import (
+    FOLDERS,
+    TRAIN,
+    VAL,
+    Json,
+    build,
+    edit,
+    plant,
+    put,
+    refusal,
+)
 from tests.helpers_data import check
-
-FOLDERS = {2017: "train_val_images", 2018: "train_val2018", 2019: "train_val2019"}
-NAMES = {3: "Apis mellifera", 7: "Bufo bufo", 9: "Cyanistes caeruleus"}
-# image id -> (category id, file below the year's folder); not in the order of the ids, as in the real files
-TRAIN = {40: (9, "Aves/9/a.jpg"), 10: (3, "Insecta/3/b.jpg"), 20: (3, "Insecta/3/c.jpg"), 30: (7, "Amphibia/7/d.jpg")}
-VAL = {60: (7, "Amphibia/7/e.jpg"), 50: (3, "Insecta/3/f.jpg"), 70: (9, "Aves/9/g.jpg")}
-
-Json = dict[str, Any]
-
-
-def content(year: int, images: dict[int, tuple[int, str]]) -> Json:
-    return {
-        "info": {"year": year},
-        "images": [{"id": i, "file_name": f"{FOLDERS[year]}/{file}"} for i, (_, file) in images.items()],
-        "annotations": [{"id": n, "image_id": i, "category_id": images[i][0]} for n, i in enumerate(sorted(images))],
-        "categories": [{"id": i, "name": NAMES[i], "supercategory": "X"} for i in sorted(NAMES, reverse=True)],
-    }
-
-
-def plant(root: Path, year: int = 2018) -> Path:
-    for split, images in (("train", TRAIN), ("val", VAL)):
-        for number, (_, file) in images.items():
-            path = root / FOLDERS[year] / file
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.new("RGB", (4, 4), (number, 0, 0)).save(path, "JPEG")
-        (root / f"{split}{year}.json").write_text(json.dumps(content(year, images)))
-    return root
-
-
-def build(root: Path | None, **changes: Any) -> INaturalist:
-    arguments: dict[str, Any] = {
-        "root": None if root is None else str(root),
-        "total_batch_size": 2,
-        "device_batch_size": None,
-        "image_size": 4,
-        "crop_scale": [0.08, 1.0],
-        "crop_ratio": [0.75, 1.33],
-        "horizontal_flip": 0.0,
-        "rand_augment": None,
-        "random_erasing": 0.0,
-        "eval_crop_fraction": 1.0,
-        "mean": [0.5, 0.5, 0.5],
-        "std": [0.5, 0.5, 0.5],
-    }
-    return INaturalist(**{**arguments, **changes})
-
-
-def refusal(root: Path | None, **changes: Any) -> str:
-    with pytest.raises(UserError) as caught:
-        build(root, **changes).setup()
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
 
 
 @pytest.fixture
 def root(tmp_path: Path) -> Path:
     return plant(tmp_path / "inat")
-
-
-def edit(root: Path, change: Callable[[Json], Any], file: str = "train2018.json") -> None:
-    data = json.loads((root / file).read_text())
-    change(data)
-    (root / file).write_text(json.dumps(data))
 
 
 @pytest.mark.parametrize("year", [2017, 2018, 2019])
@@ -172,145 +123,6 @@ def test_made_data_serves_where_no_root_is_given() -> None:
     assert data.spec().class_names[:3] == ("zero", "one", "two")
     assert Path(data.train_dataset(0).listing.root).name == "digits-inaturalist-v1"
     assert "--data.root DIR with your images (train<year>.json and val<year>.json" in refusal(None)
-
-
-def test_a_file_that_is_not_whole_or_not_json(root: Path) -> None:
-    file = root / "val2018.json"
-    whole = file.read_bytes()
-    file.write_bytes(whole[: len(whole) // 2])
-    assert f"{file}: not whole or not JSON (" in refusal(root)
-    assert f"the file has {len(whole) // 2:,} bytes); download and unpack it again" in refusal(root)
-    file.write_bytes(b"\xff\xfe\xff")
-    assert "val2018.json: not whole or not JSON" in refusal(root)
-
-
-def drop(table: str, at: int) -> Callable[[Json], Any]:
-    return lambda data: data[table].pop(at)
-
-
-def double(table: str, at: int, **change: Any) -> Callable[[Json], Any]:
-    return lambda data: data[table].append({**data[table][at], **change})
-
-
-def put(table: str, at: int, **change: Any) -> Callable[[Json], Any]:
-    return lambda data: data[table][at].update(change)
-
-
-@pytest.mark.parametrize(
-    ("change", "line"),
-    [
-        (lambda data: data.pop("annotations"), "missing required field `annotations`; expected an object with the"),
-        (lambda data: data.update(images={}), "expected `array`, got `object` - at `$.images`; expected an object"),
-        (lambda data: data.update(images=[], annotations=[]), '"images" is empty, expected at least one'),
-        (lambda data: data.update(images=[5]), "expected `object`, got `int` - at `$.images[0]`"),
-        (put("images", 1, file_name=None), "expected `str`, got `null` - at `$.images[1].file_name`"),
-        (lambda data: data["images"][2].pop("file_name"), "missing required field `file_name` - at `$.images[2]`"),
-        (put("annotations", 3, category_id="3"), "expected `int`, got `str` - at `$.annotations[3].category_id`"),
-        (put("categories", 1, name=[]), "expected `int | str`, got `array` - at `$.categories[1].name`"),
-        (put("annotations", 0, category_id=8), 'category_id 8, which is not in "categories" (3 ids from 3 to 9)'),
-        (drop("annotations", 1), "1 images without an annotation (the first: id 20, train_val2018/Insecta/3/c.jpg)"),
-        (double("annotations", 1, category_id=9), "image 20 has more than one annotation; download"),
-        (double("annotations", 1, image_id=99), 'annotations of images that are not in "images" (image_id 99)'),
-        (double("images", 0), 'image id 40 stands more than once in "images"; download'),
-        (double("categories", 0), 'category id 9 stands more than once in "categories"; download'),
-        (lambda data: data.update(categories=data["categories"][:1]), '1 entries in "categories", expected two or'),
-    ],
-)
-def test_a_faulty_file_is_one_line(root: Path, change: Callable[[Json], Any], line: str) -> None:
-    edit(root, change)
-    assert refusal(root).startswith(f"{root}/train2018.json: ")
-    assert line in refusal(root)
-    assert check(INaturalist, root).problems == [refusal(root)]
-
-
-def test_a_list_is_no_annotation_file(root: Path) -> None:
-    (root / "train2018.json").write_text("[1, 2]")
-    assert 'expected an object with the lists "images", "annotations" and "categories"' in refusal(root)
-
-
-@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16"])
-def test_what_only_pythons_parser_reads_is_read(root: Path, encoding: str) -> None:
-    edit(root, lambda data: data["images"][0].update(latitude=float("nan")))
-    expected = build(root).spec()
-    file = root / "train2018.json"
-    file.write_text(file.read_text(), encoding=encoding)
-    assert build(root).spec() == expected
-    edit_in = file.read_text(encoding=encoding).replace('"file_name"', '"name"', 1)
-    file.write_text(edit_in, encoding=encoding)
-    assert "missing required field `file_name` - at `$.images[0]`" in refusal(root)
-
-
-def test_splits_of_other_categories(root: Path) -> None:
-    edit(root, lambda data: data["categories"].append({"id": 4, "name": "Danaus"}))
-    line = f"{root}/val2018.json: it lacks category 4 of train2018.json (4 categories against 3); use both files"
-    assert line in refusal(root)
-    edit(root, lambda data: data["categories"].pop())
-    edit(root, put("categories", 0, name="Pica pica"), "val2018.json")
-    assert "category 9 is 'Pica pica', in train2018.json 'Cyanistes caeruleus'" in refusal(root)
-    edit(root, put("categories", 0, name="9"), "val2018.json")  # withheld
-    build(root).setup()
-
-
-def test_a_file_of_another_year(root: Path) -> None:
-    def of_2017(data: Json) -> None:
-        data["categories"] = [{"id": i, "name": f"n{i}"} for i in range(5089)]
-
-    plant(root, 2019)
-    (root / "train2018.json").write_bytes((root / "train2019.json").read_bytes())
-    assert "its images lie in train_val2019/, the folder of iNaturalist 2019; use the file of 2018" in refusal(
-        root, year=2018
-    )
-    edit(root, of_2017, "train2019.json")
-    assert "lists 5,089 categories, as iNaturalist 2017 has, not 1,010; use the file of 2019" in refusal(
-        root, year=2019
-    )
-
-
-@pytest.mark.parametrize("split", ["train", "val"])
-def test_one_of_the_two_files_is_missing(root: Path, split: str) -> None:
-    (root / f"{split}2018.json").unlink()
-    other = {"train": "val", "val": "train"}[split]
-    assert f"{root}/{split}2018.json: no such file beside {other}2018.json; download it" in refusal(root)
-    (root / f"{split}2018.json.tar.gz").touch()
-    assert f"unpack {split}2018.json.tar.gz" in refusal(root)
-
-
-def test_the_wrong_folder_names_the_right_one(root: Path, tmp_path: Path) -> None:
-    for wrong in (tmp_path, root / "train_val2018", root / "train_val2018" / "Aves" / "9"):
-        assert refusal(wrong) == f"{wrong}: no annotation files of iNaturalist in it; use --data.root {root}"
-    (tmp_path / "file.zip").touch()
-    assert "this is a file, expected a folder" in refusal(tmp_path / "file.zip")
-    assert "did you mean 'inat'?" in refusal(tmp_path / "inatt")
-
-
-def test_closed_folders_are_passed_over(tmp_path: Path) -> None:
-    def holds(folder: Path) -> bool:
-        if folder.name == "lost+found":
-            raise PermissionError(13, "Permission denied")
-        return folder.name == "right"
-
-    for name in ("lost+found", "right"):
-        (tmp_path / name).mkdir()
-    assert nearby_root(tmp_path, holds) == tmp_path / "right"
-
-
-def test_no_annotations_at_all(tmp_path: Path) -> None:
-    assert "in it; expected train<year>.json and val<year>.json" in refusal(tmp_path)
-    (tmp_path / "train_val2018.tar.gz").touch()
-    assert "no annotation files, and train_val2018.tar.gz is still packed; unpack it here" in refusal(tmp_path)
-
-
-def test_the_folder_of_images_is_not_there(root: Path) -> None:
-    (root / "train_val2018").rename(root / "images")
-    line = f"{root}/train2018.json: its images lie in train_val2018/, and {root} has no such folder; "
-    assert refusal(root).startswith(
-        f"{line}unpack the images there, or link their folder: ln -s IMAGES {root}/train_val"
-    )
-    (root / "train_val2018.tar.gz").touch()
-    assert refusal(root) == f"{line}train_val2018.tar.gz is still packed; unpack it here"
-    (root / "train_val2018.tar.gz").unlink()
-    (root / "images" / "Aves").rename(root / "Aves")
-    assert refusal(root) == f"{line}its 'Aves' lies in {root} itself; move the images into a folder train_val2018"
 
 
 def test_check_tells_facts_and_gaps(root: Path) -> None:

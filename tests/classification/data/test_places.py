@@ -16,6 +16,7 @@ from maekit.classification.data.places import release as places_release
 from maekit.classification.data.places.places import Places
 from maekit.cli import main
 from maekit.errors import UserError
+from tests.classification.data import helpers
 from tests.helpers_data import check
 
 CATEGORIES = ("a/apple_orchard", "a/apartment_building/outdoor", "b/bow_window/indoor")
@@ -59,28 +60,13 @@ def places205(root: Path, images: str, *, lists: str = "trainvalsplit_places205"
 
 
 def build(root: Path | None, **changes: Any) -> Places:
-    arguments: dict[str, Any] = {
-        "root": None if root is None else str(root),
-        "total_batch_size": 2,
-        "device_batch_size": None,
-        "image_size": 4,
-        "crop_scale": [0.08, 1.0],
-        "crop_ratio": [0.75, 1.33],
-        "horizontal_flip": 0.0,
-        "rand_augment": None,
-        "random_erasing": 0.0,
-        "eval_crop_fraction": 1.0,
-        "mean": [0.5, 0.5, 0.5],
-        "std": [0.5, 0.5, 0.5],
-    }
-    return Places(**{**arguments, **changes})
+    """The data of a folder; see `helpers.build`."""
+    return helpers.build(Places, root, **changes)
 
 
 def refusal(root: Path | None, **changes: Any) -> str:
-    with pytest.raises(UserError) as caught:
-        build(root, **changes).setup()
-    assert "\n" not in str(caught.value)
-    return str(caught.value)
+    """The one line with which a folder is refused."""
+    return helpers.refusal(build(root, **changes))
 
 
 def found(data: Places) -> list[list[tuple[str, int]]]:
