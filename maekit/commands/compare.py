@@ -85,7 +85,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace) -> int:
-    """Prints the comparison."""
+    """Prints the comparison of two or more runs as text, or with --json as one object."""
     from maekit.runs.find import find_runs
 
     runs = find_runs(args.runs)
@@ -183,7 +183,7 @@ def _row_names(found: Comparison) -> _Column:
 
 
 def _column(found: Comparison, at: int) -> _Column:
-    """What one run has in each row."""
+    """The cells of one run's column."""
     from maekit.report.words import setting, task_name
     from maekit.system.numbers import cell_text
 
@@ -197,14 +197,12 @@ def _column(found: Comparison, at: int) -> _Column:
     cost = [cell_text(run[key]) or "-" for key in _COST]
     settings = [setting(one["values"][label]) if label in one["values"] else "-" for one in found["differences"]]
     data = _data_row(found, f"set {run['data_set'] + 1}")
-    plain = [
-        f"{cell} " for cell in (label, *tasks, *data, run["recipe"], run["status"])
-    ]  # below the marks stands a blank
+    plain = [f"{cell} " for cell in (label, *tasks, *data, run["recipe"], run["status"])]  # a blank below the stars
     return (*plain, *metrics, *(f"{cell} " for cell in (*cost, *settings)))
 
 
 def _data_row(found: Comparison, cell: str) -> _Column:
-    """A cell that tells data sets apart, where there are several."""
+    """The row of data sets; empty where all runs are of one."""
     return () if found["same_data"] else (cell,)
 
 

@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 @dataclass(frozen=True)
 class View:
-    """What is printed."""
+    """What is printed: the tables, what fills each cell, what is missing, and the runs in no cell."""
 
     tables: list[Table]
     filled: list[list[Filled]]
@@ -72,7 +72,8 @@ def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentPa
         view = _look(args, tables, flags)
     if args.json:
         known = {"missing": missing_json(view.missing)} if args.missing else _as_json(view)
-        print(json.dumps({**known, **({"ran": _ran_json(ran)} if args.run else {})}))
+        done = [{"command": one.command, "exit_status": status} for one, status in ran]
+        print(json.dumps({**known, **({"ran": done} if args.run else {})}))
     elif args.missing:
         print("\n".join(one.command for one in view.missing) or "# nothing is missing")
     else:
@@ -140,9 +141,9 @@ def _runs(args: argparse.Namespace) -> list[Run]:
 
 
 def _with_folder(args: argparse.Namespace, flags: Sequence[str]) -> tuple[str, ...]:
-    """New runs go where the others were looked for."""
-    said = any(flag.split("=")[0] == "--run.folder" for flag in flags)
-    if said or not args.runs or len(args.runs) > 1 or args.runs[0] == Path("runs"):
+    """Adds `--run.folder` so that new runs go where runs were looked for."""
+    given = any(flag.split("=")[0] == "--run.folder" for flag in flags)
+    if given or not args.runs or len(args.runs) > 1 or args.runs[0] == Path("runs"):
         return tuple(flags)
     return (*flags, "--run.folder", str(args.runs[0]))
 
@@ -189,7 +190,3 @@ def _as_json(view: View) -> dict[str, JSON]:
         "num_runs": len(view.runs),
         "in_no_cell": unused_json(view.unused, named),
     }
-
-
-def _ran_json(ran: Sequence[tuple[Missing, int]]) -> list[dict[str, JSON]]:
-    return [{"command": one.command, "exit_status": status} for one, status in ran]

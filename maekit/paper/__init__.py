@@ -1,1 +1,1 @@
-"""The paper's tables as data, and runs in their cells. Standard library and YAML only: nothing here waits for torch."""
+"""The paper's tables as YAML, and which runs fill their cells. Imports no torch."""

@@ -1,4 +1,4 @@
-"""Runs commands one by one, each in its own process; a signal stops the one that is on in order, and then the rest."""
+"""Runs commands one by one, each in its own process; a signal stops the running one in order, and the rest."""
 
 import os
 import signal
@@ -20,14 +20,14 @@ def run_all(missing: Sequence[Missing], say: Callable[[str], None], *, to_stderr
 
     Args:
         missing: the runs.
-        say: told of each before it begins, and how it ended.
+        say: called with a line before each run, and with its result after it.
         to_stderr: keep stdout free of what the runs print.
 
     Returns:
-        Each with its exit status.
+        The runs, each with its exit status.
 
     Raises:
-        Interrupted: a signal came; the run that was on was told, and has ended.
+        Interrupted: a signal came; it was passed on to the running process, which has ended.
     """
     done = []
     for place, one in enumerate(missing, start=1):
@@ -46,9 +46,10 @@ def run_all(missing: Sequence[Missing], say: Callable[[str], None], *, to_stderr
 
 
 def _run(one: Missing, *, to_stderr: bool) -> tuple[int, int | None]:
-    """Returns the exit status, and the signal that this process got meanwhile and passed on.
+    """Returns the exit status, and the signal that this process received meanwhile and passed on.
 
-    The run has its own process group: Ctrl-C reaches it once, through this process, since twice would stop it at once.
+    The run has a process group of its own, so that Ctrl-C reaches it once, through this process: a second one would
+    stop it at once.
     """
     words = [os.path.expandvars(word) if word.startswith("$") else word for word in one.words[1:]]
     environment = {**os.environ, PARENT: str(os.getpid())}

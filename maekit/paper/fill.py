@@ -1,4 +1,4 @@
-"""Runs in the cells of a table: mean and deviation over seeds, and what may be said of the difference."""
+"""Runs in the cells of a table: mean and deviation over seeds, and a verdict on the difference."""
 
 import math
 from collections.abc import Sequence
@@ -26,7 +26,7 @@ class Group:
         by_key: the mean value by seed, or by weights where these were evaluated; runs of one seed count once.
         difference: mean minus the published number, in points.
         margin: twice the standard error of that difference; None without published seed noise.
-        verdict: within, above or below the margin, or why none is given.
+        verdict: `within`, `above` or `below` the margin; `differs` or NO_NOISE where no verdict is possible.
     """
 
     recipe: str
@@ -40,7 +40,7 @@ class Group:
 
     @property
     def mean(self) -> float:
-        """Over seeds."""
+        """The mean over seeds, or over weights, in the table's unit."""
         return fmean(self.by_key.values())
 
     @property
@@ -51,7 +51,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Filled:
-    """A cell and the groups of runs in it; those of the recipe's own settings come first."""
+    """A cell and the groups of runs in it; groups that do not differ from the recipe come first."""
 
     cell: Cell
     groups: tuple[Group, ...]
@@ -71,7 +71,7 @@ class Unused:
 
 
 def fill(table: Table, runs: Sequence[Run], which: str) -> list[Filled]:
-    """Puts the runs that may into the cells of a table.
+    """Puts runs into the cells of a table that they may fill.
 
     Args:
         table: the table.
@@ -82,7 +82,7 @@ def fill(table: Table, runs: Sequence[Run], which: str) -> list[Filled]:
 
 
 def unused(tables: Sequence[Table], runs: Sequence[Run], which: str) -> list[Unused]:
-    """The runs that fill no cell of any of the tables, each with the reason of the cell it is nearest to."""
+    """The runs that fill no cell of any of the tables, each with the reason."""
     cells = [cell for table in tables for cell in table.cells]
     found = []
     for run in runs:
@@ -97,17 +97,16 @@ def unused(tables: Sequence[Table], runs: Sequence[Run], which: str) -> list[Unu
 
 
 def targets(run: Run, which: str = "final") -> list[tuple[Cell, Group]]:
-    """The cells of all tables that a run fills, and what may be said of it there: for a report of the run."""
+    """The cells of all tables that a run fills, each with the run as its only group; used by the run's report."""
     filled = [place for name in table_names() for place in fill(load_table(name), [run], which)]
     return [(place.cell, group) for place in filled for group in place.groups]
 
 
 def verdict(cell: Cell, values: Sequence[float], *, differs: bool) -> tuple[float | None, str]:
-    """Returns the margin in points and the word for it.
+    """Returns the margin in points and the verdict.
 
     The margin is twice the standard error of (mean of ours - the published number): the published number has the
-    published seed noise, ours its own deviation / sqrt(n). A single run's deviation is not known: the published one
-    stands for it.
+    published seed noise, ours its own deviation / sqrt(n). A single run has no deviation, so the published one is used.
     """
     if differs:
         return None, DIFFERS

@@ -1,4 +1,4 @@
-"""Which cell a run belongs to, and why another fills none. Nothing that a run's folder does not say is assumed."""
+"""Which cell a run belongs to, and why a run fills none. Only what a run's folder records counts."""
 
 import fnmatch
 from collections.abc import Sequence
@@ -26,9 +26,9 @@ class Sample:
     Attributes:
         run: the run.
         value: the metric, in the table's unit.
-        key: what makes it a sample of its own: the seed of a training, the weights of an evaluation.
+        key: runs of one key count once: the seed of a training, the weights of an evaluation.
         differs: the hyper-parameters in which it differs from its recipe.
-        origin: the kind of weights that an evaluation measured; evaluations of two kinds are not averaged.
+        origin: the pattern of the evaluated weights; evaluations of different patterns are not averaged.
     """
 
     run: Run
@@ -60,7 +60,7 @@ def why_not_here(run: Run, cells: Sequence[Cell]) -> str | None:
 def is_of(run: Run, cell: Cell) -> bool:
     """Whether a run is of a cell's task, recipe and data, finished or not.
 
-    An evaluation of weights is of a cell that asks for evaluations of these weights, and of no other.
+    An evaluation of weights belongs only to a cell that asks for evaluations of these weights.
     """
     if run.task != cell.ours.task or run.recipe not in cell.ours.recipes or not _has(run, cell):
         return False
@@ -105,7 +105,7 @@ def value_of(run: Run, cell: Cell, which: str) -> float | None:
 def cell_differences(run: Run, cell: Cell) -> tuple[Difference, ...]:
     """The hyper-parameters in which a run differs from the recipe, as it was when the run began or as it is now.
 
-    What makes the cell (its data, its number of blocks) is no difference; other weights than the cell's are one.
+    The keys by which the cell is defined (`when`) are left out; other weights than the cell's are a difference.
     """
     config = run.flat_config
     found = {item.key: item for item in differences(run)}
@@ -135,7 +135,7 @@ def _recipe_values(task: str, recipe: str) -> dict[str, JSON]:
 
 
 def _differences_of_training(run: Run) -> list[Difference]:
-    """What an evaluated checkpoint was trained with otherwise than its recipe, where its run's folder is there."""
+    """In what the training of an evaluated checkpoint differed from its recipe, if its run's folder still exists."""
     weights = Path(str(run.flat_config.get("model.weights")))
     if weights.suffix != ".ckpt":
         return []
@@ -152,7 +152,7 @@ def _differences_of_training(run: Run) -> list[Difference]:
 def _has(run: Run, cell: Cell) -> bool:
     """Whether a run's configuration has the cell's values.
 
-    A key of the data that the run leaves to the folder is settled by the number of its classes.
+    A key under `data` that is null in the run matches if the number of its classes is the cell's.
     """
     config, ours = run.flat_config, cell.ours
     for key, wanted in ours.when.items():
@@ -163,13 +163,13 @@ def _has(run: Run, cell: Cell) -> bool:
 
 
 def _origin(run: Run, cell: Cell) -> str | None:
-    """The pattern of the cell's weights that a run's are of."""
+    """The first of the cell's patterns that the run's weights match; None without one."""
     weights = str(run.flat_config.get("model.weights"))
     return next((pattern for pattern in cell.ours.weights if _matches(weights, pattern)), None)
 
 
 def _cut_config(run: Run) -> str | None:
-    """A configuration cut between two lines is whole YAML, but lacks what the recipe has."""
+    """Says so if keys of the recipe are missing: a file cut between two lines is still valid YAML."""
     keys = run.recipe_values or _recipe_values(run.task, run.recipe)
     lacking = next((key for key in (*keys, "run.seed") if key not in run.flat_config), None)
     return None if lacking is None else f"config.yaml lacks {lacking}, so it is cut off or damaged"
@@ -209,7 +209,7 @@ def _other_data(run: Run, cell: Cell) -> str | None:
 
 
 def _num_images(run: Run) -> int | None:
-    """How many images a run was measured on, as per_class.json says; None where it does not."""
+    """How many images a run was measured on, summed over the classes of per_class.json; None if not recorded."""
     classes = read_mapping(run.folder / PER_CLASS).values.get("classes")
     images = [finite_number(table(entry).get("images")) for entry in classes] if isinstance(classes, list) else [None]
     known = [number for number in images if number is not None]
@@ -228,7 +228,7 @@ def _no_value(run: Run, cell: Cell, which: str) -> str | None:
 
 
 def _matches(weights: str, pattern: str) -> bool:
-    """Whether weights as they were given are what a pattern means: a path's end, or a file's or a known file's name."""
+    """Whether `--model.weights` matches a pattern: the end of a path, or a name without its ending."""
     if "/" in pattern:
         return fnmatch.fnmatchcase("/" + weights.lstrip("/"), pattern)
     name = Path(weights)

@@ -1,4 +1,4 @@
-"""The commands of the cells that no run fills yet, and of the runs in them that only have to go on."""
+"""The commands that would fill the empty cells: new runs, and unfinished runs to resume."""
 
 import itertools
 import shlex
@@ -21,13 +21,13 @@ LIVE_MINUTES = 15.0  # a run saves itself every ten, so one whose folder is quie
 
 @dataclass(frozen=True)
 class Missing:
-    """One run to be made.
+    """A missing run.
 
     Attributes:
-        words: the command.
+        words: the command, one element an argument.
         cells: names of the cells that it fills.
-        goes_on: the folder of the run that it goes on with, if there is one.
-        live: that folder changed a moment ago: the run may still be on.
+        goes_on: the folder of the unfinished run that the command resumes, if there is one.
+        live: that run may still be running.
     """
 
     words: tuple[str, ...]
@@ -37,18 +37,18 @@ class Missing:
 
     @property
     def command(self) -> str:
-        """The command as it is typed; a variable is left to the shell."""
+        """The command quoted for the shell, which expands variables such as `$IN1K`."""
         return " ".join(word if word.startswith("$") else shlex.quote(word) for word in self.words)
 
 
 def missing_runs(filled: Sequence[Filled], runs: Sequence[Run], *, seeds: int, flags: Sequence[str]) -> list[Missing]:
-    """The runs that are missing for so many seeds of each cell at its recipe's own settings.
+    """The runs that are missing until each cell has `seeds` seeds at its recipe's own settings.
 
     Args:
         filled: the cells.
         runs: all runs that were found.
         seeds: how many seeds a training's cell should have.
-        flags: flags that are passed on; they win over the cell's own.
+        flags: flags that are passed on; they take precedence over the cell's own.
     """
     found: dict[tuple[str, ...], Missing] = {}
     for place in filled:
@@ -63,7 +63,7 @@ def missing_runs(filled: Sequence[Filled], runs: Sequence[Run], *, seeds: int, f
 
 
 def _new(have: set[str], seeds: int) -> list[int | None]:
-    """The lowest seeds that are not there yet."""
+    """The lowest seeds that no run has yet."""
     free = (seed for seed in range(seeds + len(have)) if str(seed) not in have)
     return [next(free) for _ in range(seeds - len(have))]
 
@@ -90,7 +90,7 @@ def _missing(cell: Cell, runs: Sequence[Run], seed: int | None, flags: Sequence[
 
 
 def _begun(run: Run, cell: Cell, seed: int) -> bool:
-    """Whether a run of a cell, at its recipe's own settings, was stopped before its end; a study's are left to it."""
+    """Whether a run of a cell, at its recipe's own settings, is unfinished and can be resumed; not one of a study."""
     if run.status not in ("paused", "stopped", "unfinished") or run.seed != seed or not is_of(run, cell):
         return False
     kept = (run.folder / "last.ckpt").is_file() and not _of_study(run.folder)
@@ -103,12 +103,12 @@ def _of_study(folder: Path) -> bool:
 
 
 def _free(base: Path) -> str:
-    """The next number in a folder of evaluations, where no training puts its runs: none is written over another."""
+    """The first free number in a folder of evaluations, so that none is overwritten."""
     return str(next(base / str(number) for number in itertools.count() if not (base / str(number)).exists()))
 
 
 def _is_live(folder: Path) -> bool:
-    """Whether a process holds the run's lock; of a run without one, whether its folder has changed a moment ago."""
+    """Whether a process holds the run's lock; without a lock, whether its folder changed within `LIVE_MINUTES`."""
     if (folder / LOCK).exists():
         return holder(folder) is not None
     newest = max((file.stat().st_mtime for file in folder.iterdir()), default=0.0)

@@ -1,4 +1,4 @@
-"""The published tables, read from the YAML files beside this one. Every number has its source and how sure it is."""
+"""The published tables, read from the YAML files beside this one; every number has a source and a confidence."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -128,7 +128,7 @@ def load_table(name: str) -> Table:
     """Reads one table.
 
     Raises:
-        UserError: there is none of that name.
+        UserError: no table has that name.
     """
     if name not in table_names():
         raise UserError(

@@ -1,4 +1,4 @@
-"""A table in the terminal: what was published, your runs in its cells, and what may be said of them."""
+"""A table in the terminal: the published numbers, your runs in its cells, and the verdicts."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -57,7 +57,7 @@ def number(value: float) -> str:
 
 
 def words(item: Difference) -> str:
-    """A difference from the recipe."""
+    """A difference from the recipe, as `optim.lr 0.1 (recipe: 0.2)`."""
     return f"{item.key} {_word(item.run)} (recipe: {_word(item.recipe)})"
 
 
@@ -87,14 +87,14 @@ def _yours(place: Filled | None) -> str:
 
 
 def _source(table: Table, row: Row) -> str:
-    """Where a row stands, if not where the table does, and which of its numbers are of another confidence."""
-    said = [] if row.source == table.source else [row.source]
+    """A row's source where it is not the table's, and the confidence of its numbers where it is not `paper`."""
+    remarks = [] if row.source == table.source else [row.source]
     if row.confidence != "paper":
-        said.append(row.confidence)
+        remarks.append(row.confidence)
     for word in dict.fromkeys(value.confidence for value in row.values.values()):
         if word != row.confidence:
-            said.append(f"{', '.join(c for c, value in row.values.items() if value.confidence == word)}: {word}")
-    return "; ".join(said)
+            remarks.append(f"{', '.join(c for c, value in row.values.items() if value.confidence == word)}: {word}")
+    return "; ".join(remarks)
 
 
 def _group_lines(place: Filled, group: Group, labels: Mapping[Path, str]) -> list[str]:
@@ -114,7 +114,7 @@ def _group_lines(place: Filled, group: Group, labels: Mapping[Path, str]) -> lis
 
 
 def verdict_words(group: Group, noise: float | None, *, lower: bool) -> str:
-    """What may be said of a group, in words."""
+    """The verdict on a group, in words; `lower` means that less is better."""
     if group.verdict == DIFFERS:
         return "no verdict, since it differs from the recipe"
     if group.verdict == NO_NOISE:

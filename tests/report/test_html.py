@@ -272,6 +272,9 @@ def test_any_text_is_only_text(browser: Browser, tmp_path: Path) -> None:
                     Section(NASTY, (Text((NASTY,)), Facts(((NASTY, NASTY),)), Code(NASTY, NASTY))),
                     Section("T", (Table(NASTY, (NASTY, "b"), ((NASTY, 1), ("x", 2)), caption=NASTY, note=NASTY),)),
                     Section("C", (LineChart(NASTY, NASTY, NASTY, NASTY, (Series(NASTY, ((1.0, 2.0), (2.0, 3.0))),)),)),
+                    Section(
+                        "M", (HeatMap(NASTY, NASTY, NASTY, NASTY, (NASTY, "b"), (NASTY,), ((1.0, 2.0),), unit=NASTY),)
+                    ),
                     Section("P", (Pictures(NASTY, (Picture(noise(tmp_path / "a.png", 8), NASTY),)),)),
                 ),
                 NASTY,
