@@ -28,7 +28,7 @@ from maekit.weights.read.metadata import (
     normalisation,
     not_pixels,
     pretraining_arguments,
-    said_input,
+    recorded_input,
 )
 from maekit.weights.read.shorten import some
 from maekit.weights.state.state_file import StateFile, in_words, read_state
@@ -128,7 +128,7 @@ def _beside(state: StateFile, to: Target) -> dict[str, object]:
     if state.kind == "pretraining":
         arguments = pretraining_arguments(state.meta, state.decoder_heads)
         return {"args": arguments} if arguments and to == "mae" else {}
-    classes, image = file_classes(state.meta), dict(said_input(state.meta))
+    classes, image = file_classes(state.meta), dict(recorded_input(state.meta))
     found: dict[str, object] = {"input": image} if image else {}
     if classes is None or to == "timm":
         return found if to != "timm" else {}
@@ -141,7 +141,7 @@ def _without_a_place(state: StateFile, to: Target, beside: Mapping[str, object])
     if to == "detectron2":
         mean, std = ([round(255 * v, 3) for v in values] for values in colours or IMAGENET)
         assumed = "" if colours else " (ImageNet's, since the file does not say them)"
-        size = table(said_input(state.meta)).get("image_size")
+        size = table(recorded_input(state.meta)).get("image_size")
         lines.append(
             f'for detectron2: set model.input_format="RGB" (its zoo\'s own are BGR or RGB), pixel_mean={mean}, '
             f"pixel_std={std}{assumed}{f', and the long side of {size} px' if size else ''}: the file cannot say them"

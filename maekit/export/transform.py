@@ -7,7 +7,7 @@ from torch import Tensor
 
 from maekit.system.size import HeightWidth
 from maekit.weights.load.classes import file_classes
-from maekit.weights.read.metadata import normalisation, said_input
+from maekit.weights.read.metadata import normalisation, recorded_input
 from maekit.weights.read.shape import measure
 from maekit.weights.state.state_file import StateFile, stored_grid
 
@@ -46,7 +46,7 @@ class Transform(NamedTuple):
 
 def evaluation_transform(state: StateFile, size: HeightWidth) -> Transform:
     """Returns the transform that a run's card or a configuration gives, at the size in pixels of the positions."""
-    colours, fraction = normalisation(state.meta), said_input(state.meta).get("crop_fraction")
+    colours, fraction = normalisation(state.meta), recorded_input(state.meta).get("crop_fraction")
     known = isinstance(fraction, (int, float)) and 0 < fraction <= 1
     share = float(fraction) if known and fraction is not None else _CROP
     assumed = (*(() if colours else ("mean and deviation",)), *(() if known else (f"crop of {_CROP}",)))

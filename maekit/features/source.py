@@ -12,7 +12,7 @@ from maekit.weights.chosen import split_key
 from maekit.weights.get.find import find_weights, is_released
 from maekit.weights.load.assumed import assumed_heads
 from maekit.weights.load.backbone import load_backbone
-from maekit.weights.read.metadata import model_settings, normalisation, said_input
+from maekit.weights.read.metadata import model_settings, normalisation, recorded_input
 from maekit.weights.read.shape import measure
 from maekit.weights.state.state_file import StateFile, read_state, stored_grid
 
@@ -98,7 +98,7 @@ def _input(state: StateFile) -> tuple[EvalInput, list[str]]:
     Each comes from a card or a configuration, the size else from the position table, and the rest from ImageNet's
     evaluation.
     """
-    colours, given = normalisation(state.meta), said_input(state.meta)
+    colours, given = normalisation(state.meta), recorded_input(state.meta)
     input, unknown = IMAGENET.copy(), []
     if colours:
         input["mean"], input["std"] = colours

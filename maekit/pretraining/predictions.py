@@ -28,7 +28,7 @@ from maekit.weights.load.assumed import assumed_heads
 from maekit.weights.load.backbone import set_norm_eps
 from maekit.weights.load.load import load_weights
 from maekit.weights.read.metadata import HEAD_WIDTH, norm_eps, normalisation
-from maekit.weights.read.metadata import norm_pix_loss as said_norm_pix_loss
+from maekit.weights.read.metadata import norm_pix_loss as recorded_norm_pix_loss
 from maekit.weights.read.shape import measure
 from maekit.weights.state.state_file import StateFile, read_state, stored_grid
 
@@ -202,7 +202,7 @@ def says_target(source: str | Path, state: StateFile | None = None) -> bool | No
     The files with decoder that the authors of MAE released say nothing and are known by their names: they were trained
     by PRETRAIN.md of facebookresearch/mae @ efb2a80, with norm_pix_loss.
     """
-    said = said_norm_pix_loss((state or read_state(find_file(source))).meta)
+    said = recorded_norm_pix_loss((state or read_state(find_file(source))).meta)
     return True if said is None and is_released(source) else said
 
 

@@ -1,1 +1,1 @@
-"""Files of weights: reading them safely, whose layout they have, and getting them into a model completely."""
+"""Files of weights: finding and reading them safely, recognising their layout, loading them into a model."""

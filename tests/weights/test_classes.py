@@ -123,7 +123,7 @@ def test_other_classes_are_refused_with_the_first(tmp_path: Path, write: Any, al
 )
 def test_spelling_does_not_matter(theirs: list[str]) -> None:
     same = compare_classes(Classes(tuple(theirs)), Classes(NAMES))
-    assert (same.order, same.problem) == (None, "") and "same order" in same.said
+    assert (same.order, same.problem) == (None, "") and "same order" in same.outcome
     turned = compare_classes(Classes(tuple(theirs[::-1])), Classes(NAMES))
     assert turned.order == (4, 3, 2, 1, 0)
 
@@ -179,7 +179,7 @@ def test_a_few_of_imagenets_words_may_be_spelt_otherwise_and_it_is_said() -> Non
     ids, words = imagenet()
     other = (*words[:134], "crane bird", *words[135:999], "bog roll")  # 517 is a crane too, of another kind
     outcome = compare_classes(Classes(other), Classes(ids, ids))
-    assert outcome.problem == "" and "2 are spelt otherwise" in outcome.said and "crane bird" in outcome.said
+    assert outcome.problem == "" and "2 are spelt otherwise" in outcome.outcome and "crane bird" in outcome.outcome
     assert "differ" in compare_classes(Classes(tuple(f"thing {w}" for w in words)), Classes(ids, ids)).problem
 
 

@@ -1,4 +1,4 @@
-"""Reads off a file of weights what it is, what is in it, what is missing."""
+"""Describes a file of weights: its layout and kind, what is in it, what is missing."""
 
 import re
 from collections.abc import Mapping
@@ -26,7 +26,7 @@ _FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
 def inspect(path: str | Path) -> Facts:
-    """Reads a file of weights, or a folder of transformers, and says what is in it.
+    """Reads a file of weights, or a folder of transformers, and describes it.
 
     Raises:
         UserError: it cannot be read.
@@ -76,7 +76,7 @@ def inspect(path: str | Path) -> Facts:
         set=state.chosen.key if state.chosen else "",
         sets=state.chosen.others if state.chosen else (),
         beside=dict(state.chosen.beside) if state.chosen else {},
-        **_said(state.kind, state.meta),
+        **_recorded(state.kind, state.meta),
     )
 
 
@@ -120,8 +120,8 @@ def _finite(tensor: Tensor) -> bool:
     return all(bool(end.isfinite()) for end in torch.aminmax(tensor))
 
 
-def _said(kind: str, meta: Mapping[str, object]) -> dict[str, Any]:
-    """What the file tells beside its tensors; a value of another type than expected is not told."""
+def _recorded(kind: str, meta: Mapping[str, object]) -> dict[str, Any]:
+    """Returns what the metadata records; values of an unexpected type are left out."""
     card = card_of(meta)
     names = None if kind == "pretraining" else card.get("class_names", meta.get("class_names"))
     return {

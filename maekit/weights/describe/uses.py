@@ -1,4 +1,4 @@
-"""What a file of weights serves for, and what not, with the reason."""
+"""What a file of weights can be used for, and why not for the rest."""
 
 from collections.abc import Sequence
 
@@ -31,7 +31,7 @@ def all_purposes() -> list[Purpose]:
 
 
 def _nothing(facts: Facts) -> str:
-    """Why the file is of no use at all; empty if it may be of some."""
+    """Explains why the file cannot be used for anything; empty if it may be."""
     if facts.seems:
         return f"it seems to hold {facts.seems}, expected the plain ViT of a masked autoencoder"
     if facts.embed_dim is None or not facts.num_blocks:
@@ -55,7 +55,7 @@ def _nothing(facts: Facts) -> str:
 
 
 def _of_blocks(names: Sequence[str]) -> list[str]:
-    """Of names, those that every use wants: of the encoder, less its final norm."""
+    """Keeps the names that every use needs: those of the encoder, except its final norm."""
     of_heads = (start for family in families() for start in family.starts)
     return [name for name in names if not name.startswith(("norm.", *of_heads))]
 

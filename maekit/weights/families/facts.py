@@ -1,4 +1,4 @@
-"""What there is to say of a file of weights."""
+"""The description of a file of weights."""
 
 from dataclasses import dataclass
 from typing import Literal
@@ -8,7 +8,7 @@ from maekit.system.size import HeightWidth
 
 @dataclass(frozen=True)
 class Decoder:
-    """The decoder's width, blocks, and attention heads where the file says them."""
+    """The decoder's width, number of blocks, and attention heads; None for what the file does not show."""
 
     embed_dim: int | None
     num_blocks: int
@@ -17,7 +17,7 @@ class Decoder:
 
 @dataclass(frozen=True)
 class Head:
-    """A classifier: its classes, and what of the tokens it is given."""
+    """A classifier: its number of classes, and whether it gets the mean of the patches or the class token."""
 
     num_classes: int
     pooling: Literal["mean", "class"]
@@ -25,20 +25,20 @@ class Head:
 
 @dataclass(frozen=True)
 class Facts:
-    """What there is to say of a file of weights; names are those of facebookresearch/mae.
+    """The description of a file of weights; tensors have the names of facebookresearch/mae.
 
     Attributes:
         path: the file or folder.
-        layout: whose file it is.
+        layout: the name of its layout.
         kind: what it holds.
-        in_words: both, for people.
+        in_words: layout and kind, for people.
         seems: whose model it looks like where it is a foreign one, such as `a ResNet`; else empty.
-        size: the known size it is of, such as vit_base_patch16; None for another.
+        size: the known size, such as vit_base_patch16; None for any other.
         embed_dim: width; None where there is no patch embedding.
         num_blocks: blocks.
         patch_size: pixels.
-        num_heads: attention heads; None where neither the file nor a known size says.
-        says_heads: whether the file says them, or is of a published size; else they are assumed.
+        num_heads: attention heads; None if neither the file nor a known size determines them.
+        says_heads: whether the file records them or is of a published size; else they are assumed.
         num_tensors: tensors of any sort.
         encoder_parameters: numbers in the encoder, position table and final norm with it, classifier without.
         dtypes: the types of its tensors.
@@ -55,14 +55,14 @@ class Facts:
         recipe: likewise.
         norm_pix_loss: whether pre-training predicted normalised pixels; None where the file does not say.
         coverage: share, by numbers, of a ViT of its size that the file holds, in [0, 1]; None where no size is known.
-        missing: what of such a ViT is not in it; what its decoder or classifier lacks, if it has one.
-        misshapen: what of such a ViT has another shape there, or no floating type.
-        channels: of the images that its patch filters take; None where it has none.
-        unused: what is neither of such a ViT nor of a decoder or classifier.
+        missing: tensors of such a ViT, and of its decoder or classifier if it has one, that are not in it.
+        misshapen: tensors of such a ViT that have another shape, or are not floating point.
+        channels: of the images that its patch filters take; None without patch filters.
+        unused: tensors that belong neither to such a ViT nor to a decoder or classifier.
         not_finite: tensors with NaN or infinite values.
         set: the key of the set of tensors that was read, see `maekit.weights.state.sets`; empty: the file itself.
         sets: keys of other sets that hold an encoder, to be chosen as FILE#KEY.
-        beside: how many tensors are elsewhere in the file, by key.
+        beside: number of tensors elsewhere in the file, by key.
     """
 
     path: str

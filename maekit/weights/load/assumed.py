@@ -1,4 +1,4 @@
-"""What a load of weights takes for granted, because the file does not say it."""
+"""What a load of weights assumes because the file does not record it."""
 
 from collections.abc import Iterator, Sequence
 
@@ -14,20 +14,20 @@ _PUBLISHED = {
     (768, 12),
     (1024, 24),
     (1280, 32),
-}  # width and blocks of ViT-B, L and H, whose heads are the same everywhere
+}  # width and blocks of ViT-B, L and H: everybody gives them the same heads
 _CLOSE = 1e-3
 
 
 def assumptions(
     model: nn.Module, state: StateFile, fit: Fit, colours: tuple[Sequence[float], Sequence[float]] | None
 ) -> Iterator[str]:
-    """Says, one by one, what neither the file nor a published size tells of the model it is loaded into.
+    """Yields one sentence for each thing about the model that neither the file nor a published size determines.
 
     Args:
         model: has a ViT as its `backbone`.
         state: the file.
         fit: its tensors beside the model's.
-        colours: mean and standard deviation by which the data is normalised; None where that is not known.
+        colours: mean and standard deviation that the data is normalised with; None if they are not known.
     """
     heads = getattr(model.get_submodule("backbone.blocks.0.attn"), "num_heads", None)
     if not says_heads(state):
@@ -45,14 +45,14 @@ def assumptions(
 
 
 def assumed_heads(state: StateFile) -> list[str]:
-    """The encoder's attention heads in words, where they are maekit's own for a ViT of that size; empty if said."""
+    """Says that the attention heads are those of maekit's table of sizes; empty if the file records them."""
     if says_heads(state) or state.num_heads is None:
         return []
     return [f"{state.num_heads} attention heads, as {measure(state.tensors).name} has"]
 
 
 def says_heads(state: StateFile) -> bool:
-    """Whether a file says how many attention heads its encoder has: by a config, as maekit's own, or by its size."""
+    """Whether the number of the encoder's attention heads is known: from a config, from maekit's card, or by its size."""
     size = measure(state.tensors)
     published = (size.embed_dim or 0, size.num_blocks) in _PUBLISHED
     return published or state.knows_heads or bool(card_of(state.meta))

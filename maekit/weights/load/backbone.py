@@ -59,14 +59,14 @@ def load_backbone(source: str | Path, *, image_size: int | tuple[int, int] = 224
 
 
 def set_norm_eps(model: nn.Module, eps: float) -> None:
-    """Gives every LayerNorm of a model the eps it was trained with; transformers' ViTMAE has 1e-12."""
+    """Sets the eps of every LayerNorm of a model, as it was trained; transformers' ViTMAE has 1e-12."""
     for module in model.modules():
         if isinstance(module, nn.LayerNorm):
             module.eps = eps
 
 
 class _Alone(nn.Module):
-    """A backbone where the loader expects it: beside a head, of which there is none."""
+    """A model with a backbone and no head, as `load_weights` takes it."""
 
     def __init__(self, backbone: ViT) -> None:
         super().__init__()

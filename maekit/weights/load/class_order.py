@@ -1,4 +1,4 @@
-"""Puts the rows of a file's head in the order of the model's classes, or says why they cannot be."""
+"""Puts the rows of a file's head in the order of the model's classes, or explains why that is impossible."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -9,22 +9,22 @@ from torch import Tensor
 from maekit.weights.families.family import Rows
 from maekit.weights.families.fit import ANEW
 from maekit.weights.families.registry import class_heads
-from maekit.weights.load.classes import Classes, Words, are_synsets, tells_nothing, words
+from maekit.weights.load.classes import Classes, Words, are_placeholders, are_synsets, words
 
 _NEARLY = 0.9  # share of ImageNet's names that must be found where other lists spell some of them otherwise
 
 
 class Comparison(NamedTuple):
-    """What two lists of classes have in common.
+    """The result of comparing two lists of classes.
 
     Attributes:
         order: for each class of the model the file's row; None where the rows stay as they are.
-        said: the outcome in words, for the report.
+        outcome: for the report.
         problem: why the head cannot be used; empty where it can.
     """
 
     order: tuple[int, ...] | None = None
-    said: str = ""
+    outcome: str = ""
     problem: str = ""
 
 
@@ -36,15 +36,15 @@ def compare_classes(theirs: Classes | None, ours: Classes) -> Comparison:
     """
     count = len(ours.names)
     if theirs is None or len(theirs.names) != count:
-        return Comparison(said=f"unchecked: the file does not name its {count} classes; {_TAKEN}")
+        return Comparison(outcome=f"unchecked: the file does not name its {count} classes; {_TAKEN}")
     for mine, other in ((ours.ids, theirs.ids), (ours.names, theirs.names)):
         numbers = mine is ours.ids and all(ident.isdecimal() for ident in mine)  # such as COCO's category ids
         if not numbers and (order := _exact(mine, other)) is not None:
             return _ordered(order)
     for whose, classes in (("the data", ours), ("the file", theirs)):
-        if tells_nothing(classes.names) and tells_nothing(classes.ids):
+        if are_placeholders(classes.names) and are_placeholders(classes.ids):
             names = classes.names
-            return Comparison(said=f"unchecked: the names in {whose} are numbers ('{names[0]}', ...); {_TAKEN}")
+            return Comparison(outcome=f"unchecked: the names in {whose} are numbers ('{names[0]}', ...); {_TAKEN}")
     return _by_words(theirs, ours)
 
 
@@ -61,7 +61,7 @@ def _exact(ours: Sequence[str], theirs: Sequence[str]) -> tuple[int, ...] | None
 
 def _ordered(order: tuple[int, ...]) -> Comparison:
     if order == tuple(range(len(order))):
-        return Comparison(said=f"{len(order)} compared by name: the same, in the same order")
+        return Comparison(outcome=f"{len(order)} compared by name: the same, in the same order")
     at = next(place for place, row in enumerate(order) if place != row)
     return Comparison(
         order,
@@ -81,8 +81,10 @@ def _by_words(theirs: Classes, ours: Classes) -> Comparison:
     at = next(strangers, differing[0])
     pair = f"class {at} is '{_called(theirs, at)}' in its head and '{_called(ours, at)}' in the data"
     if _spelt_otherwise(theirs, ours, differing, found, wanted):
-        said = f"{len(wanted)} compared by name: {len(differing)} are spelt otherwise ({pair}), the rest are the same"
-        return Comparison(said=said)
+        outcome = (
+            f"{len(wanted)} compared by name: {len(differing)} are spelt otherwise ({pair}), the rest are the same"
+        )
+        return Comparison(outcome=outcome)
     mend = f"evaluate on the data it was trained on, or fine-tune with {ANEW}"
     return Comparison(problem=f"its head has other classes: {pair} ({len(differing)} of {len(wanted)} differ): {mend}")
 

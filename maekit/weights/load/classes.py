@@ -1,4 +1,4 @@
-"""What the rows of a head stand for: the classes that a file names, and what a class may be called."""
+"""The classes of a head: names in a file's metadata, and the spellings under which a class is found."""
 
 import re
 import unicodedata
@@ -52,7 +52,7 @@ def plain(word: str) -> str:
     return " ".join(re.sub(r"[\s_-]+", " ", unicodedata.normalize("NFKC", word)).casefold().split())
 
 
-def tells_nothing(names: Sequence[str]) -> bool:
+def are_placeholders(names: Sequence[str]) -> bool:
     """Whether names only number the classes: `LABEL_0`, `class_0001`, `7`."""
     return all(_PLACEHOLDER.fullmatch(name.strip()) for name in names)
 
@@ -84,7 +84,7 @@ def _words(name: str, ident: str) -> Words:
 
 
 def _lemmas(synset: str) -> list[str]:
-    """WordNet's words for a synset, by timm's table, as in `tench, Tinca tinca`; none where it has none."""
+    """Returns WordNet's words for a synset from timm's table, as in `tench, Tinca tinca`; empty if it is unknown."""
     found = _synset_words().get(synset)
     return [found] if found else []
 

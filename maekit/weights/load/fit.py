@@ -1,4 +1,4 @@
-"""How a file's tensors fit a model's, and what to say when they do not."""
+"""Checks that a file's tensors fit a model, and explains every misfit."""
 
 import difflib
 from collections.abc import Iterator, Sequence
@@ -21,7 +21,7 @@ _FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
 def check_size(path: Path, fit: Fit) -> None:
-    """Refuses a file that holds no such ViT at all, or one of another width, depth or patch size."""
+    """Raises UserError for a file without a ViT, or with one of another width, depth or patch size."""
     key, names = "patch_embed.proj.weight", list(fit.in_file.values())
     if key not in fit.found and not any(name.startswith("blocks.") for name in fit.found):
         prefix = next((name.removesuffix(key) for name in names if name.endswith(f".{key}")), "")
@@ -42,7 +42,7 @@ def check_size(path: Path, fit: Fit) -> None:
 
 
 def channels_problem(count: int | None) -> str:
-    """Says that patch filters take images of `count` channels where it is not RGB's three, and what can be done."""
+    """Explains that patch filters of `count` channels are no RGB filters, and how to change them; empty for three."""
     if count in (None, CHANNELS):
         return ""
     mend = "repeat its one channel: weight.repeat(1, 3, 1, 1) / 3"
@@ -63,7 +63,10 @@ def problems(
     allow_unused: Sequence[str],
     fresh: Sequence[str] = (),
 ) -> Iterator[str]:
-    """Says, one by one, what keeps the file from being loaded; what is `fresh` was not to be taken from it."""
+    """Yields one sentence for each reason not to load the file.
+
+    `fresh`: patterns of what should not be taken from the file, although it may have it.
+    """
     if missing := [name for name in fit.new if not matches(name, allow_new)]:
         yield f"{len(missing)} of the model's tensors are not in it: {some(missing)}{_nearest(missing, fit)}"
     head = [name for name in fit.shared if name.startswith("head.")]

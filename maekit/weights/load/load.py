@@ -1,4 +1,4 @@
-"""Loads weights into a model: everything is accounted for, or nothing is loaded."""
+"""Loads weights into a model: every tensor is accounted for, or nothing is loaded."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -44,12 +44,12 @@ def load_weights(
     `head.fc.weight`); for tensors of the file their released names do as well (`fc_norm.weight`).
 
     Args:
-        allow_new: what of the model need not be in the file.
-        allow_unused: what of the file need not be in the model.
-        allow_resized: what may be resized to the model's patches; only `pos_embed`, a decoder's own table
+        allow_new: parameters of the model that may be missing from the file.
+        allow_unused: tensors of the file that the model may lack.
+        allow_resized: tensors that may be resized to the model's patches; only `pos_embed`, a decoder's own table
             `decoder_pos_embed`, and `patch_embed.proj.weight` can.
-        leave_out: what of the file is treated as if it were not there, though it might fit; with it goes what the file
-            has in its head and the model has not.
+        leave_out: tensors of the file that are ignored, even if they fit; then those of its head that the model lacks
+            are ignored too.
         classes: what the rows of the model's head stand for. A head of as many classes is put in their order, or
             refused where it is of other ones; None compares nothing.
         colours: mean and standard deviation by which the data is normalised, to be compared with the file's.
@@ -91,7 +91,7 @@ def load_weights(
         patches=patches,
         grids=next(iter(grids.values()), None),
         coverage=sum(weights.get(name, 0) for name in fit.shared) / sum(weights.values()),
-        classes=compared.said,
+        classes=compared.outcome,
         chosen=state.chosen,
         notes=tuple(assumptions(model, state, fit, colours)),
     )
@@ -105,7 +105,7 @@ def _backbone(model: nn.Module) -> ViT:
 
 
 def _beside(model: nn.Module, state: StateFile, leave_out: Sequence[str]) -> tuple[Fit, list[str]]:
-    """Puts the file's tensors beside the model's; also the names of those left out."""
+    """Returns the file's tensors beside the model's, and the names of the file's that are left out."""
     held = model.state_dict().items()
     tensors = {n: t for n, t in held if n.startswith(("backbone.", "head.")) or n in extra_parameters()}
     own = {name.removeprefix("backbone."): tensor for name, tensor in tensors.items()}
@@ -133,7 +133,7 @@ def _by_class(fit: Fit, state: StateFile, classes: Classes | None) -> tuple[Fit,
 
 
 def _at_patch(fit: Fit, backbone: ViT, allowed: Sequence[str]) -> tuple[Fit, tuple[int, int] | None]:
-    """Brings the file's patch filters to the model's patch size if that is allowed; both sizes, or None."""
+    """Resizes the file's patch filters to the model's patch size if that is allowed; returns both sizes, or None."""
     key, new = "patch_embed.proj.weight", backbone.patch_size
     filters = fit.found.get(key)
     if filters is None or filters.ndim != 4 or filters.shape[-1] == new or not matches(key, allowed):
@@ -142,7 +142,7 @@ def _at_patch(fit: Fit, backbone: ViT, allowed: Sequence[str]) -> tuple[Fit, tup
 
 
 def _at_grid(fit: Fit, state: StateFile, backbone: ViT) -> tuple[Fit, dict[str, tuple[HeightWidth, HeightWidth]]]:
-    """Brings the file's position tables to the model's patch grid; both grids of each that had another.
+    """Resizes the file's position tables to the model's patch grid; returns both grids of each resized table.
 
     The class token's row is left out where the model has no class token; a table in a head always has it.
     """

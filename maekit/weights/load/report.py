@@ -1,4 +1,4 @@
-"""What a load of weights did, in a few lines."""
+"""The report of a load of weights: which tensors matched, were resized, are new or unused."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -16,14 +16,14 @@ _OF_HEAD = re.compile(r"(head\.[^.]+)\..*")
 
 @dataclass(frozen=True)
 class Report:
-    """What of a file went into a model; every tensor of either is in exactly one of the four lists.
+    """The outcome of a load; every tensor of the file and of the model is in exactly one of the four lists.
 
     Names are the model's without `backbone.` (`blocks.0.norm1.weight`, `head.fc.weight`); those of `unused` are
     facebookresearch/mae's (`head.weight`), or the file's own where that has none.
 
     Attributes:
         path: the file.
-        layout: whose file it is, see `maekit.weights.state.state_file.StateFile`.
+        layout: the name of its layout, see `maekit.weights.state.state_file.StateFile`.
         kind: what it holds.
         matched: copied as they are.
         resized: brought to the model's patch grid first.
@@ -32,9 +32,9 @@ class Report:
         patches: the patch sizes in pixels, in the file and in the model, where filters were resized.
         grids: the patch grids, (h, w) in the file and in the model, where something was resized.
         coverage: share of the backbone's parameters, by number of elements, that came from the file; in [0, 1].
-        classes: what comparing the head's classes gave; empty where nothing was compared.
+        classes: the result of comparing the head's classes; empty if nothing was compared.
         chosen: which of the file's sets of tensors it was, and what there is beside it; None for a folder.
-        notes: what was assumed because the file does not say it.
+        notes: what was assumed because the file does not record it.
     """
 
     path: Path
@@ -72,7 +72,7 @@ class Report:
 
 
 def beside_lines(path: Path, chosen: WeightSet | None) -> list[str]:
-    """What a file has besides the set of tensors that was read: how many tensors, and the other sets by name."""
+    """Lists what else is in the file: numbers of tensors by key, and the other sets of weights."""
     if chosen is None:
         return []
     file, _ = split_key(path)
@@ -91,7 +91,7 @@ def _counted(beside: Mapping[str, int]) -> str:
 
 
 def _parts(names: Sequence[str], most: int = 8) -> str:
-    """Names for a line of text; of many, those in the head by its parts (`head.pyramid.*`), and what follows is cut."""
+    """Shortens names for a line of text; if there are many, a head's become its parts (`head.pyramid.*`)."""
     if len(short := collapse(names)) > most:
         short = list(dict.fromkeys(_OF_HEAD.sub(r"\1.*", name) for name in short))
     return some(short, most)

@@ -1,4 +1,4 @@
-"""How images were prepared for weights of other libraries, and the classes that timm's own configuration names."""
+"""Configurations of timm and transformers beside weights: how images are prepared, and the class names."""
 
 import json
 from collections.abc import Mapping
@@ -11,7 +11,7 @@ TIMM_FILES = ("model.safetensors", "pytorch_model.bin")  # what timm calls the w
 
 
 def timm_config(path: Path) -> dict[str, object]:
-    """What timm's configuration says that lies beside a file of weights: `class_names` and `input`; else nothing.
+    """Returns `class_names` and `input` from timm's configuration beside a file of weights; empty without one.
 
     It is `config.json` beside files that timm names itself, else the file's own name and `.json`.
     """
@@ -32,12 +32,12 @@ def timm_config(path: Path) -> dict[str, object]:
 
 
 def timm_place(path: Path) -> Path:
-    """Where timm's configuration of a file of weights is, or goes."""
+    """Returns the path of timm's configuration that belongs to a file of weights."""
     return path.with_name("config.json" if path.name in TIMM_FILES else f"{path.name}.json")
 
 
 def processor_input(folder: Path) -> dict[str, object]:
-    """What `preprocessor_config.json` of transformers says, as arguments of `EvalTransform`; empty without one.
+    """Returns `preprocessor_config.json` of transformers as arguments of `EvalTransform`; empty without one.
 
     Size and crop are known where it resizes the short side and then crops; where it squeezes images into a square,
     which no transform here does, only mean and deviation are.

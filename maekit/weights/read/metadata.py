@@ -1,4 +1,4 @@
-"""What a file says beside its tensors of how it was trained: a run's card, a config of transformers, arguments."""
+"""Metadata of a file of weights: a run's card, a config of transformers, or the arguments of facebookresearch/mae."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -12,38 +12,38 @@ _NORMALISED = {"normalised_pixels": True, "pixels": False}
 
 
 def card_of(meta: Mapping[str, object]) -> Mapping[str, Any]:
-    """The card of a maekit run, or of a file that one was made into; empty where there is none."""
+    """Returns the card of a maekit run, also from a file converted from one; empty without a card."""
     return table(meta.get(CARD))
 
 
 def model_settings(meta: Mapping[str, object]) -> Mapping[str, Any]:
-    """What a run's card says that its model was built with (`config.model`); empty where there is none."""
+    """Returns the settings of a run's model (`config.model` of its card); empty without a card."""
     return table(table(card_of(meta).get("config")).get("model"))
 
 
 def decoder_heads(meta: Mapping[str, object]) -> int | None:
-    """Attention heads of the decoder, as a card says them."""
-    said = (card_of(meta), model_settings(meta), table(meta.get("args")))
-    return next((each["decoder_heads"] for each in said if type(each.get("decoder_heads")) is int), None)
+    """Returns the decoder's attention heads from a card or `args`; None if neither has them."""
+    places = (card_of(meta), model_settings(meta), table(meta.get("args")))
+    return next((each["decoder_heads"] for each in places if type(each.get("decoder_heads")) is int), None)
 
 
 def norm_pix_loss(meta: Mapping[str, object]) -> bool | None:
-    """Whether the pre-training predicted normalised pixels; None where nothing says so."""
+    """Whether the pre-training predicted normalised pixels; None if the metadata does not say."""
     card, model = card_of(meta), model_settings(meta)
-    said = [card.get("norm_pix_loss"), _NORMALISED.get(str(model.get("target")))]
-    said += [table(meta.get(key)).get("norm_pix_loss") for key in ("args", "config")]
-    return next((value for value in said if isinstance(value, bool)), None)
+    values = [card.get("norm_pix_loss"), _NORMALISED.get(str(model.get("target")))]
+    values += [table(meta.get(key)).get("norm_pix_loss") for key in ("args", "config")]
+    return next((value for value in values if isinstance(value, bool)), None)
 
 
 def mask_ratio(meta: Mapping[str, object]) -> float | None:
-    """Share of patches that were hidden, in (0, 1); None where nothing says so."""
-    said = [card_of(meta).get("mask_ratio"), model_settings(meta).get("mask_ratio")]
-    said += [table(meta.get(key)).get("mask_ratio") for key in ("args", "config")]
-    return next((float(value) for value in said if isinstance(value, (int, float)) and 0 < value < 1), None)
+    """Returns the share of patches that were hidden, in (0, 1); None if the metadata does not say."""
+    values = [card_of(meta).get("mask_ratio"), model_settings(meta).get("mask_ratio")]
+    values += [table(meta.get(key)).get("mask_ratio") for key in ("args", "config")]
+    return next((float(value) for value in values if isinstance(value, (int, float)) and 0 < value < 1), None)
 
 
 def normalisation(meta: Mapping[str, object]) -> tuple[list[float], list[float]] | None:
-    """Mean and standard deviation of the colours in 0..1 by which inputs are normalised, as the file says them."""
+    """Returns mean and standard deviation of RGB in 0..1 that inputs are normalised with; None if it does not say."""
     card = card_of(meta)
     for values in (table(card.get("input")), card, table(meta.get("input"))):
         mean, std = _three(values.get("mean")), _three(values.get("std"))
@@ -53,20 +53,20 @@ def normalisation(meta: Mapping[str, object]) -> tuple[list[float], list[float]]
 
 
 def norm_eps(meta: Mapping[str, object]) -> float:
-    """The eps of a file's LayerNorms: a config's, else facebookresearch/mae's."""
+    """Returns the eps of a file's LayerNorms: from a config, else facebookresearch/mae's 1e-6."""
     eps = table(meta.get("config")).get("layer_norm_eps")
     return eps if isinstance(eps, float) and 0 < eps < 1 else EPS
 
 
-def said_input(meta: Mapping[str, object]) -> Mapping[str, Any]:
-    """How a card or a configuration says that images are prepared: arguments of `EvalTransform`, perhaps not all."""
+def recorded_input(meta: Mapping[str, object]) -> Mapping[str, Any]:
+    """Returns the arguments of `EvalTransform` that a card or a configuration records; possibly not all of them."""
     return table(card_of(meta).get("input")) or table(meta.get("input"))
 
 
 def pretraining_arguments(meta: Mapping[str, object], heads: int | None = None) -> dict[str, object]:
-    """What a card or a config says of a pre-training, as a file of facebookresearch/mae says it in `args`.
+    """Returns what a card or a config records of a pre-training, under the names of facebookresearch/mae's `args`.
 
-    Empty without either; `heads` are the decoder's attention heads, as the file was read.
+    Empty without either. `heads`: attention heads of the decoder, if they are known from elsewhere.
     """
     if not card_of(meta) and not table(meta.get("config")):
         return {}
@@ -81,7 +81,7 @@ def pretraining_arguments(meta: Mapping[str, object], heads: int | None = None) 
 
 
 def not_pixels(meta: Mapping[str, object]) -> str:
-    """What keeps a pre-training from being anybody else's model, in words; empty where nothing does."""
+    """Explains why other projects have no place for a pre-training; empty if they have."""
     model = model_settings(meta)
     if (target := model.get("target")) is not None and target not in _NORMALISED:
         return f"it was pre-trained to predict {target}, not pixels"

@@ -1,4 +1,4 @@
-"""Reads files of tensors without running anything that is in them."""
+"""Reads files of tensors without executing anything in them."""
 
 import json
 import pickle
@@ -27,7 +27,7 @@ _AGAIN = "download or copy it again and compare its size with the source's"
 
 
 class _Inert:
-    """Stands in for what is kept beside weights (loss histories, settings): takes anything, does and keeps nothing."""
+    """Stands in for objects saved beside weights (loss histories, settings): accepts any arguments and ignores them."""
 
     def __new__(cls, *_: object, **__: object) -> "_Inert":
         return super().__new__(cls)
@@ -122,7 +122,7 @@ def _torch_load(path: Path, map_location: Any, mmap: bool, settings: tuple[str, 
 
 
 def read_metadata(path: str | Path) -> dict[str, object]:
-    """What a safetensors file says beside its tensors; values that are JSON tables are read as such.
+    """Returns the metadata of a safetensors file; values that are JSON objects are parsed.
 
     Empty for files of other formats.
 
@@ -134,10 +134,10 @@ def read_metadata(path: str | Path) -> dict[str, object]:
         return {}
     try:
         with safetensors.safe_open(path, framework="pt") as file:
-            said: dict[str, str] = file.metadata() or {}
+            metadata: dict[str, str] = file.metadata() or {}
     except Exception as error:  # the bytes decide what fails
         raise UserError(_why(path, error)) from error
-    return {name: _json_table(text) for name, text in said.items()}
+    return {name: _json_table(text) for name, text in metadata.items()}
 
 
 def _json_table(text: str) -> object:
@@ -150,7 +150,7 @@ def _json_table(text: str) -> object:
 
 
 def _kind(path: Path) -> str:
-    """Tells `zip`, `legacy`, `safetensors` and `pickle` by their first bytes, and refuses what is none of them."""
+    """Returns `zip`, `legacy`, `safetensors` or `pickle` by its first bytes; raises UserError for anything else."""
     try:
         with path.open("rb") as file:
             head = file.read(512)
@@ -209,7 +209,7 @@ def _torch_zip(path: Path) -> bool:
 
 
 def _why(path: Path, error: Exception) -> str:
-    """One line for whatever stopped the reading: the forbidden name if there is one, else damage."""
+    """Explains in one line why a file cannot be read: a name that it may not call, else damage."""
     if name := _forbidden(error):
         return (
             f"{path} asks to call '{name}', expected tensors and plain values only; it was not executed; "
@@ -220,6 +220,6 @@ def _why(path: Path, error: Exception) -> str:
 
 
 def _forbidden(error: Exception) -> str:
-    """The name that a pickle asks to call and may not; empty where something else is wrong."""
+    """Returns the name that a pickle asks to call and may not; empty if something else is wrong."""
     found = re.search(r"(?:Unsupported global|load unsupported GLOBAL)[:\s]+(?:GLOBAL )?(\S+)", str(error))
     return found[1] if found else ""

@@ -1,4 +1,4 @@
-"""A folder that transformers saved: what its config says, and its tensors, in one file or in shards."""
+"""Reads a folder that transformers saved: its config, and its tensors in one file or in shards."""
 
 import json
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ _AGAIN = "download or copy the folder again"
 
 @dataclass(frozen=True)
 class HFFolder:
-    """What such a folder holds.
+    """The contents of such a folder.
 
     Attributes:
         tensors: by the folder's names.
@@ -97,7 +97,7 @@ def _sides(folder: Path, size: object) -> list[int]:
 
 
 def _class_names(config: Mapping[str, Any]) -> list[str] | None:
-    """The labels in the order of their numbers; None for transformers' own LABEL_0, LABEL_1, ..., which say nothing."""
+    """Returns the labels in the order of their numbers; None for transformers' placeholders LABEL_0, LABEL_1, ..."""
     table = config.get("id2label")
     if not isinstance(table, dict) or not all(str(key).isdecimal() for key in table):
         return None

@@ -1,1 +1,1 @@
-"""One set of weights out of a file: whose layout it has, what it holds, and under which names."""
+"""One set of weights of a file: its layout, its kind, and its tensors under our names."""

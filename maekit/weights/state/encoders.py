@@ -1,4 +1,4 @@
-"""Where in a set of tensors the encoder is, and whose layout it has."""
+"""Finds the encoder in a set of tensors, and its layout."""
 
 import re
 from collections.abc import Iterable
@@ -58,7 +58,7 @@ def find_layout(path: Path, contents: Contents) -> Candidate | None:
 
 
 def _distinct(encoders: list[_Encoder]) -> list[str]:
-    """For each encoder as many of its outer modules as tell it from the others; a point where it has none."""
+    """Returns for each encoder just enough of its outer modules to make the name unique; `.` if it has none."""
     modules = [each.prefix.split(".")[:-1] for each in encoders]
     starts = []
     for own in modules:

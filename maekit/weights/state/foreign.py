@@ -26,7 +26,7 @@ _MODELS = (
 
 
 def seems(names: Iterable[str]) -> str:
-    """Says `; the file seems to hold a ResNet` where names give a known foreign model away, else nothing."""
+    """Returns `; the file seems to hold a ResNet` if the names are those of a known foreign model, else nothing."""
     names = list(names)
     known = (*_MODELS, *(pair for layout in layouts().values() for pair in layout.foreign))
     found = next((what for pattern, what in known if any(re.match(pattern, name) for name in names)), None)

@@ -72,7 +72,7 @@ def whole_set(tensors: dict[str, Tensor]) -> WeightSet:
 def _find(
     contents: Mapping[object, object], place: str = "", depth: int = 0
 ) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Every level of nested dicts that has tensors by name, by its keys."""
+    """Yields every level of nested dicts that has tensors by name, with its key."""
     tensors = {str(name): value for name, value in contents.items() if isinstance(value, Tensor)}
     if tensors:
         yield place, tensors
@@ -101,7 +101,7 @@ def _default(
 
 
 def _named(path: Path, key: str, sets: Mapping[str, dict[str, Tensor]]) -> tuple[str, dict[str, Tensor]]:
-    """A set by its key, or the tensors whose names begin with it, without that."""
+    """Returns the set with this key, or the tensors whose names begin with it, which is taken off."""
     if key in sets:
         return key, sets[key]
     for place, tensors in sets.items():
@@ -119,7 +119,7 @@ def _named(path: Path, key: str, sets: Mapping[str, dict[str, Tensor]]) -> tuple
 
 
 def _count(contents: object, mine: Collection[int], most: int = 12) -> dict[str, int]:
-    """How many tensors are in each part of a file, less those in `mine`."""
+    """Counts the tensors under each key of a file, except those in `mine`."""
     if not isinstance(contents, Mapping):
         return {}
     found = {str(key): _tensors(value, mine, most) for key, value in contents.items()}

@@ -1,4 +1,4 @@
-"""What a file of weights holds: its layout, its kind, its names, its size."""
+"""Reads a file of weights: its layout, its kind, and its tensors under our names."""
 
 import math
 from argparse import Namespace
@@ -37,14 +37,14 @@ class StateFile:
     """The tensors of a weights file under the names of facebookresearch/mae, whatever wrapped them.
 
     Attributes:
-        layout: whose file it is, a name in `layouts.registry`; or `unknown`.
+        layout: a name in `layouts.registry`; or `unknown`.
         kind: what it holds; `unknown` also where names give a foreign model away.
         tensors: by name: `cls_token`, `blocks.0.attn.qkv.weight`, `fc_norm.weight`, `head.weight`,
             `head.0.running_mean` (a linear probe), `decoder_blocks.0.norm1.weight`, ...; what has no such name keeps
             its own, less a prefix before the whole encoder.
         meta: what the file says beside them (epoch, `args`, `config`, `class_names`), without optimizer state.
         num_heads: attention heads of the encoder, from a config or because the size is known; None if neither says.
-        knows_heads: whether the layout or a config says that number; else it is assumed.
+        knows_heads: whether the layout or a config determines that number; else it is assumed.
         decoder_heads: attention heads of the decoder, from a config or a card.
         chosen: which set of the file's tensors these are, and what there is beside it; None for a folder.
     """
