@@ -52,7 +52,7 @@ def assumed_heads(state: StateFile) -> list[str]:
 
 
 def says_heads(state: StateFile) -> bool:
-    """Whether the number of the encoder's attention heads is known: from a config, from maekit's card, or by its size."""
+    """Whether the number of the encoder's attention heads is known: by a config, a card of maekit, or its size."""
     size = measure(state.tensors)
     published = (size.embed_dim or 0, size.num_blocks) in _PUBLISHED
     return published or state.knows_heads or bool(card_of(state.meta))
