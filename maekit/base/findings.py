@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from maekit.system.numbers import plural
+
 MAX_LINES = 20
 
 
@@ -26,5 +28,5 @@ class Findings:
         """Returns the facts, then the problems (the first 20), then the verdict."""
         more = len(self.problems) - MAX_LINES
         hidden = [f"... and {more} more like these"] if more > 0 else []
-        verdict = "ok" if self.ok else f"{len(self.problems)} problem{'s' if len(self.problems) > 1 else ''}"
+        verdict = "ok" if self.ok else plural(len(self.problems), "problem")
         return [*self.facts, *self.problems[:MAX_LINES], *hidden, verdict]

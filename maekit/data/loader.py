@@ -14,6 +14,7 @@ from maekit.base.data import DrawDataset
 from maekit.base.spec import Draw
 from maekit.data.images.batch import collate_images
 from maekit.errors import UserError
+from maekit.system.numbers import plural
 
 MAX_WORKERS = 16
 MIN_AHEAD, MAX_AHEAD = 2, 4
@@ -63,7 +64,7 @@ def describe_loading(num_workers: int, batch_size: int, pin: bool) -> str:
     """Returns the loading part of the run's summary, as `2 workers, 4 batches ahead each, pinned`."""
     if num_workers == 0:
         return "0 workers (loading in the training process)"
-    workers = f"{num_workers} worker{'s' if num_workers > 1 else ''}"
+    workers = plural(num_workers, "worker")
     each = " each" if num_workers > 1 else ""
     return f"{workers}, {choose_prefetch(num_workers, batch_size)} batches ahead{each}{', pinned' if pin else ''}"
 

@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol, get_args
 from torch import nn
 
 from maekit.errors import UserError, nearest
+from maekit.system.numbers import plural
 
 Rule = Literal["1d", "bias", "layer_norm", "pos_embed", "cls_token", "mask_token"]
 Group = dict[str, Any]
@@ -137,5 +138,4 @@ def describe(groups: Sequence[Group]) -> str:
     """Returns one line for the log: number of groups, range of peak rates, the weight decays."""
     rates = [group["peak_lr"] for group in groups]
     decays = " / ".join(f"{decay:g}" for decay in sorted({group["weight_decay"] for group in groups}))
-    count = f"{len(groups)} group{'s' if len(groups) > 1 else ''}"
-    return f"{count}, lr {min(rates):.1e} .. {max(rates):.1e}, weight decay {decays}"
+    return f"{plural(len(groups), 'group')}, lr {min(rates):.1e} .. {max(rates):.1e}, weight decay {decays}"

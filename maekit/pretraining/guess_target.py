@@ -7,6 +7,7 @@ from torch import Tensor
 
 from maekit.pretraining.model import Pretrainer, psnr
 from maekit.pretraining.target import Components, NormalisedPixels, Pixels, patchify
+from maekit.system.numbers import plural
 
 TRIED = 8  # images on which an unknown target is tried
 CLEAR = 0.1  # by so much more must one target be explained for the guess to be sure
@@ -46,9 +47,8 @@ class Trial(NamedTuple):
 
     def __str__(self) -> str:
         """Says both in one line."""
-        plural = "s" if self.num_images > 1 else ""
         return (
-            f"of the hidden patches of {self.num_images} image{plural} the predictions explain "
+            f"of the hidden patches of {plural(self.num_images, 'image')} the predictions explain "
             f"{_percent(self.normalised)} as normalised pixels (PSNR {self.psnr_normalised:.1f} dB), "
             f"{_percent(self.plain)} as plain ones (PSNR {self.psnr_plain:.1f} dB)"
         )

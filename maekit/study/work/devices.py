@@ -4,6 +4,7 @@ import os
 from dataclasses import dataclass, field
 
 from maekit.errors import UserError
+from maekit.system.numbers import plural
 
 _FORMS = "expected a number of runs at once, cpu:N, or the accelerators' numbers as cuda:0,1"
 _VISIBLE = "CUDA_VISIBLE_DEVICES"
@@ -54,7 +55,7 @@ def _spread(count: int) -> list[Slot]:
     if count > found:
         shared = ",".join(str(i % found) for i in range(count))
         raise UserError(
-            f"--parallel: got {count}, but this machine has {found} accelerator{'s' * (found > 1)}; "
+            f"--parallel: got {count}, but this machine has {plural(found, 'accelerator')}; "
             f"use --parallel {found}, or let runs share one: --parallel cuda:{shared}"
         )
     return _on_cuda(list(range(count)))
