@@ -66,6 +66,7 @@ def main(args: argparse.Namespace) -> int:
     files = _check(args, given)
     import torch
 
+    from maekit.pretraining.guess_target import normalises
     from maekit.pretraining.predictions import ReconstructionWriter, assumptions
 
     model = _load(args)
@@ -77,7 +78,11 @@ def main(args: argparse.Namespace) -> int:
     given.choose_reading(files)
     stream = given.batches(files, writer.prepare, args.batch_size)
     first = _first(stream)
-    lines += [*_settle(model, writer, first, args), *assumptions(args.weights), *_caution(model)]
+    lines += [*_settle(model, writer, first, args), *assumptions(args.weights)]
+    if normalises(model):
+        lines.append(
+            "normalised pixels: each patch is drawn with its true mean and deviation, which the model does not predict"
+        )
     if not args.json:
         print("\n".join(lines))
     for names, samples in chain(first, stream):
@@ -158,13 +163,6 @@ def _settle(
     model.head.target = target(pixels.shape[1] * model.backbone.patch_size**2)
     word, sure = str(trial.norm_pix_loss).lower(), "" if trial.sure else "not sure, "
     return [f"norm_pix_loss {word} ({sure}the file does not say): {trial}"]
-
-
-def _caution(model: "Pretrainer") -> list[str]:
-    from maekit.pretraining.guess_target import normalises
-
-    how = "each patch is drawn with its true mean and deviation, which the model does not predict"
-    return [f"normalised pixels: {how}"] if normalises(model) else []
 
 
 def _description(model: "Pretrainer", args: argparse.Namespace) -> str:

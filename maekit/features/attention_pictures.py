@@ -26,7 +26,8 @@ def whole_view(image: Image.Image, size: int | tuple[int, int], patch_size: int)
     width, height = image.size
     if isinstance(size, int):
         scale = size / min(width, height)
-        tall, wide = (_whole(min(edge * scale, LONGEST_ASPECT * size), patch_size) for edge in (height, width))
+        sides = (min(side * scale, LONGEST_ASPECT * size) for side in (height, width))
+        tall, wide = (max(1, round(side / patch_size)) * patch_size for side in sides)
     else:
         tall, wide = size
     scale = max(tall / height, wide / width)
@@ -34,10 +35,6 @@ def whole_view(image: Image.Image, size: int | tuple[int, int], patch_size: int)
     left, top = (width - cut_width) / 2, (height - cut_height) / 2
     box = (left, top, min(left + cut_width, width), min(top + cut_height, height))
     return image.resize((wide, tall), BICUBIC, box=box)
-
-
-def _whole(pixels: float, patch_size: int) -> int:
-    return max(1, round(pixels / patch_size)) * patch_size
 
 
 def attention_picture(

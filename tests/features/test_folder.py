@@ -13,8 +13,6 @@ from sklearn.metrics import normalized_mutual_info_score
 from sklearn.metrics.pairwise import cosine_similarity
 from sklearn.neighbors import KNeighborsClassifier
 
-from maekit.drawing.sheet import Row, Tile, contact_sheet, picture_sheet
-from maekit.drawing.text import plain
 from maekit.features.neighbours.clusters import find_clusters, purity
 from tests.features.helpers import digits, pictures, refused, run, weights
 from tests.numeric import LEAST
@@ -260,34 +258,3 @@ def test_many_images_are_clustered_in_batches(monkeypatch: pytest.MonkeyPatch) -
     assert purity(found.assigned, labels) == 1
     assert np.bincount(found.assigned).tolist() == [40] * 5
     assert sorted(found.members(0).tolist()) == np.flatnonzero(found.assigned == 0).tolist()
-
-
-def pixels(picture: Image.Image) -> np.ndarray:
-    return np.asarray(picture).astype(int)
-
-
-def test_a_contact_sheet_shows_every_image_where_it_belongs() -> None:
-    red, blue = Image.new("RGB", (40, 20), (250, 0, 0)), Image.new("RGB", (300, 600), (0, 0, 250))
-    sheet = contact_sheet([Tile(red, ("a",)), Tile(blue, ("b" * 90,)), Tile(red)], columns=2, side=100, title="all")
-    assert sheet.size == (12 + 2 * 112, 12 + 21 + (100 + 21 + 12) + (40 + 21 + 12))
-    found = pixels(sheet)
-    assert (found[33 + 60 : 33 + 100, 12 + 10 : 12 + 90] == (250, 0, 0)).all()  # doubled, at the bottom of its row
-    assert (found[33:133, 124 + 25 : 124 + 75] == (0, 0, 250)).all()  # half its size
-    assert ((found == (250, 0, 0)).all(axis=2)).sum() == 2 * 80 * 40
-    assert (found[133:154, 124:224].min(axis=2) < 100).any()
-    assert (found[:, 224:] == 255).all()  # the long caption was cut
-
-
-def test_a_row_has_its_heading_and_a_lost_image_its_place() -> None:
-    sheet = picture_sheet(
-        [Row("heading", [Tile(None)]), Row("", [Tile(Image.new("RGB", (50, 50)), marked=True)])], column=90
-    )
-    assert sheet.size == (12 + 102, 12 + 21 + 90 + 12 + 50 + 12)
-    found = pixels(sheet)
-    assert (found[12:30].min(axis=2) < 100).any()
-    assert tuple(found[34, 13]) == (235, 235, 235)
-    assert ((found == (200, 60, 20)).all(axis=2)).sum() == 58**2 - 52**2
-
-
-def test_captions_have_letters_that_the_font_has() -> None:
-    assert plain("Stra\u00dfe, caf\u00e9\n\u732b.jpg") == "Stra?e, cafe??.jpg"

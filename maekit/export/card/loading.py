@@ -1,4 +1,4 @@
-"""The sections of a model card on what to do with weights: a command for each use, and the code that loads them."""
+"""The sections of a model card on using the weights: a command for each use, and the code that loads them."""
 
 from collections.abc import Iterator
 
@@ -18,7 +18,7 @@ _TASK = "`TASK` is a task of the kind you want: `maekit tasks` lists them."
 
 
 def usage(facts: Facts) -> str:
-    """One line for each use: its command, or why it cannot be; `facts.path` is what the file is called there."""
+    """Returns a list with a command for each use, or the reason why the weights do not serve for it."""
     return "\n".join([*(f"- {line}" for line in _lines(facts)), "", _TASK])
 
 
@@ -38,7 +38,10 @@ def _lines(facts: Facts) -> Iterator[str]:
 
 
 def loading(facts: Facts, to: Target | None) -> str:
-    """Code that loads the weights, in Python; it runs where the file is."""
+    """Returns a block of Python code that loads the weights, or of the command that runs a detector or a segmenter.
+
+    It runs in the folder of the file, since `facts.path` is the file's name alone.
+    """
     if to == "timm":
         code = _timm(facts)
     elif to == "hf" or facts.layout == "transformers":
