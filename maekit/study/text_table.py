@@ -3,6 +3,7 @@
 from maekit.study.define.space import short_keys, short_value
 from maekit.study.results import CellResult, cell_results, full_grid_steps, spent_steps
 from maekit.study.saved import Study
+from maekit.system.numbers import duration
 
 
 def text_table(study: Study) -> list[str]:
@@ -43,12 +44,12 @@ def _remark(result: CellResult, num_seeds: int) -> str:
 def _summary(study: Study) -> list[str]:
     spent, full = spent_steps(study), full_grid_steps(study)
     seconds = sum(trial.get("seconds") or 0 for trial in study.trials)
-    duration = f"{seconds:.0f} seconds" if seconds < 600 else f"{seconds / 3600:.2f} hours"
     states = [trial["state"] for trial in study.trials]
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
+    share = f"{100 * spent / full:.0f} % of the {full:,} of every cell and seed"
     return [
         f"{len(study.trials)} trials ({counts})" if states else "no trial yet",
-        f"{spent:,} steps, {100 * spent / full:.0f} % of the {full:,} of every cell and seed, in {duration} of runs",
+        f"{spent:,} steps, {share}, in {duration(seconds)} of runs",
     ]
 
 

@@ -133,7 +133,7 @@ def test_costs_are_in_steps(tmp_path: Path) -> None:
     half = written(tmp_path / "half", halved(0.75, 0.85, 50.0), RUNGS, pruning="halving")
     assert spent_steps(half) == 3 * (4 * 100 + 2 * 200 + 600)
     assert full_grid_steps(half) == 12 * 900
-    assert text_table(half)[-1] == "4,200 steps, 39 % of the 10,800 of every cell and seed, in 0.21 hours of runs"
+    assert text_table(half)[-1] == "4,200 steps, 39 % of the 10,800 of every cell and seed, in 12.6 min of runs"
 
 
 def test_halving_agrees_where_the_grid_cannot_tell_the_two_apart(tmp_path: Path) -> None:
