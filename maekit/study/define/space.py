@@ -51,7 +51,7 @@ class Interval:
 
     @property
     def whole(self) -> bool:
-        """Whether integers are sampled."""
+        """Whether integers are sampled: both ends are integers."""
         return isinstance(self.low, int) and isinstance(self.high, int)
 
 

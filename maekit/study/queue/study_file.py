@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Literal
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -12,7 +12,6 @@ from maekit.study.queue.plans import HalvingPlan, Kept, Plan, rung_steps
 from maekit.study.queue.trials import current, spec_of
 from maekit.study.saved import FORMAT, STUDY_FILE, Halving, SavedTrial
 from maekit.system.files import write_json
-from maekit.system.plain import JSON
 
 State = Literal["complete", "pruned", "failed", "running", "waiting"]
 _STATES: Mapping[TrialState, State] = {
@@ -24,18 +23,8 @@ _STATES: Mapping[TrialState, State] = {
 }
 
 
-class StudyValues(TypedDict):
-    """What `study.json` holds beside the time it was written."""
-
-    format: int
-    definition: Mapping[str, JSON]
-    storage: str
-    trials: list[SavedTrial]
-    halving: Halving | None
-
-
-def study_values(plan: Plan, shown_url: str, trials: Sequence[FrozenTrial], kept: Kept) -> StudyValues:
-    """The study as plain values.
+def study_values(plan: Plan, shown_url: str, trials: Sequence[FrozenTrial], kept: Kept) -> dict[str, object]:
+    """What `study.json` holds, except the time it was written.
 
     Args:
         plan: its trials' plan.
@@ -63,7 +52,7 @@ def study_file(only: int | None) -> str:
     return STUDY_FILE if only is None else f"logs/trial-{only}.json"
 
 
-def write_study(file: Path, values: StudyValues) -> None:
+def write_study(file: Path, values: Mapping[str, object]) -> None:
     """Writes the values and the time, atomically."""
     write_json(file, {**values, "updated": datetime.now(UTC).isoformat(timespec="seconds")})
 

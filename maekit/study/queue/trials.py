@@ -120,10 +120,6 @@ class TrialList:
         """Reads all trials, by number."""
         return self.database.call(partial(self.study.get_trials, deepcopy=False))
 
-    def reread(self, trial: FrozenTrial) -> FrozenTrial:
-        """Reads a trial again."""
-        return self.all()[trial.number]
-
     def add(self, specs: Iterable[TrialSpec], trials: Sequence[FrozenTrial]) -> int:
         """Queues a trial for each spec that has none in `trials`; returns how many."""
         existing = current(trials)
@@ -166,7 +162,7 @@ class TrialList:
 
     def is_below_median(self, trial: FrozenTrial) -> bool:
         """Whether a run is worse than the median of the finished runs at the last reported step."""
-        return self.database.call(partial(is_below_median, self.study, self.reread(trial)))
+        return self.database.call(partial(is_below_median, self.study, self.all()[trial.number]))
 
     def finish(
         self, trial: FrozenTrial, state: TrialState, value: float | None, attributes: Mapping[str, object]
@@ -225,7 +221,7 @@ class TrialList:
             return self.database.call(partial(set_state, self.database.storage, trial, state, value))
         except UpdateFinishedTrialError:
             # Either this call ended it and the reply was lost, or another worker took the trial and ended it.
-            now = self.reread(trial)
+            now = self.all()[trial.number]
             return now.state == state and now.user_attrs.get("owner") in (self.worker, None)
 
 

@@ -30,12 +30,12 @@ class Signals:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Restores the previous handlers."""
+        """Restores the handlers that the block replaced."""
         for number, handler in self.previous.items():
             signal.signal(number, handler)
 
     def received(self) -> bool:
-        """Whether a signal came."""
+        """Whether any signal came since the block began."""
         return self.number != 0
 
     @property

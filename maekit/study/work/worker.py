@@ -11,7 +11,7 @@ from maekit.errors import Interrupted, UserError
 from maekit.runs.reached import seconds_so_far
 from maekit.study.queue.queue import Queue
 from maekit.study.queue.retry import DatabaseUnreachable, Say, Stopped
-from maekit.study.queue.study_file import StudyValues, study_values, write_study
+from maekit.study.queue.study_file import study_values, write_study
 from maekit.study.queue.trials import spec_of
 from maekit.study.work.devices import Slot
 from maekit.study.work.process import Ended, Process
@@ -56,7 +56,7 @@ class Worker:
         self.fit = fit
         self.running: list[RunningTrial] = []
         self.last_refresh = self.last_heartbeat = self.last_report = 0.0
-        self.written: StudyValues | None = None
+        self.written: dict[str, object] | None = None
 
     def run(self) -> None:
         """Runs until nothing is left to do, for this worker or any other.
