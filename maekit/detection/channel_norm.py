@@ -22,8 +22,5 @@ class ChannelNorm(nn.Module):
 
         The result lies channels last in memory, which makes it the last axis; the fused kernel is for that one.
         """
-        return self.of_pixels(maps.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
-
-    def of_pixels(self, pixels: Tensor) -> Tensor:
-        """The same for pixels [..., C]."""
-        return F.layer_norm(pixels, self.weight.shape, self.weight, self.bias, self.eps)
+        pixels = F.layer_norm(maps.permute(0, 2, 3, 1), self.weight.shape, self.weight, self.bias, self.eps)
+        return pixels.permute(0, 3, 1, 2)

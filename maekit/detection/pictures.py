@@ -1,4 +1,4 @@
-"""Pictures of found objects for people: boxes, masks, names and scores on the photograph. numpy and Pillow only."""
+"""Draws objects on photographs: boxes, masks, names and scores. Needs numpy and Pillow only."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -19,7 +19,7 @@ from maekit.system.size import HeightWidth
 
 SMALLEST, _CELL, _MOST_CLASSES = 640, 560, 24  # longest sides in pixels, classes in the legend
 _OPACITY = 0.4
-# Okabe and Ito's seven (2008), then five of Tol's muted scheme (2021): told apart with any colour vision.
+# Okabe and Ito's seven (2008), then five of Tol's muted scheme (2021): distinct with any colour vision.
 COLOURS: tuple[Colour, ...] = (
     (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167),
     (136, 34, 85), (68, 170, 153), (153, 153, 51), (204, 102, 119), (51, 34, 136),
@@ -33,7 +33,7 @@ class Shown(NamedTuple):
         box: x0 y0 x1 y1 in the pixels of the file.
         label: 0 to C-1.
         rle: its mask at the file's size.
-        score: 0 to 1; None of an annotation.
+        score: 0 to 1; None for an annotation.
         crowd: whether it stands for many objects.
     """
 
@@ -45,14 +45,14 @@ class Shown(NamedTuple):
 
 
 def shown_results(found: CocoResults, above: float = 0.5) -> list[Shown]:
-    """Returns what was found with a score of at least `above`, the best first."""
+    """Returns the found objects with a score of at least `above`, the best first."""
     rows = zip(found.boxes.tolist(), found.labels.tolist(), found.rles, found.scores.tolist(), strict=True)
     shown = [Shown(tuple(box), label, rle, score) for box, label, rle, score in rows if score >= above]
     return sorted(shown, key=lambda one: -(one.score or 0.0))
 
 
 def shown_truth(notes: Sequence[Annotation], size: HeightWidth, category_ids: Sequence[int]) -> list[Shown]:
-    """Returns an image's annotations of these categories, the largest box first.
+    """Returns an image's annotations of some categories, the largest box first.
 
     Args:
         notes: COCO's annotations of the image.
@@ -74,8 +74,8 @@ def detection_picture(
 ) -> Image.Image:
     """Returns the image with its objects, and below it how many there are of each class.
 
-    A large image is scaled down to 1600 pixels, a small one enlarged to 640, so that names can be read. A name that
-    finds no free room is left out; its colour is in the legend.
+    A large image is scaled down to 1600 pixels, a small one enlarged to 640, so that names can be read. A name without
+    free room is left out; its colour is in the legend.
 
     Args:
         image: of any mode, the file's picture at any resolution.
@@ -129,7 +129,7 @@ def draw_objects(
 def _paint_mask(
     canvas: NDArray[np.uint8], one: Shown, size: HeightWidth, scale: tuple[float, float], line: int
 ) -> None:
-    """A crowd's mask is striped. Only the mask's own rows and columns are touched."""
+    """Paints one mask, striped for a crowd; only the rows and columns that it covers are changed."""
     whole = decode_masks([one.rle], size)[0]
     rows, columns = np.flatnonzero(whole.any(1)), np.flatnonzero(whole.any(0))
     if not len(rows):
@@ -147,7 +147,7 @@ def _paint_mask(
 
 
 def _eroded(mask: NDArray[np.bool_], steps: int) -> NDArray[np.bool_]:
-    """What is left of a mask when its outermost pixels are taken off, some times over."""
+    """Returns a mask without its outermost pixels, removed `steps` times."""
     for _ in range(steps):
         wide = np.pad(mask, 1)
         mask = mask & wide[:-2, 1:-1] & wide[2:, 1:-1] & wide[1:-1, :-2] & wide[1:-1, 2:]
@@ -155,7 +155,7 @@ def _eroded(mask: NDArray[np.bool_], steps: int) -> NDArray[np.bool_]:
 
 
 def _draw_boxes(picture: Image.Image, boxes: Sequence[Box], colours: Sequence[Colour], line: int) -> None:
-    """Edged in black or white, so that they show on every photograph."""
+    """Draws boxes with a black or white edge, which shows on every photograph."""
     draw = ImageDraw.Draw(picture)
     for (x0, y0, x1, y1), colour in reversed(list(zip(boxes, colours, strict=True))):
         x0, y0 = min(max(x0, 0), picture.width - 1), min(max(y0, 0), picture.height - 1)
@@ -171,7 +171,7 @@ def _text(one: Shown, names: Sequence[str], font: Font, room: float) -> str:
 
 
 def _entries(parts: Sequence[Sequence[Shown]], names: Sequence[str]) -> list[Entry]:
-    """The classes that any part has, the most frequent first, and beside each its count in every part."""
+    """Returns a legend entry for each class, the most frequent first, with its count in every part."""
     counts = np.array([np.bincount([one.label for one in part], minlength=len(names)) for part in parts])
     total = counts.sum(0)
     present = sorted(np.flatnonzero(total).tolist(), key=lambda label: -total[label])
@@ -187,7 +187,7 @@ def _numbers(counts: NDArray[np.int64]) -> str:
 
 
 def _view_size(size: HeightWidth, smallest: int, largest: int) -> HeightWidth:
-    """Scales a size so that its longest side is between the two."""
+    """Scales a size so that its longest side is between `smallest` and `largest`."""
     factor = min(max(max(size), smallest), largest) / max(size)
     return HeightWidth(max(1, round(size.height * factor)), max(1, round(size.width * factor)))
 
@@ -197,7 +197,7 @@ def _scaled(box: Box, scale: tuple[float, float]) -> Box:
 
 
 def _colour(label: int) -> Colour:
-    """Lighter in the second dozen of classes, darker in the third, and so on."""
+    """Returns a class's colour: lighter in the second dozen of classes, darker in the third, and so on."""
     turn, place = divmod(label, len(COLOURS))
     share, other = ((0.0, 0), (0.5, 255), (0.45, 0))[turn % 3]
     red, green, blue = (round((1 - share) * value + share * other) for value in COLOURS[place])

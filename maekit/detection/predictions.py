@@ -1,4 +1,4 @@
-"""What `maekit predict` writes for detection and instance segmentation."""
+"""The files that `maekit predict` writes for detection and instance segmentation."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ class DetectionSample(NamedTuple):
     Attributes:
         pixels: [3, S, S], padded.
         inside: size of the picture in it.
-        picture: of the image, kept small.
+        picture: the image, scaled down if it is large.
         size: of the file.
     """
 
@@ -39,7 +39,7 @@ class DetectionSample(NamedTuple):
 
 
 class DetectionWriter:
-    """A picture `<name>.png` for each image, and what was found in all of them in COCO's form.
+    """Writes a picture `<name>.png` for each image, and the objects found in all images in COCO's form.
 
     `predictions.json` is a list of COCO's result dicts, whatever their scores; `images.json` has the images, whose ids
     count from 1, and the categories, as an annotation file would. Both appear when all images are done. Pictures lie
@@ -49,13 +49,14 @@ class DetectionWriter:
         folder: where the results go; no image may lie in it or below it.
         class_names: one a class, in label order.
         category_ids: COCO's id of each class.
-        transform: an RGB image to pixels [3, S, S], padded below and on the right, and the picture's height and width.
-        detect: images [1, 3, S, S] on the device, and the heights and widths [1, 2] of their pictures and of their
-            files, to what was found in each.
+        transform: turns an RGB image into pixels [3, S, S], padded below and on the right, and the size of the picture
+            in it.
+        detect: turns images [1, 3, S, S] on the device, the sizes [1, 2] of the pictures in them and the sizes [1, 2]
+            of their files into the objects found in each.
         draw_above: the lowest score, 0 to 1, of an object that is drawn.
 
     Raises:
-        UserError: `draw_above` is out of range, or not as many ids as names.
+        UserError: `draw_above` is out of range, or there are more or fewer ids than names.
     """
 
     def __init__(
@@ -77,11 +78,11 @@ class DetectionWriter:
         self.places = ResultPlaces(folder, ("",))
         self.images: list[dict[str, object]] = []
         self.num_results = 0
-        self.partial = folder / ".predictions.json.partial"  # of a run that broke off: the next one writes over it
+        self.partial = folder / ".predictions.json.partial"  # left by an interrupted run and overwritten by the next
         self.partial.write_text("[")
 
     def prepare(self, image: Image.Image) -> DetectionSample:
-        """Returns what is kept of a file until its batch is predicted; a large image is kept small."""
+        """Returns a file's pixels for the model, and its picture, large ones scaled down to save memory."""
         picture = upright(image).convert("RGB")
         pixels, inside = self.transform(picture)
         size = size_of(picture)
@@ -89,7 +90,7 @@ class DetectionWriter:
         return DetectionSample(pixels, inside, picture, size)
 
     def write(self, files: Sequence[Path], samples: Sequence[DetectionSample], device: torch.device) -> None:
-        """Predicts and writes each image of a batch, one after the other, which takes the memory of one.
+        """Predicts and writes the images of a batch one at a time, which needs the memory of one.
 
         Raises:
             UserError: an image lies in the folder of the results.
@@ -116,7 +117,7 @@ class DetectionWriter:
         return self.places.folder
 
     def _append(self, image: SeenImage) -> None:
-        """A line a result, so that no more than an image's results are in memory."""
+        """Writes one line a result, so that only one image's results are in memory."""
         with self.partial.open("a") as file:
             for result in standard_results([image], self.category_ids):
                 file.write(",\n" if self.num_results else "\n")

@@ -1,4 +1,4 @@
-"""Names on boxes: none over another, none cut off at the border."""
+"""Writes names on boxes without overlaps, and without cutting them off at the border."""
 
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
@@ -13,7 +13,7 @@ Box = tuple[float, float, float, float]  # x0 y0 x1 y1
 
 
 class Tag(NamedTuple):
-    """What is written on a box, and its colour."""
+    """A text for a box, and its colour."""
 
     box: Box
     text: str
@@ -21,7 +21,7 @@ class Tag(NamedTuple):
 
 
 def draw_tags(picture: Image.Image, tags: Sequence[Tag], font: Font, size: int) -> int:
-    """Writes as many tags as have room, the first before the others, and returns how many.
+    """Writes the tags for which there is room, in their order, and returns how many.
 
     Args:
         picture: RGB, is drawn on.
@@ -52,7 +52,7 @@ def ink_on(colour: Colour) -> Colour:
 
 
 def _places(box: Box, size: HeightWidth, whole: HeightWidth) -> Iterator[tuple[int, int, int, int]]:
-    """Where a tag may stand, the best first: on top of the box, inside at its corners, below it, down its left side."""
+    """Yields places for a tag, the best first: above the box, inside its corners, below it, along its sides."""
     (x0, y0, x1, y1), (height, width) = (round(side) for side in box), size
     left, right = (x0, x1 - width)
     rows = range(y0 + height, y1 - height, height)

@@ -1,4 +1,4 @@
-"""An object's annotation as COCO's files have it."""
+"""The typed dicts of COCO's annotations."""
 
 from typing import NotRequired, TypedDict
 
@@ -21,16 +21,16 @@ Segmentation = list[list[float]] | PlainRle | TextRle
 
 
 class Annotation(TypedDict):
-    """One object of an image, at the file's own size.
+    """One object of an image, in the pixels of its file.
 
     Attributes:
-        id: the annotation's.
+        id: of the annotation.
         image_id: of its image.
         category_id: of its class.
         bbox: x y width height in pixels.
-        area: in square pixels; missing or of no number where the mask's is meant.
+        area: in square pixels; if missing, that of the mask.
         iscrowd: 1 if it stands for many objects.
-        segmentation: polygons x0 y0 x1 y1 ..., or run lengths; empty or missing of an object that has a box only.
+        segmentation: polygons x0 y0 x1 y1 ..., or run lengths; empty, null or missing for an object with a box only.
     """
 
     id: NotRequired[int]

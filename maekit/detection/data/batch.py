@@ -1,4 +1,4 @@
-"""The batches of a detection task, and the shape of one object."""
+"""The batches of a detection task, and the mask of one object."""
 
 from typing import NamedTuple
 
@@ -9,7 +9,7 @@ from maekit.detection.data.annotation import Annotation
 
 
 class InstanceMask(NamedTuple):
-    """One object's shape in the padded picture: polygons where the file has polygons, else a bitmap.
+    """One object's shape in the padded picture: polygons if the file has polygons, else a bitmap.
 
     Attributes:
         polygons: float64 [2 n] each, x0 y0 x1 y1 ... in pixels of the augmented picture, whose left and upper edges
@@ -47,10 +47,9 @@ class DetEvalBatch(NamedTuple):
     Attributes:
         image: [B, 3, S, S] float32, normalised, then padded with zeros below and on the right.
         size: [B, 2] int64, height and width of the resized picture inside.
-        original: [B, 2] int64, height and width of the file's picture.
-        image_id: [B] int64, the file's id of the picture.
-        truth: B times COCO's annotations: id, bbox (x y w h), area, iscrowd, category_id and segmentation, at the
-            file's own size.
+        original: [B, 2] int64, height and width of the picture in its file.
+        image_id: [B] int64, of the annotation file.
+        truth: B times the picture's annotations, in the pixels of its file.
         index: [B] int64, the sample's place in its listing; -1 marks padding, which nothing counts.
     """
 

@@ -1,14 +1,14 @@
-"""Cutting polygons to a rectangle, in floating point and without a library of geometry."""
+"""Cuts polygons to a rectangle, in floating point and without a geometry library."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
-LEAST_AREA = 1e-9  # square pixels; what is left of a polygon that only touches the rectangle has less
+LEAST_AREA = 1e-9  # square pixels: a polygon that only touches the rectangle leaves less
 
 
 def clip_polygon(outline: np.ndarray, low: tuple[float, float], high: tuple[float, float]) -> list[np.ndarray]:
-    """Returns what of a polygon lies within a rectangle; it may fall into several pieces, or none.
+    """Returns the parts of a polygon within a rectangle: several pieces, one, or an empty list.
 
     A line at a time, the parts of the outline on the right side of it are joined along the line in pairs, from the
     outermost inwards. So no piece runs along an edge of the rectangle to another piece, as it would after Sutherland
@@ -21,7 +21,7 @@ def clip_polygon(outline: np.ndarray, low: tuple[float, float], high: tuple[floa
         high: x and y of its lower right corner.
 
     Returns:
-        float64 [2 m] each, without those of no area.
+        float64 [2 m] each, without pieces of no area.
     """
     points = outline.reshape(-1, 2)
     if (points >= low).all() and (points <= high).all():

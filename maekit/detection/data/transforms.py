@@ -1,7 +1,7 @@
-"""From an image and the shapes of its objects to the tensors of a detector.
+"""Turns an image and the shapes of its objects into the tensors of a detector, with Pillow and NumPy.
 
-albumentations does not serve here: it has no polygons (its keypoints vanish beyond an edge, where a polygon must be
-cut), and it resizes with OpenCV, where the published numbers were made with Pillow. So this is Pillow and NumPy.
+albumentations cannot be used: it has no polygons (its keypoints vanish beyond an edge, where a polygon must be cut),
+and it resizes with OpenCV, while the published numbers were made with Pillow.
 """
 
 from collections.abc import Sequence
@@ -19,11 +19,11 @@ from maekit.errors import UserError
 from maekit.system.size import HeightWidth
 
 BILINEAR, NEAREST = Image.Resampling.BILINEAR, Image.Resampling.NEAREST
-LEAST_SIDE = 1e-5  # pixels: a box that is narrower is none, as in detectron2
+LEAST_SIDE = 1e-5  # pixels: narrower boxes are dropped, as in detectron2
 
 
 class Move(NamedTuple):
-    """One drawn geometry: mirrored, then resized, then cut to a window.
+    """A random geometry: the image is mirrored, then resized, then cut to a window.
 
     Attributes:
         flip: mirror left and right.
@@ -46,7 +46,7 @@ class Move(NamedTuple):
         return self._pixels(image, BILINEAR)
 
     def shape(self, mask: InstanceMask) -> InstanceMask | None:
-        """Returns what the window shows of a shape, polygons of polygons and [h, w] bool of [H, W]; None of nothing."""
+        """Returns the part of a shape inside the window, polygons or a bitmap [h, w] of [H, W]; None if it is empty."""
         if mask.bitmap is not None:
             bitmap = self._pixels(Image.fromarray(mask.bitmap.astype(np.uint8)), NEAREST) > 0
             return InstanceMask((), bitmap) if bitmap.any() else None
@@ -62,7 +62,7 @@ class Move(NamedTuple):
     def _outline(self, outline: np.ndarray) -> list[np.ndarray]:
         x, y = outline[::2], outline[1::2]
         if self.flip:
-            x = self.before.width - x  # a point, not a pixel: no 1 less
+            x = self.before.width - x  # not 1 less: it is a point, not a pixel
         x, y = x * (self.resized.width / self.before.width), y * (self.resized.height / self.before.height)
         low, high = (self.left, self.top), (self.left + self.after.width, self.top + self.after.height)
         pieces = clip_polygon(np.stack([x, y], axis=1).reshape(-1), low, high)
@@ -112,8 +112,8 @@ class DetTrainTransform:
             labels: one a shape.
 
         Returns:
-            [3, S, S] float32; size of the picture in it; boxes [K, 4] float32, labels [K] int64 and shapes
-            of those objects of which the picture shows something. The boxes are those of the shapes.
+            [3, S, S] float32; size of the picture in it; boxes [K, 4] float32, labels [K] int64 and shapes of the
+            objects that are visible in the picture. The boxes are those of the visible parts.
         """
         move = self.draw(size_of(image))
         found = []
@@ -147,7 +147,7 @@ class DetEvalTransform:
         image_size: height and width of the result in pixels.
         mean: of the three channels, in 0..1.
         std: of the three channels, above 0.
-        white: what became 255 in pictures of more than 8 bits; None where there were none. It goes with a checkpoint.
+        white: value that became 255 in pictures of more than 8 bits, None without such pictures; checkpoints hold it.
         clip: whether brighter values became white; see `decode.Reading`, which does both.
     """
 
@@ -172,7 +172,7 @@ class DetEvalTransform:
         return padded(np.asarray(small), self.image_size, self.normalise), size
 
     def describe(self) -> dict[str, Any]:
-        """Returns plain values; `DetEvalTransform(**description)` is this transform again."""
+        """Returns the arguments of this transform, so that `DetEvalTransform(**description)` is the same one."""
         return {"image_size": self.image_size, **self.normalise.describe(), **self.level}
 
 
@@ -182,10 +182,10 @@ def size_of(image: Image.Image) -> HeightWidth:
 
 
 def evaluation_size(size: HeightWidth, side: int) -> HeightWidth:
-    """Returns the size for a longest side of `side`: detectron2's, and never without a pixel.
+    """Returns the size whose longest side is `side`, as detectron2 rounds it, and at least 1 x 1.
 
-    The shorter side is brought to `side` first and both made smaller then, in floating point, which decides how a half
-    is rounded.
+    The shorter side is scaled to `side` first and then both are made smaller, in floating point: the order decides how
+    a half is rounded.
     """
     factor = side / min(size)
     long = factor * max(size)
@@ -195,7 +195,7 @@ def evaluation_size(size: HeightWidth, side: int) -> HeightWidth:
 
 
 def box_of(mask: InstanceMask) -> np.ndarray:
-    """Returns [4] float32, x0 y0 x1 y1, of a shape that is not empty."""
+    """Returns the box of a shape that is not empty: [4] float32, x0 y0 x1 y1."""
     if mask.bitmap is None:
         points = np.concatenate(mask.polygons).reshape(-1, 2).astype(np.float32)
         return np.concatenate([points.min(axis=0), points.max(axis=0)])

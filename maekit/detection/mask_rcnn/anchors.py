@@ -30,7 +30,7 @@ def grid_anchors(maps: Sequence[Tensor], strides: Sequence[int], shapes: Tensor)
 
 
 def anchor_shapes(sizes: Sequence[float], ratios: Sequence[float]) -> Tensor:
-    """Boxes around the origin, not rounded: float32 [sizes, ratios, 4].
+    """Returns boxes around the origin, not rounded: float32 [sizes, ratios, 4].
 
     Args:
         sizes: square root of the area.

@@ -1,4 +1,4 @@
-"""The box head: of each region its class, and for every class where its box lies."""
+"""The box head: it predicts the class of each region, and a box for every class."""
 
 from torch import Tensor, nn
 

@@ -20,5 +20,5 @@ def sizes_of(sizes: Tensor) -> list[HeightWidth]:
 
 
 def not_empty(boxes: Tensor) -> Tensor:
-    """Says which of boxes [N, 4] have width and height above 0: bool [N]."""
+    """Returns bool [N], which of boxes [N, 4] have width and height above 0."""
     return (boxes[:, 2] > boxes[:, 0]) & (boxes[:, 3] > boxes[:, 1])

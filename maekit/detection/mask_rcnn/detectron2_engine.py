@@ -1,4 +1,4 @@
-"""The same Mask R-CNN run by detectron2's own modules, for those who have it installed."""
+"""The same Mask R-CNN, run by detectron2's own modules where it is installed."""
 
 import importlib
 import warnings
@@ -36,10 +36,10 @@ class _Found(Protocol):
 
 
 class Detectron2MaskRCNN(nn.Module):
-    """What `MaskRCNN` is, by detectron2's RPN and StandardROIHeads: same arguments, weights' names and results.
+    """`MaskRCNN` made of detectron2's RPN and StandardROIHeads: same arguments, names of weights and results.
 
     Raises:
-        UserError: detectron2 is not installed; or what `MaskRCNN` refuses.
+        UserError: detectron2 is not installed, or as `MaskRCNN`.
     """
 
     def __init__(
@@ -59,18 +59,18 @@ class Detectron2MaskRCNN(nn.Module):
         self.roi_heads = self._roi_heads(in_channels, num_classes)
 
     def losses(self, maps: Sequence[Tensor], batch: Truth) -> dict[str, Tensor]:
-        """As `MaskRCNN.losses`."""
+        """Returns the losses of one batch; see `MaskRCNN.losses`."""
         self.train()
         truth = self._instances(batch, maps[0].device)
         images, features = self._images(maps, batch.size), dict(zip(self.levels, maps, strict=True))
-        with _part("utils.events").EventStorage():  # it logs there, and stops without one
+        with _part("utils.events").EventStorage():  # detectron2 logs there, and raises without one
             proposals, losses = self.proposal_generator(images, features, truth)
             losses = losses | self.roi_heads(images, features, proposals, truth)[1]
         return {ours: losses[theirs] for theirs, ours in _NAMES.items()}
 
     @torch.no_grad()
     def detect(self, maps: Sequence[Tensor], size: Tensor, original: Tensor) -> list[Detections]:
-        """As `MaskRCNN.detect`."""
+        """Returns the objects of each image; see `MaskRCNN.detect`."""
         self.eval()
         images, features = self._images(maps, size), dict(zip(self.levels, maps, strict=True))
         proposals, _ = self.proposal_generator(images, features, None)
@@ -150,7 +150,7 @@ class Detectron2MaskRCNN(nn.Module):
         return pooler
 
     def _images(self, maps: Sequence[Tensor], size: Tensor) -> object:
-        """What the heads ask of an ImageList: its sizes."""
+        """Returns an ImageList without pixels: the heads need the sizes only."""
         return _part("structures").ImageList(maps[0].new_empty(len(size), 3, 1, 1), sizes_of(size))
 
     def _instances(self, batch: Truth, device: torch.device) -> list[object]:
@@ -167,7 +167,7 @@ class Detectron2MaskRCNN(nn.Module):
 
 
 def _shapes(structures: ModuleType, masks: Sequence[InstanceMask]) -> object:
-    """detectron2 holds an image's shapes all as polygons or all as bitmaps; where they are mixed, all are bitmaps."""
+    """Returns an image's shapes, all as polygons or else all as bitmaps, since detectron2 cannot mix them."""
     if all(mask.bitmap is None for mask in masks):
         return structures.PolygonMasks([list(mask.polygons) for mask in masks])
     height, width = next(mask.bitmap.shape for mask in masks if mask.bitmap is not None)
@@ -183,10 +183,10 @@ def _detections(image: _Found, size: HeightWidth, original: HeightWidth) -> Dete
 
 
 def _part(name: str) -> ModuleType:
-    """A module of detectron2; a UserError where it is not installed."""
+    """Returns a module of detectron2, or raises a UserError where it is not installed."""
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # it still uses what other libraries have announced to drop
+            warnings.simplefilter("ignore")  # of deprecated functions that it uses
             importlib.import_module("detectron2")
             return importlib.import_module(f"detectron2.{name}")
     except ModuleNotFoundError as error:

@@ -1,4 +1,4 @@
-"""The mask head: of each region, for every class, which cells are the object's."""
+"""The mask head: it predicts for each region and every class which cells belong to the object."""
 
 from torch import nn
 

@@ -1,4 +1,4 @@
-"""Mask R-CNN: proposals from a pyramid, and of each a class, a box and a mask."""
+"""Mask R-CNN: proposals from a pyramid, and a class, a box and a mask for each."""
 
 from collections.abc import Sequence
 from itertools import compress
@@ -46,15 +46,15 @@ class MaskRCNN(nn.Module):
         self.roi_heads = RegionHeads(in_channels, num_classes, strides[:-1], self.settings)
 
     def losses(self, maps: Sequence[Tensor], batch: Truth) -> dict[str, Tensor]:
-        """Returns the five losses of one batch; what is trained on is drawn by torch's generator.
+        """Returns the five losses of one batch; anchors and regions to train on are drawn with torch's generator.
 
         Args:
             maps: [B, in_channels, h, w] for each stride.
             batch: the objects, on any device.
 
         Returns:
-            Scalars: `rpn_cls` and `rpn_loc` of the proposals, `cls`, `box_reg` and `mask` of the regions. Every
-            parameter has a part in their sum, also without any object.
+            Scalars: `rpn_cls` and `rpn_loc` of the proposals, `cls`, `box_reg` and `mask` of the regions. Their sum
+            depends on every parameter, also without any object.
         """
         batch, maps = _moved(batch, maps[0].device), _by_channel(maps)
         predictions = self.proposal_generator(maps)
@@ -85,7 +85,7 @@ class MaskRCNN(nn.Module):
     def _select(
         self, maps: Sequence[Tensor], proposals: Sequence[Tensor], size: Tensor
     ) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """Boxes, scores and labels of each image in its own pixels."""
+        """Returns boxes, scores and labels of each image in its own pixels."""
         counts = [len(boxes) for boxes in proposals]
         logits, deltas = (torch.split(both, counts) for both in self.roi_heads.boxes(maps, proposals))
         return [
@@ -110,12 +110,12 @@ def check_anchor_sizes(settings: MaskRCNNSettings, strides: Sequence[int]) -> No
 
 
 def _by_channel(maps: Sequence[Tensor]) -> list[Tensor]:
-    """The maps laid out channel by channel, which RoIAlign needs and 3x3 convolutions train faster on with a CPU."""
+    """Returns contiguous maps: RoIAlign needs them, and 3x3 convolutions on a CPU train faster on them."""
     return [image.contiguous() for image in maps]
 
 
 class _Objects(NamedTuple):
-    """A batch's objects on one device."""
+    """A batch's objects on one device; see `Truth`."""
 
     size: Tensor
     boxes: list[Tensor]
@@ -124,7 +124,7 @@ class _Objects(NamedTuple):
 
 
 def _moved(batch: Truth, device: torch.device) -> _Objects:
-    """The objects on the device, without those whose box is empty: its logarithm would end the training."""
+    """Returns the objects on the device, without empty boxes, whose logarithm would make the loss infinite."""
     whole = [not_empty(boxes) for boxes in batch.boxes]
     boxes = [image[own].to(device, torch.float32) for image, own in zip(batch.boxes, whole, strict=True)]
     labels = [image[own].to(device) for image, own in zip(batch.labels, whole, strict=True)]
@@ -135,7 +135,7 @@ def _moved(batch: Truth, device: torch.device) -> _Objects:
 def _detections(
     boxes: Tensor, scores: Tensor, labels: Tensor, masks: Tensor, size: HeightWidth, original: HeightWidth
 ) -> Detections:
-    """One image's detections in the pixels of the original; what is empty there goes only now."""
+    """Returns one image's detections in the pixels of the original, without boxes that are empty there."""
     boxes = rescaled(boxes, size, original)
     kept = not_empty(boxes)
     return Detections(boxes[kept], scores[kept], labels[kept], masks[kept])

@@ -1,4 +1,4 @@
-"""The shape of an object inside a box, in cells."""
+"""Draws the shape of an object inside a box, in cells."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ from maekit.detection.data.batch import InstanceMask
 
 
 def mask_targets(masks: Sequence[InstanceMask], objects: Tensor, boxes: Tensor, side: int) -> Tensor:
-    """Draws what a mask head must learn, as detectron2 does.
+    """Returns the targets of a mask head, as detectron2 draws them.
 
     Polygons are moved and scaled to the box and rasterised there by COCO's own rule; bitmaps are pooled by RoIAlign
     with aligned corners and hold where they cover at least half a cell.

@@ -1,4 +1,4 @@
-"""Which boxes are which objects, and which of them are trained on."""
+"""Matches boxes with objects, and draws the ones to train on."""
 
 import torch
 from torch import Tensor
@@ -19,10 +19,10 @@ def match(boxes: Tensor, true: Tensor, low: float, high: float, *, force: bool) 
         true: x0 y0 x1 y1; K may be 0.
         low: a box whose best overlap (IoU) is below this is background.
         high: one whose best overlap is this or more is an object; between the two it is neither.
-        force: whether the boxes that overlap an object most are that object however little they do.
+        force: whether the boxes that overlap an object most are matched with it even below `high`.
 
     Returns:
-        int64 [N]: 1 for an object, 0 for background, -1 for neither; and int64 [N]: the object, 0 where it is none.
+        int64 [N]: 1 for an object, 0 for background, -1 for neither; and int64 [N]: the place of the object, else 0.
     """
     if not len(true) or not len(boxes):
         nothing = torch.zeros(len(boxes), dtype=torch.int64, device=boxes.device)
@@ -34,15 +34,15 @@ def match(boxes: Tensor, true: Tensor, low: float, high: float, *, force: bool) 
 
 
 def draw(kind: Tensor, count: int, positive: float) -> tuple[Tensor, Tensor]:
-    """Draws `count` of those that are 1 or 0 in `kind` [N], by torch's generator of its device.
+    """Draws `count` of the boxes that are 1 or 0 in `kind` [N], with torch's generator of its device.
 
     Args:
-        kind: 1 for an object, 0 for background, -1 for what is never drawn.
-        count: how many at most.
+        kind: 1 for an object, 0 for background, -1 for boxes that are never drawn.
+        count: largest number of boxes.
         positive: share of them that are objects, at most; background fills up.
 
     Returns:
-        Which objects, and which background: two bool [N].
+        Two bool [N]: which boxes are drawn as objects, and which as background.
     """
     objects, background = BalancedPositiveNegativeSampler(count, positive)([kind])
     return objects[0].bool(), background[0].bool()
@@ -58,7 +58,7 @@ def draw_regions(
         proposals: x0 y0 x1 y1.
         true: the objects' boxes.
         labels: int64 [K], their classes.
-        num_classes: what background is labelled.
+        num_classes: label of background.
         iou: overlap from which a region is the object.
         count, positive: see `draw`.
     """

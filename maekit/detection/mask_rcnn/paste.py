@@ -1,4 +1,4 @@
-"""Masks inside boxes drawn into the image."""
+"""Draws masks, given inside boxes, into whole images."""
 
 from collections.abc import Iterator
 
@@ -13,9 +13,9 @@ _VALUES = 2**26  # sampled at once: 256 MB, and twice that for where to sample
 
 @torch.no_grad()
 def paste_masks(masks: Tensor, boxes: Tensor, size: HeightWidth) -> Tensor:
-    """Resizes each mask to its box (bilinear, at the pixels' centres) and says which pixels are the object's.
+    """Resizes each mask to its box (bilinear, at the centres of pixels) and returns the pixels of each object.
 
-    As detectron2 pastes: without rounding the box, and from a probability of 0.5 on.
+    As in detectron2 the box is not rounded, and a pixel belongs to the object from a probability of 0.5 on.
 
     Args:
         masks: float [K, M, M], probabilities.
@@ -33,7 +33,7 @@ def paste_masks(masks: Tensor, boxes: Tensor, size: HeightWidth) -> Tensor:
 
 
 def _parts(boxes: Tensor, size: HeightWidth) -> Iterator[tuple[slice, slice, slice]]:
-    """Which boxes are pasted at once, and into which rows and columns.
+    """Yields the boxes to paste at once, and the rows and columns that they are pasted into.
 
     On a CPU each box alone, into the pixels it may touch (outside it no probability reaches 0.5); an accelerator
     takes as many as its memory allows, into the whole image.
@@ -51,7 +51,7 @@ def _parts(boxes: Tensor, size: HeightWidth) -> Iterator[tuple[slice, slice, sli
 
 
 def _grid(boxes: Tensor, rows: slice, columns: slice) -> Tensor:
-    """Where in the masks, from -1 to 1, the pixels of an image lie: [k, h, w, 2]."""
+    """Returns [k, h, w, 2], the places of an image's pixels in the masks, from -1 to 1."""
     x0, y0, x1, y1 = boxes[:, :, None].unbind(1)
     y = torch.arange(rows.start, rows.stop, device=boxes.device, dtype=torch.float32) + 0.5
     x = torch.arange(columns.start, columns.stop, device=boxes.device, dtype=torch.float32) + 0.5

@@ -35,7 +35,7 @@ def pool_regions(maps: Sequence[Tensor], strides: Sequence[int], boxes: Sequence
 
 
 def map_of(boxes: Tensor, strides: Sequence[int]) -> Tensor:
-    """Says which map fits each of boxes [N, 4]: int64 [N], 0 for that of strides[0]."""
+    """Returns int64 [N], which map fits each of boxes [N, 4], 0 for that of strides[0]."""
     side = ((boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])).sqrt()
     level = torch.floor(_LEVEL + torch.log2(side / _SIDE + 1e-8))
     first, last = int(math.log2(strides[0])), int(math.log2(strides[-1]))

@@ -1,4 +1,4 @@
-"""The best boxes of the proposal head."""
+"""Selects the best boxes of the proposal head."""
 
 from collections.abc import Sequence
 
@@ -55,7 +55,7 @@ def best_proposals(
 def _suppressed(
     boxes: Tensor, scores: Tensor, size: HeightWidth, levels: Tensor, nms_iou: float, count: int
 ) -> tuple[Tensor, Tensor]:
-    """The best `count` of one image's boxes [N, 4] after suppression within each of `levels` [N]."""
+    """Returns the best `count` of one image's boxes [N, 4] after suppression within each of `levels` [N]."""
     finite = boxes.isfinite().all(1) & scores.isfinite()
     boxes = clipped(boxes, size)
     kept = finite & not_empty(boxes)

@@ -1,4 +1,4 @@
-"""The heads that look at regions: a class and a box for each, and a mask."""
+"""The heads on regions of the pyramid: they predict a class, a box and a mask for each."""
 
 from collections.abc import Sequence
 
@@ -17,7 +17,7 @@ from maekit.detection.mask_rcnn.types import Regions, Truth
 
 
 class RegionHeads(nn.Module):
-    """Box and mask heads on what the pyramid's maps but the last show of a region."""
+    """Box and mask heads on regions that are pooled from all of the pyramid's maps but the last."""
 
     def __init__(self, channels: int, num_classes: int, strides: Sequence[int], settings: MaskRCNNSettings) -> None:
         super().__init__()
@@ -38,19 +38,19 @@ class RegionHeads(nn.Module):
         )
 
     def boxes(self, maps: Sequence[Tensor], regions: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Logits [R, C + 1] and deltas [R, C * 4] of regions, B times [R_i, 4], R in all."""
+        """Returns logits [R, C + 1] and deltas [R, C * 4] of regions, B times [R_i, 4], R in all."""
         pooled = pool_regions(maps[: len(self.strides)], self.strides, regions, self.settings.box_pool)
         logits, deltas = self.box_predictor(self.box_head(pooled))
         return logits, deltas
 
     def masks(self, maps: Sequence[Tensor], regions: Sequence[Tensor]) -> Tensor:
-        """Logits [R, C, M, M] of regions, B times [R_i, 4]."""
+        """Returns logits [R, C, M, M] of regions, B times [R_i, 4]."""
         pooled = pool_regions(maps[: len(self.strides)], self.strides, regions, self.settings.mask_pool)
         logits: Tensor = self.mask_head(pooled)
         return logits
 
     def draw(self, proposals: Sequence[Tensor], batch: Truth) -> list[Regions]:
-        """Regions to train on, from the proposals [P, 4] of each image and its objects."""
+        """Draws regions to train on, from the proposals [P, 4] of each image and the boxes of its objects."""
         return [
             draw_regions(
                 image,
@@ -65,14 +65,14 @@ class RegionHeads(nn.Module):
         ]
 
     def losses(self, maps: Sequence[Tensor], proposals: Sequence[Tensor], batch: Truth) -> dict[str, Tensor]:
-        """The losses `cls`, `box_reg` and `mask` of drawn regions."""
+        """Returns the losses `cls`, `box_reg` and `mask` of regions that are drawn here."""
         regions = self.draw(proposals, batch)
         logits, deltas = self.boxes(maps, [region.boxes for region in regions])
         cls, box_reg = region_losses(logits, deltas, regions, batch.boxes, self.coder)
         return {"cls": cls, "box_reg": box_reg, "mask": self._mask_loss(maps, regions, batch)}
 
     def _mask_loss(self, maps: Sequence[Tensor], regions: Sequence[Regions], batch: Truth) -> Tensor:
-        """The mask loss of the regions that are objects; the head runs without any, too, that DDP finds it used."""
+        """Returns the mask loss of the regions that are objects; the head runs without any too, as DDP expects."""
         seen = [region.labels < self.num_classes for region in regions]
         boxes = [region.boxes[own] for region, own in zip(regions, seen, strict=True)]
         logits = self.masks(maps, boxes)

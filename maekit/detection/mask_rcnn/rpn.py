@@ -1,4 +1,4 @@
-"""The proposal head: for each anchor, whether it is an object and where that lies."""
+"""The proposal head: for each anchor, whether it is an object and where the object's box is."""
 
 from collections import OrderedDict
 from collections.abc import Sequence
@@ -42,7 +42,7 @@ class RPNHead(nn.Module):
 
 
 class Predictions(NamedTuple):
-    """What the head says of each map's anchors: anchors [N_i, 4], logits [B, N_i], deltas [B, N_i, 4]."""
+    """The head's output for each map's anchors: anchors [N_i, 4], logits [B, N_i], deltas [B, N_i, 4]."""
 
     anchors: list[Tensor]
     logits: list[Tensor]
@@ -65,7 +65,7 @@ class RegionProposals(nn.Module):
         return Predictions(grid_anchors(maps, self.strides, self.shapes), list(logits), list(deltas))
 
     def losses(self, predictions: Predictions, true: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Cross entropy and L1 for the objects' boxes, B times [K, 4]."""
+        """Returns the cross entropy, and the L1 loss of the objects' boxes, B times [K, 4]."""
         return proposal_losses(
             torch.cat(predictions.anchors),
             torch.cat(predictions.logits, 1),
@@ -78,7 +78,7 @@ class RegionProposals(nn.Module):
         )
 
     def best(self, predictions: Predictions, size: Tensor, *, training: bool) -> list[tuple[Tensor, Tensor]]:
-        """The proposals [P, 4] and their logits [P] of each image, whose heights and widths are `size` [B, 2]."""
+        """Returns the proposals [P, 4] and their logits [P] of each image; `size` [B, 2] is heights and widths."""
         which = 0 if training else 1
         return best_proposals(
             *predictions,

@@ -1,4 +1,4 @@
-"""The detections among what the box head says of all proposals."""
+"""Selects detections from the box head's output for all proposals."""
 
 import torch
 from torch import Tensor
@@ -30,7 +30,9 @@ def select(
         deltas: [P, C * 4].
         proposals: [P, 4].
         size: of the image without its padding.
-        min_score, nms_iou, count: see above.
+        min_score: see above.
+        nms_iou: overlap above which the lesser of two boxes of one class goes.
+        count: see above.
         coder: of deltas.
 
     Returns:
@@ -48,6 +50,6 @@ def select(
 
 
 def rescaled(boxes: Tensor, size: HeightWidth, original: HeightWidth) -> Tensor:
-    """Boxes [K, 4] of an image of `size` brought to `original` pixels and clipped to it."""
+    """Returns boxes [K, 4] scaled from an image of `size` to one of `original`, and clipped to it."""
     y, x = original.height / size.height, original.width / size.width
     return clipped(boxes * torch.tensor([x, y, x, y], device=boxes.device), original)

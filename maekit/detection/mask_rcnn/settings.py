@@ -1,4 +1,4 @@
-"""The numbers of a Mask R-CNN."""
+"""The settings of a Mask R-CNN."""
 
 from dataclasses import dataclass
 from typing import Literal, get_args

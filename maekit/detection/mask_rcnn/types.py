@@ -1,4 +1,4 @@
-"""What a detector is taught with, and what it finds."""
+"""The objects that a detector is trained on, and those that it finds."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol
@@ -9,7 +9,7 @@ from maekit.detection.data.batch import InstanceMask
 
 
 class Detections(NamedTuple):
-    """What was found in one image, the highest score first.
+    """The objects found in one image, the highest score first.
 
     Attributes:
         boxes: float32 [K, 4], x0 y0 x1 y1 in pixels of the original image, inside it, none empty.
@@ -45,12 +45,12 @@ class Truth(Protocol):
 
 
 class Regions(NamedTuple):
-    """Boxes of one image, drawn to train on.
+    """A random choice of boxes of one image to train on.
 
     Attributes:
         boxes: float32 [R, 4].
-        labels: int64 [R], the class of the object that each overlaps; the number of classes is background.
-        objects: int64 [R], which of the image's objects that is; without meaning for background.
+        labels: int64 [R], the class of the object that each box overlaps; the number of classes means background.
+        objects: int64 [R], the place of that object among those of the image; meaningless for background.
     """
 
     boxes: Tensor

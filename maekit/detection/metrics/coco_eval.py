@@ -17,10 +17,10 @@ KINDS = {"box": "bbox", "mask": "segm"}
 
 
 class SeenAnnotation(TypedDict):
-    """What the evaluation reads of an annotation; see `Annotation`.
+    """The values of an annotation that the evaluation reads; see `Annotation`.
 
     Attributes:
-        segmentation: its mask; its box's where it has no shape.
+        segmentation: the mask; without a shape, that of the box.
         box_only: whether it has no shape.
     """
 
@@ -48,8 +48,8 @@ class SeenImage(NamedTuple):
     Attributes:
         image_id: COCO's id of it.
         size: of the file.
-        found: what was found.
-        truth: its annotations, masks as run lengths.
+        found: the objects that the model found.
+        truth: its annotations.
     """
 
     image_id: int
@@ -59,7 +59,7 @@ class SeenImage(NamedTuple):
 
 
 class Scores(NamedTuple):
-    """What an evaluation found, in percent; nan where there is nothing to find.
+    """The numbers of an evaluation in percent, NaN where there is no object.
 
     Attributes:
         values: COCO's 12 numbers by `box_AP` to `mask_ARl`.
@@ -73,14 +73,14 @@ class Scores(NamedTuple):
 
 
 def evaluate(images: Sequence[SeenImage], category_ids: Sequence[int], kinds: Sequence[str] = tuple(KINDS)) -> Scores:
-    """Returns the scores of boxes and masks, as pycocotools has them.
+    """Returns the scores of boxes and masks, equal to those of pycocotools.
 
-    Sizes of objects are their annotations' own areas; that of a found box is its own, that of a found mask the mask's.
-    Objects without a shape (`box_only`) count as boxes. For masks their boxes are ignored as crowds are: a mask found
-    there counts as neither right nor wrong, where pycocotools would count the object as missed.
+    Small, medium and large are decided by the annotation's area, and by the area of a found box or mask. Objects
+    without a shape (`box_only`) count for boxes. For masks their boxes are ignored as crowds are: a mask found there
+    counts as neither right nor wrong, while pycocotools would count the object as missed.
 
     Args:
-        images: each once.
+        images: without duplicates.
         category_ids: COCO's id of each label. Annotations of other categories are not counted.
         kinds: of `box` and `mask`.
     """
@@ -118,7 +118,7 @@ def standard_results(images: Iterable[SeenImage], category_ids: Sequence[int]) -
 
 
 def _truth(images: Sequence[SeenImage], category_ids: Sequence[int]) -> COCO:
-    """Annotations are numbered from 1: the evaluation takes 0 for none, and a split may repeat a file's own ids."""
+    """Annotations are renumbered from 1: the evaluation takes id 0 for no match, and a file may repeat ids."""
     notes = [{**note, "image_id": image.image_id, "crowd": note["iscrowd"]} for image in images for note in image.truth]
     return _coco(images, category_ids, notes)
 
@@ -131,21 +131,21 @@ def _found(images: Sequence[SeenImage], category_ids: Sequence[int]) -> COCO:
 
 
 def _ignore_boxes(truth: COCO, ignore: bool) -> None:
-    """Makes crowds of the objects without a shape, or objects again."""
+    """Marks the objects without a shape as crowds if `ignore`, else as objects."""
     for note in truth.dataset["annotations"]:
         if note["box_only"] and not note["crowd"]:
             note["iscrowd"] = int(ignore)
 
 
 def _measure_masks(found: COCO) -> None:
-    """As if the results had no boxes; otherwise a mask's size, small to large, would be its box's."""
+    """Replaces the area of each result, which is its box's, by its mask's."""
     results = found.dataset["annotations"]
     for result, area in zip(results, mask_areas([result["rle"] for result in results]), strict=True):
         result["area"] = area
 
 
 def _coco(images: Sequence[SeenImage], category_ids: Sequence[int], notes: Sequence[dict[str, Any]]) -> COCO:
-    """Masks go in as the `rle` that the evaluation would make of a `segmentation`, which takes a third of its time."""
+    """Passes masks as `rle`, which the evaluation would make of `segmentation` in a third of its time."""
     for number, note in enumerate(notes, 1):
         rle = note.pop("segmentation")
         note["id"], note["rle"] = number, {"size": rle["size"], "counts": rle["counts"].encode()}
@@ -155,7 +155,7 @@ def _coco(images: Sequence[SeenImage], category_ids: Sequence[int], notes: Seque
 
 
 def _run(truth: COCO, found: COCO, kind: str, category_ids: Sequence[int]) -> tuple[list[float], list[float]]:
-    """The 12 numbers, and AP of each label."""
+    """Returns the 12 numbers in percent, and the AP of each label."""
     evaluation = COCOeval_faster(truth, found, kind, print_function=_silent)
     evaluation.evaluate()
     evaluation.accumulate()
@@ -176,4 +176,4 @@ def _percent(share: float) -> float:
 
 
 def _silent(*_: object) -> None:
-    """Takes what faster-coco-eval would say."""
+    """Discards what faster-coco-eval prints."""

@@ -1,4 +1,4 @@
-"""Run lengths of masks, as COCO's files have them: a mask's columns one after the other, compressed to text."""
+"""Masks as COCO's compressed run lengths: the columns of a mask one after the other, as text."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ _PIXELS_AT_ONCE, _FARTHEST = 2**26, 2**18
 
 
 class CocoResults(NamedTuple):
-    """What was found in one image, in the pixels of its file.
+    """The objects found in one image, in the pixels of its file.
 
     Attributes:
         boxes: float [K, 4], x0 y0 x1 y1.
@@ -35,7 +35,9 @@ class CocoResults(NamedTuple):
 
 
 def coco_results(found: Detections, size: HeightWidth) -> CocoResults:
-    """Returns a detector's output with whole masks, of which no more than 64 million pixels exist at a time.
+    """Returns a detector's output with masks of the whole image.
+
+    At most 64 million pixels of bitmaps are in memory at once.
 
     Args:
         found: on any device.
@@ -67,18 +69,18 @@ def decode_masks(rles: Sequence[TextRle], size: HeightWidth) -> NDArray[np.bool_
 
 
 def mask_areas(rles: Sequence[TextRle]) -> list[int]:
-    """Returns the pixels of each mask."""
+    """Returns the number of pixels of each mask."""
     return [int(area) for area in coco_mask.area(list(rles))] if rles else []
 
 
 def truth_rle(segmentation: Segmentation | None, size: HeightWidth) -> TextRle:
     """Returns an annotation's `segmentation` (polygons, run lengths as numbers or as text) as run lengths.
 
-    Polygons of fewer than three points have no area and are left out. Where nothing is left, or run lengths do not
-    make up the image, the mask is empty: the object counts, and no predicted mask can find it.
+    Polygons of fewer than three points have no area and are left out. If no polygon is left, or run lengths do not add
+    up to the image, the mask is empty: the object still counts, but no predicted mask can match it.
 
     Args:
-        segmentation: of the annotation, or None where it has none.
+        segmentation: of the annotation, None if it is missing.
         size: of the image.
     """
     height, width = size
@@ -95,7 +97,7 @@ def truth_rle(segmentation: Segmentation | None, size: HeightWidth) -> TextRle:
 
 
 def _whole(rle: PlainRle | TextRle, size: HeightWidth) -> bool:
-    """Whether run lengths make up the image: the evaluation trusts them, and would read beyond its memory."""
+    """Returns whether run lengths add up to the image: the evaluation, unchecked, would read beyond its memory."""
     try:
         return whole_counts(rle)[1] == size
     except ValueError:
@@ -103,7 +105,7 @@ def _whole(rle: PlainRle | TextRle, size: HeightWidth) -> bool:
 
 
 def _encloses(polygon: Sequence[float]) -> bool:
-    """Whether it has three points or more, none so far away that walking along the edges fills the memory."""
+    """Returns whether a polygon has three points or more, none so far away that its edges would fill the memory."""
     far = max((abs(side) if math.isfinite(side) else math.inf for side in polygon), default=math.inf)
     return len(polygon) >= 6 and len(polygon) % 2 == 0 and far < _FARTHEST
 

@@ -28,8 +28,8 @@ from maekit.system.size import HeightWidth
 class DetectionMetrics(nn.Module):
     """COCO's 12 numbers for boxes and 12 for masks, over all images at once.
 
-    Each process keeps its images; the first `compute` after an update joins them all on every process, so every process
-    must call it. An image that two processes saw counts once. `scores`, `results` and the table then cost nothing more,
+    Each process keeps its images; the first `compute` after an update gathers them on every process, so every process
+    must call it. An image that two processes saw counts once. `scores`, `results` and the table use the same result
     until the next `update` or `reset`.
 
     Args:
@@ -44,24 +44,22 @@ class DetectionMetrics(nn.Module):
         self.reset()
 
     def reset(self) -> None:
-        """Forgets everything."""
+        """Forgets all images."""
         self.seen: list[SeenImage] = []
         self._joined: list[SeenImage] | None = None
         self._scores: Scores | None = None
 
     def update(self, found: CocoResults, image_id: int, size: HeightWidth, truth: Sequence[Annotation]) -> None:
-        """Adds an image.
+        """Adds one image with what was found in it.
 
         Args:
-            found: what the model found in it, maybe nothing.
+            found: the objects that the model found, maybe none.
             image_id: COCO's id of the image.
-            size: of its file.
-            truth: the image's annotations as the file has them: `category_id`, `bbox` x y width height, `segmentation`
-                (polygons or run lengths; empty or missing of an object that has a box only), `area`, `iscrowd`.
-                Without an `area` the mask's is taken.
+            size: of the image file.
+            truth: the image's annotations.
 
         Raises:
-            UserError: a label that is no class, masks of another size, or not one score, label and mask a box.
+            UserError: a label without a class, masks of another size, or not one score, label and mask for each box.
         """
         found = CocoResults(np.asarray(found.boxes), np.asarray(found.scores), np.asarray(found.labels), found.rles)
         self._check(found, size)
@@ -98,7 +96,7 @@ class DetectionMetrics(nn.Module):
         return [found[category] for category in self.category_ids]
 
     def _all(self) -> list[SeenImage]:
-        """The images of all processes, each once, by rising id."""
+        """Returns the images of all processes without duplicates, by rising id."""
         if self._joined is None:
             parts = [self.seen]
             if distributed.is_available() and distributed.is_initialized():
@@ -139,9 +137,9 @@ def class_json(names: Sequence[str], metrics: DetectionMetrics) -> dict[str, Any
 
 
 def _annotation(note: Annotation, size: HeightWidth) -> SeenAnnotation:
-    """What the evaluation reads of an annotation, its mask as run lengths: smaller than polygons.
+    """Returns an annotation with its mask as run lengths, which are smaller than polygons.
 
-    One without a shape is marked, and has its box as its mask.
+    One without a shape is marked, and its box is its mask.
     """
     shape, (x, y, width, height) = note.get("segmentation"), (float(side) for side in note["bbox"])
     corners = [x, y, x + width, y, x + width, y + height, x, y + height]

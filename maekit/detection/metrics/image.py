@@ -1,4 +1,4 @@
-"""How well one image's objects were found, a wrong class being as wrong as a wrong place."""
+"""How well the objects of one image were found; both place and class must be right."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -14,11 +14,11 @@ MIN_IOU = 0.5
 
 
 class ImageCounts(NamedTuple):
-    """Boxes of one image.
+    """Counts of the boxes of one image.
 
     Attributes:
-        objects: annotated, crowds left out.
-        found: by the model, those on a crowd of their class left out.
+        objects: annotated, without crowds.
+        found: by the model, without those on a crowd of their class.
         right: found with an IoU of 0.5 or more to an object of the same class, each object once.
     """
 
@@ -28,7 +28,7 @@ class ImageCounts(NamedTuple):
 
     @property
     def f1(self) -> float:
-        """Twice the right ones per object and found box, in percent; nan where there is neither."""
+        """The F1 score in percent, NaN without objects and found boxes."""
         both = self.objects + self.found
         return 200 * self.right / both if both else float("nan")
 
@@ -36,10 +36,10 @@ class ImageCounts(NamedTuple):
 def image_counts(
     found: CocoResults, truth: Sequence[Annotation], category_ids: Sequence[int], min_score: float
 ) -> ImageCounts:
-    """Counts the boxes of one image; it asks no other process.
+    """Counts the boxes of one image, in this process alone.
 
     Args:
-        found: what the model found in it.
+        found: the objects that the model found.
         truth: its annotations, `bbox` x y width height.
         category_ids: COCO's id of each label. Annotations of other categories are not counted.
         min_score: the lowest score, 0 to 1, of a box that counts.

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from maekit.detection.data.coco.names import Disk, resolve
+from maekit.detection.data.coco.find_images import Disk, resolve
 from tests.detection.data.helpers_exports import (
     Entry,
     export,

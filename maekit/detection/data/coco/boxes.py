@@ -1,4 +1,4 @@
-"""Boxes against shapes: training reads an object's shape and evaluation its bbox, so the two must agree."""
+"""Compares bboxes with shapes: training reads an object's shape and evaluation its bbox, so the two must agree."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -15,13 +15,13 @@ INSIDE = 1.0  # pixels that a box may reach beyond its image
 
 
 class Compared(NamedTuple):
-    """What a look at the boxes and shapes of a file found.
+    """The bboxes of a file compared with its shapes.
 
     Attributes:
         with_both: objects with a bbox and a shape.
-        apart: [A] bool, those whose bbox is not about their shape's.
-        outside: [A] bool, those whose shape lies outside their image.
-        form: what is wrong with nearly all of them and how to mend it; None where no one form explains it.
+        apart: [A] bool, whether the bbox is away from the box of the shape.
+        outside: [A] bool, whether the shape lies outside its image.
+        form: what is wrong with nearly all bboxes and how to repair it; None if no form of `FORMS` explains them.
     """
 
     with_both: int
@@ -34,8 +34,8 @@ class Form(NamedTuple):
     """A way in which boxes are written instead of x y width height in pixels.
 
     Attributes:
-        words: what they are, and what to do.
-        boxes: bboxes [K, 4] and image sizes [K, 2] (width, height) to what was meant, x y width height in pixels.
+        words: the form's name, and what to do.
+        boxes: turns bboxes [K, 4] and image sizes [K, 2] (width, height, as x and y) into x y width height in pixels.
     """
 
     words: str
@@ -139,7 +139,7 @@ def _boxes_of_runs(objects: Objects, sizes: NDArray[np.int64], found: Array) -> 
 
 
 def _all_shares(shapes: Array, image_size: Array) -> str | None:
-    """Says so where nearly all shapes are in 0..1 of images of more than a few pixels."""
+    """Returns a line if nearly all shapes are within 0 and 1, in images of more than a few pixels."""
     shapes, image_size = shapes[known := np.isfinite(shapes).all(axis=1)], image_size[known]
     if len(shapes) < FEWEST:
         return None
@@ -148,7 +148,7 @@ def _all_shares(shapes: Array, image_size: Array) -> str | None:
 
 
 def _form(boxes: Array, shapes: Array, image_size: Array) -> str | None:
-    """Returns which form of nearly all boxes agrees with the shapes, if one does."""
+    """Returns a line with the form in which nearly all boxes agree with their shapes, if there is one."""
     for form in FORMS:
         if agree(form.boxes(boxes, image_size), shapes).mean() >= NEARLY_ALL:
             return f"its bboxes are {form.words}"
@@ -166,7 +166,7 @@ def _form(boxes: Array, shapes: Array, image_size: Array) -> str | None:
 
 
 def _form_by_image(boxes: Array, image_size: Array) -> str | None:
-    """Returns the likely form of boxes that have no shapes to be compared with."""
+    """Returns a line with the likely form of boxes without shapes, judged by the images' sizes."""
     if len(boxes) < FEWEST:
         return None
     if (boxes.max(axis=1) <= 1.001).mean() >= NEARLY_ALL and image_size.min() >= 8:

@@ -1,4 +1,4 @@
-"""The categories of a COCO file: their ids and names, without those that only group others."""
+"""The categories of a COCO file, and which of them only group others."""
 
 from collections.abc import Set
 from pathlib import Path
@@ -16,10 +16,10 @@ class CategoryCollector(Collector[CategoryEntry]):
         self.parents: dict[int, str] = {}
 
     def take(self, entry: CategoryEntry) -> None:
-        """Takes one entry; a name may be a whole number.
+        """Keeps one category; its name may be a whole number.
 
         Raises:
-            BadValue: it has no whole id, an empty name, or an id that another has.
+            BadValue: the id is no whole number or repeated, or the name is empty.
         """
         ident, name = require_whole("id", entry.id), str(entry.name).strip()
         if not name:
@@ -32,7 +32,7 @@ class CategoryCollector(Collector[CategoryEntry]):
     def roots(self, used: Set[int]) -> dict[int, str]:
         """Returns the categories that only group others, as Roboflow's exports have one.
 
-        Such a category has no object, is another's supercategory and has none itself.
+        Such a category has no object and no supercategory, and is another category's supercategory.
 
         Args:
             used: ids of the categories that have objects.

@@ -1,4 +1,4 @@
-"""A look at images with COCO annotations before hours are spent on them."""
+"""`maekit data check` of images with COCO annotations."""
 
 import random
 from collections.abc import Sequence
@@ -12,25 +12,25 @@ from maekit.data.folders.check import FEW, class_problems, file_problem
 from maekit.data.images.decode import Reading, stored_size
 from maekit.data.images.picture_form import White, choose_form
 from maekit.data.loader import usable_cores
-from maekit.detection.data.coco.agree import (
+from maekit.detection.data.coco.boxes import compare_boxes
+from maekit.detection.data.coco.dataset import AS_STORED, SWAPPED, read_sized
+from maekit.detection.data.coco.file import CocoFile
+from maekit.detection.data.coco.layout import Part, read_part
+from maekit.detection.data.coco.problems import (
     absent_images,
     nothing_to_evaluate,
     nothing_to_learn,
     other_categories,
     wrong_boxes,
 )
-from maekit.detection.data.coco.boxes import compare_boxes
-from maekit.detection.data.coco.dataset import AS_STORED, SWAPPED, read_sized
-from maekit.detection.data.coco.file import CocoFile
-from maekit.detection.data.coco.layout import Part, read_part
 from maekit.detection.data.coco.remarks import remarks
-from maekit.detection.data.coco.same import shared_images
+from maekit.detection.data.coco.shared_images import shared_images
 from maekit.detection.data.coco.values import Tally
 from maekit.errors import UserError
 from maekit.system.size import HeightWidth
 
 MAX_QUICK = 1_000, 2_000
-MARGIN = 1.0  # pixels: what rounding puts a box beyond its image by, in COCO's own files too
+MARGIN = 1.0  # pixels that rounding puts a box beyond its image, in COCO's own files too
 LEAST_AREA = 1e-6  # square pixels
 NO_AREA = "training leaves them out, evaluation counts them as they are"
 TRUTH = "training uses the shape, evaluation the box as it is, which nothing can match"
@@ -43,15 +43,15 @@ def check_coco(
 ) -> Findings:
     """Verifies annotation files, that their images are there and of the size they say, boxes and shapes.
 
-    Every annotation is looked at. The quick look reads 1,000 training and 2,000 validation images, chosen at random:
-    the size, the beginning and the end of each. The full one decodes every image.
+    All annotations are checked. The quick check reads the size, the beginning and the end of 1,000 training and 2,000
+    validation images chosen at random; the full one decodes every image.
 
     Args:
         parts: both splits.
-        root: the data folder, for hints; None where there is none.
-        classes: of the head that is to be used; None where it is sized from the data.
+        root: the data folder, for hints; None if the flags give whole paths.
+        classes: of the head to be used; None if it is sized from the data.
         full: decode every file.
-        white: as the flag says.
+        white: value of the flag `--data.white`.
     """
     findings = Findings()
     files = [file for part in parts if (file := _read(part, root, findings))]
@@ -83,7 +83,7 @@ def check_coco(
 
 
 def _reading(files: Sequence[CocoFile], white: White, findings: Findings) -> Reading:
-    """Returns how the images are read as fit decides it, and adds why, or what is unclear."""
+    """Returns how fit would read the images, and adds the reason, or the problem, to the findings."""
     try:
         form = choose_form([(len(file), file.image) for file in files], "upright", white, "")
     except UserError as error:
@@ -94,7 +94,7 @@ def _reading(files: Sequence[CocoFile], white: White, findings: Findings) -> Rea
 
 
 def _image_problems(file: CocoFile, found: Sequence[str | None]) -> list[str]:
-    """Returns what is wrong with the images that were read; sizes that are swapped in one line for all."""
+    """Returns what is wrong with the images that were read, with one line for all swapped sizes."""
     lines = sorted(line for line in found if line)
     swapped = [line for line in lines if SWAPPED in line]
     if not swapped:
@@ -104,13 +104,13 @@ def _image_problems(file: CocoFile, found: Sequence[str | None]) -> list[str]:
 
 
 def _shared(train: CocoFile, val: CocoFile) -> str | None:
-    """Returns one line where both splits list the same files; copies are a fact only, since two may look alike."""
+    """Returns one line if both splits list the same files; copies are reported as a fact only."""
     shared = shared_images(train, val)
     return f"{shared.line()}; give each image to one split" if shared.same else None
 
 
 def _crowds(train: CocoFile) -> str | None:
-    """Returns one line where half of the training objects or more are crowds, which is hardly meant."""
+    """Returns one line if half of the training objects or more are crowds, which is hardly intended."""
     objects = train.objects
     crowds = int(objects.crowd.sum())
     if crowds < MANY_CROWDS * max(1, len(objects)):
@@ -122,7 +122,7 @@ def _crowds(train: CocoFile) -> str | None:
 
 
 def file_problems(file: CocoFile) -> list[str]:
-    """Returns one line for each kind of thing that is wrong with the entries of a file, and for absent images."""
+    """Returns one line for each kind of problem with the entries of a file, and one for absent images."""
     objects, odd = file.objects, file.remarks
     boxes = objects.boxes
     sizes = file.sizes[objects.image]
@@ -130,7 +130,7 @@ def file_problems(file: CocoFile) -> list[str]:
     compared = compare_boxes(objects, file.sizes)
     beyond = (boxes[:, :2] < -MARGIN).any(axis=1) | (boxes[:, :2] + boxes[:, 2:] > sizes[:, ::-1] + MARGIN).any(axis=1)
     found = [
-        ('annotations of images that are not in "images"', odd.strangers, "they are left out"),
+        ('annotations of images that are not in "images"', odd.unlisted, "they are left out"),
         ("annotation ids that are missing or not unique", odd.same_ids, "all are numbered anew"),
         ("polygons of fewer than three points or half a point", odd.short_polygons, "they are left out"),
         ("run lengths that do not add up to their image's size", odd.bad_runs, "they are left out"),
@@ -157,7 +157,7 @@ def file_problems(file: CocoFile) -> list[str]:
 
 
 def look(path: str, size: HeightWidth, full: bool, reading: Reading = AS_STORED) -> str | None:
-    """Returns what is wrong with one image of a known size; it is decoded if `full`."""
+    """Returns what is wrong with one image that should have this size; it is decoded if `full`."""
     problem = file_problem(path, full, reading)
     try:
         if not problem and stored_size(path) != size:
@@ -168,7 +168,7 @@ def look(path: str, size: HeightWidth, full: bool, reading: Reading = AS_STORED)
 
 
 def _read(part: Part, root: Path | None, findings: Findings) -> CocoFile | None:
-    """Reads one split, and adds what is wrong with it; the same line of both splits is added once."""
+    """Reads one split and adds its problems to the findings, a line that both splits share only once."""
     try:
         file, problems = read_part(part, root)
     except UserError as error:
@@ -187,7 +187,7 @@ def _tally(file: CocoFile, wrong: np.ndarray) -> Tally:
 
 
 def _look_at(file: CocoFile, most: int, full: bool, reading: Reading) -> list[str | None]:
-    """Reads images, a few in this process and many in as many as there are cores; absent ones are left out."""
+    """Checks a sample of the images that exist, in one process for each core if there are many."""
     count = len(file) if full else min(len(file), most)
     chosen = sorted(random.Random(0).sample(range(len(file)), count))
     there = [index for index in chosen if Path(file.image(index)).exists()]

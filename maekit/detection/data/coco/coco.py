@@ -1,4 +1,4 @@
-"""COCO 2017's objects, and anyone's own in its JSON form, as the data of a detection task."""
+"""COCO 2017, or another data set with annotation files of its form, as the data of a detection task."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,13 +14,6 @@ from maekit.base.identity import DataIdentity
 from maekit.base.spec import DataSpec
 from maekit.data.images.picture_form import PictureForm, White, choose_form, require_white
 from maekit.detection.data.batch import DetBatch, DetEvalBatch
-from maekit.detection.data.coco.agree import (
-    absent_images,
-    nothing_to_evaluate,
-    nothing_to_learn,
-    other_categories,
-    wrong_boxes,
-)
 from maekit.detection.data.coco.check import check_coco
 from maekit.detection.data.coco.dataset import (
     DetEvalDataset,
@@ -31,6 +24,13 @@ from maekit.detection.data.coco.dataset import (
 )
 from maekit.detection.data.coco.file import CocoFile
 from maekit.detection.data.coco.layout import EXPECTED, Part, Places, read_part
+from maekit.detection.data.coco.problems import (
+    absent_images,
+    nothing_to_evaluate,
+    nothing_to_learn,
+    other_categories,
+    wrong_boxes,
+)
 from maekit.detection.data.coco.remarks import remarks
 from maekit.detection.data.coco.scenes import make_object_scenes, object_scenes_root
 from maekit.detection.data.transforms import DetEvalTransform, DetTrainTransform
@@ -108,11 +108,11 @@ class COCO(TransferData):
 
     @property
     def category_ids(self) -> tuple[int, ...]:
-        """The file's id of each class, in label order."""
+        """The category id of each class, in label order."""
         return tuple(self.files[0].categories)
 
     def setup(self) -> None:
-        """Reads the annotation files and a sample of the images, and makes the scenes where they are asked for."""
+        """Reads the annotation files and a sample of the images; makes the scenes if they are asked for and missing."""
         _ = self.pictures
 
     @cached_property
@@ -145,7 +145,7 @@ class COCO(TransferData):
         return DataIdentity(train.folder, classes, {"train": train.identity(), "val": val.identity()})
 
     def summary(self) -> str:
-        """Returns counts, what is left out, and folder in one line."""
+        """Returns counts, the folder, and what is left out or odd, in one line."""
         train, val = self.files
         kept, objects = len(train.trainable()), int((train.objects.masked & ~train.objects.crowd).sum())
         images = f"{kept:,} of {len(train):,} training images with {objects:,} objects"
@@ -195,7 +195,7 @@ class COCO(TransferData):
 
 
 def read_parts(parts: Sequence[Part], root: Path | None) -> tuple[CocoFile, CocoFile]:
-    """Reads both splits and makes sure that their images are there, that they agree, and that there is what to learn.
+    """Reads both splits, and checks that their images exist, that their categories agree and that there are objects.
 
     Raises:
         UserError: with the first thing that is wrong.

@@ -1,4 +1,4 @@
-"""Collecting the entries of a COCO file into flat arrays, a number a number, while it is read."""
+"""The entries of a COCO file in flat arrays instead of Python objects, which saves memory."""
 
 import json
 from array import array
@@ -23,11 +23,11 @@ MIN_COORDINATES = 6  # three points
 
 
 class Ragged:
-    """Rows of different lengths in one array, which forked workers share.
+    """Rows of different lengths in one array, which forked data-loading workers share.
 
     Args:
         values: all rows' numbers.
-        ends: [rows + 1], where each row ends, 0 before them.
+        ends: [rows + 1], 0 and then where each row ends.
     """
 
     def __init__(self, values: np.ndarray, ends: np.ndarray) -> None:
@@ -41,7 +41,7 @@ class Ragged:
 
 
 class ImageCollector(Collector[ImageEntry]):
-    """Ids, names and sizes of the images of one file. A size that is missing is kept as 0 x 0."""
+    """Ids, names and sizes of the images of one file; a missing size is kept as 0 x 0."""
 
     def __init__(self, path: Path) -> None:
         super().__init__(path, "images", ImageEntry)
@@ -49,10 +49,10 @@ class ImageCollector(Collector[ImageEntry]):
         self.names: list[str] = []
 
     def take(self, entry: ImageEntry) -> None:
-        """Takes one entry.
+        """Keeps one image.
 
         Raises:
-            BadValue: it has no whole id, no file name, or a size below 1.
+            BadValue: the id is no whole number, there is no file name, or a size below 1.
         """
         ident, name = require_whole("id", entry.id), entry.file_name or entry.coco_url
         if not name or "\0" in name:
@@ -76,8 +76,8 @@ def _side(key: str, value: Number | None) -> int:
 class ObjectCollector(Collector[AnnotationEntry]):
     """The annotations of one file: ids, boxes, areas, and shapes as polygons or run lengths.
 
-    A missing bbox or area is kept as NaN, a missing id as 0. Of a shape only what can be used is kept: polygons of
-    three points or more, run lengths that are numbers.
+    A missing bbox or area is kept as NaN, a missing id as 0. Only usable parts of a shape are kept: polygons of three
+    points or more, and run lengths that add up to an image.
     """
 
     def __init__(self, path: Path) -> None:
@@ -91,7 +91,7 @@ class ObjectCollector(Collector[AnnotationEntry]):
         self.short_polygons, self.bad_runs, self.bad_boxes = Tally(), Tally(), Tally()
 
     def take(self, entry: AnnotationEntry) -> None:
-        """Takes one entry.
+        """Keeps one annotation.
 
         Raises:
             BadValue: the id of its image or category is no whole number.
@@ -133,17 +133,17 @@ class ObjectCollector(Collector[AnnotationEntry]):
         self.point_ends.append(len(self.points))
 
     def where(self, row: int) -> str:
-        """Returns the id, or else the place, of one of the annotations taken so far, and its image's id."""
+        """Returns text that names one of the annotations kept so far, by its id or else by its place."""
         return f"annotation {self.ids[row] or f'at place {row}'} of image {self.images[row]}"
 
 
 def table(values: "array[int] | array[float]", columns: int) -> np.ndarray:
-    """Returns [rows, columns] of the numbers, sharing their memory."""
+    """Returns the numbers as [rows, columns], without a copy."""
     return np.asarray(values).reshape(-1, columns)
 
 
 def _shape(shape: object) -> object:
-    """Returns a segmentation as COCO has it: of one written as text, or of a list with one run-length object."""
+    """Returns a segmentation as COCO has it, where it was written as text or as a list with one run-length object."""
     if isinstance(shape, str) and shape.strip()[:1] in ("[", "{"):
         try:
             shape = json.loads(shape)
@@ -155,7 +155,7 @@ def _shape(shape: object) -> object:
 
 
 def _polygons(shape: list[object]) -> list[object]:
-    """Returns the polygons of a list of them, of one flat polygon, or of one or several given as pairs of x and y."""
+    """Returns the polygons of a list of polygons, of one flat polygon, or of polygons written as pairs of x and y."""
     if not isinstance(shape[0], list):
         return [shape]
     if len(shape) >= MIN_COORDINATES // 2 and all(_is_pair(point) for point in shape):

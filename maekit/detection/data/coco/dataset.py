@@ -1,4 +1,4 @@
-"""Images with objects as samples, and their batches."""
+"""Images with objects as samples, and their collation into batches."""
 
 from pathlib import Path
 from typing import NamedTuple
@@ -25,7 +25,7 @@ SWAPPED = "width and height are swapped"
 
 
 class DetSample(NamedTuple):
-    """One training draw: image [3, S, S], size of the picture in it, boxes [K, 4], labels [K], K shapes, index."""
+    """One training sample: image [3, S, S], size of the picture in it, boxes [K, 4], labels [K], K masks, index."""
 
     image: Tensor
     size: HeightWidth
@@ -36,7 +36,7 @@ class DetSample(NamedTuple):
 
 
 class DetEvalSample(NamedTuple):
-    """One draw of evaluation: image [3, S, S], sizes of the picture in it and of the file, id, annotations, index."""
+    """One evaluation sample: image [3, S, S], sizes of the picture in it and of the file, id, annotations, index."""
 
     image: Tensor
     size: HeightWidth
@@ -50,7 +50,7 @@ class DetTrainDataset(DrawDataset):
     """Random views by (seed, epoch, index) of the images that hold an object; crowds are left out.
 
     Args:
-        file: what to read.
+        file: annotations and folder of the images.
         transform: image and shapes to tensors.
         seed: of the augmentation.
         reading: what is white in pictures of more than 8 bits.
@@ -80,7 +80,7 @@ class DetEvalDataset(DrawDataset):
     """Whole images, with their annotations at the file's own size.
 
     Args:
-        file: what to read.
+        file: annotations and folder of the images.
         transform: image to tensor.
         reading: what is white in pictures of more than 8 bits.
     """
@@ -104,13 +104,13 @@ def _shape(file: CocoFile, place: int, size: HeightWidth) -> InstanceMask:
 
 
 def read_sized(path: str | Path, size: HeightWidth, reading: Reading = AS_STORED) -> Image.Image:
-    """Reads an image as RGB, turned as its EXIF orientation says, unless it has the expected size only as stored.
+    """Reads an image as RGB, turned by its EXIF orientation, unless only the stored image has the expected size.
 
-    detectron2 turns it, with which the published numbers were made, and so do the programs that objects are drawn in.
+    detectron2, which the published numbers were made with, turns images too, and so do annotation tools.
 
     Args:
         path: of the file.
-        size: that the annotation file states, in pixels.
+        size: in the annotation file, in pixels.
         reading: what is white in pictures of more than 8 bits; the size decides whether the picture is turned.
 
     Raises:

@@ -1,7 +1,7 @@
 """One entry of each list of a COCO file, as msgspec decodes it.
 
-Typed are the values without which an entry cannot be used. Those typed `object` are written in many ways by tools
-(numbers as text, null, missing); whoever uses them decides what they mean.
+An entry is unusable without the values that have a type. Tools write those typed `object` in many ways (numbers as
+text, null, missing); who uses them decides what they mean.
 """
 
 from msgspec import Struct

@@ -1,5 +1,6 @@
 """One split of a COCO data set: its images and their objects, in arrays that workers share."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -11,8 +12,8 @@ from maekit.data.folders.listing import Names
 from maekit.detection.data.annotation import Annotation
 from maekit.detection.data.coco.categories import CategoryCollector, same_names
 from maekit.detection.data.coco.collect import ImageCollector, ObjectCollector, table
+from maekit.detection.data.coco.find_images import Disk, Resolved, best_folder, join, resolve
 from maekit.detection.data.coco.json_lists import read_lists
-from maekit.detection.data.coco.names import Disk, best_folder, join, resolve
 from maekit.detection.data.coco.objects import Objects, Remarks, join_objects
 from maekit.detection.data.coco.sizes import fill_sizes
 from maekit.detection.data.coco.values import Tally
@@ -23,10 +24,10 @@ class Found(NamedTuple):
     """How the images that a file lists were found.
 
     Attributes:
-        absent: places of those that were not.
-        near: those that are there under another name than the listed one.
-        hint: what else is known of the first absent one; empty or beginning with a semicolon.
-        repeated: listed names beyond the number of different ones.
+        absent: places of the images that were not found.
+        near: images found under another name than the listed one.
+        hint: where the first absent image may be; empty, or begins with a semicolon.
+        repeated: number of listed names minus the number of different ones.
     """
 
     absent: list[int]
@@ -37,22 +38,22 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class CocoFile:
-    """What one annotation file says, with the folder of its images.
+    """The content of one annotation file, with the folder of its images.
 
     Attributes:
         path: the file.
-        folder: the images' names are relative to it.
+        folder: that the images' names are relative to.
         image_ids: [N] int64, ascending.
         names: N file names, as they are on disk where they were found.
         sizes: [N, 2] int64, height and width.
         categories: name of each category by ascending id, without `roots`.
-        roots: name of each category that only groups others and has no object; no class.
+        roots: name of each category that only groups others and has no object, so that it is no class.
         objects: the annotations.
-        order: [A] int64, places of the annotations, those of one image after each other, in the file's order.
-        starts: [N + 1] int64, where in `order` each image's begin.
-        remarks: on single annotations.
+        order: [A] int64, places of the annotations, sorted by image, then in the file's order.
+        starts: [N + 1] int64, where the annotations of each image begin in `order`.
+        remarks: what is wrong with single annotations.
         found: how the listed names were found.
-        sized: number of images whose size the file does not say; it was read from the picture.
+        sized: number of images whose size the file lacks, so that it was read from the picture.
     """
 
     path: Path
@@ -87,7 +88,7 @@ class CocoFile:
         return HeightWidth(*self.sizes[index].tolist())
 
     def shapes_of(self, index: int) -> list[int]:
-        """Returns the places of those of one image's annotations that have a shape."""
+        """Returns the places of one image's annotations that have a shape."""
         places = self.order[self.starts[index] : self.starts[index + 1]]
         return list(places[self.objects.masked[places]].tolist())
 
@@ -98,7 +99,7 @@ class CocoFile:
     def truth(self, index: int) -> list[Annotation]:
         """Returns one image's annotations as COCO writes them.
 
-        One without a shape has an empty `segmentation`; one with neither shape nor box is left out.
+        An annotation without a shape has an empty `segmentation`; without shape and box it is left out.
         """
         size, image_id, objects = self.size(index), int(self.image_ids[index]), self.objects
         found: list[Annotation] = []
@@ -129,40 +130,70 @@ def scan_coco(path: Path, *folders: Path) -> tuple[CocoFile | None, list[str]]:
         folders: where its images may be; the one with most of them is taken.
 
     Returns:
-        What could be read, None if too little, and one line for each kind of thing that is wrong: entries without what
-        they need, ids that are given twice, categories that are not listed.
+        The content, None without any usable image or category, and one line for each kind of problem: unusable
+        entries, repeated ids, categories that are not listed.
 
     Raises:
-        UserError: it is cut short or of another form.
+        UserError: the file is cut short, not JSON or of another form.
     """
     images, objects, categories = _collect(path)
     problems = [line for part in (images, categories, objects) for line in part.problems()]
-    for key, many, part in (("images", images.names, images), ("categories", categories.names, categories)):
-        if not many and not part.bad:
+    for key, names, bad in (("images", images.names, images.bad), ("categories", categories.names, categories.bad)):
+        if not names and not bad:
             problems.append(f'{path}: "{key}" is empty, expected at least one; write the file again')
     if not images.names or not categories.names:
         return None, problems
+    return _joined(path, folders, images, objects, categories, problems), problems
+
+
+def _joined(
+    path: Path,
+    folders: Sequence[Path],
+    images: ImageCollector,
+    objects: ObjectCollector,
+    categories: CategoryCollector,
+    problems: list[str],
+) -> CocoFile:
+    """Joins images, annotations and categories by their ids, and adds what is wrong to the problems."""
     by_id = np.argsort(np.asarray(images.ids), kind="stable")
-    ids = np.asarray(images.ids)[by_id]
-    problems += _given_twice(path, ids)
-    listed, others = [images.names[index] for index in by_id.tolist()], _nearby(path)
-    disk = Disk()
-    folder = best_folder(listed, folders, others, disk)
-    resolved = resolve(listed, folder, others, disk)
-    sizes = table(images.sizes, 2)[by_id]
+    ids, sizes = np.asarray(images.ids)[by_id], table(images.sizes, 2)[by_id]
+    listed = [images.names[index] for index in by_id.tolist()]
+    folder, resolved = _find_images(path, listed, folders)
     sized, unreadable = fill_sizes(str(folder), resolved.names, set(resolved.absent), sizes)
-    problems += unreadable
     owners = np.asarray(objects.images)
     place = np.searchsorted(ids, owners).clip(max=len(ids) - 1)
     found, remarks = join_objects(objects, np.where(ids[place] == owners, place, -1), sizes)
     roots = categories.roots(set(np.unique(found.category_ids).tolist()))
     names = {ident: name for ident, name in sorted(categories.names.items()) if ident not in roots}
-    problems += [*same_names(path, names), *_not_listed(path, found, ids, names)]
+    problems += [*_repeated_id(path, ids), *unreadable]
+    problems += [*same_names(path, names), *_unlisted_category(path, found, ids, names)]
     order = np.argsort(found.image, kind="stable")
-    starts = np.searchsorted(found.image[order], np.arange(len(ids) + 1))
-    finds = Found(resolved.absent, resolved.near, resolved.hint, len(listed) - len(set(listed)))
-    parts = (Names(resolved.names), sizes, names, roots, found, order, starts, remarks, finds, sized)
-    return CocoFile(path, folder, ids, *parts), problems
+    return CocoFile(
+        path=path,
+        folder=folder,
+        image_ids=ids,
+        names=Names(resolved.names),
+        sizes=sizes,
+        categories=names,
+        roots=roots,
+        objects=found,
+        order=order,
+        starts=np.searchsorted(found.image[order], np.arange(len(ids) + 1)),
+        remarks=remarks,
+        found=Found(resolved.absent, resolved.near, resolved.hint, len(listed) - len(set(listed))),
+        sized=sized,
+    )
+
+
+def _find_images(path: Path, listed: Sequence[str], folders: Sequence[Path]) -> tuple[Path, Resolved]:
+    """Returns the folder with most of the listed images, and where each image is.
+
+    Names may also be relative to the annotation file's folder, or to the folder above one called annotations.
+    """
+    others = [path.parent, *([path.parent.parent] if path.parent.name.lower() == "annotations" else [])]
+    disk = Disk()
+    folder = best_folder(listed, folders, others, disk)
+    return folder, resolve(listed, folder, others, disk)
 
 
 def _collect(path: Path) -> tuple[ImageCollector, ObjectCollector, CategoryCollector]:
@@ -174,12 +205,7 @@ def _collect(path: Path) -> tuple[ImageCollector, ObjectCollector, CategoryColle
     return images, objects, categories
 
 
-def _nearby(path: Path) -> list[Path]:
-    """Returns the folders beside the images' own that listed names may be relative to."""
-    return [path.parent, *([path.parent.parent] if path.parent.name.lower() == "annotations" else [])]
-
-
-def _given_twice(path: Path, ids: np.ndarray) -> list[str]:
+def _repeated_id(path: Path, ids: np.ndarray) -> list[str]:
     twice = ids[1:][ids[1:] == ids[:-1]]
     if not len(twice):
         return []
@@ -188,7 +214,7 @@ def _given_twice(path: Path, ids: np.ndarray) -> list[str]:
     return [f'{path}: image id {twice[0]} stands more than once in "images"{more}; {advice}']
 
 
-def _not_listed(path: Path, objects: Objects, image_ids: np.ndarray, categories: dict[int, str]) -> list[str]:
+def _unlisted_category(path: Path, objects: Objects, image_ids: np.ndarray, categories: dict[int, str]) -> list[str]:
     wrong = np.flatnonzero((objects.image >= 0) & ~np.isin(objects.category_ids, list(categories)))
     if not len(wrong):
         return []

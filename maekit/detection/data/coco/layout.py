@@ -1,4 +1,4 @@
-"""Where a COCO data set's annotation files and images are, and what to say when they are not there."""
+"""Finds the annotation files and image folders of a COCO data set, and explains what is missing."""
 
 import re
 from collections.abc import Collection, Iterable
@@ -35,7 +35,7 @@ class Part(NamedTuple):
         name: train or val, as in the flags.
         json: its annotation file.
         images: the folder that its images should be in.
-        others: folders that they may be in as well, where no flag says.
+        others: more folders that they may be in; empty if a flag names the folder.
     """
 
     name: SplitName
@@ -45,7 +45,7 @@ class Part(NamedTuple):
 
 
 class Places(NamedTuple):
-    """What the flags say; None to look for the usual names, relative paths are within the root."""
+    """The paths that flags give, relative to the root; None to look for the usual names."""
 
     train_json: str | None = None
     val_json: str | None = None
@@ -53,13 +53,13 @@ class Places(NamedTuple):
     val_images: str | None = None
 
     def parts(self, root: Path | None) -> tuple[Part, Part]:
-        """Returns both splits. Without a root, what is relative is so to the current folder."""
+        """Returns both splits; without a root, paths are relative to the current folder."""
         base = (root or Path()).expanduser().absolute()
         train = _part(base, "train", self.train_json, self.train_images)
         return train, _part(base, "val", self.val_json, self.val_images)
 
     def need_root(self) -> bool:
-        """Says whether anything is missing or relative."""
+        """Returns whether a path is missing or relative."""
         return not all(given and Path(given).expanduser().is_absolute() for given in self)
 
 

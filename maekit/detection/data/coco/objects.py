@@ -1,4 +1,4 @@
-"""The annotations of one COCO file in arrays, and what is wrong with single ones of them."""
+"""The annotations of one COCO file in arrays, and what is wrong with single annotations."""
 
 from dataclasses import dataclass
 
@@ -16,18 +16,18 @@ class Objects:
     """The annotations of a file, in its order.
 
     Attributes:
-        ids: [A] int64, the file's; where one is missing or stands twice, all are numbered anew from 1.
-        given_ids: [A] int64, the file's as they are, 0 where one is missing.
-        image: [A] int64, the place of its image; -1 where the file does not list it.
-        category_ids: [A] int64, the file's.
+        ids: [A] int64, those of the file; if one is missing or repeated, all are renumbered from 1.
+        given_ids: [A] int64, those of the file, 0 for a missing one.
+        image: [A] int64, the place of the annotation's image; -1 if the file does not list that image.
+        category_ids: [A] int64, those of the file.
         crowd: [A] bool.
-        boxes: [A, 4] float64, x y w h; nan where the file has none.
-        areas: [A] float64; nan where the file has none.
+        boxes: [A, 4] float64, x y w h in pixels; NaN if missing.
+        areas: [A] float64 in square pixels; NaN if missing.
         polygons: float64 x0 y0 x1 y1 ..., one row a polygon.
-        polygon_ends: [A + 1] int64, the polygons of each.
-        runs: int64 run lengths, one row an annotation, empty where it has polygons or nothing.
-        masked: [A] bool, whether its image is listed and it has a shape that can be used.
-        boxed: [A] bool, whether its image is listed and it has a bbox with an area, but no shape that can be used.
+        polygon_ends: [A + 1] int64, 0 and then the row after the last polygon of each annotation.
+        runs: int64 run lengths, one row an annotation, empty without run lengths.
+        masked: [A] bool, whether the image is listed and the annotation has a usable shape.
+        boxed: [A] bool, whether the image is listed and the annotation has a bbox with an area, but no usable shape.
     """
 
     ids: np.ndarray
@@ -47,18 +47,23 @@ class Objects:
         return len(self.ids)
 
     def where(self, place: int, image_ids: np.ndarray) -> str:
-        """Returns words for an annotation of one of the images that have these ids."""
+        """Returns text that names an annotation and its image.
+
+        Args:
+            place: of the annotation, whose image is listed.
+            image_ids: of all images.
+        """
         given = int(self.given_ids[place])
         return f"annotation {given or f'at place {place}'} of image {image_ids[self.image[place]]}"
 
     def outlines(self, place: int) -> tuple[np.ndarray, ...]:
-        """Returns the polygons of one annotation, none where it has run lengths."""
+        """Returns the polygons of one annotation, empty if it has run lengths or no shape."""
         return tuple(self.polygons[row] for row in range(self.polygon_ends[place], self.polygon_ends[place + 1]))
 
     def box_and_area(self, place: int, size: HeightWidth) -> tuple[list[float], float]:
-        """Returns x y w h and area of one annotation: the file's, or its shape's where the file has none.
+        """Returns x y w h and area of one annotation: those of the file, or where they are missing those of its shape.
 
-        An area of 0 or less is none. An annotation without a shape has its box's.
+        An area of 0 or less counts as missing. The area of an annotation without a shape is that of its box.
 
         Args:
             place: of the annotation.
@@ -83,7 +88,7 @@ class Objects:
         return [*low.tolist(), *(high - low).tolist()], sum(abs(signed_area(outline)) for outline in outlines)
 
     def covered(self) -> np.ndarray:
-        """Returns [A] float64, the area of each shape; 0 of none. Polygons that overlap count twice."""
+        """Returns [A] float64, the area of each shape, 0 without one; where polygons overlap, pixels count twice."""
         x, y = self.polygons.values.reshape(-1, 2).T
         ends = self.polygons.ends // 2
         following = np.arange(1, len(x) + 1)
@@ -94,7 +99,7 @@ class Objects:
         return covered
 
     def segmentation(self, place: int, size: HeightWidth) -> list[list[float]] | PlainRle:
-        """Returns the shape as COCO writes it: polygons, run lengths that are not compressed, or [] without a shape."""
+        """Returns the shape as COCO writes it: polygons, uncompressed run lengths, or [] without a shape."""
         outlines = self.outlines(place)
         if outlines or not self.masked[place]:
             return [outline.tolist() for outline in outlines]
@@ -103,18 +108,18 @@ class Objects:
 
 @dataclass(frozen=True)
 class Remarks:
-    """What is wrong with single annotations, none of which stops a run.
+    """Counts of what is wrong with single annotations. A run goes on in spite of them.
 
     Attributes:
-        strangers: of images that the file does not list; left out.
-        same_ids: ids that are missing or stand more than once; numbered anew.
-        short_polygons: polygons of fewer than three points or half a point; left out.
-        bad_runs: run lengths that are not those of an image of that size; left out.
-        bad_boxes: not four numbers; the shape's box is used.
-        shapeless: annotations without any shape that can be used; training leaves them out.
+        unlisted: annotations of images that the file does not list; left out.
+        same_ids: ids that are missing or repeated; all are renumbered.
+        short_polygons: polygons of fewer than three points or with an odd number of coordinates; left out.
+        bad_runs: run lengths that do not add up to the image's size; left out.
+        bad_boxes: bboxes that are not four numbers; the shape's box is used.
+        shapeless: annotations without a usable shape; training leaves them out.
     """
 
-    strangers: Tally
+    unlisted: Tally
     same_ids: Tally
     short_polygons: Tally
     bad_runs: Tally
@@ -123,11 +128,11 @@ class Remarks:
 
 
 def join_objects(raw: ObjectCollector, image: np.ndarray, sizes: np.ndarray) -> tuple[Objects, Remarks]:
-    """Joins what was read with the listed images.
+    """Joins annotations with the listed images.
 
     Args:
-        raw: what was read.
-        image: [A] int64, the place of each annotation's image, -1 for none.
+        raw: the annotations as they were read.
+        image: [A] int64, the place of each annotation's image, -1 for an image that is not listed.
         sizes: [N, 2] int64, height and width of the images.
     """
     listed = image >= 0
@@ -137,8 +142,8 @@ def join_objects(raw: ObjectCollector, image: np.ndarray, sizes: np.ndarray) -> 
     has_runs = np.diff(run_ends) > 0
     wrong = has_runs & listed & (table(raw.run_sizes, 2) != sizes[image]).any(axis=1)
     has_shape = (np.diff(polygon_ends) > 0) | (has_runs & ~wrong)
-    strangers, shapeless = Tally(), Tally()
-    for tally, places in ((raw.bad_runs, wrong), (strangers, ~listed), (shapeless, listed & ~has_shape)):
+    unlisted, shapeless = Tally(), Tally()
+    for tally, places in ((raw.bad_runs, wrong), (unlisted, ~listed), (shapeless, listed & ~has_shape)):
         for place in np.flatnonzero(places).tolist():
             tally.add(raw.where(place))
     boxes = table(raw.boxes, 4)
@@ -157,11 +162,11 @@ def join_objects(raw: ObjectCollector, image: np.ndarray, sizes: np.ndarray) -> 
         listed & has_shape,
         boxed,
     )
-    return objects, Remarks(strangers, same_ids, raw.short_polygons, raw.bad_runs, raw.bad_boxes, shapeless)
+    return objects, Remarks(unlisted, same_ids, raw.short_polygons, raw.bad_runs, raw.bad_boxes, shapeless)
 
 
 def _ids(ids: np.ndarray) -> tuple[np.ndarray, Tally]:
-    """Returns ids that are above 0 and unique, the given ones if they are, and what is wrong with those."""
+    """Returns the given ids if they are unique and above 0, else 1 to A; and counts the ids that are not."""
     tally = Tally()
     found, counts = np.unique(ids, return_counts=True)
     for ident, count in zip(found.tolist(), counts.tolist(), strict=True):
@@ -171,12 +176,12 @@ def _ids(ids: np.ndarray) -> tuple[np.ndarray, Tally]:
 
 
 def _sums(values: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """Returns the sum of each row of values that end at `ends`."""
+    """Returns the sum of each row; see `Ragged`."""
     return np.diff(np.concatenate([[0], np.cumsum(values)])[ends])
 
 
 def signed_area(outline: np.ndarray) -> float:
-    """Returns the area within x0 y0 x1 y1 ..., negative where it goes the other way around."""
+    """Returns the area within x0 y0 x1 y1 ..., negative for the other direction of rotation."""
     x, y = outline[::2] - outline[0], outline[1::2] - outline[1]
     return float((x * np.roll(y, -1) - np.roll(x, -1) * y).sum() / 2)
 

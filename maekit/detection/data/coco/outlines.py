@@ -1,4 +1,7 @@
-"""From a bitmap to the polygons along its pixels' edges, and back to one without holes."""
+"""Polygons along the edges of a bitmap's pixels, and the filling of its holes.
+
+OpenCV's findContours and faster-coco-eval have no such polygons: the former go through the centres of pixels.
+"""
 
 import cv2
 import numpy as np
@@ -8,7 +11,7 @@ TURNS = ((1, 0), (0, 1), (-1, 0), (0, -1))
 
 
 def filled(bitmap: np.ndarray) -> np.ndarray:
-    """Returns [H, W] bool: the bitmap and what of the rest is not joined to its border by pixels' edges."""
+    """Returns [H, W] bool, the bitmap with its holes filled (4-connectivity)."""
     framed = np.pad(bitmap, 1).astype(np.uint8)
     cv2.floodFill(framed, None, (0, 0), 2)
     return np.asarray(framed[1:-1, 1:-1] != 2)
@@ -17,13 +20,14 @@ def filled(bitmap: np.ndarray) -> np.ndarray:
 def outlines(bitmap: np.ndarray) -> list[list[float]]:
     """Returns the outer outlines of [H, W] bool as x0 y0 x1 y1 ..., clockwise along the edges of pixels.
 
-    One for each part whose pixels touch along edges. Only corners are kept. Holes are left out.
+    One outline for each 4-connected part, its corners only, without holes.
     """
     edges = _edges(bitmap)
     found = []
     while edges:
         outline = _walk(edges, *min(edges))
-        if _twice_area(outline) > 0:
+        after = outline[1:] + outline[:1]
+        if sum(x * v - u * y for (x, y), (u, v) in zip(outline, after, strict=True)) > 0:  # else around a hole
             found.append([float(value) for point in outline for value in point])
     return found
 
@@ -43,7 +47,7 @@ def _edges(bitmap: np.ndarray) -> set[tuple[int, int, int]]:
 
 
 def _walk(edges: set[tuple[int, int, int]], x: int, y: int, turn: int) -> list[tuple[int, int]]:
-    """Takes the closed outline that begins with an edge out of the set, and returns its corners."""
+    """Returns the corners of the closed outline that begins with an edge, and removes its edges from the set."""
     corners, first = [], (x, y, turn)
     while True:
         x, y = x + TURNS[turn][0], y + TURNS[turn][1]
@@ -55,7 +59,3 @@ def _walk(edges: set[tuple[int, int, int]], x: int, y: int, turn: int) -> list[t
         edges.remove((x, y, turn))
         if (x, y, turn) == first:
             return corners
-
-
-def _twice_area(points: list[tuple[int, int]]) -> int:
-    return sum(x * v - u * y for (x, y), (u, v) in zip(points, points[1:] + points[:1], strict=True))

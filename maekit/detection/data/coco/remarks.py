@@ -1,14 +1,14 @@
-"""What a user should know of a COCO data set that stops nothing: what is left out, found otherwise, or odd."""
+"""Oddities of a COCO data set that do not stop a run, such as what is left out or found under another name."""
 
 import numpy as np
 
 from maekit.detection.data.coco.boxes import compare_boxes
 from maekit.detection.data.coco.file import CocoFile
-from maekit.detection.data.coco.same import shared_images
+from maekit.detection.data.coco.shared_images import shared_images
 
 
 def remarks(train: CocoFile, val: CocoFile) -> list[str]:
-    """Returns short lines, the same for `data check`, `fit` and `validate`."""
+    """Returns one line for each oddity; `data check`, `fit` and `validate` print the same ones."""
     shared = shared_images(train, val).line()
     return [*_trained(train), *_evaluated(val), *_files(train, val), *([shared] if shared else [])]
 
@@ -42,7 +42,7 @@ def _evaluated(val: CocoFile) -> list[str]:
 def _files(*files: CocoFile) -> list[str]:
     lines = []
     for file in files:
-        useless = file.remarks.strangers.count + file.remarks.shapeless.count - int(file.objects.boxed.sum())
+        useless = file.remarks.unlisted.count + file.remarks.shapeless.count - int(file.objects.boxed.sum())
         compared = compare_boxes(file.objects, file.sizes)
         apart = int(compared.apart.sum()) if compared.form is None else 0
         near, again = file.found.near, _repeated(file)

@@ -1,4 +1,4 @@
-"""Small scenes with exact instance masks in COCO's form: scikit-learn's digits, coloured, on textured backgrounds."""
+"""Small scenes with exact instance masks in COCO's form: scikit-learn's digits in colours on textures."""
 
 import json
 from collections.abc import Sequence
@@ -20,13 +20,13 @@ NUM_DIGITS = (2, 4)
 MAX_HIDDEN = 0.1  # share of an earlier digit that later ones may cover
 PLACE_TRIES = 30
 CROWD_SIDES, NUM_CROWD, CROWD_REACH = (26, 34), 4, 14
-CROWD_EVERY, EMPTY_EVERY, RUNS_EVERY = 6, 20, 5  # validation scenes with a crowd, without anything; shapes as runs
+CROWD_EVERY, EMPTY_EVERY, RUNS_EVERY = 6, 20, 5  # validation scenes with a crowd, without objects; RLE shapes
 CATEGORY_IDS = (1, 2, 3, 5, 6, 8, 9, 10, 13, 14)  # of zero to nine; with gaps, as COCO's own have them
 VERSION = 1
 
 
 class Thing(NamedTuple):
-    """One object of a scene: its label 0..9, the pixels it shows [128, 128] bool, and whether it is a crowd."""
+    """One object of a scene: its label 0..9, its visible pixels [128, 128] bool, and whether it is a crowd."""
 
     label: int
     visible: np.ndarray
@@ -42,8 +42,8 @@ def make_object_scenes(folder: Path) -> str:
     """Writes 400 training and 60 validation scenes of 128 x 128 pixels with digits of 36 to 60 pixels, in COCO's form.
 
     `train2017`, `val2017` and `annotations/instances_{train,val}2017.json`. Ten categories, their ids with gaps. A
-    scene has two to four digits; a later one may cover a tenth of an earlier one, of which the visible part is
-    annotated, its holes filled. Every fifth object has run lengths, compressed or not, the others polygons; every sixth
+    scene has two to four digits; a later one may cover a tenth of an earlier one. Annotated is the visible part with
+    its holes filled. Every fifth object has run lengths, compressed or not, the others polygons; every sixth
     validation scene has a crowd of one digit, every twentieth has nothing. A handwritten digit is in scenes of one
     split only.
 
@@ -61,7 +61,7 @@ def make_object_scenes(folder: Path) -> str:
 
 
 def write_object_scenes(folder: Path) -> None:
-    """Fills a folder with the tree that `make_object_scenes` describes."""
+    """Writes the files that `make_object_scenes` describes."""
     known = list(digits())
     (folder / "annotations").mkdir(parents=True)
     for split, count in (("train", NUM_TRAIN), ("val", NUM_VAL)):
@@ -123,7 +123,7 @@ Window = tuple[slice, slice]
 
 
 def _draw_crowd(image: np.ndarray, owner: np.ndarray, pool: Sequence[Digit], rng: np.random.RandomState) -> int:
-    """Draws a few digits of one class near each other, all of them object 0, and returns the class."""
+    """Draws a few digits of one class near each other, all as object 0, and returns the class."""
     label = int(rng.randint(len(DIGITS)))
     same = [digit for digit in pool if digit.label == label]
     centre = rng.randint(CROWD_REACH, SIDE - CROWD_SIDES[1] - CROWD_REACH, 2)
@@ -150,7 +150,7 @@ def _paint(
 
 
 def _free_window(owner: np.ndarray, shape: np.ndarray, rng: np.random.RandomState) -> Window | None:
-    """Returns where a digit of [side, side] bool covers little of every other; None if no try found that."""
+    """Returns a window in which a digit [side, side] bool covers little of the others; None if no try found one."""
     side = len(shape)
     sizes = np.bincount(owner.ravel() + 1, minlength=2)[1:]
     for _ in range(PLACE_TRIES):
@@ -163,7 +163,7 @@ def _free_window(owner: np.ndarray, shape: np.ndarray, rng: np.random.RandomStat
 
 
 def annotation(thing: Thing, ident: int, image_id: int) -> Annotation:
-    """Returns an object as COCO writes it: a crowd with plain run lengths, some compressed, most as polygons."""
+    """Returns an object as COCO writes it: crowds as plain run lengths, some objects compressed, most as polygons."""
     visible = thing.visible
     rows, columns = (np.flatnonzero(visible.any(axis=axis)) for axis in (1, 0))
     x, y = int(columns[0]), int(rows[0])

@@ -1,4 +1,4 @@
-"""Sizes of images that an annotation file does not say, read from the pictures."""
+"""Sizes of images, read from the pictures where an annotation file lacks them."""
 
 import warnings
 from collections.abc import Collection
@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image
 
 from maekit.data.images.decode import read_image
-from maekit.detection.data.coco.names import join
+from maekit.detection.data.coco.find_images import join
 from maekit.errors import UserError
 from maekit.system.size import HeightWidth
 

@@ -1,4 +1,4 @@
-"""Single values of COCO files as tools write them: numbers as text or whole floats, and entries that cannot be used."""
+"""Single values of COCO files, such as numbers written as text or as floats, and counts of unusable entries."""
 
 import math
 import re
@@ -18,7 +18,7 @@ Entry = TypeVar("Entry", bound=msgspec.Struct)
 
 
 class Tally:
-    """How often something was met, and where first."""
+    """How often something occurred, and where first."""
 
     def __init__(self) -> None:
         self.count, self.first = 0, ""
@@ -30,7 +30,7 @@ class Tally:
 
 
 class BadValue(Exception):  # noqa: N818 - it is counted, not raised to the user
-    """A value without which its entry cannot be used.
+    """A wrong or missing value that makes its entry unusable.
 
     Args:
         key: of the value in its entry.
@@ -43,12 +43,12 @@ class BadValue(Exception):  # noqa: N818 - it is counted, not raised to the user
 
 
 class Collector(ABC, Generic[Entry]):
-    """Takes the entries of one list of a file and counts those that cannot be used, by the path of the wrong value.
+    """Takes the entries of one list of a file, and counts the unusable ones by the path of the wrong value.
 
     Args:
-        path: the file.
-        table: the list's name.
-        kind: what its entries are decoded to.
+        path: of the file.
+        table: name of the list.
+        kind: what msgspec decodes its entries to.
     """
 
     def __init__(self, path: Path, table: str, kind: type[Entry]) -> None:
@@ -73,14 +73,14 @@ class Collector(ABC, Generic[Entry]):
 
     @abstractmethod
     def take(self, entry: Entry) -> None:
-        """Takes one entry.
+        """Keeps the values of one entry.
 
         Raises:
-            BadValue: nothing of it is taken.
+            BadValue: the entry cannot be used; nothing of it is kept.
         """
 
     def problems(self) -> list[str]:
-        """Returns one line for each kind of bad entry, with the first of them."""
+        """Returns one line for each kind of unusable entry, with the first of that kind."""
         lines = []
         for tally in self.bad.values():
             more = f" ({tally.count:,} such entries)" if tally.count > 1 else ""
@@ -89,10 +89,10 @@ class Collector(ABC, Generic[Entry]):
 
 
 def require_whole(key: str, value: object) -> int:
-    """Returns a whole number of 64 bits, also one that is written as text or as a float.
+    """Returns a whole number of 64 bits, which may be written as text or as a float.
 
     Raises:
-        BadValue: it is none.
+        BadValue: the value of this key is anything else.
     """
     found = whole_number(value)
     if found is None:
@@ -112,13 +112,13 @@ def whole_number(value: object) -> int | None:
 
 
 def number(value: object) -> float:
-    """Returns a number, also one that is written as text; NaN of anything else."""
+    """Returns a number, which may be written as text; NaN of anything else."""
     found = numbers([value])
     return found[0] if found else math.nan
 
 
 def numbers(values: object) -> "array[float] | None":
-    """Returns the numbers of a list, also those written as text; None of anything else, infinities and NaN too."""
+    """Returns the numbers of a list, which may be written as text; None if it holds anything else, infinity or NaN."""
     if not isinstance(values, list):
         return None
     try:
@@ -132,5 +132,5 @@ def numbers(values: object) -> "array[float] | None":
 
 
 def flag(value: object) -> bool:
-    """Says whether a flag is set: 1, true or the same as text; missing and null are not."""
+    """Returns whether a flag is set: 1, true, or either as text; missing and null mean unset."""
     return value in (1, True, "1", "1.0") or (isinstance(value, str) and value.lower() == "true")

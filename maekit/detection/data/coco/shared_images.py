@@ -12,13 +12,13 @@ MAX_COMPARED = 1_000
 
 
 class Shared(NamedTuple):
-    """Validation images that are training images too.
+    """Counts of validation images that are training images too.
 
     Attributes:
-        same: number of those that are the same file.
-        copies: number of those that are a copy with the same file name in another folder, of the pairs compared.
-        first: path of one of them.
-        of: number of validation images.
+        same: that are the same file.
+        copies: that are a copy with the same file name in another folder, of the pairs compared.
+        first: path of one such image.
+        of: all validation images.
     """
 
     same: int
@@ -27,7 +27,7 @@ class Shared(NamedTuple):
     of: int
 
     def line(self) -> str | None:
-        """Returns the finding in words, None if there is none."""
+        """Returns a line for the user, None if no image is in both splits."""
         if not self.same + self.copies:
             return None
         copied = f" ({self.copies:,} as copies in another folder)" if self.copies else ""

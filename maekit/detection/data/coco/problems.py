@@ -1,4 +1,4 @@
-"""What both splits of a COCO data set must have in common, and what stops a run that reads them."""
+"""Problems of a COCO data set that stop a run, each as one line."""
 
 from maekit.detection.data.coco.boxes import compare_boxes
 from maekit.detection.data.coco.file import CocoFile

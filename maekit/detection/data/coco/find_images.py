@@ -1,7 +1,7 @@
-"""Finding the images that an annotation file lists, also where it writes their names in another way than the disk.
+"""Finds the images that an annotation file lists, even if their names on disk are written in another way.
 
 The file may come from another machine or tool: absolute names, backslashes, percent signs, web addresses, other
-Unicode forms or case, folders too many or too few. This module alone joins a folder with a listed name.
+Unicode forms or case, folders too many or too few. Only this module joins a folder with a listed name.
 """
 
 import os
@@ -27,10 +27,10 @@ class Resolved(NamedTuple):
     """Where the listed images are.
 
     Attributes:
-        names: what to join with the folder, one an image; as listed where it was not found.
+        names: of each image relative to the folder; the listed name if it was not found.
         absent: places of the images that were not found.
-        near: images that were found under another name than the listed one.
-        hint: what else is known of the first absent one and what to do; empty or beginning with a semicolon.
+        near: images found under another name than the listed one.
+        hint: where the first absent image may be and what to do; empty, or begins with a semicolon.
     """
 
     names: list[str]
@@ -47,7 +47,7 @@ class Disk:
         self._alike: dict[str, dict[str, str | None]] = {}
 
     def names(self, folder: str) -> set[str]:
-        """Returns the names in a folder, none if there is no such folder."""
+        """Returns the names in a folder, an empty set if it does not exist."""
         if folder not in self.listed:
             try:
                 self.listed[folder] = files_in(Path(folder))
@@ -56,12 +56,12 @@ class Disk:
         return self.listed[folder]
 
     def has(self, folder: str, name: str) -> bool:
-        """Says whether a file is there under exactly this name."""
+        """Returns whether a file has exactly this name."""
         head, last = os.path.split(join(folder, name))
         return last not in ("", ".", "..") and last in self.names(head)
 
     def near(self, folder: str, name: str) -> str | None:
-        """Returns the path of the one file whose name differs at most in case and in Unicode's form."""
+        """Returns the path of the only file with the same name but for case and Unicode form, None without one."""
         path, parts = folder, name.split("/")
         if parts[-1] == "..":
             return None
@@ -91,15 +91,15 @@ def resolve(
 ) -> Resolved:
     """Finds the images of a list.
 
-    A name that is there as it is listed is taken. Else the nearest file is taken, unless two different names would get
-    the same file.
+    A file of exactly the listed name comes first, then the nearest name, unless two listed names would get the same
+    file.
 
     Args:
         listed: names as the annotation file has them.
-        folder: what they should be relative to.
-        others: folders that they may be relative to as well.
-        disk: what is known of the folders; None to begin anew.
-        below: look in the folders in `folder` too, those of splits left out.
+        folder: that they should be relative to.
+        others: more folders that they may be relative to.
+        disk: folders that have been listed already; None to list all.
+        below: look also in the folders inside `folder`, but those of splits.
     """
     disk = disk or Disk()
     bases = list(dict.fromkeys(map(str, (folder, folder.parent, *others))))
@@ -154,7 +154,7 @@ def _below(disk: Disk, folder: str, name: str) -> str | None:
 
 
 def _spellings(name: str) -> Iterator[str]:
-    """Yields what a name may mean as a relative path, the longest first, without its first folders then."""
+    """Yields the relative paths that a name may mean: the whole one first, then without its first folders."""
     served = re.search(r"[?&]d=([^&]+)", name)  # label-studio's /data/local-files/?d=folder/x.jpg
     plain = urlsplit(name).path if re.match(r"[a-z][a-z0-9+.-]*://", name, re.IGNORECASE) else name
     plain = DRIVE.sub("", plain).replace("\\", "/")
