@@ -10,6 +10,7 @@ from torch import Tensor
 from maekit.errors import UserError
 from maekit.weights.families.registry import kinds
 from maekit.weights.load.fit import channels_problem
+from maekit.weights.read.floats import FLOATS
 from maekit.weights.read.shape import measure
 from maekit.weights.read.shorten import some
 from maekit.weights.read.vit_shapes import vit_shapes
@@ -18,7 +19,6 @@ from maekit.weights.state.state_file import StateFile
 
 Sizes = tuple[int, ...]
 _DETECTOR = re.compile(r"head\..+|blocks\.\d+\.attn\.position\..+")
-_FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
 def whole(path: Path, state: StateFile) -> dict[str, Tensor]:
@@ -48,7 +48,7 @@ def whole(path: Path, state: StateFile) -> dict[str, Tensor]:
         tensor = state.tensors[name]
         if tuple(tensor.shape) != shape:
             raise UserError(f"{path}: {name} is {list(tensor.shape)}, expected {list(shape)}; take another copy")
-        if (tensor.dtype not in _FLOATS and shape) or tensor.layout != torch.strided:
+        if (tensor.dtype not in FLOATS and shape) or tensor.layout != torch.strided:
             kind = f"{str(tensor.dtype).removeprefix('torch.')}, {str(tensor.layout).removeprefix('torch.')}"
             raise UserError(f"{path}: {name} is {kind}, expected floating numbers; take a copy that is not quantised")
     kept = {name for name in state.tensors if state.kind == "detector" and _DETECTOR.match(name)}

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
 
 from maekit.system.plain import of
 from maekit.system.size import HeightWidth
@@ -14,6 +13,7 @@ from maekit.weights.families.facts import Facts
 from maekit.weights.families.family import Part
 from maekit.weights.families.registry import extra_parameters, families, kinds
 from maekit.weights.load.assumed import says_heads
+from maekit.weights.read.floats import FLOATS, is_finite
 from maekit.weights.read.metadata import card_of, norm_pix_loss
 from maekit.weights.read.shape import measure
 from maekit.weights.read.vit_shapes import vit_shapes
@@ -22,7 +22,6 @@ from maekit.weights.state.state_file import StateFile, in_words, positions, read
 
 _BACKBONE = re.compile(r"(cls_token|pos_embed|patch_embed\..+|blocks\..+|norm\..+)")
 _PIXELS = 224  # of the positions that a ViT without any is counted to lack
-_FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
 def inspect(path: str | Path) -> Facts:
@@ -35,7 +34,9 @@ def inspect(path: str | Path) -> Facts:
     tensors, shape = state.tensors, measure(state.tensors)
     grid = _grid(state)
     wanted = _wanted(state, grid)
-    held = [name for name, shape in wanted.items() if name in tensors and _is(tensors[name], shape)]
+    floats = {name: tensor.shape for name, tensor in tensors.items() if tensor.dtype in FLOATS}
+    held = [name for name, shape in wanted.items() if floats.get(name) == shape]
+    filters = tensors.get("patch_embed.proj.weight")
     total = sum(shape.numel() for shape in wanted.values())
     encoder = {name: tensor for name, tensor in tensors.items() if _BACKBONE.fullmatch(name)}
     kind = kinds()[state.kind]
@@ -70,19 +71,14 @@ def inspect(path: str | Path) -> Facts:
         coverage=sum(wanted[name].numel() for name in held) / total if total else None,
         missing=(*(n for n in wanted if n not in tensors), *(n for each in described for n in each.missing)),
         misshapen=tuple(name for name in wanted if name in tensors and name not in held),
-        channels=_channels(tensors),
+        channels=filters.shape[1] if filters is not None and filters.ndim == 4 else None,
         unused=tuple(name for name in tensors if name not in wanted and name not in known),
-        not_finite=tuple(name for name, tensor in tensors.items() if not _finite(tensor)),
+        not_finite=tuple(name for name, tensor in tensors.items() if not is_finite(tensor)),
         set=state.chosen.key if state.chosen else "",
         sets=state.chosen.others if state.chosen else (),
         beside=dict(state.chosen.beside) if state.chosen else {},
         **_recorded(state.kind, state.meta),
     )
-
-
-def _channels(tensors: Mapping[str, Tensor]) -> int | None:
-    filters = tensors.get("patch_embed.proj.weight")
-    return filters.shape[1] if filters is not None and filters.ndim == 4 else None
 
 
 def _grid(state: StateFile) -> HeightWidth | None:
@@ -108,16 +104,6 @@ def _wanted(state: StateFile, grid: HeightWidth | None) -> dict[str, torch.Size]
     )
     norm = {f"fc_norm.{leaf}": torch.Size([width]) for leaf in ("weight", "bias")} if pooled and shapes else {}
     return shapes | norm
-
-
-def _is(tensor: Tensor, shape: torch.Size) -> bool:
-    return tensor.shape == shape and tensor.dtype in _FLOATS
-
-
-def _finite(tensor: Tensor) -> bool:
-    if tensor.dtype not in _FLOATS or not tensor.numel():
-        return True
-    return all(bool(end.isfinite()) for end in torch.aminmax(tensor))
 
 
 def _recorded(kind: str, meta: Mapping[str, object]) -> dict[str, Any]:

@@ -11,13 +11,13 @@ from maekit.errors import UserError
 from maekit.weights.families.fit import ANEW, Attempt, Fit, matches
 from maekit.weights.families.purpose import size_flags
 from maekit.weights.families.registry import class_heads, families
+from maekit.weights.read.floats import FLOATS, is_finite
 from maekit.weights.read.shape import measure
 from maekit.weights.read.shorten import some
 from maekit.weights.state.foreign import seems
 from maekit.weights.state.state_file import StateFile
 
 CHANNELS = 3
-_FLOATS = (torch.float32, torch.float64, torch.float16, torch.bfloat16)
 
 
 def check_size(path: Path, fit: Fit) -> None:
@@ -81,7 +81,7 @@ def problems(
     if fresh_head and head:
         yield f"its head fits only in part, {some(fresh_head)} would be new"
     yield from _shapes(fit)
-    if broken := [fit.in_file[name] for name in fit.shared if not _finite(fit.found[name])]:
+    if broken := [fit.in_file[name] for name in fit.shared if not is_finite(fit.found[name])]:
         yield f"NaN or infinite values in {some(broken)}: take another copy or an earlier checkpoint"
     attempt = Attempt(model, fit, state.meta, state.decoder_heads, missing, renewable)
     for family in families():
@@ -115,15 +115,9 @@ def _shapes(fit: Fit) -> Iterator[str]:
 
 
 def _fits(own: Tensor, found: Tensor) -> bool:
-    same_kind = found.dtype in _FLOATS if own.is_floating_point() else found.dtype == own.dtype
+    same_kind = found.dtype in FLOATS if own.is_floating_point() else found.dtype == own.dtype
     return same_kind and found.shape == own.shape and found.layout == torch.strided
 
 
 def _describe(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} {list(tensor.shape)}"
-
-
-def _finite(tensor: Tensor) -> bool:
-    if tensor.dtype not in _FLOATS or not tensor.numel():
-        return True
-    return all(bool(end.isfinite()) for end in torch.aminmax(tensor))
