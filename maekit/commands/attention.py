@@ -9,6 +9,7 @@ from maekit.commands.shared.flags import add_device_argument, add_weights_argume
 from maekit.commands.shared.given_images import GivenImages
 from maekit.commands.shared.output import refuse_results_among_images
 from maekit.errors import UserError
+from maekit.system.size import HeightWidth
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -73,7 +74,7 @@ class _Viewer:
     """A backbone that is given one image at a time, each in its own shape."""
 
     def __init__(
-        self, weights: str, block: int, size: int | tuple[int, int] | None, device: str, given: GivenImages
+        self, weights: str, block: int, size: int | HeightWidth | None, device: str, given: GivenImages
     ) -> None:
         from maekit.features.source import find_source
         from maekit.features.tokens import block_index
@@ -109,7 +110,7 @@ class _Viewer:
             yield file, image, View(*(part.cpu() for part in view))
 
 
-def _size(given: str | None) -> int | tuple[int, int] | None:
+def _size(given: str | None) -> int | HeightWidth | None:
     """Returns the short side in pixels, or height and width; None if the flag was not given."""
     if given is None:
         return None
@@ -117,4 +118,4 @@ def _size(given: str | None) -> int | tuple[int, int] | None:
     if not 1 <= len(words) <= 2 or not all(word.isdecimal() and int(word) for word in words):
         raise UserError(f"--image_size: got '{given}', expected pixels such as 224, or HEIGHTxWIDTH such as 224x320")
     height, width = int(words[0]), int(words[-1])
-    return height if len(words) == 1 else (height, width)
+    return height if len(words) == 1 else HeightWidth(height, width)

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from maekit.data.images.transforms import BICUBIC
 from maekit.drawing.sheet import GAP, Tile, contact_sheet, stacked
+from maekit.system.size import HeightWidth
 
 LONGEST_ASPECT = 4
 NEAREST = Image.Resampling.NEAREST
@@ -14,7 +15,7 @@ _LARGE, _HEADS_A_ROW = 384, 8
 _HEAT = np.array([(0, 0, 4), (81, 18, 124), (183, 55, 84), (252, 137, 20), (252, 253, 191)], dtype=np.float64)
 
 
-def whole_view(image: Image.Image, size: int | tuple[int, int], patch_size: int) -> Image.Image:
+def whole_view(image: Image.Image, size: int | HeightWidth, patch_size: int) -> Image.Image:
     """Returns an image as the backbone is given it.
 
     Args:

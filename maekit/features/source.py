@@ -8,6 +8,7 @@ import torch
 
 from maekit.backbone.vit import ViT
 from maekit.data.images.transforms import EvalInput, EvalTransform
+from maekit.system.size import HeightWidth
 from maekit.weights.chosen import split_key
 from maekit.weights.get.find import find_weights, is_released
 from maekit.weights.load.assumed import assumed_heads
@@ -54,8 +55,8 @@ class Source:
             input["crop_fraction"] = crop_fraction
         return EvalTransform(**input)
 
-    def load(self, image_size: int | tuple[int, int]) -> ViT:
-        """Returns the backbone in evaluation mode, its positions at an image size (height, width) in pixels."""
+    def load(self, image_size: int | HeightWidth) -> ViT:
+        """Returns the backbone in evaluation mode for an image size in pixels (an int: the side of a square)."""
         return load_backbone(self.path, image_size=image_size)
 
 

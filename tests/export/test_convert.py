@@ -66,9 +66,9 @@ def reloaded(name: str, folder: Path, capfd: pytest.CaptureFixture[str]) -> Any:
     capfd.readouterr()
     model, info = getattr(transformers, name).from_pretrained(folder, output_loading_info=True)
     assert {key: list(found) for key, found in info.items() if found} == {}
-    told = capfd.readouterr()
+    printed = capfd.readouterr()
     assert not [
-        word for word in ("newly initialized", "not used", "MISSING", "UNEXPECTED") if word in told.out + told.err
+        word for word in ("newly initialized", "not used", "MISSING", "UNEXPECTED") if word in printed.out + printed.err
     ]
     return model.eval()
 
@@ -219,15 +219,17 @@ def config_of(folder: Path) -> dict[str, Any]:
     return config
 
 
-@pytest.mark.parametrize(("said", "told"), [(None, None), (True, None), (False, None), (None, True), (True, False)])
-def test_norm_pix_loss_is_told_or_assumed(tmp_path: Path, said: bool | None, told: bool | None) -> None:
+@pytest.mark.parametrize(
+    ("recorded", "given"), [(None, None), (True, None), (False, None), (None, True), (True, False)]
+)
+def test_norm_pix_loss_is_given_recorded_or_assumed(tmp_path: Path, recorded: bool | None, given: bool | None) -> None:
     from argparse import Namespace
 
-    args = Namespace() if said is None else Namespace(norm_pix_loss=said)
-    lines = convert(released(tmp_path / "a.pth", full(), args=args), "hf", tmp_path / "hf", norm_pix_loss=told)
-    assert config_of(tmp_path / "hf")["norm_pix_loss"] is bool(said if told is None else told)
+    args = Namespace() if recorded is None else Namespace(norm_pix_loss=recorded)
+    lines = convert(released(tmp_path / "a.pth", full(), args=args), "hf", tmp_path / "hf", norm_pix_loss=given)
+    assert config_of(tmp_path / "hf")["norm_pix_loss"] is bool(recorded if given is None else given)
     assumed = "assumed: norm_pix_loss false, since the file does not say it" in lines
-    assert assumed == (said is None and told is None)
+    assert assumed == (recorded is None and given is None)
     convert(tmp_path / "hf", "hf", tmp_path / "again")  # a config says both
     assert config_of(tmp_path / "again") == config_of(tmp_path / "hf")
 
@@ -266,7 +268,7 @@ def test_without_a_card_the_transform_is_imagenets(tmp_path: Path) -> None:
     assert config_of(tmp_path / "hf")["layer_norm_eps"] == 1e-6
 
 
-def test_what_has_no_place_is_said(tmp_path: Path) -> None:
+def test_what_has_no_place_is_reported(tmp_path: Path) -> None:
     more = {"pooler.dense.weight": torch.ones(48, 48), "blocks.0.attn.rel": torch.ones(2)}
     lines = convert(released(tmp_path / "a.pth", {**encoder(), **more}), "timm", tmp_path / "b.pth")
     assert lines[1] == "left out: pooler.dense.weight, blocks.0.attn.rel"

@@ -142,11 +142,16 @@ def timm_predicts_as(tmp_path: Path, run: Path, name: str, *, folded: bool = Fal
         config = peer.resolve_data_config({}, model=model)
         names = model.pretrained_cfg["label_names"]
     else:
-        told = json.loads(out.with_name("config.json" if name == "model.safetensors" else f"{name}.json").read_text())
-        model = timm.models.vision_transformer.VisionTransformer(**told["model_args"], num_classes=told["num_classes"])
+        config = json.loads(out.with_name("config.json" if name == "model.safetensors" else f"{name}.json").read_text())
+        model = timm.models.vision_transformer.VisionTransformer(
+            **config["model_args"], num_classes=config["num_classes"]
+        )
         state = load_file(out) if name == "model.safetensors" else torch.load(out, weights_only=True)
         model.load_state_dict(state, strict=True)
-        config, names = peer.resolve_data_config({}, pretrained_cfg=told["pretrained_cfg"]), told["label_names"]
+        config, names = (
+            peer.resolve_data_config({}, pretrained_cfg=config["pretrained_cfg"]),
+            config["label_names"],
+        )
     transform: Any = peer.create_transform(**config, is_training=False)
     batch = torch.stack([transform(Image.open(file).convert("RGB")) for file in files])
     with torch.inference_mode():
@@ -168,12 +173,12 @@ def test_classes_and_transform_come_back(tmp_path: Path, to: Any) -> None:
     run = checkpoint(tmp_path / "best.ckpt", "imagenet_finetune", **{"model.pooling": "class"})
     out = tmp_path / ("hf" if to == "hf" else "model.safetensors" if to == "timm" else "mae.pth")
     convert(run, to, out)
-    meta, said = read_state(out).meta, read_state(run).meta["maekit"]
-    assert isinstance(said, dict) and isinstance(meta["input"], dict)
-    assert list(meta["class_names"]) == said["class_names"]  # type: ignore[call-overload]
-    assert meta["input"]["mean"] == said["input"]["mean"]
+    meta, run_card = read_state(out).meta, read_state(run).meta["maekit"]
+    assert isinstance(run_card, dict) and isinstance(meta["input"], dict)
+    assert list(meta["class_names"]) == run_card["class_names"]  # type: ignore[call-overload]
+    assert meta["input"]["mean"] == run_card["input"]["mean"]
     assert int(meta["input"]["image_size"] / meta["input"]["crop_fraction"]) == int(
-        said["input"]["image_size"] / said["input"]["crop_fraction"]
+        run_card["input"]["image_size"] / run_card["input"]["crop_fraction"]
     )
 
 
@@ -185,7 +190,7 @@ def test_a_folder_of_timm_is_read_as_its_weights(tmp_path: Path) -> None:
     assert main(["weights", "inspect", str(tmp_path / "timm")]) == 0
 
 
-def test_names_of_several_classes_are_said(tmp_path: Path) -> None:
+def test_names_of_several_classes_are_reported(tmp_path: Path) -> None:
     classifier = dict(peer(pooling="class", classes=3).state_dict())
     source = released(tmp_path / "a.pth", classifier, class_names=["crane", "crane", "tench"])
     assert any("'crane'" in line for line in convert(source, "hf", tmp_path / "hf"))

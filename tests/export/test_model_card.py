@@ -17,7 +17,7 @@ from tests.export.helpers import HOME, METRICS, front, make_run, section, tensor
 from tests.weights.helpers import decoder, encoder, released
 
 
-def test_a_run_is_told_in_full(tmp_path: Path) -> None:
+def test_a_run_is_described_in_full(tmp_path: Path) -> None:
     card = model_card(make_run(tmp_path / "run") / "best.ckpt")
     numbers = sum(tensor.numel() for tensor in tensors_of("pretraining").values())
     ours = sum(tensor.numel() for tensor in encoder().values())
@@ -70,7 +70,7 @@ def test_a_run_is_told_in_full(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("to", [None, "mae", "hf", "timm"])
 @pytest.mark.parametrize("kind", ["pretraining", "classifier"])
-def test_no_path_of_the_machine_is_told(tmp_path: Path, kind: str, to: str | None) -> None:
+def test_no_path_of_the_machine_is_in_a_card(tmp_path: Path, kind: str, to: str | None) -> None:
     run, out = make_run(tmp_path / "private" / "run", kind), tmp_path / "private" / "out"
     if to is None:
         assert main(["weights", "card", str(run), "--output", str(out)]) == 0
@@ -147,7 +147,7 @@ def test_a_record_cut_short_is_as_if_it_were_not_there(tmp_path: Path, text: str
     assert read_record(run).steps_per_epoch is None
 
 
-def test_hours_of_a_part_of_a_run_are_told_as_such() -> None:
+def test_hours_of_a_part_of_a_run_are_marked() -> None:
     whole = {"step": 100, "images_per_second": 10.0, "seconds": 170.0}
     assert not Record({}, whole).resumed(16)  # 1,600 images in 160 s, and validations
     assert Record({}, {**whole, "seconds": 80.0}).resumed(16)
@@ -155,7 +155,7 @@ def test_hours_of_a_part_of_a_run_are_told_as_such() -> None:
     assert not Record().resumed(16)
 
 
-def test_an_unfinished_run_is_told(tmp_path: Path) -> None:
+def test_an_unfinished_run_is_marked(tmp_path: Path) -> None:
     run = make_run(tmp_path / "run")
     (run / "metrics.json").write_text(json.dumps({**METRICS, "status": "interrupted", "images_per_second": 1.0}))
     (run / "environment.json").write_text(json.dumps({"command": ["fit", "--ckpt_path", "last"]}))
@@ -177,7 +177,7 @@ def test_an_unfinished_run_is_told(tmp_path: Path) -> None:
         ("/", ""),
     ],
 )
-def test_a_path_is_told_by_its_name(value: object, expected: str) -> None:
+def test_a_path_is_cut_to_its_name(value: object, expected: str) -> None:
     assert plain(value) == expected
 
 
@@ -199,7 +199,7 @@ def refusal(words: list[str], capsys: pytest.CaptureFixture[str]) -> str:
     return line
 
 
-def test_what_is_wrong_is_told_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_is_wrong_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = make_run(tmp_path / "run")
     (tmp_path / "taken.md").write_text("mine")
     assert "exists already, expected the name of a new file for the card" in refusal(

@@ -14,6 +14,7 @@ from maekit.backbone.vit import ViT
 from maekit.errors import UserError
 from maekit.features.attention_maps import SPREAD, PatchColours, view_block
 from maekit.features.attention_pictures import heat, overlay, whole_view
+from maekit.system.size import HeightWidth
 from tests.features.helpers import pictures, refused, run, weights
 from tests.numeric import SEEDS, assert_fp32, fp32_errors, moved
 from tests.weights.helpers import images, peer
@@ -81,20 +82,18 @@ def test_patches_that_are_all_alike_are_grey() -> None:
         ((100, 200), 48, (48, 96)),
         ((1000, 10), 32, (128, 32)),  # four times as long as wide, and no longer
         ((10, 10), 3, (16, 16)),
-        ((640, 427), (96, 160), (160, 96)),
+        ((640, 427), HeightWidth(96, 160), (160, 96)),
     ],
 )
-def test_the_whole_image_is_shown(
-    shape: tuple[int, int], size: int | tuple[int, int], expected: tuple[int, int]
-) -> None:
+def test_the_whole_image_is_shown(shape: tuple[int, int], size: int | HeightWidth, expected: tuple[int, int]) -> None:
     assert whole_view(Image.new("RGB", shape), size, 16).size == expected
 
 
 def test_the_centre_is_cut_out_and_nothing_is_stretched() -> None:
     wide = Image.new("RGB", (60, 20), (255, 0, 0))
     wide.paste((0, 255, 0), (20, 0, 40, 20))
-    assert (np.asarray(whole_view(wide, (32, 32), 16))[:, 3:-3] == (0, 255, 0)).all()
-    half = np.asarray(whole_view(wide, (32, 64), 16)).astype(int)  # a band of 32 of 64 pixels is green
+    assert (np.asarray(whole_view(wide, HeightWidth(32, 32), 16))[:, 3:-3] == (0, 255, 0)).all()
+    half = np.asarray(whole_view(wide, HeightWidth(32, 64), 16)).astype(int)  # a band of 32 of 64 pixels is green
     assert (half[:, 20:44] == (0, 255, 0)).all()
     assert (half[:, :12] == (255, 0, 0)).all()
 
