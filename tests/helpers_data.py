@@ -38,3 +38,8 @@ def check(
     if kind is SegmentationFolders:
         numbers.pop("reduce_zero_label", None)  # ADE20K's own
     return kind(**{**numbers, "root": str(root), **flags}).check(classes=classes, full=full)
+
+
+def missing_from(line: str, *facts: object) -> list[str]:
+    """The facts (paths, keys, numbers, flags) that an error does not name."""
+    return [str(fact) for fact in facts if str(fact) not in line]

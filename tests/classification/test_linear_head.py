@@ -1,3 +1,5 @@
+"""The linear head: equal to timm's, with the published initialisation."""
+
 from typing import Literal
 
 import pytest

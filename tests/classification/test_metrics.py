@@ -1,3 +1,5 @@
+"""Classification metrics: equal to scikit-learn's, exact under any split over batches and processes."""
+
 from pathlib import Path
 from typing import Any
 

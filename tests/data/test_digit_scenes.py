@@ -1,4 +1,4 @@
-"""The made scenes: their form on disk, their exact labels, and that nobody is tested on what it was trained on."""
+"""The made scenes: their form on disk, their exact labels, and that no digit is in both splits."""
 
 from pathlib import Path
 from typing import Any

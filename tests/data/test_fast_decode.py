@@ -79,7 +79,7 @@ def test_both_decoders_turn_a_picture_alike(orientation: int, mode: str, tmp_pat
     np.testing.assert_array_equal(pixels.numpy(), np.asarray(Reading(True)(tmp_path / "a.jpg")))
 
 
-def test_broken_exif_data_say_nothing_to_either_decoder(tmp_path: Path) -> None:
+def test_both_decoders_ignore_broken_exif_data(tmp_path: Path) -> None:
     exif = turned().tobytes()
     for number, data in enumerate((exif[:-4], exif[:9], b"Exif\0\0", b"Exif\0\0" + bytes(40), exif[:6] + b"\xff" * 30)):
         COLOURS.save(tmp_path / f"{number}.jpg", exif=data)
@@ -95,7 +95,7 @@ def test_an_orientation_in_xmp_data_turns_in_both_decoders(tmp_path: Path) -> No
     np.testing.assert_array_equal(pixels.numpy(), np.asarray(Reading(True)(tmp_path / "a.jpg")))
 
 
-def test_the_name_does_not_say_what_a_file_is(tmp_path: Path, by_pillow: list[str]) -> None:
+def test_the_format_does_not_depend_on_the_name(tmp_path: Path, by_pillow: list[str]) -> None:
     COLOURS.save(tmp_path / "jpeg.png", "JPEG")
     COLOURS.save(tmp_path / "png.jpg", "PNG")
     for name in ("jpeg.png", "png.jpg"):
@@ -140,7 +140,7 @@ def test_an_excessive_jpeg_is_refused_before_it_is_decoded(tmp_path: Path, monke
     assert "\n" not in str(caught.value)
 
 
-def test_a_jpegs_header_tells_its_form(tmp_path: Path) -> None:
+def test_a_jpegs_header_gives_its_size(tmp_path: Path) -> None:
     (COLOURS.convert("CMYK")).save(tmp_path / "a.jpg", exif=turned())
     assert frame(memoryview((tmp_path / "a.jpg").read_bytes())) == (8, 40, 60, 4)
     for data in (b"", b"\xff\xd8\xff", b"\xff\xd8\xff\xe0\x00", b"\x89PNG" + bytes(20), b"\xff\xd8" + b"\xff" * 30):

@@ -185,7 +185,7 @@ def test_batches_ahead_are_bounded_by_the_images_they_hold() -> None:
     assert make_loader(Threads(), EvalSampler(4, 0, 1), 80, 0, pin=False).prefetch_factor is None
 
 
-def test_the_runs_line_says_how_it_loads() -> None:
+def test_the_runs_summary_describes_the_loading() -> None:
     assert describe_loading(2, 32, True) == "2 workers, 4 batches ahead each, pinned"
     assert describe_loading(1, 32, False) == "1 worker, 4 batches ahead"
     assert describe_loading(8, 80, False) == "8 workers, 3 batches ahead each"

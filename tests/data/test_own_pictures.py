@@ -1,4 +1,4 @@
-"""Folders and pictures as people have them: split names, odd depths, orientations, shared images."""
+"""Users' own folders and pictures: split names, nested folders, orientations, copies in both splits."""
 
 import os
 from pathlib import Path
@@ -105,7 +105,7 @@ def test_a_validation_split_may_lack_a_class_or_have_it_empty(tmp_path: Path) ->
             (tmp_path / "val/bee").rmdir()
 
 
-def test_a_class_whose_accents_are_encoded_otherwise_is_told(tmp_path: Path) -> None:
+def test_a_class_with_another_unicode_form_is_reported(tmp_path: Path) -> None:
     folders(tmp_path, "train", classes=("caf\u00e9", "dog"))
     folders(tmp_path, "val", classes=("cafe\u0301", "dog"))
     assert "whose accents are encoded otherwise, NFC against NFD" in refusal(ClassFolders, tmp_path)
@@ -155,7 +155,7 @@ def test_a_coco_folder_is_no_folder_of_classes(name: str, tmp_path: Path) -> Non
     assert refusal(ImageNet, tmp_path).startswith(f"{tmp_path / name}: annotations of objects in images")
 
 
-def test_images_beside_and_below_class_folders_are_said(tmp_path: Path) -> None:
+def test_images_beside_and_below_class_folders_are_reported(tmp_path: Path) -> None:
     folders(tmp_path, "train", "val")
     picture(tmp_path / "train/loose.png")
     picture(tmp_path / "train/cat/siamese/1.png")
@@ -175,7 +175,7 @@ def test_files_that_cannot_be_read_are_counted(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", [ClassFolders, AnyImages])
-def test_the_same_images_in_two_splits_are_told(kind: type[TransferData], tmp_path: Path) -> None:
+def test_the_same_images_in_two_splits_are_reported(kind: type[TransferData], tmp_path: Path) -> None:
     folders(tmp_path, "train", "val")
     (tmp_path / "val/cat/copy.png").write_bytes((tmp_path / "train/dog/1.png").read_bytes())
     findings = check(kind, tmp_path)
@@ -193,7 +193,7 @@ def view(data: Any, index: int = 0) -> np.ndarray:
     return array
 
 
-def test_own_photos_are_turned_and_that_is_said(tmp_path: Path) -> None:
+def test_own_photos_are_turned_and_that_is_reported(tmp_path: Path) -> None:
     folders(tmp_path, "train", "val")
     photo = picture(tmp_path / "val/cat/0.png", turn=6)
     data, stored = build(ClassFolders, tmp_path), build(ClassFolders, tmp_path, orientation="stored")
@@ -244,7 +244,7 @@ def deep(root: Path, factor: float, dtype: Any = np.uint16, suffix: str = "tif")
         (1, np.float32, 255),
     ],
 )
-def test_white_is_found_and_said_and_goes_into_the_card(factor: float, dtype: Any, white: int, tmp_path: Path) -> None:
+def test_white_is_found_reported_and_saved_in_the_card(factor: float, dtype: Any, white: int, tmp_path: Path) -> None:
     data = build(ImageNet, deep(tmp_path, factor, dtype))
     assert f"white = {white:,}, the brightest pixel of 8 sampled ones is" in data.summary()
     assert data.input_transform()["white"] == white
@@ -277,13 +277,13 @@ def test_an_unclear_white_is_refused(factor: float, dtype: Any, why: str, tmp_pa
     assert why in refusal(ImageNet, deep(tmp_path, factor, dtype))
 
 
-def test_plain_pictures_say_nothing_of_white(tmp_path: Path) -> None:
+def test_plain_pictures_have_no_note_on_white(tmp_path: Path) -> None:
     data = build(ImageNet, folders(tmp_path, "train", "val"))
     assert data.form().notes == ()
     assert "white" not in data.input_transform()
 
 
-def test_transparent_pictures_are_said(tmp_path: Path) -> None:
+def test_transparent_pictures_are_reported(tmp_path: Path) -> None:
     folders(tmp_path, "train", "val")
     Image.new("RGBA", (9, 9), (255, 0, 0, 0)).save(tmp_path / "val/cat/0.png")
     Image.new("RGBA", (9, 9), (255, 0, 0, 255)).save(tmp_path / "val/cat/1.png")

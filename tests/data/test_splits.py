@@ -1,4 +1,4 @@
-"""Names of splits, names of files, and what a listing takes and leaves."""
+"""Names of splits, names of files, and which files a listing takes."""
 
 import os
 from pathlib import Path

@@ -123,7 +123,7 @@ def test_a_folder_without_images_is_one_line(tmp_path: Path, given: str | None, 
     assert "\n" not in str(error.value)
 
 
-def test_a_missing_folder_for_the_check_is_said_before_the_run(tmp_path: Path) -> None:
+def test_a_missing_folder_for_the_probe_is_refused_before_the_run(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="nothere: no such folder"):
         data(save(tmp_path, "a.png", "b.png"), probe_root=str(tmp_path / "nothere")).setup()
     with pytest.raises(UserError, match=r"data.val_fraction: got 1.0"):

@@ -1,4 +1,4 @@
-"""The robustness data sets on disk: found however they lie, read in one order, made, checked, refused in one line."""
+"""The robustness data sets on disk: found in any layout, read in a fixed order, made, checked, refused in one line."""
 
 import shutil
 from collections import Counter
@@ -21,7 +21,7 @@ from maekit.robustness.data.digits import DIGITS_FOLDER
 from maekit.robustness.data.imagenet_variants import Robustness
 from maekit.robustness.data.sets import alexnet_errors, cells, imagenet_synsets, published
 from maekit.system.files import cache_folder
-from tests.helpers_data import check
+from tests.helpers_data import check, missing_from
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
@@ -87,7 +87,7 @@ def test_the_made_sets_have_the_true_layouts(made: Path) -> None:
     assert used < held_out
 
 
-def test_make_says_what_it_writes(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_make_reports_what_it_writes(made: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The numbers of the line are those of the images; they are copied here, since writing them takes seconds."""
     monkeypatch.setattr(
         "maekit.robustness.data.imagenet_variants.write_robustness_digits",
@@ -209,23 +209,13 @@ def test_bad_folders_are_refused_in_one_line(tmp_path: Path) -> None:
     root = small(tmp_path / "root")
     a, c = root / "imagenet-a", root / "imagenet-c"
     assert refusal(data().setup).startswith("no data given; add --data.root DIR")
-    assert refusal(data(tmp_path).setup) == (
-        f"{tmp_path}: no data set found, expected folders imagenet-a, imagenet-r, sketch or imagenet-c in it; "
-        f"did you mean --data.root {root}?"
-    )
-    assert refusal(data(c).setup) == (
-        f"{c}: this is ImageNet-C itself; give it as --data.imagenet_c {c}, or the folder above it as "
-        f"--data.root {root}"
-    )
+    assert not missing_from(refusal(data(tmp_path).setup), f"{tmp_path}: no data set", f"--data.root {root}?")
+    assert not missing_from(refusal(data(c).setup), f"{c}: ", f"--data.imagenet_c {c}", f"--data.root {root}")
     assert refusal(data(a).setup).startswith(f"{a}: these are the class folders of one data set; say which")
     assert "no such folder" in refusal(data(tmp_path / "rot").setup)
     assert refusal(data(imagenet_a=str(c)).setup).endswith(f"give it as --data.imagenet_c {c}")
-    assert refusal(data(imagenet_r=str(root)).setup) == (
-        f"{root}: it holds ImageNet-A, not class folders; give it as --data.root {root}"
-    )
-    assert refusal(data(imagenet_c=str(a)).setup).endswith(
-        "give the folder of ImageNet-C, in which gaussian_noise, ... are"
-    )
+    assert not missing_from(refusal(data(imagenet_r=str(root)).setup), "ImageNet-A", f"--data.root {root}")
+    assert not missing_from(refusal(data(imagenet_c=str(a)).setup), f"{a}: ", "gaussian_noise")
     assert refusal(data(imagenet_c=str(c / "fog")).setup).endswith(f"give the folder above it: {c}")
     (c / "frost").mkdir()
     assert refusal(data(root).setup).startswith(f"{c / 'frost'}: no folders 1 to 5 in it, expected frost's severities")
@@ -234,7 +224,7 @@ def test_bad_folders_are_refused_in_one_line(tmp_path: Path) -> None:
     assert "fog is also in" in refusal(data(root).setup)
     shutil.rmtree(c / "weather")
     shutil.copytree(a, root / "ImageNet-A")
-    assert refusal(data(root).setup) == f"{root}: both 'ImageNet-A' and 'imagenet-a' are ImageNet-A; remove one"
+    assert not missing_from(refusal(data(root).setup), f"{root}: ", "'ImageNet-A' and 'imagenet-a'")
     (c / "fog" / "5" / "n00000001").mkdir()
     assert "no images in this class folder" in refusal(data(imagenet_c=str(c)).setup)
     (tmp_path / "packed").mkdir()
@@ -244,7 +234,7 @@ def test_bad_folders_are_refused_in_one_line(tmp_path: Path) -> None:
     assert refusal(lambda: data(corrupted_crop_fraction=0.0)).startswith("data.corrupted_crop_fraction: got 0.0")
 
 
-def test_check_says_what_is_there(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_check_reports_which_sets_are_there(made: Path, capsys: pytest.CaptureFixture[str]) -> None:
     task = Path(__file__).resolve().parents[2] / "tasks"
     name = next(path.stem for path in task.glob("*robustness.py"))
     assert main(["data", "check", "--task", name, "--root", str(made)]) == 0

@@ -1,4 +1,4 @@
-"""`maekit data check`: what is wrong, one line each with its fix."""
+"""`maekit data check`: one line for each problem, with its fix."""
 
 from pathlib import Path
 
@@ -118,7 +118,7 @@ def test_a_wrong_layout_is_one_finding(root: Path, tmp_path: Path) -> None:
     assert "detection data" in check(ImageNet, det.parents[1]).problems[0]
 
 
-def test_a_set_without_validation_says_what_will_happen(root: Path) -> None:
+def test_data_without_validation_report_the_share_that_will_be_set_aside(root: Path) -> None:
     findings = check(ImageNet, root / "val")
     assert findings.ok
     assert findings.facts[1].startswith("validation: no folder val, validation or valid; data.val_fraction")

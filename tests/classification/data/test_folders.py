@@ -1,4 +1,4 @@
-"""Anyone's folder of class folders: what is found, how a split is made, and what is said when something is wrong."""
+"""Class folders: what is found, how a validation split is made, and the error of every wrong folder."""
 
 from pathlib import Path
 from typing import Any

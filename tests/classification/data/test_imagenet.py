@@ -170,7 +170,7 @@ def test_archives_still_packed(tmp_path: Path) -> None:
     assert "ILSVRC2012_img_train.tar is still packed" in refusal(tmp_path / "other")
 
 
-def test_anyones_classes_work_too(tmp_path: Path) -> None:
+def test_other_classes_than_imagenets_work(tmp_path: Path) -> None:
     for name in ("cat", "dog"):
         plant(tmp_path / name / "1.jpg")
     train, val = ImageNet.read_tree(tmp_path)

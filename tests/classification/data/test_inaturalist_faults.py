@@ -9,7 +9,7 @@ import pytest
 from maekit.classification.data.inaturalist.inaturalist import INaturalist
 from maekit.data.folders.layout import nearby_root
 from tests.classification.data.helpers_inaturalist import Json, build, double, drop, edit, plant, put, refusal
-from tests.helpers_data import check
+from tests.helpers_data import check, missing_from
 
 
 @pytest.fixture
@@ -73,8 +73,9 @@ def test_what_only_pythons_parser_reads_is_read(root: Path, encoding: str) -> No
 
 def test_splits_of_other_categories(root: Path) -> None:
     edit(root, lambda data: data["categories"].append({"id": 4, "name": "Danaus"}))
-    line = f"{root}/val2018.json: it lacks category 4 of train2018.json (4 categories against 3); use both files"
-    assert line in refusal(root)
+    assert not missing_from(
+        refusal(root), f"{root}/val2018.json: ", "category 4", "train2018.json (4 categories against 3)"
+    )
     edit(root, lambda data: data["categories"].pop())
     edit(root, put("categories", 0, name="Pica pica"), "val2018.json")
     assert "category 9 is 'Pica pica', in train2018.json 'Cyanistes caeruleus'" in refusal(root)
@@ -88,27 +89,23 @@ def test_a_file_of_another_year(root: Path) -> None:
 
     plant(root, 2019)
     (root / "train2018.json").write_bytes((root / "train2019.json").read_bytes())
-    assert "its images lie in train_val2019/, the folder of iNaturalist 2019; use the file of 2018" in refusal(
-        root, year=2018
-    )
+    assert not missing_from(refusal(root, year=2018), "train2018.json: ", "train_val2019/", "the file of 2018")
     edit(root, of_2017, "train2019.json")
-    assert "lists 5,089 categories, as iNaturalist 2017 has, not 1,010; use the file of 2019" in refusal(
-        root, year=2019
-    )
+    assert not missing_from(refusal(root, year=2019), "5,089", "iNaturalist 2017", "1,010", "the file of 2019")
 
 
 @pytest.mark.parametrize("split", ["train", "val"])
 def test_one_of_the_two_files_is_missing(root: Path, split: str) -> None:
     (root / f"{split}2018.json").unlink()
     other = {"train": "val", "val": "train"}[split]
-    assert f"{root}/{split}2018.json: no such file beside {other}2018.json; download it" in refusal(root)
+    assert not missing_from(refusal(root), f"{root}/{split}2018.json: no such file", f"{other}2018.json")
     (root / f"{split}2018.json.tar.gz").touch()
     assert f"unpack {split}2018.json.tar.gz" in refusal(root)
 
 
 def test_the_wrong_folder_names_the_right_one(root: Path, tmp_path: Path) -> None:
     for wrong in (tmp_path, root / "train_val2018", root / "train_val2018" / "Aves" / "9"):
-        assert refusal(wrong) == f"{wrong}: no annotation files of iNaturalist in it; use --data.root {root}"
+        assert not missing_from(refusal(wrong), f"{wrong}: ", f"--data.root {root}")
     (tmp_path / "file.zip").touch()
     assert "this is a file, expected a folder" in refusal(tmp_path / "file.zip")
     assert "did you mean 'inat'?" in refusal(tmp_path / "inatt")
@@ -128,17 +125,15 @@ def test_closed_folders_are_passed_over(tmp_path: Path) -> None:
 def test_no_annotations_at_all(tmp_path: Path) -> None:
     assert "in it; expected train<year>.json and val<year>.json" in refusal(tmp_path)
     (tmp_path / "train_val2018.tar.gz").touch()
-    assert "no annotation files, and train_val2018.tar.gz is still packed; unpack it here" in refusal(tmp_path)
+    assert not missing_from(refusal(tmp_path), tmp_path, "train_val2018.tar.gz is still packed")
 
 
 def test_the_folder_of_images_is_not_there(root: Path) -> None:
     (root / "train_val2018").rename(root / "images")
-    line = f"{root}/train2018.json: its images lie in train_val2018/, and {root} has no such folder; "
-    assert refusal(root).startswith(
-        f"{line}unpack the images there, or link their folder: ln -s IMAGES {root}/train_val"
-    )
+    facts = (f"{root}/train2018.json: ", "train_val2018/", f"{root} has no such folder")
+    assert not missing_from(refusal(root), *facts, f"ln -s IMAGES {root}/train_val2018")
     (root / "train_val2018.tar.gz").touch()
-    assert refusal(root) == f"{line}train_val2018.tar.gz is still packed; unpack it here"
+    assert not missing_from(refusal(root), *facts, "train_val2018.tar.gz is still packed")
     (root / "train_val2018.tar.gz").unlink()
     (root / "images" / "Aves").rename(root / "Aves")
-    assert refusal(root) == f"{line}its 'Aves' lies in {root} itself; move the images into a folder train_val2018"
+    assert not missing_from(refusal(root), *facts, f"'Aves' lies in {root} itself")
