@@ -65,11 +65,6 @@ def metrics(runs: Sequence[Run]) -> list[Metric]:
     return [_metric(name, runs, tuple(one.get(name) for one in values)) for name in names]
 
 
-def comparable(runs: Sequence[Run]) -> bool:
-    """Whether the results of runs may be ranked: they are of one task, and of the same data."""
-    return len({run.task for run in runs}) < 2 and same_data(runs)
-
-
 def shown_metrics(names: Iterable[str], monitor: str | None) -> list[str]:
     """Metrics in the order of a report: the one that decides first, the loss last."""
     ordered = [name for name in names if name not in ("step", "epoch")]
@@ -145,7 +140,8 @@ def setting_of(run: Run, key: str) -> str | None:
 def _metric(name: str, runs: Sequence[Run], values: tuple[float | None, ...]) -> Metric:
     mode = better(name, runs)
     there = [value for value in values if value is not None]
-    if mode is None or len(there) < 2 or not comparable(runs) or min(there) == max(there):
+    comparable = len({run.task for run in runs}) < 2 and same_data(runs)
+    if mode is None or len(there) < 2 or not comparable or min(there) == max(there):
         return Metric(name, mode, values, ())
     best = max(there) if mode == "max" else min(there)
     return Metric(name, mode, values, tuple(at for at, value in enumerate(values) if value == best))

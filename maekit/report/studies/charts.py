@@ -1,15 +1,14 @@
-"""What a study's numbers draw: the metric over a key, a heat map of two keys, the cells' curves."""
+"""The charts of a study: the metric over a key, a heat map of two keys, the cells' curves."""
 
 import statistics
 from collections.abc import Callable, Sequence
-from typing import Any
 
 from maekit.report.document import HeatMap, LineChart, Series
 from maekit.runs.read import Run
 from maekit.study.define.space import Cell, Choice, Interval, short_keys, short_value
 from maekit.study.results import CellResult
 from maekit.study.saved import SavedTrial, Study
-from maekit.system.plain import is_number
+from maekit.system.plain import JSON, is_number
 
 _MOST_LINES = 8
 _SPREAD = 10.0  # of a key's values, from which on they are drawn over their logarithm
@@ -164,9 +163,9 @@ def _mean_curve(study: Study, cell: Cell) -> tuple[tuple[float, float], ...]:
 
 
 def _steps(study: Study, trial: SavedTrial) -> dict[float, float]:
-    told = trial.get("intermediate") or {}
-    if told:
-        return {float(step): float(value) for step, value in told.items() if value is not None}
+    recorded = trial.get("intermediate") or {}
+    if recorded:
+        return {float(step): float(value) for step, value in recorded.items() if value is not None}
     folder = trial.get("folder")
     if not folder:
         return {}
@@ -181,7 +180,7 @@ def _is_numeric(axis: Choice | Interval) -> bool:
     return len(axis.values) > 1 and all(isinstance(v, int | float) and not isinstance(v, bool) for v in axis.values)
 
 
-def _ordered(values: Sequence[Any]) -> list[Any]:
+def _ordered(values: Sequence[JSON]) -> list[JSON]:
     """Numbers by their size, names as they were given."""
-    numbers = all(isinstance(value, int | float) for value in values)
-    return sorted(values) if numbers else list(values)
+    numbers = [value for value in values if isinstance(value, int | float)]
+    return [*sorted(numbers)] if len(numbers) == len(values) else list(values)

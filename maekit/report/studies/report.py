@@ -1,8 +1,7 @@
-"""The report of a study: what is worth what, how sure that is, and what it cost to know."""
+"""The report of a study: its cells ranked, with standard errors, and what the runs cost."""
 
 import statistics
 from collections.abc import Sequence
-from typing import Any
 
 from maekit.report.document import Block, Document, Facts, Section, Table, Text
 from maekit.report.studies.charts import cell_curves, cell_label, heat_map, key_charts, metric_name, rung_chart
@@ -19,6 +18,7 @@ from maekit.study.results import (
 )
 from maekit.study.saved import Study
 from maekit.system.numbers import number
+from maekit.system.plain import JSON, is_number
 
 
 def study_document(study: Study, full: Study | None, created: str) -> Document:
@@ -175,16 +175,28 @@ def _definition(study: Study) -> Section:
 def _trials(study: Study) -> Section | None:
     keys = [axis.key for axis in study.definition.space]
     names = short_keys(keys)
-    told = ("state", "value", "best", "steps", "end_step", "seconds", "images_per_second", "peak_memory_gib", "folder")
     rows = tuple(
-        (one["number"], *(_value(one["values"].get(key)) for key in keys), one["seed"], *(one.get(key) for key in told))
-        for one in study.trials
+        (
+            trial["number"],
+            *(_value(trial["values"].get(key)) for key in keys),
+            trial["seed"],
+            trial["state"],
+            trial["value"],
+            trial.get("best"),
+            trial.get("steps"),
+            trial.get("end_step"),
+            trial.get("seconds"),
+            trial.get("images_per_second"),
+            trial.get("peak_memory_gib"),
+            trial.get("folder"),
+        )
+        for trial in study.trials
     )
     columns = ("trial", *(names[key] for key in keys), "seed", "state", metric_name(study), "best", "steps", "end step")
     columns = (*columns, "seconds", "images/s", "GiB", "folder")
     return Section("Trials", (Table("trials", columns, rows, "Every trial"),)) if rows else None
 
 
-def _value(value: Any) -> Any:
+def _value(value: JSON) -> str | float:
     """A number where it is one, so that the column sorts."""
-    return value if isinstance(value, int | float) and not isinstance(value, bool) else setting(value)
+    return value if is_number(value) else setting(value)

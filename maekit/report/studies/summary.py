@@ -1,4 +1,4 @@
-"""A study in a few lines: the best cell and how sure it is, what the study is, what it took, what halving found."""
+"""A study in a few lines: the best cell and its standard error, the size of the study, the cost, what halving found."""
 
 from collections.abc import Sequence
 
@@ -10,12 +10,12 @@ from maekit.system.numbers import duration, number, plural
 
 
 def summary(study: Study, results: Sequence[CellResult], agreement: Agreement | None) -> list[str]:
-    """What a reader in a hurry must know of a study.
+    """The lines at the top of a study's report.
 
     Args:
         study: the study.
         results: its cells, the best first.
-        agreement: what `halving_agreement` says, if it was asked.
+        agreement: the result of `halving_agreement`; None without a full grid to compare with.
     """
     lines = [_best(study, results)]
     if is_toy(study.definition.recipe, study.definition.fixed):
@@ -35,19 +35,19 @@ def _best(study: Study, results: Sequence[CellResult]) -> str:
     wanted = study.definition.total_cells * len(study.definition.seeds)
     ended = sum(one.num_finished + one.num_failed + one.num_pruned for one in results) >= wanted
     what = f"{cell_label(study, best.values)} with {metric_name(study)} {number(best.mean)}"
-    said = f"Best{'' if ended else ' so far'}: {what}"
+    line = f"Best{'' if ended else ' so far'}: {what}"
     if best.std is None or best.standard_error is None:
-        return f"{said}, of {plural(best.num_finished, 'seed')}: how much of that is chance, one seed does not tell."
-    said += f" ± {number(best.std)} (mean and standard deviation of {best.num_finished} seeds)."
+        return f"{line}, of {plural(best.num_finished, 'seed')}: how much of that is chance, one seed does not tell."
+    line += f" ± {number(best.std)} (mean and standard deviation of {best.num_finished} seeds)."
     near = [
         cell_label(study, one.values)
         for one in results[1:]
         if one.mean is not None and abs(one.mean - best.mean) <= best.standard_error
     ]
     if not any(one.mean is not None for one in results[1:]):
-        return f"{said} No other cell went to its end."
+        return f"{line} No other cell went to its end."
     error = f"within one standard error of it ({number(best.standard_error)})"
-    return f"{said} {_listed(near)} {error}." if near else f"{said} No other cell is {error}."
+    return f"{line} {_listed(near)} {error}." if near else f"{line} No other cell is {error}."
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -64,16 +64,16 @@ def _states(study: Study) -> str:
 
 
 def agreement_line(study: Study, found: Agreement) -> str:
-    """The two numbers that say whether halving was worth it."""
+    """Whether halving found the full grid's best cell, and for which share of its steps."""
     if found["same_cell"]:
-        said = "Halving found the full grid's best cell"
+        line = "Halving found the full grid's best cell"
     elif found["agrees"]:
-        said = "Halving found a cell within one standard error of the full grid's best"
+        line = "Halving found a cell within one standard error of the full grid's best"
     else:
-        said = "Halving did not find the full grid's best cell, nor one within one standard error of it"
+        line = "Halving did not find the full grid's best cell, nor one within one standard error of it"
     share = number(100 * found["share"])
-    said += f" ({number(found['difference'])} apart, standard error {known_or_not(found['standard_error'])})"
-    return f"{said}, for {share} % of its steps ({found['halving_steps']:,} of {found['full_steps']:,})."
+    line += f" ({number(found['difference'])} apart, standard error {known_or_not(found['standard_error'])})"
+    return f"{line}, for {share} % of its steps ({found['halving_steps']:,} of {found['full_steps']:,})."
 
 
 def run_seconds(study: Study) -> float:
@@ -82,5 +82,5 @@ def run_seconds(study: Study) -> float:
 
 
 def known_or_not(value: float | None) -> str:
-    """A number in words, also one that there is none of."""
+    """The number as text, or `not known` for None."""
     return "not known" if value is None else number(value)
