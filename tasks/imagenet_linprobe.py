@@ -63,11 +63,12 @@ class Model(Classifier):
     @torch.no_grad()
     def pooled(self, images: Tensor) -> Tensor:
         """Images [B, 3, H, W], normalised, to the features [B, D] that are classified, without a graph."""
-        tokens: Tensor = self.backbone(images)
+        features = super().pooled(images)
         if self.pooling == "class":
-            return tokens[:, 0]
-        mean = tokens[:, 1:].mean(1)
-        return F.layer_norm(mean, mean.shape[1:], eps=1e-6)  # as main_linprobe.py's fc_norm, which is never trained
+            return features
+        return F.layer_norm(
+            features, features.shape[1:], eps=1e-6
+        )  # main_linprobe.py's fc_norm, which is never trained
 
     def forward(self, images: Tensor) -> Tensor:
         """Images [B, 3, H, W], or features [B, D] that `pooled` gave before, to logits [B, C]."""

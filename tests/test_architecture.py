@@ -18,7 +18,7 @@ ALLOWED = {
     "data": "base system",
     "drawing": "data system",
     "classification": "base backbone data drawing system weights",
-    "segmentation": "base data drawing system weights",
+    "segmentation": "backbone base data drawing system weights",
     "detection": "base data drawing system weights",
     "robustness": "base classification data weights system",
     "features": "backbone base data drawing runs system weights",

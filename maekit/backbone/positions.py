@@ -59,7 +59,7 @@ def shared_tables(size: Size, grid: Grid, windows: Sequence[int]) -> nn.ModuleDi
     `windows` gives each block's window, 0 for none.
     """
     sides = {"window" if side else "grid": (side, side) if side else grid for side in windows}
-    return nn.ModuleDict({name: TableBias(size.num_heads, sides[name], class_token=False) for name in sorted(sides)})
+    return nn.ModuleDict({name: TableBias(size.num_heads, sides[name], num_prefix=0) for name in sorted(sides)})
 
 
 def block_position(
@@ -68,12 +68,12 @@ def block_position(
     grid: Grid,
     window: int,
     *,
-    class_token: bool,
+    num_prefix: int,
     shared: nn.ModuleDict | None,
 ) -> nn.Module:
     """The position module of one block that attends to `grid` (h, w), or in windows of `window` patches a side."""
     if kind == "table":
-        return TableBias(size.num_heads, grid, class_token=class_token)
+        return TableBias(size.num_heads, grid, num_prefix=num_prefix)
     if kind == "decomposed":
         return Decomposed(size.embed_dim // size.num_heads, (window, window) if window else grid)
     if shared is not None:

@@ -18,14 +18,14 @@ class TableBias(nn.Module):
     Args:
         num_heads: attention heads.
         grid: patches (h, w) that the table is for; no other grid can be attended to.
-        class_token: whether a class token goes before the patches.
+        num_prefix: tokens before the patches: the class token and the registers, which share the class token's biases.
     """
 
-    def __init__(self, num_heads: int, grid: Grid, *, class_token: bool) -> None:
+    def __init__(self, num_heads: int, grid: Grid, *, num_prefix: int) -> None:
         super().__init__()
-        self.grid, self.class_token = grid, class_token
+        self.grid, self.num_prefix = grid, num_prefix
         self.shifts = (2 * grid[0] - 1, 2 * grid[1] - 1)
-        rows = self.shifts[0] * self.shifts[1] + 3 * class_token
+        rows = self.shifts[0] * self.shifts[1] + 3 * (num_prefix > 0)
         self.table = nn.Parameter(torch.zeros(rows, num_heads))
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, grid: Grid) -> Tensor:
@@ -44,7 +44,7 @@ class TableBias(nn.Module):
         return F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
 
     def bias(self) -> Tensor:
-        """Returns the biases [heads, N, N] of query and key, the class token (if any) first.
+        """Returns the biases [heads, N, N] of query and key, the prefix tokens (if any) first.
 
         Patches of two rows have the same biases wherever the rows are as far apart, so one square of columns is made
         for each distance of rows, and squares are gathered: with gradients half the time of gathering single numbers.
@@ -57,8 +57,9 @@ class TableBias(nn.Module):
         apart = (row[:, None] - row[None, :] + h - 1).flatten()
         patches = squares.index_select(1, apart).view(num_heads, h, h, w, w).transpose(2, 3)
         patches = patches.reshape(num_heads, h * w, h * w)
-        if not self.class_token:
+        if not self.num_prefix:
             return patches
         as_query, as_key, alone = self.table[-3:, :, None, None].unbind(0)
-        top = torch.cat([alone, as_query.expand(-1, -1, h * w)], dim=2)
-        return torch.cat([top, torch.cat([as_key.expand(-1, h * w, -1), patches], dim=2)], dim=1)
+        count = self.num_prefix
+        top = torch.cat([alone.expand(-1, count, count), as_query.expand(-1, count, h * w)], dim=2)
+        return torch.cat([top, torch.cat([as_key.expand(-1, h * w, count), patches], dim=2)], dim=1)

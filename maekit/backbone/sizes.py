@@ -19,6 +19,7 @@ class Size:
         num_blocks: attention + MLP blocks.
         num_heads: attention heads a block.
         patch_size: side of a square patch in pixels.
+        num_registers: learned tokens without a position beside the class token (arXiv 2309.16588).
     """
 
     name: str
@@ -26,6 +27,7 @@ class Size:
     num_blocks: int
     num_heads: int
     patch_size: int
+    num_registers: int = 0
 
 
 @cache

@@ -12,23 +12,13 @@ from maekit.backbone.attention import Grid
 from maekit.backbone.block import NORM_EPS, Block
 from maekit.backbone.pos_embed import patch_grid, resize_pos_embed, sincos_pos_embed
 from maekit.backbone.positions import RelativePosition, block_position, check_relative_position, shared_tables
+from maekit.backbone.protocol import Backbone, Features, Hidden
 from maekit.backbone.sizes import Size
 from maekit.errors import UserError
 
 
-class Encoded(NamedTuple):
-    """What the blocks make of the tokens.
-
-    `tokens` [B, (1+)N, D] are the last block's, normalised if the ViT has a final norm; `taps` are the raw residual
-    streams [B, (1+)N, D] after the blocks asked for, in that order.
-    """
-
-    tokens: Tensor
-    taps: tuple[Tensor, ...]
-
-
-class Features(NamedTuple):
-    """An image as a head wants it: its class token [B, D] if the ViT has one, and maps [B, D, h, w] at some blocks."""
+class ImageFeatures(NamedTuple):
+    """An image's class token [B, D] if the ViT has one, and maps [B, D, h, w] at some blocks."""
 
     class_token: Tensor | None
     maps: tuple[Tensor, ...]
@@ -60,7 +50,7 @@ class ViTOptions(TypedDict, total=False):
     layer_scale: float | None
 
 
-class ViT(nn.Module):
+class ViT(Backbone):
     """A vision transformer with the parameter names of MAE and timm, freshly initialised as MAE does.
 
     Args:
@@ -68,8 +58,8 @@ class ViT(nn.Module):
         image_size: (height, width) in pixels, multiples of the patch; the default grid. Other sizes may be given.
         pos_grid: the grid (h, w) the position table is stored for; None for that of `image_size`.
         drop_path: stochastic depth of the last block, 0 <= drop_path < 1; it grows linearly from 0 at the first.
-        class_token: whether a class token goes before the patches.
-        final_norm: whether `encode` ends in a LayerNorm.
+        class_token: whether a class token, and the registers that the size has, go before the patches.
+        final_norm: whether the last block is followed by a LayerNorm.
         gradient_checkpointing: whether to recompute each block in the backward pass, for memory.
         window: side in patches of the windows that attention is confined to; 0 for none.
         global_blocks: the blocks (from 0) that attend to the whole grid all the same.
@@ -103,15 +93,19 @@ class ViT(nn.Module):
         self.grid = patch_grid(*image_size, size.patch_size)
         self.pos_grid = pos_grid or self.grid
         self.gradient_checkpointing = gradient_checkpointing
-        self.num_prefix = int(class_token)
-        num_rows = self.num_prefix + self.pos_grid[0] * self.pos_grid[1]
+        self.num_heads = size.num_heads
+        self.num_prefix = 1 + size.num_registers if class_token else 0
+        num_rows = int(class_token) + self.pos_grid[0] * self.pos_grid[1]
         self.patch_embed = PatchEmbed(size.embed_dim, size.patch_size)
         self.cls_token = nn.Parameter(torch.empty(1, 1, size.embed_dim)) if class_token else None
+        registers = max(self.num_prefix - 1, 0)
+        self.reg_token = nn.Parameter(torch.empty(1, registers, size.embed_dim)) if registers else None
         self.pos_embed = nn.Parameter(torch.empty(1, num_rows, size.embed_dim))
         self._check_blocks(global_blocks)
         windows = [0 if index in global_blocks else window for index in range(size.num_blocks)]
         shared = shared_tables(size, self.grid, windows) if relative_position == "shared" else None
-        position = partial(block_position, relative_position, size, self.grid, class_token=class_token, shared=shared)
+        prefix = self.num_prefix
+        position = partial(block_position, relative_position, size, self.grid, num_prefix=prefix, shared=shared)
         self.shared_bias = shared
         self.blocks = nn.ModuleList(
             Block(
@@ -127,45 +121,72 @@ class ViT(nn.Module):
         self.norm = nn.LayerNorm(size.embed_dim, eps=NORM_EPS) if final_norm else nn.Identity()
         self._initialise()
 
-    def forward(self, images: Tensor) -> Tensor:
-        """Returns tokens [B, (1+)h*w, D], the class token first, for images [B, 3, H, W]."""
-        return self.encode(*self.embed(images)).tokens
-
-    def embed(self, images: Tensor) -> tuple[Tensor, Grid]:
-        """Returns patch tokens [B, h*w, D] with their positions added, and the grid (h, w), for images [B, 3, H, W].
-
-        The position table is resized when the grid is not the stored one. Sides that are no multiples of the patch
-        are a UserError.
-        """
-        grid = patch_grid(images.shape[2], images.shape[3], self.patch_size)
-        positions = resize_pos_embed(self.pos_embed, self.pos_grid, grid, self.num_prefix)
-        return self.patch_embed(images) + positions[:, self.num_prefix :], grid
-
-    def encode(self, tokens: Tensor, grid: Grid, taps: Sequence[int] = ()) -> Encoded:
-        """Runs the class token (if any) and patch tokens [B, N, D] of `embed`, or some of them, through the blocks.
-
-        `taps` are blocks (from 0) whose residual stream is returned too; one that is not there is a UserError.
-        """
+    def forward(
+        self,
+        images: Tensor,
+        *,
+        taps: Sequence[int] = (),
+        visible: Tensor | None = None,
+        hidden: Hidden | None = None,
+        num_blocks: int | None = None,
+    ) -> Features:
+        """Returns the features of images [B, 3, H, W]; see `Backbone`."""
         self._check_blocks(taps)
-        if self.cls_token is not None:
-            class_token = self.cls_token + self.pos_embed[:, :1]
-            tokens = torch.cat([class_token.expand(len(tokens), -1, -1), tokens], dim=1)
+        grid = patch_grid(images.shape[2], images.shape[3], self.patch_size)
+        tokens = self._embed(images, grid, hidden)
+        if visible is not None:
+            tokens = tokens.gather(1, visible[..., None].expand(-1, -1, tokens.shape[2]))
+        tokens = self._with_prefix(tokens)
         tapped = {}
-        for index, block in enumerate(self.blocks):
+        for index, block in enumerate(self._first_blocks(num_blocks)):
             recompute = self.gradient_checkpointing and torch.is_grad_enabled()
             run = partial(checkpoint, block, use_reentrant=False) if recompute else block
             tokens = run(tokens, grid)
             if index in taps:
                 tapped[index] = tokens
-        return Encoded(self.norm(tokens), tuple(tapped[index] for index in taps))
-
-    def features(self, images: Tensor, blocks: Sequence[int]) -> Features:
-        """Returns the class token (final norm applied, if built) and the raw maps after `blocks`, in that order."""
-        tokens, grid = self.embed(images)
-        encoded = self.encode(tokens, grid, blocks)
         shape = (len(images), self.embed_dim, *grid)
-        maps = tuple(tap[:, self.num_prefix :].transpose(1, 2).reshape(shape) for tap in encoded.taps)
-        return Features(encoded.tokens[:, 0] if self.num_prefix else None, maps)
+        maps = (self.patch_tokens(tapped[index]).transpose(1, 2).reshape(shape) for index in taps)
+        return Features(self.norm(tokens), tuple(maps))
+
+    def residual_stream(self, images: Tensor, num_blocks: int) -> tuple[Tensor, Grid]:
+        """Returns the raw tokens [B, P + h*w, D] of images after so many blocks, and the grid, to look inside."""
+        grid = patch_grid(images.shape[2], images.shape[3], self.patch_size)
+        tokens = self._with_prefix(self._embed(images, grid, None))
+        for block in self._first_blocks(num_blocks):
+            tokens = block(tokens, grid)
+        return tokens, grid
+
+    @property
+    def has_final_norm(self) -> bool:
+        """Whether the last block is followed by a norm; weights fine-tuned with mean pooling have none."""
+        return not isinstance(self.norm, nn.Identity)
+
+    def _first_blocks(self, count: int | None) -> nn.ModuleList:
+        return self.blocks if count is None else self.blocks[:count]
+
+    def features(self, images: Tensor, blocks: Sequence[int]) -> ImageFeatures:
+        """Returns the class token (final norm applied, if built) and the raw maps after `blocks`, in that order."""
+        found = self(images, taps=blocks)
+        return ImageFeatures(self.pool(found.tokens, "class") if self.num_prefix else None, found.maps)
+
+    def _embed(self, images: Tensor, grid: Grid, hidden: Hidden | None) -> Tensor:
+        """Returns patch tokens [B, h*w, D] with positions, which are resized where the grid is not the stored one."""
+        positions = resize_pos_embed(self.pos_embed, self.pos_grid, grid, self._class_rows)[:, self._class_rows :]
+        tokens: Tensor = self.patch_embed(images) + positions
+        if hidden is None:
+            return tokens
+        return torch.where(hidden.masked[..., None], (hidden.token + positions).to(tokens.dtype), tokens)
+
+    def _with_prefix(self, tokens: Tensor) -> Tensor:
+        """Puts the class token, which has a position, and the registers, which have none, before patches [B, N, D]."""
+        if self.cls_token is None:
+            return tokens
+        prefix = [self.cls_token + self.pos_embed[:, :1], *([] if self.reg_token is None else [self.reg_token])]
+        return torch.cat([*(part.expand(len(tokens), -1, -1) for part in prefix), tokens], dim=1)
+
+    def freeze_positions(self) -> None:
+        """Keeps the position table as it is."""
+        self.pos_embed.requires_grad_(False)
 
     def layer_of(self, name: str) -> int:
         """Returns the layer of a parameter by its name in the ViT, as layer-wise lr decay counts.
@@ -175,7 +196,7 @@ class ViT(nn.Module):
         and for what is shared BEiT.
         """
         first, _, rest = name.partition(".")
-        if first in ("cls_token", "mask_token", "pos_embed", "patch_embed"):
+        if first in ("cls_token", "reg_token", "mask_token", "pos_embed", "patch_embed"):
             return 0
         if first in ("norm", "shared_bias"):
             return self.num_blocks + 1
@@ -183,7 +204,8 @@ class ViT(nn.Module):
         if first == "blocks" and index.isdecimal() and int(index) < self.num_blocks:
             return int(index) + 1
         raise UserError(
-            f"got the backbone parameter '{name}', expected patch_embed.*, cls_token, mask_token, pos_embed, "
+            f"got the backbone parameter '{name}', expected patch_embed.*, cls_token, reg_token, mask_token, "
+            f"pos_embed, "
             f"blocks.0.* to blocks.{self.num_blocks - 1}.*, shared_bias.* or norm.*; give it a layer in ViT.layer_of"
         )
 
@@ -195,6 +217,10 @@ class ViT(nn.Module):
                 f"the ViT has {self.num_blocks} blocks; correct the list of blocks in the recipe"
             )
 
+    @property
+    def _class_rows(self) -> int:  # rows of the position table before the patches'
+        return int(self.cls_token is not None)
+
     @torch.no_grad()
     def _initialise(self) -> None:
         """Source: facebookresearch/mae @ efb2a80 models_mae.py; the patch embedding counts as a linear layer."""
@@ -205,4 +231,6 @@ class ViT(nn.Module):
         nn.init.xavier_uniform_(self.patch_embed.proj.weight.flatten(1))
         if self.cls_token is not None:
             nn.init.normal_(self.cls_token, std=0.02)
-        self.pos_embed.copy_(sincos_pos_embed(self.embed_dim, self.pos_grid, self.num_prefix > 0))
+        if self.reg_token is not None:
+            nn.init.normal_(self.reg_token, std=0.02)
+        self.pos_embed.copy_(sincos_pos_embed(self.embed_dim, self.pos_grid, self.cls_token is not None))

@@ -1,7 +1,7 @@
 """The trained network of a task, without Lightning: backbone, head, loss, metrics."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, Self, Unpack
 
@@ -64,7 +64,7 @@ class TransferModel(nn.Module, ABC):
         pairs_images: whether the loss mixes images in pairs, and so needs an even device batch.
         evaluates_only: whether there is nothing to train: `fit` refuses, `validate` measures the weights.
         local_batch_norm: whether BatchNorm measures each device's own batch, by the recipe, and is never synchronised.
-        calls_backbone: whether training calls the backbone's `forward`, which is all that `--run.compile` compiles.
+        compiled: what of it `compile_losses` compiles, in words.
         ema_decay: decay a step of the weights' moving average, which is then what is evaluated and kept; None for none.
         example_score: by what single images are told good from bad (`judge`), and whether low or high is good; None
             where a task shows no examples.
@@ -80,8 +80,8 @@ class TransferModel(nn.Module, ABC):
     pairs_images: bool = False
     evaluates_only: ClassVar[bool] = False
     local_batch_norm: bool = False
-    calls_backbone: ClassVar[bool] = False
     ema_decay: float | None = None
+    compiled: ClassVar[str] = "the training losses"
     example_score: ClassVar[tuple[str, Literal["low", "high"]] | None] = None
     head: nn.Module
 
@@ -107,6 +107,22 @@ class TransferModel(nn.Module, ABC):
     @abstractmethod
     def training_losses(self, batch: Any) -> dict[str, Tensor]:
         """Loss terms of one batch; `loss` is their sum and the one that is minimised."""
+
+    def drawn(self, batch: Any) -> Any:
+        """Returns a training batch with what a step draws at random beside it, such as mixup's partners or masks.
+
+        `training_losses` takes either; a compiled step is given what was drawn, so that drawing is not compiled.
+        """
+        return batch
+
+    def compile_losses(self, **options: Any) -> Callable[[Any], dict[str, Tensor]]:
+        """Returns `training_losses` compiled as a whole; a task whose losses differ in shape compiles parts of them.
+
+        Args:
+            options: those of torch.compile, such as `backend`.
+        """
+        compiled: Callable[[Any], dict[str, Tensor]] = torch.compile(self.training_losses, **options)
+        return compiled
 
     @abstractmethod
     def new_metrics(self) -> nn.Module:

@@ -10,10 +10,10 @@ Pooling = Literal["mean", "class"]
 
 
 class LinearHead(nn.Module):
-    """Pools the tokens and classifies them, as facebookresearch/mae fine-tunes (models_vit.py, main_finetune.py).
+    """Classifies pooled tokens, as facebookresearch/mae fine-tunes (models_vit.py, main_finetune.py).
 
     "mean": the mean of the patch tokens through a fresh LayerNorm `fc_norm` (the backbone then has no final norm);
-    "class": the class token, which the backbone's final norm has seen. The class token is tokens[:, 0] in both.
+    "class": the class token, which the backbone's final norm has seen.
     The weight is drawn from a normal of standard deviation `init_std` cut at +-2 (absolute), the bias is 0.
 
     Raises:
@@ -31,8 +31,7 @@ class LinearHead(nn.Module):
         nn.init.trunc_normal_(self.fc.weight, std=init_std, a=-2.0, b=2.0)
         nn.init.zeros_(self.fc.bias)
 
-    def forward(self, tokens: Tensor) -> Tensor:
-        """Turns tokens [B, 1 + N, D], class token first, into logits [B, C]."""
-        pooled = tokens[:, 1:].mean(1) if self.pooling == "mean" else tokens[:, 0]
+    def forward(self, pooled: Tensor) -> Tensor:
+        """Turns pooled tokens [B, D] into logits [B, C]."""
         logits: Tensor = self.fc(self.fc_norm(pooled))
         return logits

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Unpack
+from typing import Any, ClassVar, Literal, NamedTuple, Unpack
 
 import torch
 from PIL.Image import Image
@@ -11,6 +11,7 @@ from timm.data.mixup import Mixup
 from torch import Tensor
 from torch.nn import functional as F
 
+from maekit.backbone.protocol import Pooling
 from maekit.backbone.vit import ViTOptions
 from maekit.base.data import RunData
 from maekit.base.model import TransferModel
@@ -45,7 +46,7 @@ class FineTuningSettings(TunedSettings):
     """
 
     ema_decay: float | None = None
-    pooling: Literal["mean", "class"]
+    pooling: Pooling
     label_smoothing: float
     mixup: float
     cutmix: float
@@ -68,7 +69,7 @@ class Classifier(TransferModel):
 
     monitor: ClassVar[tuple[str, Literal["max", "min"]]] = ("top1", "max")
     example_score: ClassVar[tuple[str, Literal["low", "high"]] | None] = ("loss", "low")
-    calls_backbone: ClassVar[bool] = True
+    pooling: Pooling = "class"
 
     def __init__(
         self,
@@ -93,8 +94,12 @@ class Classifier(TransferModel):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images [B, 3, H, W], normalised, to logits [B, C]."""
-        logits: Tensor = self.head(self.backbone(images))
+        logits: Tensor = self.head(self.pooled(images))
         return logits
+
+    def pooled(self, images: Tensor) -> Tensor:
+        """Images [B, 3, H, W], normalised, to what the head classifies, [B, D]."""
+        return self.backbone.pool(self.backbone(images).tokens, self.pooling)
 
     def new_metrics(self) -> ClassificationMetrics:
         """Top-1, top-5 and loss."""
@@ -138,6 +143,13 @@ class Classifier(TransferModel):
         return ClassTable(folder, self.spec.class_names, EvalTransform(**input), self.class_probabilities)
 
 
+class MixedBatch(NamedTuple):
+    """Images [B, 3, H, W] that mixup or cutmix mixed in pairs, and the share of each class in each, [B, C]."""
+
+    image: Tensor
+    target: Tensor
+
+
 class FineTunedClassifier(Classifier):
     """ViT and a linear classifier, all of it trained, with mixup and cutmix (MAE paper, Tables 3 and 6)."""
 
@@ -151,7 +163,7 @@ class FineTunedClassifier(Classifier):
             drop_path=settings.drop_path,
             gradient_checkpointing=settings.gradient_checkpointing,
         )
-        classes = len(spec.class_names)
+        classes, self.pooling = len(spec.class_names), settings.pooling
         self.head = LinearHead(
             self.backbone.embed_dim, classes, pooling=settings.pooling, init_std=settings.head_init_std
         )
@@ -171,16 +183,26 @@ class FineTunedClassifier(Classifier):
             )
         self.pairs_images = self.mix is not None
 
-    def training_losses(self, batch: ImageBatch) -> dict[str, Tensor]:
-        """Cross entropy in fp32 against mixed targets [B, C], or smoothed labels; needs an even batch when it mixes."""
+    def drawn(self, batch: ImageBatch) -> "ImageBatch | MixedBatch":
+        """Returns the batch with its images mixed in pairs, where mixup or cutmix is on.
+
+        Raises:
+            UserError: the batch has an odd number of images to mix.
+        """
         if self.mix is None:
-            loss = F.cross_entropy(self(batch.image).float(), batch.label, label_smoothing=self.label_smoothing)
-        else:
-            if len(batch.image) % 2:
-                raise UserError(
-                    f"got a batch of {len(batch.image)} images, expected an even number: mixup and cutmix pair them; "
-                    "set an even --data.device_batch_size, or --model.mixup 0 --model.cutmix 0"
-                )
-            images, targets = self.mix(batch.image.clone(), batch.label)
-            loss = F.cross_entropy(self(images).float(), targets)
-        return {"loss": loss}
+            return batch
+        if len(batch.image) % 2:
+            raise UserError(
+                f"got a batch of {len(batch.image)} images, expected an even number: mixup and cutmix pair them; "
+                "set an even --data.device_batch_size, or --model.mixup 0 --model.cutmix 0"
+            )
+        return MixedBatch(*self.mix(batch.image.clone(), batch.label))
+
+    def training_losses(self, batch: "ImageBatch | MixedBatch") -> dict[str, Tensor]:
+        """Cross entropy in fp32 against smoothed labels, or mixed targets [B, C]."""
+        if isinstance(batch, ImageBatch) and self.mix is not None:
+            batch = self.drawn(batch)
+        logits = self(batch.image).float()
+        if isinstance(batch, MixedBatch):
+            return {"loss": F.cross_entropy(logits, batch.target)}
+        return {"loss": F.cross_entropy(logits, batch.label, label_smoothing=self.label_smoothing)}

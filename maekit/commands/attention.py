@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from PIL.Image import Image
     from torch import Tensor
 
-    from maekit.features.attention_maps import View
+    from maekit.backbone.attention_view import View
 
 FORWARDS = False
 
@@ -76,8 +76,8 @@ class _Viewer:
     def __init__(
         self, weights: str, block: int, size: int | HeightWidth | None, device: str, given: GivenImages
     ) -> None:
+        from maekit.features.extractor import block_index
         from maekit.features.source import find_source
-        from maekit.features.tokens import block_index
         from maekit.system.hardware import choose_device
 
         source, self.device = find_source(weights), choose_device(device)
@@ -96,7 +96,7 @@ class _Viewer:
         """Yields each readable file with its image as the backbone is given it, and what the block makes of it."""
         import torch
 
-        from maekit.features.attention_maps import View, view_block
+        from maekit.backbone.attention_view import View, view_block
         from maekit.features.attention_pictures import whole_view
 
         for file in files:

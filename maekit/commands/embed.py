@@ -55,7 +55,6 @@ def main(args: argparse.Namespace) -> int:
     from maekit.features.embedding import embed_folder
     from maekit.features.extractor import make_extractor
     from maekit.features.images import find_images
-    from maekit.features.tokens import has_final_norm
 
     images = find_images(args.folder)
     source = source_for(images, args.weights)
@@ -68,7 +67,7 @@ def main(args: argparse.Namespace) -> int:
         precision=args.precision,
         device=args.device,
     )
-    if not has_final_norm(extractor.vit):
+    if not extractor.vit.has_final_norm:
         print(f"note: {_without_norm(args.weights, extractor.pooling, given=args.pooling is not None)}")
     for line in source.assumed:
         print(line)

@@ -1,6 +1,6 @@
 """Object detection and instance segmentation on the shared backbone: Mask R-CNN on a pyramid of a plain ViT's maps."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -94,6 +94,7 @@ class Detector(TransferModel):
     example_score: ClassVar[tuple[str, Literal["low", "high"]] | None] = ("F1", "high")
     headline: ClassVar[tuple[str, ...]] = ("box_AP", "box_AP50", "mask_AP", "mask_AP50")
     class_layers = OF_CLASSES
+    compiled: ClassVar[str] = "the backbone and the pyramid"
     head: DetectionHead
 
     def __init__(self, spec: DataSpec, settings: DetectorSettings) -> None:
@@ -126,8 +127,14 @@ class Detector(TransferModel):
 
     def maps(self, images: Tensor) -> Sequence[Tensor]:
         """Images [B, 3, S, S], normalised and padded, to the pyramid's maps p2 to p6."""
-        pyramid: Sequence[Tensor] = self.head.pyramid(self.backbone.features(images, self.taps).maps)
+        pyramid: Sequence[Tensor] = self.head.pyramid(self.backbone(images, taps=self.taps).maps)
         return pyramid
+
+    def compile_losses(self, **options: Any) -> Callable[[DetBatch], dict[str, Tensor]]:
+        """Compiles backbone and pyramid in place: how many regions a detector looks at differs from step to step."""
+        self.backbone.compile(**options)
+        self.head.pyramid.compile(**options)
+        return self.training_losses
 
     def training_losses(self, batch: DetBatch) -> dict[str, Tensor]:
         """Two losses of the proposals, three of the regions, and their sum."""

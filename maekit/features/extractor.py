@@ -11,7 +11,6 @@ from maekit.data.images.transforms import EvalTransform
 from maekit.errors import UserError
 from maekit.features.metadata import Metadata, Method, Pooling, Precision
 from maekit.features.source import Source, find_source, fingerprint
-from maekit.features.tokens import block_index, has_final_norm, normalised, residual_stream
 from maekit.system.hardware import choose_device
 
 
@@ -52,15 +51,10 @@ class Extractor:
         """Returns features [B, D] or [B, h*w, D], float32 on the CPU, for images [B, 3, S, S]."""
         half = self.precision == "bf16"
         with torch.inference_mode(), torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=half):
-            tokens, _ = residual_stream(self.vit, images.to(self.device, non_blocking=True), self.block + 1)
-            tokens = normalised(self.vit, tokens).float()
-            return self._pooled(tokens).cpu()
-
-    def _pooled(self, tokens: Tensor) -> Tensor:
-        if self.pooling == "class":
-            return tokens[:, 0]
-        patches = tokens[:, self.vit.num_prefix :]
-        return patches.mean(dim=1) if self.pooling == "mean" else patches
+            tokens = self.vit(images.to(self.device, non_blocking=True), num_blocks=self.block + 1).tokens.float()
+            if self.pooling == "patches":
+                return self.vit.patch_tokens(tokens).cpu()
+            return self.vit.pool(tokens, self.pooling).cpu()
 
     def describe(self) -> Method:
         """Returns plain values that decide what the features are."""
@@ -68,7 +62,7 @@ class Extractor:
             "weights_hash": fingerprint(self.vit),
             "pooling": self.pooling,
             "block": self.block,
-            "final_norm": has_final_norm(self.vit),
+            "final_norm": self.vit.has_final_norm,
             "precision": self.precision,
             "transform": self.transform.describe(),
         }
@@ -133,3 +127,17 @@ def extractor_like(metadata: Metadata, weights: str | None, device: str) -> Extr
             "--weights, or embed again"
         )
     return extractor
+
+
+def block_index(vit: ViT, block: int) -> int:
+    """Returns a block's number from 0 for one that may count from the end (-1 is the last).
+
+    Raises:
+        UserError: there is no such block.
+    """
+    if not -vit.num_blocks <= block < vit.num_blocks:
+        raise UserError(
+            f"--block: got {block}, expected 0 to {vit.num_blocks - 1}, or -1 (the last) to -{vit.num_blocks}: the ViT "
+            f"has {vit.num_blocks} blocks"
+        )
+    return block % vit.num_blocks

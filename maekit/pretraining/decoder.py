@@ -12,6 +12,8 @@ from maekit.pretraining.target import Target
 Grid = tuple[int, int]
 NORM_EPS = 1e-6
 
+CLASS = 1  # tokens before the patches: the encoder's class token
+
 
 class MAEDecoder(nn.Module):
     """Projects encoded tokens, puts a mask token in each hidden place, and runs blocks over all of them.
@@ -60,16 +62,18 @@ class MAEDecoder(nn.Module):
         """
         tokens: Tensor = self.decoder_embed(encoded)
         if restore is not None and self.mask_token is not None:
-            hidden = self.mask_token.to(tokens.dtype).expand(len(tokens), restore.shape[1] + 1 - tokens.shape[1], -1)
-            patches = torch.cat([tokens[:, 1:], hidden], dim=1)
+            hidden = self.mask_token.to(tokens.dtype).expand(
+                len(tokens), restore.shape[1] + CLASS - tokens.shape[1], -1
+            )
+            patches = torch.cat([tokens[:, CLASS:], hidden], dim=1)
             patches = patches.gather(1, restore[..., None].expand(-1, -1, tokens.shape[2]))
-            tokens = torch.cat([tokens[:, :1], patches], dim=1)
+            tokens = torch.cat([tokens[:, :CLASS], patches], dim=1)
         tokens = tokens + (self.decoder_pos_embed if positions is None else positions)
         for block in self.decoder_blocks:
             recompute = self.gradient_checkpointing and torch.is_grad_enabled()
             run: Callable[..., Tensor] = partial(checkpoint, block, use_reentrant=False) if recompute else block
             tokens = run(tokens, grid)
-        return tokens[:, 1:]
+        return tokens[:, CLASS:]
 
     def predict(self, decoded: Tensor) -> Tensor:
         """Returns the target's values [B, M, V] for decoded tokens [B, M, Dd], all of an image's or some."""

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from maekit.backbone.block import Block
 from maekit.backbone.pos_embed import resize_pos_embed, sincos_pos_embed
+from maekit.backbone.protocol import Features, Hidden
 from maekit.base.data import RunData, TransferData
 from maekit.base.model import PredictionWriter, TransferModel
 from maekit.base.settings import TrainedSettings
@@ -28,6 +29,13 @@ from maekit.system.ranges import check_range
 
 FIT_IMAGES = 2000  # whose patches the principal components are fitted to
 PICTURES = 8
+
+
+class MaskedBatch(NamedTuple):
+    """Images [B, 3, H, W], normalised, and which of their patches are hidden."""
+
+    image: Tensor
+    masking: Masking
 
 
 class Reconstruction(NamedTuple):
@@ -108,7 +116,7 @@ class Pretrainer(TransferModel):
         check_masking(settings.masking, self.backbone.grid, settings.mask_ratio)
         self.mask_ratio, self.masking = settings.mask_ratio, settings.masking
         self.probe_images, self.probe_neighbours = settings.probe_images, settings.probe_neighbours
-        self.backbone.pos_embed.requires_grad_(False)
+        self.backbone.freeze_positions()
         width, heads = settings.decoder_width, settings.decoder_heads
         self.head = MAEDecoder(
             self.backbone.embed_dim,
@@ -125,53 +133,56 @@ class Pretrainer(TransferModel):
     def draw_masking(self, images: Tensor, noise: Tensor | None = None) -> Masking:
         """Chooses the hidden patches of images [B, 3, H, W]: by noise [B, N], or at random."""
         if noise is None:
-            noise = draw_noise(self.masking, len(images), self._grid(images), self.mask_ratio, images.device)
+            noise = draw_noise(
+                self.masking, len(images), self.backbone.patch_grid(images), self.mask_ratio, images.device
+            )
         return mask_by_noise(noise.to(images.device), self.mask_ratio)
 
     def encode(self, images: Tensor, masking: Masking) -> Tensor:
-        """Returns [B, 1 + K, D]: the class token and the visible patches of images, after the final norm.
+        """Returns [B, P + K, D]: the prefix tokens and the visible patches of images, after the final norm.
 
         With `encoder_mask_tokens` K is N: all patches in their places, the hidden ones mask tokens.
         """
-        tokens, grid = self.backbone.embed(images)
         if self.encoder_mask_token is None:
-            tokens = tokens.gather(1, masking.visible[..., None].expand(-1, -1, tokens.shape[2]))
+            found: Features = self.backbone(images, visible=masking.visible)
         else:
-            positions = resize_pos_embed(self.backbone.pos_embed, self.backbone.pos_grid, grid, 1)[:, 1:]
-            hidden = self.encoder_mask_token + positions
-            tokens = torch.where(masking.masked[..., None], hidden.to(tokens.dtype), tokens)
-        return self.backbone.encode(tokens, grid).tokens
+            found = self.backbone(images, hidden=Hidden(masking.masked, self.encoder_mask_token))
+        return found.tokens
 
     def decode(self, encoded: Tensor, masking: Masking, grid: Grid) -> Tensor:
         """Returns decoded patch tokens [B, N, Dd] for what `encode` gave of images of `grid` (h, w) patches."""
         positions = resize_pos_embed(self.head.decoder_pos_embed, self.backbone.pos_grid, grid, 1)
         restore = masking.restore if self.encoder_mask_token is None else None
-        decoded: Tensor = self.head(encoded, grid, restore, positions)
+        decoded: Tensor = self.head(self.backbone.without_registers(encoded), grid, restore, positions)
         return decoded
 
     def forward(self, images: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Masking]:
         """Images [B, 3, H, W], normalised, to predictions [B, N, V] of all patches, and which were hidden."""
         masking = self.draw_masking(images, noise)
-        decoded = self.decode(self.encode(images, masking), masking, self._grid(images))
+        decoded = self.decode(self.encode(images, masking), masking, self.backbone.patch_grid(images))
         return self.head.predict(decoded), masking
 
-    def patch_losses(self, images: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Tensor, Tensor]:
+    def patch_losses(self, images: Tensor, masking: Masking) -> tuple[Tensor, Tensor, Tensor]:
         """Returns of each hidden patch the loss [B, M], its predicted pixels and its true ones, [B, M, P] in fp32.
 
         The loss is the mean square over the target's values. M = N - K patches of each image are hidden; only they are
         normalised and predicted.
         """
-        masking = self.draw_masking(images, noise)
-        decoded = self.decode(self.encode(images, masking), masking, self._grid(images))
+        decoded = self.decode(self.encode(images, masking), masking, self.backbone.patch_grid(images))
         predicted = self.head.predict(_take(decoded, masking.hidden)).float()
         true = _take(patchify(images, self.backbone.patch_size), masking.hidden).float()
         with torch.autocast(images.device.type, enabled=False):
             losses = (predicted - self.head.target(true)).square().mean(-1)
             return losses, self.head.target.pixels(predicted.detach(), true), true
 
-    def training_losses(self, batch: ImageBatch) -> dict[str, Tensor]:
+    def drawn(self, batch: ImageBatch) -> MaskedBatch:
+        """Returns the images with a mask of each, drawn at random."""
+        return MaskedBatch(batch.image, self.draw_masking(batch.image))
+
+    def training_losses(self, batch: ImageBatch | MaskedBatch) -> dict[str, Tensor]:
         """Mean square error of the hidden patches' targets."""
-        return {"loss": self.patch_losses(batch.image)[0].mean()}
+        masked = self.drawn(batch) if isinstance(batch, ImageBatch) else batch
+        return {"loss": self.patch_losses(masked.image, masked.masking)[0].mean()}
 
     def new_metrics(self) -> PretrainingMetrics:
         """Loss and PSNR of the hidden patches."""
@@ -183,8 +194,8 @@ class Pretrainer(TransferModel):
 
     def _evaluated(self, batch: ImageBatch) -> tuple[Tensor, Tensor]:
         """Loss and PSNR [B] of the hidden patches."""
-        noise = fixed_noise(self.masking, batch.index.tolist(), self._grid(batch.image), self.mask_ratio)
-        losses, predicted, true = self.patch_losses(batch.image, noise)
+        noise = fixed_noise(self.masking, batch.index.tolist(), self.backbone.patch_grid(batch.image), self.mask_ratio)
+        losses, predicted, true = self.patch_losses(batch.image, self.draw_masking(batch.image, noise))
         return losses.mean(1), psnr(self._rgb(predicted), self._rgb(true))
 
     def judge(self, batch: ImageBatch) -> list[Judged]:
@@ -198,7 +209,7 @@ class Pretrainer(TransferModel):
     def reconstruct(self, images: Tensor, noise: Tensor | None = None) -> Reconstruction:
         """Masks images [B, 3, H, W], normalised, by noise [B, N] or at random, and returns pictures of the outcome."""
         values, masking = self(images, noise)
-        size, grid = self.backbone.patch_size, self._grid(images)
+        size, grid = self.backbone.patch_size, self.backbone.patch_grid(images)
         true = patchify(images, size).float()
         original, predicted = self._rgb(true), self._rgb(self.head.target.pixels(values.float(), true)).clamp(0, 1)
         hidden = masking.masked[..., None]
@@ -220,9 +231,9 @@ class Pretrainer(TransferModel):
         from maekit.pretraining.pictures import contact_sheet
 
         images = data.val_dataset()
-        device = self.backbone.pos_embed.device
+        device = next(self.parameters()).device
         batch = torch.stack([images[Draw(0, index)][0] for index in chosen]).to(device)
-        noise = fixed_noise(self.masking, list(chosen), self._grid(batch), self.mask_ratio)
+        noise = fixed_noise(self.masking, list(chosen), self.backbone.patch_grid(batch), self.mask_ratio)
         return contact_sheet(self.reconstruct(batch, noise))
 
     def prediction_writer(self, folder: Path, input: Mapping[str, Any]) -> PredictionWriter:
@@ -248,17 +259,12 @@ class Pretrainer(TransferModel):
             return {}
         return probe_accuracies(
             self.class_tokens, *splits, images=self.probe_images, neighbours=self.probe_neighbours,
-            device=self.backbone.pos_embed.device, num_workers=data.num_workers or 0,
+            device=next(self.parameters()).device, num_workers=data.num_workers or 0,
         )  # fmt: skip
 
     def class_tokens(self, images: Tensor) -> Tensor:
         """Images [B, 3, H, W], normalised and nothing hidden, to class tokens [B, D]."""
-        tokens: Tensor = self.backbone(images)
-        return tokens[:, 0]
-
-    def _grid(self, images: Tensor) -> Grid:
-        size = self.backbone.patch_size
-        return images.shape[2] // size, images.shape[3] // size
+        return self.backbone.pool(self.backbone(images).tokens, "class")
 
     def _rgb(self, patches: Tensor) -> Tensor:
         """Undoes the data's normalisation of patches [..., P], P in the order of `patchify`: RGB, 0..1 for images."""

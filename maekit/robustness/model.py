@@ -67,6 +67,7 @@ class RobustnessClassifier(Classifier):
         weights, pooling = settings.weights, settings.pooling
         own = model_spec(spec, weights)
         super().__init__(own, settings, final_norm=pooling == "class")
+        self.pooling = pooling
         self.head = LinearHead(self.backbone.embed_dim, len(own.ids()), pooling=pooling, init_std=0.02)
         self.expect_unused = (*TransferModel.expect_unused, *(("norm.*",) if pooling == "mean" else ()))
         self.register_buffer("to_model", torch.tensor(class_places(own, spec, weights)), persistent=False)

@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from maekit.backbone.protocol import Features
 from maekit.base.data import RunData
 from maekit.base.model import TransferModel
 from maekit.base.shown import Judged
@@ -85,7 +86,8 @@ class Segmenter(TransferModel):
 
     def maps(self, images: Tensor) -> tuple[Tensor, ...]:
         """Returns what the head is given of crops [B, 3, H, W]: the maps [B, D, h, w] after the taps."""
-        return self.backbone.features(images, self.taps).maps
+        found: Features = self.backbone(images, taps=self.taps)
+        return found.maps
 
     def forward(self, images: Tensor) -> Tensor:
         """Returns logits [B, C, H, W] of crops [B, 3, H, W], normalised."""

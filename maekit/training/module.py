@@ -73,6 +73,7 @@ class TransferModule(LightningModule):
         self.plan = plan
         self.seed = seed
         self.card = card
+        self.losses: Callable[[Any], dict[str, Tensor]] = model.training_losses  # or what it was compiled to
         self.metrics: Any = model.new_metrics()
         self.train_data = data.train_dataset(seed)
         self.steps_per_epoch = len(self.train_data) // plan.total
@@ -141,7 +142,7 @@ class TransferModule(LightningModule):
 
     def training_step(self, batch: Any, batch_idx: int) -> Tensor:
         """The loss of one device batch; logs the mean over the whole optimizer step."""
-        losses = self.model.training_losses(batch)
+        losses = self.losses(self.model.drawn(batch))
         loss = self._checked(losses, batch)
         part = losses["loss"].detach() / self.plan.accumulation
         self._step_loss = part if batch_idx % self.plan.accumulation == 0 else self._step_loss + part

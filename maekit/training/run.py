@@ -126,13 +126,8 @@ def prepare(
     module = TransferModule(model, data, optim and Optimisation(**optim), plan=plan, seed=options.seed, card=told)
     count_in_batches(trainer, plan.accumulation, module.steps_per_epoch)
     if options.compile:
-        what = (
-            "the backbone"
-            if model.calls_backbone
-            else "nothing: this task does not call ViT.forward, the part it covers"
-        )
-        say(f"compile --run.compile true compiles {what}")
-        model.backbone.compile()
+        say(f"compile {model.compiled}, in the first step")
+        module.losses = model.compile_losses()
     if options.num_threads is not None:
         torch.set_num_threads(options.num_threads)
     run = Run(module, trainer, plan, folder, record, settings)

@@ -115,10 +115,10 @@ def test_autocast_stays_near_float32() -> None:
         parameter.data.add_(torch.randn_like(parameter), alpha=0.05)
     images = _drawn(1, 3, 40, 56)
     with torch.autocast("cpu", torch.bfloat16):
-        half = vit(images)
+        half = vit(images).tokens
         half.float().sum().backward()
     assert half.dtype == torch.float32
-    assert_half(half, vit(images))
+    assert_half(half, vit(images).tokens)
     assert all(p.grad is not None and p.grad.isfinite().all() for p in vit.parameters())
 
 
@@ -130,7 +130,7 @@ def test_zero_tables_leave_the_backbone_as_it_is(kind: Any) -> None:
     adapted = ViT(TINY, image_size=(40, 56), relative_position=kind, **VITDET)
     assert not adapted.load_state_dict(plain.state_dict(), strict=False).unexpected_keys
     images = _drawn(2, 3, 40, 56)
-    assert_float64(adapted(images), plain(images))
+    assert_float64(adapted(images).tokens, plain(images).tokens)
 
 
 @pytest.mark.usefixtures("float64")
@@ -147,7 +147,7 @@ def test_compiled_as_one_graph_it_trains_the_same() -> None:
     images = _drawn(2, 3, 24, 40)
     results = []
     for vit in vits:
-        tokens = vit(images)
+        tokens = vit(images).tokens
         results.append([tokens, *torch.autograd.grad(tokens.square().sum(), list(vit.parameters()))])
     assert_float64(results[0], results[1])
 
@@ -166,13 +166,13 @@ def test_shared_tables_are_those_of_every_block_of_their_kind() -> None:
     separate.load_state_dict({n: t for n, t in vit.state_dict().items() if not n.startswith("shared_bias.")})
     for index, block in enumerate(separate.blocks):
         grid, name = ((5, 7), "grid") if index in (1, 3) else ((3, 3), "window")
-        table = TableBias(2, grid, class_token=False)
+        table = TableBias(2, grid, num_prefix=0)
         table.load_state_dict(vit.shared_bias[name].state_dict())  # type: ignore[index]
         block.attn.position = table  # type: ignore[union-attr]
     images = _drawn(2, 3, 40, 56)
-    assert_float64(vit(images), separate(images))
-    vit(images).square().sum().backward()
-    separate(images).square().sum().backward()
+    assert_float64(vit(images).tokens, separate(images).tokens)
+    vit(images).tokens.square().sum().backward()
+    separate(images).tokens.square().sum().backward()
     for name, blocks in (("grid", (1, 3)), ("window", (0, 2))):
         found = vit.get_parameter(f"shared_bias.{name}.table").grad
         parts = [separate.get_parameter(f"blocks.{index}.attn.position.table").grad for index in blocks]
@@ -192,12 +192,12 @@ def test_shared_tables_are_saved_counted_and_grouped_once() -> None:
     again = ViT(TINY, image_size=(40, 56), relative_position="shared", **VITDET)
     again.load_state_dict(torch.load(io.BytesIO(buffer.getvalue()), weights_only=True))
     images = _drawn(1, 3, 40, 56)
-    assert torch.equal(again(images), vit(images))
+    assert torch.equal(again(images).tokens, vit(images).tokens)
     twin = copy.deepcopy(vit)
     for table in twin.shared_bias.parameters():  # type: ignore[union-attr]
         table.data.zero_()
-    assert not torch.equal(twin(images), vit(images))
-    assert torch.equal(again(images), vit(images))
+    assert not torch.equal(twin(images).tokens, vit(images).tokens)
+    assert torch.equal(again(images).tokens, vit(images).tokens)
 
 
 def test_only_the_tables_that_are_used_are_built() -> None:

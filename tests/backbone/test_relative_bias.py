@@ -18,7 +18,7 @@ TINY = Size("tiny", embed_dim=24, num_blocks=3, num_heads=2, patch_size=8)
 
 
 def filled(grid: tuple[int, int], class_token: bool = True) -> TableBias:
-    module = TableBias(3, grid, class_token=class_token)
+    module = TableBias(3, grid, num_prefix=int(class_token))
     torch.nn.init.normal_(module.table)
     return module
 
@@ -34,7 +34,7 @@ def by_definition(module: TableBias) -> Tensor:
         ],
         dim=1,
     )
-    if not module.class_token:
+    if not module.num_prefix:
         return patches
     whole = torch.empty(3, h * w + 1, h * w + 1)
     whole[:, 0, :], whole[:, :, 0], whole[:, 0, 0] = table[-3][:, None], table[-2][:, None], table[-1]

@@ -54,7 +54,7 @@ def test_tokens_and_gradients_equal_timms(pooling: str) -> None:
     ours = _vit(final_norm=pooling == "class")
     theirs = _timm(ours.state_dict(), (32, 48), pooling)
     images = _images(32, 48)
-    mine, other = ours(images), theirs.forward_features(images)
+    mine, other = ours(images).tokens, theirs.forward_features(images)
     assert_float64(mine, other)
     gradients = _backward(mine, ours)
     assert set(gradients) == {name for name, _ in ours.named_parameters()}
@@ -73,7 +73,9 @@ def test_tokens_equal_timms_after_the_positions_are_resized_to_another_grid(
     state["pos_embed"] = resized_by_matrices(state["pos_embed"], (4, 6), grid, 1)
     theirs = _timm(state, image_size, pooling)
     images = _images(*image_size)
-    assert_fp32_function(ours, [images], theirs.forward_features(images))  # positions are resized in fp32
+    assert_fp32_function(
+        lambda given: ours(given).tokens, [images], theirs.forward_features(images)
+    )  # positions are resized in fp32
 
 
 @pytest.mark.usefixtures("float64")
@@ -85,8 +87,8 @@ def test_a_stored_grid_is_resized_on_every_forward_and_trained_where_it_is_store
     resized = ViT(TEST_SIZE, image_size=(64, 24))
     resized.load_state_dict(state | {"pos_embed": resized_by_matrices(state["pos_embed"], (4, 6), (8, 3), 1)})
     images = _images(64, 24)
-    assert_fp32_function(stored, [images], resized(images))
-    assert _backward(stored(images), stored)["pos_embed"].abs().min() > 0
+    assert_fp32_function(lambda given: stored(given).tokens, [images], resized(images).tokens)
+    assert _backward(stored(images).tokens, stored)["pos_embed"].abs().min() > 0
 
 
 @pytest.mark.usefixtures("float64")
@@ -97,7 +99,7 @@ def test_training_with_drop_path_equals_timms_with_the_same_draws() -> None:
     images = _images(32, 48)
     for seed in range(6):
         torch.manual_seed(seed)
-        mine = ours(images)
+        mine = ours(images).tokens
         torch.manual_seed(seed)
         other = theirs.forward_features(images)
         assert_float64(mine, other)
@@ -121,7 +123,7 @@ def test_without_a_class_token_patches_are_encoded_alone() -> None:
     theirs = VisionTransformer((32, 48), 8, **TIMM_SIZE, class_token=False, global_pool="avg", fc_norm=False)
     theirs.load_state_dict(state)
     images = _images(32, 48)
-    assert_float64(ours(images), theirs.forward_features(images))
+    assert_float64(ours(images).tokens, theirs.forward_features(images))
 
 
 @pytest.mark.usefixtures("float64")
@@ -146,8 +148,7 @@ def test_visible_tokens_alone_can_be_encoded() -> None:
     changed[:, :, :8, :8] += 1
     results = []
     for pictures in (images, changed):
-        tokens, grid = vit.embed(pictures)
-        results.append(vit.encode(tokens[:, kept], grid).tokens)
+        results.append(vit(pictures, visible=kept.expand(2, -1)).tokens)
     assert results[0].shape == (2, 5, 48)
     torch.testing.assert_close(results[0], results[1], rtol=0, atol=0)
     theirs = _timm(vit.state_dict(), (32, 48), "class")
@@ -164,7 +165,7 @@ def test_windowed_blocks_keep_a_patch_in_its_window_and_global_blocks_do_not(
     images = _images(32, 48)
     changed = images.clone()
     changed[:, :, :8, :8] += 1
-    different = (vit(images) != vit(changed)).any(dim=2)
+    different = (vit(images).tokens != vit(changed).tokens).any(dim=2)
     assert different.sum(dim=1).tolist() == [reach, reach]
     assert different.view(2, 4, 6)[:, :2, :2].all()
 
@@ -181,7 +182,7 @@ def test_windowed_blocks_keep_a_patch_in_its_window_and_global_blocks_do_not(
 def test_parameter_counts_are_the_published_ones(name: str, image_size: int, count: int) -> None:
     with torch.device("meta"):
         vit = ViT(load_size(name), image_size=(image_size, image_size))
-        tokens = vit(torch.empty(1, 3, image_size, image_size))
+        tokens = vit(torch.empty(1, 3, image_size, image_size)).tokens
     assert sum(parameter.numel() for parameter in vit.parameters()) == count
     assert tokens.shape == (1, 1 + (image_size // vit.patch_size) ** 2, vit.embed_dim)
 
@@ -209,7 +210,7 @@ def test_gradient_checkpointing_changes_no_gradient_also_with_drop_path() -> Non
         gradients = []
         for vit in (plain, saving):
             torch.manual_seed(seed)
-            gradients.append(_backward(vit(images), vit))
+            gradients.append(_backward(vit(images).tokens, vit))
         torch.testing.assert_close(gradients[0], gradients[1], rtol=0, atol=0)
 
 
@@ -218,7 +219,7 @@ def test_gradient_checkpointing_runs_every_block_twice() -> None:
     runs: list[int] = []
     for index, block in enumerate(vit.blocks):
         block.get_submodule("norm1").register_forward_hook(lambda *_, index=index: runs.append(index))
-    _backward(vit(_images(32, 48)), vit)
+    _backward(vit(_images(32, 48)).tokens, vit)
     assert runs == [0, 1, 2, 2, 1, 0]
 
 
@@ -236,7 +237,7 @@ def test_compiled_in_place_as_one_graph_it_trains_the_same(checkpointing: bool, 
     images, results = _images(32, 48), []
     for vit in (eager, compiled):
         torch.manual_seed(4)
-        tokens = vit(images)
+        tokens = vit(images).tokens
         results.append((tokens.detach(), _backward(tokens, vit)))
     assert_float64(results[0], results[1])
 
@@ -244,10 +245,10 @@ def test_compiled_in_place_as_one_graph_it_trains_the_same(checkpointing: bool, 
 def test_autocast_stays_near_float32() -> None:
     vit, images = _vit(drop_path=0.5).train(), _images(32, 48)
     torch.manual_seed(0)
-    full = vit(images)
+    full = vit(images).tokens
     torch.manual_seed(0)
     with torch.autocast("cpu", torch.bfloat16):
-        half = vit(images)
+        half = vit(images).tokens
     assert half.dtype == torch.float32
     assert_half(half, full)
 
@@ -262,6 +263,8 @@ def test_every_parameter_has_the_layer_of_the_published_code(name: str) -> None:
         for layer in ("norm1", "attn.qkv", "attn.proj", "norm2", "mlp.fc1", "mlp.fc2"):
             for kind in ("weight", "bias"):
                 expected[f"blocks.{index}.{layer}.{kind}"] = index + 1
+    if size.num_registers:
+        expected["reg_token"] = 0
     expected |= {"norm.weight": size.num_blocks + 1, "norm.bias": size.num_blocks + 1}
     assert {name: vit.layer_of(name) for name, _ in vit.named_parameters()} == expected
     assert vit.layer_of("mask_token") == 0

@@ -7,11 +7,16 @@ import torch
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor
 
+from maekit.backbone.sizes import Size
+from maekit.backbone.vit import ViT
 from maekit.classification.linear_head import LinearHead, Pooling
 from maekit.errors import UserError
 from tests.numeric import assert_float64
 
 pytestmark = pytest.mark.numeric
+
+
+VIT = ViT(Size("tiny", embed_dim=24, num_blocks=1, num_heads=2, patch_size=8), image_size=(32, 32))
 
 
 def _pair(pooling: Pooling) -> tuple[LinearHead, VisionTransformer]:
@@ -35,7 +40,7 @@ def _pair(pooling: Pooling) -> tuple[LinearHead, VisionTransformer]:
 def test_logits_and_gradients_equal_timms(pooling: Pooling) -> None:
     ours, theirs = _pair(pooling)
     results: list[tuple[Tensor, Tensor]] = []
-    for head in (ours, theirs.forward_head):
+    for head in (lambda tokens: ours(VIT.pool(tokens, pooling)), theirs.forward_head):
         tokens = torch.randn(3, 17, 24, generator=torch.Generator().manual_seed(1)).mul_(3).requires_grad_()
         logits = head(tokens)
         (logits * torch.arange(21.0).view(3, 7)).sum().backward()
@@ -51,7 +56,8 @@ def test_mean_pooling_ignores_the_class_token_and_class_pooling_all_others() -> 
         head = _pair(pooling)[0]  # type: ignore[arg-type]
         changed = tokens.clone()
         changed[:, unused] = 100.0
-        torch.testing.assert_close(head(changed), head(tokens), rtol=0, atol=0)
+        pooled = [VIT.pool(given, pooling) for given in (changed, tokens)]  # type: ignore[arg-type]
+        torch.testing.assert_close(head(pooled[0]), head(pooled[1]), rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(("pooling", "norm"), [("mean", {"fc_norm.weight", "fc_norm.bias"}), ("class", set[str]())])

@@ -86,7 +86,7 @@ def test_the_frozen_forward_keeps_no_graph() -> None:
 def test_loss_and_statistics_are_their_formulas() -> None:
     model = probe().train()
     images = batch()._replace(image=batch().image.double())
-    features = model.backbone(images.image)[:, 0].detach()
+    features = model.backbone(images.image).tokens[:, 0].detach()
     mean, variance = features.mean(0), features.var(0, unbiased=False)
     scaled = (features - mean) / (variance + 1e-6).sqrt()
     logits = scaled @ model.head.fc.weight.T + model.head.fc.bias
@@ -144,7 +144,7 @@ def test_cached_features_are_the_backbones_of_every_image(tmp_path: Path) -> Non
         for index in (0, 7, len(images) - 1):
             picture, label, _ = images[Draw(0, index)]
             feature, found, at = stored[Draw(5, index)]
-            assert_fp32_model(feature, backbone, picture[None], lambda vit, images: vit(images)[0, 0])
+            assert_fp32_model(feature, backbone, picture[None], lambda vit, images: vit(images).tokens[0, 0])
             assert (found, at) == (label, index)
 
 

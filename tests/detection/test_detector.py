@@ -377,7 +377,7 @@ def test_a_seed_decides_the_losses_and_every_part_learns() -> None:
 def test_an_image_alone_that_skips_blocks_trains_all_the_same(position: str) -> None:
     """Stochastic depth may leave no image of a device batch of one; DDP wants gradients of zero then."""
     net = model(drop_path=0.99, relative_position=position).train()
-    net.backbone.features(torch.randn(1, 3, SIDE, SIDE), net.taps).maps[0].sum().backward()
+    net.backbone(torch.randn(1, 3, SIDE, SIDE), taps=net.taps).maps[0].sum().backward()
     attention = net.backbone.blocks[2].attn
     assert (attention.qkv.weight.grad == 0).all()
     assert all(parameter.grad is not None for parameter in net.backbone.parameters())

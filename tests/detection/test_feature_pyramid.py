@@ -40,7 +40,7 @@ class Backbone(nn.Module):
         self.pyramid = SimplePyramid(case.EMBED_DIM, case.CHANNELS)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        return self.pyramid(self.net.features(images, [case.NUM_BLOCKS - 1]).maps)  # type: ignore[no-any-return]
+        return self.pyramid(self.net(images, taps=[case.NUM_BLOCKS - 1]).maps)  # type: ignore[no-any-return]
 
 
 def renamed(name: str) -> str:

@@ -9,10 +9,11 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 from sklearn.decomposition import PCA
 
+from maekit.backbone.attention_view import view_block
 from maekit.backbone.sizes import load_size
 from maekit.backbone.vit import ViT
 from maekit.errors import UserError
-from maekit.features.attention_maps import SPREAD, PatchColours, view_block
+from maekit.features.attention_maps import SPREAD, PatchColours
 from maekit.features.attention_pictures import heat, overlay, whole_view
 from maekit.system.size import HeightWidth
 from tests.features.helpers import pictures, refused, run, weights

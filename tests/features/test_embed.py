@@ -80,8 +80,9 @@ def test_another_block_size_and_crop(tmp_path: Path, capsys: pytest.CaptureFixtu
     vit = load_backbone(weights(tmp_path), image_size=48)
 
     def tapped(vit: ViT, images: torch.Tensor) -> torch.Tensor:
-        tokens: torch.Tensor = vit.norm(vit.encode(*vit.embed(images), taps=[1]).taps[0])
-        return tokens[:, 0]
+        tokens, _ = vit.residual_stream(images, 2)
+        normed: torch.Tensor = vit.norm(tokens)
+        return normed[:, 0]
 
     images = prepared(folder, names_of(output), 48, 1.0)
     assert_fp32_model(torch.from_numpy(np.load(output / "features.npy")), vit, images, tapped)
@@ -106,11 +107,11 @@ def test_the_transform_is_that_of_the_checkpoints_card(tmp_path: Path, capsys: p
     backbone = model.eval().backbone
     found = torch.from_numpy(np.load(tmp_path / "out/features.npy"))
     assert "mean of its patch tokens" in printed and "assumed" not in printed
-    assert_fp32_model(found, backbone, images, lambda vit, pictures: vit(pictures)[:, 1:].mean(1))
+    assert_fp32_model(found, backbone, images, lambda vit, pictures: vit(pictures).tokens[:, 1:].mean(1))
     words = ("embed", folder, "--weights", tmp_path / "run", "--output", tmp_path / "class", "--pooling", "class")
     assert "--pooling mean" in run(capsys, *words)
     found = torch.from_numpy(np.load(tmp_path / "class/features.npy"))
-    assert_fp32_model(found, backbone, images, lambda vit, pictures: vit(pictures)[:, 0])
+    assert_fp32_model(found, backbone, images, lambda vit, pictures: vit(pictures).tokens[:, 0])
 
 
 def test_unreadable_images_have_no_row_and_a_reason(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -323,7 +324,8 @@ def test_numbers_that_are_none_are_refused(
         (1e6, ["--half"], "too large for float16; leave --half out"),
         (float("nan"), [], "are NaN"),
     ):
-        monkeypatch.setattr("maekit.features.extractor.normalised", lambda _, tokens, by=factor: tokens * by)
+        monkeypatch.setattr(ViT, "patch_tokens", lambda _, tokens, by=factor: tokens * by)
+        monkeypatch.setattr(ViT, "pool", lambda _, tokens, how, by=factor: tokens[:, 0] * by)
         assert expected in refused(capsys, *words, *flags)
         (tmp_path / "out/features.json").unlink()
 

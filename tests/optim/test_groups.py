@@ -36,7 +36,7 @@ class Classifier(nn.Module):
         self.head = LinearHead(size.embed_dim, 10, pooling=pooling, init_std=0.02)  # type: ignore[arg-type]
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.head(self.backbone(images))
+        logits: torch.Tensor = self.head(self.backbone.pool(self.backbone(images).tokens, self.head.pooling))
         return logits
 
 

@@ -131,7 +131,9 @@ def test_mask_latent_prediction_and_loss_are_transformers(target: str, peer: Any
     ]
 
     def outcome(pictures: Tensor) -> dict[str, Tensor]:
-        loss = model.patch_losses(pictures, noise)[0].mean()  # the loss is computed in fp32
+        loss = model.patch_losses(pictures, model.draw_masking(pictures, noise))[
+            0
+        ].mean()  # the loss is computed in fp32
         return dict(zip(("loss", *"012"), (loss, *torch.autograd.grad(loss, mine)), strict=True))
 
     found = outcome(pictures)
@@ -157,7 +159,11 @@ def test_the_loss_is_of_hidden_patches_only() -> None:
     predicted, masking = model(images(), noise)
     error = (predicted - patchify(images(), PATCH)).square().mean(-1)
     expected = (error * masking.masked).sum() / masking.masked.sum()
-    assert_fp32_function(lambda pictures: model.patch_losses(pictures, noise)[0].mean(), [images()], expected)
+    assert_fp32_function(
+        lambda pictures: model.patch_losses(pictures, model.draw_masking(pictures, noise))[0].mean(),
+        [images()],
+        expected,
+    )
 
 
 def test_patches_are_pixels_by_row_column_channel() -> None:
@@ -279,7 +285,8 @@ def test_every_parameter_gets_a_gradient() -> None:
 def test_recomputed_blocks_give_the_same_gradients() -> None:
     plain, recomputed = pretrainer(), pretrainer(gradient_checkpointing=True)
     for model in (plain, recomputed):
-        model.patch_losses(images(), fixed_noise("random", [0, 1, 2], (4, 6), 0.75))[0].mean().backward()  # type: ignore[no-untyped-call]
+        masking = model.draw_masking(images(), fixed_noise("random", [0, 1, 2], (4, 6), 0.75))
+        model.patch_losses(images(), masking)[0].mean().backward()  # type: ignore[no-untyped-call]
     for (name, mine), theirs in zip(plain.named_parameters(), recomputed.parameters(), strict=True):
         assert (mine.grad is None) == (theirs.grad is None), name
         if mine.grad is not None:
@@ -302,7 +309,8 @@ def test_metrics_are_the_same_under_any_split_and_padding_does_not_count() -> No
     for name in first:
         assert_fp32(first[name], second[name])
     with torch.no_grad():
-        losses, predicted, true = model.patch_losses(batch_of(5).image, fixed_noise("random", range(5), (4, 6), 0.75))
+        masking = model.draw_masking(batch_of(5).image, fixed_noise("random", range(5), (4, 6), 0.75))
+        losses, predicted, true = model.patch_losses(batch_of(5).image, masking)
     assert_fp32(first["loss"], losses.mean())
     scale, shift = torch.tensor(STD).repeat(64), torch.tensor(MEAN).repeat(64)
     rgb = [(part * scale + shift) for part in (predicted, true)]

@@ -35,7 +35,7 @@ class Small(nn.Module):
         self.head = LinearHead(48, classes, pooling=pooling, init_std=0.02)
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.head(self.backbone(images))
+        logits: Tensor = self.head(self.backbone.pool(self.backbone(images).tokens, self.head.pooling))
         return logits
 
 
@@ -78,7 +78,7 @@ class Probe(nn.Module):
         self.head = nn.ModuleDict({"fc_norm": norm, "fc": classifier})
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.head["fc"](self.head["fc_norm"](self.backbone(images)[:, 0]))
+        logits: Tensor = self.head["fc"](self.head["fc_norm"](self.backbone(images).tokens[:, 0]))
         return logits
 
 

@@ -136,7 +136,7 @@ def test_features_are_computed_with_the_eps_of_the_config(tmp_path: Path, eps: f
     noise = torch.arange(16.0).expand(2, -1)
     with torch.inference_mode():
         expected = network.double().vit(small, noise=noise).last_hidden_state
-        found = load_backbone(tmp_path / "mae", image_size=32).double()(small)
+        found = load_backbone(tmp_path / "mae", image_size=32).double()(small).tokens
     assert_float64(found, expected)
     convert(tmp_path / "mae", "hf", tmp_path / "again")
     assert json.loads((tmp_path / "again" / "config.json").read_text())["layer_norm_eps"] == eps

@@ -71,7 +71,7 @@ def test_a_folder_of_transformers_gives_its_tokens(tmp_path: Path, name: str) ->
         expected = encoder_of(images(32, 32).double(), noise=torch.arange(16.0).expand(2, 16)).last_hidden_state
     else:
         expected = encoder_of(images(32, 32).double()).last_hidden_state
-    assert_float64(model.double().backbone(images(32, 32).double()), expected)
+    assert_float64(model.double().backbone(images(32, 32).double()).tokens, expected)
     kinds: dict[str, str] = {"ViTMAEForPreTraining": "pretraining", "ViTForImageClassification": "classifier_class"}
     assert (report.layout, report.kind) == ("transformers", kinds.get(name, "encoder"))
     assert report.coverage == 1.0

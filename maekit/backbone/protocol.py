@@ -1,0 +1,112 @@
+"""What every task may ask of a backbone: one door, through the module's call, and what its tokens are."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from maekit.backbone.attention import Grid
+
+Pooling = Literal["mean", "class"]
+
+
+class Features(NamedTuple):
+    """What a backbone makes of images [B, 3, H, W].
+
+    Attributes:
+        tokens: [B, P + N, D], the P prefix tokens (class token, registers) first, then the patches row by row; after
+            the last block that was run, and through the final norm if the backbone has one.
+        maps: [B, D, h, w] at each block that was asked for, in that order: the residual stream, without a norm.
+    """
+
+    tokens: Tensor
+    maps: tuple[Tensor, ...]
+
+
+class Hidden(NamedTuple):
+    """Patches whose content a backbone must not see: `token` [1, 1, D] stands in their places, with their positions.
+
+    `masked` is [B, N] bool.
+    """
+
+    masked: Tensor
+    token: Tensor
+
+
+class Backbone(nn.Module):
+    """A plain vision transformer as tasks, weights and layer decay see it.
+
+    Everything a task wants goes through the module's call, which is what compilation, sharding and export hook.
+    A head is given widths and tensors, never the backbone.
+
+    Attributes:
+        embed_dim: D, the width of the tokens.
+        patch_size: side of a square patch in pixels.
+        num_blocks: number of transformer blocks.
+        num_heads: attention heads of a block.
+        num_prefix: P, the tokens before the patches: the class token, if any, and the registers.
+        grid: patches (h, w) of the image size it was built for.
+        pos_grid: patches (h, w) of the stored position table.
+    """
+
+    embed_dim: int
+    patch_size: int
+    num_blocks: int
+    num_heads: int
+    num_prefix: int
+    grid: Grid
+    pos_grid: Grid
+
+    @abstractmethod
+    def forward(
+        self,
+        images: Tensor,
+        *,
+        taps: Sequence[int] = (),
+        visible: Tensor | None = None,
+        hidden: Hidden | None = None,
+        num_blocks: int | None = None,
+    ) -> Features:
+        """Returns the features of images [B, 3, H, W], normalised, whose sides are multiples of the patch.
+
+        Args:
+            images: of the size it was built for, or of another; position tables are resized then.
+            taps: blocks (from 0) whose maps are returned too; needs all patches.
+            visible: [B, K], the patches (from 0, row by row) that are encoded; None for all.
+            hidden: patches that are encoded without their content.
+            num_blocks: only so many blocks are run; None for all.
+
+        Raises:
+            UserError: there is no such block, or a side is no multiple of the patch.
+        """
+
+    @abstractmethod
+    def layer_of(self, name: str) -> int:
+        """Returns the layer of a parameter by its name in the backbone, as layer-wise lr decay counts them.
+
+        0 for tokens, positions and patch embedding, i + 1 for block i, num_blocks + 1 for what comes after the blocks.
+        """
+
+    @abstractmethod
+    def freeze_positions(self) -> None:
+        """Keeps the position table as it is: it is not trained."""
+
+    def patch_tokens(self, tokens: Tensor) -> Tensor:
+        """Returns the patches' tokens [B, N, D] of tokens [B, P + N, D]."""
+        return tokens[:, self.num_prefix :]
+
+    def pool(self, tokens: Tensor, how: Pooling) -> Tensor:
+        """Returns [B, D]: the class token, or the mean of the patches' tokens, of tokens [B, P + N, D]."""
+        return self.patch_tokens(tokens).mean(1) if how == "mean" else tokens[:, 0]
+
+    def without_registers(self, tokens: Tensor) -> Tensor:
+        """Returns tokens [B, P + N, D] without the registers: the class token and the patches, [B, 1 + N, D]."""
+        if self.num_prefix == 1:
+            return tokens
+        return torch.cat([tokens[:, :1], self.patch_tokens(tokens)], dim=1)
+
+    def patch_grid(self, images: Tensor) -> Grid:
+        """Returns the patches (h, w) of images [B, 3, H, W]."""
+        return images.shape[2] // self.patch_size, images.shape[3] // self.patch_size
