@@ -1,11 +1,13 @@
 """The command line as typed: quick answers without torch, and one clear line for what is mistyped."""
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from maekit import commands
 from maekit.cli import main
 from tests.helpers_run import error_line
 
@@ -91,3 +93,12 @@ def test_copy_gives_a_task_of_ones_own_and_overwrites_nothing(
     (tmp_path / "tasks/birds.py").write_text("mine")
     assert "exists already" in error_line(capsys, "copy", "imagenet_finetune", str(tmp_path), "--name", "birds")
     assert (tmp_path / "tasks/birds.py").read_text() == "mine"
+
+
+@pytest.mark.parametrize("file", sorted(Path(commands.__path__[0]).glob("*.py")), ids=lambda file: file.stem)
+def test_no_command_imports_another(file: Path) -> None:
+    """What several of them use is in commands/shared."""
+    nodes = [node for node in ast.walk(ast.parse(file.read_text())) if isinstance(node, ast.ImportFrom)]
+    modules = [f"{node.module}.{alias.name}" for node in nodes for alias in node.names]
+    of_commands = [module for module in modules if module.startswith("maekit.commands.")]
+    assert all(module.startswith("maekit.commands.shared.") for module in of_commands), of_commands

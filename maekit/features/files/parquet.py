@@ -3,7 +3,7 @@
 import json
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from types import ModuleType
 
 import numpy as np
 
@@ -14,7 +14,7 @@ from maekit.system.files import atomic_write
 ROWS = 8192  # at a time, and in one row group
 
 
-def require_pyarrow() -> tuple[Any, Any]:
+def require_pyarrow() -> tuple[ModuleType, ModuleType]:
     """Returns the modules pyarrow and pyarrow.parquet.
 
     Raises:
