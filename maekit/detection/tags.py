@@ -10,6 +10,7 @@ from maekit.drawing.text import Colour, Font
 from maekit.system.size import HeightWidth
 
 Box = tuple[float, float, float, float]  # x0 y0 x1 y1
+Place = tuple[int, int, int, int]  # x0 y0 x1 y1, the last column and row not included
 
 
 class Tag(NamedTuple):
@@ -20,8 +21,8 @@ class Tag(NamedTuple):
     colour: Colour
 
 
-def draw_tags(picture: Image.Image, tags: Sequence[Tag], font: Font, size: int) -> int:
-    """Writes the tags for which there is room, in their order, and returns how many.
+def draw_tags(picture: Image.Image, tags: Sequence[Tag], font: Font, size: int) -> list[Place]:
+    """Writes the tags for which there is room, in their order, and returns their places.
 
     Args:
         picture: RGB, is drawn on.
@@ -29,19 +30,17 @@ def draw_tags(picture: Image.Image, tags: Sequence[Tag], font: Font, size: int) 
         font: of the text.
         size: of the font in pixels.
     """
-    draw, taken = ImageDraw.Draw(picture), list[tuple[int, int, int, int]]()
+    draw, whole, taken = ImageDraw.Draw(picture), size_of(picture), list[Place]()
     pad, height = max(2, size // 5), size + size // 3
     for tag in tags:
         width = int(font.getlength(tag.text)) + 2 * pad + 1
-        place = next(
-            (p for p in _places(tag.box, HeightWidth(height, width), size_of(picture)) if _free(p, taken)), None
-        )
+        place = next((p for p in _places(tag.box, HeightWidth(height, width), whole) if _free(p, taken)), None)
         if place is None:
             continue
         taken.append(place)
         draw.rectangle((place[0], place[1], place[2] - 1, place[3] - 1), tag.colour, ink_on(tag.colour))
         draw.text((place[0] + pad, (place[1] + place[3]) // 2), tag.text, ink_on(tag.colour), font, anchor="lm")
-    return len(taken)
+    return taken
 
 
 def ink_on(colour: Colour) -> Colour:
@@ -51,7 +50,7 @@ def ink_on(colour: Colour) -> Colour:
     return (0, 0, 0) if (luminance + 0.05) ** 2 > 1.05 * 0.05 else (255, 255, 255)
 
 
-def _places(box: Box, size: HeightWidth, whole: HeightWidth) -> Iterator[tuple[int, int, int, int]]:
+def _places(box: Box, size: HeightWidth, whole: HeightWidth) -> Iterator[Place]:
     """Yields places for a tag, the best first: above the box, inside its corners, below it, along its sides."""
     (x0, y0, x1, y1), (height, width) = (round(side) for side in box), size
     left, right = (x0, x1 - width)
@@ -64,6 +63,6 @@ def _places(box: Box, size: HeightWidth, whole: HeightWidth) -> Iterator[tuple[i
             yield x, y, x + width, y + height
 
 
-def _free(place: tuple[int, int, int, int], taken: Sequence[tuple[int, int, int, int]]) -> bool:
+def _free(place: Place, taken: Sequence[Place]) -> bool:
     x0, y0, x1, y1 = place
     return all(x1 <= a or c <= x0 or y1 <= b or d <= y0 for a, b, c, d in taken)

@@ -246,7 +246,6 @@ def test_run_lengths_are_pycocotools_and_come_back() -> None:
 
 
 def test_masks_are_pasted_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("maekit.detection.metrics.coco_masks._PIXELS_AT_ONCE", 3 * 20 * 30)
     sizes = []
 
     def paste(masks: torch.Tensor, boxes: torch.Tensor, size: HeightWidth) -> torch.Tensor:
@@ -256,7 +255,7 @@ def test_masks_are_pasted_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr("maekit.detection.metrics.coco_masks.paste_masks", paste)
     boxes = torch.arange(8.0)[:, None] + torch.tensor([0.0, 1, 10, 5])
     eight = Detections(boxes, torch.linspace(1, 0, 8), torch.arange(8), torch.ones(8, 28, 28))
-    results = coco_results(eight, HeightWidth(20, 30))
+    results = coco_results(eight, HeightWidth(20, 30), pixels_at_once=3 * 20 * 30)
     assert sizes == [3, 3, 2]
     masks = decode_masks(results.rles, HeightWidth(20, 30))
     for number, mask in enumerate(masks):

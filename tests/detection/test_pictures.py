@@ -15,7 +15,7 @@ from maekit.detection.mask_rcnn.types import Detections
 from maekit.detection.metrics.coco_masks import CocoResults, encode_masks
 from maekit.detection.pictures import COLOURS, Shown, detection_panel, detection_picture, shown_results, shown_truth
 from maekit.detection.predictions import DetectionWriter
-from maekit.detection.tags import Tag, draw_tags, ink_on
+from maekit.detection.tags import Box, Place, Tag, draw_tags, ink_on
 from maekit.drawing.legend import Entry, draw_legend
 from maekit.drawing.text import font_for
 from maekit.errors import UserError
@@ -110,53 +110,47 @@ def test_objects_out_of_the_picture_or_without_a_mask_are_no_trouble() -> None:
     )
 
 
-def _places(monkeypatch: pytest.MonkeyPatch, boxes: Sequence[Any], size: tuple[int, int]) -> tuple[int, list[Any], Any]:
-    """How many tags were drawn, their rectangles and the picture."""
-    seen: list[Any] = []
-    monkeypatch.setattr("maekit.detection.tags._free", lambda place, taken: _note(seen, taken, _apart(place, taken)))
-    picture = Image.new("RGB", size, (255, 255, 255))
-    font, font_size = font_for(size[0])
+def _tagged(boxes: Sequence[Box]) -> tuple[list[Place], np.ndarray]:
+    """The places of the tags that were drawn, and the picture of 640 x 480 pixels."""
+    picture = Image.new("RGB", (640, 480), (255, 255, 255))
+    font, font_size = font_for(640)
     tags = [Tag(box, f"name {number}", COLOURS[0]) for number, box in enumerate(boxes)]
-    return draw_tags(picture, tags, font, font_size), seen[-1] if seen else [], _pixels(picture)
+    return draw_tags(picture, tags, font, font_size), _pixels(picture)
 
 
-def _note(seen: list[Any], taken: list[Any], answer: bool) -> bool:
-    seen.append(taken)
-    return answer
+def _apart(places: Sequence[Place]) -> bool:
+    """Whether no pixel is in two places, by counting."""
+    counts = np.zeros((480, 640), dtype=int)
+    for x0, y0, x1, y1 in places:
+        counts[y0:y1, x0:x1] += 1
+    return bool(counts.max() == 1)
 
 
-def _apart(place: Any, taken: Any) -> bool:
-    """By painting."""
-    board = np.zeros((2000, 2000), dtype=bool)
-    for x0, y0, x1, y1 in taken:
-        board[y0:y1, x0:x1] = True
-    return not board[place[1] : place[3], place[0] : place[2]].any()
-
-
-def test_names_neither_overlap_nor_leave_the_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_neither_overlap_nor_leave_the_picture() -> None:
     rng = np.random.default_rng(3)
     corners = rng.uniform(-20, 620, (40, 2))
     boxes = [(x, y, x + w, y + h) for (x, y), (w, h) in zip(corners, rng.uniform(5, 300, (40, 2)), strict=True)]
-    count, places, pixels = _places(monkeypatch, boxes, (640, 480))
-    assert count == len(places) >= 25
-    for number, place in enumerate(places):
-        assert _apart(place, places[:number])
+    places, pixels = _tagged(boxes)
+    assert len(places) >= 25
+    assert _apart(places)
+    for place in places:
         assert 0 <= place[0] < place[2] <= 640
         assert 0 <= place[1] < place[3] <= 480
         assert (pixels[place[1], place[0] : place[2]] == 0).all(), "its frame is whole"
         assert (pixels[place[1] : place[3], place[2] - 1] == 0).all()
 
 
-def test_a_name_stands_on_its_box_or_inside_at_the_upper_edge(monkeypatch: pytest.MonkeyPatch) -> None:
-    _, ((x0, _, _, y1),), _ = _places(monkeypatch, [(100, 200, 300, 400)], (640, 480))
+def test_a_name_stands_on_its_box_or_inside_at_the_upper_edge() -> None:
+    ((x0, _, _, y1),), _ = _tagged([(100, 200, 300, 400)])
     assert (x0, y1) == (100, 200)
-    _, ((x0, y0, _, _),), _ = _places(monkeypatch, [(100, 2, 300, 400)], (640, 480))
+    ((x0, y0, _, _),), _ = _tagged([(100, 2, 300, 400)])
     assert (x0, y0) == (100, 0)
 
 
-def test_many_objects_in_one_place_show_as_many_names_as_have_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    count, places, _ = _places(monkeypatch, [(100, 100, 200, 200)] * 30, (640, 480))
-    assert 6 <= count == len(places) < 30
+def test_many_objects_in_one_place_show_as_many_names_as_have_room() -> None:
+    places, _ = _tagged([(100, 100, 200, 200)] * 30)
+    assert 6 <= len(places) < 30
+    assert _apart(places)
 
 
 def test_text_has_contrast_on_every_colour() -> None:

@@ -12,7 +12,7 @@ _VALUES = 2**26  # sampled at once: 256 MB, and twice that for where to sample
 
 
 @torch.no_grad()
-def paste_masks(masks: Tensor, boxes: Tensor, size: HeightWidth) -> Tensor:
+def paste_masks(masks: Tensor, boxes: Tensor, size: HeightWidth, *, at_once: int | None = None) -> Tensor:
     """Resizes each mask to its box (bilinear, at the centres of pixels) and returns the pixels of each object.
 
     As in detectron2 the box is not rounded, and a pixel belongs to the object from a probability of 0.5 on.
@@ -21,28 +21,30 @@ def paste_masks(masks: Tensor, boxes: Tensor, size: HeightWidth) -> Tensor:
         masks: float [K, M, M], probabilities.
         boxes: float [K, 4], x0 y0 x1 y1 in pixels, none empty.
         size: of the image.
+        at_once: masks that are resized to the whole image at once; None to choose: on an accelerator as many as its
+            memory allows, on a CPU each mask alone and only to the pixels around its box.
 
     Returns:
         bool [K, height, width].
     """
+    if at_once is None and masks.device.type != "cpu":
+        at_once = max(_VALUES // (size.height * size.width), 1)
     pasted = torch.zeros(len(masks), *size, dtype=torch.bool, device=masks.device)
-    for rows, y, x in _parts(boxes, size):
+    for rows, y, x in _parts(boxes, size, at_once):
         sampled = F.grid_sample(masks[rows, None].float(), _grid(boxes[rows].float(), y, x), align_corners=False)
         pasted[rows, y, x] = sampled[:, 0] >= 0.5
     return pasted
 
 
-def _parts(boxes: Tensor, size: HeightWidth) -> Iterator[tuple[slice, slice, slice]]:
-    """Yields the boxes to paste at once, and the rows and columns that they are pasted into.
+def _parts(boxes: Tensor, size: HeightWidth, at_once: int | None) -> Iterator[tuple[slice, slice, slice]]:
+    """Yields the boxes to paste at once, and the rows and columns of the image that they are pasted into.
 
-    On a CPU each box alone, into the pixels it may touch (outside it no probability reaches 0.5); an accelerator
-    takes as many as its memory allows, into the whole image.
+    Without `at_once` each box alone, into the pixels it may touch: outside it no probability reaches 0.5.
     """
     height, width = size
-    if boxes.device.type != "cpu":
-        count = max(_VALUES // (height * width), 1)
-        for start in range(0, len(boxes), count):
-            yield slice(start, start + count), slice(0, height), slice(0, width)
+    if at_once is not None:
+        for start in range(0, len(boxes), at_once):
+            yield slice(start, start + at_once), slice(0, height), slice(0, width)
         return
     for row, (x0, y0, x1, y1) in enumerate(boxes.tolist()):
         y = slice(max(int(y0) - 1, 0), min(int(y1) + 2, height))

@@ -15,7 +15,7 @@ from maekit.detection.mask_rcnn.paste import paste_masks
 from maekit.detection.mask_rcnn.types import Detections
 from maekit.system.size import HeightWidth
 
-_PIXELS_AT_ONCE, _FARTHEST = 2**26, 2**18
+_FARTHEST = 2**18
 
 
 class CocoResults(NamedTuple):
@@ -34,16 +34,15 @@ class CocoResults(NamedTuple):
     rles: list[TextRle]
 
 
-def coco_results(found: Detections, size: HeightWidth) -> CocoResults:
+def coco_results(found: Detections, size: HeightWidth, *, pixels_at_once: int = 2**26) -> CocoResults:
     """Returns a detector's output with masks of the whole image.
-
-    At most 64 million pixels of bitmaps are in memory at once.
 
     Args:
         found: on any device.
         size: of the file.
+        pixels_at_once: largest number of pixels of whole masks in memory, but at least those of one mask.
     """
-    step = max(1, _PIXELS_AT_ONCE // (size.height * size.width))
+    step = max(1, pixels_at_once // (size.height * size.width))
     rles: list[TextRle] = []
     for start in range(0, len(found.boxes), step):
         part = slice(start, start + step)
