@@ -108,5 +108,5 @@ def test_less_is_better_of_errors_alone() -> None:
 
 
 def test_an_unknown_table_has_a_nearest_name() -> None:
-    with pytest.raises(UserError, match=r"^no table 'fig8'; did you mean 'fig9'\? \(known: 1, 2, 3, .*all\)$"):
+    with pytest.raises(UserError, match=r"fig8.*fig9"):
         load_table("fig8")

