@@ -38,6 +38,11 @@ def whole(path: Path, state: StateFile) -> dict[str, Tensor]:
     patches = state.tensors["patch_embed.proj.weight"]
     if patches.ndim == 4 and (other := channels_problem(patches.shape[1])):
         raise UserError(f"{path}: {other}")
+    if registers := measure(state.tensors).num_registers:
+        raise UserError(
+            f"{path} holds a ViT with {registers} register tokens, which no other layout has a place for; keep it as a "
+            "checkpoint of maekit"
+        )
     shapes = dict(_shapes(state))
     if "blocks.0.norm1.weight" not in shapes:
         got = f"patch_embed.proj.weight is {list(patches.shape)}"
@@ -58,7 +63,7 @@ def whole(path: Path, state: StateFile) -> dict[str, Tensor]:
 def _shapes(state: StateFile) -> Iterator[tuple[str, Sizes]]:
     """Names and shapes of a whole file's tensors; no names of blocks where its width is none that a ViT can have."""
     tensors, plain = state.tensors, kinds()[state.kind].plain_tokens
-    width, num_blocks, _ = measure(tensors)
+    width, num_blocks, *_ = measure(tensors)
     patch = tensors["patch_embed.proj.weight"].shape
     dim = width or 0
     pooled = "fc_norm.weight" in tensors and state.kind in ("classifier_mean", "linear_probe")

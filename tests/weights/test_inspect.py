@@ -10,7 +10,10 @@ import torch
 from torch import Tensor, nn
 
 from maekit.backbone.pos_embed import sincos_pos_embed
+from maekit.backbone.sizes import load_size
+from maekit.backbone.vit import ViT
 from maekit.errors import UserError
+from maekit.export.convert import convert
 from maekit.weights.describe.inspect import inspect
 from maekit.weights.describe.uses import uses
 from maekit.weights.families.facts import Decoder, Head
@@ -239,3 +242,16 @@ def test_a_whole_decoder_serves_for_both(tmp_path: Path) -> None:
     said = uses(inspect(file))
     assert said["reconstruction"] == Use(True, f"maekit reconstruct IMAGES --weights {file}")
     assert said["pre_training"] == Use(True, f"--model.weights {file} with --model.backbone vit_test_patch8")
+
+
+def test_a_vit_with_registers_is_whole_and_stays_maekits(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    vit = ViT(load_size("vit_smoke_patch8_reg4"), image_size=(32, 32))
+    torch.save({f"backbone.{name}": t for name, t in vit.state_dict().items()}, tmp_path / "a.pth")
+    facts = inspect(tmp_path / "a.pth")
+    assert (facts.size, facts.coverage, facts.missing, facts.unused) == ("vit_smoke_patch8_reg4", 1.0, (), ())
+    assert uses(facts)["features"].possible
+    loaded = load_backbone(tmp_path / "a.pth", image_size=32)
+    assert torch.equal(loaded(torch.ones(1, 3, 32, 32)).tokens, vit.eval()(torch.ones(1, 3, 32, 32)).tokens)
+    with pytest.raises(UserError, match="4 register tokens"):
+        convert(tmp_path / "a.pth", "timm", tmp_path / "out.pth")

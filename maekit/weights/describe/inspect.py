@@ -20,7 +20,7 @@ from maekit.weights.read.vit_shapes import vit_shapes
 from maekit.weights.state.foreign import seems
 from maekit.weights.state.state_file import StateFile, in_words, positions, read_state, stored_grid
 
-_BACKBONE = re.compile(r"(cls_token|pos_embed|patch_embed\..+|blocks\..+|norm\..+)")
+_BACKBONE = re.compile(r"(cls_token|reg_token|pos_embed|patch_embed\..+|blocks\..+|norm\..+)")
 _PIXELS = 224  # of the positions that a ViT without any is counted to lack
 
 
@@ -90,7 +90,7 @@ def _grid(state: StateFile) -> HeightWidth | None:
 
 def _wanted(state: StateFile, grid: HeightWidth | None) -> dict[str, torch.Size]:
     """The backbone's tensors by name; the norm that its pooling wants is `norm`, or the head's `fc_norm`."""
-    width, num_blocks, patch = measure(state.tensors)
+    width, num_blocks, patch, registers = measure(state.tensors)
     if width is None or patch is None:
         return {}
     pooled = "fc_norm.weight" in state.tensors and (
@@ -100,7 +100,13 @@ def _wanted(state: StateFile, grid: HeightWidth | None) -> dict[str, torch.Size]
     tokens = not kinds()[state.kind].plain_tokens
     positions = rows * columns + int(tokens)
     shapes = vit_shapes(
-        width, num_blocks, (patch, patch), positions, class_token=tokens, final_norm=tokens and not pooled
+        width,
+        num_blocks,
+        (patch, patch),
+        positions,
+        num_registers=registers,
+        class_token=tokens,
+        final_norm=tokens and not pooled,
     )
     norm = {f"fc_norm.{leaf}": torch.Size([width]) for leaf in ("weight", "bias")} if pooled and shapes else {}
     return shapes | norm

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from torch import nn
 
+from maekit.backbone.protocol import Backbone
 from maekit.weights.families.fit import Attempt, Fit
 from maekit.weights.families.registry import families
 from maekit.weights.read.metadata import EPS, card_of, norm_eps, normalisation
@@ -19,18 +20,23 @@ _CLOSE = 1e-3
 
 
 def assumptions(
-    model: nn.Module, state: StateFile, fit: Fit, colours: tuple[Sequence[float], Sequence[float]] | None
+    model: nn.Module,
+    backbone: Backbone,
+    state: StateFile,
+    fit: Fit,
+    colours: tuple[Sequence[float], Sequence[float]] | None,
 ) -> Iterator[str]:
     """Yields one sentence for each thing about the model that neither the file nor a published size determines.
 
     Args:
-        model: has a ViT as its `backbone`.
+        model: what is loaded into.
+        backbone: its backbone.
         state: the file.
         fit: its tensors beside the model's.
         colours: mean and standard deviation that the data is normalised with; None if they are not known.
     """
-    heads = getattr(model.get_submodule("backbone.blocks.0.attn"), "num_heads", None)
     if not says_heads(state):
+        heads = backbone.num_heads
         yield f"{heads} attention heads, as the model has: the file does not say how many it was trained with"
     for family in families():
         yield from family.notes(Attempt(model, fit, state.meta, state.decoder_heads))

@@ -7,7 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from maekit.backbone.pos_embed import resize_patches, resize_pos_embed
-from maekit.backbone.vit import ViT
+from maekit.backbone.protocol import Backbone
 from maekit.errors import UserError
 from maekit.system.size import HeightWidth
 from maekit.weights.families.fit import Fit, matches
@@ -35,7 +35,7 @@ def load_weights(
     classes: Classes | None = None,
     colours: tuple[Sequence[float], Sequence[float]] | None = None,
 ) -> Report:
-    """Copies a file's tensors into `model.backbone` (a ViT) and `model.head`, or changes nothing and says why.
+    """Copies a file's tensors into `model.backbone` (a `Backbone`) and `model.head`, or changes nothing and says why.
 
     The file may have any layout that `read_state` knows. Its decoder is for a model whose head is one (`mask_token`
     becomes `head.mask_token`); for other models it is something of the file's that has no place.
@@ -68,9 +68,8 @@ def load_weights(
     fit, compared = _by_class(fit, state, classes)
     unused = (*allow_unused, *beside(state.layout))
     wrong = list(problems(model, state, fit, allow_new=allow_new, allow_unused=unused, fresh=leave_out))
-    heads = getattr(backbone.get_submodule("blocks.0.attn"), "num_heads", None)
-    if None not in (heads, state.num_heads) and heads != state.num_heads:
-        wrong.append(f"got {state.num_heads} attention heads, expected {heads}")
+    if state.num_heads not in (None, backbone.num_heads):
+        wrong.append(f"got {state.num_heads} attention heads, expected {backbone.num_heads}")
     wrong += [compared.problem] if compared.problem else []
     wrong += ["{} is of a {}x{} patch grid, expected {}x{}".format(n, *grids[n][0], *grids[n][1]) for n in unwanted]
     if wrong:
@@ -93,14 +92,14 @@ def load_weights(
         coverage=sum(weights.get(name, 0) for name in fit.shared) / sum(weights.values()),
         classes=compared.outcome,
         chosen=state.chosen,
-        notes=tuple(assumptions(model, state, fit, colours)),
+        notes=tuple(assumptions(model, backbone, state, fit, colours)),
     )
 
 
-def _backbone(model: nn.Module) -> ViT:
+def _backbone(model: nn.Module) -> Backbone:
     backbone = model.get_submodule("backbone")
-    if not isinstance(backbone, ViT):
-        raise TypeError(f"model.backbone is a {type(backbone).__name__}, expected a ViT")
+    if not isinstance(backbone, Backbone):
+        raise TypeError(f"model.backbone is a {type(backbone).__name__}, expected a Backbone")
     return backbone
 
 
@@ -132,7 +131,7 @@ def _by_class(fit: Fit, state: StateFile, classes: Classes | None) -> tuple[Fit,
     return fit, compared
 
 
-def _at_patch(fit: Fit, backbone: ViT, allowed: Sequence[str]) -> tuple[Fit, tuple[int, int] | None]:
+def _at_patch(fit: Fit, backbone: Backbone, allowed: Sequence[str]) -> tuple[Fit, tuple[int, int] | None]:
     """Resizes the file's patch filters to the model's patch size if that is allowed; returns both sizes, or None."""
     key, new = "patch_embed.proj.weight", backbone.patch_size
     filters = fit.found.get(key)
@@ -141,7 +140,7 @@ def _at_patch(fit: Fit, backbone: ViT, allowed: Sequence[str]) -> tuple[Fit, tup
     return replace(fit, found={**fit.found, key: resize_patches(filters, new)}), (filters.shape[-1], new)
 
 
-def _at_grid(fit: Fit, state: StateFile, backbone: ViT) -> tuple[Fit, dict[str, tuple[HeightWidth, HeightWidth]]]:
+def _at_grid(fit: Fit, state: StateFile, backbone: Backbone) -> tuple[Fit, dict[str, tuple[HeightWidth, HeightWidth]]]:
     """Resizes the file's position tables to the model's patch grid; returns both grids of each resized table.
 
     The class token's row is left out where the model has no class token; a table in a head always has it.

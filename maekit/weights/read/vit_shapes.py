@@ -15,6 +15,7 @@ def vit_shapes(
     num_positions: int,
     *,
     hidden: int | None = None,
+    num_registers: int = 0,
     class_token: bool = True,
     final_norm: bool = True,
 ) -> dict[str, torch.Size]:
@@ -26,13 +27,14 @@ def vit_shapes(
         patch: height and width in pixels.
         num_positions: rows of the position table, the class token's included.
         hidden: width inside the MLPs; None for the model's own, 4 times `width`.
+        num_registers: register tokens, which have no position.
         class_token: whether it has a class token.
         final_norm: whether it has a norm over the last tokens.
     """
     if width <= 0 or width % 4 or not num_blocks:
         return {}
     with torch.device("meta"):
-        size = Size("", width, num_blocks, 1, 1)
+        size = Size("", width, num_blocks, 1, 1, num_registers)
         vit = ViT(size, image_size=(1, 1), class_token=class_token, final_norm=final_norm)
     shapes = {name: parameter.shape for name, parameter in vit.named_parameters()}
     shapes["pos_embed"] = torch.Size([1, num_positions, width])
