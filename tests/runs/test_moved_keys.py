@@ -7,10 +7,13 @@ import pytest
 import yaml
 
 from maekit.cli import main
+from maekit.paper.fill import fill
+from maekit.paper.tables import load_table
 from maekit.report.runs.overview import overview_document
 from maekit.report.runs.side_by_side import groups
 from maekit.runs.differences import Difference, differences
 from maekit.runs.read import read_run
+from tests.paper import helpers as helpers_paper
 from tests.report.helpers import make_run
 
 RECIPE = {"lr": 0.001, "layer_decay": 0.75, "schedule": "cosine"}  # of the optimizer
@@ -66,3 +69,17 @@ def test_an_old_run_without_layer_decay_has_that_of_today(tmp_path: Path) -> Non
     config = read_run(folder).flat_config
     assert (config["optim.lr"], config["optim.layer_decay"]) == (1.0, 1.0)
     assert "model.lr" not in config
+
+
+def test_an_old_run_fills_its_cell_of_the_paper(tmp_path: Path) -> None:
+    weights = "mae_pretrain_vit_base.pth"
+    folder = helpers_paper.make_run(tmp_path / "r", "imagenet_finetune", "base", {"top1": 83.6}, weights=weights)
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    config["model"] |= config.pop("optim")
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    environment = json.loads((folder / "environment.json").read_text())
+    recipe = {key.replace("optim.", "model."): value for key, value in environment["recipe_values"].items()}
+    (folder / "environment.json").write_text(json.dumps({**environment, "recipe_values": recipe}))
+    [place] = [place for place in fill(load_table("3"), [read_run(folder)], "final") if place.groups]
+    assert place.own is not None
+    assert place.own.verdict == "within"
