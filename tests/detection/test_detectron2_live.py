@@ -1,4 +1,4 @@
-"""The two engines of Mask R-CNN side by side, where detectron2 is installed, and what is said where it is not."""
+"""The two engines of Mask R-CNN side by side, where detectron2 is installed, and the error where it is not."""
 
 import importlib
 import sys

@@ -318,13 +318,13 @@ def rank(folder: Path, number: int) -> None:
     from torch import distributed
 
     distributed.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=number, world_size=2)
-    scenes, said = images(10), {}
+    scenes, reported = images(10), {}
     for name, (start, stop) in SPLITS.items():
         own = scenes[start:stop] if number == 0 else scenes[stop - 1 if stop else 0 :]  # one image on both
         metrics = filled(own)
         values = {key: value.item() for key, value in metrics.compute().items()}
-        said[name] = [values, class_table(NAMES, metrics), metrics.results(), len(metrics.seen)]
-    (folder / f"{number}.json").write_text(json.dumps(said))
+        reported[name] = [values, class_table(NAMES, metrics), metrics.results(), len(metrics.seen)]
+    (folder / f"{number}.json").write_text(json.dumps(reported))
     distributed.destroy_process_group()
 
 
@@ -342,8 +342,8 @@ def test_two_uneven_processes_give_what_one_gives(tmp_path: Path) -> None:
         assert process.returncode == 0, error[-3000:]
     one = filled(images(10))
     values = {key: value.item() for key, value in one.compute().items()}
-    said = [json.loads((tmp_path / f"{number}.json").read_text()) for number in range(2)]
+    reported = [json.loads((tmp_path / f"{number}.json").read_text()) for number in range(2)]
     expected = json.loads(json.dumps([values, class_table(NAMES, one), one.results()]))
     for name, counts in (("uneven", (7, 4)), ("one has none", (0, 10))):
-        for own, count in zip(said, counts, strict=True):
+        for own, count in zip(reported, counts, strict=True):
             np.testing.assert_equal(own[name], [*expected, count])

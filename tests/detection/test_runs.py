@@ -102,9 +102,9 @@ def test_predictions_of_odd_images(trained: tuple[Path, list[str]], tmp_path: Pa
     (folder / "broken.jpg").write_bytes(b"\\xff\\xd8 no picture")
     out = tmp_path / "out"
     assert main(["predict", "--ckpt_path", str(run), "--images", str(folder), "--output", str(out)]) == 0
-    said = capsys.readouterr()
-    assert "broken.jpg" in said.err
-    assert said.out.splitlines()[-1] == f"3 images -> {out}; 1 could not be read, see {out / 'skipped.txt'}"
+    printed = capsys.readouterr()
+    assert "broken.jpg" in printed.err
+    assert printed.out.splitlines()[-1] == f"3 images -> {out}; 1 could not be read, see {out / 'skipped.txt'}"
     images = json.loads((out / "images.json").read_text())
     assert {Path(image["file_name"]).name: (image["width"], image["height"]) for image in images["images"]} == {
         "grey.png": (60, 50), "phone.jpg": (50, 60), "thin.png": (5000, 1)

@@ -1,4 +1,4 @@
-"""COCO's files: what is read of them, what is left out, and what is said of wrong ones."""
+"""COCO's files: what is read of them and what is left out."""
 
 import copy
 import json

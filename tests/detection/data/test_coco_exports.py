@@ -78,13 +78,13 @@ FORMS: dict[str, tuple[Callable[[Entry], Entry], str]] = {
 }
 
 
-@pytest.mark.parametrize(("annotate", "said"), FORMS.values(), ids=FORMS)
-def test_boxes_and_shapes_in_different_forms_are_refused(annotate: Any, said: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("annotate", "fact"), FORMS.values(), ids=FORMS)
+def test_boxes_and_shapes_in_different_forms_are_refused(annotate: Any, fact: str, tmp_path: Path) -> None:
     root = export(tmp_path / "d", annotate=annotate)
     line = refused(root)
     assert line.startswith(f"{root / 'train.json'}: ")
-    assert said in line
-    assert any(problem.startswith(f"{root / 'val.json'}: ") and said in problem for problem in check(root).problems)
+    assert fact in line
+    assert any(problem.startswith(f"{root / 'val.json'}: ") and fact in problem for problem in check(root).problems)
 
 
 def test_a_few_boxes_beside_their_shapes_are_counted_and_stop_nothing(tmp_path: Path) -> None:
@@ -244,8 +244,8 @@ def test_crowds_are_counted_and_half_of_them_are_a_problem(value: Any, tmp_path:
         return {**entry, "segmentation": runs(entry), "iscrowd": value} if entry["id"] % 2 else entry
 
     root = export(tmp_path / "d", annotate=brush)
-    said = build(root).summary()
-    assert "; training leaves out 4 of 8 annotations that are crowds (iscrowd 1); evaluation ignores 2 of 4" in said
+    fact = build(root).summary()
+    assert "; training leaves out 4 of 8 annotations that are crowds (iscrowd 1); evaluation ignores 2 of 4" in fact
     (problem,) = check(root).problems
     assert "CVAT and others export brush masks with iscrowd 1" in problem
 
@@ -343,11 +343,11 @@ OTHER_FORMS: dict[str, tuple[str, str]] = {
 }
 
 
-@pytest.mark.parametrize(("text", "said"), OTHER_FORMS.values(), ids=OTHER_FORMS)
-def test_files_of_another_form_are_named(text: str, said: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("text", "fact"), OTHER_FORMS.values(), ids=OTHER_FORMS)
+def test_files_of_another_form_are_named(text: str, fact: str, tmp_path: Path) -> None:
     root = export(tmp_path / "d")
     (root / "train.json").write_text(text)
-    assert said in refused(root)
+    assert fact in refused(root)
 
 
 def test_a_damaged_gzip_is_one_line(tmp_path: Path) -> None:

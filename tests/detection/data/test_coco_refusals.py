@@ -129,10 +129,10 @@ CUTS: list[tuple[str, Callable[[dict[str, Any]], Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("change", "said"), [pytest.param(*case[1:], id=case[0]) for case in CUTS])
-def test_what_cannot_be_used_is_said_before_training(root: Path, change: Any, said: str) -> None:
+@pytest.mark.parametrize(("change", "fact"), [pytest.param(*case[1:], id=case[0]) for case in CUTS])
+def test_unusable_data_is_refused_before_training(root: Path, change: Any, fact: str) -> None:
     edit(root, change)
-    assert said in refusal(build(root))
+    assert fact in refusal(build(root))
 
 
 def test_a_file_cut_in_half(root: Path) -> None:

@@ -246,7 +246,7 @@ def test_evaluated_sizes_are_detectron2s() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "fact"),
     [
         ({"image_size": 0}, "data.image_size: got 0, expected 1 or more pixels"),
         ({"scale_range": [2.0, 0.1]}, "data.scale_range: got [2.0, 0.1], expected two numbers above 0, smaller first"),
@@ -259,10 +259,10 @@ def test_evaluated_sizes_are_detectron2s() -> None:
         ),
     ],
 )
-def test_wrong_numbers(change: dict[str, Any], said: str) -> None:
+def test_wrong_numbers(change: dict[str, Any], fact: str) -> None:
     with pytest.raises(UserError) as caught:
         DetTrainTransform(**{**NUMBERS, **change})
-    assert str(caught.value).startswith(said)
+    assert str(caught.value).startswith(fact)
     assert "\n" not in str(caught.value)
 
 
