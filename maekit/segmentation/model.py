@@ -89,6 +89,12 @@ class Segmenter(TransferModel):
         found: Features = self.backbone(images, taps=self.taps)
         return found.maps
 
+    def last_map(self, images: Tensor) -> Tensor:
+        """Returns the last block's map [B, D, h, w] of crops [B, 3, H, W], after the final norm if there is one."""
+        found: Features = self.backbone(images)
+        patches = self.backbone.patch_tokens(found.tokens)
+        return patches.transpose(1, 2).reshape(len(images), -1, *self.backbone.patch_grid(images))
+
     def forward(self, images: Tensor) -> Tensor:
         """Returns logits [B, C, H, W] of crops [B, 3, H, W], normalised."""
         logits = self.head(self.maps(images))
