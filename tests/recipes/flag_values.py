@@ -151,6 +151,7 @@ FLAGS = {
     "model.mixup": NOT_NEGATIVE,
     "optim.momentum": real("0", "0.9", bad="-0.1 1"),
     "model.new_head": SWITCH,
+    "model.tune_backbone": SWITCH,
     "optim.no_weight_decay": Values(("[]", "[1d,bias,layer_norm]"), ("[nonsense]",)),
     "model.num_components": whole("8 --model.target=pca", bad="8 0 -1"),
     "optim.optimizer": choice("adamw --optim.betas=[0.9,0.95]", f"lars {LARS}"),

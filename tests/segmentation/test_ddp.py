@@ -1,4 +1,4 @@
-"""Two CPU processes measure a segmentation checkpoint as one does, to the last digit: three images here, two there."""
+"""Two CPU processes measure a checkpoint as one does, to the last digit, and train with a frozen backbone."""
 
 import json
 import subprocess
@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file
 
 from maekit.cli import main
 from maekit.data.digit_scenes import ADE_FORM, scenes_root
+from maekit.weights.get.find import find_weights
 from tests.helpers_run import environment
 
 SMALL = (
@@ -65,3 +67,24 @@ def test_two_processes_measure_what_one_does(
     assert done.returncode == 0, done.stderr[-3000:]
     printed = [line for line in done.stdout.splitlines() if not line.startswith("note ")]  # of BatchNorm on CPUs
     assert printed == [*table, metrics]
+
+
+def test_two_processes_train_a_linear_head_on_a_frozen_backbone(tmp_path: Path) -> None:
+    flags = [
+        "--task=ade20k_linear", "--recipe=smoke", f"--data.root={few_scenes(tmp_path)}", "--model.tune_backbone=false",
+        "--model.weights=mae_vit_smoke", "--data.num_workers=0", "--data.reduce_zero_label=true",
+        "--data.allow_empty=true", "--data.device_batch_size=1", "--data.total_batch_size=2", "--trainer.max_steps=2",
+        "--trainer.accelerator=cpu", "--trainer.devices=2", "--optim.lr=1e-3",
+    ]  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-m", "maekit", "fit", *flags],
+        cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    run = tmp_path / "runs/ade20k_linear/smoke/0"
+    assert json.loads((run / "metrics.json").read_text())["step"] == 2
+    state = torch.load(run / "best.ckpt", weights_only=True)["state_dict"]
+    start = load_file(find_weights("mae_vit_smoke"))
+    backbone = {key.removeprefix("model.backbone."): value for key, value in state.items() if ".backbone." in key}
+    assert all(value.equal(start[key]) for key, value in backbone.items() if key != "pos_embed")
+    assert state["model.head.bn.running_mean"].any()

@@ -1,4 +1,4 @@
-"""The README's first command: UperNet learns digit scenes from scratch, and its checkpoint serves for everything."""
+"""The smoke recipes, the README's first command among them, learn digit scenes, and their checkpoints serve."""
 
 import json
 from pathlib import Path
@@ -13,19 +13,20 @@ from maekit.data.digit_scenes import ADE_FORM, scenes_root
 pytestmark = pytest.mark.slow
 
 
-def test_the_readmes_first_command_learns(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("task", "least"), [("ade20k_upernet", 50), ("ade20k_linear", 20)])
+def test_a_smoke_recipe_learns(
+    task: str, least: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Half of the pixels of each class, on scenes of digits it never saw; background everywhere is a tenth of that."""
+    """The least mIoU on scenes of digits it never saw, of which background everywhere has less than 10."""
     monkeypatch.chdir(tmp_path)
-    assert main(["fit", "--task", "ade20k_upernet", "--recipe", "smoke"]) == 0
-    run = tmp_path / "runs/ade20k_upernet/smoke/0"
+    assert main(["fit", "--task", task, "--recipe", "smoke"]) == 0
+    run = tmp_path / "runs" / task / "smoke/0"
     best = json.loads((run / "metrics.json").read_text())["best"]
     images, labels = (scenes_root(ADE_FORM) / part / "validation" for part in ("images", "annotations"))
     truth = np.concatenate([np.asarray(Image.open(file)).ravel() for file in sorted(labels.iterdir())])
     chance = 100 * (truth == 1).mean() / 11  # of background everywhere: its share is its IoU, all others' is 0
     assert chance < 10
-    assert best["value"] > 50 > 5 * chance
+    assert best["value"] > least >= 2 * chance
     assert len(list((run / "pictures").iterdir())) == 2
 
     capsys.readouterr()
