@@ -61,7 +61,7 @@ def _maekit(facts: Facts) -> str:
     size = f", image_size={tuple(facts.image_size)}" if facts.image_size else ""
     return (
         f'import maekit\n\nvit = maekit.load_backbone("{facts.path}"{size})\n'
-        f"tokens = vit(images)  # [B, 3, H, W], normalised, to [B, 1 + N, {facts.embed_dim}]: class token, patches"
+        f"tokens = vit(images).tokens  # normalised [B, 3, H, W] to [B, 1 + N, {facts.embed_dim}]: class token, patches"
     )
 
 

@@ -25,9 +25,9 @@ def load_backbone(source: str | Path, *, image_size: int | tuple[int, int] = 224
         size: the ViT's size by name; default: read off the file.
 
     Returns:
-        The backbone in evaluation mode. `features(images [B, 3, H, W], blocks)` gives the class token [B, D] and maps
-        [B, D, h, w]; `backbone(images)` gives tokens [B, 1 + N, D]. Without a final norm in the file (fine-tuned with
-        mean pooling) the tokens are the raw ones.
+        The backbone in evaluation mode. `backbone(images [B, 3, H, W], taps=blocks)` gives `tokens` [B, 1 + N, D] and
+        `maps` [B, D, h, w] after the blocks. Without a final norm in the file (fine-tuned with mean pooling) the
+        tokens are the raw ones.
 
     Raises:
         UserError: the file is missing, damaged, or of a ViT of another kind, or cannot be downloaded.
