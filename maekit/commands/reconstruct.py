@@ -66,8 +66,9 @@ def main(args: argparse.Namespace) -> int:
     files = _check(args, given)
     import torch
 
+    from maekit.pretraining.from_weights import assumptions
     from maekit.pretraining.guess_target import normalises
-    from maekit.pretraining.predictions import ReconstructionWriter, assumptions
+    from maekit.pretraining.predictions import ReconstructionWriter
 
     model = _load(args)
     mean, std = (list(values) for values in (model.spec.mean, model.spec.std))
@@ -108,7 +109,7 @@ def _check(args: argparse.Namespace, given: GivenImages) -> list[Path]:
 
 
 def _load(args: argparse.Namespace) -> "Pretrainer":
-    from maekit.pretraining.predictions import load_pretrainer
+    from maekit.pretraining.from_weights import load_pretrainer
     from maekit.system.hardware import choose_device
 
     normalised = {"auto": None, "true": True, "false": False}[args.norm_pix_loss]
@@ -145,8 +146,8 @@ def _settle(
     """
     import torch
 
+    from maekit.pretraining.from_weights import says_target
     from maekit.pretraining.guess_target import TRIED, normalises, try_targets
-    from maekit.pretraining.predictions import says_target
     from maekit.pretraining.target import NormalisedPixels, Pixels
 
     samples = [sample for _, batch in first for sample in batch][:TRIED]

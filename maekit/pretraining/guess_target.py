@@ -5,8 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from maekit.pretraining.model import Pretrainer, psnr
-from maekit.pretraining.target import Components, NormalisedPixels, Pixels, patchify
+from maekit.pretraining.model import Pretrainer
+from maekit.pretraining.target import Components, NormalisedPixels, Pixels, patchify, psnr
 from maekit.system.numbers import plural
 
 TRIED = 8  # images on which an unknown target is tried

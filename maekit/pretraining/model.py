@@ -24,7 +24,10 @@ from maekit.pretraining.masking import Grid, Masking, check_masking, draw_noise,
 from maekit.pretraining.masking import Kind as MaskKind
 from maekit.pretraining.metrics import PretrainingMetrics
 from maekit.pretraining.online_probe import probe_accuracies
-from maekit.pretraining.target import Components, Kind, Moments, make_target, patchify, unpatchify
+from maekit.pretraining.pictures import contact_sheet
+from maekit.pretraining.predictions import ReconstructionWriter
+from maekit.pretraining.reconstruction import Reconstruction
+from maekit.pretraining.target import Components, Kind, Moments, make_target, patchify, psnr, unpatchify
 from maekit.system.ranges import check_range
 
 FIT_IMAGES = 2000  # whose patches the principal components are fitted to
@@ -36,26 +39,6 @@ class MaskedBatch(NamedTuple):
 
     image: Tensor
     masking: Masking
-
-
-class Reconstruction(NamedTuple):
-    """What a masked autoencoder makes of images, RGB [B, 3, H, W] float32 in 0..1.
-
-    Attributes:
-        original: the images.
-        masked: the same, grey (0.5) where they were hidden.
-        prediction: the decoder's picture of every patch, seen or hidden.
-        pasted: the prediction where the image was hidden, the image elsewhere.
-        psnr: [B], of the hidden pixels, in dB; the range is 1.
-        masked_patches: [B, N] bool.
-    """
-
-    original: Tensor
-    masked: Tensor
-    prediction: Tensor
-    pasted: Tensor
-    psnr: Tensor
-    masked_patches: Tensor
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +121,10 @@ class Pretrainer(TransferModel):
             )
         return mask_by_noise(noise.to(images.device), self.mask_ratio)
 
+    def seeded_noise(self, images: Tensor, seeds: Sequence[int]) -> Tensor:
+        """Returns noise [B, N] on the CPU that hides patches of each of images [B, 3, H, W] by its own seed alone."""
+        return fixed_noise(self.masking, seeds, self.backbone.patch_grid(images), self.mask_ratio)
+
     def encode(self, images: Tensor, masking: Masking) -> Tensor:
         """Returns [B, P + K, D]: the prefix tokens and the visible patches of images, after the final norm.
 
@@ -194,7 +181,7 @@ class Pretrainer(TransferModel):
 
     def _evaluated(self, batch: ImageBatch) -> tuple[Tensor, Tensor]:
         """Loss and PSNR [B] of the hidden patches."""
-        noise = fixed_noise(self.masking, batch.index.tolist(), self.backbone.patch_grid(batch.image), self.mask_ratio)
+        noise = self.seeded_noise(batch.image, batch.index.tolist())
         losses, predicted, true = self.patch_losses(batch.image, self.draw_masking(batch.image, noise))
         return losses.mean(1), psnr(self._rgb(predicted), self._rgb(true))
 
@@ -228,18 +215,13 @@ class Pretrainer(TransferModel):
         return self._sheet(data, [index])
 
     def _sheet(self, data: RunData, chosen: Sequence[int]) -> Image:
-        from maekit.pretraining.pictures import contact_sheet
-
         images = data.val_dataset()
         device = next(self.parameters()).device
         batch = torch.stack([images[Draw(0, index)][0] for index in chosen]).to(device)
-        noise = fixed_noise(self.masking, list(chosen), self.backbone.patch_grid(batch), self.mask_ratio)
-        return contact_sheet(self.reconstruct(batch, noise))
+        return contact_sheet(self.reconstruct(batch, self.seeded_noise(batch, chosen)))
 
     def prediction_writer(self, folder: Path, input: Mapping[str, Any]) -> PredictionWriter:
         """A picture of each image: original, masked, reconstructed."""
-        from maekit.pretraining.predictions import ReconstructionWriter
-
         return ReconstructionWriter(folder, self, input)
 
     def training_data(self, data: TransferData, device: torch.device) -> RunData:
@@ -272,11 +254,6 @@ class Pretrainer(TransferModel):
             raise UserError("the data does not say the mean and standard deviation of its channels; give DataSpec both")
         pixels = patches.shape[-1] // 3
         return patches * patches.new_tensor(self.spec.std * pixels) + patches.new_tensor(self.spec.mean * pixels)
-
-
-def psnr(predicted: Tensor, true: Tensor) -> Tensor:
-    """Returns [B] dB of patches [B, M, P] in 0..1, of which predictions beyond are cut off."""
-    return -10 * (predicted.clamp(0, 1) - true).square().mean((1, 2)).clamp(min=1e-10).log10()
 
 
 def _take(patches: Tensor, places: Tensor) -> Tensor:

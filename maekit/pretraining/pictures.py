@@ -1,16 +1,13 @@
 """Pictures of what a masked autoencoder makes of images: original, masked, reconstruction, both together."""
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 from PIL import Image
 from torch import Tensor
 
 from maekit.drawing import sheet
 from maekit.drawing.views import fitted
-
-if TYPE_CHECKING:
-    from maekit.pretraining.model import Reconstruction
+from maekit.pretraining.reconstruction import Reconstruction
 
 HEADS = ("original", "masked", "reconstruction", "reconstruction + visible")
 CELL, LARGE_CELL = 224, 448  # an image's longest side in pixels, where it is one of many and where it is alone
@@ -19,7 +16,7 @@ _NARROWEST = 144  # width of a column in pixels
 Row = tuple[Image.Image, ...]
 
 
-def contact_sheet(r: "Reconstruction", headings: Sequence[str] | None = None) -> Image.Image:
+def contact_sheet(r: Reconstruction, headings: Sequence[str] | None = None) -> Image.Image:
     """Returns one picture with a row for each image: original, masked, reconstruction, reconstruction + visible.
 
     Large images are shrunk to 224 pixels, small ones are enlarged by a whole factor, pixel by pixel.
@@ -35,12 +32,12 @@ def contact_sheet(r: "Reconstruction", headings: Sequence[str] | None = None) ->
     return sheet_of([row_of(r, index) for index in range(len(r.original))], lines)
 
 
-def picture_of(r: "Reconstruction", index: int, heading: str = "") -> Image.Image:
+def picture_of(r: Reconstruction, index: int, heading: str = "") -> Image.Image:
     """Returns one image of `r` in one row, up to 448 pixels large, below a heading if one is given."""
     return sheet_of([row_of(r, index, LARGE_CELL)], [heading])
 
 
-def row_of(r: "Reconstruction", index: int, largest: int = CELL) -> Row:
+def row_of(r: Reconstruction, index: int, largest: int = CELL) -> Row:
     """Returns the four pictures of one image, none of their sides over `largest` pixels."""
     return tuple(fitted(_picture(image[index]), largest) for image in (r.original, r.masked, r.prediction, r.pasted))
 

@@ -154,3 +154,8 @@ def make_target(kind: Kind, patch_values: int, num_components: int | None) -> Ta
     if num_components is not None:
         return Components(patch_values, num_components)
     return NormalisedPixels(patch_values) if kind == "normalised_pixels" else Pixels(patch_values)
+
+
+def psnr(predicted: Tensor, true: Tensor) -> Tensor:
+    """Returns [B] dB of patches [B, M, P] in 0..1, of which predictions beyond are cut off."""
+    return -10 * (predicted.clamp(0, 1) - true).square().mean((1, 2)).clamp(min=1e-10).log10()

@@ -14,8 +14,8 @@ from maekit.data.images.batch import ImageBatch
 from maekit.errors import UserError
 from maekit.pretraining import model as of_pretrainer
 from maekit.pretraining.masking import fixed_noise
-from maekit.pretraining.model import Pretrainer, psnr
-from maekit.pretraining.target import Components, Moments, NormalisedPixels, patchify, unpatchify
+from maekit.pretraining.model import Pretrainer
+from maekit.pretraining.target import Components, Moments, NormalisedPixels, patchify, psnr, unpatchify
 from maekit.recipes.recipe import load_recipe
 from maekit.recipes.settings import resolve
 from maekit.recipes.tasks import find_task

@@ -12,11 +12,13 @@ from torch import Tensor
 
 from maekit.base.spec import DataSpec
 from maekit.errors import UserError
+from maekit.pretraining.from_weights import load_pretrainer
 from maekit.pretraining.guess_target import normalises, try_targets
 from maekit.pretraining.masking import Masking, fixed_noise
-from maekit.pretraining.model import Pretrainer, Reconstruction
+from maekit.pretraining.model import Pretrainer
 from maekit.pretraining.pictures import HEADS, contact_sheet, picture_of
-from maekit.pretraining.predictions import ReconstructionWriter, load_pretrainer
+from maekit.pretraining.predictions import ReconstructionWriter
+from maekit.pretraining.reconstruction import Reconstruction
 from maekit.pretraining.target import Components, NormalisedPixels
 from tests.numeric import assert_fp32
 from tests.weights.helpers import decoder, encoder, released

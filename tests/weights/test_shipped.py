@@ -11,9 +11,9 @@ from maekit.data.digit_scenes import ADE_FORM, scenes_root
 from maekit.data.images.decode import read_image
 from maekit.data.images.transforms import EvalTransform
 from maekit.errors import UserError
+from maekit.pretraining.from_weights import load_pretrainer
 from maekit.pretraining.masking import fixed_noise
-from maekit.pretraining.model import psnr
-from maekit.pretraining.predictions import load_pretrainer
+from maekit.pretraining.target import psnr
 from maekit.pretraining.unlabelled import list_images
 from maekit.recipes.recipe import load_recipe, recipe_names
 from maekit.recipes.settings import resolve

@@ -1,0 +1,134 @@
+"""A masked autoencoder from any file with a decoder."""
+
+from pathlib import Path
+
+from maekit.base.spec import DataSpec
+from maekit.errors import UserError
+from maekit.pretraining.masking import Kind as MaskKind
+from maekit.pretraining.masking import check_masking
+from maekit.pretraining.model import Pretrainer, PretrainingSettings
+from maekit.weights.describe.inspect import inspect
+from maekit.weights.describe.uses import uses
+from maekit.weights.get.find import find_weights, is_released
+from maekit.weights.load.assumed import assumed_heads
+from maekit.weights.load.backbone import set_norm_eps
+from maekit.weights.load.load import load_weights
+from maekit.weights.read.metadata import HEAD_WIDTH, norm_eps, normalisation
+from maekit.weights.read.metadata import norm_pix_loss as recorded_norm_pix_loss
+from maekit.weights.read.shape import measure
+from maekit.weights.state.state_file import StateFile, read_state, stored_grid
+
+IMAGENET = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # facebookresearch/mae @ efb2a80 main_pretrain.py
+
+
+def load_pretrainer(
+    source: str | Path,
+    *,
+    image_size: int | None = None,
+    mask_ratio: float,
+    masking: MaskKind = "random",
+    norm_pix_loss: bool | None = None,
+) -> Pretrainer:
+    """Builds a masked autoencoder from a file that has its decoder, ready to evaluate.
+
+    The decoder's width and depth are read off its tensors; its attention heads are what the file says, else 32 channels
+    wide each. Mean and standard deviation (`spec.mean`, `spec.std`) are the file's, else ImageNet's.
+
+    Args:
+        source: as `find_weights` takes it.
+        image_size: height and width in pixels, a multiple of the patch; default: that of the file's position table, to
+            which both tables are resized otherwise.
+        mask_ratio: share of the patches that are hidden, above 0 and below 1.
+        masking: how they are chosen.
+        norm_pix_loss: whether the decoder predicts normalised pixels; default: what the file says (`says_target`), and
+            normalised ones where it does not; `try_targets` can tell then.
+
+    Raises:
+        UserError: the file has no decoder, or lacks something else; its ViT is of no known size; or the size or the
+            masks do not go with its patches.
+    """
+    path = find_weights(source)
+    _require_decoder(path)
+    state = read_state(path)
+    tensors, size = state.tensors, measure(state.tensors)
+    assert size.name is not None and size.patch_size is not None  # or it would be of no use
+    sides = _image_size(path, state, image_size)
+    check_masking(masking, (sides[0] // size.patch_size, sides[1] // size.patch_size), mask_ratio)
+    mean, std = normalisation(state.meta) or IMAGENET
+    width = tensors["decoder_embed.weight"].shape[0]
+    components = tensors.get("decoder_target.basis")
+    plain = (says_target(source, state) if norm_pix_loss is None else norm_pix_loss) is False
+    if components is not None and norm_pix_loss is not None:
+        raise UserError(f"{path} predicts {len(components)} principal components; leave norm_pix_loss out")
+    settings = PretrainingSettings(
+        backbone=size.name,
+        decoder_width=width,
+        decoder_depth=len({name.split(".")[1] for name in tensors if name.startswith("decoder_blocks.")}),
+        decoder_heads=_decoder_heads(path, state, width),
+        mask_ratio=mask_ratio,
+        masking=masking,
+        target="pca" if components is not None else "pixels" if plain else "normalised_pixels",
+        num_components=None if components is None else len(components),
+        encoder_mask_tokens="encoder_mask_token" in tensors,
+    )
+    model = Pretrainer(DataSpec(("image",), sides, mean=tuple(mean), std=tuple(std)), settings)
+    tables = model.expect_resized
+    load_weights(model, path, allow_new=(), allow_unused=model.expect_unused, allow_resized=tables)
+    set_norm_eps(model, norm_eps(state.meta))
+    return model.eval()
+
+
+def assumptions(source: str | Path) -> list[str]:
+    """What `load_pretrainer` takes for granted of a file, because it does not say it, one line each."""
+    if is_released(source):
+        return []
+    state = read_state(find_weights(source))
+    width, lines = state.tensors["decoder_embed.weight"].shape[0], []
+    lines += assumed_heads(state)
+    if state.decoder_heads is None:
+        heads = max(1, width // HEAD_WIDTH)
+        lines.append(f"{heads} attention heads in the decoder, {HEAD_WIDTH} channels each, as in facebookresearch/mae")
+    if normalisation(state.meta) is None:
+        lines.append("images normalised with ImageNet's mean and standard deviation")
+    return [f"assumed: {line}: the file does not say" for line in lines]
+
+
+def says_target(source: str | Path, state: StateFile | None = None) -> bool | None:
+    """Whether a file's predictions are normalised pixels, as it says itself; None where it does not.
+
+    The files with decoder that the authors of MAE released say nothing and are known by their names: they were trained
+    by PRETRAIN.md of facebookresearch/mae @ efb2a80, with norm_pix_loss.
+    """
+    said = recorded_norm_pix_loss((state or read_state(find_weights(source))).meta)
+    return True if said is None and is_released(source) else said
+
+
+def _require_decoder(path: Path) -> None:
+    facts = inspect(path)
+    use = uses(facts)["reconstruction"]
+    if not use.possible:
+        wanted = "give a file of a pre-training with its decoder"
+        raise UserError(f"{path} ({facts.in_words}) cannot reconstruct: {use.how}; {wanted}")
+
+
+def _image_size(path: Path, state: StateFile, wanted: int | None) -> tuple[int, int]:
+    patch, table = measure(state.tensors).patch_size or 1, state.tensors["pos_embed"]
+    grid = stored_grid(state, table.shape[1] - int("cls_token" in state.tensors))
+    if wanted is None and (grid is None or grid[0] != grid[1]):
+        found = "no square grid" if grid is None else f"a grid of {grid[0]}x{grid[1]} patches"
+        raise UserError(f"{path} has positions for {found}, expected a square one; give --image_size, times {patch} px")
+    size = grid[0] * patch if wanted is None and grid else wanted or 0
+    if size < patch or size % patch:
+        near = max(round(size / patch), 1) * patch
+        raise UserError(f"--image_size: got {size}, expected a multiple of the patches' {patch} px, such as {near}")
+    return size, size
+
+
+def _decoder_heads(path: Path, state: StateFile, width: int) -> int:
+    heads = state.decoder_heads or max(1, width // HEAD_WIDTH)
+    if width % heads:
+        raise UserError(
+            f"{path} has a decoder {width} wide and does not say how many attention heads it has, expected a multiple "
+            f"of {HEAD_WIDTH}; give a checkpoint of a run, or a folder of transformers, whose config.json says it"
+        )
+    return heads

@@ -1,0 +1,42 @@
+"""What a masked autoencoder makes of images, and what is asked of one to draw it."""
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+from torch import Tensor
+
+
+class Reconstruction(NamedTuple):
+    """What a masked autoencoder makes of images, RGB [B, 3, H, W] float32 in 0..1.
+
+    Attributes:
+        original: the images.
+        masked: the same, grey (0.5) where they were hidden.
+        prediction: the decoder's picture of every patch, seen or hidden.
+        pasted: the prediction where the image was hidden, the image elsewhere.
+        psnr: [B], of the hidden pixels, in dB; the range is 1.
+        masked_patches: [B, N] bool.
+    """
+
+    original: Tensor
+    masked: Tensor
+    prediction: Tensor
+    pasted: Tensor
+    psnr: Tensor
+    masked_patches: Tensor
+
+
+class Reconstructs(Protocol):
+    """A masked autoencoder, as those see it who draw or keep its reconstructions.
+
+    Attributes:
+        mask_ratio: share of the patches that are hidden.
+    """
+
+    mask_ratio: float
+
+    def seeded_noise(self, images: Tensor, seeds: Sequence[int]) -> Tensor:
+        """Returns noise [B, N] that hides patches of each of images [B, 3, H, W] by its own seed."""
+
+    def reconstruct(self, images: Tensor, noise: Tensor | None = None) -> Reconstruction:
+        """Masks images [B, 3, H, W], normalised, by noise [B, N] or at random, and returns pictures of the outcome."""
