@@ -1,19 +1,18 @@
 """The trained network of a task, without Lightning: backbone, head, loss, metrics."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol, Self, Unpack
 
 import torch
-from PIL.Image import Image
 from torch import Tensor, nn
 
 from maekit.backbone.sizes import load_size
 from maekit.backbone.vit import ViT, ViTOptions
 from maekit.base.data import RunData, TransferData
 from maekit.base.settings import BackboneSettings, TrainedSettings
-from maekit.base.shown import Judged
+from maekit.base.shown import Shown
 from maekit.base.spec import DataSpec
 from maekit.errors import UserError
 from maekit.recipes.model_settings import make_settings, settings_class
@@ -31,19 +30,6 @@ class Metrics(Protocol):
 
     def reset(self) -> None:
         """Forgets everything."""
-
-
-class PredictionWriter(Protocol):
-    """Where `maekit predict` puts what a model says of its images."""
-
-    def prepare(self, image: Image) -> Any:
-        """What the model needs of one RGB image of any size; runs before the model, image by image."""
-
-    def write(self, files: Sequence[Path], samples: Sequence[Any], device: torch.device) -> None:
-        """Runs the model, which is on `device`, on the next files' prepared images, and keeps what it says."""
-
-    def close(self) -> Path:
-        """Finishes, and returns what was written."""
 
 
 class TransferModel(nn.Module, ABC):
@@ -66,8 +52,6 @@ class TransferModel(nn.Module, ABC):
         local_batch_norm: whether BatchNorm measures each device's own batch, by the recipe, and is never synchronised.
         compiled: what of it `compile_losses` compiles, in words.
         ema_decay: decay a step of the weights' moving average, which is then what is evaluated and kept; None for none.
-        example_score: by what single images are told good from bad (`judge`), and whether low or high is good; None
-            where a task shows no examples.
     """
 
     monitor: ClassVar[tuple[str, Literal["max", "min"]]]
@@ -82,7 +66,6 @@ class TransferModel(nn.Module, ABC):
     local_batch_norm: bool = False
     ema_decay: float | None = None
     compiled: ClassVar[str] = "the training losses"
-    example_score: ClassVar[tuple[str, Literal["low", "high"]] | None] = None
     head: nn.Module
 
     def __init__(self, spec: DataSpec, settings: BackboneSettings, **options: Unpack[ViTOptions]) -> None:
@@ -133,8 +116,8 @@ class TransferModel(nn.Module, ABC):
         """Runs the model on a batch and adds the outcome to the metrics; index -1 counts nothing."""
 
     @abstractmethod
-    def prediction_writer(self, folder: Path, input: Mapping[str, Any]) -> PredictionWriter:
-        """Writes this model's predictions into a folder; `input` are the values of the data's `input_transform()`."""
+    def shown(self) -> Shown:
+        """Returns what is shown of this model: scores and pictures of images, and what `maekit predict` writes."""
 
     def headlines(self, values: Mapping[str, float]) -> dict[str, float]:
         """Returns those of an evaluation's values that a line of text shows."""
@@ -147,18 +130,6 @@ class TransferModel(nn.Module, ABC):
     def results(self, metrics: Any) -> dict[str, Any]:
         """Returns what of an evaluation is kept as JSON files, by name, if anything; every process calls it."""
         return {}
-
-    def picture(self, data: RunData) -> Image | None:
-        """Returns what the model makes of a few fixed validation images, if a task shows such a thing."""
-        return None
-
-    def judge(self, batch: Any) -> list[Judged]:
-        """Scores each image of an evaluated batch by `example_score`; it asks no other process, and draws nothing."""
-        raise NotImplementedError("a model with an example_score says how it judges an image")
-
-    def example_picture(self, data: RunData, index: int) -> Image:
-        """Returns what there is to see of one validation image, by its place in the listing."""
-        raise NotImplementedError("a model with an example_score says how it shows an image")
 
     def side_metrics(self, data: RunData) -> dict[str, float]:
         """Returns more of an evaluation, by name, that is not of the validation images; only the first process asks.

@@ -1,15 +1,71 @@
-"""What is shown of a model: the score of an image."""
+"""What is shown of a model: scores and pictures of images, and what `maekit predict` writes."""
 
-from typing import NamedTuple
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple, Protocol
+
+import torch
+from PIL.Image import Image
+
+from maekit.base.data import RunData
 
 
 class Judged(NamedTuple):
     """What a model makes of one image.
 
     Attributes:
-        score: by the task's `example_score`; an image whose score is not finite is no example.
+        score: in the unit of `Shown.score`; an image whose score is not finite is no example.
         caption: a line that says it in words.
     """
 
     score: float
     caption: str
+
+
+class PredictionWriter(Protocol):
+    """Where `maekit predict` puts what a model says of its images."""
+
+    def prepare(self, image: Image) -> Any:
+        """What the model needs of one RGB image of any size; runs before the model, image by image."""
+
+    def write(self, files: Sequence[Path], samples: Sequence[Any], device: torch.device) -> None:
+        """Runs the model, which is on `device`, on the next files' prepared images, and keeps what it says."""
+
+    def close(self) -> Path:
+        """Finishes, and returns what was written."""
+
+
+class Shown(ABC):
+    """What is shown of one model, which `TransferModel.shown` gives: at least its predictions.
+
+    A task whose `score` is not None implements `judge` and `example_picture`: the run then keeps pictures of the images
+    with the best and the worst scores. Everything runs on the device that the model is on.
+
+    Attributes:
+        score: name of the score of single images, and whether low or high is good; None to show no examples.
+    """
+
+    score: ClassVar[tuple[str, Literal["low", "high"]] | None] = None
+
+    @abstractmethod
+    def prediction_writer(self, folder: Path, input: Mapping[str, Any]) -> PredictionWriter:
+        """Returns what writes predictions into a folder; `input` are the values of the data's `input_transform()`."""
+
+    def picture(self, data: RunData) -> Image | None:
+        """Returns what the model makes of a few fixed validation images, if a task shows such a thing."""
+        return None
+
+    def judge(self, batch: Any) -> list[Judged]:
+        """Scores each image of an evaluated batch; it asks no other process, and draws nothing at random."""
+        raise NotImplementedError(f"{type(self).__name__} has a score, and no judge(batch)")
+
+    def example_picture(self, data: RunData, index: int) -> Image:
+        """Returns what there is to see of one validation image, by its place in the listing from 0."""
+        raise NotImplementedError(f"{type(self).__name__} has a score, and no example_picture(data, index)")
+
+
+def evenly_spread(count: int, most: int) -> list[int]:
+    """Returns up to `most` of the places 0 to count - 1, evenly spread."""
+    chosen = min(count, most)
+    return [number * count // chosen for number in range(chosen)]

@@ -1,30 +1,22 @@
 """Classifiers on the shared backbone: what every classification task has, and fine-tuning with mixup and cutmix."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Unpack
 
 import torch
-from PIL.Image import Image
 from timm.data.mixup import Mixup
 from torch import Tensor
 from torch.nn import functional as F
 
 from maekit.backbone.protocol import Pooling
 from maekit.backbone.vit import ViTOptions
-from maekit.base.data import RunData
 from maekit.base.model import TransferModel
 from maekit.base.settings import BackboneSettings, TunedSettings
-from maekit.base.shown import Judged
-from maekit.base.spec import DataSpec, Draw
-from maekit.classification.cached_features import CachedFeatures
+from maekit.base.spec import DataSpec
 from maekit.classification.linear_head import LinearHead
 from maekit.classification.metrics import ClassificationMetrics, class_json, confusion_json
-from maekit.classification.predictions import ClassTable
+from maekit.classification.shown import ShownClasses
 from maekit.data.images.batch import ImageBatch
-from maekit.data.images.transforms import EvalTransform, Normalise
-from maekit.drawing.views import short_name, single_view
 from maekit.errors import UserError
 from maekit.system.ranges import check_range
 
@@ -68,7 +60,6 @@ class Classifier(TransferModel):
     """ViT and a head that gives one score a class: metrics and predictions. A subclass builds the head and the loss."""
 
     monitor: ClassVar[tuple[str, Literal["max", "min"]]] = ("top1", "max")
-    example_score: ClassVar[tuple[str, Literal["low", "high"]] | None] = ("loss", "low")
     pooling: Pooling = "class"
 
     def __init__(
@@ -114,33 +105,15 @@ class Classifier(TransferModel):
         names, outcomes = self.spec.class_names, metrics.outcome_counts()
         return {"confusion.json": confusion_json(names, outcomes), "per_class.json": class_json(names, outcomes)}
 
-    def judge(self, batch: ImageBatch) -> list[Judged]:
-        """The cross entropy of each image, in nats."""
-        logits = self(batch.image).float()
-        losses = F.cross_entropy(logits, batch.label, reduction="none")
-        shares, classes = logits.softmax(1).max(1)
-        columns = (column.tolist() for column in (losses, batch.label, classes, shares))
-        names = [short_name(name) for name in self.spec.class_names]
-        return [
-            Judged(loss, f"true {names[true]}, predicted {names[predicted]} (p {share:.2f})")
-            for loss, true, predicted, share in zip(*columns, strict=True)
-        ]
-
-    def example_picture(self, data: RunData, index: int) -> Image:
-        """The image as the model sees it."""
-        images = data.data if isinstance(data, CachedFeatures) else data
-        normalise = Normalise(data.input_transform()["mean"], data.input_transform()["std"])
-        return single_view(normalise.undo(images.val_dataset()[Draw(0, index)][0]))
-
     @torch.inference_mode()
     def class_probabilities(self, images: Tensor) -> Tensor:
         """Images [B, 3, H, W], normalised, to probabilities [B, C] in fp32."""
         logits: Tensor = self(images)
         return logits.float().softmax(-1)
 
-    def prediction_writer(self, folder: Path, input: Mapping[str, Any]) -> ClassTable:
-        """A CSV with the best classes of each image."""
-        return ClassTable(folder, self.spec.class_names, EvalTransform(**input), self.class_probabilities)
+    def shown(self) -> ShownClasses:
+        """Losses of images, and a CSV with the best classes of each image."""
+        return ShownClasses(self)
 
 
 class MixedBatch(NamedTuple):

@@ -44,7 +44,7 @@ def main(args: argparse.Namespace) -> int:
     given.input = card.input
     print(weights_line(path, card.step))
     with results_folder(args.output, path, card) as output:
-        writer = model.prediction_writer(output, card.input)
+        writer = model.shown().prediction_writer(output, card.input)
         if getattr(writer, "writes_images", True):
             refuse_results_among_images(args.images, output)
         device = next(model.parameters()).device

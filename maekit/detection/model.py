@@ -1,22 +1,16 @@
 """Object detection and instance segmentation on the shared backbone: Mask R-CNN on a pyramid of a plain ViT's maps."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
-from maekit.base.data import RunData
 from maekit.base.model import TransferModel
 from maekit.base.settings import TunedSettings
-from maekit.base.shown import Judged
-from maekit.base.spec import DataSpec, Draw
-from maekit.data.images.transforms import Normalise
+from maekit.base.spec import DataSpec
 from maekit.detection.data.batch import DetBatch, DetEvalBatch
-from maekit.detection.data.transforms import DetEvalTransform
 from maekit.detection.mask_rcnn.boxes import sizes_of
 from maekit.detection.mask_rcnn.detectron2_engine import Detectron2MaskRCNN
 from maekit.detection.mask_rcnn.mask_rcnn import MaskRCNN
@@ -24,16 +18,12 @@ from maekit.detection.mask_rcnn.settings import MaskRCNNSettings
 from maekit.detection.mask_rcnn.types import Detections
 from maekit.detection.metrics.coco_masks import coco_results
 from maekit.detection.metrics.detection import DetectionMetrics, class_json
-from maekit.detection.metrics.image import image_counts
 from maekit.detection.metrics.table import class_table, summary_table
-from maekit.detection.pictures import detection_panel, shown_results, shown_truth
-from maekit.detection.predictions import DetectionWriter
 from maekit.detection.pyramids import SimplePyramid, TapPyramid
+from maekit.detection.shown import ShownDetections
 from maekit.errors import UserError
 from maekit.system.ranges import check_numbers, check_range
 
-PANEL_ROWS = 4
-PANEL_SCORE = 0.3
 OF_CLASSES = "head.detector.roi_heads.box_predictor.*", "head.detector.roi_heads.mask_head.predictor.*"
 GROUPS = 32  # of GroupNorm, as in arXiv 1803.08494
 
@@ -91,7 +81,6 @@ class Detector(TransferModel):
     """A ViT with windowed attention, a pyramid, and Mask R-CNN."""
 
     monitor: ClassVar[tuple[str, Literal["max", "min"]]] = ("box_AP", "max")
-    example_score: ClassVar[tuple[str, Literal["low", "high"]] | None] = ("F1", "high")
     headline: ClassVar[tuple[str, ...]] = ("box_AP", "box_AP50", "mask_AP", "mask_AP50")
     class_layers = OF_CLASSES
     compiled: ClassVar[str] = "the backbone and the pyramid"
@@ -169,46 +158,9 @@ class Detector(TransferModel):
         per_class = class_json(self.spec.class_names, metrics)
         return {"coco_results.json": metrics.results(), "per_class.json": per_class}
 
-    def picture(self, data: RunData) -> Image.Image | None:
-        """A few validation images, the same ones each time, with their objects and what the model finds."""
-        count = len(data.val_dataset())
-        rows = min(PANEL_ROWS, count)
-        return self._panel(data, [number * count // rows for number in range(rows)])
-
-    def judge(self, batch: DetEvalBatch) -> list[Judged]:
-        """The F1 of each image's drawn boxes, in percent, class and place counting; nan without objects and boxes."""
-        found = self.detect(batch.image, batch.size, batch.original)
-        judged = []
-        for detections, size, truth in zip(found, sizes_of(batch.original), batch.truth, strict=True):
-            results = coco_results(detections, size)
-            counts = image_counts(results, truth, self.category_ids, PANEL_SCORE)
-            numbers = (
-                f"{counts.objects} objects, {counts.found} found (score {PANEL_SCORE} and up), {counts.right} right"
-            )
-            judged.append(Judged(counts.f1, f"F1 {counts.f1:.1f}: {numbers} in place and class"))
-        return judged
-
-    def example_picture(self, data: RunData, index: int) -> Image.Image:
-        """The image with its objects, and with what the model finds."""
-        return self._panel(data, [index])
-
-    def _panel(self, data: RunData, indices: Sequence[int]) -> Image.Image:
-        images, device = data.val_dataset(), next(self.parameters()).device
-        normalise = Normalise(data.input_transform()["mean"], data.input_transform()["std"])
-        rows = []
-        for index in indices:
-            one = data.collate([images[Draw(0, index)]])
-            (detections,) = self.detect(one.image.to(device), one.size.to(device), one.original.to(device))
-            (size,), (inside,) = sizes_of(one.original), sizes_of(one.size)
-            picture = normalise.undo(one.image[0, :, : inside.height, : inside.width])
-            found = shown_results(coco_results(detections, size), PANEL_SCORE)
-            truth = shown_truth(one.truth[0], size, self.category_ids)
-            rows.append((picture, size, truth, found))
-        return detection_panel(rows, self.spec.class_names)
-
-    def prediction_writer(self, folder: Path, input: Mapping[str, Any]) -> DetectionWriter:
-        """Boxes, masks, names and scores drawn on the images, and COCO's result dicts."""
-        return DetectionWriter(folder, self.spec.class_names, self.category_ids, DetEvalTransform(**input), self.detect)
+    def shown(self) -> ShownDetections:
+        """The F1 of images, panels, and pictures and COCO's result dicts of predictions."""
+        return ShownDetections(self)
 
 
 def category_ids_of(spec: DataSpec) -> list[int]:

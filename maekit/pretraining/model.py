@@ -1,21 +1,18 @@
 """Masked autoencoding: a ViT that sees a few patches, and a decoder that predicts the others."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
-from PIL.Image import Image
 from torch import Tensor, nn
 
 from maekit.backbone.block import Block
 from maekit.backbone.pos_embed import resize_pos_embed, sincos_pos_embed
 from maekit.backbone.protocol import Features, Hidden
 from maekit.base.data import RunData, TransferData
-from maekit.base.model import PredictionWriter, TransferModel
+from maekit.base.model import TransferModel
 from maekit.base.settings import TrainedSettings
-from maekit.base.shown import Judged
 from maekit.base.spec import DataSpec, Draw
 from maekit.data.images.batch import ImageBatch
 from maekit.errors import UserError
@@ -24,14 +21,12 @@ from maekit.pretraining.masking import Grid, Masking, check_masking, draw_noise,
 from maekit.pretraining.masking import Kind as MaskKind
 from maekit.pretraining.metrics import PretrainingMetrics
 from maekit.pretraining.online_probe import probe_accuracies
-from maekit.pretraining.pictures import contact_sheet
-from maekit.pretraining.predictions import ReconstructionWriter
 from maekit.pretraining.reconstruction import Reconstruction
+from maekit.pretraining.shown import ShownReconstructions
 from maekit.pretraining.target import Components, Kind, Moments, make_target, patchify, psnr, unpatchify
 from maekit.system.ranges import check_range
 
 FIT_IMAGES = 2000  # whose patches the principal components are fitted to
-PICTURES = 8
 
 
 class MaskedBatch(NamedTuple):
@@ -85,7 +80,6 @@ class Pretrainer(TransferModel):
     """A masked autoencoder (arXiv 2111.06377): the encoder sees visible patches only, a light decoder the rest."""
 
     monitor: ClassVar[tuple[str, Literal["max", "min"]]] = ("loss", "min")
-    example_score: ClassVar[tuple[str, Literal["low", "high"]] | None] = ("PSNR", "high")
     expect_new: tuple[str, ...] = ("head.*", "encoder_mask_token")
     expect_unused: tuple[str, ...] = ()
     expect_resized: tuple[str, ...] = ("pos_embed", "head.decoder_pos_embed")
@@ -177,20 +171,16 @@ class Pretrainer(TransferModel):
 
     def update_metrics(self, metrics: PretrainingMetrics, batch: ImageBatch) -> None:
         """Adds one evaluated batch, each image under a mask that depends on its place in the listing alone."""
-        metrics.update(*self._evaluated(batch), batch.index)
+        metrics.update(*self.hidden_loss_and_psnr(batch), batch.index)
 
-    def _evaluated(self, batch: ImageBatch) -> tuple[Tensor, Tensor]:
-        """Loss and PSNR [B] of the hidden patches."""
+    def hidden_loss_and_psnr(self, batch: ImageBatch) -> tuple[Tensor, Tensor]:
+        """Returns of each image the loss of its hidden patches and their PSNR in dB, both [B].
+
+        The mask depends on the image's place in the listing alone.
+        """
         noise = self.seeded_noise(batch.image, batch.index.tolist())
         losses, predicted, true = self.patch_losses(batch.image, self.draw_masking(batch.image, noise))
         return losses.mean(1), psnr(self._rgb(predicted), self._rgb(true))
-
-    def judge(self, batch: ImageBatch) -> list[Judged]:
-        """The PSNR of each image's hidden patches, in dB."""
-        columns = (column.tolist() for column in self._evaluated(batch))
-        return [
-            Judged(quality, f"PSNR {quality:.1f} dB, loss {loss:.3f}") for loss, quality in zip(*columns, strict=True)
-        ]
 
     @torch.inference_mode()
     def reconstruct(self, images: Tensor, noise: Tensor | None = None) -> Reconstruction:
@@ -205,24 +195,9 @@ class Pretrainer(TransferModel):
         first, second, third, fourth = (unpatchify(part, size, grid) for part in (original, grey, predicted, pasted))
         return Reconstruction(first, second, third, fourth, quality, masking.masked)
 
-    def picture(self, data: RunData) -> Image:
-        """A few validation images, masked and reconstructed."""
-        count = len(data.val_dataset())
-        return self._sheet(data, range(0, count, max(count // PICTURES, 1))[:PICTURES])
-
-    def example_picture(self, data: RunData, index: int) -> Image:
-        """One image, masked and reconstructed."""
-        return self._sheet(data, [index])
-
-    def _sheet(self, data: RunData, chosen: Sequence[int]) -> Image:
-        images = data.val_dataset()
-        device = next(self.parameters()).device
-        batch = torch.stack([images[Draw(0, index)][0] for index in chosen]).to(device)
-        return contact_sheet(self.reconstruct(batch, self.seeded_noise(batch, chosen)))
-
-    def prediction_writer(self, folder: Path, input: Mapping[str, Any]) -> PredictionWriter:
-        """A picture of each image: original, masked, reconstructed."""
-        return ReconstructionWriter(folder, self, input)
+    def shown(self) -> ShownReconstructions:
+        """The PSNR of images, and pictures of them: original, masked, reconstructed."""
+        return ShownReconstructions(self)
 
     def training_data(self, data: TransferData, device: torch.device) -> RunData:
         """The images; their principal components are found first where these are the target and not known yet."""

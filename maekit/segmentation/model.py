@@ -1,34 +1,25 @@
 """Semantic segmentation on the shared backbone: what every segmentation task has, whatever its head."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any, ClassVar, Literal
 
 import torch
-from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
 from maekit.backbone.protocol import Features
-from maekit.base.data import RunData
 from maekit.base.model import TransferModel
-from maekit.base.shown import Judged
-from maekit.base.spec import DataSpec, Draw
-from maekit.data.images.transforms import Normalise
+from maekit.base.spec import DataSpec
 from maekit.segmentation.data.dataset import SegBatch, SegEvalBatch
 from maekit.segmentation.data.palette import spread_palette
-from maekit.segmentation.data.transforms.transforms import SegEvalTransform
 from maekit.segmentation.head.pixel_loss import pixel_cross_entropy
-from maekit.segmentation.metrics import SegmentationMetrics, class_json, class_table, image_score
-from maekit.segmentation.pictures import panel
-from maekit.segmentation.predictions import SegmentationWriter
+from maekit.segmentation.metrics import SegmentationMetrics, class_json, class_table
 from maekit.segmentation.settings import SegmenterSettings
+from maekit.segmentation.shown import ShownLabels
 from maekit.segmentation.windows import predict_labels
 from maekit.system.ranges import check_numbers, check_range
 from maekit.system.size import HeightWidth
-
-PANEL_ROWS = 4
 
 
 class Segmenter(TransferModel):
@@ -38,7 +29,6 @@ class Segmenter(TransferModel):
     """
 
     monitor: ClassVar[tuple[str, Literal["max", "min"]]] = ("mIoU", "max")
-    example_score: ClassVar[tuple[str, Literal["low", "high"]] | None] = ("mIoU", "high")
 
     def __init__(
         self,
@@ -125,41 +115,10 @@ class Segmenter(TransferModel):
         """The IoU and accuracy of each class, the worst first."""
         return class_table(self.spec.class_names, metrics)
 
-    def picture(self, data: RunData) -> Image.Image | None:
-        """A few validation images, the same ones each time, with their labels and what the model makes of them."""
-        count = len(data.val_dataset())
-        rows = min(PANEL_ROWS, count)
-        return self._panel(data, [number * count // rows for number in range(rows)])
-
     def results(self, metrics: SegmentationMetrics) -> dict[str, Any]:
         """The IoU and accuracy of each class."""
         return {"per_class.json": class_json(self.spec.class_names, metrics)}
 
-    def judge(self, batch: SegEvalBatch) -> list[Judged]:
-        """The mIoU of each image alone, in percent."""
-        judged = []
-        for image, label in zip(batch.images, batch.labels, strict=True):
-            predicted = self.labels(image, HeightWidth(*label.shape))
-            score = image_score(predicted, label, len(self.spec.class_names))
-            judged.append(Judged(score.miou, f"mIoU {score.miou:.1f}, {score.right:.1f} % of the pixels right"))
-        return judged
-
-    def example_picture(self, data: RunData, index: int) -> Image.Image:
-        """The image, its labels, and what the model makes of it."""
-        return self._panel(data, [index])
-
-    def _panel(self, data: RunData, indices: Sequence[int]) -> Image.Image:
-        images, device = data.val_dataset(), next(self.parameters()).device
-        normalise = Normalise(data.input_transform()["mean"], data.input_transform()["std"])
-        rows = []
-        for index in indices:
-            sample = images[Draw(0, index)]
-            label = sample.label.numpy()
-            predicted = self.labels(sample.image.to(device), HeightWidth(*label.shape)).cpu().numpy()
-            rows.append((normalise.undo(sample.image), label, predicted))
-        return panel(rows, self.palette, self.spec.class_names)
-
-    def prediction_writer(self, folder: Path, input: Mapping[str, Any]) -> SegmentationWriter:
-        """Colour overlays with a legend, and the labels themselves."""
-        transform = SegEvalTransform(**input)
-        return SegmentationWriter(folder, self.spec.class_names, self.palette, transform, self.labels)
+    def shown(self) -> ShownLabels:
+        """The mIoU of images, panels, and colour overlays with a legend."""
+        return ShownLabels(self)

@@ -4,17 +4,14 @@ import math
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from PIL import Image
 
 from maekit.base.data import RunData
-from maekit.base.shown import Judged
+from maekit.base.shown import Judged, Shown, evenly_spread
 from maekit.base.spec import Draw
 from maekit.system.files import write_json
-
-if TYPE_CHECKING:
-    from maekit.base.model import TransferModel
 
 FOLDER, FILE = "examples", "examples.json"
 IMAGES, EACH, SECONDS = 256, 6, 60.0  # validation images at most, pictures of each kind, time for the scores at most
@@ -37,7 +34,7 @@ class Example(NamedTuple):
 
 
 def judge_some(
-    model: "TransferModel",
+    shown: Shown,
     data: RunData,
     *,
     first: int,
@@ -48,7 +45,7 @@ def judge_some(
     """Scores up to 256 validation images, evenly spread, by index.
 
     Args:
-        model: on its device, in evaluation mode.
+        shown: of a model on its device, in evaluation mode.
         data: set up.
         first: only the first so many validation images are taken from.
         batch_size: images at once, at most.
@@ -61,15 +58,14 @@ def judge_some(
         if judged and time.monotonic() - started > seconds:
             break
         batch = move(collated(data, images, indices))
-        judged |= zip(indices, model.judge(batch), strict=True)
+        judged |= zip(indices, shown.judge(batch), strict=True)
     return judged
 
 
 def spread(images: int, batch_size: int) -> list[list[int]]:
     """Returns up to 256 of so many places in batches, each of them spread over all: listings are sorted by class."""
-    count = min(images, IMAGES)
-    places = [number * images // count for number in range(count)]
-    batches = math.ceil(count / batch_size)
+    places = evenly_spread(images, IMAGES)
+    batches = math.ceil(len(places) / batch_size)
     return [places[first::batches] for first in range(batches)]
 
 
@@ -99,7 +95,7 @@ def choose(judged: Mapping[int, Judged], best: Literal["low", "high"], each: int
 
 def write_examples(
     folder: Path,
-    model: "TransferModel",
+    shown: Shown,
     data: RunData,
     judged: Mapping[int, Judged],
     weights: Mapping[str, str | int | None] | None = None,
@@ -108,20 +104,20 @@ def write_examples(
 
     Args:
         folder: the run's.
-        model: on its device, in evaluation mode; it has an `example_score`.
+        shown: of a model on its device, in evaluation mode; its `score` is not None.
         data: set up.
         judged: by index.
         weights: whose they are: `checkpoint` and `step`.
     """
-    assert model.example_score is not None
-    score, best = model.example_score
+    assert shown.score is not None
+    score, best = shown.score
     place = folder / FOLDER
     place.mkdir(exist_ok=True)
     for old in place.glob("*.jpg"):
         old.unlink()
     chosen = choose(judged, best)
     for example in chosen:
-        picture = model.example_picture(data, example.place).convert("RGB")
+        picture = shown.example_picture(data, example.place).convert("RGB")
         picture.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
         picture.save(place / example.file, quality=_QUALITY)
     rows = [{"file": e.file, "kind": e.kind, "index": e.place, **e.judged._asdict()} for e in chosen]

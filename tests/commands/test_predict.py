@@ -155,7 +155,7 @@ def test_images_are_not_written_among_the_images(
     words = ["predict", "--ckpt_path", str(run), "--images", images, "--output", output]
     assert main(words) == 0
     assert (tmp_path / output / "predictions.csv").is_file()
-    monkeypatch.setattr("maekit.classification.model.Classifier.prediction_writer", lambda *_: SimpleNamespace())
+    monkeypatch.setattr("maekit.classification.shown.ShownClasses.prediction_writer", lambda *_: SimpleNamespace())
     capsys.readouterr()
     assert main(words) == 2
     lines = capsys.readouterr().err.strip().splitlines()

@@ -415,7 +415,7 @@ def test_an_evaluation_has_a_picture_and_tables_and_counts_no_padding() -> None:
     header, box, mask = (line.split() for line in table[-3:])
     assert (header[:3], box[0], mask[0]) == (["AP", "AP50", "AP75"], "box", "mask")
     assert float(mask[12]) == pytest.approx(values["mask_ARl"].item(), abs=0.01, nan_ok=True)
-    picture = net.picture(data)
+    picture = net.shown().picture(data)
     assert picture.mode == "RGB"
     assert min(picture.size) > 300
 

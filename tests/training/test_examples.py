@@ -19,6 +19,7 @@ from maekit.base.shown import Judged
 from maekit.base.spec import Draw
 from maekit.classification.cached_features import CachedFeatures
 from maekit.classification.model import Classifier
+from maekit.classification.shown import ShownClasses
 from maekit.detection.metrics.coco_masks import CocoResults
 from maekit.detection.metrics.image import image_counts
 from maekit.drawing.views import short_name, single_view
@@ -104,7 +105,7 @@ def test_a_failure_is_one_line_and_the_run_stands(
     def broken(*_: Any) -> None:
         raise RuntimeError("no room\nat all")
 
-    monkeypatch.setattr(Classifier, "judge", broken)
+    monkeypatch.setattr(ShownClasses, "judge", broken)
     result = tiny(tmp_path, trainer__max_steps=1).fit()
     assert result["status"] == "finished"
     lines = [line for line in capsys.readouterr().out.splitlines() if "no room" in line]
@@ -155,8 +156,8 @@ def test_a_slow_model_is_judged_on_fewer(tmp_path: Path) -> None:
     session = tiny(tmp_path)
     options: dict[str, Any] = {"first": 20, "batch_size": 8, "move": lambda batch: batch}
     with torch.no_grad():
-        few = judge_some(session.model, session.data, **options, seconds=0)
-        all_of_them = judge_some(session.model, session.data, **options)
+        few = judge_some(session.model.shown(), session.data, **options, seconds=0)
+        all_of_them = judge_some(session.model.shown(), session.data, **options)
     assert (sorted(few), sorted(all_of_them)) == (list(range(0, 20, 3)), list(range(20)))
 
 
@@ -171,7 +172,7 @@ def test_small_images_are_enlarged_pixel_by_pixel_and_large_ones_shrunk() -> Non
 def test_cached_features_are_shown_as_their_images(tmp_path: Path) -> None:
     session = tiny(tmp_path)
     features = CachedFeatures(session.data, tmp_path)
-    one, other = (session.model.example_picture(data, 3) for data in (features, session.data))
+    one, other = (session.model.shown().example_picture(data, 3) for data in (features, session.data))
     assert np.array_equal(np.asarray(one), np.asarray(other))
 
 
@@ -181,7 +182,7 @@ def test_a_segmented_image_is_judged_by_its_own_classes() -> None:
     images = [torch.randn(3, 64, width, generator=generator) for width in (64, 80)]
     labels = [torch.randint(3, (50, 60), generator=generator), torch.full((40, 40), 255)]
     labels[0][:5] = 255
-    judged = model.judge(SegEvalBatch(images, labels, torch.arange(2)))
+    judged = model.shown().judge(SegEvalBatch(images, labels, torch.arange(2)))
     predicted, real = model.labels(images[0], (50, 60)), labels[0] != 255
     present = np.union1d(labels[0][real], predicted[real])
     scores = jaccard_score(labels[0][real], predicted[real], average=None, labels=present)
@@ -222,10 +223,10 @@ def test_a_reconstruction_is_judged_by_its_hidden_patches() -> None:
     batch = pretraining.batch_of(3)
     metrics = model.new_metrics()
     model.update_metrics(metrics, batch)
-    judged = model.judge(batch)
+    judged = model.shown().judge(batch)
     values: dict[str, Any] = metrics.compute()
     assert np.mean([one.score for one in judged]) == pytest.approx(float(values["psnr"]), abs=1e-3)
-    assert model.judge(pretraining.batch_of(1, offset=2))[0].score == pytest.approx(judged[2].score, abs=1e-3)
+    assert model.shown().judge(pretraining.batch_of(1, offset=2))[0].score == pytest.approx(judged[2].score, abs=1e-3)
     losses = [float(one.caption.rpartition(" ")[2]) for one in judged]
     assert np.mean(losses) == pytest.approx(float(values["loss"]), abs=1e-3)
     assert judged[0].caption.startswith(f"PSNR {judged[0].score:.1f} dB, loss ")
@@ -274,10 +275,10 @@ def test_dense_tasks_show_truth_and_prediction_beside_each_other(
     session = maekit.build(task, "smoke", small | some(tmp_path / "data"))
     options: dict[str, Any] = {"first": 3, "batch_size": 2, "move": lambda batch: batch}
     with evaluating(session.model, torch.device("cpu")):
-        judged = judge_some(session.model, session.data, **options)
-        write_examples(tmp_path, session.model, session.data, {**judged, 2: Judged(math.nan, "")})
+        judged = judge_some(session.model.shown(), session.data, **options)
+        write_examples(tmp_path, session.model.shown(), session.data, {**judged, 2: Judged(math.nan, "")})
     said = shown(tmp_path)
-    assert (said["score"], said["best"]) == score == session.model.example_score
+    assert (said["score"], said["best"]) == score == session.model.shown().score
     assert [(row["kind"], row["index"]) for row in said["examples"]] in (
         [("best", 0), ("worst", 1)], [("best", 1), ("worst", 0)]
     )  # fmt: skip

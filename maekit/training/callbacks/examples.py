@@ -34,8 +34,9 @@ class Examples(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
         """Scores up to 256 of the images that a validation sees, and draws the best and the worst."""
         model, (file, step) = pl_module.model, shown_weights(trainer)
+        shown = model.shown()
         done = trainer.global_step >= pl_module.total_steps()
-        if not trainer.is_global_zero or not done or model.example_score is None:
+        if not trainer.is_global_zero or not done or shown.score is None:
             return
         try:
             with (
@@ -44,14 +45,14 @@ class Examples(Callback):
                 trainer.precision_plugin.forward_context(),
             ):
                 judged = judge_some(
-                    model,
+                    shown,
                     pl_module.data,
                     first=validated_images(trainer, pl_module),
                     batch_size=pl_module.plan.device_batch,
                     move=lambda batch: move_data_to_device(batch, trainer.strategy.root_device),
                 )
                 weights = {"checkpoint": None if file is None else file.name, "step": step}
-                write_examples(self.folder, model, pl_module.data, judged, weights)
+                write_examples(self.folder, shown, pl_module.data, judged, weights)
         except Exception as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             say(f"no examples: {reason}; the run itself is whole")

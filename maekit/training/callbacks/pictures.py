@@ -22,7 +22,7 @@ class Pictures(Callback):
         """Draws, on the first rank, after a validation inside a run."""
         if trainer.state.fn != "fit" or trainer.sanity_checking or not trainer.is_global_zero:
             return
-        picture = pl_module.model.picture(pl_module.data)
+        picture = pl_module.model.shown().picture(pl_module.data)
         if picture is None:
             return
         self.folder.mkdir(exist_ok=True)

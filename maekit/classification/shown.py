@@ -1,0 +1,61 @@
+"""What is shown of a classifier: the loss of an image, the image as the model sees it, a table of classes."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol
+
+from PIL.Image import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from maekit.base.data import RunData
+from maekit.base.shown import Judged, Shown
+from maekit.base.spec import DataSpec, Draw
+from maekit.classification.cached_features import CachedFeatures
+from maekit.classification.predictions import ClassTable
+from maekit.data.images.batch import ImageBatch
+from maekit.data.images.transforms import EvalTransform, Normalise
+from maekit.drawing.views import short_name, single_view
+
+
+class Classifies(Protocol):
+    """A classifier of C classes, whose names are in its `spec`."""
+
+    spec: DataSpec
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Returns logits [B, C] of images [B, 3, H, W], normalised."""
+
+    def class_probabilities(self, images: Tensor) -> Tensor:
+        """Returns probabilities [B, C] in fp32 of images [B, 3, H, W], normalised."""
+
+
+class ShownClasses(Shown):
+    """The cross entropy of each image, the image, and a CSV with the best classes of each image."""
+
+    score: ClassVar[tuple[str, Literal["low", "high"]] | None] = ("loss", "low")
+
+    def __init__(self, model: Classifies) -> None:
+        self.model = model
+
+    def judge(self, batch: ImageBatch) -> list[Judged]:
+        """Returns the cross entropy of each image, in nats."""
+        logits = self.model(batch.image).float()
+        losses = F.cross_entropy(logits, batch.label, reduction="none")
+        shares, classes = logits.softmax(1).max(1)
+        columns = (column.tolist() for column in (losses, batch.label, classes, shares))
+        names = [short_name(name) for name in self.model.spec.class_names]
+        return [
+            Judged(loss, f"true {names[true]}, predicted {names[predicted]} (p {share:.2f})")
+            for loss, true, predicted, share in zip(*columns, strict=True)
+        ]
+
+    def example_picture(self, data: RunData, index: int) -> Image:
+        """Returns the image as the model sees it."""
+        images = data.data if isinstance(data, CachedFeatures) else data
+        normalise = Normalise(data.input_transform()["mean"], data.input_transform()["std"])
+        return single_view(normalise.undo(images.val_dataset()[Draw(0, index)][0]))
+
+    def prediction_writer(self, folder: Path, input: Mapping[str, Any]) -> ClassTable:
+        """Returns what writes a CSV with the best classes of each image."""
+        return ClassTable(folder, self.model.spec.class_names, EvalTransform(**input), self.model.class_probabilities)

@@ -1,0 +1,92 @@
+"""What is shown of a detector: the F1 of an image, objects beside detections, the files of its predictions."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol
+
+from PIL import Image
+from torch import Tensor, nn
+
+from maekit.base.data import RunData
+from maekit.base.shown import Judged, Shown, evenly_spread
+from maekit.base.spec import DataSpec, Draw
+from maekit.data.images.transforms import Normalise
+from maekit.detection.data.batch import DetEvalBatch
+from maekit.detection.data.transforms import DetEvalTransform
+from maekit.detection.mask_rcnn.boxes import sizes_of
+from maekit.detection.mask_rcnn.types import Detections
+from maekit.detection.metrics.coco_masks import coco_results
+from maekit.detection.metrics.image import image_counts
+from maekit.detection.pictures import detection_panel, shown_results, shown_truth
+from maekit.detection.predictions import DetectionWriter
+
+PANEL_ROWS = 4
+PANEL_SCORE = 0.3  # detections of a lower score are neither drawn nor counted
+
+
+class Detects(Protocol):
+    """A detector of the classes of its `spec`; `category_ids` are COCO's ids of them, in label order."""
+
+    spec: DataSpec
+    category_ids: list[int]
+
+    def detect(self, images: Tensor, size: Tensor, original: Tensor) -> list[Detections]:
+        """Returns what is in images [B, 3, S, S] that hold pictures of `size` [B, 2], in pixels of their files.
+
+        The files' sizes are `original` [B, 2]; all sizes are heights and widths.
+        """
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Returns the parameters, which are on the model's device."""
+
+
+class ShownDetections(Shown):
+    """The F1 of each image, panels of images with their objects and detections, and COCO's files of results."""
+
+    score: ClassVar[tuple[str, Literal["low", "high"]] | None] = ("F1", "high")
+
+    def __init__(self, model: Detects) -> None:
+        self.model = model
+
+    def judge(self, batch: DetEvalBatch) -> list[Judged]:
+        """Returns the F1 of each image's drawn boxes, in percent; nan for an image without objects and boxes.
+
+        A box is right where its class and its place are.
+        """
+        found = self.model.detect(batch.image, batch.size, batch.original)
+        judged = []
+        for detections, size, truth in zip(found, sizes_of(batch.original), batch.truth, strict=True):
+            results = coco_results(detections, size)
+            counts = image_counts(results, truth, self.model.category_ids, PANEL_SCORE)
+            numbers = (
+                f"{counts.objects} objects, {counts.found} found (score {PANEL_SCORE} and up), {counts.right} right"
+            )
+            judged.append(Judged(counts.f1, f"F1 {counts.f1:.1f}: {numbers} in place and class"))
+        return judged
+
+    def picture(self, data: RunData) -> Image.Image | None:
+        """Returns four validation images, evenly spread, with their objects and what the model finds."""
+        return self._panel(data, evenly_spread(len(data.val_dataset()), PANEL_ROWS))
+
+    def example_picture(self, data: RunData, index: int) -> Image.Image:
+        """Returns the image with its objects, and with what the model finds."""
+        return self._panel(data, [index])
+
+    def _panel(self, data: RunData, indices: Sequence[int]) -> Image.Image:
+        images, device = data.val_dataset(), next(self.model.parameters()).device
+        normalise = Normalise(data.input_transform()["mean"], data.input_transform()["std"])
+        rows = []
+        for index in indices:
+            one = data.collate([images[Draw(0, index)]])
+            (detections,) = self.model.detect(one.image.to(device), one.size.to(device), one.original.to(device))
+            (size,), (inside,) = sizes_of(one.original), sizes_of(one.size)
+            picture = normalise.undo(one.image[0, :, : inside.height, : inside.width])
+            found = shown_results(coco_results(detections, size), PANEL_SCORE)
+            truth = shown_truth(one.truth[0], size, self.model.category_ids)
+            rows.append((picture, size, truth, found))
+        return detection_panel(rows, self.model.spec.class_names)
+
+    def prediction_writer(self, folder: Path, input: Mapping[str, Any]) -> DetectionWriter:
+        """Returns what draws boxes, masks, names and scores on the images, and writes COCO's result dicts."""
+        model, transform = self.model, DetEvalTransform(**input)
+        return DetectionWriter(folder, model.spec.class_names, model.category_ids, transform, model.detect)

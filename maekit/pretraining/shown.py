@@ -1,0 +1,63 @@
+"""What is shown of a masked autoencoder: the PSNR of an image, its reconstruction."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol
+
+import torch
+from PIL.Image import Image
+from torch import Tensor, nn
+
+from maekit.base.data import RunData
+from maekit.base.shown import Judged, Shown
+from maekit.base.spec import Draw
+from maekit.data.images.batch import ImageBatch
+from maekit.pretraining.pictures import contact_sheet
+from maekit.pretraining.predictions import ReconstructionWriter
+from maekit.pretraining.reconstruction import Reconstructs
+
+PICTURES = 8
+
+
+class EvaluatedReconstructs(Reconstructs, Protocol):
+    """A masked autoencoder whose reconstructions are measured, too."""
+
+    def hidden_loss_and_psnr(self, batch: ImageBatch) -> tuple[Tensor, Tensor]:
+        """Returns of each image the loss of its hidden patches and their PSNR in dB, both [B]."""
+
+    def parameters(self) -> Iterator[nn.Parameter]:
+        """Returns the parameters, which are on the model's device."""
+
+
+class ShownReconstructions(Shown):
+    """The PSNR of each image's hidden patches, and pictures of original, masked and reconstructed images."""
+
+    score: ClassVar[tuple[str, Literal["low", "high"]] | None] = ("PSNR", "high")
+
+    def __init__(self, model: EvaluatedReconstructs) -> None:
+        self.model = model
+
+    def judge(self, batch: ImageBatch) -> list[Judged]:
+        """Returns the PSNR of each image's hidden patches, in dB."""
+        columns = (column.tolist() for column in self.model.hidden_loss_and_psnr(batch))
+        return [
+            Judged(quality, f"PSNR {quality:.1f} dB, loss {loss:.3f}") for loss, quality in zip(*columns, strict=True)
+        ]
+
+    def picture(self, data: RunData) -> Image:
+        """Returns eight validation images, masked and reconstructed."""
+        count = len(data.val_dataset())
+        return self._sheet(data, range(0, count, max(count // PICTURES, 1))[:PICTURES])
+
+    def example_picture(self, data: RunData, index: int) -> Image:
+        """Returns one image, masked and reconstructed."""
+        return self._sheet(data, [index])
+
+    def _sheet(self, data: RunData, indices: Sequence[int]) -> Image:
+        images, device = data.val_dataset(), next(self.model.parameters()).device
+        batch = torch.stack([images[Draw(0, index)][0] for index in indices]).to(device)
+        return contact_sheet(self.model.reconstruct(batch, self.model.seeded_noise(batch, indices)))
+
+    def prediction_writer(self, folder: Path, input: Mapping[str, Any]) -> ReconstructionWriter:
+        """Returns what writes a picture of each image: original, masked, reconstructed."""
+        return ReconstructionWriter(folder, self.model, input)
