@@ -13,8 +13,12 @@ from torch import Tensor, nn
 import maekit
 from maekit.backbone.sizes import load_size
 from maekit.backbone.vit import ViT
+from maekit.base.spec import DataSpec
 from maekit.cli import main
 from maekit.errors import UserError
+from maekit.recipes.recipe import load_recipe
+from maekit.recipes.settings import resolve
+from maekit.recipes.tasks import find_task
 from maekit.weights.layouts.layout import Contents, Layout
 from maekit.weights.layouts.registry import Candidate, choose_layout, layouts
 from maekit.weights.state.state_file import read_state
@@ -118,6 +122,21 @@ def test_fit_starts_from_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     assert main(words) == 0
     text = capsys.readouterr().out
     assert "facebookresearch/moco-v3, encoder alone): 100.0% of the backbone's parameters" in text
+
+
+@pytest.mark.parametrize("task", ["imagenet_finetune", "ade20k_upernet", "coco_maskrcnn"])
+def test_every_row_of_the_papers_tables_can_start_from_it(tmp_path: Path, task: str) -> None:
+    """Tables 3, 5 and 4 compare MAE with MoCo v3."""
+    module = find_task(task).load()
+    values = resolve(load_recipe(find_task(task), "smoke"), module, [], training=True).values
+    vit = ViT(load_size("vit_smoke_patch8"), image_size=(32, 32)).state_dict()
+    file = pretraining(tmp_path / "a.pth.tar", base_encoder=dict(vit), momentum_encoder=dict(vit))
+    settings = values["model"] | {"weights": str(file)}
+    spec = DataSpec(("a", "b", "c"), (64, 64), ("1", "2", "3"), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    report = module.Model.build(spec, settings).load_start(complete=False)
+    assert report is not None
+    assert (report.layout, report.coverage > 0.9) == ("moco-v3", True)
+    assert all(name.startswith(("projector.", "norm.", "cls_token")) for name in report.unused)
 
 
 @pytest.mark.usefixtures("float64")
