@@ -1,1 +1,1 @@
-"""Semantic segmentation: UperNet on a tapped ViT, sliding windows, IoU."""
+"""Semantic segmentation: a head on the maps of a ViT, evaluation in sliding windows, IoU."""

@@ -95,11 +95,11 @@ class Segmenter(TransferModel):
         return {"loss": pixel_cross_entropy(self.head(self.maps(batch.image)), batch.label)}
 
     def new_metrics(self) -> SegmentationMetrics:
-        """mIoU, mAcc, aAcc, and the IoU of each class."""
+        """Returns empty metrics: mIoU, mAcc, aAcc, and the IoU of each class."""
         return SegmentationMetrics(len(self.spec.class_names))
 
     def update_metrics(self, metrics: SegmentationMetrics, batch: SegEvalBatch) -> None:
-        """Adds a batch, image by image: one map of all classes at a time."""
+        """Predicts a batch image by image, so that one map of all classes is in memory, and adds it to the metrics."""
         for image, label, index in zip(batch.images, batch.labels, batch.index.tolist(), strict=True):
             if index < 0:
                 label = torch.full_like(label[:1, :1], 255)
@@ -108,15 +108,15 @@ class Segmenter(TransferModel):
 
     @torch.inference_mode()
     def labels(self, image: Tensor, size: HeightWidth) -> Tensor:
-        """One image [3, H, W], normalised, of any size, to the class of each pixel, int64 [h, w] at `size`."""
+        """Returns the class of each pixel, int64 [h, w] of `size`, for an image [3, H, W] of any size, normalised."""
         return self.evaluate_at(self, image, size=size)
 
     def table(self, metrics: SegmentationMetrics) -> list[str]:
-        """The IoU and accuracy of each class, the worst first."""
+        """Returns lines with the IoU and accuracy of each class, the worst first."""
         return class_table(self.spec.class_names, metrics)
 
     def results(self, metrics: SegmentationMetrics) -> dict[str, Any]:
-        """The IoU and accuracy of each class."""
+        """Returns `per_class.json`: the IoU and accuracy of each class."""
         return {"per_class.json": class_json(self.spec.class_names, metrics)}
 
     def shown(self) -> ShownLabels:
