@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, get_args
+from typing import Any, Literal, Protocol, TypeAlias, TypedDict, get_args
 
 from torch import nn
 
@@ -11,7 +11,24 @@ from maekit.errors import UserError, nearest
 from maekit.system.numbers import plural
 
 Rule = Literal["1d", "bias", "layer_norm", "pos_embed", "cls_token", "mask_token"]
-Group = dict[str, Any]
+# A parameter group as torch's optimizers hold it: a `Group` and the optimizer's own options, such as `betas`.
+TorchGroup: TypeAlias = dict[str, Any]
+
+
+class Group(TypedDict):
+    """The parameters of one layer that are decayed, or not decayed, together, in the order of `parameter_names`.
+
+    `lr` is what the schedule moves; `peak_lr` = the recipe's lr x `lr_scale` stays.
+    """
+
+    params: list[nn.Parameter]
+    lr: float
+    weight_decay: float
+    name: str
+    layer: int
+    lr_scale: float
+    peak_lr: float
+    parameter_names: list[str]
 
 
 class LayeredBackbone(Protocol):
@@ -92,7 +109,7 @@ def _labels(name: str, parameter: nn.Parameter, norms: set[int]) -> set[str]:
     return labels
 
 
-def parameter_groups(model: nn.Module, rows: Sequence[ParameterRow]) -> list[Group]:
+def parameter_groups(model: nn.Module, rows: Sequence[ParameterRow]) -> list[TorchGroup]:
     """Collects rows into optimizer groups, one per (layer, decayed or not), by layer and decayed first.
 
     Besides torch's `params`, `lr` and `weight_decay` a group holds plain `name` (`layer_03_decay`, `head_no_decay`),
@@ -105,7 +122,7 @@ def parameter_groups(model: nn.Module, rows: Sequence[ParameterRow]) -> list[Gro
         group = groups.setdefault((row.layer, row.weight_decay == 0), _empty_group(row, top))
         group["params"].append(parameters[row.name])
         group["parameter_names"].append(row.name)
-    return [groups[key] for key in sorted(groups)]
+    return [{**groups[key]} for key in sorted(groups)]
 
 
 def _empty_group(row: ParameterRow, top: int) -> Group:
@@ -123,7 +140,7 @@ def _empty_group(row: ParameterRow, top: int) -> Group:
     }
 
 
-def check_groups(model: nn.Module, groups: Sequence[Group]) -> None:
+def check_groups(model: nn.Module, groups: Sequence[TorchGroup]) -> None:
     """Stops the run with a UserError when a trainable parameter is in no group or in more than one."""
     counts = Counter(id(p) for group in groups for p in group["params"])
     for name, p in model.named_parameters():
@@ -134,7 +151,7 @@ def check_groups(model: nn.Module, groups: Sequence[Group]) -> None:
             )
 
 
-def describe(groups: Sequence[Group]) -> str:
+def describe(groups: Sequence[TorchGroup]) -> str:
     """Returns one line for the log: number of groups, range of peak rates, the weight decays."""
     rates = [group["peak_lr"] for group in groups]
     decays = " / ".join(f"{decay:g}" for decay in sorted({group["weight_decay"] for group in groups}))

@@ -1,11 +1,14 @@
 """LARS, the linear probe's optimizer: momentum SGD whose step is scaled tensor by tensor."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.optim import Optimizer
+from torch.optim.optimizer import ParamsT
+
+from maekit.optim.groups import TorchGroup
 
 
 class LARS(Optimizer):
@@ -25,7 +28,7 @@ class LARS(Optimizer):
 
     def __init__(
         self,
-        params: Iterable[Any],
+        params: ParamsT,
         *,
         lr: float = 0.0,
         weight_decay: float = 0.0,
@@ -53,7 +56,7 @@ class LARS(Optimizer):
                     self._step(parameter, group)
         return loss
 
-    def _step(self, weight: Tensor, group: dict[str, Any]) -> None:
+    def _step(self, weight: Tensor, group: TorchGroup) -> None:
         assert weight.grad is not None
         update = weight.grad
         if weight.ndim > 1:

@@ -1,18 +1,25 @@
 """A saved optimizer state is matched to the run's groups by name, never by position."""
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, TypeAlias
+
+from torch import Tensor
 
 from maekit.errors import UserError
+from maekit.optim.groups import TorchGroup
+from maekit.optim.schedules import Schedule
+
+# `state_dict()` of an optimizer: `state`, tensors by a parameter's number and a name, and `param_groups`.
+OptimizerState: TypeAlias = dict[str, Any]
 
 OPTIONS = ("peak_lr", "weight_decay", "betas", "momentum", "trust_coefficient")  # what a recipe says of a group
 _MEND = "resume with the settings of that run, or start anew from its weights with --model.weights FILE"
 
 
 def restore_order(
-    saved: Mapping[str, Any], groups: Sequence[Mapping[str, Any]], may_differ: Collection[str] = ()
-) -> dict[str, Any]:
+    saved: OptimizerState, groups: Sequence[TorchGroup], may_differ: Collection[str] = ()
+) -> OptimizerState:
     """Re-indexes a saved optimizer state to the order of `groups`, matching groups and parameters by name.
 
     Args:
@@ -29,8 +36,8 @@ def restore_order(
     """
     named = _by_name(saved["param_groups"])
     _same_names("optimizer groups", named, [group["name"] for group in groups])
-    state: dict[int, Any] = {}
-    param_groups: list[dict[str, Any]] = []
+    state: dict[int, dict[str, Tensor]] = {}
+    param_groups: list[TorchGroup] = []
     first = 0
     for group in groups:
         old, names = named[group["name"]], group["parameter_names"]
@@ -46,8 +53,8 @@ def restore_order(
 
 
 def place_schedule(
-    saved: Mapping[str, Any], groups: Sequence[dict[str, Any]], factor: Callable[[int, Any], float], step: int
-) -> dict[str, Any]:
+    saved: Mapping[str, object], groups: Sequence[TorchGroup], factor: Schedule, step: int
+) -> dict[str, object]:
     """Puts a LambdaLR, and the groups' `lr`, on an optimizer step of this run's own schedule.
 
     The saved state may be of another peak rate or length, of groups in another order, or from between an optimizer's
@@ -70,7 +77,7 @@ def place_schedule(
     return {**saved, **place, "lr_lambdas": [None] * len(groups)}
 
 
-def _by_name(param_groups: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+def _by_name(param_groups: Sequence[TorchGroup]) -> dict[str, TorchGroup]:
     for group in param_groups:
         if missing := {"name", "peak_lr", "weight_decay", "parameter_names"} - group.keys():
             raise UserError(
@@ -80,7 +87,7 @@ def _by_name(param_groups: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str
     return {group["name"]: group for group in param_groups}
 
 
-def _same_group(old: Mapping[str, Any], new: Mapping[str, Any], may_differ: Collection[str]) -> None:
+def _same_group(old: TorchGroup, new: TorchGroup, may_differ: Collection[str]) -> None:
     name = new["name"]
     for key in OPTIONS:
         if key in may_differ or key not in old or key not in new:

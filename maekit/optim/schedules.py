@@ -1,13 +1,14 @@
 """Learning-rate schedules as plain functions: `factor(step, group)` multiplies a group's peak rate."""
 
 import math
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Sequence
+from typing import Literal, TypeAlias
 
 from maekit.errors import UserError
+from maekit.optim.groups import TorchGroup
 
 Kind = Literal["cosine", "poly", "multistep"]
-Schedule = Callable[[int, Mapping[str, Any]], float]
+Schedule: TypeAlias = Callable[[int, TorchGroup], float]
 
 
 def make_schedule(
@@ -40,7 +41,7 @@ def make_schedule(
     """
     _check(total_steps, warmup_steps)
 
-    def factor(step: int, group: Mapping[str, Any]) -> float:
+    def factor(step: int, group: TorchGroup) -> float:
         step = min(step, total_steps)
         match kind:
             case "cosine":

@@ -1,20 +1,24 @@
 """How a model is trained: the numbers of a recipe that make its optimizer and its schedule."""
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from torch import nn
 from torch.optim import AdamW, Optimizer
 
 from maekit.errors import UserError
 from maekit.optim.batch_plan import scaled_lr
-from maekit.optim.groups import LayeredBackbone, ParameterRow, Rule, check_groups, parameter_groups, parameter_rows
+from maekit.optim.groups import (
+    LayeredBackbone,
+    ParameterRow,
+    Rule,
+    check_groups,
+    parameter_groups,
+    parameter_rows,
+)
 from maekit.optim.lars import LARS
-from maekit.optim.schedules import make_schedule
+from maekit.optim.schedules import Schedule, make_schedule
 from maekit.system.ranges import check_numbers, check_range
-
-Factor = Callable[[int, Mapping[str, Any]], float]
 
 
 @dataclass(frozen=True)
@@ -124,7 +128,7 @@ class Optimisation:
         assert self.momentum is not None and self.trust_coefficient is not None
         return LARS(groups, momentum=self.momentum, trust_coefficient=self.trust_coefficient)
 
-    def factor(self, total_steps: int, steps_per_epoch: int) -> Factor:
+    def factor(self, total_steps: int, steps_per_epoch: int) -> Schedule:
         """The schedule `factor(step, group)` that multiplies each group's peak lr."""
         warmup = self.warmup_steps if self.warmup_epochs is None else round(self.warmup_epochs * steps_per_epoch)
         return make_schedule(

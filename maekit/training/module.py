@@ -1,12 +1,12 @@
 """TransferModule: the one LightningModule. It trains any TransferModel on any data."""
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
-from lightning.pytorch import LightningModule
+from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
@@ -20,7 +20,8 @@ from maekit.data.sampler import EvalSampler, TrainSampler
 from maekit.errors import UserError
 from maekit.optim.batch_plan import BatchPlan
 from maekit.optim.clip import clip_gradients, gradient_norm
-from maekit.optim.resume import place_schedule, restore_order
+from maekit.optim.groups import TorchGroup
+from maekit.optim.resume import OptimizerState, place_schedule, restore_order
 from maekit.optim.settings import Optimisation
 from maekit.training.callbacks.averaging import put_average, take_trained
 from maekit.training.callbacks.checkpoints import forget_best
@@ -28,6 +29,7 @@ from maekit.training.callbacks.layers import loss_scale
 from maekit.training.nan_guard import NotFiniteError, gradient_fault, loss_fault, raise_together
 from maekit.training.progress_state import counters_at
 from maekit.training.resume_changes import Resume
+from maekit.training.run_module import CheckpointDict, RunModule
 
 CARD = "maekit"
 
@@ -44,7 +46,7 @@ def steps_of(max_steps: int | None, max_epochs: int | None, steps_per_epoch: int
     return min(limits)
 
 
-class TransferModule(LightningModule):
+class TransferModule(RunModule):
     """A task's model and data, with the layer-decayed optimizer, the per-step schedule and the loaders.
 
     Args:
@@ -64,7 +66,7 @@ class TransferModule(LightningModule):
         *,
         plan: BatchPlan,
         seed: int,
-        card: dict[str, Any],
+        card: Mapping[str, object],
     ) -> None:
         super().__init__()
         self.model = model
@@ -73,12 +75,12 @@ class TransferModule(LightningModule):
         self.plan = plan
         self.seed = seed
         self.card = card
-        self.losses: Callable[[Any], dict[str, Tensor]] = model.training_losses  # or what it was compiled to
+        self.losses: Callable[[object], dict[str, Tensor]] = model.training_losses  # or what it was compiled to
         self.metrics: Any = model.new_metrics()
         self.train_data = data.train_dataset(seed)
         self.steps_per_epoch = len(self.train_data) // plan.total
         self.table: list[str] = []  # of the last validation: each class, if the task has such a thing
-        self.results: dict[str, Any] = {}  # of the last validation: JSON files by name
+        self.results: dict[str, object] = {}  # of the last validation: JSON files by name
         self.resume: Resume | None = None  # what may differ from the checkpoint from which it goes on
         self._step_loss = torch.zeros(())
         self._total_steps: int | None = None
@@ -98,7 +100,7 @@ class TransferModule(LightningModule):
             self._total_steps = steps_of(self.trainer.max_steps, self.trainer.max_epochs, self.steps_per_epoch)
         return self._total_steps
 
-    def train_dataloader(self) -> DataLoader[Any]:
+    def train_dataloader(self) -> DataLoader[object]:
         """Whole total batches in the epoch's order, from where a resumed run stood."""
         epoch, step = divmod(self.trainer.global_step, max(self.steps_per_epoch, 1))
         sampler = TrainSampler(
@@ -113,25 +115,25 @@ class TransferModule(LightningModule):
         )
         return self._loader(self.train_data, sampler)
 
-    def val_dataloader(self) -> DataLoader[Any]:
+    def val_dataloader(self) -> DataLoader[object]:
         """Every validation image once; ranks are evened out with padding that no metric counts."""
         images = self.data.val_dataset()
         sampler = EvalSampler(len(images), rank=self.trainer.global_rank, world=self.trainer.world_size)
         return self._loader(images, sampler)
 
-    def configure_optimizers(self) -> Any:
+    def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer over layer-decayed groups, and the schedule by which each step scales them."""
         optimizer = self.optimisation.make_optimizer(self.model, self.model.backbone, self.plan.total)
         factor = self.optimisation.factor(self.total_steps(), self.steps_per_epoch)
 
-        def of_group(group: dict[str, Any]) -> Callable[[int], float]:
+        def of_group(group: TorchGroup) -> Callable[[int], float]:
             return lambda step: factor(step, group)
 
         frozen = [{**group, "params": None} for group in optimizer.param_groups]
         schedule = LambdaLR(optimizer, [of_group(group) for group in frozen])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
-    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
         """Seeds the step, so that a resumed run draws what an uninterrupted one would have drawn."""
         place = (self.seed, self.trainer.global_step, batch_idx % self.plan.accumulation, self.global_rank)
         drawn = int(np.random.SeedSequence(place).generate_state(1)[0])
@@ -140,7 +142,7 @@ class TransferModule(LightningModule):
         torch.manual_seed(drawn)
         self._begun = self.trainer.global_step
 
-    def training_step(self, batch: Any, batch_idx: int) -> Tensor:
+    def training_step(self, batch: object, batch_idx: int) -> Tensor:
         """The loss of one device batch; logs the mean over the whole optimizer step."""
         losses = self.losses(self.model.drawn(batch))
         loss = self._checked(losses, batch)
@@ -150,7 +152,7 @@ class TransferModule(LightningModule):
             self.log("train/loss", self._step_loss, prog_bar=True, logger=False, sync_dist=self.trainer.world_size > 1)
         return loss
 
-    def _checked(self, losses: dict[str, Tensor], batch: Any) -> Tensor:
+    def _checked(self, losses: dict[str, Tensor], batch: object) -> Tensor:
         """The loss to go backward from; where it is not finite, and other processes do not know, one of NaN gradients.
 
         DDP brings those to every process, and all of them stop before the optimizer steps.
@@ -186,7 +188,7 @@ class TransferModule(LightningModule):
         step = self.trainer.global_step
         return step != self._updating and not (self._measures and step == self._begun)
 
-    def validation_step(self, batch: Any, batch_idx: int) -> None:
+    def validation_step(self, batch: object, batch_idx: int) -> None:
         """Adds one batch to the metrics."""
         self.model.update_metrics(self.metrics, batch)
 
@@ -202,12 +204,12 @@ class TransferModule(LightningModule):
             values |= {f"val/{name}": torch.tensor(value) for name, value in found.items()}
         self.log_dict(values, logger=False, rank_zero_only=False)
 
-    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def on_save_checkpoint(self, checkpoint: CheckpointDict) -> None:
         """Adds the card, and makes an average the weights."""
         checkpoint[CARD] = {**self.card, "step": checkpoint["global_step"]}
         put_average(checkpoint, self.trainer)
 
-    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(self, checkpoint: CheckpointDict) -> None:
         """Matches the optimizer's state to this run's groups by parameter name, and makes the counters this run's."""
         if self.trainer.state.fn == "fit":
             step, saved = checkpoint["global_step"], checkpoint["lr_schedulers"][0]
@@ -222,7 +224,7 @@ class TransferModule(LightningModule):
             if self.resume is not None and "val" in self.resume.new_data:
                 forget_best(checkpoint)  # measured on other images
 
-    def resumed_optimizer(self, checkpoint: dict[str, Any]) -> dict[str, Any]:
+    def resumed_optimizer(self, checkpoint: CheckpointDict) -> OptimizerState:
         """The optimizer's state of a checkpoint with today's groups and options; the checkpoint is left as it is.
 
         Raises:
@@ -238,13 +240,13 @@ class TransferModule(LightningModule):
         allowed = self.resume.may_differ if self.resume is not None else ()
         return restore_order(states[0], optimizer.param_groups, allowed)
 
-    def optimizer_groups(self) -> list[dict[str, Any]]:
+    def optimizer_groups(self) -> list[TorchGroup]:
         """The live parameter groups, with their current lr and weight decay."""
         optimizer = self.optimizers()
         assert isinstance(optimizer, Optimizer)
         return optimizer.param_groups
 
-    def _loader(self, images: DrawDataset, sampler: Sampler[Draw]) -> DataLoader[Any]:
+    def _loader(self, images: DrawDataset, sampler: Sampler[Draw]) -> DataLoader[object]:
         pin = self.trainer.strategy.root_device.type == "cuda"
         workers = self.data.num_workers or 0
         return make_loader(images, sampler, self.plan.device_batch, workers, pin, self.data.collate)

@@ -5,13 +5,14 @@ a checkpoint would hold is checked before it replaces an earlier one.
 """
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import torch
+from lightning.pytorch import Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from maekit.base.model import TransferModel
 from maekit.errors import UserError
 
 Named = tuple[str, Tensor]
@@ -41,11 +42,11 @@ class NotFiniteError(UserError):
         )
 
 
-def loss_fault(model: Any, batch: Any, losses: Mapping[str, Tensor], step: int) -> str | None:
+def loss_fault(model: TransferModel, batch: object, losses: Mapping[str, Tensor], step: int) -> str | None:
     """Returns what is wrong with a loss, or None if it is finite.
 
     Args:
-        model: a TransferModel.
+        model: what is trained.
         batch: the batch that gave the losses.
         losses: loss terms; `loss` is checked.
         step: optimizer steps done so far.
@@ -92,7 +93,7 @@ def state_fault(module: nn.Module, optimizers: Iterable[Optimizer], more: Iterab
     return first_bad([*module.state_dict().items(), *kept, *more])
 
 
-def raise_together(trainer: Any, fault: str | None, *, known: bool) -> None:
+def raise_together(trainer: Trainer, fault: str | None, *, known: bool) -> None:
     """Stops every process of a run if any of them has a fault; all of them must call this at the same place.
 
     Args:
@@ -135,7 +136,7 @@ def _first_bad_of(group: Sequence[Named]) -> str | None:
     return next((name for name, tensor in suspects if not bool(tensor.isfinite().all())), None)  # squares may overflow
 
 
-def _first_bad(model: Any, batch: Any) -> str:
+def _first_bad(model: TransferModel, batch: object) -> str:
     images = getattr(batch, "image", None)
     if isinstance(images, Tensor) and not bool(images.isfinite().all()):
         return "the images of this batch"
@@ -144,13 +145,13 @@ def _first_bad(model: Any, batch: Any) -> str:
     return _first_bad_output(model, batch) or "the loss itself (all layers are finite)"
 
 
-def _first_bad_output(model: nn.Module, batch: Any) -> str | None:
+def _first_bad_output(model: TransferModel, batch: object) -> str | None:
     if any(isinstance(module, nn.SyncBatchNorm) for module in model.modules()):
         return None  # it would wait for the other processes, whose loss may be finite
     bad: list[str] = []
 
-    def watch(name: str) -> Any:
-        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+    def watch(name: str) -> Callable[[nn.Module, object, object], None]:
+        def hook(module: nn.Module, inputs: object, output: object) -> None:
             if not bad and isinstance(output, Tensor) and not bool(output.isfinite().all()):
                 bad.append(name)
 
@@ -160,7 +161,7 @@ def _first_bad_output(model: nn.Module, batch: Any) -> str | None:
     handles = [module.register_forward_hook(watch(name)) for name, module in leaves if name]
     try:
         with torch.no_grad():
-            model.training_losses(batch)  # type: ignore[operator]
+            model.training_losses(batch)
     finally:
         for handle in handles:
             handle.remove()

@@ -8,7 +8,7 @@ from typing import Any
 from maekit.errors import UserError
 from maekit.recipes.recipe import Values, flat
 
-Changes = dict[str, tuple[Any, Any]]
+Changes = dict[str, tuple[object, object]]
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ _UNUSED = ("model.weights", "model.new_head")  # a resumed run has its weights f
 _PLACES = ("run.folder", "run.name", "run.extend", "run.new_data")
 
 
-def changes_of(then: Mapping[str, Any], now: Mapping[str, Any]) -> Changes:
+def changes_of(then: Mapping[str, object], now: Mapping[str, object]) -> Changes:
     """Returns each setting that differs, as (then, now); those that say where a run is, or are asked once, left out.
 
     Args:
@@ -159,7 +159,7 @@ def require_same_data(differs: Mapping[str, str], path: Path, folder: str, *, co
     )
 
 
-def _flag(value: Any) -> str:
+def _flag(value: object) -> str:
     if value is None:
         return "null"
     return str(value).replace(" ", "") if isinstance(value, list) else str(value)

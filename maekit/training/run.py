@@ -1,10 +1,9 @@
 """Task + recipe + flags -> a Lightning run."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning.pytorch import Callback, Trainer, seed_everything
@@ -38,7 +37,7 @@ from maekit.training.callbacks.layers import LayerLog
 from maekit.training.callbacks.pause import Pause
 from maekit.training.callbacks.pictures import Pictures
 from maekit.training.callbacks.progress import Progress
-from maekit.training.callbacks.record import Record
+from maekit.training.callbacks.record import Record, RunResult
 from maekit.training.callbacks.validation import CatchUp, count_in_batches
 from maekit.training.module import TransferModule, steps_of
 from maekit.training.nan_guard import first_bad
@@ -67,7 +66,7 @@ class Run:
     folder: Path | None
     record: Record
     settings: Settings
-    environment: dict[str, Any] = field(default_factory=dict)
+    environment: Mapping[str, object] = field(default_factory=dict)
     resume: Resume | None = None
 
 
@@ -142,7 +141,7 @@ def saved_step(folder: Path, interruption: Interruption) -> int | None:
     return None if step == interruption.step else step
 
 
-def card(settings: Settings, model: TransferModel, data: RunData) -> dict[str, Any]:
+def card(settings: Settings, model: TransferModel, data: RunData) -> dict[str, object]:
     """What a checkpoint says of itself: enough to predict and validate with nothing else."""
     return {
         "format": 1,
@@ -238,7 +237,7 @@ def device_of(run: Run) -> str:
     return f"{run.trainer.world_size} x {run.trainer.strategy.root_device.type}, precision {run.trainer.precision}"
 
 
-def environment(run: Run) -> dict[str, Any]:
+def environment(run: Run) -> dict[str, object]:
     """What a run's folder says the run is: its recipe as shipped, what the command line changed of it, and on what."""
     settings = run.settings
     recipe, (metric, mode) = settings.recipe, run.module.model.monitor
@@ -260,7 +259,7 @@ def environment(run: Run) -> dict[str, Any]:
     }
 
 
-def finish(run: Run) -> dict[str, Any]:
+def finish(run: Run) -> RunResult:
     """Writes the result and prints the final line."""
     result = run.record.result(run.trainer, run.module)
     if run.trainer.is_global_zero:

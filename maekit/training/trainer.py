@@ -3,7 +3,7 @@
 import logging
 import secrets
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelSummary
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.profilers import AdvancedProfiler, SimpleProfiler
 
 from maekit.errors import UserError
@@ -48,8 +49,8 @@ class LayerTable(ModelSummary):
         total_parameters: int,
         trainable_parameters: int,
         model_size: float,
-        *rest: Any,
-        **_: Any,
+        *rest: object,
+        **_: object,
     ) -> None:
         """Prints one line a layer, then the totals."""
         columns = [[str(word) for word in column] for _, column in summary_data[1:4]]  # name, type, parameters
@@ -91,7 +92,7 @@ def make_trainer(settings: Settings, callbacks: list[Callback], logs: list[Logge
         values["profiler"] = PROFILERS[values["profiler"]]()
     if values.pop("enable_model_summary", False):
         callbacks = [LayerTable(max_depth=3), *callbacks]
-    plugins: list[Any] = [AtomicCheckpointIO()]
+    plugins: list[CheckpointIO | SLURMEnvironment] = [AtomicCheckpointIO()]
     if SLURMEnvironment.detect():
         plugins.append(SLURMEnvironment(auto_requeue=False))
     fixed: dict[str, Any] = {
@@ -141,7 +142,7 @@ def check_hardware(settings: Settings) -> str:
     return kind
 
 
-def accelerator_of(values: dict[str, Any]) -> str:
+def accelerator_of(values: Mapping[str, object]) -> str:
     """The kind of device a run uses: cuda, mps or cpu; the given name where this machine has no such device."""
     asked = str(values.get("accelerator", "auto"))
     if asked in ("auto", "gpu", "cuda") and torch.cuda.is_available():
@@ -151,7 +152,7 @@ def accelerator_of(values: dict[str, Any]) -> str:
     return "cpu" if asked in ("auto", "cpu") else asked
 
 
-def _check_intervals(values: dict[str, Any], given: frozenset[str]) -> None:
+def _check_intervals(values: Mapping[str, object], given: frozenset[str]) -> None:
     if "trainer.check_val_every_n_epoch" in given and isinstance(values.get("val_check_interval"), int):
         raise UserError(
             f"got --trainer.check_val_every_n_epoch {values.get('check_val_every_n_epoch')} beside "
@@ -160,7 +161,7 @@ def _check_intervals(values: dict[str, Any], given: frozenset[str]) -> None:
         )
 
 
-def _without_sync_batchnorm(values: dict[str, Any], given: frozenset[str]) -> None:
+def _without_sync_batchnorm(values: Mapping[str, object], given: frozenset[str]) -> None:
     """torch synchronises BatchNorm on GPUs only; a recipe for GPUs asks for it all the same."""
     if "trainer.sync_batchnorm" in given:
         raise UserError("got --trainer.sync_batchnorm true, which torch has for GPUs only; leave it out on a CPU")

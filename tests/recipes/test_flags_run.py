@@ -12,6 +12,7 @@ from maekit.errors import UserError
 from maekit.runs.rows import text_rows
 from maekit.training.callbacks.progress import Progress
 from maekit.training.callbacks.record import Record
+from maekit.training.run_module import RunModule
 from tests.conftest import TINY, few_digits
 from tests.recipes.flag_values import FLAGS
 
@@ -119,7 +120,7 @@ def test_gpus_that_are_not_there_are_refused(
 
 
 def test_no_progress_bar_where_none_is_wanted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    class Module:
+    class Module(RunModule):
         def total_steps(self) -> int:
             return 5
 
@@ -129,7 +130,7 @@ def test_no_progress_bar_where_none_is_wanted(tmp_path: Path, monkeypatch: pytes
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     for shown in (True, False):
         progress = Progress(Record(tmp_path, 1), show_bar=shown)
-        progress.on_train_start(Fit(), Module())  # type: ignore[arg-type]
+        progress.on_train_start(Fit(), Module())  # type: ignore[arg-type,abstract]
         assert (progress.bar is not None) == shown
         progress._close()
 

@@ -211,6 +211,7 @@ def test_plain_copies_no_tensor_and_changes_nothing() -> None:
     weight = torch.ones(3)
     before = {"a": OrderedDict(b=weight), "c": [Path("x")]}
     after = plain(before)
+    assert isinstance(after, dict)
     assert after["a"]["b"].data_ptr() == weight.data_ptr()
     assert before["c"] == [Path("x")]
 

@@ -1,11 +1,11 @@
 """An exponential moving average of the weights (EMA), which is what is validated, kept and predicted with."""
 
-from typing import Any
-
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
+
+from maekit.training.run_module import CheckpointDict, callbacks_of
 
 TRAINED, AVERAGE = "trained_weights", "average_weights"
 
@@ -34,7 +34,7 @@ class WeightAverage(Callback):
         self.other: dict[str, Tensor] = {}  # their average; while the model holds that, their trained values
         self.swapped = False
 
-    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: CheckpointDict) -> None:
         """Takes the average of a run that goes on; one that had none starts it from its weights."""
         self.step, self.other = checkpoint["global_step"], checkpoint.get(AVERAGE, {})
 
@@ -43,7 +43,7 @@ class WeightAverage(Callback):
         self.live = averaged_tensors(pl_module)
         self.other = {name: self.other.get(name, live).detach().to(live, copy=True) for name, live in self.live.items()}
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
         """Averages, once an optimizer step."""
         self._catch_up(trainer)
 
@@ -60,7 +60,7 @@ class WeightAverage(Callback):
         if not self.swapped:
             self._swap()
 
-    def save_into(self, checkpoint: dict[str, Any], trainer: Trainer) -> None:
+    def save_into(self, checkpoint: CheckpointDict, trainer: Trainer) -> None:
         """Makes the average a checkpoint's weights, and keeps the trained ones beside them where a run can resume."""
         if not self.live:
             return
@@ -94,23 +94,23 @@ def averaged_tensors(module: nn.Module) -> dict[str, Tensor]:
     }
 
 
-def averages(trainer: Any) -> list[tuple[str, Tensor]]:
+def averages(trainer: Trainer) -> list[tuple[str, Tensor]]:
     """The tensors of a run's average, each with what it is; none if the run has no average."""
-    own = (callback for callback in trainer.callbacks if isinstance(callback, WeightAverage))
+    own = (callback for callback in callbacks_of(trainer) if isinstance(callback, WeightAverage))
     return [(f"the average of {name}", tensor) for average in own for name, tensor in average.other.items()]
 
 
-def put_average(checkpoint: dict[str, Any], trainer: Any) -> None:
+def put_average(checkpoint: CheckpointDict, trainer: Trainer) -> None:
     """Makes the average a checkpoint's weights, if the run of this Trainer has one.
 
     The callback's own hook will not do: Lightning does not call it where weights alone are saved.
     """
-    for callback in trainer.callbacks:
+    for callback in callbacks_of(trainer):
         if isinstance(callback, WeightAverage):
             callback.save_into(checkpoint, trainer)
 
 
-def take_trained(checkpoint: dict[str, Any]) -> None:
+def take_trained(checkpoint: CheckpointDict) -> None:
     """Makes the trained weights a checkpoint's weights again, for a run that goes on; the average is kept beside."""
     trained = checkpoint.pop(TRAINED, None)
     if trained is not None:

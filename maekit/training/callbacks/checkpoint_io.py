@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from maekit.errors import UserError
 from maekit.system.files import atomic_write
+from maekit.training.run_module import CheckpointDict
 from maekit.weights.read.safe_load import load_file
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.Size, torch.dtype, torch.device)
@@ -25,7 +26,7 @@ class AtomicCheckpointIO(CheckpointIO):
     Lightning's own builds the whole file in memory and executes what it reads.
     """
 
-    def save_checkpoint(self, checkpoint: dict[str, Any], path: str | Path, storage_options: object = None) -> None:
+    def save_checkpoint(self, checkpoint: CheckpointDict, path: str | Path, storage_options: object = None) -> None:
         """Saves a checkpoint so that `path` is always the old one or the new one.
 
         Raises:
@@ -38,8 +39,8 @@ class AtomicCheckpointIO(CheckpointIO):
             _stream(contents, file)
 
     def load_checkpoint(
-        self, path: str | Path, map_location: Any = None, weights_only: bool | None = None
-    ) -> dict[str, Any]:
+        self, path: str | Path, map_location: torch.device | str | None = None, weights_only: bool | None = None
+    ) -> CheckpointDict:
         """Reads a checkpoint, on the CPU unless `map_location` says otherwise; `weights_only` is True whatever is said.
 
         Raises:
@@ -60,7 +61,7 @@ class AtomicCheckpointIO(CheckpointIO):
             path.unlink(missing_ok=True)
 
 
-def plain(value: Any, where: str = "checkpoint") -> Any:
+def plain(value: object, where: str = "checkpoint") -> object:
     """Copies nested containers with nothing in them but what `load_file` can read back; tensors are not copied.
 
     Parameters become tensors, numpy scalars numbers, paths text; named tuples and subclasses of dict and list
@@ -76,7 +77,7 @@ def plain(value: Any, where: str = "checkpoint") -> Any:
     kind = type(value)
     if kind in _PLAIN:
         return value
-    if kind in (Tensor, nn.Parameter):
+    if isinstance(value, Tensor) and kind in (Tensor, nn.Parameter):
         return value.detach()
     if isinstance(value, Mapping):
         return _plain_mapping(value, where)
@@ -93,12 +94,12 @@ def plain(value: Any, where: str = "checkpoint") -> Any:
     )
 
 
-def _plain_mapping(value: Mapping[Any, Any], where: str) -> dict[Any, Any]:
+def _plain_mapping(value: Mapping[Any, object], where: str) -> dict[Any, object]:
     items = {plain(key, f"key {key!r} of {where}"): plain(item, f"{where}[{key!r}]") for key, item in value.items()}
     if not isinstance(value, OrderedDict):
         return items
     ordered = OrderedDict(items)
-    ordered.__dict__.update(plain(vars(value), f"{where}.__dict__"))  # a state_dict's versions, `_metadata`
+    ordered.__dict__.update(_plain_mapping(vars(value), f"{where}.__dict__"))  # a state_dict's versions, `_metadata`
     return ordered
 
 

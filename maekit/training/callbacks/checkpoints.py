@@ -6,7 +6,7 @@ Neither is replaced by a state that is not finite, nor by one from the middle of
 import math
 import time
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
@@ -16,6 +16,7 @@ from maekit.errors import UserError
 from maekit.training.callbacks.averaging import averages
 from maekit.training.callbacks.evaluation import write_evaluation
 from maekit.training.nan_guard import NotFiniteError, raise_together, state_fault
+from maekit.training.run_module import CheckpointDict, RunModule, run_module
 
 
 class SaveLast(Checkpoint):
@@ -39,20 +40,22 @@ class SaveLast(Checkpoint):
         """A resumed run starts from a saved step."""
         self.saved_step, self.saved_at = trainer.global_step, time.monotonic()
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
         """Saves when it is time to; the ranks agree on it. A run that is told to end finishes its step first."""
-        if trainer.should_stop and (batch_idx + 1) % pl_module.plan.accumulation:
+        if trainer.should_stop and (batch_idx + 1) % run_module(pl_module).plan.accumulation:
             trainer.should_stop, self.stop_asked = False, True
         elif self.stop_asked:
             trainer.should_stop, self.stop_asked = True, False
-        if trainer.global_step > self.saved_step and pl_module.is_whole():
+        if trainer.global_step > self.saved_step and run_module(pl_module).is_whole():
             due = time.monotonic() - self.saved_at >= self.every_seconds
             if trainer.strategy.reduce_boolean_decision(due, all=False) if trainer.world_size > 1 else due:
                 self._save(trainer)
 
-    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves after a validation inside a run, unless it came in the middle of a step, as one by the clock may."""
-        if trainer.state.fn == "fit" and not trainer.sanity_checking and pl_module.is_whole():
+        if trainer.state.fn == "fit" and not trainer.sanity_checking and run_module(pl_module).is_whole():
             self._save(trainer)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -65,14 +68,14 @@ class SaveLast(Checkpoint):
         if trainer.global_step > self.saved_step:
             self._save(trainer)
 
-    def on_exception(self, trainer: Trainer, pl_module: Any, exception: BaseException) -> None:
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Saves the last whole step of a run that stops, if it is finite, and tells the error what is kept.
 
         Processes that did not agree to stop cannot save together.
         """
         together = trainer.world_size == 1 or (isinstance(exception, UserError) and exception.shared)
         new = trainer.state.fn == "fit" and trainer.global_step > self.saved_step
-        if new and together and pl_module.is_whole() and _fault(trainer) is None:
+        if new and together and run_module(pl_module).is_whole() and _fault(trainer) is None:
             self._save(trainer)
         if isinstance(exception, NotFiniteError):
             exception.kept = kept(self.path)
@@ -113,34 +116,35 @@ class SaveBest(Checkpoint):
         self.value: float | None = None
         self.step = 0
 
-    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Saves when the metric improved; one that is not finite never does."""
         if trainer.state.fn != "fit" or trainer.sanity_checking:
             return
+        module = run_module(pl_module)
         new = float(trainer.callback_metrics.get(self.metric, math.nan))
         better = self.value is None or (new > self.value if self.mode == "max" else new < self.value)
         if math.isfinite(new) and better:
             raise_together(trainer, _fault(trainer), known=False)
             trainer.save_checkpoint(self.path, weights_only=True)
             self.value, self.step = new, trainer.global_step
-            self._write(trainer, pl_module, self.path.name)
+            self._write(trainer, module, self.path.name)
         elif self.value is None:
-            self._write(trainer, pl_module, None)
-        pl_module.results = {}  # they leave the memory
+            self._write(trainer, module, None)
+        module.results = {}  # they leave the memory
 
-    def _write(self, trainer: Trainer, module: Any, checkpoint: str | None) -> None:
+    def _write(self, trainer: Trainer, module: RunModule, checkpoint: str | None) -> None:
         if trainer.is_global_zero:
             write_evaluation(self.path.parent, module, checkpoint, trainer.global_step)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, object]:
         """What a resumed run must know."""
         return {"value": self.value, "step": self.step}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: CheckpointDict) -> None:
         """Goes on from what an earlier part of the run reached."""
         self.value, self.step = state_dict["value"], state_dict["step"]
 
 
-def forget_best(checkpoint: dict[str, Any]) -> None:
+def forget_best(checkpoint: CheckpointDict) -> None:
     """Makes the next validation of a run that resumes from a checkpoint the best so far, in place."""
     checkpoint["callbacks"] = {**checkpoint["callbacks"], SaveBest.__qualname__: {"value": None, "step": 0}}

@@ -2,14 +2,14 @@
 
 import json
 from pathlib import Path
-from typing import Any
 
 from maekit.system.files import atomic_write_text, write_json
+from maekit.training.run_module import RunModule
 
 FILE = "evaluation.json"
 
 
-def write_evaluation(folder: Path, module: Any, checkpoint: str | None, step: int) -> None:
+def write_evaluation(folder: Path, module: RunModule, checkpoint: str | None, step: int) -> None:
     """Writes the newest validation's table and its own files, such as `confusion.json` or COCO's results.
 
     Args:

@@ -1,7 +1,6 @@
 """The run's configuration, where Weights & Biases and TensorBoard show hyper-parameters."""
 
 from collections.abc import Mapping
-from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -16,7 +15,7 @@ class HyperParameters(Callback):
         metric: the log key of the metric that TensorBoard's table of runs shows beside them, such as `val/top1`.
     """
 
-    def __init__(self, values: Mapping[str, Any], metric: str) -> None:
+    def __init__(self, values: Mapping[str, object], metric: str) -> None:
         self.values = dict(values)
         self.metric = metric
 

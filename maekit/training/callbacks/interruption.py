@@ -9,12 +9,13 @@ import threading
 import time
 from collections.abc import Callable
 from types import FrameType
-from typing import Any, Literal
+from typing import Literal
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from maekit.errors import Interrupted
 from maekit.training.callbacks.watchdog import Watchdog
+from maekit.training.run_module import run_module
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
 _AGAIN_SECONDS = 0.3  # the workers of a run get the same Ctrl-C, and tell of it within milliseconds
@@ -50,7 +51,7 @@ class Interruption(Callback):
         self.handled = 0  # signals that the main thread has answered
         self.phase: Literal["outside", "training", "stopping"] = "outside"
         self.owner = os.getpid()
-        self.previous: dict[int, Any] = {}
+        self.previous: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
         self.watchdog: Watchdog | None = None
         self.interrupted_at = -1.0
 
@@ -97,12 +98,12 @@ class Interruption(Callback):
         """Takes SIGTERM back from Lightning, which would end the run without a word."""
         self._take_back()
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
         """Stops here when a signal came, unless the step is not whole and would lose its BatchNorm's statistics."""
-        if pl_module.is_whole():
+        if run_module(pl_module).is_whole():
             self._stop_if_told(trainer)
 
-    def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+    def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
         """Stops here when a signal came."""
         self._stop_if_told(trainer)
 

@@ -3,15 +3,16 @@
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
+from maekit.optim.groups import TorchGroup
 from maekit.training.callbacks.record import Record
 from maekit.training.callbacks.table_log import append_row
+from maekit.training.run_module import run_module
 
 FILE = "layers.csv"
 SAMPLE = 65_536  # elements of a tensor at most: a whole copy of a ViT-H would be 2.5 GB
@@ -39,18 +40,20 @@ class LayerLog(Callback):
         self.norms: dict[int, float] = {}
         self.before: dict[int, list[Tensor]] = {}
 
-    def on_before_optimizer_step(self, trainer: Trainer, pl_module: Any, optimizer: Optimizer) -> None:
+    def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Measures the gradients, and notes what the weights are before they move."""
         if not trainer.is_global_zero or not self.record.due(trainer.global_step + 1):
             return
-        self.layers, self.rates = layers_of(pl_module.optimizer_groups())
+        self.layers, self.rates = layers_of(run_module(pl_module).optimizer_groups())
         scale = loss_scale(trainer, optimizer)
         self.norms = {layer: norm / scale for layer, norm in gradient_norms(self.layers).items()}
         self.before = {layer: [sample(p).clone() for p in self.layers[layer]] for layer in self.layers}
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
         """Writes the rows of a step that was measured."""
-        if not self.before or (batch_idx + 1) % pl_module.plan.accumulation:
+        if not self.before or (batch_idx + 1) % run_module(pl_module).plan.accumulation:
             return
         ratios = update_ratios(self.layers, self.before)
         self.before = {}
@@ -67,7 +70,7 @@ def loss_scale(trainer: Trainer, optimizer: Optimizer) -> float:
     return float(scaler.get_scale())
 
 
-def layers_of(groups: Iterable[Mapping[str, Any]]) -> tuple[Layers, dict[int, float]]:
+def layers_of(groups: Iterable[TorchGroup]) -> tuple[Layers, dict[int, float]]:
     """Returns the trained parameters of each layer, by rising layer, and the layers' learning rates.
 
     Args:

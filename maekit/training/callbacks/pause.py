@@ -1,7 +1,5 @@
 """A run that stops early on purpose, and goes on later as if it never had."""
 
-from typing import Any
-
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 
@@ -22,7 +20,7 @@ class Pause(Callback):
         if trainer.global_step >= self.step:
             trainer.should_stop = True
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: Any) -> None:
+    def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
         """Stops here when the step is reached."""
         if trainer.global_step >= self.step:
             trainer.should_stop = True

@@ -2,13 +2,14 @@
 
 import sys
 import time
-from typing import Any
+from typing import NoReturn
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import ProgressBar
 from tqdm import tqdm
 
 from maekit.training.callbacks.record import Record
+from maekit.training.run_module import RunModule, run_module
 
 
 class Progress(ProgressBar):
@@ -23,7 +24,7 @@ class Progress(ProgressBar):
         super().__init__()
         self.record = record
         self.show_bar = show_bar
-        self.bar: Any = None
+        self.bar: tqdm[NoReturn] | None = None
         self.enabled = True
         self.line_at = time.monotonic()
 
@@ -35,29 +36,31 @@ class Progress(ProgressBar):
         """Undoes `disable`."""
         self.enabled = True
 
-    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Opens the bar where the run stands."""
         if self.enabled and self.show_bar and sys.stderr.isatty():
-            total = pl_module.total_steps()
+            total = run_module(pl_module).total_steps()
             self.bar = tqdm(total=total, initial=trainer.global_step, unit="step", dynamic_ncols=True, leave=True)
         self.line_at = time.monotonic()
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
         """Moves the bar."""
-        if not self.enabled or (batch_idx + 1) % pl_module.plan.accumulation:
+        if not self.enabled or (batch_idx + 1) % run_module(pl_module).plan.accumulation:
             return
         if self.bar is not None:
             self.bar.update(trainer.global_step - self.bar.n)
-            self.bar.set_postfix_str(self._text(trainer, pl_module), refresh=False)
+            self.bar.set_postfix_str(self._text(trainer, run_module(pl_module)), refresh=False)
         elif time.monotonic() - self.line_at >= 60:
-            self._line(trainer, pl_module, self._text(trainer, pl_module))
+            self._line(trainer, run_module(pl_module), self._text(trainer, run_module(pl_module)))
 
-    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Prints the metrics."""
         if self.enabled and trainer.state.fn == "fit" and not trainer.sanity_checking:
-            shown = pl_module.model.headlines(self.record.validated)
+            shown = run_module(pl_module).model.headlines(self.record.validated)
             values = " ".join(f"{name} {value:.4g}" for name, value in shown.items())
-            self._line(trainer, pl_module, f"val: {values}")
+            self._line(trainer, run_module(pl_module), f"val: {values}")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Closes the bar."""
@@ -72,7 +75,7 @@ class Progress(ProgressBar):
             self.bar.close()
             self.bar = None
 
-    def _text(self, trainer: Trainer, module: Any) -> str:
+    def _text(self, trainer: Trainer, module: RunModule) -> str:
         latest = self.record.latest
         epoch = max(trainer.global_step - 1, 0) // module.steps_per_epoch + 1
         shown = {"loss": ".4f", "lr": ".2e", "images_per_second": ".0f"}
@@ -83,7 +86,7 @@ class Progress(ProgressBar):
         ]
         return f"epoch {epoch} {' '.join(words)}"
 
-    def _line(self, trainer: Trainer, module: Any, text: str) -> None:
+    def _line(self, trainer: Trainer, module: RunModule, text: str) -> None:
         self.line_at = time.monotonic()
         line = f"step {trainer.global_step}/{module.total_steps()} {text}"
         if self.bar is not None:

@@ -4,7 +4,7 @@ import resource
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -14,6 +14,29 @@ from maekit.system.files import write_json
 from maekit.training.callbacks.checkpoints import SaveBest
 from maekit.training.callbacks.pause import Pause
 from maekit.training.callbacks.table_log import TableLog
+from maekit.training.run_module import CheckpointDict, RunModule, callbacks_of, run_module
+
+
+class BestValue(TypedDict):
+    """The best validation: its metric's log key, the metric's value (None before the first validation), its step."""
+
+    metric: str
+    value: float | None
+    step: int
+
+
+class RunResult(TypedDict):
+    """What `metrics.json` holds: times in seconds and peak memory in GiB, of all sessions of the run together."""
+
+    status: str
+    stopped_by: NotRequired[str]
+    step: int
+    val: dict[str, float]
+    best: BestValue | None
+    seconds: float
+    sessions: float
+    images_per_second: float | None
+    peak_memory_gib: float
 
 
 class Record(Callback):
@@ -54,11 +77,11 @@ class Record(Callback):
         }
         return {name: value + self.earlier.get(name, 0) for name, value in now.items()}
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, object]:
         """What a resumed run must know; also of one that ended before `metrics.json` was written."""
         return {"spent": self.spent(), "validated": dict(self.validated), "peak_memory_gib": self.peak_memory}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: CheckpointDict) -> None:
         """Goes on from what an earlier part of the run took and measured."""
         self.earlier, self.validated = state_dict["spent"], state_dict["validated"]
         self.peak_memory = state_dict["peak_memory_gib"]
@@ -71,13 +94,16 @@ class Record(Callback):
                 logger.forget_after(trainer.global_step)
         self.step_started = time.monotonic()
 
-    def on_train_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int) -> None:
         """Notes the lr that this step uses: when a step ends the schedule has moved on."""
-        self.latest["lr"] = max(group["lr"] for group in pl_module.optimizer_groups())
+        self.latest["lr"] = max(group["lr"] for group in run_module(pl_module).optimizer_groups())
 
-    def on_train_batch_end(self, trainer: Trainer, pl_module: Any, outputs: Any, batch: Any, batch_idx: int) -> None:
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
         """Counts the step; logs now and then."""
-        if (batch_idx + 1) % pl_module.plan.accumulation:
+        module = run_module(pl_module)
+        if (batch_idx + 1) % module.plan.accumulation:
             return
         now, due = time.monotonic(), self.due(trainer.global_step)
         self.training_seconds += now - self.step_started
@@ -86,32 +112,32 @@ class Record(Callback):
         if due:
             steps, seconds = self.mark
             span = max(self.training_seconds - seconds, 1e-9)
-            self.latest["images_per_second"] = (self.steps_seen - steps) * pl_module.plan.total / span
+            self.latest["images_per_second"] = (self.steps_seen - steps) * module.plan.total / span
             self.mark = (self.steps_seen, self.training_seconds)
             self.peak_memory = max(self.peak_memory, peak_memory_gib(trainer))
             self.latest["loss"] = float(trainer.callback_metrics["train/loss"])
-            self._log(trainer, "train", {**self.latest, "epoch": (trainer.global_step - 1) / pl_module.steps_per_epoch})
+            self._log(trainer, "train", {**self.latest, "epoch": (trainer.global_step - 1) / module.steps_per_epoch})
 
-    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Logs the metrics of a validation."""
         if trainer.sanity_checking:
             return
         found = {key: float(v) for key, v in trainer.callback_metrics.items() if key.startswith("val/")}
         self.validated = {key.removeprefix("val/"): value for key, value in found.items()}
         if trainer.state.fn == "fit":
-            self._log(trainer, "val", {**self.validated, "epoch": trainer.global_step / pl_module.steps_per_epoch})
+            epoch = trainer.global_step / run_module(pl_module).steps_per_epoch
+            self._log(trainer, "val", {**self.validated, "epoch": epoch})
         self.step_started = time.monotonic()
 
-    def result(self, trainer: Trainer, module: Any) -> dict[str, Any]:
+    def result(self, trainer: Trainer, module: RunModule) -> RunResult:
         """The run's result as plain values; also written to `metrics.json`."""
         best = next((c for c in trainer.checkpoint_callbacks if isinstance(c, SaveBest)), None)
         spent = self.spent()
         images = spent["steps"] * module.plan.total
         self.peak_memory = max(self.peak_memory, peak_memory_gib(trainer))
         status, by = ending(trainer, module.total_steps())
-        result: dict[str, Any] = {
+        result: RunResult = {
             "status": status,
-            **({} if by is None else {"stopped_by": by}),
             "step": trainer.global_step,
             "val": self.validated,
             "best": {"metric": best.metric, "value": best.value, "step": best.step} if best else None,
@@ -120,6 +146,8 @@ class Record(Callback):
             "images_per_second": round(images / spent["training_seconds"], 1) if spent["training_seconds"] else None,
             "peak_memory_gib": round(self.peak_memory, 2),
         }
+        if by is not None:
+            result = {"status": status, "stopped_by": by, **result}
         if trainer.is_global_zero:
             write_json(self.folder / "metrics.json", result)
         return result
@@ -139,7 +167,7 @@ def ending(trainer: Trainer, total_steps: int) -> tuple[str, str | None]:
     Returns:
         `finished`, or `paused` at `--run.stop_at_step` or `--trainer.max_time`, or `stopped` by a callback of the user.
     """
-    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    callbacks = callbacks_of(trainer)
     if trainer.global_step >= total_steps:
         return "finished", None
     paused = any(isinstance(c, Pause) and trainer.global_step >= c.step for c in callbacks)

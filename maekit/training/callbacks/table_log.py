@@ -5,7 +5,6 @@ import io
 from argparse import Namespace
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from lightning.pytorch.loggers.logger import Logger
 from lightning.pytorch.utilities import rank_zero_only
@@ -36,7 +35,7 @@ class TableLog(Logger):
         return 0
 
     @rank_zero_only
-    def log_hyperparams(self, params: dict[str, Any] | Namespace, *args: Any, **kwargs: Any) -> None:
+    def log_hyperparams(self, params: dict[str, object] | Namespace, *args: object, **kwargs: object) -> None:
         """Nothing: config.yaml holds them."""
 
     @rank_zero_only
@@ -65,7 +64,7 @@ def whole(file: Path) -> bool:
         return lines.read() in (b"", b"\n")
 
 
-def rewrite(file: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]]) -> None:
+def rewrite(file: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
     """Replaces a table as a whole: a reader, or a kill, finds the old one or the new one."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, columns, restval="")
@@ -75,7 +74,7 @@ def rewrite(file: Path, columns: Sequence[str], rows: Iterable[Mapping[str, Any]
     atomic_write_text(file, text.getvalue())
 
 
-def append_row(file: Path, row: Mapping[str, Any]) -> None:
+def append_row(file: Path, row: Mapping[str, object]) -> None:
     """Appends a row; a new column rewrites the table with it, empty in the rows before."""
     with file.open("a+", newline="", encoding="utf-8") as lines:
         lines.seek(0)

@@ -1,8 +1,8 @@
 """Validations that Lightning would leave out: at the end of a run, and where a resumed run was stopped."""
 
-from typing import Any
-
 from lightning.pytorch import Callback, LightningModule, Trainer
+
+from maekit.training.run_module import CheckpointDict, RunModule, run_module
 
 
 class CatchUp(Callback):
@@ -17,9 +17,9 @@ class CatchUp(Callback):
         self.begun_step = 0
         self.limits: tuple[int, int | None] | None = None
 
-    def on_load_checkpoint(self, trainer: Trainer, pl_module: Any, checkpoint: dict[str, Any]) -> None:
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: CheckpointDict) -> None:
         """Opens the limits of a run that has taken all its steps: Lightning would not even start it."""
-        if checkpoint["global_step"] >= pl_module.total_steps():
+        if checkpoint["global_step"] >= run_module(pl_module).total_steps():
             self.limits = (trainer.fit_loop.max_steps, trainer.fit_loop.max_epochs)
             trainer.fit_loop.epoch_loop.max_steps, trainer.fit_loop.max_epochs = -1, -1
 
@@ -33,12 +33,16 @@ class CatchUp(Callback):
         if not trainer.sanity_checking:
             self.validated_step = trainer.global_step
 
-    def on_train_start(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Repeats the validation in which, or before which, the run was stopped."""
         if self.limits is not None:
             trainer.fit_loop.epoch_loop.max_steps, trainer.fit_loop.max_epochs = self.limits
         step = trainer.global_step
-        if step and step != self.validated_step and (step == self.begun_step or is_due(trainer, pl_module, step)):
+        if (
+            step
+            and step != self.validated_step
+            and (step == self.begun_step or is_due(trainer, run_module(pl_module), step))
+        ):
             validate(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -46,11 +50,11 @@ class CatchUp(Callback):
         if trainer.global_step != self.validated_step:
             validate(trainer)
 
-    def state_dict(self) -> dict[str, Any]:
+    def state_dict(self) -> dict[str, object]:
         """What a resumed run must know."""
         return {"validated_step": self.validated_step, "begun_step": self.begun_step}
 
-    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+    def load_state_dict(self, state_dict: CheckpointDict) -> None:
         """Goes on from an earlier part of the run; checkpoints of maekit 0.1 lack `begun_step`."""
         self.validated_step, self.begun_step = state_dict["validated_step"], state_dict.get("begun_step", 0)
 
@@ -78,15 +82,15 @@ def interval_of(trainer: Trainer) -> int | float | None:
     return vars(trainer).get("val_check_interval")  # Lightning does not set it for a time
 
 
-def is_due(trainer: Trainer, module: Any, step: int) -> bool:
+def is_due(trainer: Trainer, module: RunModule, step: int) -> bool:
     """Whether the training loop validates after an optimizer step, from 1."""
     interval, epochs = interval_of(trainer), trainer.check_val_every_n_epoch
     if interval is None:
         return False
-    steps = interval // int(module.plan.accumulation) if isinstance(interval, int) else int(module.steps_per_epoch)
+    steps = interval // module.plan.accumulation if isinstance(interval, int) else module.steps_per_epoch
     if epochs is None:  # counted over epochs
         return isinstance(interval, int) and step % max(steps, 1) == 0
-    epoch, within = divmod(step - 1, int(module.steps_per_epoch))
+    epoch, within = divmod(step - 1, module.steps_per_epoch)
     return (epoch + 1) % epochs == 0 and (within + 1) % max(steps, 1) == 0
 
 

@@ -1,0 +1,58 @@
+"""What callbacks may ask of the LightningModule of a run, so that they need not import it."""
+
+from abc import abstractmethod
+from typing import Any, TypeAlias
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+
+from maekit.base.data import RunData
+from maekit.base.model import TransferModel
+from maekit.optim.batch_plan import BatchPlan
+from maekit.optim.groups import TorchGroup
+
+# Lightning's: state_dict, optimizer_states, lr_schedulers, loops, callbacks, global_step; and our card under `maekit`.
+CheckpointDict: TypeAlias = dict[str, Any]
+
+
+class RunModule(LightningModule):
+    """The interface between a run's callbacks and `TransferModule`, its one subclass.
+
+    Attributes:
+        model: the task's model.
+        data: what it is trained and validated on.
+        plan: how the total batch is divided into devices, device batch and accumulation.
+        steps_per_epoch: optimizer steps of an epoch.
+        table: lines of the last validation, such as one for each class; empty where the task prints none.
+        results: contents of the last validation's JSON files, by file name.
+    """
+
+    model: TransferModel
+    data: RunData
+    plan: BatchPlan
+    steps_per_epoch: int
+    table: list[str]
+    results: dict[str, object]
+
+    @abstractmethod
+    def total_steps(self) -> int:
+        """Returns the optimizer steps of the whole run."""
+
+    @abstractmethod
+    def is_whole(self) -> bool:
+        """Returns whether weights, statistics and optimizer all belong to `global_step`, and so are worth saving."""
+
+    @abstractmethod
+    def optimizer_groups(self) -> list[TorchGroup]:
+        """Returns the optimizer's own parameter groups, with their current lr and weight decay."""
+
+
+def run_module(module: LightningModule) -> RunModule:
+    """Returns the module that Lightning passes to a callback, as the one that maekit trains."""
+    assert isinstance(module, RunModule), f"got a {type(module).__name__}, expected a TransferModule"
+    return module
+
+
+def callbacks_of(trainer: Trainer) -> list[Callback]:
+    """Returns a Trainer's callbacks, which Lightning's types leave out."""
+    callbacks: list[Callback] = trainer.callbacks  # type: ignore[attr-defined]
+    return callbacks
