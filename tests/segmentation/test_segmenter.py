@@ -68,7 +68,7 @@ def peer() -> nn.Module:
 
 
 def their_maps(whole: Any, images: Tensor) -> list[Tensor]:
-    taps = whole.backbone(images).tokens
+    taps = whole.backbone(images)
     return [taps[0], taps[1], taps[1], taps[2]]
 
 
