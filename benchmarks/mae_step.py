@@ -53,7 +53,7 @@ def maekit_step(args: argparse.Namespace, images: Tensor, *, mask_tokens: bool =
     flags = [f"--model.backbone={args.backbone}", f"--model.encoder_mask_tokens={str(mask_tokens).lower()}"]
     settings = resolve(recipe, module, flags, training=True).values
     torch.manual_seed(0)
-    model = module.Model.build(DataSpec(("image",), (args.image_size,) * 2, **SPEC), settings["model"]).train()
+    model = module.Model.build(DataSpec((), (args.image_size,) * 2, **SPEC, target="none"), settings["model"]).train()
     optimizer = Optimisation(**settings["optim"]).make_optimizer(model, model.backbone, args.batch)
     index = torch.arange(len(images))
     return take_step(lambda: model.training_losses(ImageBatch(images, index, index))["loss"], optimizer, args.precision)

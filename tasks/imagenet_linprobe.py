@@ -1,4 +1,11 @@
-"""ImageNet-1K linear probe: a classifier on the frozen backbone's class token (MAE paper, Table 12)."""
+"""ImageNet-1K linear probe: a classifier on the frozen backbone's class token (MAE paper, Table 12).
+
+Backbone: a plain ViT, frozen; its features may be computed once and kept (`cached_features`).
+Head: BatchNorm without weights and a linear layer, on the class token or the mean of the patch tokens.
+Loss: cross entropy.
+Metric: top-1 on centre crops; also top-5, the loss, and the top-1 of each class.
+Data: ImageNet-1K, or any folder of class folders; random crops and mirroring.
+"""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -1,10 +1,18 @@
-"""ImageNet-1K partial fine-tuning: only the last blocks are tuned (MAE paper, Figure 9)."""
+"""ImageNet-1K partial fine-tuning: only the last blocks are tuned (MAE paper, Figure 9).
+
+Backbone: a plain ViT whose first blocks are frozen, and then without drop path.
+Head: the class token, or the mean of the patch tokens through a LayerNorm; then a linear layer.
+Loss: cross entropy against labels that are smoothed and mixed in pairs (mixup and cutmix).
+Metric: top-1 on centre crops; also top-5, the loss, and the top-1 of each class.
+Data: ImageNet-1K, or any folder of class folders; random crops, mirroring, RandAugment.
+"""
 
 from dataclasses import dataclass
 
 from maekit.backbone.freeze import tune_last_blocks
 from maekit.base.spec import DataSpec
 from maekit.classification.data.imagenet import ImageNet as Data
+from maekit.classification.linear_head import LinearHead
 from maekit.classification.model import FineTunedClassifier, FineTuningSettings
 
 __all__ = ["Data", "Model"]
@@ -27,5 +35,17 @@ class Model(FineTunedClassifier):
 
     def __init__(self, spec: DataSpec, settings: Settings) -> None:
         """Builds the classifier and freezes what is not tuned."""
-        super().__init__(spec, settings)
+        super().__init__(
+            spec,
+            settings,
+            drop_path=settings.drop_path,
+            gradient_checkpointing=settings.gradient_checkpointing,
+            final_norm=settings.pooling == "class",
+        )
+        self.head = LinearHead(
+            self.backbone.embed_dim,
+            len(spec.class_names),
+            pooling=settings.pooling,
+            init_std=settings.head_init_std,
+        )
         tune_last_blocks(self.backbone, settings.tuned_blocks)

@@ -11,6 +11,7 @@ from maekit.recipes.moved import in_todays_form
 from maekit.weights.read.safe_load import load_file
 
 KEY = "maekit"
+NO_CLASSES = ("image",)  # what data without classes had instead of none in checkpoints of earlier versions
 
 
 @dataclass(frozen=True)
@@ -93,7 +94,11 @@ def read_card(path: Path) -> Card:
     height, width = card["image_size"]
     palette = tuple((red, green, blue) for red, green, blue in card.get("palette", ()))
     mean, std = (tuple(card["input"].get(name, ())) for name in ("mean", "std"))
-    spec = DataSpec(tuple(card["class_names"]), (height, width), tuple(card["class_ids"]), palette, mean, std)
+    names, ids, values = (tuple(card.get(name, ())) for name in ("class_names", "class_ids", "value_names"))
+    target = card.get("target", "classes")
+    if "target" not in card and names == NO_CLASSES:
+        names, ids, target = (), (), "none"
+    spec = DataSpec(names, (height, width), ids, palette, mean, std, target, values)
     return Card(
         card["task"],
         card["recipe"],

@@ -176,6 +176,6 @@ class TransferModel(nn.Module, ABC):
             allow_unused=self.expect_unused,
             allow_resized=self.expect_resized,
             leave_out=self.class_layers if self.new_head and not complete else (),
-            classes=Classes(self.spec.class_names, self.spec.class_ids),
+            classes=Classes(self.spec.class_names, self.spec.class_ids) if self.spec.target == "classes" else None,
             colours=(self.spec.mean, self.spec.std),
         )

@@ -12,8 +12,14 @@ from maekit.backbone.protocol import Pooling
 from maekit.backbone.vit import ViTOptions
 from maekit.base.model import TransferModel
 from maekit.base.settings import BackboneSettings, TunedSettings
+<<<<<<< HEAD
 from maekit.base.spec import DataSpec
 from maekit.classification.linear_head import LinearHead
+=======
+from maekit.base.shown import Judged
+from maekit.base.spec import DataSpec, Draw
+from maekit.classification.cached_features import CachedFeatures
+>>>>>>> 34f61d4 (A task's page names backbone, head, loss, metric and data; an old import or constructor is answered with the new one)
 from maekit.classification.metrics import ClassificationMetrics, class_json, confusion_json
 from maekit.classification.shown import ShownClasses
 from maekit.data.images.batch import ImageBatch
@@ -124,22 +130,12 @@ class MixedBatch(NamedTuple):
 
 
 class FineTunedClassifier(Classifier):
-    """ViT and a linear classifier, all of it trained, with mixup and cutmix (MAE paper, Tables 3 and 6)."""
+    """A classifier that is trained with mixup, cutmix and label smoothing; a task builds its `head`."""
 
-    def __init__(self, spec: DataSpec, settings: FineTuningSettings) -> None:
-        """Builds the classifier."""
-        super().__init__(
-            spec,
-            settings,
-            ema_decay=settings.ema_decay,
-            final_norm=settings.pooling == "class",
-            drop_path=settings.drop_path,
-            gradient_checkpointing=settings.gradient_checkpointing,
-        )
+    def __init__(self, spec: DataSpec, settings: FineTuningSettings, **options: Unpack[ViTOptions]) -> None:
+        """Builds the backbone with `options`, see ViT, and what mixes images."""
+        super().__init__(spec, settings, ema_decay=settings.ema_decay, **options)
         classes, self.pooling = len(spec.class_names), settings.pooling
-        self.head = LinearHead(
-            self.backbone.embed_dim, classes, pooling=settings.pooling, init_std=settings.head_init_std
-        )
         self.expect_unused = (*TransferModel.expect_unused, *(("norm.*",) if settings.pooling == "mean" else ()))
         self.label_smoothing = settings.label_smoothing
         self.mix: Any = None

@@ -71,7 +71,7 @@ def load_pretrainer(
         num_components=None if components is None else len(components),
         encoder_mask_tokens="encoder_mask_token" in tensors,
     )
-    model = Pretrainer(DataSpec(("image",), sides, mean=tuple(mean), std=tuple(std)), settings)
+    model = Pretrainer(DataSpec((), sides, mean=tuple(mean), std=tuple(std), target="none"), settings)
     tables = model.expect_resized
     load_weights(model, path, allow_new=(), allow_unused=model.expect_unused, allow_resized=tables)
     set_norm_eps(model, norm_eps(state.meta))

@@ -1,6 +1,6 @@
 """Images without labels, as the data of a pre-training."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -23,7 +23,7 @@ from maekit.data.images.transforms import EvalTransform
 from maekit.errors import UserError
 from maekit.system.ranges import check_range
 
-CLASSES = ("image",)  # one class for all images: labels are not used
+LABEL = ("image",)  # what a listing calls all images: it wants a label of each, and nothing reads these
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -41,7 +41,9 @@ class AnyImages(LabelledImages):
         probe_image_size: height and width in pixels of what the model is given there; null: `image_size`.
     """
 
-    published: ClassVar[DataSpec] = DataSpec(CLASSES, (224, 224), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    published: ClassVar[DataSpec] = DataSpec(
+        (), (224, 224), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), target="none"
+    )
     expected: ClassVar[str] = "a folder of images, at any depth"
     made: ClassVar[str] = "scenes"
 
@@ -74,7 +76,11 @@ class AnyImages(LabelledImages):
             origin = f"no val folder: {self.val_fraction:g} of the images set aside, split_seed {self.split_seed}"
             among = [name for name in sub_folders(root) if split_of(name)] if train.root == root else []
             origin += f"; folder {', '.join(among)} is among them" if among else ""
-        return Splits(train, val, CLASSES, origin)
+        return Splits(train, val, LABEL, origin)
+
+    def spec(self) -> DataSpec:
+        """Returns the image size asked for, and that there are no classes."""
+        return replace(super().spec(), class_names=(), class_ids=(), target="none")
 
     def summary(self) -> str:
         """Returns counts, folder and origin in one line."""
@@ -152,4 +158,4 @@ def _list(folder: Path) -> Listing:
     names, left_out = scan_images(folder)
     if not names:
         raise UserError(f"{folder}: no images in it, {EXPECTED_IMAGES} at any depth; give --data.root")
-    return Listing(folder, CLASSES, Names(names), np.zeros(len(names), dtype=np.int32), left_out)
+    return Listing(folder, LABEL, Names(names), np.zeros(len(names), dtype=np.int32), left_out)

@@ -11,6 +11,7 @@ from types import ModuleType
 
 from maekit.errors import UserError, nearest
 from maekit.recipes import user_tasks
+from maekit.recipes.moved_modules import moved_module
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,17 @@ class Task:
 
     def load(self) -> ModuleType:
         """Imports the task, with torch and all it needs."""
-        module = importlib.import_module(self._import_path())
+        try:
+            module = importlib.import_module(self._import_path())
+        except ModuleNotFoundError as error:
+            advice = moved_module(error.name or "")
+            if self.shipped or not advice:
+                raise
+            raise UserError(f"{self.file} imports {error.name}, which is not there{advice}") from error
+        except ImportError as error:
+            if self.shipped or not (error.name or "").startswith("maekit"):
+                raise
+            raise UserError(f"{self.file}: {error}{moved_module(error.name or '')}") from error
         for name in ("Model", "Data"):
             if name not in vars(module):
                 raise UserError(

@@ -148,7 +148,9 @@ def card(settings: Settings, model: TransferModel, data: RunData) -> dict[str, o
         "task": settings.recipe.task.given_as,
         "recipe": settings.recipe.name,
         "config": settings.values,
+        "target": model.spec.target,
         "class_names": list(model.spec.class_names),
+        "value_names": list(model.spec.value_names),
         "class_ids": list(model.spec.class_ids),
         "image_size": list(model.spec.image_size),
         "palette": [list(colour) for colour in model.spec.palette],
@@ -223,7 +225,8 @@ def write_records(run: Run) -> None:
     add_part(run.folder, run.trainer.global_step, run.environment, changed, new_data)
     write_json(run.folder / "environment.json", run.environment)
     atomic_write_text(run.folder / "config.yaml", run.settings.yaml())
-    atomic_write_text(run.folder / "classes.txt", "\n".join(run.module.model.spec.class_names) + "\n")
+    if names := run.module.model.spec.class_names:
+        atomic_write_text(run.folder / "classes.txt", "\n".join(names) + "\n")
 
 
 def total_steps(settings: Settings, steps_per_epoch: int) -> int:

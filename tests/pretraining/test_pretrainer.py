@@ -27,7 +27,7 @@ pytestmark = pytest.mark.numeric
 
 HEIGHT, WIDTH, PATCH = 32, 48, 8
 MEAN, STD = (0.4, 0.5, 0.6), (0.2, 0.25, 0.3)
-SPEC = DataSpec(("image",), (HEIGHT, WIDTH), mean=MEAN, std=STD)
+SPEC = DataSpec((), (HEIGHT, WIDTH), mean=MEAN, std=STD, target="none")
 TASK = "mae_pretrain"
 
 
@@ -104,7 +104,7 @@ def copy_to_peer(model: Pretrainer, peer: Any) -> None:
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("target", ["pixels", "normalised_pixels"])
 def test_mask_latent_prediction_and_loss_are_transformers(target: str, peer: Any) -> None:
-    spec = DataSpec(("image",), (32, 32), mean=MEAN, std=STD)
+    spec = DataSpec((), (32, 32), mean=MEAN, std=STD, target="none")
     model = pretrainer(spec, target=target)
     for parameter in model.parameters():  # zero biases and unit scales would hide a mistake
         parameter.data += 0.05 * torch.randn(parameter.shape)
@@ -206,14 +206,14 @@ def test_components_are_those_of_scikit_learn() -> None:
 
 def test_principal_components_are_found_before_a_run_and_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(of_pretrainer, "FIT_IMAGES", 40)
-    model = pretrainer(DataSpec(("image",), (64, 64), mean=MEAN, std=STD), target="pca", num_components=7)
+    model = pretrainer(DataSpec((), (64, 64), mean=MEAN, std=STD, target="none"), target="pca", num_components=7)
     data: TransferData = find_task(TASK).load().Data(**data_values())
     data.setup()
     assert model.training_data(data, torch.device("cpu")) is data
     basis = components_of(model).clone()
     assert_fp32(basis @ basis.T, torch.eye(7))
     assert model.training_losses(ImageBatch(torch.randn(2, 3, 64, 64), torch.zeros(2), torch.arange(2)))["loss"] > 0
-    again = pretrainer(DataSpec(("image",), (64, 64), mean=MEAN, std=STD), target="pca", num_components=7)
+    again = pretrainer(DataSpec((), (64, 64), mean=MEAN, std=STD, target="none"), target="pca", num_components=7)
     again.load_state_dict(model.state_dict())
     again.training_data(data, torch.device("cpu"))
     assert torch.equal(components_of(again), basis), "a resumed run keeps its components"
@@ -239,7 +239,7 @@ def test_sizes_are_the_published_ones() -> None:
 
 
 def test_initial_weights_are_drawn_as_published() -> None:
-    model = pretrainer(DataSpec(("image",), (64, 64), mean=MEAN, std=STD), decoder_width=128, decoder_depth=1)
+    model = pretrainer(DataSpec((), (64, 64), mean=MEAN, std=STD, target="none"), decoder_width=128, decoder_depth=1)
     head = model.head
     bound = (6 / (128 + 48)) ** 0.5
     assert 0.98 * bound < head.decoder_embed.weight.abs().max() <= bound
@@ -372,6 +372,6 @@ def test_wrong_numbers_are_refused_in_one_line(changed: dict[str, Any], line: st
 
 def test_a_size_the_patch_does_not_divide_is_refused() -> None:
     with pytest.raises(UserError, match="expected sides that are multiples of the patch size 8"):
-        pretrainer(DataSpec(("image",), (60, 60), mean=MEAN, std=STD))
+        pretrainer(DataSpec((), (60, 60), mean=MEAN, std=STD, target="none"))
     with pytest.raises(UserError, match="expected sides that are multiples of the patch size 8"):
         pretrainer()(torch.randn(1, 3, 60, 64))

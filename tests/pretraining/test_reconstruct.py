@@ -43,7 +43,7 @@ class Predictor(Pretrainer):
 
 
 def spec(mean: tuple[float, ...] = MEAN, std: tuple[float, ...] = STD) -> DataSpec:
-    return DataSpec(("image",), (32, 32), mean=mean, std=std)
+    return DataSpec((), (32, 32), mean=mean, std=std, target="none")
 
 
 def patches_by_hand(image: np.ndarray) -> np.ndarray:

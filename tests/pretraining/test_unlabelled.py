@@ -66,7 +66,7 @@ def test_a_val_folder_is_taken_as_it_is(tmp_path: Path) -> None:
 def test_spec_and_samples(tmp_path: Path) -> None:
     found = data(save(tmp_path, *(f"{i}.png" for i in range(8))))
     spec = found.spec()
-    assert (spec.class_names, spec.image_size) == (("image",), (16, 16))
+    assert (spec.target, spec.class_names, spec.image_size) == ("none", (), (16, 16))
     assert (spec.mean, spec.std) == ((0.5, 0.4, 0.3), (0.2, 0.2, 0.1))
     image, label, index = found.train_dataset(3)[Draw(2, 1)]
     assert image.shape == (3, 16, 16)

@@ -40,7 +40,7 @@ def settings_of(**changes: Any) -> dict[str, Any]:
 def pretrainer(size: tuple[int, int] = (32, 32), **changes: Any) -> Pretrainer:
     """A model as a pre-training builds it, with other numbers in every parameter but the fixed positions."""
     torch.manual_seed(0)
-    model = Pretrainer.build(DataSpec(("image",), size, mean=MEAN, std=STD), settings_of(**changes))
+    model = Pretrainer.build(DataSpec((), size, mean=MEAN, std=STD, target="none"), settings_of(**changes))
     for weight in model.parameters():
         if weight.requires_grad:
             torch.nn.init.normal_(weight, std=0.1)

@@ -57,7 +57,9 @@ def test_smoke_fit_validate_resume_predict(
     result = json.loads((run / "metrics.json").read_text())
     assert result["status"] == "finished"
     assert result["step"] == 3
-    for name in ("config.yaml", "classes.txt", "environment.json", "train.csv", "val.csv", "best.ckpt", "last.ckpt"):
+    card = read_card(run / "last.ckpt")
+    assert (run / "classes.txt").exists() == (card.spec.target == "classes") == bool(card.spec.class_names)
+    for name in ("config.yaml", "environment.json", "train.csv", "val.csv", "best.ckpt", "last.ckpt"):
         assert (run / name).stat().st_size > 0, name
     assert list((run / "tensorboard").glob("events*"))
     assert read_card(run / "last.ckpt").step == 3

@@ -126,11 +126,10 @@ def test_large_finite_numbers_are_finite() -> None:
 TASK = """
 import os
 
-from maekit.classification.model import FineTunedClassifier
-from maekit.classification.data.imagenet import ImageNet as Data
+from maekit.tasks.imagenet_finetune import Data, Model as Shipped
 
 
-class Model(FineTunedClassifier):
+class Model(Shipped):
     calls = 0
 
     def training_losses(self, batch):

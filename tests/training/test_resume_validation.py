@@ -99,11 +99,10 @@ import os
 import time
 from pathlib import Path
 
-from maekit.classification.model import FineTunedClassifier
-from maekit.classification.data.imagenet import ImageNet as Data
+from maekit.tasks.imagenet_finetune import Data, Model as Shipped
 
 
-class Model(FineTunedClassifier):
+class Model(Shipped):
     def update_metrics(self, metrics, batch):
         super().update_metrics(metrics, batch)
         marker, sent = (Path(os.environ.get("VALIDATING", "none") + end) for end in ("", ".sent"))

@@ -49,7 +49,7 @@ def mae_folder(folder: Path, **settings: Any) -> Any:
 def pretrainer(**changes: Any) -> TransferModel:
     values: dict[str, Any] = load_recipe(find_task("mae_pretrain"), "smoke").values["model"]
     numbers = {"backbone": "vit_test_patch8", "decoder_width": 64, "decoder_depth": 2, "decoder_heads": 2}
-    spec = DataSpec(("image",), (32, 32), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225))
+    spec = DataSpec((), (32, 32), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), target="none")
     model: TransferModel = find_task("mae_pretrain").load().Model.build(spec, {**values, **numbers, **changes})
     return model
 

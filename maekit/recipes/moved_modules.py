@@ -1,0 +1,72 @@
+"""Where modules are now that tasks written for an earlier version import."""
+
+# By the longest prefix; a module that is not here is looked up among those that exist.
+MOVED = {
+    "maekit.model": "maekit.base.model",
+    "maekit.classifier": "maekit.classification.model",
+    "maekit.cached_features": "maekit.classification.cached_features",
+    "maekit.predictions": "maekit.classification.predictions",
+    "maekit.segmenter": "maekit.segmentation.model",
+    "maekit.seg_predictions": "maekit.segmentation.predictions",
+    "maekit.pictures": "maekit.segmentation.pictures",
+    "maekit.detector": "maekit.detection.model",
+    "maekit.det_predictions": "maekit.detection.predictions",
+    "maekit.pretrainer": "maekit.pretraining.model",
+    "maekit.masking": "maekit.pretraining.masking",
+    "maekit.online_probe": "maekit.pretraining.online_probe",
+    "maekit.robustness": "maekit.robustness.model",
+    "maekit.partial": "maekit.backbone.freeze",
+    "maekit.ranges": "maekit.system.ranges",
+    "maekit.files": "maekit.system.files",
+    "maekit.hardware": "maekit.system.hardware",
+    "maekit.task": "maekit.recipes.tasks",
+    "maekit.recipe": "maekit.recipes.recipe",
+    "maekit.settings": "maekit.recipes.settings",
+    "maekit.trainer": "maekit.training.trainer",
+    "maekit.transfer": "maekit.training.module",
+    "maekit.callbacks": "maekit.training.callbacks",
+    "maekit.results": "maekit.runs",
+    "maekit.sweep": "maekit.study",
+    "maekit.model_card": "maekit.export.card",
+    "maekit.heads.linear": "maekit.classification.linear_head",
+    "maekit.heads.probe": "maekit.classification.probe_head",
+    "maekit.heads.detection": "maekit.detection.mask_rcnn",
+    "maekit.heads.feature_pyramid": "maekit.detection.pyramids",
+    "maekit.heads.mae_decoder": "maekit.pretraining.decoder",
+    "maekit.heads.mae_target": "maekit.pretraining.target",
+    "maekit.heads.sliding": "maekit.segmentation.windows",
+    "maekit.heads": "maekit.segmentation.head",
+    "maekit.metrics.classification": "maekit.classification.metrics",
+    "maekit.metrics.segmentation": "maekit.segmentation.metrics",
+    "maekit.metrics.detection": "maekit.detection.metrics.detection",
+    "maekit.metrics.pretraining": "maekit.pretraining.metrics",
+    "maekit.metrics.robustness": "maekit.robustness.metrics",
+    "maekit.metrics.per_class": "maekit.base.per_class",
+    "maekit.data.base": "maekit.base.data",
+    "maekit.data.spec": "maekit.base.spec",
+    "maekit.data.findings": "maekit.base.findings",
+    "maekit.data.identity": "maekit.base.identity",
+    "maekit.data.batch": "maekit.data.images.batch",
+    "maekit.data.decode": "maekit.data.images.decode",
+    "maekit.data.transforms": "maekit.data.images.transforms",
+    "maekit.data.listing": "maekit.data.folders.listing",
+    "maekit.data.layout": "maekit.data.folders.layout",
+    "maekit.data.imagenet": "maekit.classification.data.imagenet",
+    "maekit.data.labelled_images": "maekit.classification.data.labelled_images",
+    "maekit.data.inaturalist": "maekit.classification.data.inaturalist.inaturalist",
+    "maekit.data.places": "maekit.classification.data.places.places",
+    "maekit.data.segmentation": "maekit.segmentation.data.folders",
+    "maekit.data.ade20k": "maekit.segmentation.data.ade20k",
+    "maekit.data.seg_dataset": "maekit.segmentation.data.dataset",
+    "maekit.data.coco": "maekit.detection.data.coco.coco",
+    "maekit.data.det_batch": "maekit.detection.data.batch",
+    "maekit.data.unlabelled": "maekit.pretraining.unlabelled",
+}
+
+
+def moved_module(name: str) -> str:
+    """Returns what an error says of a module that cannot be imported, such as `maekit.classifier`; empty if unknown."""
+    known = next((old for old in sorted(MOVED, key=len, reverse=True) if f"{name}.".startswith(f"{old}.")), None)
+    if known is None:
+        return ""
+    return f"; {known} is {MOVED[known]} now, and `maekit copy` shows a task of today"
