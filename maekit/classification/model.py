@@ -12,14 +12,7 @@ from maekit.backbone.protocol import Pooling
 from maekit.backbone.vit import ViTOptions
 from maekit.base.model import TransferModel
 from maekit.base.settings import BackboneSettings, TunedSettings
-<<<<<<< HEAD
 from maekit.base.spec import DataSpec
-from maekit.classification.linear_head import LinearHead
-=======
-from maekit.base.shown import Judged
-from maekit.base.spec import DataSpec, Draw
-from maekit.classification.cached_features import CachedFeatures
->>>>>>> 34f61d4 (A task's page names backbone, head, loss, metric and data; an old import or constructor is answered with the new one)
 from maekit.classification.metrics import ClassificationMetrics, class_json, confusion_json
 from maekit.classification.shown import ShownClasses
 from maekit.data.images.batch import ImageBatch
