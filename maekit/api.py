@@ -45,7 +45,7 @@ __all__ = ["Session", "build", "load_backbone"]
 def build(
     task: str | Path,
     recipe: str | None = None,
-    overrides: Mapping[str, Any] | None = None,
+    overrides: Mapping[str, object] | None = None,
     config: str | Path | Sequence[str | Path] = (),
 ) -> "Session":
     """Builds a task's model and data from its recipe.
@@ -99,7 +99,7 @@ class Session:
         self.model: TransferModel = module.Model.build(self.data.spec(), settings.values["model"])
         self._module, self._used = module, False
         self.results: dict[str, Any] = {}
-        self.environment: dict[str, Any] = {}
+        self.environment: dict[str, object] = {}
 
     @restored()
     def fit(
@@ -216,7 +216,7 @@ class Session:
         interruption = Interruption(trains=False)
         job = run.prepare(self.settings, self.model, self.data, interruption, folder=None)
         path = None if ckpt_path is None else find_checkpoint(str(ckpt_path), Path())
-        measured: dict[str, Any] = {}
+        measured: dict[str, object] = {}
         if path is not None:
             measured = {"checkpoint": str(path), "step": self._check_card(path).step}
         elif report := self.model.load_start(complete=True):

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 from dataclasses import is_dataclass
 from inspect import signature
-from typing import Any, TypeVar, get_type_hints
+from typing import TypeVar, get_type_hints
 
 from maekit.errors import UserError
 
 S = TypeVar("S")
 
 
-def settings_class(model: type) -> type[Any]:
+def settings_class(model: type) -> type:
     """Returns the dataclass that a model's constructor takes as `settings`.
 
     Raises:

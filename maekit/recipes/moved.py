@@ -1,7 +1,8 @@
 """Where a key of a recipe has moved since an earlier version, and old configurations in today's form."""
 
 from collections.abc import Mapping
-from typing import Any
+
+from maekit.system.plain import JSON
 
 # The optimizer's and the schedule's settings left the section `model` for a section of their own; a test compares this
 # with the fields of `optim.settings.Optimisation`, which imports torch.
@@ -24,7 +25,7 @@ def moved_key(key: str) -> str:
     return "" if today == key else f"; it is {today} now: the optimizer and the schedule have a section of their own"
 
 
-def in_todays_form(config: Mapping[str, Any]) -> dict[str, Any]:
+def in_todays_form(config: Mapping[str, JSON]) -> dict[str, JSON]:
     """Returns a run's configuration, perhaps of an earlier version, with today's sections and keys.
 
     Runs before the section `optim` kept its keys in `model`; those of linear probes and of pre-training had no

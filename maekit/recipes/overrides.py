@@ -4,15 +4,15 @@ import json
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
 from pathlib import PurePath
-from typing import Any
 
 import numpy as np
 import torch
 
 from maekit.errors import UserError
+from maekit.system.plain import JSON
 
 
-def as_flags(overrides: Mapping[str, Any]) -> list[str]:
+def as_flags(overrides: Mapping[str, object]) -> list[str]:
     """Returns `--key=value` for each override.
 
     Args:
@@ -25,7 +25,7 @@ def as_flags(overrides: Mapping[str, Any]) -> list[str]:
     return [f"--{key}={_as_text(key, value)}" for key, value in _dotted(overrides)]
 
 
-def _dotted(overrides: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+def _dotted(overrides: Mapping[str, object]) -> Iterator[tuple[str, object]]:
     for key, value in overrides.items():
         if not isinstance(key, str):
             raise UserError(f"overrides: got the key {key!r}, expected text such as 'data.root'")
@@ -35,12 +35,12 @@ def _dotted(overrides: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield key.removeprefix("--"), value
 
 
-def _as_text(key: str, value: Any) -> str:
+def _as_text(key: str, value: object) -> str:
     plain = _plain(key, value)
     return plain if isinstance(plain, str) else json.dumps(plain)
 
 
-def _plain(key: str, value: Any) -> Any:
+def _plain(key: str, value: object) -> JSON:
     """Returns what JSON can write."""
     if value is None or isinstance(value, str | bool | int | float):
         return value

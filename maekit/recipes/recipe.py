@@ -1,17 +1,18 @@
 """Recipes: YAML files stacked on each other, each number traceable to the file it came from."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import yaml
 
 from maekit.errors import UserError, nearest
 from maekit.recipes.tasks import Task
 
-Values = dict[str, Any]
+# Sections of a recipe, then keys: what YAML holds. jsonargparse checks each value against the type of its flag.
+Values: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -118,7 +119,7 @@ def stack(below: Values, above: Values) -> Values:
     return merged
 
 
-def flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def flat(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, Any]]:
     """Yields `section.key`, value pairs; mappings are entered."""
     for key, value in values.items():
         if isinstance(value, dict):
@@ -137,8 +138,8 @@ def header(file: Path) -> str:
 class _Loader(yaml.SafeLoader):
     """Safe YAML whose floats are YAML 1.2's and whose mappings refuse a key given twice."""
 
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        mapping: dict[Any, Any] = super().construct_mapping(node, deep)
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
+        mapping: dict[Hashable, object] = super().construct_mapping(node, deep)
         if len(mapping) != len(node.value):
             keys = [key.value for key, _ in node.value]
             twice = next(key for key in keys if keys.count(key) > 1)

@@ -6,7 +6,6 @@ from argparse import SUPPRESS
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import ModuleType
-from typing import Any
 
 from jsonargparse import ArgumentError, ArgumentParser
 from yaml import safe_dump
@@ -35,7 +34,7 @@ class Settings:
     recipe: Recipe
     values: Values = field(repr=False)
     given: frozenset[str]
-    defaults: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    defaults: Mapping[str, object] = field(default_factory=dict, repr=False)
 
     def require_training(self) -> None:
         """Checks that the task trains a model, and so has a section `optim`.
@@ -130,14 +129,14 @@ def help_text(recipe: Recipe, module: ModuleType, prog: str) -> str:
     return re.sub(r"\(required,\s+type", "(type", parser.format_help())
 
 
-def _without_unset(section: str, values: Any) -> Any:
+def _without_unset(section: str, values: object) -> object:
     """The keys of a config.yaml that an earlier version wrote, less arguments of Lightning's that it left at null."""
     if section != "trainer" or not isinstance(values, dict):
         return values
     return {key: value for key, value in values.items() if value is not None or key not in OWNED}
 
 
-def _check_keys(found: Iterable[tuple[str, Any]], known: Sequence[str], sections: set[str], recipe: Recipe) -> None:
+def _check_keys(found: Iterable[tuple[str, object]], known: Sequence[str], sections: set[str], recipe: Recipe) -> None:
     for key, _ in found:
         if key in known:
             continue

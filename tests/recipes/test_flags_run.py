@@ -140,10 +140,10 @@ def test_no_progress_bar_where_none_is_wanted(tmp_path: Path, monkeypatch: pytes
     [("imagenet_finetune", "compile the training losses"), ("coco_maskrcnn", "compile the backbone and")],
 )
 def test_what_is_compiled_is_said(
-    task: str, part: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    task: str, part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(torch, "compile", lambda losses: losses)
-    flags = {"data.root": str(few_digits()), "data.num_workers": 0, "data.total_batch_size": 8, "run.compile": True}
-    flags |= {"model.weights": "none", "trainer.max_steps": 1, "trainer.limit_val_batches": 1, "data.image_size": 32}
-    maekit.build(task, "smoke", {**flags, "trainer.accelerator": "cpu"}).fit()
+    flags = {"data.num_workers": 0, "model.weights": "none", "trainer.accelerator": "cpu", "run.compile": True}
+    flags |= {"run.folder": str(tmp_path), "trainer.max_steps": 1, "trainer.limit_val_batches": 1}
+    maekit.build(task, "smoke", flags).fit()
     assert part in capsys.readouterr().out
