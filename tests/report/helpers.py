@@ -3,14 +3,16 @@
 import csv
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from PIL import Image
 
+from maekit.report.document import Block, Document, Table
 from maekit.study.define.definition import Definition
 from maekit.study.define.space import Choice, cell_name, grid_cells
 
+B = TypeVar("B", bound=Block)
 RECIPE = {"optim.lr": 0.001, "optim.layer_decay": 0.75, "data.synthetic": None, "trainer.max_epochs": 10}
 STEPS = (10, 20, 30, 40)
 
@@ -212,3 +214,18 @@ def _trials(
         if not goes_on:
             break
     return found
+
+
+def blocks(document: Document, kind: type[B], section: str | None = None) -> list[B]:
+    """All blocks of one kind, of one section or of all."""
+    return [
+        block
+        for one in document.sections
+        if section is None or one.title == section
+        for block in one.blocks
+        if isinstance(block, kind)
+    ]
+
+
+def table(document: Document, name: str) -> Table:
+    return next(block for block in blocks(document, Table) if block.name == name)

@@ -4,35 +4,18 @@ import json
 import math
 import shutil
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import pytest
 
 from maekit.cli import main
-from maekit.report.document import Block, Document, Facts, HeatMap, LineChart, Pictures, Table, Text
+from maekit.report.document import Document, Facts, HeatMap, LineChart, Pictures, Table, Text
 from maekit.report.runs.overview import overview_document
 from maekit.report.runs.report import run_document
 from maekit.runs.find import find_runs
 from maekit.runs.read import read_run
 from tests.paper.helpers import make_run as paper_run
-from tests.report.helpers import STEPS, add_parts, make_run, write_csv
-
-B = TypeVar("B", bound=Block)
-
-
-def blocks(document: Document, kind: type[B], section: str | None = None) -> list[B]:
-    """All blocks of one kind, of one section or of all."""
-    return [
-        block
-        for one in document.sections
-        if section is None or one.title == section
-        for block in one.blocks
-        if isinstance(block, kind)
-    ]
-
-
-def table(document: Document, name: str) -> Table:
-    return next(block for block in blocks(document, Table) if block.name == name)
+from tests.report.helpers import STEPS, add_parts, blocks, make_run, table, write_csv
 
 
 def report_of(folder: Path) -> Document:

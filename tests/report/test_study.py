@@ -11,8 +11,7 @@ from maekit.cli import main
 from maekit.report.document import Document, Facts, HeatMap, LineChart, Table, Text
 from maekit.report.studies.report import study_document
 from maekit.study.saved import read_study
-from tests.report.helpers import make_study
-from tests.report.test_run import blocks, table
+from tests.report.helpers import blocks, make_study, table
 
 DECAYS, RATES = [0.55, 0.75, 1.0], [0.001, 0.01]
 AXES: dict[str, list[Any]] = {"optim.layer_decay": DECAYS, "optim.lr": RATES}

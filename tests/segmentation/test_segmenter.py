@@ -17,27 +17,13 @@ from torch import Tensor, nn
 from maekit.base.spec import DataSpec
 from maekit.cli import main
 from maekit.errors import UserError
-from maekit.recipes.recipe import load_recipe
-from maekit.recipes.settings import resolve
-from maekit.recipes.tasks import find_task
 from maekit.segmentation.data.dataset import SegBatch, SegEvalBatch
 from tests.helpers_model import optimisation
 from tests.numeric import SEEDS, assert_float64, assert_fp32, fp32_errors, moved
 from tests.segmentation import mmseg_peer
+from tests.segmentation.helpers import CLASSES, SIDE, model
 
 pytestmark = pytest.mark.numeric
-
-CLASSES, SIDE = 7, 64
-
-
-def model(spec: DataSpec | None = None, recipe: str = "smoke", **overrides: Any) -> Any:
-    stacked = load_recipe(find_task("ade20k_upernet"), recipe)
-    module = stacked.task.load()
-    small = {"backbone": "vit_test_patch8", "taps": "[0,1,1,2]", "head_channels": 24, "aux_channels": 16}
-    flags = [f"--model.{key}={value}" for key, value in {**(small if recipe == "smoke" else {}), **overrides}.items()]
-    values = resolve(stacked, module, flags, training=False).values["model"]
-    torch.manual_seed(0)
-    return module.Model.build(spec or DataSpec(tuple(map(str, range(CLASSES))), (SIDE, SIDE)), values)
 
 
 def peer() -> nn.Module:

@@ -31,8 +31,8 @@ from tests.conftest import few_digits
 from tests.detection import helpers as detection_runs
 from tests.detection.helpers_metrics import found_square, square
 from tests.helpers_run import tiny
-from tests.pretraining import test_pretrainer as pretraining
-from tests.segmentation import test_segmenter as segmentation
+from tests.pretraining import helpers as pretraining
+from tests.segmentation import helpers as segmentation
 
 
 def shown(run: str | Path) -> dict[str, Any]:

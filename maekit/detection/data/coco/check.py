@@ -16,14 +16,14 @@ from maekit.detection.data.coco.boxes import compare_boxes
 from maekit.detection.data.coco.dataset import AS_STORED, SWAPPED, read_sized
 from maekit.detection.data.coco.file import CocoFile
 from maekit.detection.data.coco.layout import Part, read_part
-from maekit.detection.data.coco.problems import (
+from maekit.detection.data.coco.remarks import (
     absent_images,
     nothing_to_evaluate,
     nothing_to_learn,
     other_categories,
+    remarks,
     wrong_boxes,
 )
-from maekit.detection.data.coco.remarks import remarks
 from maekit.detection.data.coco.shared_images import shared_images
 from maekit.detection.data.coco.values import Tally
 from maekit.errors import UserError

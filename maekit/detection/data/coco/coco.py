@@ -24,14 +24,14 @@ from maekit.detection.data.coco.dataset import (
 )
 from maekit.detection.data.coco.file import CocoFile
 from maekit.detection.data.coco.layout import EXPECTED, Part, Places, read_part
-from maekit.detection.data.coco.problems import (
+from maekit.detection.data.coco.remarks import (
     absent_images,
     nothing_to_evaluate,
     nothing_to_learn,
     other_categories,
+    remarks,
     wrong_boxes,
 )
-from maekit.detection.data.coco.remarks import remarks
 from maekit.detection.data.coco.scenes import make_object_scenes, object_scenes_root
 from maekit.detection.data.transforms import DetEvalTransform, DetTrainTransform
 from maekit.errors import UserError
