@@ -29,7 +29,7 @@ class Metrics(Protocol):
         """Values by name, over everything since the last reset, on every rank."""
 
     def reset(self) -> None:
-        """Forgets everything."""
+        """Starts anew, with no batch."""
 
 
 class TransferModel(nn.Module, ABC):
@@ -146,18 +146,18 @@ class TransferModel(nn.Module, ABC):
         return data
 
     def load_checkpoint(self, path: Path) -> None:
-        """Takes all weights from a checkpoint of a run of this very model."""
+        """Loads all weights from a checkpoint of a run whose model has the same parameters."""
         state = load_file(path)["state_dict"]  # type: ignore[index]
         self.load_state_dict({key.removeprefix("model."): t for key, t in state.items() if key.startswith("model.")})
 
     def load_start(self, *, complete: bool) -> Report | None:
-        """Loads `self.weights`, the checkpoint this model was told to start from.
+        """Loads the weights that the flag `--model.weights` names.
 
         Args:
             complete: whether the head too must come from the file (to validate), or may be new (to train).
 
         Returns:
-            What was matched, resized, new and unused, or None for the word `none`.
+            Which parameters were matched, resized, new and unused; None where `--model.weights` is the word `none`.
 
         Raises:
             UserError: no weights were named, or the file does not fit.

@@ -146,7 +146,7 @@ def _settle(
     """
     import torch
 
-    from maekit.pretraining.from_weights import says_target
+    from maekit.pretraining.from_weights import known_norm_pix_loss
     from maekit.pretraining.guess_target import TRIED, normalises, try_targets
     from maekit.pretraining.target import NormalisedPixels, Pixels
 
@@ -155,7 +155,7 @@ def _settle(
         return []
     pixels = torch.stack([sample.pixels for sample in samples]).to(next(model.parameters()).device)
     trial = try_targets(model, pixels, writer.noise(samples))
-    given = says_target(args.weights) if args.norm_pix_loss == "auto" else args.norm_pix_loss == "true"
+    given = known_norm_pix_loss(args.weights) if args.norm_pix_loss == "auto" else args.norm_pix_loss == "true"
     if given is not None:
         doubt = trial.sure and trial.norm_pix_loss != given
         flag = str(trial.norm_pix_loss).lower()

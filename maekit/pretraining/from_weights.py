@@ -7,6 +7,7 @@ from maekit.errors import UserError
 from maekit.pretraining.masking import Kind as MaskKind
 from maekit.pretraining.masking import check_masking
 from maekit.pretraining.model import Pretrainer, PretrainingSettings
+from maekit.system.size import HeightWidth
 from maekit.weights.describe.inspect import inspect
 from maekit.weights.describe.uses import uses
 from maekit.weights.get.find import find_weights, is_released
@@ -31,8 +32,8 @@ def load_pretrainer(
 ) -> Pretrainer:
     """Builds a masked autoencoder from a file that has its decoder, ready to evaluate.
 
-    The decoder's width and depth are read off its tensors; its attention heads are what the file says, else 32 channels
-    wide each. Mean and standard deviation (`spec.mean`, `spec.std`) are the file's, else ImageNet's.
+    The decoder's width and depth are those of its tensors; its attention heads are as the file's metadata say, else 32
+    channels wide each. Mean and standard deviation (`spec.mean`, `spec.std`) are the file's, else ImageNet's.
 
     Args:
         source: as `find_weights` takes it.
@@ -40,8 +41,8 @@ def load_pretrainer(
             which both tables are resized otherwise.
         mask_ratio: share of the patches that are hidden, above 0 and below 1.
         masking: how they are chosen.
-        norm_pix_loss: whether the decoder predicts normalised pixels; default: what the file says (`says_target`), and
-            normalised ones where it does not; `try_targets` can tell then.
+        norm_pix_loss: whether the decoder predicts normalised pixels; default: as `known_norm_pix_loss` says, and
+            normalised ones where that is None; `try_targets` measures it then.
 
     Raises:
         UserError: the file has no decoder, or lacks something else; its ViT is of no known size; or the size or the
@@ -50,27 +51,33 @@ def load_pretrainer(
     path = find_weights(source)
     _require_decoder(path)
     state = read_state(path)
-    tensors, size = state.tensors, measure(state.tensors)
-    assert size.name is not None and size.patch_size is not None  # or it would be of no use
+    size = measure(state.tensors)
+    assert size.name is not None and size.patch_size is not None  # or `_require_decoder` would have refused it
     sides = _image_size(path, state, image_size)
-    check_masking(masking, (sides[0] // size.patch_size, sides[1] // size.patch_size), mask_ratio)
-    mean, std = normalisation(state.meta) or IMAGENET
-    width = tensors["decoder_embed.weight"].shape[0]
-    components = tensors.get("decoder_target.basis")
-    plain = (says_target(source, state) if norm_pix_loss is None else norm_pix_loss) is False
+    check_masking(masking, (sides.height // size.patch_size, sides.width // size.patch_size), mask_ratio)
+    components = state.tensors.get("decoder_target.basis")
     if components is not None and norm_pix_loss is not None:
         raise UserError(f"{path} predicts {len(components)} principal components; leave norm_pix_loss out")
+    if norm_pix_loss is None:
+        norm_pix_loss = known_norm_pix_loss(source, state)
+    width = state.tensors["decoder_embed.weight"].shape[0]
     settings = PretrainingSettings(
         backbone=size.name,
         decoder_width=width,
-        decoder_depth=len({name.split(".")[1] for name in tensors if name.startswith("decoder_blocks.")}),
+        decoder_depth=len({name.split(".")[1] for name in state.tensors if name.startswith("decoder_blocks.")}),
         decoder_heads=_decoder_heads(path, state, width),
         mask_ratio=mask_ratio,
         masking=masking,
-        target="pca" if components is not None else "pixels" if plain else "normalised_pixels",
+        target="pca" if components is not None else "pixels" if norm_pix_loss is False else "normalised_pixels",
         num_components=None if components is None else len(components),
-        encoder_mask_tokens="encoder_mask_token" in tensors,
+        encoder_mask_tokens="encoder_mask_token" in state.tensors,
     )
+    return _loaded(path, state, sides, settings)
+
+
+def _loaded(path: Path, state: StateFile, sides: HeightWidth, settings: PretrainingSettings) -> Pretrainer:
+    """Returns a model of these settings, in evaluation mode, with all weights of the file."""
+    mean, std = normalisation(state.meta) or IMAGENET
     model = Pretrainer(DataSpec((), sides, mean=tuple(mean), std=tuple(std), target="none"), settings)
     tables = model.expect_resized
     load_weights(model, path, allow_new=(), allow_unused=model.expect_unused, allow_resized=tables)
@@ -79,7 +86,7 @@ def load_pretrainer(
 
 
 def assumptions(source: str | Path) -> list[str]:
-    """What `load_pretrainer` takes for granted of a file, because it does not say it, one line each."""
+    """Returns a line for each thing that `load_pretrainer` assumes of a file, because its metadata do not say it."""
     if is_released(source):
         return []
     state = read_state(find_weights(source))
@@ -93,25 +100,29 @@ def assumptions(source: str | Path) -> list[str]:
     return [f"assumed: {line}: the file does not say" for line in lines]
 
 
-def says_target(source: str | Path, state: StateFile | None = None) -> bool | None:
-    """Whether a file's predictions are normalised pixels, as it says itself; None where it does not.
+def known_norm_pix_loss(source: str | Path, state: StateFile | None = None) -> bool | None:
+    """Returns whether a file's decoder predicts normalised pixels, as its metadata say; None where they do not.
 
     The files with decoder that the authors of MAE released say nothing and are known by their names: they were trained
     by PRETRAIN.md of facebookresearch/mae @ efb2a80, with norm_pix_loss.
     """
-    said = recorded_norm_pix_loss((state or read_state(find_weights(source))).meta)
-    return True if said is None and is_released(source) else said
+    recorded = recorded_norm_pix_loss((state or read_state(find_weights(source))).meta)
+    return True if recorded is None and is_released(source) else recorded
 
 
 def _require_decoder(path: Path) -> None:
-    facts = inspect(path)
-    use = uses(facts)["reconstruction"]
+    """Refuses a file without a decoder, or of a ViT of no known size."""
+    described = inspect(path)
+    use = uses(described)["reconstruction"]
     if not use.possible:
-        wanted = "give a file of a pre-training with its decoder"
-        raise UserError(f"{path} ({facts.in_words}) cannot reconstruct: {use.how}; {wanted}")
+        raise UserError(
+            f"{path} ({described.in_words}) cannot reconstruct: {use.how}; give a file of a pre-training with its "
+            "decoder"
+        )
 
 
-def _image_size(path: Path, state: StateFile, wanted: int | None) -> tuple[int, int]:
+def _image_size(path: Path, state: StateFile, wanted: int | None) -> HeightWidth:
+    """Returns the image size that was asked for, else that of the file's position table; both in pixels."""
     patch, table = measure(state.tensors).patch_size or 1, state.tensors["pos_embed"]
     grid = stored_grid(state, table.shape[1] - int("cls_token" in state.tensors))
     if wanted is None and (grid is None or grid[0] != grid[1]):
@@ -121,10 +132,11 @@ def _image_size(path: Path, state: StateFile, wanted: int | None) -> tuple[int, 
     if size < patch or size % patch:
         near = max(round(size / patch), 1) * patch
         raise UserError(f"--image_size: got {size}, expected a multiple of the patches' {patch} px, such as {near}")
-    return size, size
+    return HeightWidth(size, size)
 
 
 def _decoder_heads(path: Path, state: StateFile, width: int) -> int:
+    """Returns the decoder's attention heads: as the file's metadata say, else 32 channels each."""
     heads = state.decoder_heads or max(1, width // HEAD_WIDTH)
     if width % heads:
         raise UserError(

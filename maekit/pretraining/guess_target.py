@@ -1,4 +1,4 @@
-"""Whether a masked autoencoder predicts normalised pixels or plain ones, where nobody says."""
+"""Whether a masked autoencoder predicts normalised pixels or plain ones, found on images: its file does not say."""
 
 from typing import NamedTuple
 
@@ -33,7 +33,7 @@ class Trial(NamedTuple):
 
     @property
     def norm_pix_loss(self) -> bool:
-        """Which of the two explains more.
+        """Whether the predictions explain more of normalised pixels than of plain ones.
 
         Not the PSNR: normalised pixels are turned back with each patch's true mean and deviation, which makes nearly
         anything look near.
@@ -46,7 +46,7 @@ class Trial(NamedTuple):
         return abs(self.normalised - self.plain) > CLEAR and max(self.normalised, self.plain) > 0
 
     def __str__(self) -> str:
-        """Says both in one line."""
+        """Returns both shares and both PSNRs in one line."""
         return (
             f"of the hidden patches of {plural(self.num_images, 'image')} the predictions explain "
             f"{_percent(self.normalised)} as normalised pixels (PSNR {self.psnr_normalised:.1f} dB), "

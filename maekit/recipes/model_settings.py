@@ -9,18 +9,26 @@ from maekit.errors import UserError
 
 S = TypeVar("S")
 
+# What a model had in earlier versions, and the object that its `shown()` returns has today.
+SHOWN = "prediction_writer", "picture", "judge", "example_picture", "example_score"
+
 
 def settings_class(model: type) -> type:
     """Returns the dataclass that a model's constructor takes as `settings`.
 
     Raises:
-        UserError: it takes none, as the models of earlier versions did.
+        UserError: it takes none, or shows its images itself, as the models of earlier versions did.
     """
     place = f"{model.__module__}.{model.__qualname__}"
     if "settings" not in signature(model).parameters:
         raise UserError(
             f"{place}: got a constructor without `settings`, expected (self, spec, settings: YourSettings), where "
             "YourSettings is a frozen dataclass with the arguments (maekit/base/settings.py; CONTRIBUTING.md shows one)"
+        )
+    if old := [name for name in SHOWN if any(name in vars(parent) for parent in model.__mro__)]:
+        raise UserError(
+            f"{place}: got `{old[0]}` on the model, expected it on the object that its method `shown` returns, where "
+            "`example_score` is called `score` (maekit/base/shown.py); move it there"
         )
     kind = get_type_hints(vars(model).get("__init__", model.__init__))["settings"]  # type: ignore[misc]
     assert isinstance(kind, type) and is_dataclass(kind), f"{place}: `settings` is annotated with no dataclass"

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from maekit.errors import UserError
+from maekit.recipes.model_settings import SHOWN, settings_class
 from maekit.recipes.options import OWNED, TrainerOptions
 from maekit.recipes.recipe import load_recipe
 from maekit.recipes.settings import Settings, resolve
@@ -135,3 +136,13 @@ def test_the_null_arguments_in_an_earlier_versions_config_are_passed_over(tmp_pa
     assert "min_epochs" not in settings(config="trainer: {min_epochs: null}", folder=tmp_path).values["trainer"]
     with pytest.raises(UserError, match=r"trainer\.min_epochs"):
         settings(config="trainer: {min_epochs: 3}", folder=tmp_path)
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_a_model_that_shows_its_images_itself_is_refused(name: str) -> None:
+    """A method of an earlier version would be asked by nobody, also where it is inherited."""
+    shipped: type = find_task("imagenet_finetune").load().Model
+    settings_class(shipped)
+    own = type("Own", (type("Old", (shipped,), {name: None}),), {})
+    with pytest.raises(UserError, match=f"Own: got `{name}` on the model"):
+        settings_class(own)
