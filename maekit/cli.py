@@ -1,4 +1,4 @@
-"""argv -> command. argparse only: nothing here, or in a command's module, imports torch at import."""
+"""The command line: finds and runs a command. Importing it, or a command's module, does not import torch."""
 
 import argparse
 import errno
@@ -138,7 +138,7 @@ def _home(word: str) -> str:
 
 
 def _os_line(error: OSError) -> str:
-    """Says in one line what the system refused, and what to do where that is known."""
+    """Returns one line: what the operating system refused, and what to do about it if that is known."""
     where = f"{os.fspath(error.filename)}: " if isinstance(error.filename, str | os.PathLike) else ""
     advice = _ADVICE.get(error.errno or 0)
     if advice is None:

@@ -23,7 +23,7 @@ class Shared(nn.Module):
 
     def __init__(self, owned: nn.Module) -> None:
         super().__init__()
-        self._owned = (owned,)  # a tuple, for a module would be registered here
+        self._owned = (owned,)  # in a tuple, so that torch does not register it as a submodule
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, grid: Grid) -> Tensor:
         """Returns what each query attends to, [B, heads, N, d]."""
@@ -32,7 +32,7 @@ class Shared(nn.Module):
 
 
 def check_relative_position(kind: RelativePosition | None, *, window: int, class_token: bool) -> None:
-    """Refuses what does not go together."""
+    """Refuses an unknown kind, and combinations of kind, window and class token that do not work."""
     if window and class_token:
         raise UserError(f"got window {window} with a class token, which no window holds; set class_token to false")
     kinds = get_args(RelativePosition)

@@ -14,7 +14,7 @@ add_arguments = add_session_arguments
 
 
 def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentParser) -> int:
-    """Trains, unless only help or the configuration was asked for; ends with the process that started it."""
+    """Trains, unless only help or the configuration was asked for; stops if its parent process ends."""
     parent.watch()
     recipe = chosen_recipe(args, flags, parser, "resume")
     if recipe is None:

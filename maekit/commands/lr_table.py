@@ -1,4 +1,4 @@
-"""`maekit lr-table`: which parameter learns how fast. Built without weights or data, on torch's meta device."""
+"""`maekit lr-table`: prints layer, learning rate and weight decay of each parameter; needs no weights or data."""
 
 import argparse
 import json
@@ -17,7 +17,7 @@ FORWARDS = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags of this command; `--model.*` and `--data.*` are the task's own."""
+    """Adds --task, --recipe, --config, --json, --groups and --help; the task's own flags are passed on."""
     add_recipe_arguments(parser)
     parser.add_argument("--json", action="store_true", help='print {"parameters": [{"name", "layer", ...}]}')
     parser.add_argument("--groups", action="store_true", help="one line for each optimizer group, not each parameter")
@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentParser) -> int:
-    """Prints the table."""
+    """Prints a row for each parameter, or each optimizer group, as text or JSON; returns the exit status."""
     if args.help:
         parser.print_help()
         print("\n--model.*, --optim.* and --data.* flags of the task apply, such as --optim.layer_decay 0.65.")
@@ -44,7 +44,10 @@ def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentPa
 
 
 def table(args: argparse.Namespace, flags: list[str]) -> "tuple[list[ParameterRow], dict[str, int]]":
-    """The rows of a recipe's model, built for the published data set, and each parameter's number of elements."""
+    """Returns the rows of a recipe's model, and each parameter's number of elements.
+
+    The model is built on torch's meta device, for the classes of the published data set.
+    """
     recipe = load_recipe(find_task(args.task), args.recipe, args.config)
     import torch
 
@@ -64,7 +67,7 @@ def table(args: argparse.Namespace, flags: list[str]) -> "tuple[list[ParameterRo
 
 
 def print_groups(rows: "list[ParameterRow]", sizes: dict[str, int]) -> None:
-    """One line for each layer and weight decay."""
+    """Prints one line for each pair of layer and weight decay, with numbers of tensors and parameters."""
     print("layer  lr_scale   lr         weight_decay  tensors  parameters")
     for key in sorted({(row.layer, row.weight_decay) for row in rows}):
         group = [row for row in rows if (row.layer, row.weight_decay) == key]

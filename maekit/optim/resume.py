@@ -13,8 +13,8 @@ from maekit.optim.schedules import Schedule
 # `state_dict()` of an optimizer: `state`, tensors by a parameter's number and a name, and `param_groups`.
 OptimizerState: TypeAlias = dict[str, Any]
 
-OPTIONS = ("peak_lr", "weight_decay", "betas", "momentum", "trust_coefficient")  # what a recipe says of a group
-_MEND = "resume with the settings of that run, or start anew from its weights with --model.weights FILE"
+OPTIONS = ("peak_lr", "weight_decay", "betas", "momentum", "trust_coefficient")  # a group's options that a recipe sets
+_ADVICE = "resume with the settings of that run, or start anew from its weights with --model.weights FILE"
 
 
 def restore_order(
@@ -95,7 +95,9 @@ def _same_group(old: TorchGroup, new: TorchGroup, may_differ: Collection[str]) -
         values = [tuple(v) if isinstance(v, list | tuple) else (v,) for v in (old[key], new[key])]
         if not all(math.isclose(a, b, rel_tol=1e-9) for a, b in zip(*values, strict=True)):
             then, now = (", ".join(f"{v:g}" for v in value) for value in values)
-            raise UserError(f"got {key} {now} in optimizer group '{name}', expected {then} of the checkpoint; {_MEND}")
+            raise UserError(
+                f"got {key} {now} in optimizer group '{name}', expected {then} of the checkpoint; {_ADVICE}"
+            )
     _same_names(f"parameters of optimizer group '{name}'", old["parameter_names"], new["parameter_names"])
 
 
@@ -104,4 +106,4 @@ def _same_names(what: str, old: Collection[str], new: Collection[str]) -> None:
     missing = [name for name in old if name not in new]
     if extra or missing:
         differences = [f"{len(e)} {how} ({', '.join(e[:3])})" for e, how in ((extra, "new"), (missing, "missing")) if e]
-        raise UserError(f"got {' and '.join(differences)} in the {what}, expected those of the checkpoint; {_MEND}")
+        raise UserError(f"got {' and '.join(differences)} in the {what}, expected those of the checkpoint; {_ADVICE}")

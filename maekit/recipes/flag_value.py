@@ -1,10 +1,10 @@
-"""What a flag was given among words of a command line that no parser has read yet. Standard library only."""
+"""Reads one flag's value from command-line words before any parser has read them. Standard library only."""
 
 from collections.abc import Sequence
 
 
 def flag_value(words: Sequence[str], name: str) -> str | None:
-    """What a flag was given, as `--flag value` or `--flag=value`; None where it was not."""
+    """Returns the value of `--flag value` or `--flag=value`; None if the flag was not given."""
     for place, word in enumerate(words):
         if word.startswith(f"{name}="):
             return word.partition("=")[2]

@@ -1,4 +1,4 @@
-"""Where a key of a recipe has moved since an earlier version, and old configurations in today's form."""
+"""Old names of recipe keys: their present names, and configurations of earlier versions in the present form."""
 
 from collections.abc import Mapping
 

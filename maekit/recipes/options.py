@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Literal
+from typing import Literal
 
 from maekit.errors import UserError
 from maekit.system.ranges import check_range
@@ -202,8 +202,3 @@ def _check_share(key: str, value: int | float | None, least: int) -> None:
         check_range(f"trainer.{key}", value, f"[{least}, inf)")
     else:
         check_range(f"trainer.{key} (a share; a whole number is a count)", value, "[0, 1]" if least == 0 else "(0, 1]")
-
-
-def run_options(values: Mapping[str, Any]) -> RunOptions:
-    """The `run` section as an object."""
-    return RunOptions(**values)

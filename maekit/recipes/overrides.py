@@ -1,4 +1,4 @@
-"""Values as a Python script has them -> the flags of `maekit fit`."""
+"""Turns the overrides of a Python script into flags of `maekit fit`."""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -41,7 +41,7 @@ def _as_text(key: str, value: object) -> str:
 
 
 def _plain(key: str, value: object) -> JSON:
-    """Returns what JSON can write."""
+    """Returns a value as JSON's types."""
     if value is None or isinstance(value, str | bool | int | float):
         return value
     if isinstance(value, PurePath):

@@ -23,8 +23,8 @@ class Recipe:
         task: the task.
         name: the overlay's name, or the base recipe's own.
         values: sections (`model`, `data`, `trainer`, `run`) of keys.
-        origins: dotted key -> the file that set it last.
-        files: the files in stacking order.
+        origins: dotted key -> the last file that set it.
+        files: the files, lowest layer first.
     """
 
     task: Task
@@ -35,7 +35,7 @@ class Recipe:
 
 
 def recipe_names(task: Task) -> list[str]:
-    """The base recipe's name first, then the overlays."""
+    """Returns the names of a task's recipes: the base recipe first, then the overlays by name."""
     overlays = sorted(path.stem.removeprefix(f"{task.name}-") for path in task.configs.glob(f"{task.name}-*.yaml"))
     return [base_name(task), *overlays]
 
@@ -50,8 +50,8 @@ def load_recipe(task: Task, name: str | None, extra: Sequence[Path] = ()) -> Rec
 
     Args:
         task: the task.
-        name: an overlay, the base recipe's own name, or None for that of a run whose config.yaml is among `extra`, else
-            for the base recipe.
+        name: an overlay or the base recipe's own name. None: the recipe of a run's config.yaml among `extra`, else the
+            base recipe.
         extra: the user's own files, in order.
 
     Raises:
@@ -80,7 +80,7 @@ def load_recipe(task: Task, name: str | None, extra: Sequence[Path] = ()) -> Rec
 
 
 def saved_header(recipe: Recipe) -> str:
-    """The first line of a run's config.yaml, by which a run that is given this file is of the same recipe."""
+    """Returns the first line of a run's config.yaml; `load_recipe` reads the recipe's name from it."""
     return f"# task {recipe.task.name}, recipe {recipe.name}\n"
 
 
@@ -129,7 +129,7 @@ def flat(values: Mapping[str, object], prefix: str = "") -> Iterator[tuple[str, 
 
 
 def header(file: Path) -> str:
-    """The comment block a recipe opens with, without its `#`."""
+    """Returns the comment block at the top of a recipe, without its `#`."""
     lines = file.read_text(encoding="utf-8").splitlines()
     block = lines[: next((i for i, line in enumerate(lines) if not line.startswith("#")), len(lines))]
     return "\n".join(line.removeprefix("#").removeprefix(" ") for line in block)

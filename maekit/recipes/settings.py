@@ -1,4 +1,4 @@
-"""Recipe + flags -> checked values of every section. The only importer of jsonargparse; no Lightning unless asked."""
+"""Checks a recipe and flags against a task and fills in defaults. Only this module imports jsonargparse."""
 
 import difflib
 import re
@@ -25,10 +25,10 @@ class Settings:
     """Checked values of every section, with defaults filled in.
 
     Attributes:
-        recipe: the recipe the values began as.
+        recipe: the recipe without the flags.
         values: plain values by section: model, optim (if the model is trained), data, and for a run trainer and run.
         given: dotted keys that were given as flags.
-        defaults: what each key is where neither recipe nor flag sets it.
+        defaults: dotted key -> the value it has if neither recipe nor flag sets it.
     """
 
     recipe: Recipe
@@ -40,7 +40,7 @@ class Settings:
         """Checks that the task trains a model, and so has a section `optim`.
 
         Raises:
-            UserError: it only evaluates weights; with the command that does.
+            UserError: it only evaluates weights; with the command for that.
         """
         if "optim" not in self.values:
             task, recipe = self.recipe.task.given_as, self.recipe.name
@@ -54,7 +54,7 @@ class Settings:
 
 
 def make_parser(module: ModuleType, *, training: bool, prog: str = "maekit fit") -> ArgumentParser:
-    """The parser of one task: settings of its Model, optimizer, arguments of its Data, and for a run the Trainer's."""
+    """Returns a task's parser: flags of its Model, optimizer and Data, and for training of Trainer and run."""
     parser = ArgumentParser(prog=prog, exit_on_error=False)
     parser.add_argument("--config", action="config", help="your own YAML on top of the recipe; may be repeated")
     parser.add_class_arguments(settings_class(module.Model), "model", instantiate=False)
@@ -68,7 +68,7 @@ def make_parser(module: ModuleType, *, training: bool, prog: str = "maekit fit")
         parser.add_class_arguments(RunOptions, "run", instantiate=False)
     for action in parser._actions:
         if action.dest in SECTIONS or action.dest.startswith("print_"):
-            action.help = SUPPRESS  # `--model FILE` and the like: one --config has all sections
+            action.help = SUPPRESS  # hides `--model FILE` and the like: --config holds all sections
     return parser
 
 
@@ -96,7 +96,7 @@ def resolve(
     if training:
         TrainerOptions(**plain["trainer"])
         RunOptions(**plain["run"])
-    _check_lr_owner(recipe, plain, given)
+    _check_lr_fits_batch(recipe, plain, given)
     return Settings(recipe, {key: plain[key] for key in SECTIONS if key in plain}, given, defaults)
 
 
@@ -121,7 +121,7 @@ def resolve_data(recipe: Recipe, module: ModuleType, flags: Sequence[str]) -> Va
 
 
 def help_text(recipe: Recipe, module: ModuleType, prog: str) -> str:
-    """Every flag of a task, with the recipe's values as defaults."""
+    """Returns the help of every flag of a task, with the recipe's values as defaults."""
     parser = make_parser(module, training=True, prog=prog)
     parser.usage = f"{prog} --task {recipe.task.given_as} [--recipe RECIPE] [--config FILE] [--ckpt_path FILE] [flags]"
     parser.description = f"Defaults are those of the recipe '{recipe.name}'. Lists are written [0.9,0.999]."
@@ -130,7 +130,7 @@ def help_text(recipe: Recipe, module: ModuleType, prog: str) -> str:
 
 
 def _without_unset(section: str, values: object) -> object:
-    """The keys of a config.yaml that an earlier version wrote, less arguments of Lightning's that it left at null."""
+    """Returns a section without the null arguments of Lightning that config.yaml of earlier versions held."""
     if section != "trainer" or not isinstance(values, dict):
         return values
     return {key: value for key, value in values.items() if value is not None or key not in OWNED}
@@ -145,7 +145,7 @@ def _check_keys(found: Iterable[tuple[str, object]], known: Sequence[str], secti
         if section not in sections:
             names = ", ".join(sorted(sections))
             raise UserError(f"unknown section '{section}' in {where}{nearest(section, sections)} (known: {names})")
-        hint = moved_key(key) or f"{_owner(section, name)}{nearest_key(key, known)}"
+        hint = moved_key(key) or f"{_decided_elsewhere(section, name)}{nearest_key(key, known)}"
         raise UserError(f"unknown key '{key}' in {where}{hint} (all keys: maekit fit --task {recipe.task.name} --help)")
 
 
@@ -164,10 +164,10 @@ def _check_flags(flags: Sequence[str], known: Sequence[str]) -> frozenset[str]:
 
 
 def flag_hint(key: str, known: Sequence[str]) -> str:
-    """What to type instead of an unknown flag: why it is none, or ours for another tool's word, or the nearest one."""
+    """Returns what to use instead of an unknown flag: the reason, maekit's word for it, or the nearest flag."""
     section, _, name = key.partition(".")
-    if owner := moved_key(key) or _owner(section, name):
-        return owner
+    if reason := moved_key(key) or _decided_elsewhere(section, name):
+        return reason
     answer = flag_answer(key, known)
     if answer is not None:
         return f"; {answer}"
@@ -176,18 +176,18 @@ def flag_hint(key: str, known: Sequence[str]) -> str:
 
 
 def nearest_key(key: str, known: Sequence[str]) -> str:
-    """Returns `; did you mean 'x'?` for the key most like it by the name after its section, else by all of it."""
+    """Returns `; did you mean 'x'?` for the nearest key, compared without its section first, then with it."""
     names = {name.partition(".")[2]: name for name in known}
     close = difflib.get_close_matches(key.partition(".")[2], names, n=1, cutoff=0.8)
     return f"; did you mean '{names[close[0]]}'?" if close and close[0] else nearest(key, known)
 
 
-def _owner(section: str, name: str) -> str:
+def _decided_elsewhere(section: str, name: str) -> str:
     return f" ({OWNED[name]})" if section == "trainer" and OWNED.get(name) else ""
 
 
 def _one_line(message: str, given: frozenset[str], recipe: Recipe) -> str:
-    """jsonargparse's message in one line, with the file or flag the value came from."""
+    """Returns jsonargparse's message in one line, with the file or flag that set the value."""
     missing = re.search(r"the following arguments are required: (.*)", message)
     if missing:
         return f"no value for {missing[1]}; set it in the recipe or by its flag (recipe: {recipe.files[-1]})"
@@ -214,24 +214,21 @@ def _type_name(word: str) -> str:
     }.get(name, name)
 
 
-def _check_lr_owner(recipe: Recipe, values: Values, given: frozenset[str]) -> None:
-    """An absolute lr was tuned for the total batch it was said with: a batch said later needs an lr said with it."""
+def _check_lr_fits_batch(recipe: Recipe, values: Values, given: frozenset[str]) -> None:
+    """Refuses a changed batch size beside an unchanged absolute lr: changing the batch also requires setting lr."""
 
-    def said(key: str) -> int:
-        return (
-            len(recipe.files)
-            if key in given
-            else recipe.files.index(recipe.origins[key])
-            if key in recipe.origins
-            else 0
-        )
+    def layer(key: str) -> int:
+        """Place of the layer that set a key: a recipe file's index, beyond them all for a flag; 0 if nothing set it."""
+        if key in given:
+            return len(recipe.files)
+        return recipe.files.index(recipe.origins[key]) if key in recipe.origins else 0
 
-    later = said("data.total_batch_size") > said("optim.lr")
+    later = layer("data.total_batch_size") > layer("optim.lr")
     published = recipe.values.get("data", {}).get("total_batch_size") if "data.total_batch_size" in given else None
     total, lr = values["data"]["total_batch_size"], values.get("optim", {}).get("lr")
     if lr is not None and later and published != total:
         example = f", for example --optim.lr {lr * total / published:.3g}" if published else ""
         raise UserError(
             f"got data.total_batch_size {total}, but the recipe's lr {lr:g} is absolute, tuned for "
-            f"{published or 'another'} images a step; say the lr with it{example}"
+            f"{published or 'another'} images a step; set optim.lr too{example}"
         )

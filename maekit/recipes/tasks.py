@@ -1,4 +1,4 @@
-"""What a task is, and where tasks and their recipes are found. Standard library and YAML only."""
+"""Finds and imports tasks: Python files with a Model and a Data class, beside their recipes. Imports no torch."""
 
 import ast
 import importlib
@@ -32,7 +32,7 @@ class Task:
 
     @property
     def given_as(self) -> str:
-        """What `--task` is told to find this task again, from any folder."""
+        """The value of `--task` that finds this task again from any folder."""
         return self.name if self.shipped else str(self.file)
 
     def summary(self) -> str:

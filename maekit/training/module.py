@@ -35,10 +35,10 @@ CARD = "maekit"
 
 
 def steps_of(max_steps: int | None, max_epochs: int | None, steps_per_epoch: int) -> int:
-    """Optimizer steps of a run that ends at the smaller of two limits; a limit that is none is None or below 1.
+    """Optimizer steps of a run that ends at the smaller of two limits; None or a value below 1 means no limit.
 
     Raises:
-        UserError: both are none.
+        UserError: there is neither limit.
     """
     limits = [limit for limit in (max_steps or -1, (max_epochs or -1) * steps_per_epoch) if limit > 0]
     if not limits:
@@ -55,7 +55,7 @@ class TransferModule(RunModule):
         optimisation: the optimizer and the schedule; None for a model that is only evaluated.
         plan: how the total batch is made of devices, device batch and accumulation.
         seed: randomness of a step comes from (seed, step, rank), of a sample from (seed, epoch, index).
-        card: what a checkpoint says of itself: task, recipe, config, class names, input transform. Plain values.
+        card: metadata of the checkpoints: task, recipe, config, class names, input transform. Plain values.
     """
 
     def __init__(
@@ -75,17 +75,17 @@ class TransferModule(RunModule):
         self.plan = plan
         self.seed = seed
         self.card = card
-        self.losses: Callable[[object], dict[str, Tensor]] = model.training_losses  # or what it was compiled to
+        self.losses: Callable[[object], dict[str, Tensor]] = model.training_losses  # compiled, with --run.compile
         self.metrics: Any = model.new_metrics()
         self.train_data = data.train_dataset(seed)
         self.steps_per_epoch = len(self.train_data) // plan.total
-        self.table: list[str] = []  # of the last validation: each class, if the task has such a thing
+        self.table: list[str] = []  # of the last validation, such as a line for each class
         self.results: dict[str, object] = {}  # of the last validation: JSON files by name
-        self.resume: Resume | None = None  # what may differ from the checkpoint from which it goes on
+        self.resume: Resume | None = None  # the checkpoint that is resumed, and what may differ from it
         self._step_loss = torch.zeros(())
         self._total_steps: int | None = None
-        self._fault: str | None = None  # of this process's loss, until the others know of it
-        self._begun = self._updating = -1  # the steps in which a batch was begun, and the weights began to change
+        self._fault: str | None = None  # in this process's loss, until the other processes know
+        self._begun = self._updating = -1  # the newest steps that began a batch, and began to update
         self._measures = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in model.modules())
 
     @property
@@ -96,12 +96,12 @@ class TransferModule(RunModule):
 
     def total_steps(self) -> int:
         """Optimizer steps of the whole run: the smaller of max_steps and max_epochs."""
-        if self._total_steps is None:  # kept, since CatchUp opens the trainer's limits for a while
+        if self._total_steps is None:  # cached: CatchUp removes the trainer's limits for a while
             self._total_steps = steps_of(self.trainer.max_steps, self.trainer.max_epochs, self.steps_per_epoch)
         return self._total_steps
 
     def train_dataloader(self) -> DataLoader[object]:
-        """Whole total batches in the epoch's order, from where a resumed run stood."""
+        """Loads whole total batches in the epoch's order; a resumed run starts with the first batch it has not seen."""
         epoch, step = divmod(self.trainer.global_step, max(self.steps_per_epoch, 1))
         sampler = TrainSampler(
             len(self.train_data),
@@ -116,7 +116,7 @@ class TransferModule(RunModule):
         return self._loader(self.train_data, sampler)
 
     def val_dataloader(self) -> DataLoader[object]:
-        """Every validation image once; ranks are evened out with padding that no metric counts."""
+        """Loads every validation image once; ranks with fewer images are padded, and no metric counts the padding."""
         images = self.data.val_dataset()
         sampler = EvalSampler(len(images), rank=self.trainer.global_rank, world=self.trainer.world_size)
         return self._loader(images, sampler)
@@ -134,7 +134,7 @@ class TransferModule(RunModule):
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
     def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
-        """Seeds the step, so that a resumed run draws what an uninterrupted one would have drawn."""
+        """Seeds every generator for this step, so that a resumed run draws the same numbers as an uninterrupted one."""
         place = (self.seed, self.trainer.global_step, batch_idx % self.plan.accumulation, self.global_rank)
         drawn = int(np.random.SeedSequence(place).generate_state(1)[0])
         random.seed(drawn)
@@ -143,7 +143,7 @@ class TransferModule(RunModule):
         self._begun = self.trainer.global_step
 
     def training_step(self, batch: object, batch_idx: int) -> Tensor:
-        """The loss of one device batch; logs the mean over the whole optimizer step."""
+        """Returns the loss of one device batch, a scalar; logs the mean over the whole optimizer step."""
         losses = self.losses(self.model.drawn(batch))
         loss = self._checked(losses, batch)
         part = losses["loss"].detach() / self.plan.accumulation
@@ -153,9 +153,10 @@ class TransferModule(RunModule):
         return loss
 
     def _checked(self, losses: dict[str, Tensor], batch: object) -> Tensor:
-        """The loss to go backward from; where it is not finite, and other processes do not know, one of NaN gradients.
+        """Returns the loss for the backward pass. A loss that is not finite stops a single process at once.
 
-        DDP brings those to every process, and all of them stop before the optimizer steps.
+        With several processes it becomes NaN: DDP spreads NaN gradients to every process, so that all of them stop
+        together before the optimizer's step.
         """
         fault = loss_fault(self.model, batch, losses, self.trainer.global_step)
         if fault is None:
@@ -171,7 +172,7 @@ class TransferModule(RunModule):
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Stops the run where a gradient is not finite; else clips. fp16's scaler leaves such steps out by itself."""
+        """Clips the gradients; stops the run if one is not finite, except under fp16, whose scaler skips such steps."""
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
         norm, scaled = gradient_norm(parameters), self.trainer.precision == "16-mixed"
         fault = self._fault or (None if scaled else gradient_fault(self, norm, self.trainer.global_step))
@@ -181,19 +182,19 @@ class TransferModule(RunModule):
         self._updating = self.trainer.global_step
 
     def is_whole(self) -> bool:
-        """Whether weights, statistics and optimizer are all those of `global_step`, and so worth saving.
+        """Whether weights, statistics and optimizer all belong to `global_step`, and so are worth saving.
 
-        They are not inside an optimizer's step, nor after a batch of the next one if it changed BatchNorm's statistics.
+        They do not during an optimizer's step, nor after a batch of the next step that changed BatchNorm's statistics.
         """
         step = self.trainer.global_step
         return step != self._updating and not (self._measures and step == self._begun)
 
     def validation_step(self, batch: object, batch_idx: int) -> None:
-        """Adds one batch to the metrics."""
+        """Runs the model on one validation batch and adds the outcome to `self.metrics`."""
         self.model.update_metrics(self.metrics, batch)
 
     def on_validation_epoch_end(self) -> None:
-        """Publishes `val/<metric>` on every rank, and starts afresh."""
+        """Logs `val/<metric>` on every rank, keeps table and results, and resets the metrics."""
         values = {f"val/{name}": value for name, value in self.metrics.compute().items()}
         self.table = self.model.table(self.metrics)
         self.results = self.model.results(self.metrics)
@@ -205,12 +206,12 @@ class TransferModule(RunModule):
         self.log_dict(values, logger=False, rank_zero_only=False)
 
     def on_save_checkpoint(self, checkpoint: CheckpointDict) -> None:
-        """Adds the card, and makes an average the weights."""
+        """Adds the metadata; with an EMA, replaces the weights by their average."""
         checkpoint[CARD] = {**self.card, "step": checkpoint["global_step"]}
         put_average(checkpoint, self.trainer)
 
     def on_load_checkpoint(self, checkpoint: CheckpointDict) -> None:
-        """Matches the optimizer's state to this run's groups by parameter name, and makes the counters this run's."""
+        """Prepares a checkpoint for resuming: optimizer state by parameter name, schedule and counters of this run."""
         if self.trainer.state.fn == "fit":
             step, saved = checkpoint["global_step"], checkpoint["lr_schedulers"][0]
             optimizer = self.resumed_optimizer(checkpoint)
@@ -225,10 +226,10 @@ class TransferModule(RunModule):
                 forget_best(checkpoint)  # measured on other images
 
     def resumed_optimizer(self, checkpoint: CheckpointDict) -> OptimizerState:
-        """The optimizer's state of a checkpoint with today's groups and options; the checkpoint is left as it is.
+        """Returns a checkpoint's optimizer state with this run's groups and options; does not change the checkpoint.
 
         Raises:
-            UserError: the run cannot resume from it with its settings of today.
+            UserError: the run cannot resume from it with its present settings.
         """
         states = checkpoint.get("optimizer_states")
         if not states:

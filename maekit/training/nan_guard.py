@@ -1,7 +1,7 @@
-"""What happens when a loss, a gradient or a weight is NaN or infinite: the run stops, and says where it began.
+"""Stops a run when a loss, a gradient or a weight is NaN or infinite, and reports where the NaN began.
 
-A gradient is checked before the optimizer uses it, so the weights in memory stay those of the last good step. All that
-a checkpoint would hold is checked before it replaces an earlier one.
+Gradients are checked before the optimizer uses them, so the weights in memory stay those of the last good step. The
+tensors of a checkpoint are checked before it replaces an earlier one.
 """
 
 import math
@@ -22,10 +22,10 @@ class NotFiniteError(UserError):
     """A loss, a gradient or a weight is NaN or infinite. Every process of a run raises it together.
 
     Args:
-        found: what is not finite, where, and after how many optimizer steps.
+        found: what is not finite, in which layer, and at which optimizer step.
 
     Attributes:
-        kept: which checkpoint is left, of which step; filled in when the run has ended.
+        kept: the checkpoint that remains, and its step; set when the run has ended.
     """
 
     shared = True
@@ -43,7 +43,7 @@ class NotFiniteError(UserError):
 
 
 def loss_fault(model: TransferModel, batch: object, losses: Mapping[str, Tensor], step: int) -> str | None:
-    """Returns what is wrong with a loss, or None if it is finite.
+    """Returns a message about a loss that is not finite, or None.
 
     Args:
         model: what is trained.
@@ -52,7 +52,7 @@ def loss_fault(model: TransferModel, batch: object, losses: Mapping[str, Tensor]
         step: optimizer steps done so far.
 
     Returns:
-        The value, the step, and the first layer whose parameters or output are not finite.
+        The loss, the step, and the first layer with parameters or an output that are not finite.
     """
     value = float(losses["loss"].detach())
     if math.isfinite(value):
@@ -61,7 +61,7 @@ def loss_fault(model: TransferModel, batch: object, losses: Mapping[str, Tensor]
 
 
 def gradient_fault(model: nn.Module, norm: Tensor, step: int) -> str | None:
-    """Returns which gradient is not finite, or None if their norm is finite.
+    """Returns a message that names the first gradient that is not finite, or None if their norm is finite.
 
     Args:
         model: what is trained.
@@ -99,7 +99,7 @@ def raise_together(trainer: Trainer, fault: str | None, *, known: bool) -> None:
     Args:
         trainer: Lightning's Trainer.
         fault: what this process found, or None.
-        known: whether each process has a fault of its own where any has, as with gradients that DDP has joined.
+        known: whether a fault in one process is a fault in all, as with gradients, which DDP averages.
 
     Raises:
         NotFiniteError: the same in every process.
@@ -147,7 +147,7 @@ def _first_bad(model: TransferModel, batch: object) -> str:
 
 def _first_bad_output(model: TransferModel, batch: object) -> str | None:
     if any(isinstance(module, nn.SyncBatchNorm) for module in model.modules()):
-        return None  # it would wait for the other processes, whose loss may be finite
+        return None  # its forward pass waits for the other processes, which may have a finite loss
     bad: list[str] = []
 
     def watch(name: str) -> Callable[[nn.Module, object, object], None]:

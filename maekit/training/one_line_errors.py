@@ -1,4 +1,4 @@
-"""Errors of torch in one line each."""
+"""Turns long errors of torch into a UserError of one line."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -11,10 +11,10 @@ from maekit.errors import UserError
 
 @contextmanager
 def one_line_errors(changed: Sequence[str]) -> Iterator[None]:
-    """Says in one line what torch says in many: a worker's fault, a full memory, a model that is not the checkpoint's.
+    """Turns a failed data worker, out of memory and a checkpoint that does not fit the model into a UserError.
 
     Args:
-        changed: how the settings differ from those of the checkpoint that is loaded.
+        changed: lines that say how the settings differ from those of the checkpoint; [] if none is resumed.
     """
     try:
         yield

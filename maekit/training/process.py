@@ -1,4 +1,4 @@
-"""What a run takes for granted of its process, and what it must not leave behind in it for the next one."""
+"""Keeps runs in one process apart: restores global state after a run, and checks how processes are launched."""
 
 import os
 import sys
@@ -13,7 +13,7 @@ from maekit.runs.folder import FOLDER
 
 LEFT_BEHIND = (FOLDER, "PL_GLOBAL_SEED", "PL_SEED_WORKERS", "CUBLAS_WORKSPACE_CONFIG")
 LAUNCHER = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
-_worlds: list[int] = []  # number of processes of each run of this process, in their order
+_worlds: list[int] = []  # world size of each run in this process, oldest first
 
 
 def is_interactive() -> bool:
@@ -23,7 +23,7 @@ def is_interactive() -> bool:
 
 @contextmanager
 def restored() -> Iterator[None]:
-    """Gives back the number of CPU threads, torch's switches, process group and the environment as before a run."""
+    """Restores CPU threads, torch's determinism and cuDNN switches, process group and environment after a run."""
     threads, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
     strict, warn = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
     before = {name: os.environ.get(name) for name in (*LEFT_BEHIND, *LAUNCHER)}
@@ -48,7 +48,7 @@ def restored() -> Iterator[None]:
 
 
 def check_launch(world: int, *, launches: bool, trains: bool) -> None:
-    """Refuses a run whose processes would not be those of the runs before it in the same script.
+    """Refuses a run on another number of processes than earlier runs of the same script.
 
     Lightning starts the other processes of a run by running the script again from its top. So a script may train on two
     devices many times, but not on one and then on two: the second process would train the first run, too.

@@ -1,9 +1,9 @@
-"""The loop counters with which Lightning resumes a run, made from the optimizer step alone.
+"""Computes the loop counters with which Lightning resumes a run from the optimizer step alone.
 
-Lightning tells a resumed run where it stood from its counters of epochs, batches and evaluations. A checkpoint's own
-are never used: they count the device batches of the run that saved it, which may have had other devices or another
-accumulation, and may describe the middle of an accumulation, of a failed batch, or of a validation, which Lightning
-would then finish over the remaining images instead of repeating it.
+Lightning finds a resumed run's place by counters of epochs, batches and evaluations. The counters in a checkpoint are
+not used: they count device batches of the run that saved it, which may have had other devices or another accumulation.
+They may also stand in the middle of an accumulation, of a failed batch, or of a validation, and Lightning would then
+validate the remaining images only, instead of starting the validation again.
 """
 
 import copy

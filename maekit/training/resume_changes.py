@@ -1,4 +1,4 @@
-"""What a run that resumes may change of its settings and its data, and what is refused. No torch."""
+"""Which settings and data may change when a run resumes, and which changes are refused. Imports no torch."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
@@ -13,7 +13,7 @@ Changes = dict[str, tuple[object, object]]
 
 @dataclass(frozen=True)
 class Resume:
-    """A checkpoint from which a run is to go on, and what it changes on purpose.
+    """A checkpoint to resume from, and what the resumed run changes on purpose.
 
     Attributes:
         path: the checkpoint.
@@ -21,8 +21,8 @@ class Resume:
         plan: devices, device batch and accumulation of the run that saved it; None in one of an earlier version.
         changes: settings that differ, as (then, now).
         may_differ: options of the optimizer's groups that differ on purpose.
-        new_data: how each split of the data that differs does.
-        lines: all that for the terminal.
+        new_data: for each split of the data that differs, how it differs.
+        lines: all of the above as lines for the terminal.
     """
 
     path: Path
@@ -44,18 +44,18 @@ _OPTIONS = {
     "optim.momentum": "momentum",
     "optim.trust_coefficient": "trust_coefficient",
 }
-# Steps of another size or kind make another run, and so do label maps whose numbers mean other classes.
+# These cannot change: the optimizer's state would not fit, or steps or class numbers would have another meaning.
 _FIXED = ("optim.optimizer", "data.total_batch_size", "data.reduce_zero_label", "data.label_values")
 _UNUSED = ("model.weights", "model.new_head")  # a resumed run has its weights from the checkpoint
 _PLACES = ("run.folder", "run.name", "run.extend", "run.new_data")
 
 
 def changes_of(then: Mapping[str, object], now: Mapping[str, object]) -> Changes:
-    """Returns each setting that differs, as (then, now); those that say where a run is, or are asked once, left out.
+    """Returns each setting that differs, as (then, now), except the run's place and flags that count once.
 
     Args:
         then: sections of settings, as the checkpoint has them.
-        now: those of today.
+        now: sections of the run that resumes.
     """
     before, today = dict(flat(then)), dict(flat(now))
     keys = (key for key in today if key in before and key not in _PLACES)
@@ -63,14 +63,14 @@ def changes_of(then: Mapping[str, object], now: Mapping[str, object]) -> Changes
 
 
 def may_differ(changes: Changes, given: Collection[str]) -> frozenset[str]:
-    """Returns the options of the optimizer's groups that a resume changes on purpose: by a flag.
+    """Returns the options of the optimizer's groups that a flag changes on purpose.
 
     Args:
         changes: what differs from the checkpoint.
         given: settings that were given as flags.
 
     Raises:
-        UserError: one of them differs without a flag, as after an edit of a recipe; or one that cannot change.
+        UserError: an option differs without a flag, as after an edit of a recipe, or a setting that cannot change does.
     """
     for key, (then, now) in changes.items():
         if key in _FIXED:
@@ -87,7 +87,7 @@ def may_differ(changes: Changes, given: Collection[str]) -> frozenset[str]:
 
 
 def keep_unused(changes: Changes, values: Values) -> list[str]:
-    """Sets what a resume does not use back to what the run began with, in place, and returns a line for each."""
+    """Restores settings that a resumed run does not use to their first values, in place; returns a line for each."""
     lines = []
     for key in _UNUSED:
         if key in changes:
@@ -99,12 +99,12 @@ def keep_unused(changes: Changes, values: Values) -> list[str]:
 
 
 def change_lines(changes: Changes) -> list[str]:
-    """Says each change on a line."""
+    """Returns a line for the terminal for each changed setting."""
     return [f"changed: {key} {then} -> {now}" for key, (then, now) in changes.items()]
 
 
 def plan_lines(then: Mapping[str, int] | None, now: Mapping[str, int]) -> list[str]:
-    """Says what another number of devices or another device batch changes.
+    """Returns a line for the terminal if the batch is divided in another way, else nothing.
 
     Args:
         then: `devices`, `device_batch` and `accumulation` of the checkpoint; None in one of an earlier version.
@@ -123,8 +123,8 @@ def data_changes(then: Mapping[str, Any] | None, now: Mapping[str, Any]) -> dict
     """Returns how each split of the data differs from the checkpoint's, by its name.
 
     Args:
-        then: what the checkpoint's card says of its data; None in one of an earlier version.
-        now: `DataIdentity.plain()` of the data of today.
+        then: `DataIdentity.plain()` in the checkpoint; None in a checkpoint of an earlier version.
+        now: `DataIdentity.plain()` of the present data.
     """
     found: dict[str, str] = {}
     for name, split in now["splits"].items():
@@ -137,7 +137,7 @@ def data_changes(then: Mapping[str, Any] | None, now: Mapping[str, Any]) -> dict
 
 
 def require_same_data(differs: Mapping[str, str], path: Path, folder: str, *, confirmed: bool) -> list[str]:
-    """Refuses other data than the checkpoint's, unless that was asked for; returns lines that say how they differ.
+    """Refuses data that differs from the checkpoint's, unless confirmed; returns lines with the differences.
 
     Args:
         differs: of `data_changes`.

@@ -1,4 +1,4 @@
-"""Task + recipe + flags -> a Lightning run."""
+"""Builds a Lightning run from settings, model and data; writes its records and its result."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from maekit.optim.batch_plan import BatchPlan, describe, solve_batch
 from maekit.optim.groups import describe as describe_groups
 from maekit.optim.groups import parameter_groups
 from maekit.optim.settings import Optimisation
-from maekit.recipes.options import run_options
+from maekit.recipes.options import RunOptions
 from maekit.recipes.recipe import flat, load_recipe, recipe_names
 from maekit.recipes.settings import Settings
 from maekit.runs.begin import finished_step
@@ -47,7 +47,7 @@ from maekit.training.trainer import accelerator_of, loggers, make_trainer, quiet
 
 @dataclass
 class Run:
-    """Everything one run is made of, ready to fit or to validate.
+    """The parts of one run, ready to fit or to validate.
 
     Attributes:
         module: the LightningModule with its model and data.
@@ -56,8 +56,8 @@ class Run:
         folder: the run's folder, or None for a validation.
         record: loss, speed and result.
         settings: checked values of every section.
-        environment: on what it runs, as it was before the fit.
-        resume: the checkpoint from which it goes on, if it does.
+        environment: recipe, versions, devices and command, as of before the fit.
+        resume: the checkpoint from which the run resumes, if any.
     """
 
     module: TransferModule
@@ -86,11 +86,11 @@ def prepare(
         model: the task's model.
         data: the task's data, set up.
         interruption: entered around all this and the fit, so that signals stop it in order.
-        folder: where the run is kept; None keeps nothing (validation).
-        callbacks: more Lightning callbacks.
+        folder: the run's folder; None writes nothing (validation).
+        callbacks: further Lightning callbacks.
     """
     quiet()
-    options = run_options(settings.values["run"])
+    options = RunOptions(**settings.values["run"])
     every = settings.values["trainer"].get("log_every_n_steps") or 50
     record = Record(folder or Path(), every)
     bar = settings.values["trainer"].get("enable_progress_bar") is not False
@@ -101,7 +101,7 @@ def prepare(
             own.append(Pause(options.stop_at_step))
         if model.ema_decay is not None:
             own.append(WeightAverage(model.ema_decay))
-        own += [interruption, Examples(folder)]  # after the average, which is what they show
+        own += [interruption, Examples(folder)]  # after WeightAverage, so that examples are of the averaged weights
     if model.local_batch_norm and settings.values["trainer"].get("sync_batchnorm"):
         raise UserError(
             "got --trainer.sync_batchnorm true, expected false: this task's BatchNorm measures each device's own batch"
@@ -112,17 +112,16 @@ def prepare(
         own += [
             SaveBest(folder, f"val/{metric}", mode),
             SaveLast(folder, options.save_every_minutes),
+            HyperParameters(dict(flat(settings.values)), f"val/{metric}"),
         ]
-    if folder is not None:
-        own.append(HyperParameters(dict(flat(settings.values)), f"val/{model.monitor[0]}"))
     trainer = make_trainer(settings, own, loggers(folder, options) if folder else [])
     interruption.trainer = trainer
     plan = solve_batch(data.total_batch_size, data.device_batch_size, trainer.world_size, even=model.pairs_images)
     trainer.accumulate_grad_batches = plan.accumulation
     data.num_workers = choose_workers(data.num_workers, max(trainer.num_devices, 1))
-    told = {**card(settings, model, data), "plan": plan_of(plan)}
+    metadata = {**card(settings, model, data), "plan": plan_of(plan)}
     optim = settings.values.get("optim")
-    module = TransferModule(model, data, optim and Optimisation(**optim), plan=plan, seed=options.seed, card=told)
+    module = TransferModule(model, data, optim and Optimisation(**optim), plan=plan, seed=options.seed, card=metadata)
     count_in_batches(trainer, plan.accumulation, module.steps_per_epoch)
     if options.compile:
         say(f"compile {model.compiled}, in the first step")
@@ -135,14 +134,14 @@ def prepare(
 
 
 def saved_step(folder: Path, interruption: Interruption) -> int | None:
-    """The step of last.ckpt if the run was stopped at another one; None if there, or if nothing is saved."""
+    """Returns the step of last.ckpt if the run stopped at another step; None if at the same, or nothing is saved."""
     file = folder / "last.ckpt"
     step = read_card(file).step if file.is_file() else None
     return None if step == interruption.step else step
 
 
 def card(settings: Settings, model: TransferModel, data: RunData) -> dict[str, object]:
-    """What a checkpoint says of itself: enough to predict and validate with nothing else."""
+    """Returns the metadata of a checkpoint: enough to predict and validate from the file alone."""
     return {
         "format": 1,
         "task": settings.recipe.task.given_as,
@@ -167,14 +166,14 @@ def local_device(settings: Settings) -> torch.device:
 
 
 def accept(run: Run, resume: Resume) -> list[str]:
-    """Makes a run one that resumes, before anything in its folder is written.
+    """Checks that a run can resume from a checkpoint, and makes it do so; nothing in its folder is written yet.
 
     Args:
-        run: as prepared.
+        run: of `prepare`.
         resume: the checkpoint, and what may differ from it.
 
     Returns:
-        Lines for the terminal.
+        Lines for the terminal: how the batch is now divided, if it changed.
 
     Raises:
         UserError: the run cannot resume from the checkpoint, or has nothing left to do.
@@ -197,12 +196,12 @@ def accept(run: Run, resume: Resume) -> list[str]:
 
 
 def plan_of(plan: BatchPlan) -> dict[str, int]:
-    """How a step's images are divided, as a checkpoint's card says it."""
+    """Returns how a step's images are divided, as a checkpoint's metadata has it."""
     return {"devices": plan.devices, "device_batch": plan.device_batch, "accumulation": plan.accumulation}
 
 
 def start_records(run: Run) -> None:
-    """Prints what is about to happen."""
+    """Prints folder, data, batch, layers and device of a run that is about to train, on the first process."""
     if run.folder is None or not run.trainer.is_global_zero:
         return
     optimisation = run.module.optimisation
@@ -219,7 +218,7 @@ def start_records(run: Run) -> None:
 def write_records(run: Run) -> None:
     """Saves config, classes and environment in the run's folder: of a resumed run those of its newest part."""
     assert run.folder is not None
-    if finished_step(run.folder) is not None:  # it is extended, so that result is not its end
+    if finished_step(run.folder) is not None:  # the run is extended, so that result is no longer final
         (run.folder / "metrics.json").unlink()
     changed, new_data = (run.resume.changes, bool(run.resume.new_data)) if run.resume else ({}, False)
     add_part(run.folder, run.trainer.global_step, run.environment, changed, new_data)
@@ -236,12 +235,12 @@ def total_steps(settings: Settings, steps_per_epoch: int) -> int:
 
 
 def device_of(run: Run) -> str:
-    """What the run computes on, in words."""
+    """Returns number and kind of devices and the precision, as `2 x cuda, precision bf16-mixed`."""
     return f"{run.trainer.world_size} x {run.trainer.strategy.root_device.type}, precision {run.trainer.precision}"
 
 
 def environment(run: Run) -> dict[str, object]:
-    """What a run's folder says the run is: its recipe as shipped, what the command line changed of it, and on what."""
+    """Returns the contents of `environment.json`: recipe as shipped, given flags, data, versions and devices."""
     settings = run.settings
     recipe, (metric, mode) = settings.recipe, run.module.model.monitor
     shipped = load_recipe(recipe.task, recipe.name) if recipe.name in recipe_names(recipe.task) else None
@@ -263,7 +262,7 @@ def environment(run: Run) -> dict[str, object]:
 
 
 def finish(run: Run) -> RunResult:
-    """Writes the result and prints the final line."""
+    """Writes `metrics.json`, prints the final lines, and returns the result."""
     result = run.record.result(run.trainer, run.module)
     if run.trainer.is_global_zero:
         best = result["best"]
@@ -283,5 +282,5 @@ def finish(run: Run) -> RunResult:
 
 
 def seed_all(seed: int) -> None:
-    """Seeds the initial weights."""
+    """Seeds Python, NumPy and torch, from which the initial weights are drawn."""
     seed_everything(seed, verbose=False)

@@ -1,4 +1,4 @@
-"""Lightning's Trainer as maekit uses it: what a recipe may set, and what is decided here."""
+"""Makes Lightning's Trainer and loggers from a recipe's section `trainer`, and checks devices and precision."""
 
 import logging
 import secrets
@@ -33,7 +33,7 @@ QUIET = (
     r".*smaller than the logging interval.*",
     r".*Consider setting `persistent_workers.*",
     r".*your dataloader is not resumable.*",
-    r".*is not supported by the model summary.*",  # whose table says that it is of fp32
+    r".*is not supported by the model summary.*",  # the printed table names fp32
     r".*callbacks used to create the checkpoint need to be provided.*",
     r".*It is recommended to use `self\.log\('val/.*sync_dist=True.*",  # our metrics have joined the ranks already
     r".*`isinstance\(treespec, LeafSpec\)` is deprecated.*",
@@ -41,7 +41,7 @@ QUIET = (
 
 
 class LayerTable(ModelSummary):
-    """Prints Lightning's table of layers and parameters, which otherwise goes to a log that is switched off."""
+    """Prints Lightning's table of layers and parameters, which Lightning writes to a log that maekit silences."""
 
     @staticmethod
     def summarize(
@@ -60,7 +60,7 @@ class LayerTable(ModelSummary):
 
 
 class SimpleTable(SimpleProfiler):
-    """Prints its table, which otherwise goes to a log that is switched off."""
+    """Prints its table, which Lightning writes to a log that maekit silences."""
 
     def describe(self) -> None:
         """Prints the summary, as a fit or a validation ends."""
@@ -68,7 +68,7 @@ class SimpleTable(SimpleProfiler):
 
 
 class AdvancedTable(AdvancedProfiler):
-    """Prints its tables, which otherwise go to a log that is switched off."""
+    """Prints its tables, which Lightning writes to a log that maekit silences."""
 
     def describe(self) -> None:
         """Prints the summary, as a fit or a validation ends, and forgets it."""
@@ -80,7 +80,7 @@ PROFILERS = {"simple": SimpleTable, "advanced": AdvancedTable}
 
 
 def make_trainer(settings: Settings, callbacks: list[Callback], logs: list[Logger]) -> Trainer:
-    """Lightning's Trainer from the recipe's `trainer` section, with what maekit decides itself."""
+    """Returns Lightning's Trainer for the recipe's section `trainer` and for what maekit decides itself."""
     values = {key: value for key, value in settings.values["trainer"].items() if value is not None}
     values["accelerator"] = check_hardware(settings)
     _check_intervals(values, settings.given)
@@ -114,7 +114,7 @@ def make_trainer(settings: Settings, callbacks: list[Callback], logs: list[Logge
 
 @contextmanager
 def refusals(*also: type[Exception]) -> Iterator[None]:
-    """Says in one line why Lightning refuses a setting: by its own exception, or by one of those given."""
+    """Turns Lightning's refusal of a setting (MisconfigurationException or a given class) into a UserError."""
     refused: tuple[type[Exception], ...] = (MisconfigurationException, *also)
     try:
         yield
@@ -195,7 +195,7 @@ def wandb_id(folder: Path) -> str:
 
 
 def quiet() -> None:
-    """Leaves out Lightning's advertisements, and warnings about what maekit does on purpose."""
+    """Silences Lightning's advertisements, and warnings about what maekit does on purpose."""
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     logging.getLogger("lightning.fabric").setLevel(logging.WARNING)
     for pattern in QUIET:

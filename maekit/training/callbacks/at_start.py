@@ -1,4 +1,4 @@
-"""What is done when the first step is about to be made: a checkpoint, if any, has been accepted and restored."""
+"""Runs a function right before the first step, when the checkpoint of a resumed run has been restored."""
 
 from collections.abc import Callable
 
@@ -6,16 +6,16 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 
 
 class AtStart(Callback):
-    """Calls a function on the first rank before the first step, and before the validation that a resumed run makes up.
+    """Calls a function on the first rank, before the first step and the validation that a resumed run repeats.
 
     Args:
-        what: such as to write the run's settings, which a refused resume must not change.
+        function: such as one that writes the run's settings, which a refused resume must not change.
     """
 
-    def __init__(self, what: Callable[[], None]) -> None:
-        self.what = what
+    def __init__(self, function: Callable[[], None]) -> None:
+        self.function = function
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Calls it."""
+        """Calls the function, on the first rank only."""
         if trainer.is_global_zero:
-            self.what()
+            self.function()

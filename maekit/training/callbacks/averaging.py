@@ -1,4 +1,4 @@
-"""An exponential moving average of the weights (EMA), which is what is validated, kept and predicted with."""
+"""An exponential moving average (EMA) of the weights, with which a run validates, saves and predicts."""
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -13,10 +13,9 @@ TRAINED, AVERAGE = "trained_weights", "average_weights"
 class WeightAverage(Callback):
     """Averages the weights after every optimizer step: average = decay x average + (1 - decay) x weights.
 
-    It begins at the run's first weights. The average is what validations measure, what `best.ckpt` holds and what
-    `last.ckpt` has as its `state_dict`; beside it `last.ckpt` keeps the trained weights, from which a run goes on.
-    After the fit the model holds the average. Averaged are the parameters that are trained, and buffers of floating
-    point (BatchNorm's statistics).
+    It starts at the run's initial weights. Validations measure the average; `best.ckpt` holds it, and so does the
+    `state_dict` of `last.ckpt`, which also keeps the trained weights, from which a run resumes. After the fit the model
+    holds the average. It averages the trained parameters and floating-point buffers (BatchNorm's statistics).
 
     Why not Lightning's WeightAveraging (2.6.6): it is not asked when weights alone are saved, so best.ckpt would hold
     the trained ones; a run stopped inside a validation, or saved at its end, would save the two exchanged or only one
@@ -35,37 +34,37 @@ class WeightAverage(Callback):
         self.swapped = False
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: CheckpointDict) -> None:
-        """Takes the average of a run that goes on; one that had none starts it from its weights."""
+        """Restores the average of a resumed run; without one in the checkpoint it starts at the weights."""
         self.step, self.other = checkpoint["global_step"], checkpoint.get(AVERAGE, {})
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Begins where the weights are, on their device."""
+        """Starts the average at the weights, on their device."""
         self.live = averaged_tensors(pl_module)
         self.other = {name: self.other.get(name, live).detach().to(live, copy=True) for name, live in self.live.items()}
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
-        """Averages, once an optimizer step."""
+        """Updates the average after each optimizer step."""
         self._catch_up(trainer)
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Puts the average into the model."""
+        """Swaps the average into the model, for the validation."""
         self._swap()
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Puts the trained weights back."""
+        """Swaps the trained weights back into the model, to train on."""
         self._swap()
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Leaves the average in the model."""
+        """Leaves the average in the model when the fit ends."""
         if not self.swapped:
             self._swap()
 
     def save_into(self, checkpoint: CheckpointDict, trainer: Trainer) -> None:
-        """Makes the average a checkpoint's weights, and keeps the trained ones beside them where a run can resume."""
+        """Writes the average as a checkpoint's weights; one with optimizer states keeps the trained ones too."""
         if not self.live:
             return
         if not self.swapped:
-            self._catch_up(trainer)  # an interruption right after a step comes before its batch's end
+            self._catch_up(trainer)  # an interruption right after a step comes before on_train_batch_end
         average, trained = (self.live, self.other) if self.swapped else (self.other, self.live)
         checkpoint["state_dict"].update(average)
         if "optimizer_states" in checkpoint:
@@ -86,7 +85,7 @@ class WeightAverage(Callback):
 
 
 def averaged_tensors(module: nn.Module) -> dict[str, Tensor]:
-    """The tensors of a module, by name, that training changes a little at a time."""
+    """Returns trained parameters and floating-point buffers of a module, by name."""
     return {
         name: tensor
         for name, tensor in module.state_dict(keep_vars=True).items()
@@ -95,15 +94,15 @@ def averaged_tensors(module: nn.Module) -> dict[str, Tensor]:
 
 
 def averages(trainer: Trainer) -> list[tuple[str, Tensor]]:
-    """The tensors of a run's average, each with what it is; none if the run has no average."""
+    """Returns the tensors of a run's average with descriptions for messages; empty without an average."""
     own = (callback for callback in callbacks_of(trainer) if isinstance(callback, WeightAverage))
     return [(f"the average of {name}", tensor) for average in own for name, tensor in average.other.items()]
 
 
 def put_average(checkpoint: CheckpointDict, trainer: Trainer) -> None:
-    """Makes the average a checkpoint's weights, if the run of this Trainer has one.
+    """Writes the average as a checkpoint's weights, if the run of this Trainer has one.
 
-    The callback's own hook will not do: Lightning does not call it where weights alone are saved.
+    The callback's own hook does not suffice: Lightning does not call it when only weights are saved.
     """
     for callback in callbacks_of(trainer):
         if isinstance(callback, WeightAverage):
@@ -111,7 +110,7 @@ def put_average(checkpoint: CheckpointDict, trainer: Trainer) -> None:
 
 
 def take_trained(checkpoint: CheckpointDict) -> None:
-    """Makes the trained weights a checkpoint's weights again, for a run that goes on; the average is kept beside."""
+    """Restores the trained weights as a checkpoint's weights, to resume; keeps the average under another key."""
     trained = checkpoint.pop(TRAINED, None)
     if trained is not None:
         checkpoint[AVERAGE] = {name: checkpoint["state_dict"][name] for name in trained}

@@ -1,4 +1,4 @@
-"""How checkpoints reach the disk and come back: replaced whole, plain types only, nothing executed."""
+"""Writes checkpoints atomically and reads them without executing code; they hold plain types and tensors only."""
 
 import shutil
 import sys
@@ -21,9 +21,9 @@ _PLAIN = (type(None), bool, int, float, complex, str, bytes, torch.Size, torch.d
 
 
 class AtomicCheckpointIO(CheckpointIO):
-    """Writes a checkpoint beside the old one, syncs, then replaces it; reads with `weights_only=True` always.
+    """Writes a checkpoint to a temporary file, syncs, then replaces the old one; always reads with `weights_only=True`.
 
-    Lightning's own builds the whole file in memory and executes what it reads.
+    Lightning's own class builds the whole file in memory, and executes code in the files it reads.
     """
 
     def save_checkpoint(self, checkpoint: CheckpointDict, path: str | Path, storage_options: object = None) -> None:
@@ -41,7 +41,7 @@ class AtomicCheckpointIO(CheckpointIO):
     def load_checkpoint(
         self, path: str | Path, map_location: torch.device | str | None = None, weights_only: bool | None = None
     ) -> CheckpointDict:
-        """Reads a checkpoint, on the CPU unless `map_location` says otherwise; `weights_only` is True whatever is said.
+        """Reads a checkpoint, to the CPU unless `map_location` is given. `weights_only` is ignored: it is always True.
 
         Raises:
             UserError: the file is missing, damaged, not a checkpoint, or asks to run code.
@@ -62,17 +62,17 @@ class AtomicCheckpointIO(CheckpointIO):
 
 
 def plain(value: object, where: str = "checkpoint") -> object:
-    """Copies nested containers with nothing in them but what `load_file` can read back; tensors are not copied.
+    """Copies nested containers into types that `load_file` can read back; tensors are not copied.
 
     Parameters become tensors, numpy scalars numbers, paths text; named tuples and subclasses of dict and list
     become the plain kind.
 
     Args:
-        value: what is to be saved.
-        where: its place, for the message.
+        value: the value to save.
+        where: its place in the checkpoint, for the error message.
 
     Raises:
-        UserError: any other type, with its place.
+        UserError: a value of any other type; with its place and type.
     """
     kind = type(value)
     if kind in _PLAIN:
@@ -104,7 +104,7 @@ def _plain_mapping(value: Mapping[Any, object], where: str) -> dict[Any, object]
 
 
 def _stream(contents: object, file: BinaryIO) -> None:
-    """Saves into an open file, and raises what the file raised where torch's zip writer hides it in a RuntimeError."""
+    """Saves into an open file. torch's zip writer turns an OSError into a RuntimeError; this raises the OSError."""
     handled = sys.exception()
     try:
         torch.save(contents, file)

@@ -1,6 +1,6 @@
-"""`last.ckpt`, from which a run goes on, and `best.ckpt`, the weights worth keeping. Two callbacks.
+"""Two callbacks that save `last.ckpt`, from which a run resumes, and `best.ckpt`, the best weights.
 
-Neither is replaced by a state that is not finite, nor by one from the middle of a step.
+Neither file is replaced by a state with NaN or infinity, nor by one from the middle of a step.
 """
 
 import math
@@ -20,9 +20,9 @@ from maekit.training.run_module import CheckpointDict, RunModule, run_module
 
 
 class SaveLast(Checkpoint):
-    """Keeps the full state of the newest optimizer step, whatever the metric does.
+    """Saves the full state of the newest optimizer step, whatever the metric does.
 
-    It is saved after every validation and epoch, every so many minutes, and when the run is interrupted or fails.
+    It saves after every validation and epoch, every few minutes, and when the run is interrupted or fails.
 
     Args:
         folder: the run's folder.
@@ -37,13 +37,13 @@ class SaveLast(Checkpoint):
         self.saved_at = time.monotonic()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """A resumed run starts from a saved step."""
+        """Marks the first step as saved: a resumed run starts from its checkpoint."""
         self.saved_step, self.saved_at = trainer.global_step, time.monotonic()
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
-        """Saves when it is time to; the ranks agree on it. A run that is told to end finishes its step first."""
+        """Saves if a save is due; the ranks agree on it. A run that is asked to stop completes its step first."""
         if trainer.should_stop and (batch_idx + 1) % run_module(pl_module).plan.accumulation:
             trainer.should_stop, self.stop_asked = False, True
         elif self.stop_asked:
@@ -69,7 +69,7 @@ class SaveLast(Checkpoint):
             self._save(trainer)
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Saves the last whole step of a run that stops, if it is finite, and tells the error what is kept.
+        """Saves the last complete step of a run that stops, if it is finite, and sets `kept` of a NotFiniteError.
 
         Processes that did not agree to stop cannot save together.
         """
@@ -87,26 +87,26 @@ class SaveLast(Checkpoint):
 
 
 def kept(path: Path) -> str:
-    """Says which state a checkpoint holds, for a message."""
+    """Returns which state a checkpoint holds, for a message."""
     if not path.is_file():
         return f"nothing was saved, there is no {path.name}"
     return f"{path} keeps the state of step {read_card(path).step}"
 
 
 def _fault(trainer: Trainer) -> str | None:
-    """Says which of the tensors that a checkpoint would hold is not finite, if any."""
+    """Returns a message about a tensor of the next checkpoint that is not finite, or None."""
     module = trainer.lightning_module
     found = state_fault(module, trainer.optimizers, averages(trainer))
     return f"{found} is not finite after step {trainer.global_step}" if found else None
 
 
 class SaveBest(Checkpoint):
-    """Keeps the weights with the best value of one metric, and what else the task keeps of that validation.
+    """Saves the weights with the best value of one metric, and the files of that validation.
 
     Args:
         folder: the run's folder.
         metric: its log key, such as `val/top1`.
-        mode: whether more or less of it is better.
+        mode: whether a higher or a lower value is better.
     """
 
     def __init__(self, folder: Path, metric: str, mode: Literal["max", "min"]) -> None:
@@ -117,7 +117,7 @@ class SaveBest(Checkpoint):
         self.step = 0
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Saves when the metric improved; one that is not finite never does."""
+        """Saves if the metric improved; NaN and infinity never count as better."""
         if trainer.state.fn != "fit" or trainer.sanity_checking:
             return
         module = run_module(pl_module)
@@ -130,21 +130,21 @@ class SaveBest(Checkpoint):
             self._write(trainer, module, self.path.name)
         elif self.value is None:
             self._write(trainer, module, None)
-        module.results = {}  # they leave the memory
+        module.results = {}  # frees their memory
 
     def _write(self, trainer: Trainer, module: RunModule, checkpoint: str | None) -> None:
         if trainer.is_global_zero:
             write_evaluation(self.path.parent, module, checkpoint, trainer.global_step)
 
     def state_dict(self) -> dict[str, object]:
-        """What a resumed run must know."""
+        """Returns the best value so far and its step."""
         return {"value": self.value, "step": self.step}
 
     def load_state_dict(self, state_dict: CheckpointDict) -> None:
-        """Goes on from what an earlier part of the run reached."""
+        """Restores the best value so far and its step."""
         self.value, self.step = state_dict["value"], state_dict["step"]
 
 
 def forget_best(checkpoint: CheckpointDict) -> None:
-    """Makes the next validation of a run that resumes from a checkpoint the best so far, in place."""
+    """Forgets the best value in a checkpoint, in place, so that the resumed run's next validation is the best."""
     checkpoint["callbacks"] = {**checkpoint["callbacks"], SaveBest.__qualname__: {"value": None, "step": 0}}

@@ -1,4 +1,4 @@
-"""The files of one evaluation in a run's folder: its classes, its table, and whose weights they are of."""
+"""Writes the files of one evaluation in a run's folder: results, table, and which weights were evaluated."""
 
 import json
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The run's configuration, where Weights & Biases and TensorBoard show hyper-parameters."""
+"""Logs a run's configuration as the hyper-parameters of Weights & Biases and TensorBoard."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,7 @@ from torch.utils.tensorboard.summary import hparams
 
 
 class HyperParameters(Callback):
-    """Gives each logger the flat configuration as training starts; of a resumed run, the one it goes on with.
+    """Gives each logger the flat configuration as training starts; of a resumed run, its present one.
 
     Args:
         values: dotted keys and plain values.
@@ -20,7 +20,7 @@ class HyperParameters(Callback):
         self.metric = metric
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Logs them, on the first rank."""
+        """Logs the configuration, on the first rank."""
         if not trainer.is_global_zero:
             return
         for logger in trainer.loggers:

@@ -1,4 +1,4 @@
-"""Ctrl-C, SIGTERM and SLURM's signals: the run stops with its state saved, and always says so."""
+"""Handles Ctrl-C, SIGTERM and SLURM's signals: saves the run, stops it, and prints what was saved."""
 
 import os
 import shutil
@@ -18,20 +18,19 @@ from maekit.training.callbacks.watchdog import Watchdog
 from maekit.training.run_module import run_module
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-_AGAIN_SECONDS = 0.3  # the workers of a run get the same Ctrl-C, and tell of it within milliseconds
+_AGAIN_SECONDS = 0.3  # a second SIGINT within this time is the same Ctrl-C, passed on by the run's workers
 
 
 class Stop(BaseException):
-    """A signal that ends the run where it is. No `Exception`: libraries catch those."""
+    """Raised by a signal that ends the run at once. It is no `Exception`, since libraries catch those."""
 
 
 class Interruption(Callback):
-    """Turns a signal into an orderly stop: between two steps while the run trains, else at once.
+    """Stops a run on a signal: after the present batch while it trains or validates, else at once.
 
-    While batches are trained or validated, a signal is noted, and acted on after the batch. A second Ctrl-C stops at
-    once. Before that, as while a run waits for another machine, and after training has been saved, each signal does.
-    A main thread that does not answer then is ended by the `Watchdog`. SIGUSR1 in a SLURM job
-    (`#SBATCH --signal=SIGUSR1@90`) also puts the job back into the queue.
+    A second Ctrl-C stops at once. So does each signal before the first batch, as while a run waits for another
+    machine, and after the trained run was saved. If the main thread does not handle such a signal, the `Watchdog` ends
+    the process. SIGUSR1 in a SLURM job (`#SBATCH --signal=SIGUSR1@90`) also puts the job back into the queue.
 
     Args:
         trains: whether it is a fit, not a validation alone.
@@ -39,7 +38,7 @@ class Interruption(Callback):
 
     Attributes:
         trainer: Lightning's Trainer of the run; None until there is one.
-        last_words: says what was saved and how to go on; for a process that is ended without unwinding.
+        last_words: returns what was saved and how to resume, for a process that ends without unwinding its stack.
     """
 
     def __init__(self, *, trains: bool = True, first_step: int = 0) -> None:
@@ -48,7 +47,7 @@ class Interruption(Callback):
         self.first_step = first_step
         self.last_words: Callable[[], str] = str
         self.received: int | None = None
-        self.handled = 0  # signals that the main thread has answered
+        self.handled = 0  # signals that the main thread has handled
         self.phase: Literal["outside", "training", "stopping"] = "outside"
         self.owner = os.getpid()
         self.previous: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
@@ -56,16 +55,16 @@ class Interruption(Callback):
         self.interrupted_at = -1.0
 
     def __enter__(self) -> None:
-        """Takes the signals over, before Lightning does; only the main thread may."""
+        """Installs the signal handlers, before Lightning does; in other threads than the main one it installs none."""
         if threading.current_thread() is threading.main_thread():
             self.previous = {number: signal.signal(number, self._receive) for number in SIGNALS}
             self.watchdog = Watchdog(SIGNALS, self._is_urgent, self._end)
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        """Gives the signals back, and says in one line what a signal has stopped.
+        """Restores the former signal handlers; turns a stop by a signal into one line.
 
         Raises:
-            Interrupted: the run was stopped outside its batches, or by Lightning, which ends without a word.
+            Interrupted: a signal stopped the run outside its batches, or through Lightning, which prints nothing.
         """
         if self.watchdog is not None:
             self.watchdog.close()
@@ -87,33 +86,33 @@ class Interruption(Callback):
         return max(self.trainer.global_step, self.first_step) if self.trainer is not None else 0
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """From here on signals wait for the end of a batch."""
+        """Lets signals wait for the end of a batch from here on."""
         self.phase = "training"
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Takes SIGTERM back from Lightning, which would end the run without a word."""
+        """Installs the SIGTERM handler again: Lightning's own, put in its place, ends the run without a message."""
         self._take_back()
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Takes SIGTERM back from Lightning, which would end the run without a word."""
+        """Installs the SIGTERM handler again: Lightning's own, put in its place, ends the run without a message."""
         self._take_back()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
-        """Stops here when a signal came, unless the step is not whole and would lose its BatchNorm's statistics."""
+        """Stops if a signal was received, unless the step is not complete and would lose its BatchNorm statistics."""
         if run_module(pl_module).is_whole():
-            self._stop_if_told(trainer)
+            self._stop_if_signalled(trainer)
 
     def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
-        """Stops here when a signal came."""
-        self._stop_if_told(trainer)
+        """Stops if a signal was received during the batch."""
+        self._stop_if_signalled(trainer)
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """All is saved: from here on a signal stops at once."""
-        self._stop_if_told(trainer, agree=False)
+        """Lets signals stop at once from here on, since all is saved; stops if one was received before."""
+        self._stop_if_signalled(trainer, agree=False)
         self.phase = "outside"
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """The run is about to be saved, which only a second Ctrl-C may cut off."""
+        """Protects the saving that follows an error: only a second Ctrl-C may interrupt it."""
         self.phase = "stopping"
 
     def _take_back(self) -> None:
@@ -131,7 +130,7 @@ class Interruption(Callback):
             raise Stop
 
     def _is_urgent(self, number: int) -> bool:
-        """Whether a signal that has just arrived must end the process soon, as the watchdog asks."""
+        """Whether a signal that has just arrived must end the process soon; called by the watchdog."""
         now, before = time.monotonic(), self.interrupted_at
         if number == signal.SIGINT and before < 0:
             self.interrupted_at = now
@@ -139,7 +138,7 @@ class Interruption(Callback):
         return again or self.phase == "outside"
 
     def _end(self, number: int) -> None:
-        """Ends a process whose main thread has not answered a signal; one that has is on its way."""
+        """Ends the process if its main thread has not handled the signal; otherwise it is stopping already."""
         if self.phase == "stopping" or (self.phase == "training" and self.handled > 1):
             return
         if self.trainer is None or self.trainer.is_global_zero:
@@ -153,11 +152,11 @@ class Interruption(Callback):
         if launcher is not None:
             launcher.kill(signal.SIGTERM)
 
-    def _stop_if_told(self, trainer: Trainer, *, agree: bool = True) -> None:
-        told = self.received is not None
+    def _stop_if_signalled(self, trainer: Trainer, *, agree: bool = True) -> None:
+        stops = self.received is not None
         if agree and trainer.world_size > 1:
-            told = trainer.strategy.reduce_boolean_decision(told, all=False)
-        if told:
+            stops = trainer.strategy.reduce_boolean_decision(stops, all=False)
+        if stops:
             number = self.received or signal.SIGTERM
             raise Interrupted(self._message(number), number)
 
@@ -169,7 +168,7 @@ class Interruption(Callback):
 
 
 def requeue() -> bool:
-    """Asks SLURM to run this job again; returns whether it agreed. Outside a SLURM job there is nothing to ask."""
+    """Asks SLURM to requeue this job; returns whether it did, and False outside a SLURM job."""
     job, scontrol = os.environ.get("SLURM_JOB_ID"), shutil.which("scontrol")
     if job is None or scontrol is None:
         return False

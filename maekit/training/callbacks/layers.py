@@ -1,4 +1,4 @@
-"""`layers.csv`: learning rate, gradient and size of the update of each layer, as a run goes."""
+"""Writes `layers.csv`: learning rate, gradient norm and relative update of each layer during a run."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
@@ -20,7 +20,7 @@ Layers = dict[int, list[nn.Parameter]]
 
 
 class LayerLog(Callback):
-    """Writes a row a layer wherever `train.csv` gets a row; it reads, and changes no bit of a run.
+    """Writes a row for each layer at the steps at which `train.csv` gets a row. It changes nothing of the run.
 
     Columns: `step`; `layer`, 0 for the embeddings to num_blocks + 1 for the head and all else; `lr`, which the step
     used; `grad_norm`, the L2 norm over the layer's trained parameters of the whole gradient, accumulated and joined
@@ -29,7 +29,7 @@ class LayerLog(Callback):
 
     Args:
         folder: the run's folder.
-        record: says at which steps `train.csv` gets a row.
+        record: decides at which steps `train.csv` gets a row.
     """
 
     def __init__(self, folder: Path, record: Record) -> None:
@@ -41,7 +41,7 @@ class LayerLog(Callback):
         self.before: dict[int, list[Tensor]] = {}
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
-        """Measures the gradients, and notes what the weights are before they move."""
+        """Measures the gradients, and copies a sample of the weights before they change."""
         if not trainer.is_global_zero or not self.record.due(trainer.global_step + 1):
             return
         self.layers, self.rates = layers_of(run_module(pl_module).optimizer_groups())
@@ -136,5 +136,5 @@ def _joined_squares(norms: Sequence[Tensor], device: torch.device) -> Tensor:
 
 
 def _written(numbers: Mapping[str, float]) -> dict[str, float | str]:
-    """Seven digits are enough, and what is not finite is left empty."""
+    """Rounds to seven digits; NaN and infinity become an empty cell."""
     return {name: float(f"{value:.7g}") if math.isfinite(value) else "" for name, value in numbers.items()}

@@ -1,4 +1,4 @@
-"""The progress bar: one for the whole run, with loss, lr, images a second and the time left."""
+"""Shows progress: one bar for the whole run, with loss, lr, images per second and the time left."""
 
 import sys
 import time
@@ -13,10 +13,10 @@ from maekit.training.run_module import RunModule, run_module
 
 
 class Progress(ProgressBar):
-    """A bar over optimizer steps on a terminal; elsewhere a line a validation and one a minute.
+    """A bar over optimizer steps on a terminal; elsewhere a line per validation and one per minute.
 
     Args:
-        record: where loss, lr and speed are found.
+        record: holds the latest loss, lr, speed and metrics.
         show_bar: false prints lines on a terminal too.
     """
 
@@ -29,15 +29,15 @@ class Progress(ProgressBar):
         self.line_at = time.monotonic()
 
     def disable(self) -> None:
-        """Silences every rank but the first."""
+        """Prints nothing from now on; Lightning calls it on every rank but the first."""
         self.enabled = False
 
     def enable(self) -> None:
-        """Undoes `disable`."""
+        """Prints again after `disable`."""
         self.enabled = True
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Opens the bar where the run stands."""
+        """Opens the bar at the run's present step, if standard error is a terminal."""
         if self.enabled and self.show_bar and sys.stderr.isatty():
             total = run_module(pl_module).total_steps()
             self.bar = tqdm(total=total, initial=trainer.global_step, unit="step", dynamic_ncols=True, leave=True)
@@ -46,7 +46,7 @@ class Progress(ProgressBar):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
-        """Moves the bar."""
+        """Advances the bar after an optimizer step; without a bar prints a line once a minute."""
         if not self.enabled or (batch_idx + 1) % run_module(pl_module).plan.accumulation:
             return
         if self.bar is not None:
@@ -56,18 +56,18 @@ class Progress(ProgressBar):
             self._line(trainer, run_module(pl_module), self._text(trainer, run_module(pl_module)))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Prints the metrics."""
+        """Prints the headline metrics of a validation inside a fit."""
         if self.enabled and trainer.state.fn == "fit" and not trainer.sanity_checking:
             shown = run_module(pl_module).model.headlines(self.record.validated)
             values = " ".join(f"{name} {value:.4g}" for name, value in shown.items())
             self._line(trainer, run_module(pl_module), f"val: {values}")
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Closes the bar."""
+        """Closes the bar at the end of training."""
         self._close()
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
-        """Closes the bar."""
+        """Closes the bar when the run fails or is interrupted."""
         self._close()
 
     def _close(self) -> None:

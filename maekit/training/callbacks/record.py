@@ -1,4 +1,4 @@
-"""What a run writes down of itself: loss, lr and speed as it goes, and its result at the end."""
+"""Logs loss, learning rate and speed during a run, metrics after each validation, and the result at the end."""
 
 import resource
 import sys
@@ -60,15 +60,15 @@ class Record(Callback):
         self.training_seconds = 0.0
         self.started = time.monotonic()
         self.mark = (0, 0.0)
-        self.earlier: dict[str, float] = {}  # what the sessions before this one took
+        self.earlier: dict[str, float] = {}  # what earlier sessions of the run took
         self.peak_memory = 0.0  # GiB
 
     def due(self, step: int) -> bool:
-        """Whether `train.csv` gets a row of this step, from 1: of every so many, and of the first of a session."""
+        """Whether `train.csv` gets a row for a step (from 1): every `every_steps`, and for a session's first step."""
         return step % self.every_steps == 0 or self.steps_seen == 0
 
     def spent(self) -> dict[str, float]:
-        """Returns what the run took so far, in all its sessions; `steps` are those that `training_seconds` went to."""
+        """Returns totals over all sessions of the run: sessions, seconds, and steps with their `training_seconds`."""
         now = {
             "sessions": 1,
             "seconds": time.monotonic() - self.started,
@@ -78,16 +78,16 @@ class Record(Callback):
         return {name: value + self.earlier.get(name, 0) for name, value in now.items()}
 
     def state_dict(self) -> dict[str, object]:
-        """What a resumed run must know; also of one that ended before `metrics.json` was written."""
+        """Returns totals and last metrics, which a resumed run needs even if `metrics.json` was never written."""
         return {"spent": self.spent(), "validated": dict(self.validated), "peak_memory_gib": self.peak_memory}
 
     def load_state_dict(self, state_dict: CheckpointDict) -> None:
-        """Goes on from what an earlier part of the run took and measured."""
+        """Restores totals and last metrics of the earlier sessions."""
         self.earlier, self.validated = state_dict["spent"], state_dict["validated"]
         self.peak_memory = state_dict["peak_memory_gib"]
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Starts the clock, and drops logged rows that a resumed run is about to make again."""
+        """Starts the clock, and drops logged rows of steps that a resumed run repeats."""
         self.started = time.monotonic()
         for logger in trainer.loggers:
             if isinstance(logger, TableLog) and trainer.global_step:
@@ -95,13 +95,13 @@ class Record(Callback):
         self.step_started = time.monotonic()
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: object, batch_idx: int) -> None:
-        """Notes the lr that this step uses: when a step ends the schedule has moved on."""
+        """Keeps the lr of this step: at the end of the step the schedule has already changed it."""
         self.latest["lr"] = max(group["lr"] for group in run_module(pl_module).optimizer_groups())
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
     ) -> None:
-        """Counts the step; logs now and then."""
+        """Counts an optimizer step and its seconds; logs loss, lr and speed if the step is due."""
         module = run_module(pl_module)
         if (batch_idx + 1) % module.plan.accumulation:
             return
@@ -119,7 +119,7 @@ class Record(Callback):
             self._log(trainer, "train", {**self.latest, "epoch": (trainer.global_step - 1) / module.steps_per_epoch})
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Logs the metrics of a validation."""
+        """Keeps the metrics of a validation, and logs them if it is part of a fit."""
         if trainer.sanity_checking:
             return
         found = {key: float(v) for key, v in trainer.callback_metrics.items() if key.startswith("val/")}
@@ -130,7 +130,7 @@ class Record(Callback):
         self.step_started = time.monotonic()
 
     def result(self, trainer: Trainer, module: RunModule) -> RunResult:
-        """The run's result as plain values; also written to `metrics.json`."""
+        """Returns the run's result; the first process also writes it to `metrics.json`."""
         best = next((c for c in trainer.checkpoint_callbacks if isinstance(c, SaveBest)), None)
         spent = self.spent()
         images = spent["steps"] * module.plan.total
@@ -158,7 +158,7 @@ class Record(Callback):
 
 
 def ending(trainer: Trainer, total_steps: int) -> tuple[str, str | None]:
-    """How a fit ended: its status, and the callback that stopped it, if it was not a pause that a flag asked for.
+    """Returns how a fit ended: its status, and the callback that stopped it.
 
     Args:
         trainer: after its fit.

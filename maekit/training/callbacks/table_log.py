@@ -1,4 +1,4 @@
-"""Metrics as CSV files that a killed and resumed run simply continues."""
+"""Logs metrics to CSV files, to which a resumed run appends."""
 
 import csv
 import io
@@ -26,17 +26,17 @@ class TableLog(Logger):
 
     @property
     def name(self) -> str:
-        """Part of Lightning's interface."""
+        """Returns `table`; Lightning requires a name."""
         return "table"
 
     @property
     def version(self) -> int:
-        """Part of Lightning's interface."""
+        """Returns 0; Lightning requires a version."""
         return 0
 
     @rank_zero_only
     def log_hyperparams(self, params: dict[str, object] | Namespace, *args: object, **kwargs: object) -> None:
-        """Nothing: config.yaml holds them."""
+        """Does nothing, since config.yaml holds the hyper-parameters."""
 
     @rank_zero_only
     def log_metrics(self, metrics: Mapping[str, float], step: int | None = None) -> None:
@@ -49,7 +49,7 @@ class TableLog(Logger):
 
     @rank_zero_only
     def forget_after(self, step: int) -> None:
-        """Drops rows beyond the step from which a run resumes: they are about to be made again."""
+        """Drops the rows of later steps than the one from which a run resumes: those steps are repeated."""
         for file in self.folder.glob("*.csv"):
             found = text_rows(file)
             kept = [row for row in found if int(row["step"]) <= step]
@@ -58,14 +58,14 @@ class TableLog(Logger):
 
 
 def whole(file: Path) -> bool:
-    """Whether the last line came to its end; a kill may have cut it."""
+    """Whether the last line is complete; a kill may have cut it."""
     with file.open("rb") as lines:
         lines.seek(max(lines.seek(0, 2) - 1, 0))
         return lines.read() in (b"", b"\n")
 
 
 def rewrite(file: Path, columns: Sequence[str], rows: Iterable[Mapping[str, object]]) -> None:
-    """Replaces a table as a whole: a reader, or a kill, finds the old one or the new one."""
+    """Replaces a table atomically: a reader sees the old or the new one, also after a kill."""
     text = io.StringIO(newline="")
     writer = csv.DictWriter(text, columns, restval="")
     if columns:

@@ -1,4 +1,4 @@
-"""Validations that Lightning would leave out: at the end of a run, and where a resumed run was stopped."""
+"""Runs validations that Lightning skips: at the end of a run, and where a resumed run was stopped."""
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
@@ -8,8 +8,8 @@ from maekit.training.run_module import CheckpointDict, RunModule, run_module
 class CatchUp(Callback):
     """Validates a run that `max_steps` ended between two validations, or that was stopped before one was complete.
 
-    An interrupted validation is repeated over all images, also that of a run's very last step. It stands before the
-    callbacks that save, so that they see its result.
+    An interrupted validation is repeated over all images, also at the last step of a run. This callback must come
+    before those that save, so that they see its result.
     """
 
     def __init__(self) -> None:
@@ -18,23 +18,23 @@ class CatchUp(Callback):
         self.limits: tuple[int, int | None] | None = None
 
     def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: CheckpointDict) -> None:
-        """Opens the limits of a run that has taken all its steps: Lightning would not even start it."""
+        """Removes the step limits of a run that has taken all its steps: Lightning would not start it."""
         if checkpoint["global_step"] >= run_module(pl_module).total_steps():
             self.limits = (trainer.fit_loop.max_steps, trainer.fit_loop.max_epochs)
             trainer.fit_loop.epoch_loop.max_steps, trainer.fit_loop.max_epochs = -1, -1
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Notes the step."""
+        """Remembers at which step a validation began, to repeat it if it is interrupted."""
         if not trainer.sanity_checking:
             self.begun_step = trainer.global_step
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Notes the step."""
+        """Remembers at which step a validation was completed."""
         if not trainer.sanity_checking:
             self.validated_step = trainer.global_step
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Repeats the validation in which, or before which, the run was stopped."""
+        """Restores the limits, and runs the validation that was interrupted or that was due when the run stopped."""
         if self.limits is not None:
             trainer.fit_loop.epoch_loop.max_steps, trainer.fit_loop.max_epochs = self.limits
         step = trainer.global_step
@@ -46,16 +46,16 @@ class CatchUp(Callback):
             validate(trainer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Measures the final weights."""
+        """Validates the final weights, if that was not done."""
         if trainer.global_step != self.validated_step:
             validate(trainer)
 
     def state_dict(self) -> dict[str, object]:
-        """What a resumed run must know."""
+        """Returns the steps at which the last validation began and the last one was completed."""
         return {"validated_step": self.validated_step, "begun_step": self.begun_step}
 
     def load_state_dict(self, state_dict: CheckpointDict) -> None:
-        """Goes on from an earlier part of the run; checkpoints of maekit 0.1 lack `begun_step`."""
+        """Restores these steps; checkpoints of maekit 0.1 lack `begun_step`."""
         self.validated_step, self.begun_step = state_dict["validated_step"], state_dict.get("begun_step", 0)
 
 
@@ -79,7 +79,7 @@ def count_in_batches(trainer: Trainer, accumulation: int, steps_per_epoch: int) 
 
 def interval_of(trainer: Trainer) -> int | float | None:
     """Returns `val_check_interval` in device batches (whole numbers) or epochs; None where it is a time."""
-    return vars(trainer).get("val_check_interval")  # Lightning does not set it for a time
+    return vars(trainer).get("val_check_interval")  # Lightning does not set it if the interval is a time
 
 
 def is_due(trainer: Trainer, module: RunModule, step: int) -> bool:
@@ -97,7 +97,7 @@ def is_due(trainer: Trainer, module: RunModule, step: int) -> bool:
 def validate(trainer: Trainer) -> None:
     """Runs the whole validation loop inside the fit, as the training loop does."""
     loop = trainer.fit_loop.epoch_loop.val_loop
-    loop.restarting = False  # otherwise Lightning would continue at the batch its counters name
+    loop.restarting = False  # otherwise Lightning would continue at the batch of its counters
     trainer.validating = True
     loop.run()
     trainer.training = True

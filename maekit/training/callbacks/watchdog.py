@@ -1,4 +1,4 @@
-"""Ends a process whose main thread does not answer a signal, as while it waits for another machine."""
+"""Ends a process if its main thread does not handle a signal, as while it waits for another machine."""
 
 import os
 import signal
@@ -9,7 +9,7 @@ GRACE_SECONDS = 4.0
 
 
 class Watchdog:
-    """A thread that hears of each signal at once.
+    """A thread that is notified of each signal at once.
 
     Python runs a signal's handler in the main thread, and not before the call into C that it is in returns: a process
     that waits for others (`init_process_group`, a collective) waits on, whatever it is sent. C's own handler writes the
@@ -34,7 +34,7 @@ class Watchdog:
         """Ends the thread, from the main thread."""
         self.left.set()
         signal.set_wakeup_fd(self.previous)
-        os.write(self.into, b"\0")  # a forked process may hold this end too, so closing it would not be heard
+        os.write(self.into, b"\0")  # a forked process may hold this end too, so closing it would not wake the thread
         self.thread.join()
         os.close(self.into)
         os.close(self.out)
