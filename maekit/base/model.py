@@ -127,7 +127,7 @@ class TransferModel(nn.Module, ABC):
         """Returns lines on the parts of computed metrics, such as each class; none unless a task has any."""
         return []
 
-    def results(self, metrics: Any) -> dict[str, Any]:
+    def results(self, metrics: Any) -> dict[str, object]:
         """Returns what of an evaluation is kept as JSON files, by name, if anything; every process calls it."""
         return {}
 

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 
 class ClassValue(NamedTuple):
@@ -21,7 +21,24 @@ class ClassValue(NamedTuple):
     images: int | None = None
 
 
-def per_class_json(metric: str, more: str | None, rows: Sequence[ClassValue]) -> dict[str, Any]:
+class ClassRow(TypedDict):
+    """One class in `per_class.json`: the attributes of `ClassValue`, None for nan."""
+
+    name: str
+    value: float | None
+    more: float | None
+    images: int | None
+
+
+class PerClass(TypedDict):
+    """The content of `per_class.json`: names of the two values of each class, and the classes in label order."""
+
+    metric: str
+    more: str | None
+    classes: list[ClassRow]
+
+
+def per_class_json(metric: str, more: str | None, rows: Sequence[ClassValue]) -> PerClass:
     """Returns plain values for a JSON file, null where a value is nan.
 
     Args:
@@ -30,9 +47,9 @@ def per_class_json(metric: str, more: str | None, rows: Sequence[ClassValue]) ->
         rows: one a class, in label order.
     """
     classes = [
-        {"name": row.name, "value": _finite(row.value), "more": _finite(row.more), "images": row.images} for row in rows
+        ClassRow(name=row.name, value=_finite(row.value), more=_finite(row.more), images=row.images) for row in rows
     ]
-    return {"metric": metric, "more": more, "classes": classes}
+    return PerClass(metric=metric, more=more, classes=classes)
 
 
 def _finite(value: float | None) -> float | None:

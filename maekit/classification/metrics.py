@@ -1,14 +1,14 @@
 """Top-1, top-5, mean loss and mistakes, exact under any split of the images over batches and processes."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, NotRequired, TypedDict
+from typing import NamedTuple, NotRequired, TypedDict
 
 import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 from torchmetrics import Metric
 
-from maekit.base.per_class import ClassValue, per_class_json
+from maekit.base.per_class import ClassValue, PerClass, per_class_json
 
 WHOLE_MATRIX, MOST_PAIRS = 100, 100  # classes of a matrix that is kept whole; pairs that are kept of a larger one
 _LOSS_UNIT = 2.0**-24  # integer sums do not depend on their order, and every device has them
@@ -118,7 +118,7 @@ def confusion_json(names: Sequence[str], outcomes: Sequence[Outcome]) -> Confusi
     return {"classes": list(names), "pairs": pairs}
 
 
-def class_json(names: Sequence[str], outcomes: Sequence[Outcome]) -> dict[str, Any]:
+def class_json(names: Sequence[str], outcomes: Sequence[Outcome]) -> PerClass:
     """Returns the content of `per_class.json`: the top-1 of each class in percent.
 
     Args:

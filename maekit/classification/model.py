@@ -99,7 +99,7 @@ class Classifier(TransferModel):
         """Adds one evaluated batch."""
         metrics.update(self(batch.image), batch.label, batch.index)
 
-    def results(self, metrics: ClassificationMetrics) -> dict[str, Any]:
+    def results(self, metrics: ClassificationMetrics) -> dict[str, object]:
         """Which classes are taken for which, and the top-1 of each."""
         names, outcomes = self.spec.class_names, metrics.outcome_counts()
         return {"confusion.json": confusion_json(names, outcomes), "per_class.json": class_json(names, outcomes)}

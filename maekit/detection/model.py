@@ -153,7 +153,7 @@ class Detector(TransferModel):
         """The box and mask AP of each class, the worst first, and COCO's 12 numbers for each of the two."""
         return [*class_table(self.spec.class_names, metrics), "", *summary_table(metrics)]
 
-    def results(self, metrics: DetectionMetrics) -> dict[str, Any]:
+    def results(self, metrics: DetectionMetrics) -> dict[str, object]:
         """COCO's result dicts, for the file that COCO's own tools and servers read, and the AP of each class."""
         per_class = class_json(self.spec.class_names, metrics)
         return {"coco_results.json": metrics.results(), "per_class.json": per_class}

@@ -89,7 +89,7 @@ class RobustnessClassifier(Classifier):
         """A row a data set and a corruption, and what was not evaluated."""
         return robustness_table(metrics.counts(), self._num_candidates(), len(self.spec.ids()))
 
-    def results(self, metrics: RobustnessMetrics) -> dict[str, Any]:  # type: ignore[override]
+    def results(self, metrics: RobustnessMetrics) -> dict[str, object]:  # type: ignore[override]
         """All numbers by data set, corruption and severity."""
         return {RESULTS: robustness_json(metrics.counts(), self._num_candidates(), len(self.spec.ids()))}
 

@@ -2,13 +2,20 @@
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TypedDict
 
 from maekit.robustness.data.read import describe_cells
 from maekit.robustness.data.sets import CORRUPTED, SEVERITIES, WHOLE, alexnet_errors, cells, title
 from maekit.robustness.metrics import Count, corruption_errors, summarise
 
 WIDTH = 17
+
+
+class ErrorRow(TypedDict):
+    """One severity of one corruption in `robustness.json`: how many images, and the top-1 error in percent."""
+
+    images: int
+    error: float
 
 
 def robustness_table(counts: Sequence[Count], num_candidates: Mapping[str, int], num_classes: int) -> list[str]:
@@ -32,16 +39,16 @@ def robustness_table(counts: Sequence[Count], num_candidates: Mapping[str, int],
     return [*lines, f"not evaluated: {', '.join(lacking)}"] if lacking else lines
 
 
-def robustness_json(counts: Sequence[Count], num_candidates: Mapping[str, int], num_classes: int) -> dict[str, Any]:
+def robustness_json(counts: Sequence[Count], num_candidates: Mapping[str, int], num_classes: int) -> dict[str, object]:
     """Returns all numbers by data set, corruption and severity, in percent; what was not evaluated is left out."""
     values = summarise(counts)
-    result: dict[str, Any] = {"num_classes": num_classes}
-    corruptions: dict[str, dict[str, Any]] = {}
+    result: dict[str, object] = {"num_classes": num_classes}
+    corruptions: dict[str, dict[str, ErrorRow]] = {}
     for cell, count in zip(cells(), counts, strict=True):
         if not count.images:
             continue
         if cell.name == CORRUPTED:
-            row = {"images": count.images, "error": count.error}
+            row = ErrorRow(images=count.images, error=count.error)
             corruptions.setdefault(cell.corruption, {})[str(cell.severity)] = row
         else:
             result[cell.name] = {

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torchmetrics import Metric
 
-from maekit.base.per_class import ClassValue, per_class_json
+from maekit.base.per_class import ClassValue, PerClass, per_class_json
 from maekit.errors import UserError
 
 
@@ -157,7 +157,7 @@ def image_score(predicted: Tensor, label: Tensor, num_classes: int) -> ImageScor
     return ImageScore(float(iou.nanmean()), float(100 * counts.diagonal().sum() / counts.sum()))
 
 
-def class_json(names: Sequence[str], metrics: SegmentationMetrics) -> dict[str, object]:
+def class_json(names: Sequence[str], metrics: SegmentationMetrics) -> PerClass:
     """Returns the IoU and accuracy of each class, as `per_class.json` keeps them.
 
     Args:

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -115,7 +115,7 @@ class Segmenter(TransferModel):
         """Returns lines with the IoU and accuracy of each class, the worst first."""
         return class_table(self.spec.class_names, metrics)
 
-    def results(self, metrics: SegmentationMetrics) -> dict[str, Any]:
+    def results(self, metrics: SegmentationMetrics) -> dict[str, object]:
         """Returns `per_class.json`: the IoU and accuracy of each class."""
         return {"per_class.json": class_json(self.spec.class_names, metrics)}
 

@@ -153,10 +153,10 @@ def test_a_detectors_classes_are_pycocotools() -> None:
     assert (found["metric"], found["more"]) == ("box AP", "mask AP")
     categories = sorted(CATEGORIES)
     for label, row in enumerate(found["classes"]):
-        for kind, key in (("box", "value"), ("mask", "more")):
+        for kind, value in (("box", row["value"]), ("mask", row["more"])):
             precision = evaluations[kind].eval["precision"][:, :, categories.index(CATEGORIES[label]), 0, -1]
             expected = None if (precision < 0).any() else pytest.approx(100 * precision.mean(), abs=1e-9)
-            assert row[key] == expected, (row, kind)
+            assert value == expected, (row, kind)
         notes = [[n for n in scene.truth if n["category_id"] == CATEGORIES[label]] for scene in scenes]
         assert row["images"] == sum(any(not n["iscrowd"] for n in one) for one in notes)
     assert any(row["value"] is None for row in found["classes"]) and len({r["images"] for r in found["classes"]}) > 2

@@ -2,13 +2,12 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, distributed, nn
 
-from maekit.base.per_class import ClassValue, per_class_json
+from maekit.base.per_class import ClassValue, PerClass, per_class_json
 from maekit.detection.data.annotation import Annotation
 from maekit.detection.metrics.coco_eval import (
     KINDS,
@@ -124,7 +123,7 @@ class DetectionMetrics(nn.Module):
             )
 
 
-def class_json(names: Sequence[str], metrics: DetectionMetrics) -> dict[str, Any]:
+def class_json(names: Sequence[str], metrics: DetectionMetrics) -> PerClass:
     """Returns the box and mask AP of each class, as `per_class.json` keeps them.
 
     Args:

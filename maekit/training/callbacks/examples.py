@@ -3,17 +3,17 @@
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import torch
 from lightning.fabric.utilities import move_data_to_device
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 
 from maekit.base.model import TransferModel
 from maekit.system.generators import untouched_generators
 from maekit.system.terminal import say
 from maekit.training.callbacks.checkpoints import SaveBest
 from maekit.training.examples import judge_some, write_examples
+from maekit.training.run_module import RunModule, run_module
 
 
 class Examples(Callback):
@@ -31,11 +31,11 @@ class Examples(Callback):
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def on_fit_end(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Scores up to 256 of the images that a validation sees, and draws the best and the worst."""
-        model, (file, step) = pl_module.model, shown_weights(trainer)
-        shown = model.shown()
-        done = trainer.global_step >= pl_module.total_steps()
+        module, (file, step) = run_module(pl_module), shown_weights(trainer)
+        model, shown = module.model, module.model.shown()
+        done = trainer.global_step >= module.total_steps()
         if not trainer.is_global_zero or not done or shown.score is None:
             return
         try:
@@ -46,20 +46,20 @@ class Examples(Callback):
             ):
                 judged = judge_some(
                     shown,
-                    pl_module.data,
-                    first=validated_images(trainer, pl_module),
-                    batch_size=pl_module.plan.device_batch,
+                    module.data,
+                    first=validated_images(trainer, module),
+                    batch_size=module.plan.device_batch,
                     move=lambda batch: move_data_to_device(batch, trainer.strategy.root_device),
                 )
                 weights = {"checkpoint": None if file is None else file.name, "step": step}
-                write_examples(self.folder, shown, pl_module.data, judged, weights)
+                write_examples(self.folder, shown, module.data, judged, weights)
         except Exception as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             say(f"no examples: {reason}; the run itself is whole")
 
 
 def shown_weights(trainer: Trainer) -> tuple[Path | None, int]:
-    """The best checkpoint of a run and its step; without one, None and the run's last step."""
+    """Returns the best checkpoint of a run and its step; without one, None and the run's last step."""
     best = next((one for one in trainer.checkpoint_callbacks if isinstance(one, SaveBest)), None)
     if best is None or best.value is None:
         return None, trainer.global_step
@@ -68,7 +68,7 @@ def shown_weights(trainer: Trainer) -> tuple[Path | None, int]:
 
 @contextmanager
 def holding(model: TransferModel, file: Path | None) -> Iterator[None]:
-    """Puts the weights of a checkpoint into a model, and its own back; None changes nothing."""
+    """Gives a model the weights of a checkpoint for a while, and then its own back; None changes nothing."""
     if file is None:
         yield
         return
@@ -80,17 +80,17 @@ def holding(model: TransferModel, file: Path | None) -> Iterator[None]:
         model.load_state_dict(own)
 
 
-def validated_images(trainer: Trainer, module: Any) -> int:
+def validated_images(trainer: Trainer, module: RunModule) -> int:
     """Returns how many images a validation of this run sees, `limit_val_batches` heeded."""
     images, limit = len(module.data.val_dataset()), trainer.limit_val_batches
     if isinstance(limit, float):
         return int(images * limit)
-    return min(images, limit * int(module.plan.device_batch) * trainer.world_size)
+    return min(images, limit * module.plan.device_batch * trainer.world_size)
 
 
 @contextmanager
 def evaluating(model: torch.nn.Module, device: torch.device) -> Iterator[None]:
-    """Puts the model on a device and every module into evaluation mode, and all of it back, generators too."""
+    """Moves a model to a device, in evaluation mode, for a while; then restores place, modes and random generators."""
     modes, before = {module: module.training for module in model.modules()}, next(model.parameters()).device
     with untouched_generators(), torch.no_grad():
         try:

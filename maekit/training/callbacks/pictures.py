@@ -1,11 +1,12 @@
 """What the model makes of a few fixed validation images, at each evaluation of a run."""
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from lightning.pytorch import Callback, Trainer
+from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.loggers import TensorBoardLogger
+
+from maekit.training.run_module import run_module
 
 
 class Pictures(Callback):
@@ -18,11 +19,12 @@ class Pictures(Callback):
     def __init__(self, folder: Path) -> None:
         self.folder = folder / "pictures"
 
-    def on_validation_end(self, trainer: Trainer, pl_module: Any) -> None:
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Draws, on the first rank, after a validation inside a run."""
         if trainer.state.fn != "fit" or trainer.sanity_checking or not trainer.is_global_zero:
             return
-        picture = pl_module.model.shown().picture(pl_module.data)
+        module = run_module(pl_module)
+        picture = module.model.shown().picture(module.data)
         if picture is None:
             return
         self.folder.mkdir(exist_ok=True)
