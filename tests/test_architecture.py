@@ -27,7 +27,7 @@ ALLOWED = {
     "features": "backbone base data drawing runs system weights",
     "classification": "backbone base data drawing system weights",
     "segmentation": "backbone base data drawing system weights",
-    "detection": "base data drawing system weights",
+    "detection": "backbone base data drawing system weights",
     "robustness": "base classification data system weights",
     "pretraining": "backbone base classification data drawing features system weights",
     "tasks": "backbone base classification data detection pretraining robustness segmentation system",

@@ -2,11 +2,12 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, Unpack
 
 import torch
 from torch import Tensor, nn
 
+from maekit.backbone.vit import ViTOptions
 from maekit.base.model import TransferModel
 from maekit.base.settings import TunedSettings
 from maekit.base.spec import DataSpec
@@ -78,7 +79,7 @@ class DetectorSettings(TunedSettings):
 
 
 class Detector(TransferModel):
-    """A ViT with windowed attention, a pyramid, and Mask R-CNN."""
+    """A ViT without class token, a pyramid of its maps, and a detector on it; a task builds the last two."""
 
     monitor: ClassVar[tuple[str, Literal["max", "min"]]] = ("box_AP", "max")
     headline: ClassVar[tuple[str, ...]] = ("box_AP", "box_AP50", "mask_AP", "mask_AP50")
@@ -86,30 +87,21 @@ class Detector(TransferModel):
     compiled: ClassVar[str] = "the backbone and the pyramid"
     head: DetectionHead
 
-    def __init__(self, spec: DataSpec, settings: DetectorSettings) -> None:
-        """Builds backbone, pyramid and heads for square images of `spec.image_size`."""
-        grid = settings.pos_grid
-        super().__init__(
-            spec,
-            settings,
-            final_norm=False,
-            drop_path=settings.drop_path,
-            gradient_checkpointing=settings.gradient_checkpointing,
-            class_token=False,
-            window=settings.window,
-            global_blocks=tuple(settings.global_blocks),
-            relative_position=settings.relative_position,
-            pos_grid=None if grid is None else (grid[0], grid[1]),
-        )
-        self.taps = check_taps(settings.pyramid, settings.taps)
-        check_numbers("model.taps", self.taps, f"[0, {self.backbone.num_blocks - 1}]")
+    def __init__(
+        self, spec: DataSpec, settings: DetectorSettings, *, taps: list[int], **options: Unpack[ViTOptions]
+    ) -> None:
+        """Builds the backbone for square images of `spec.image_size`; a task builds `head`.
+
+        Args:
+            spec: class names and category ids.
+            settings: of the recipe.
+            taps: the blocks (from 0) after which the residual stream is taken.
+            options: what else the task changes about the ViT.
+        """
+        super().__init__(spec, settings, **options)
+        check_numbers("model.taps", taps, f"[0, {self.backbone.num_blocks - 1}]")
+        self.taps = taps
         self.category_ids = category_ids_of(spec)
-        channels, strides = settings.pyramid_channels, strides_of(self.backbone.patch_size)
-        engine = MaskRCNN if settings.detector == "maekit" else Detectron2MaskRCNN
-        self.head = DetectionHead(
-            make_pyramid(settings.pyramid, self.backbone.embed_dim, channels),
-            engine(channels, len(spec.class_names), settings.mask_rcnn, strides=strides),
-        )
         self.expect_new = (*TransferModel.expect_new, "blocks.*.attn.position.*", "shared_bias.*")
         self.expect_unused = (*TransferModel.expect_unused, "cls_token", "norm.*", "fc_norm.*")
         self.expect_resized = (*TransferModel.expect_resized, "patch_embed.proj.weight")
