@@ -1,7 +1,7 @@
-"""Self-attention over patch tokens: what is projected, what does the attending, and in which windows.
+"""Self-attention over patch tokens, global or in windows, with an exchangeable position module.
 
-A position module does the attending: `position(q, k, v, grid) -> out`, all [B, heads, N, d]. `Plain` knows no
-relative position; one that does (a bias table, a decomposed table) takes its place without a change here.
+The position module computes the attention: `position(q, k, v, grid) -> out`, all [B, heads, N, d]. `Plain` has no
+relative positions; modules with a bias table or a decomposed table replace it.
 """
 
 import torch
@@ -15,12 +15,8 @@ Grid = tuple[int, int]
 # out, while at 1025 tokens fused won; the limit lies between these two and was not measured more closely.
 # Where torch falls back to its own bf16 products (AVX2), fused is faster at every length (8 x 197: 290 against 600 ms,
 # 1 x 1025: 1.6 against 8.0 s), and in fp32 the two are within 10 % up to 600 tokens, where fused needs less memory.
-_FAST_BF16_PRODUCTS: bool = torch._C._has_mkldnn and torch.ops.mkldnn._is_mkldnn_bf16_supported()
+FAST_BF16_PRODUCTS: bool = torch._C._has_mkldnn and torch.ops.mkldnn._is_mkldnn_bf16_supported()
 _SHORT_SEQUENCE = 512
-
-
-def _written_out_is_faster(q: Tensor) -> bool:
-    return _FAST_BF16_PRODUCTS and q.is_cpu and q.dtype == torch.bfloat16 and q.shape[-2] <= _SHORT_SEQUENCE
 
 
 def attend_written_out(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
@@ -31,11 +27,11 @@ def attend_written_out(q: Tensor, k: Tensor, v: Tensor) -> Tensor:
 
 
 class Plain(nn.Module):
-    """Attention by content alone; the grid is not looked at."""
+    """Attention by content alone, without relative positions; the grid is ignored."""
 
     def forward(self, q: Tensor, k: Tensor, v: Tensor, grid: Grid) -> Tensor:
         """Returns what each query attends to, [B, heads, N, d], for q, k, v of that shape."""
-        if _written_out_is_faster(q):
+        if FAST_BF16_PRODUCTS and q.is_cpu and q.dtype == torch.bfloat16 and q.shape[-2] <= _SHORT_SEQUENCE:
             return attend_written_out(q, k, v)
         return F.scaled_dot_product_attention(q, k, v)
 

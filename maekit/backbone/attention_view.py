@@ -1,4 +1,4 @@
-"""What the class token attends to in a block, written out from queries and keys."""
+"""Computes the attention map of the class token in a block from queries and keys."""
 
 from typing import NamedTuple
 
@@ -12,11 +12,10 @@ from maekit.errors import UserError
 
 
 class View(NamedTuple):
-    """What one block makes of images.
+    """Attention of the class token and patch features of one block.
 
-    `attention` [B, heads, h, w] is the class token's to each patch and `own` [B, heads] its to itself and to the
-    registers: together they sum to one. `patches` [B, h*w, D] are the patch tokens after the block, through the final
-    norm if there is one.
+    `attention` [B, heads, h, w] is from the class token to each patch, `own` [B, heads] to itself and the registers;
+    for each head they sum to one. `patches` [B, h*w, D] are the patch tokens after block and final norm.
     """
 
     attention: Tensor

@@ -1,22 +1,20 @@
 """Partial fine-tuning: only the last blocks of a backbone are trained (MAE paper, Figure 9)."""
 
-from torch import nn
-
 from maekit.backbone.block import Block
 from maekit.backbone.vit import ViT
 from maekit.errors import UserError
 
 
 def tune_last_blocks(backbone: ViT, tuned_blocks: float) -> None:
-    """Freezes all of a ViT but its last blocks; what is frozen is a fixed function, without drop path.
+    """Freezes a ViT except for its last blocks; the frozen part is a fixed function, without drop path.
 
-    Autograd keeps nothing of frozen blocks below the first tuned one, and so gradient checkpointing recomputes nothing
-    of them. What is tuned besides, in steps of `tuned_blocks`, is ours where the paper does not say:
+    Autograd keeps no activations of frozen blocks below the first tuned one, so gradient checkpointing recomputes
+    nothing of them. What is tuned for each value of `tuned_blocks`; where the paper is silent, this is our choice:
 
     - 0: nothing of the backbone;
     - 0.5: the MLP sub-block of the last block (its norm2, mlp and scale) and the final norm;
     - 1, 2, ...: that many whole blocks and the final norm;
-    - all blocks: the embeddings too, and what blocks share, which is full fine-tuning, as the paper's last point is.
+    - all blocks: the embeddings and shared parameters too: full fine-tuning, the last point of the paper's figure.
 
     Args:
         backbone: the ViT, whose `requires_grad` and drop path are set in place.
@@ -39,12 +37,8 @@ def tune_last_blocks(backbone: ViT, tuned_blocks: float) -> None:
         else:
             block.requires_grad_(True)
     if tuned_blocks == 0.5:
-        _tune_mlp(backbone.blocks[-1])
-
-
-def _tune_mlp(block: nn.Module) -> None:
-    for name, parameter in block.named_parameters():
-        parameter.requires_grad_(name.startswith(("norm2.", "mlp.", "gamma_2")))
+        for name, parameter in backbone.blocks[-1].named_parameters():
+            parameter.requires_grad_(name.startswith(("norm2.", "mlp.", "gamma_2")))
 
 
 def _check(tuned_blocks: float, num_blocks: int) -> None:

@@ -1,4 +1,4 @@
-"""The recipe's total batch as devices x images x accumulation, exactly, and the learning rate that goes with it."""
+"""Splits the total batch exactly into devices x device batch x accumulation, and scales the learning rate."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass

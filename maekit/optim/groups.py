@@ -1,4 +1,4 @@
-"""Layer decay as real parameter groups: one a layer, with its own rate and weight decay, told apart by name."""
+"""Layer decay as parameter groups of the optimizer: named groups per layer, each with its own lr and weight decay."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -65,10 +65,11 @@ def parameter_rows(
 ) -> list[ParameterRow]:
     """Gives every trainable parameter of `model` its layer, learning rate and weight decay.
 
-    The layer is asked of the backbone for the parameter object itself, so no prefix (`module.`, `_orig_mod.`) matters.
-    All else (head, neck, decoder) is layer num_blocks + 1. lr_scale = layer_decay ** (num_blocks + 1 - layer), as in
-    facebookresearch/mae, BEiT and ViTDet. A parameter that any rule of `no_weight_decay` names is not decayed: "1d" by
-    its number of dimensions, "layer_norm" by its torch.nn.LayerNorm module, the others by the last part of its name.
+    Layers are looked up by parameter object, so prefixes of names (`module.`, `_orig_mod.`) do not matter. All other
+    parameters (head, neck, decoder) are of layer num_blocks + 1. As in facebookresearch/mae, BEiT and ViTDet,
+    lr_scale = layer_decay ** (num_blocks + 1 - layer). A parameter that any rule of
+    `no_weight_decay` names is not decayed: "1d" by its number of dimensions, "layer_norm" by its torch.nn.LayerNorm
+    module, the others by the last part of its name.
 
     Raises:
         UserError: a parameter of the backbone has no layer or is not in `model`, or a rule is unknown.

@@ -1,4 +1,4 @@
-"""LARS, the linear probe's optimizer: momentum SGD whose step is scaled tensor by tensor."""
+"""LARS, the optimizer of the linear probe: momentum SGD that scales the step of each tensor."""
 
 from collections.abc import Callable
 from typing import Any

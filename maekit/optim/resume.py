@@ -1,4 +1,4 @@
-"""A saved optimizer state is matched to the run's groups by name, never by position."""
+"""Matches a saved optimizer state to the groups of a resumed run by name, never by position."""
 
 import math
 from collections.abc import Collection, Mapping, Sequence

@@ -1,4 +1,4 @@
-"""How a model is trained: the numbers of a recipe that make its optimizer and its schedule."""
+"""The recipe section `optim`: its values, their ranges, and the optimizer and schedule they make."""
 
 from dataclasses import dataclass
 from typing import Literal

@@ -71,7 +71,7 @@ def test_written_out_attention_equals_the_fused_kernel_with_gradients() -> None:
 def test_plain_writes_attention_out_only_where_that_is_faster(
     monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype, length: int, fast_products: bool, written_out: bool
 ) -> None:
-    monkeypatch.setattr(attention, "_FAST_BF16_PRODUCTS", fast_products)
+    monkeypatch.setattr(attention, "FAST_BF16_PRODUCTS", fast_products)
     calls: list[str] = []
     fused = F.scaled_dot_product_attention
 

@@ -63,7 +63,7 @@ def _with_gradients(attend: Any, module: Decomposed, tensors: list[Tensor], grid
 def test_outputs_and_gradients_are_those_of_the_definition(
     monkeypatch: pytest.MonkeyPatch, grid: Grid, tile: int, form: str
 ) -> None:
-    monkeypatch.setattr(tiled, "_TILE", tile)
+    monkeypatch.setattr(tiled, "TILE", tile)
     monkeypatch.setattr(decomposed, "attend_in_tiles", {"in tiles": attend_in_tiles, "folded": attend_folded}[form])
     module = _filled(grid)
     tensors = [_drawn(2, 3, grid[0] * grid[1], 6, seed=seed) for seed in range(3)]

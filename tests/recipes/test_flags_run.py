@@ -132,7 +132,7 @@ def test_no_progress_bar_where_none_is_wanted(tmp_path: Path, monkeypatch: pytes
         progress = Progress(Record(tmp_path, 1), show_bar=shown)
         progress.on_train_start(Fit(), Module())  # type: ignore[arg-type,abstract]
         assert (progress.bar is not None) == shown
-        progress._close()
+        progress.on_train_end(Fit(), Module())  # type: ignore[arg-type,abstract]
 
 
 @pytest.mark.parametrize(

@@ -59,7 +59,8 @@ class LayerLog(Callback):
         self.before = {}
         for layer in self.layers:
             numbers = {"lr": self.rates[layer], "grad_norm": self.norms[layer], "update_ratio": ratios[layer]}
-            append_row(self.file, {"step": trainer.global_step, "layer": layer, **_written(numbers)})
+            rounded = {name: float(f"{value:.7g}") if math.isfinite(value) else "" for name, value in numbers.items()}
+            append_row(self.file, {"step": trainer.global_step, "layer": layer, **rounded})
 
 
 def loss_scale(trainer: Trainer, optimizer: Optimizer) -> float:
@@ -133,8 +134,3 @@ def sample(weight: Tensor) -> Tensor:
 
 def _joined_squares(norms: Sequence[Tensor], device: torch.device) -> Tensor:
     return torch.stack([norm.to(device) for norm in norms]).square().sum() if norms else torch.zeros((), device=device)
-
-
-def _written(numbers: Mapping[str, float]) -> dict[str, float | str]:
-    """Rounds to seven digits; NaN and infinity become an empty cell."""
-    return {name: float(f"{value:.7g}") if math.isfinite(value) else "" for name, value in numbers.items()}
