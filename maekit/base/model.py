@@ -26,7 +26,7 @@ class Metrics(Protocol):
     """What evaluates a task: filled batch by batch, exact under any split of the data over ranks."""
 
     def compute(self) -> dict[str, Tensor]:
-        """Values by name, over everything since the last reset, on every rank."""
+        """Returns scalars by name, over all batches of all ranks since the last reset; every rank must call it."""
 
     def reset(self) -> None:
         """Starts anew, with no batch."""
@@ -89,7 +89,7 @@ class TransferModel(nn.Module, ABC):
 
     @abstractmethod
     def training_losses(self, batch: Any) -> dict[str, Tensor]:
-        """Loss terms of one batch; `loss` is their sum and the one that is minimised."""
+        """Returns the loss terms of one batch by name; `loss` is their sum, which is minimised."""
 
     def drawn(self, batch: Any) -> Any:
         """Returns a training batch with what a step draws at random beside it, such as mixup's partners or masks.
@@ -109,11 +109,11 @@ class TransferModel(nn.Module, ABC):
 
     @abstractmethod
     def new_metrics(self) -> nn.Module:
-        """A module that implements `Metrics`."""
+        """Returns an empty module that implements `Metrics`."""
 
     @abstractmethod
     def update_metrics(self, metrics: Any, batch: Any) -> None:
-        """Runs the model on a batch and adds the outcome to the metrics; index -1 counts nothing."""
+        """Runs the model on a batch and adds its results to the metrics; a sample of index -1 is not counted."""
 
     @abstractmethod
     def shown(self) -> Shown:

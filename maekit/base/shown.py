@@ -16,7 +16,7 @@ class Judged(NamedTuple):
 
     Attributes:
         score: in the unit of `Shown.score`; an image whose score is not finite is no example.
-        caption: a line that says it in words.
+        caption: a line with the score and what it is of, for people.
     """
 
     score: float
@@ -24,16 +24,16 @@ class Judged(NamedTuple):
 
 
 class PredictionWriter(Protocol):
-    """Where `maekit predict` puts what a model says of its images."""
+    """What runs a model on the images of `maekit predict`, and writes the predictions."""
 
     def prepare(self, image: Image) -> Any:
-        """What the model needs of one RGB image of any size; runs before the model, image by image."""
+        """Returns what `write` needs of one RGB image of any size."""
 
     def write(self, files: Sequence[Path], samples: Sequence[Any], device: torch.device) -> None:
-        """Runs the model, which is on `device`, on the next files' prepared images, and keeps what it says."""
+        """Runs the model, which is on `device`, on the samples of the next files, and keeps its predictions."""
 
     def close(self) -> Path:
-        """Finishes, and returns what was written."""
+        """Finishes the files, and returns the folder or the file that was written."""
 
 
 class Shown(ABC):

@@ -83,16 +83,16 @@ class Classifier(TransferModel):
         self.ema_decay = ema_decay
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images [B, 3, H, W], normalised, to logits [B, C]."""
+        """Returns logits [B, C] of images [B, 3, H, W], normalised."""
         logits: Tensor = self.head(self.pooled(images))
         return logits
 
     def pooled(self, images: Tensor) -> Tensor:
-        """Images [B, 3, H, W], normalised, to what the head classifies, [B, D]."""
+        """Returns what the head classifies, [B, D], of images [B, 3, H, W], normalised."""
         return self.backbone.pool(self.backbone(images).tokens, self.pooling)
 
     def new_metrics(self) -> ClassificationMetrics:
-        """Top-1, top-5 and loss."""
+        """Returns metrics: top-1 and top-5 in percent, and the loss in nats."""
         return ClassificationMetrics()
 
     def update_metrics(self, metrics: ClassificationMetrics, batch: ImageBatch) -> None:
@@ -100,18 +100,18 @@ class Classifier(TransferModel):
         metrics.update(self(batch.image), batch.label, batch.index)
 
     def results(self, metrics: ClassificationMetrics) -> dict[str, object]:
-        """Which classes are taken for which, and the top-1 of each."""
+        """Returns `confusion.json`, which classes were predicted for which, and `per_class.json`, the top-1 of each."""
         names, outcomes = self.spec.class_names, metrics.outcome_counts()
         return {"confusion.json": confusion_json(names, outcomes), "per_class.json": class_json(names, outcomes)}
 
     @torch.inference_mode()
     def class_probabilities(self, images: Tensor) -> Tensor:
-        """Images [B, 3, H, W], normalised, to probabilities [B, C] in fp32."""
+        """Returns probabilities [B, C] in fp32 of images [B, 3, H, W], normalised."""
         logits: Tensor = self(images)
         return logits.float().softmax(-1)
 
     def shown(self) -> ShownClasses:
-        """Losses of images, and a CSV with the best classes of each image."""
+        """Returns the losses of images, the images, and a CSV with the best classes of each."""
         return ShownClasses(self)
 
 
@@ -161,7 +161,7 @@ class FineTunedClassifier(Classifier):
         return MixedBatch(*self.mix(batch.image.clone(), batch.label))
 
     def training_losses(self, batch: "ImageBatch | MixedBatch") -> dict[str, Tensor]:
-        """Cross entropy in fp32 against smoothed labels, or mixed targets [B, C]."""
+        """Returns `loss`, the cross entropy in fp32 against smoothed labels [B] or mixed targets [B, C]."""
         if isinstance(batch, ImageBatch) and self.mix is not None:
             batch = self.drawn(batch)
         logits = self(batch.image).float()

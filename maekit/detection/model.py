@@ -107,7 +107,7 @@ class Detector(TransferModel):
         self.expect_resized = (*TransferModel.expect_resized, "patch_embed.proj.weight")
 
     def maps(self, images: Tensor) -> Sequence[Tensor]:
-        """Images [B, 3, S, S], normalised and padded, to the pyramid's maps p2 to p6."""
+        """Returns the pyramid's maps p2 to p6 of images [B, 3, S, S], normalised and padded."""
         pyramid: Sequence[Tensor] = self.head.pyramid(self.backbone(images, taps=self.taps).maps)
         return pyramid
 
@@ -118,21 +118,21 @@ class Detector(TransferModel):
         return self.training_losses
 
     def training_losses(self, batch: DetBatch) -> dict[str, Tensor]:
-        """Two losses of the proposals, three of the regions, and their sum."""
+        """Returns two losses of the proposals, three of the regions, and their sum `loss`."""
         losses = self.head.detector.losses(self.maps(batch.image), batch)
         return {"loss": torch.stack(list(losses.values())).sum(), **losses}
 
     @torch.inference_mode()
     def detect(self, images: Tensor, size: Tensor, original: Tensor) -> list[Detections]:
-        """What is in images [B, 3, S, S] that hold pictures of `size` [B, 2], in pixels of their files' `original`."""
+        """Returns the objects in images [B, 3, S, S] with pictures of `size` [B, 2], in pixels of `original` [B, 2]."""
         return self.head.detector.detect(self.maps(images), size, original)
 
     def new_metrics(self) -> DetectionMetrics:
-        """COCO's 12 numbers for boxes and 12 for masks."""
+        """Returns metrics: COCO's 12 numbers for boxes and 12 for masks, in percent."""
         return DetectionMetrics(self.category_ids)
 
     def update_metrics(self, metrics: DetectionMetrics, batch: DetEvalBatch) -> None:
-        """Adds a batch's detections and annotations."""
+        """Detects the objects of a batch, and adds them and the annotations to the metrics."""
         found = self.detect(batch.image, batch.size, batch.original)
         rows = zip(
             found, batch.image_id.tolist(), sizes_of(batch.original), batch.truth, batch.index.tolist(), strict=True
@@ -142,16 +142,16 @@ class Detector(TransferModel):
                 metrics.update(coco_results(detections, size), image_id, size, truth)
 
     def table(self, metrics: DetectionMetrics) -> list[str]:
-        """The box and mask AP of each class, the worst first, and COCO's 12 numbers for each of the two."""
+        """Returns lines: box and mask AP of each class, the worst first, and COCO's 12 numbers for boxes and masks."""
         return [*class_table(self.spec.class_names, metrics), "", *summary_table(metrics)]
 
     def results(self, metrics: DetectionMetrics) -> dict[str, object]:
-        """COCO's result dicts, for the file that COCO's own tools and servers read, and the AP of each class."""
+        """Returns `coco_results.json`, which COCO's servers read, and `per_class.json`, the AP of each class."""
         per_class = class_json(self.spec.class_names, metrics)
         return {"coco_results.json": metrics.results(), "per_class.json": per_class}
 
     def shown(self) -> ShownDetections:
-        """The F1 of images, panels, and pictures and COCO's result dicts of predictions."""
+        """Returns the F1 of images, panels of objects and detections, and the files of predictions."""
         return ShownDetections(self)
 
 

@@ -138,7 +138,7 @@ class Pretrainer(TransferModel):
         return decoded
 
     def forward(self, images: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Masking]:
-        """Images [B, 3, H, W], normalised, to predictions [B, N, V] of all patches, and which were hidden."""
+        """Returns predictions [B, N, V] of all patches of images [B, 3, H, W], normalised, and which were hidden."""
         masking = self.draw_masking(images, noise)
         decoded = self.decode(self.encode(images, masking), masking, self.backbone.patch_grid(images))
         return self.head.predict(decoded), masking
@@ -161,12 +161,12 @@ class Pretrainer(TransferModel):
         return MaskedBatch(batch.image, self.draw_masking(batch.image))
 
     def training_losses(self, batch: ImageBatch | MaskedBatch) -> dict[str, Tensor]:
-        """Mean square error of the hidden patches' targets."""
+        """Returns `loss`, the mean square error of the hidden patches' targets."""
         masked = self.drawn(batch) if isinstance(batch, ImageBatch) else batch
         return {"loss": self.patch_losses(masked.image, masked.masking)[0].mean()}
 
     def new_metrics(self) -> PretrainingMetrics:
-        """Loss and PSNR of the hidden patches."""
+        """Returns metrics of the hidden patches: `loss`, and `psnr` in dB."""
         return PretrainingMetrics()
 
     def update_metrics(self, metrics: PretrainingMetrics, batch: ImageBatch) -> None:
@@ -196,11 +196,11 @@ class Pretrainer(TransferModel):
         return Reconstruction(first, second, third, fourth, quality, masking.masked)
 
     def shown(self) -> ShownReconstructions:
-        """The PSNR of images, and pictures of them: original, masked, reconstructed."""
+        """Returns the PSNR of images, and pictures of them: original, masked, reconstructed."""
         return ShownReconstructions(self)
 
     def training_data(self, data: TransferData, device: torch.device) -> RunData:
-        """The images; their principal components are found first where these are the target and not known yet."""
+        """Returns the data; a target of principal components is fitted to them first, unless it is already."""
         target = self.head.target
         if isinstance(target, Components) and not target.fitted:
             moments, images = Moments(target.mean.numel()), data.plain_train_dataset()
@@ -210,7 +210,7 @@ class Pretrainer(TransferModel):
         return data
 
     def side_metrics(self, data: RunData) -> dict[str, float]:
-        """Accuracies on frozen features of labelled images, in percent, where the data has some for it."""
+        """Returns `knn_top1` and `probe_top1` of frozen features, in percent, or nothing without `data.probe_root`."""
         splits = data.probe_datasets() if isinstance(data, TransferData) else None
         if splits is None:
             return {}
@@ -220,11 +220,11 @@ class Pretrainer(TransferModel):
         )  # fmt: skip
 
     def class_tokens(self, images: Tensor) -> Tensor:
-        """Images [B, 3, H, W], normalised and nothing hidden, to class tokens [B, D]."""
+        """Returns class tokens [B, D] of images [B, 3, H, W], normalised, with nothing hidden."""
         return self.backbone.pool(self.backbone(images).tokens, "class")
 
     def _rgb(self, patches: Tensor) -> Tensor:
-        """Undoes the data's normalisation of patches [..., P], P in the order of `patchify`: RGB, 0..1 for images."""
+        """Returns patches [..., P] without the data's normalisation: RGB in 0..1; P is in the order of `patchify`."""
         if not self.spec.mean:
             raise UserError("the data does not say the mean and standard deviation of its channels; give DataSpec both")
         pixels = patches.shape[-1] // 3

@@ -55,11 +55,11 @@ def sheet_of(rows: Sequence[Row], headings: Sequence[str]) -> Image.Image:
 
 
 def decibels(psnr: float) -> str:
-    """Says a PSNR in words that fit a picture."""
+    """Returns a line for a PSNR in dB."""
     return f"PSNR of the hidden pixels {psnr:.1f} dB"
 
 
 def _picture(image: Tensor) -> Image.Image:
-    """An RGB image [3, H, W] in 0..1 as 8 bits."""
+    """Returns a picture of RGB values [3, H, W] in 0..1."""
     pixels = image.detach().float().clamp(0, 1).mul(255).round().byte()
     return Image.fromarray(pixels.permute(1, 2, 0).contiguous().cpu().numpy())

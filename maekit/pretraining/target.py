@@ -20,7 +20,7 @@ def patchify(images: Tensor, patch_size: int) -> Tensor:
 
 
 def unpatchify(patches: Tensor, patch_size: int, grid: tuple[int, int]) -> Tensor:
-    """Undoes `patchify`: images [B, 3, H, W] of patches [B, h*w, p*p*3]."""
+    """Returns images [B, 3, H, W] of patches [B, h*w, p*p*3], the inverse of `patchify`."""
     cut = patches.reshape(len(patches), *grid, patch_size, patch_size, 3).permute(0, 5, 1, 3, 2, 4)
     return cut.reshape(len(patches), 3, grid[0] * patch_size, grid[1] * patch_size)
 
@@ -111,11 +111,11 @@ class Components(Target):
 
     @property
     def fitted(self) -> bool:
-        """Whether the components are there."""
+        """Whether `fit` was called, or the components came from a checkpoint."""
         return bool(self.basis.any())
 
     def fit(self, moments: "Moments") -> None:
-        """Takes the components of the patches that were counted, largest first, the largest weight of each positive."""
+        """Computes the components from the patches' moments: largest first, the largest weight of each positive."""
         mean = moments.sum / moments.count
         covariance = moments.products / moments.count - mean[:, None] * mean
         basis = torch.linalg.eigh(covariance).eigenvectors.flip(1).T[: self.num_values]
@@ -137,7 +137,7 @@ class Moments:
         self.products = torch.zeros(patch_values, patch_values, dtype=torch.float64)
 
     def add(self, patches: Tensor) -> None:
-        """Counts patches [..., P]."""
+        """Adds the moments of patches [..., P]."""
         rows = patches.reshape(-1, patches.shape[-1]).double()
         self.count += len(rows)
         self.sum += rows.sum(0)

@@ -25,7 +25,7 @@ class Count(NamedTuple):
 
     @property
     def error(self) -> float:
-        """Share of wrong ones among all of the model's classes, in percent; of an empty cell nan."""
+        """Top-1 error among all of the model's classes, in percent; nan for a cell without images."""
         return 100 * (self.images - self.hits_of_all) / self.images if self.images else float("nan")
 
 

@@ -74,27 +74,27 @@ class RobustnessClassifier(Classifier):
         self.candidates = {name: own_places(own, title(name), ids) for name, ids in spec.candidates.items()}
 
     def training_losses(self, batch: Any) -> dict[str, Tensor]:
-        """Refuses: there is nothing to train on."""
+        """Raises a UserError: the task is measured and never trained."""
         raise UserError("this task evaluates only; use maekit validate")
 
     def new_metrics(self) -> RobustnessMetrics:  # type: ignore[override]
-        """Top-1 of each data set, errors of each corruption and severity."""
+        """Returns metrics: the top-1 of each data set, and the error of each corruption and severity."""
         return RobustnessMetrics(len(self.spec.ids()), self.candidates)
 
     def update_metrics(self, metrics: RobustnessMetrics, batch: RobustnessBatch) -> None:  # type: ignore[override]
-        """Adds one evaluated batch."""
+        """Classifies images [B, 3, H, W], and counts which are right, by data set or corruption and severity."""
         metrics.update(self(batch.image), self.to_model[batch.label], batch.cell, batch.index)
 
     def table(self, metrics: RobustnessMetrics) -> list[str]:
-        """A row a data set and a corruption, and what was not evaluated."""
+        """Returns a row for each data set and each corruption, and what was not evaluated."""
         return robustness_table(metrics.counts(), self._num_candidates(), len(self.spec.ids()))
 
     def results(self, metrics: RobustnessMetrics) -> dict[str, object]:  # type: ignore[override]
-        """All numbers by data set, corruption and severity."""
+        """Returns `robustness.json`: all numbers by data set, corruption and severity."""
         return {RESULTS: robustness_json(metrics.counts(), self._num_candidates(), len(self.spec.ids()))}
 
     def load_start(self, *, complete: bool) -> Report | None:
-        """Loads the weights, head and all.
+        """Loads the weights, and never makes a new head.
 
         Raises:
             UserError: as TransferModel's; or a file without class names has not ImageNet-1K's 1,000 classes.
@@ -107,7 +107,7 @@ class RobustnessClassifier(Classifier):
                 raise
             raise UserError(
                 f"{self.weights}: got a head of {found:,} classes, expected ImageNet-1K's {expected:,}; give weights "
-                "fine-tuned on ImageNet-1K, or the best.ckpt of a run, which says its classes"
+                "fine-tuned on ImageNet-1K, or the best.ckpt of a run, which holds its classes"
             ) from None
 
     def _num_candidates(self) -> dict[str, int]:
@@ -131,7 +131,7 @@ def model_spec(data: RobustnessSpec, weights: str | None) -> DataSpec:
 
 
 def _card(weights: str | None) -> object:
-    """Returns what a file says of its run, if it is there and says anything; what must be downloaded first does not."""
+    """Returns the card of a checkpoint of a run; None for other files, and for those that must be downloaded first."""
     path = Path(split_key(str(weights))[0]).expanduser()
     try:
         there = weights is not None and path.exists()

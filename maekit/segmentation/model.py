@@ -120,5 +120,5 @@ class Segmenter(TransferModel):
         return {"per_class.json": class_json(self.spec.class_names, metrics)}
 
     def shown(self) -> ShownLabels:
-        """The mIoU of images, panels, and colour overlays with a legend."""
+        """Returns the mIoU of images, panels of labels and predictions, and colour overlays with a legend."""
         return ShownLabels(self)

@@ -100,7 +100,7 @@ def write_examples(
     judged: Mapping[int, Judged],
     weights: Mapping[str, str | int | None] | None = None,
 ) -> None:
-    """Draws the chosen images into `examples/` of a run's folder, and says in `examples.json` what they are.
+    """Draws the chosen images into `examples/` of a run's folder, and lists them in `examples.json`.
 
     Args:
         folder: the run's.

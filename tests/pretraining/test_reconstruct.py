@@ -86,11 +86,11 @@ def test_predictions_are_turned_back_into_pixels(target: str) -> None:
         true = patches_by_hand(image)
         wanted, hidden = np.empty((16, 192)), result.masked_patches[index].numpy()
         for patch in range(16):
-            said = values[index, patch]
+            predicted = values[index, patch]
             if target == "normalised_pixels":
                 centre = sum(true[patch]) / 192
-                said = said * math.sqrt(sum((true[patch] - centre) ** 2) / 191 + 1e-6) + centre
-            wanted[patch] = np.clip(said * std + mean, 0, 1)
+                predicted = predicted * math.sqrt(sum((true[patch] - centre) ** 2) / 191 + 1e-6) + centre
+            wanted[patch] = np.clip(predicted * std + mean, 0, 1)
         original = true * std + mean
         found = {name: patches_by_hand(getattr(result, name)[index].numpy()) for name in Reconstruction._fields[:4]}
         assert_fp32(torch.from_numpy(found["prediction"]), torch.from_numpy(wanted))
@@ -282,7 +282,7 @@ def test_components_of_a_run_are_read_as_such(tmp_path: Path) -> None:
 
 
 def test_what_a_file_says_of_its_target_is_believed(tmp_path: Path) -> None:
-    for said in (True, False):
-        path = tmp_path / f"{said}.pth"
-        torch.save({"model": {**encoder(), **decoder()}, "args": {"norm_pix_loss": said}}, path)
-        assert normalises(load_pretrainer(path, mask_ratio=0.75)) is said
+    for recorded in (True, False):
+        path = tmp_path / f"{recorded}.pth"
+        torch.save({"model": {**encoder(), **decoder()}, "args": {"norm_pix_loss": recorded}}, path)
+        assert normalises(load_pretrainer(path, mask_ratio=0.75)) is recorded

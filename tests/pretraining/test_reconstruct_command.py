@@ -29,8 +29,8 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureF
 
     def command(*words: str) -> tuple[int, str, str]:
         status = main(["reconstruct", *words])
-        said = capsys.readouterr()
-        return status, said.out, said.err
+        printed = capsys.readouterr()
+        return status, printed.out, printed.err
 
     return command
 
@@ -107,12 +107,12 @@ def test_images_and_folders_become_pictures(run: Run) -> None:
 def test_json_says_the_same(run: Run) -> None:
     words = ("images", "--weights", "full.pth", "--masking", "grid", "--seed", "5", "--image_size", "64")
     status, out, _ = run(*words, "--json", "--norm_pix_loss", "false", "--batch_size", "1")
-    said = json.loads(out)
-    assert status == 0 and said["left_out"] == [] and said["norm_pix_loss"] is False
-    assert (said["image_size"], said["masking"], said["seed"]) == ([64, 64], "grid", 5)
-    assert [row["file"] for row in said["images"]] == ["images/a.png", "images/sub/b.png"]
-    assert said["psnr"] == pytest.approx(np.mean([row["psnr"] for row in said["images"]]))
-    for row in said["images"]:
+    printed = json.loads(out)
+    assert status == 0 and printed["left_out"] == [] and printed["norm_pix_loss"] is False
+    assert (printed["image_size"], printed["masking"], printed["seed"]) == ([64, 64], "grid", 5)
+    assert [row["file"] for row in printed["images"]] == ["images/a.png", "images/sub/b.png"]
+    assert printed["psnr"] == pytest.approx(np.mean([row["psnr"] for row in printed["images"]]))
+    for row in printed["images"]:
         kept = np.ones((8, 8), dtype=bool)
         kept.flat[row["masked_patches"]] = False
         assert (kept.reshape(4, 2, 4, 2).sum((1, 3)) == 1).all()
@@ -129,8 +129,8 @@ def test_what_the_file_does_not_say_is_tried_and_told(run: Run) -> None:
 
 def test_the_authors_files_are_known_by_name(run: Run) -> None:
     released(Path("mae_pretrain_vit_base_full.pth"), full())
-    said = json.loads(run("images", "--weights", "mae_pretrain_vit_base_full.pth", "--json")[1])
-    assert said["norm_pix_loss"] is True and not any("the file does not say" in line for line in said["said"])
+    printed = json.loads(run("images", "--weights", "mae_pretrain_vit_base_full.pth", "--json")[1])
+    assert printed["norm_pix_loss"] is True and not any("the file does not say" in line for line in printed["said"])
 
 
 def test_a_target_that_does_not_fit_is_doubted(run: Run) -> None:
@@ -155,8 +155,8 @@ def test_an_unreadable_image_is_left_out_named_and_counted(run: Run) -> None:
     status, out, err = run("images", "--weights", "full.pth")
     assert status == 0 and "2 images -> " in out and "; 1 could not be read, see reconstructions/skipped.txt" in out
     assert err.startswith("maekit: left out: images/broken.jpg: is not an image") and err.count("\n") == 1
-    said = json.loads(run("images", "--weights", "full.pth", "--json")[1])
-    assert said["left_out"] == ["images/broken.jpg"] and len(said["images"]) == 2
+    printed = json.loads(run("images", "--weights", "full.pth", "--json")[1])
+    assert printed["left_out"] == ["images/broken.jpg"] and len(printed["images"]) == 2
     status, out, _ = run("images/broken.jpg", "--weights", "full.pth")
     assert status == 2 and "0 images -> reconstructions; 1 could not be read, see" in out
 

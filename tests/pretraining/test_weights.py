@@ -124,10 +124,10 @@ def test_the_same_folder_is_a_vit_and_a_classifier(tmp_path: Path) -> None:
 def test_the_folder_says_what_the_run_did(tmp_path: Path) -> None:
     convert(write_run(tmp_path / "last.ckpt", pretrainer()), "hf", tmp_path / "hf")
     config = json.loads((tmp_path / "hf" / "config.json").read_text())
-    said = {name: config[name] for name in ("mask_ratio", "norm_pix_loss", "image_size", "patch_size")}
-    assert said == {"mask_ratio": 0.6, "norm_pix_loss": True, "image_size": 32, "patch_size": 8}
-    said = {name.removeprefix("decoder_"): config[name] for name in config if name.startswith("decoder_")}
-    assert said == {"hidden_size": 32, "intermediate_size": 128, "num_attention_heads": 4, "num_hidden_layers": 2}
+    found = {name: config[name] for name in ("mask_ratio", "norm_pix_loss", "image_size", "patch_size")}
+    assert found == {"mask_ratio": 0.6, "norm_pix_loss": True, "image_size": 32, "patch_size": 8}
+    found = {name.removeprefix("decoder_"): config[name] for name in config if name.startswith("decoder_")}
+    assert found == {"hidden_size": 32, "intermediate_size": 128, "num_attention_heads": 4, "num_hidden_layers": 2}
     auto: Any = transformers.AutoImageProcessor
     processor = auto.from_pretrained(tmp_path / "hf")
     pixels = torch.randint(0, 256, (3, 32, 32), dtype=torch.uint8)
@@ -155,9 +155,9 @@ def test_there_and_back_again(tmp_path: Path, to: Any) -> None:
     report = load(fresh, tmp_path / "there", allow_new=(), allow_unused=())
     assert (report.kind, report.new, report.unused, report.resized) == ("pretraining", (), (), ())
     same(dict(fresh.state_dict()), dict(model.state_dict()))
-    facts = inspect(tmp_path / "there")
-    assert facts.decoder is not None
-    assert (facts.decoder.num_heads, facts.norm_pix_loss, facts.image_size) == (4, True, (32, 32))
+    described = inspect(tmp_path / "there")
+    assert described.decoder is not None
+    assert (described.decoder.num_heads, described.norm_pix_loss, described.image_size) == (4, True, (32, 32))
     convert(tmp_path / "there", "hf", tmp_path / "again")
     convert(tmp_path / "last.ckpt", "hf", tmp_path / "direct")
     ours, direct = ((tmp_path / name / "config.json").read_text() for name in ("again", "direct"))

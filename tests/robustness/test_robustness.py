@@ -75,8 +75,8 @@ def made() -> Path:
 def validated(capsys: pytest.CaptureFixture[str], *flags: str) -> tuple[dict[str, float], list[str]]:
     capsys.readouterr()
     assert main(["validate", "--task", TASK, *TINY, "--json", *flags]) == 0
-    *told, last = capsys.readouterr().out.splitlines()
-    return json.loads(last), told
+    *printed, last = capsys.readouterr().out.splitlines()
+    return json.loads(last), printed
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
@@ -101,7 +101,7 @@ def test_a_checkpoint_is_measured_as_a_loop_over_the_files_does(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     weights = checkpoint(tmp_path / "best.ckpt", SHUFFLED)
-    values, told = validated(capsys, f"--model.weights={weights}")
+    values, printed = validated(capsys, f"--model.weights={weights}")
     root = made()
     for name, short in (("imagenet-a", "a_top1"), ("imagenet-r", "r_top1")):
         own = sorted(child.name for child in (root / name).iterdir())
@@ -121,8 +121,8 @@ def test_a_checkpoint_is_measured_as_a_loop_over_the_files_does(
     assert values["c_mean_error"] == pytest.approx(100 * np.mean(list(means.values())))
     assert values["c_mce_alexnet"] == pytest.approx(100 * np.mean(relative))
     assert len({values[key] for key in ("a_top1", "a_top1_all_classes", "r_top1", "sketch_top1")}) > 2
-    assert f"c_mce_alexnet {values['c_mce_alexnet']:.2f}: mCE" in told[-1]
-    assert not any(line.startswith("not evaluated") for line in told)
+    assert f"c_mce_alexnet {values['c_mce_alexnet']:.2f}: mCE" in printed[-1]
+    assert not any(line.startswith("not evaluated") for line in printed)
 
 
 def test_what_is_not_there_is_said_and_results_are_kept(tmp_path: Path) -> None:
@@ -166,12 +166,12 @@ def test_a_file_without_names_has_imagenets_classes(tmp_path: Path, capsys: pyte
     best = own[int(logits[places].argmax())]
     assert imagenet_synsets()[int(logits.argmax())] != best
     for ident, expected in ((best, 100.0), (next(i for i in own if i != best), 0.0)):
-        values, told = validated(
+        values, printed = validated(
             capsys, f"--model.weights={weights}", f"--data.root={one_image(tmp_path / ident, ident)}"
         )
         assert values == {"a_top1": expected, "a_top1_all_classes": 0.0}
-        assert told[-2].split()[-2:] == ["200", "(0.00)"]
-        assert told[-1] == "not evaluated: ImageNet-R, ImageNet-Sketch, ImageNet-C"
+        assert printed[-2].split()[-2:] == ["200", "(0.00)"]
+        assert printed[-1] == "not evaluated: ImageNet-R, ImageNet-Sketch, ImageNet-C"
 
 
 def test_weights_that_do_not_suit_are_refused_in_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
