@@ -61,7 +61,7 @@ def build(
         A session with `model`, `data`, `fit()` and `validate()`.
 
     Raises:
-        UserError: what the command line would print as one line.
+        UserError: unknown task, recipe, key or value, in the one line that the command line prints.
     """
     files = [config] if isinstance(config, str | Path) else config
     stacked = load_recipe(find_task(str(task)), recipe, [Path(file) for file in files])
@@ -82,8 +82,8 @@ class Session:
     Attributes:
         data: the task's data, read from its folder.
         model: the task's model with its initial weights; `fit` and `validate` load `--model.weights` into it.
-        results: after `validate`, what the task keeps of an evaluation as JSON files, by name.
-        environment: after `validate`, on what it was measured: task, recipe, versions, devices, command.
+        results: after `validate`, contents of the evaluation's JSON files, by file name.
+        environment: after `validate`, task, recipe, versions, devices and command.
     """
 
     def __init__(self, settings: Settings, module: ModuleType) -> None:
@@ -109,20 +109,20 @@ class Session:
         words: Sequence[str] = (),
         callbacks: "Sequence[Callback]" = (),
     ) -> dict[str, Any]:
-        """Trains, or goes on with a run.
+        """Trains a new run, or resumes one.
 
         Args:
-            ckpt_path: the last.ckpt of the run to go on with, or its folder, in which it then continues. A run that has
-                finished is trained on only with `run.extend`.
-            words: what was typed after `maekit`, for the message of an interrupted run; empty from Python.
-            callbacks: Lightning callbacks of your own.
+            ckpt_path: the last.ckpt of the run to resume, or its folder; the run continues in that folder. A finished
+                run is trained further only with `run.extend`.
+            words: the command-line words after `maekit`, for the message of an interrupted run; empty from Python.
+            callbacks: your own Lightning callbacks.
 
         Returns:
             The run's result, as in its `metrics.json`, and its folder.
 
         Raises:
-            UserError: the run is refused, and nothing is written; or it failed.
-            Interrupted: a signal stopped it; the message says what was saved, and what to type.
+            UserError: the run was refused before anything was written, or it failed.
+            Interrupted: a signal stopped the run; the message says what was saved and how to resume.
         """
         from maekit.training import run
 
@@ -130,7 +130,10 @@ class Session:
         self._start_afresh()
         self.data.require_trainable()
         options = self.settings.values["run"]
-        extend, options["extend"] = options["extend"], False  # asked for once, and not by a checkpoint's card
+        extend, options["extend"] = (
+            options["extend"],
+            False,
+        )  # for this call only, as is new_data: not kept in checkpoints
         new_data, options["new_data"] = options["new_data"], False
         images = len(self.data.train_dataset(options["seed"]))
         require_batch(images, self.data.total_batch_size, self.settings.values["optim"]["base_lr"])
@@ -153,7 +156,7 @@ class Session:
             return self._train(folder, resume, [], words, callbacks)
 
     def _resume(self, path: Path, card: Card, *, new_data: bool) -> Resume:
-        """What a resume changes, and whether it may; what a checkpoint decides is set in the settings."""
+        """Returns what a resume changes, if it may; restores in the settings what the checkpoint decides."""
         values, identity = self.settings.values, self.data.identity()
         changes = changes_of(card.config, values)
         kept = keep_unused(changes, values)
@@ -171,7 +174,7 @@ class Session:
         words: Sequence[str],
         callbacks: "Sequence[Callback]",
     ) -> dict[str, Any]:
-        """Trains in a folder that is this process's own, from a checkpoint that was accepted or from the start."""
+        """Trains in a folder that only this process writes, from an accepted checkpoint or from the start."""
         from maekit.system.hardware import autocast_of
         from maekit.training import run
         from maekit.training.callbacks.interruption import Interruption
@@ -200,11 +203,11 @@ class Session:
         """Measures a checkpoint, or the weights the settings name, on the validation images.
 
         Args:
-            ckpt_path: a checkpoint of this task, or a run's folder: its best.ckpt, else last.ckpt; None takes
+            ckpt_path: a checkpoint of this task, or a run's folder (its best.ckpt, else last.ckpt); None measures
                 `model.weights`.
 
         Returns:
-            Metric name -> value.
+            The value of each metric, by name.
         """
         from maekit.training import run
         from maekit.training.callbacks.interruption import Interruption
@@ -234,7 +237,7 @@ class Session:
         check_launch(job.trainer.world_size, launches=strategy.launcher is not None, trains=trains)
 
     def _start_afresh(self) -> None:
-        """Replaces a model that was trained or loaded before, so that no weight of it is left."""
+        """Builds the model anew if this session has trained or loaded it before."""
         from maekit.training.run import seed_all
 
         if self._used:

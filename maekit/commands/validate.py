@@ -17,6 +17,7 @@ FORWARDS = True
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Adds --task, --recipe, --config, --ckpt_path, --json and --output; the task's own flags are passed on."""
     add_session_arguments(parser)
     parser.add_argument("--json", action="store_true", help="print the metrics as JSON")
     parser.add_argument(
