@@ -166,7 +166,10 @@ def _check_flags(flags: Sequence[str], known: Sequence[str]) -> frozenset[str]:
 def flag_hint(key: str, known: Sequence[str]) -> str:
     """Returns what to use instead of an unknown flag: the reason, maekit's word for it, or the nearest flag."""
     section, _, name = key.partition(".")
-    if reason := moved_key(key) or _decided_elsewhere(section, name):
+    moved = moved_key(key)
+    if (moved or section == "optim") and not any(name.startswith("optim.") for name in known):
+        return "; this task evaluates only: nothing is trained, so it has no optimizer and no learning rate"
+    if reason := moved or _decided_elsewhere(section, name):
         return reason
     answer = flag_answer(key, known)
     if answer is not None:

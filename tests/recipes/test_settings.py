@@ -146,3 +146,11 @@ def test_a_model_that_shows_its_images_itself_is_refused(name: str) -> None:
     own = type("Own", (type("Old", (shipped,), {name: None}),), {})
     with pytest.raises(UserError, match=f"Own: got `{name}` on the model"):
         settings_class(own)
+
+
+@pytest.mark.parametrize("flag", ["--optim.lr", "--model.lr"])
+def test_a_task_that_evaluates_only_has_no_learning_rate(flag: str) -> None:
+    recipe = load_recipe(find_task("imagenet_robustness"), "smoke")
+    with pytest.raises(UserError, match=flag) as caught:
+        resolve(recipe, recipe.task.load(), [flag, "1"], training=True)
+    assert "evaluates only" in str(caught.value)
