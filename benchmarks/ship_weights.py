@@ -14,10 +14,10 @@ from typing import Any
 
 import safetensors.torch
 import torch
-from maekit.weights.read.state_file import read_state
 
 import maekit
 from maekit.base.checkpoint_card import read_card
+from maekit.weights.state.state_file import read_state
 
 PLACE = Path(maekit.__file__).parent / "weights" / "mae_vit_smoke.safetensors"
 LARGEST = 2_000_000  # bytes
