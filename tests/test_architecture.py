@@ -129,6 +129,27 @@ def test_heavy_libraries_are_where_they_belong(module: str) -> None:
         assert not {"maekit.recipes.settings", "maekit.api", "maekit.base.model", "maekit.training.run"} & at_top
 
 
+HEADS = (
+    "maekit.classification.linear_head",
+    "maekit.classification.probe_head",
+    "maekit.segmentation.head",
+    "maekit.detection.mask_rcnn",
+    "maekit.detection.pyramids",
+    "maekit.detection.channel_norm",
+    "maekit.pretraining.decoder",
+    "maekit.pretraining.target",
+)
+
+
+@pytest.mark.parametrize("head", HEADS)
+def test_a_head_is_given_widths_and_tensors(head: str) -> None:
+    """It imports neither a backbone nor weights, so that any backbone goes under it."""
+    modules = [module for module in MODULES if f"{module}.".startswith(f"{head}.")]
+    assert modules
+    for module in modules:
+        assert not {folder_of(name) for name in ARROWS[module]} & {"backbone", "weights"}, module
+
+
 def test_folders_stay_small_and_are_packaged() -> None:
     counts = Counter(file.parent for file in FILES)
     assert counts[Path("maekit")] <= MOST_AT_THE_TOP

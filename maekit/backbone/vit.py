@@ -131,15 +131,15 @@ class ViT(Backbone):
         num_blocks: int | None = None,
     ) -> Features:
         """Returns the features of images [B, 3, H, W]; see `Backbone`."""
-        self._check_blocks(taps)
-        grid = patch_grid(images.shape[2], images.shape[3], self.patch_size)
-        tokens = self._embed(images, grid, hidden)
-        if visible is not None:
-            tokens = tokens.gather(1, visible[..., None].expand(-1, -1, tokens.shape[2]))
-        tokens = self._with_prefix(tokens)
+        count = self.num_blocks if num_blocks is None else num_blocks
+        self._check_blocks(taps, count)
+        if taps and visible is not None:
+            raise ValueError("got taps and visible patches, expected one of them: a map needs all patches")
+        tokens, grid = self._start(images, visible, hidden)
         tapped = {}
-        for index, block in enumerate(self._first_blocks(num_blocks)):
-            recompute = self.gradient_checkpointing and torch.is_grad_enabled()
+        recompute = self.gradient_checkpointing and torch.is_grad_enabled()
+        for index in range(count):
+            block = self.blocks[index]
             run = partial(checkpoint, block, use_reentrant=False) if recompute else block
             tokens = run(tokens, grid)
             if index in taps:
@@ -150,10 +150,9 @@ class ViT(Backbone):
 
     def residual_stream(self, images: Tensor, num_blocks: int) -> tuple[Tensor, Grid]:
         """Returns the raw tokens [B, P + h*w, D] of images after so many blocks, and the grid, to look inside."""
-        grid = patch_grid(images.shape[2], images.shape[3], self.patch_size)
-        tokens = self._with_prefix(self._embed(images, grid, None))
-        for block in self._first_blocks(num_blocks):
-            tokens = block(tokens, grid)
+        tokens, grid = self._start(images)
+        for index in range(num_blocks):
+            tokens = self.blocks[index](tokens, grid)
         return tokens, grid
 
     @property
@@ -161,21 +160,26 @@ class ViT(Backbone):
         """Whether the last block is followed by a norm; weights fine-tuned with mean pooling have none."""
         return not isinstance(self.norm, nn.Identity)
 
-    def _first_blocks(self, count: int | None) -> nn.ModuleList:
-        return self.blocks if count is None else self.blocks[:count]
-
     def features(self, images: Tensor, blocks: Sequence[int]) -> ImageFeatures:
         """Returns the class token (final norm applied, if built) and the raw maps after `blocks`, in that order."""
         found = self(images, taps=blocks)
         return ImageFeatures(self.pool(found.tokens, "class") if self.num_prefix else None, found.maps)
 
-    def _embed(self, images: Tensor, grid: Grid, hidden: Hidden | None) -> Tensor:
-        """Returns patch tokens [B, h*w, D] with positions, which are resized where the grid is not the stored one."""
+    def _start(
+        self, images: Tensor, visible: Tensor | None = None, hidden: Hidden | None = None
+    ) -> tuple[Tensor, Grid]:
+        """Returns what the first block is given, [B, P + N, D], and the grid; see `Backbone.forward`.
+
+        The position table is resized where the grid is not the stored one.
+        """
+        grid = patch_grid(images.shape[2], images.shape[3], self.patch_size)
         positions = resize_pos_embed(self.pos_embed, self.pos_grid, grid, self._class_rows)[:, self._class_rows :]
         tokens: Tensor = self.patch_embed(images) + positions
-        if hidden is None:
-            return tokens
-        return torch.where(hidden.masked[..., None], (hidden.token + positions).to(tokens.dtype), tokens)
+        if hidden is not None:
+            tokens = torch.where(hidden.masked[..., None], (hidden.token + positions).to(tokens.dtype), tokens)
+        if visible is not None:
+            tokens = tokens.gather(1, visible[..., None].expand(-1, -1, tokens.shape[2]))
+        return self._with_prefix(tokens), grid
 
     def _with_prefix(self, tokens: Tensor) -> Tensor:
         """Puts the class token, which has a position, and the registers, which have none, before patches [B, N, D]."""
@@ -205,16 +209,18 @@ class ViT(Backbone):
             return int(index) + 1
         raise UserError(
             f"got the backbone parameter '{name}', expected patch_embed.*, cls_token, reg_token, mask_token, "
-            f"pos_embed, "
-            f"blocks.0.* to blocks.{self.num_blocks - 1}.*, shared_bias.* or norm.*; give it a layer in ViT.layer_of"
+            f"pos_embed, blocks.0.* to blocks.{self.num_blocks - 1}.*, shared_bias.* or norm.*; add it to layer_of"
         )
 
-    def _check_blocks(self, blocks: Sequence[int]) -> None:
-        wrong = [index for index in blocks if not 0 <= index < self.num_blocks]
+    def _check_blocks(self, blocks: Sequence[int], count: int | None = None) -> None:
+        """Refuses blocks that are not there, or are not among the `count` that are run."""
+        count = self.num_blocks if count is None else count
+        wrong = [index for index in blocks if not 0 <= index < count]
         if wrong:
+            run = "" if count == self.num_blocks else f", of which {count} are run"
             raise UserError(
-                f"got the blocks {wrong}, expected numbers from 0 to {self.num_blocks - 1}: "
-                f"the ViT has {self.num_blocks} blocks; correct the list of blocks in the recipe"
+                f"got the blocks {wrong}, expected numbers from 0 to {count - 1}: "
+                f"the ViT has {self.num_blocks} blocks{run}; correct the list of blocks in the recipe"
             )
 
     @property

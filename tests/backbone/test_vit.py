@@ -292,3 +292,21 @@ def test_impossible_options_are_refused() -> None:
         _vit().features(_images(32, 48), [3, 0, -1])
     with pytest.raises(UserError, match=r"got the blocks \[7\]"):
         _vit(class_token=False, window=2, global_blocks=(7,))
+
+
+def test_a_map_after_a_block_that_is_not_run_or_of_a_few_patches_is_refused() -> None:
+    vit, images = _vit(), _images(32, 48)
+    assert vit(images, taps=[1], num_blocks=2).maps[0].shape == (2, 48, 4, 6)
+    with pytest.raises(UserError, match=r"\[2\].*2 are run"):
+        vit(images, taps=[2], num_blocks=2)
+    with pytest.raises(ValueError, match="all patches"):
+        vit(images, taps=[1], visible=torch.zeros(2, 3, dtype=torch.int64))
+
+
+@pytest.mark.usefixtures("float64")
+def test_the_residual_stream_through_the_norm_is_what_a_call_of_as_many_blocks_gives() -> None:
+    vit, images = _vit(), _images(32, 48)
+    for count in range(4):
+        tokens, grid = vit.residual_stream(images, count)
+        assert grid == (4, 6)
+        assert_float64(vit.norm(tokens), vit(images, num_blocks=count).tokens)

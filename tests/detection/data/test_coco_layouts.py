@@ -19,7 +19,7 @@ from tests.detection.data.helpers_exports import (
 
 NAMES: dict[str, Callable[[Path, str], str]] = {
     "absolute": lambda folder, name: f"{folder}/{name}",
-    "absolute on another machine": lambda folder, name: f"/home/someone/data/{folder.name}/{name}",
+    "absolute on another machine": lambda folder, name: f"/elsewhere/data/{folder.name}/{name}",
     "a drive of Windows": lambda folder, name: f"C:\\data\\{folder.name}\\{name}",
     "backslashes": lambda folder, name: f"{folder.name}\\{name}",
     "one folder too many": lambda folder, name: f"{folder.name}/{name}",
