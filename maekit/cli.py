@@ -38,6 +38,7 @@ COMMANDS = {
     "report": "make a page (HTML, Markdown, LaTeX, CSV) of a run, a study or a folder of runs",
     "compare": "put runs side by side: metrics, and where their configurations differ",
 }
+OF_FEATURES = {"embed", "knn", "similar", "cluster", "attention"}  # in a folder of their own
 
 _ELSEWHERE = "choose a folder you can write to"
 _ADVICE = {
@@ -122,13 +123,19 @@ def _run(argv: list[str]) -> int:
         answer = command_answer(name)
         hint = f"; use `maekit {answer}`" if answer else nearest(name, COMMANDS)
         raise UserError(f"unknown command '{name}'{hint} (known: {', '.join(COMMANDS)})")
-    command = import_module(f"maekit.commands.{name.replace('-', '_')}")
+    command = import_module(module_of(name))
     sub = Parser(prog=f"maekit {name}", description=COMMANDS[name], allow_abbrev=False, add_help=not command.FORWARDS)
     command.add_arguments(sub)
     if command.FORWARDS:
         args, flags = sub.parse_known_args(argv[1:])
         return int(command.main(args, flags, sub))
     return int(command.main(sub.parse_args(argv[1:])))
+
+
+def module_of(command: str) -> str:
+    """Returns the name of the module that runs a command."""
+    folder = "maekit.commands.of_features" if command in OF_FEATURES else "maekit.commands"
+    return f"{folder}.{command.replace('-', '_')}"
 
 
 def _home(word: str) -> str:

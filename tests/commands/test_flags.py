@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from maekit.cli import COMMANDS, Parser, main
+from maekit.cli import COMMANDS, Parser, main, module_of
 from tests.conftest import few_digits
 from tests.helpers_run import tiny
 
@@ -84,7 +84,7 @@ CASES = [(command, flag) for command, flags in BAD.items() for flag, values in f
 def parsers() -> Iterator[tuple[str, argparse.ArgumentParser]]:
     """Each command, or its actions such as `weights convert`, with its parser."""
     for name in COMMANDS:
-        command = import_module(f"maekit.commands.{name.replace('-', '_')}")
+        command = import_module(module_of(name))
         parser = Parser(prog=name, add_help=not command.FORWARDS)
         command.add_arguments(parser)
         inner = [action for action in parser._actions if isinstance(action, argparse._SubParsersAction)]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from maekit.cli import main
+from maekit.cli import main, module_of
 from maekit.export.card.write import model_card
 from tests.export.helpers import make_run, section, tensors_of
 from tests.numeric import assert_float64
@@ -33,7 +33,7 @@ def test_each_command_is_one(tmp_path: Path) -> None:
     assert "Reconstruction of hidden patches" not in tuned
     for line in {*pretrained.values(), *tuned.values()}:
         words = shlex.split(line)
-        command, parser = import_module(f"maekit.commands.{words[1]}"), argparse.ArgumentParser(add_help=False)
+        command, parser = import_module(module_of(words[1])), argparse.ArgumentParser(add_help=False)
         command.add_arguments(parser)
         _, left = parser.parse_known_args(words[2:])
         assert command.FORWARDS or not left, line

@@ -1,0 +1,1 @@
+"""The commands on frozen features: one file a verb."""
