@@ -183,11 +183,23 @@ def _from_host(tensor: Tensor) -> StandInTensor:
 class _Mode(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Sees what no tensor of the device takes part in: factories, and copies to it."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # whose wrapper of each call is slow
+
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         return _run(func, args, dict(kwargs or {}))
 
 
 def _run(op: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
+    """Runs an operator; in inference mode, where a wrapper can not be a view of a tensor made outside, as `no_grad`."""
+    if not torch.is_inference_mode_enabled():
+        return _on_host(op, args, kwargs)
+    with torch.inference_mode(False), torch.no_grad(), _Mode():  # type: ignore[no-untyped-call]
+        return (op.decompose if op._can_decompose() else op)(*args, **kwargs)
+
+
+def _on_host(op: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> Any:
     """Runs an operator on the CPU tensors, and gives its results to the device that they would be on."""
     asked = kwargs.get("device")
     own: dict[int, StandInTensor] = {}

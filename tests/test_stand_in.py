@@ -135,3 +135,13 @@ def test_modules_are_copied_saved_and_moved() -> None:
         assert isinstance(half, StandInTensor)
         assert half.dtype == half.held.dtype == torch.float16
         assert layer.float().cpu().weight.device.type == "cpu"
+
+
+def test_inference_mode() -> None:
+    with stand_in() as waits, torch.inference_mode():
+        layer = to_device(nn.Linear(3, 3))
+        x = torch.arange(6.0).view(2, 3).to(DEVICE)
+        found = torch.stack([layer(x)[0].relu() * layer.weight[1], x[0]])
+        assert waits.counts == {"to_device": 1}
+        expected = layer.cpu()(torch.arange(3.0)).relu() * layer.weight[1]
+        torch.testing.assert_close(to_host(found[0]), expected)
