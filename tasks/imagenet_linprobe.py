@@ -32,8 +32,6 @@ class Settings(TrainedSettings):
     """A linear probe.
 
     Args:
-        ema_decay: average the weights, exponentially with this decay a step, in [0, 1), and validate, keep and predict
-            with the average; null for none.
         head_init_std: standard deviation of the classifier's initial weights.
         pooling: what is classified: the `class` token after the final norm, as published, or the `mean` of the patch
             tokens, normalised; for weights that were fine-tuned with mean pooling, which have no final norm.
@@ -41,13 +39,13 @@ class Settings(TrainedSettings):
             instead of hours, and not the paper's protocol.
     """
 
-    ema_decay: float | None = None
     head_init_std: float
     pooling: Literal["class", "mean"] = "class"
     cached_features: bool = False
 
     def __post_init__(self) -> None:
         """Refuses values outside their range, with the flag's name."""
+        super().__post_init__()
         check_range("model.head_init_std", self.head_init_std, "(0, inf)")
 
 
@@ -59,7 +57,7 @@ class Model(Classifier):
     def __init__(self, spec: DataSpec, settings: Settings) -> None:
         """Builds the probe and freezes the backbone."""
         norm = settings.pooling == "class"
-        super().__init__(spec, settings, ema_decay=settings.ema_decay, final_norm=norm)
+        super().__init__(spec, settings, final_norm=norm)
         if not norm:
             self.expect_unused = (*Classifier.expect_unused, "norm.*")
         self.pooling = settings.pooling

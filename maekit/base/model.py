@@ -79,7 +79,9 @@ class TransferModel(nn.Module, ABC):
         super().__init__()
         self.spec = spec
         self.weights = settings.weights
-        self.new_head = isinstance(settings, TrainedSettings) and settings.new_head
+        trained = settings if isinstance(settings, TrainedSettings) else None
+        self.new_head = trained is not None and trained.new_head
+        self.ema_decay = None if trained is None else trained.ema_decay
         self.backbone = ViT(load_size(settings.backbone), image_size=spec.image_size, **options)
 
     @classmethod

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from maekit.system.ranges import check_range
+
 
 @dataclass(frozen=True, kw_only=True)
 class BackboneSettings:
@@ -25,9 +27,16 @@ class TrainedSettings(BackboneSettings):
     Args:
         new_head: start with fresh layers for the classes, which are others than the file's: a classifier's whole
             head, of a detector the layers that name classes and what has numbers for each of them.
+        ema_decay: average the weights, exponentially with this decay a step, in [0, 1), and validate, keep and predict
+            with the average; null for none.
     """
 
     new_head: bool = False
+    ema_decay: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses values outside their range, with the flag's name; a subclass that checks more calls this first."""
+        check_range("model.ema_decay", self.ema_decay, "[0, 1)")
 
 
 @dataclass(frozen=True, kw_only=True)

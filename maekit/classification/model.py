@@ -11,7 +11,7 @@ from torch.nn import functional as F
 from maekit.backbone.protocol import Pooling
 from maekit.backbone.vit import ViTOptions
 from maekit.base.model import TransferModel
-from maekit.base.settings import BackboneSettings, TunedSettings
+from maekit.base.settings import TunedSettings
 from maekit.base.spec import DataSpec
 from maekit.classification.metrics import ClassificationMetrics, class_json, confusion_json
 from maekit.classification.shown import ShownClasses
@@ -25,8 +25,6 @@ class FineTuningSettings(TunedSettings):
     """A fine-tuned classifier.
 
     Args:
-        ema_decay: average the weights, exponentially with this decay a step, in [0, 1), and validate, keep and predict
-            with the average; null for none.
         pooling: `mean` averages the patch tokens and norms them; `class` takes the class token.
         label_smoothing: share of the target spread over all classes, in [0, 1).
         mixup: alpha of mixup's Beta distribution; 0 turns mixup off.
@@ -36,7 +34,6 @@ class FineTuningSettings(TunedSettings):
         head_init_std: standard deviation of the classifier's initial weights.
     """
 
-    ema_decay: float | None = None
     pooling: Pooling
     label_smoothing: float
     mixup: float
@@ -47,6 +44,7 @@ class FineTuningSettings(TunedSettings):
 
     def __post_init__(self) -> None:
         """Refuses values outside their range, with the flag's name."""
+        super().__post_init__()
         check_range("model.label_smoothing", self.label_smoothing, "[0, 1)")
         check_range("model.mixup", self.mixup, "[0, inf)")
         check_range("model.cutmix", self.cutmix, "[0, inf)")
@@ -60,27 +58,6 @@ class Classifier(TransferModel):
 
     monitor: ClassVar[tuple[str, Literal["max", "min"]]] = ("top1", "max")
     pooling: Pooling = "class"
-
-    def __init__(
-        self,
-        spec: DataSpec,
-        settings: BackboneSettings,
-        *,
-        ema_decay: float | None = None,
-        **options: Unpack[ViTOptions],
-    ) -> None:
-        """Builds the backbone.
-
-        Args:
-            spec: class names and image size of the data.
-            settings: see TransferModel.
-            ema_decay: of the weights' average, see FineTuningSettings.
-            options: what else the task changes about the ViT.
-        """
-        super().__init__(spec, settings, **options)
-        if ema_decay is not None and not 0 <= ema_decay < 1:
-            raise UserError(f"got ema_decay {ema_decay:g}, expected 0 <= ema_decay < 1; set --model.ema_decay, or null")
-        self.ema_decay = ema_decay
 
     def forward(self, images: Tensor) -> Tensor:
         """Returns logits [B, C] of images [B, 3, H, W], normalised."""
@@ -127,7 +104,7 @@ class FineTunedClassifier(Classifier):
 
     def __init__(self, spec: DataSpec, settings: FineTuningSettings, **options: Unpack[ViTOptions]) -> None:
         """Builds the backbone with `options`, see ViT, and what mixes images."""
-        super().__init__(spec, settings, ema_decay=settings.ema_decay, **options)
+        super().__init__(spec, settings, **options)
         classes, self.pooling = len(spec.class_names), settings.pooling
         self.expect_unused = (*TransferModel.expect_unused, *(("norm.*",) if settings.pooling == "mean" else ()))
         self.label_smoothing = settings.label_smoothing

@@ -72,6 +72,7 @@ class DetectorSettings(TunedSettings):
 
     def __post_init__(self) -> None:
         """Refuses values outside their range, with the flag's name."""
+        super().__post_init__()
         check_range("model.window", self.window, "[0, inf)")
         check_range("model.pyramid_channels", self.pyramid_channels, "[1, inf)")
         check_numbers("model.pos_grid", self.pos_grid, "[1, inf)", 2)

@@ -71,6 +71,7 @@ class PretrainingSettings(TrainedSettings):
 
     def __post_init__(self) -> None:
         """Refuses values outside their range, with the flag's name."""
+        super().__post_init__()
         check_range("model.probe_images", self.probe_images, "[1, inf)")
         check_range("model.probe_neighbours", self.probe_neighbours, "[1, inf)")
         _check_decoder(self.decoder_width, self.decoder_depth, self.decoder_heads)

@@ -28,6 +28,7 @@ class SegmenterSettings(TunedSettings):
 
     def __post_init__(self) -> None:
         """Refuses values outside their range, with the flag's name."""
+        super().__post_init__()
         check_range("model.dropout", self.dropout, "[0, 1)")
         check_range("model.classifier_std", self.classifier_std, "(0, inf)")
         check_range("model.window_batch", self.window_batch, "[1, inf)")

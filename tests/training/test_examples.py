@@ -27,9 +27,8 @@ from maekit.segmentation.data.dataset import SegEvalBatch
 from maekit.segmentation.metrics import image_score
 from maekit.training.callbacks.examples import evaluating
 from maekit.training.examples import choose, judge_some, spread, write_examples
-from tests.conftest import few_digits
-from tests.detection import helpers as detection_runs
 from tests.detection.helpers_metrics import found_square, square
+from tests.helpers_families import few_labelled, few_objects, few_plain
 from tests.helpers_run import tiny
 from tests.pretraining import helpers as pretraining
 from tests.segmentation import helpers as segmentation
@@ -230,34 +229,6 @@ def test_a_reconstruction_is_judged_by_its_hidden_patches() -> None:
     losses = [float(one.caption.rpartition(" ")[2]) for one in judged]
     assert np.mean(losses) == pytest.approx(float(values["loss"]), abs=1e-3)
     assert judged[0].caption.startswith(f"PSNR {judged[0].score:.1f} dB, loss ")
-
-
-def few_labelled(root: Path) -> dict[str, Any]:
-    """Three training and three validation images of as many sizes with label maps, in the benchmark's form."""
-    rng = np.random.default_rng(0)
-    for split, stem in (("training", "ADE_train_"), ("validation", "ADE_val_")):
-        for part in ("images", "annotations"):
-            (root / part / split).mkdir(parents=True)
-        for number in range(1, 4):
-            size = (50 + number, 60 - number)
-            image = Image.fromarray(rng.integers(0, 256, (*size, 3), dtype=np.uint8))
-            image.save(root / "images" / split / f"{stem}{number:08}.jpg")
-            labels = Image.fromarray(np.sort(rng.integers(1, 5, size, dtype=np.uint8)))
-            labels.save(root / "annotations" / split / f"{stem}{number:08}.png")
-    model = {"taps": "[0,1,1,2]", "head_channels": "24", "aux_channels": "16"}
-    return {"data.root": str(root), **{f"model.{key}": value for key, value in model.items()}}
-
-
-def few_objects(root: Path) -> dict[str, Any]:
-    """Six training and five validation pictures with rings and bars."""
-    flags = [*detection_runs.SMALL, *detection_runs.own_data(root)]
-    return {flag[2:].split("=")[0]: flag.split("=")[1] for flag in flags}
-
-
-def few_plain(root: Path) -> dict[str, Any]:
-    """Digits, and a small decoder."""
-    model = {"decoder_width": "32", "decoder_depth": "1", "decoder_heads": "4"}
-    return {"data.root": str(few_digits()), **{f"model.{key}": value for key, value in model.items()}}
 
 
 @pytest.mark.parametrize(
