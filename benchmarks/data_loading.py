@@ -1,11 +1,13 @@
 """Images a second on one core, from JPEG file to training tensor: timm's pipeline beside maekit's, alternately.
 
     python benchmarks/data_loading.py            # text; --json FILE writes the numbers too
+    python benchmarks/data_loading.py --large    # 4000 x 3000: data.reduced_decode beside the full decode
 
-Both sides read the same files: crops and flips of scikit-learn's two bundled photographs. timm's side is its own
-`create_transform` on an image opened by Pillow. A round takes each side over all files, in blocks of ten by turns; the
-rounds' medians and the range of their ratios are printed, then maekit's stages one by one and how far its resized
-pixels are from Pillow's. Times are the CPU's, of one thread: on an idle core they are the clock's.
+Both sides read the same files: crops and flips of scikit-learn's two bundled photographs. The large ones are enlarged
+to 12 megapixels, and every second one gets noise as of a camera's sensor, which doubles its file. timm's side is its
+own `create_transform` on an image opened by Pillow. A round takes each side over all files, in blocks of ten by
+turns; the rounds' medians and the range of their ratios are printed, then maekit's stages one by one and how far its
+resized pixels are from Pillow's. Times are the CPU's, of one thread: on an idle core they are the clock's.
 """
 
 import argparse
@@ -32,12 +34,12 @@ from timm.data.transforms_factory import create_transform
 from torch import Tensor
 
 from maekit.base.data import seeded
-from maekit.data.augment.augment import Augmentation, TrainTransform, crop_resize, random_crop_box
+from maekit.data.augment.augment import Augmentation, Box, TrainTransform, crop_resize, random_crop_box
 from maekit.data.augment.rand_augment import apply
-from maekit.data.images.decode import read_image
+from maekit.data.augment.reduced_crop import ReducedCrops, factor_of, jpeg_header, reduced_crop
+from maekit.data.images.decode import UPRIGHT, read_image
 from maekit.data.images.fast_decode import read_pixels
 from maekit.data.images.transforms import BICUBIC
-from maekit.system.size import HeightWidth
 
 SIZE, MEAN, STD, RATIO = 224, [0.485, 0.456, 0.406], [0.229, 0.224, 0.225], (3 / 4, 4 / 3)
 AUGMENTATIONS: dict[str, dict[str, Any]] = {
@@ -45,7 +47,7 @@ AUGMENTATIONS: dict[str, dict[str, Any]] = {
     "pre-training": {"scale": (0.2, 1.0), "policy": None, "erasing": 0.0},
 }
 BLOCK = 10
-Side = Callable[[Path], Tensor]
+Side = Callable[[str], Tensor]
 
 
 def write_photographs(folder: Path, count: int) -> list[Path]:
@@ -64,6 +66,24 @@ def write_photographs(folder: Path, count: int) -> list[Path]:
     return paths
 
 
+def write_large_photographs(folder: Path, count: int) -> list[Path]:
+    """Writes JPEGs of 4000x3000, quality 90, every second one with noise of 4 levels, and returns their paths."""
+    photographs = load_sample_images().images
+    rng = np.random.default_rng(0)
+    paths = []
+    for number in range(count):
+        whole = photographs[number // 2 % len(photographs)]
+        top, left = rng.integers(0, whole.shape[0] - 400 + 1), rng.integers(0, whole.shape[1] - 533 + 1)
+        part = whole[top : top + 400, left : left + 533][:, :: rng.choice([1, -1])]
+        image = Image.fromarray(np.ascontiguousarray(part)).resize((4000, 3000), BICUBIC)
+        if number % 2:
+            noisy = np.asarray(image).astype(np.float32) + rng.normal(0, 4, (3000, 4000, 1)).astype(np.float32)
+            image = Image.fromarray(noisy.round().clip(0, 255).astype(np.uint8))
+        paths.append(folder / f"{number:04}.jpg")
+        image.save(paths[-1], quality=90)
+    return paths
+
+
 def timm_side(settings: dict[str, Any]) -> Side:
     """Pillow and timm's training transform."""
     transform = create_transform(
@@ -72,7 +92,7 @@ def timm_side(settings: dict[str, Any]) -> Side:
         re_count=1, mean=tuple(MEAN), std=tuple(STD),
     )  # fmt: skip
 
-    def load(path: Path) -> Tensor:
+    def load(path: str) -> Tensor:
         with Image.open(path) as image:
             tensor: Tensor = transform(image.convert("RGB"))
             return tensor
@@ -95,6 +115,7 @@ def sides(settings: dict[str, Any]) -> dict[str, Side]:
     return {
         "timm": timm_side(settings),
         "maekit": lambda path: transform(read_pixels(path)),
+        "maekit, data.reduced_decode train": ReducedCrops(transform, UPRIGHT, fast=True),
         "maekit, data.decoder pillow": lambda path: transform(read_image(path)),
     }
 
@@ -104,7 +125,7 @@ def time_block(side: Side, block: list[tuple[int, Path]], epoch: int) -> float:
     began = time.process_time()
     for index, path in block:
         with seeded(0, epoch, index):
-            side(path)
+            side(str(path))
     return time.process_time() - began
 
 
@@ -180,21 +201,31 @@ def each(function: Callable[[Any], Any], items: Iterable[Any]) -> float:
 
 def draw_boxes(settings: dict[str, Any], paths: list[Path]) -> list[tuple[int, int, int, int]]:
     random.seed(0)
-    return [random_crop_box(HeightWidth(height=375, width=500), settings["scale"], RATIO) for _ in paths]
+    headers = [jpeg_header(path, UPRIGHT) for path in paths]
+    return [random_crop_box(header.size, settings["scale"], RATIO) for header in headers if header]
 
 
-def pixel_difference(settings: dict[str, Any], paths: list[Path]) -> dict[str, float]:
+def pixel_difference(settings: dict[str, Any], paths: list[Path], *, reduced: bool = False) -> dict[str, float]:
     """How far crops, resized, are from Pillow's of the same boxes, in levels of 255."""
     differences = []
     for path, box in zip(paths, draw_boxes(settings, paths), strict=True):
         pillow = np.asarray(read_image(path).crop(box).resize((SIZE, SIZE), BICUBIC)).astype(np.int16)
-        differences.append(np.abs(crop_resize(read_pixels(path), box, SIZE).numpy() - pillow))
+        own = reduced_pixels(path, box) if reduced else crop_resize(read_pixels(path), box, SIZE).numpy()
+        differences.append(np.abs(own - pillow))
     means = [float(d.mean()) for d in differences]
     return {
         "mean": round(statistics.mean(means), 3),
         "mean_of_worst_crop": round(max(means), 3),
         "largest": float(max(d.max() for d in differences)),
     }
+
+
+def reduced_pixels(path: Path, box: Box) -> np.ndarray:
+    """The crop [SIZE, SIZE, 3] of a JPEG that is decoded no larger than the crop needs."""
+    header, factor = jpeg_header(path, UPRIGHT), factor_of(box, SIZE)
+    if header is None or factor == 1:
+        return crop_resize(read_pixels(path), box, SIZE).numpy()
+    return np.asarray(reduced_crop(path, UPRIGHT, header, box, SIZE, factor))
 
 
 @contextmanager
@@ -208,13 +239,13 @@ def mended_posterize() -> Any:
     auto_augment.NAME_TO_OP["PosterizeIncreasing"] = own
 
 
-def measure(images: int, rounds: int) -> dict[str, Any]:
+def measure(images: int, rounds: int, large: bool) -> dict[str, Any]:
     """Everything the benchmark finds."""
     with TemporaryDirectory() as folder, mended_posterize():
-        paths = write_photographs(Path(folder), images)
+        paths = (write_large_photographs if large else write_photographs)(Path(folder), images)
         kib = statistics.mean(path.stat().st_size for path in paths) / 1024
         found: dict[str, Any] = {
-            "files": f"{images} JPEGs of 500x375, {kib:.0f} KiB on average",
+            "files": f"{images} JPEGs of {'4000x3000' if large else '500x375'}, {kib:.0f} KiB on average",
             "versions": {module.__name__: module.__version__ for module in (torch, torchvision, timm, PIL)},
             "machine": platform.processor() or platform.machine(),
             "rounds": rounds,
@@ -224,6 +255,7 @@ def measure(images: int, rounds: int) -> dict[str, Any]:
                 "rates": compare(settings, paths, rounds),
                 "microseconds_an_image": stages(settings, paths),
                 "levels_from_pillow": pixel_difference(settings, paths),
+                "levels_from_pillow_reduced": pixel_difference(settings, paths, reduced=True),
             }
     return found
 
@@ -239,16 +271,18 @@ def show(found: dict[str, Any]) -> None:
             print(f"  {side:28} {speed}, {rate['over_timm']:.2f} ({low}-{high}) times timm's")
         print("  us an image: " + ", ".join(f"{k} {v:.0f}" for k, v in found[name]["microseconds_an_image"].items()))
         print(f"  levels of 255 from Pillow's resize: {found[name]['levels_from_pillow']}")
+        print(f"  the same, decoded at a reduced size: {found[name]['levels_from_pillow_reduced']}")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=100)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--large", action="store_true", help="files of 4000x3000; try --images 16 --rounds 5")
     parser.add_argument("--json", type=Path, help="also write the result as JSON")
     args = parser.parse_args()
     torch.set_num_threads(1)
-    found = measure(args.images, args.rounds)
+    found = measure(args.images, args.rounds, args.large)
     show(found)
     if args.json:
         args.json.write_text(json.dumps(found, indent=1) + "\n")

@@ -1,12 +1,14 @@
 """The images of a listing as samples: read, transformed, and seeded by (seed, epoch, index)."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
 from maekit.base.data import DrawDataset, seeded
 from maekit.base.spec import Draw
 from maekit.data.augment.augment import TrainTransform
+from maekit.data.augment.reduced_crop import ReducedCrops
 from maekit.data.folders.listing import Listing
 from maekit.data.images.batch import Sample
 from maekit.data.images.decode import UPRIGHT, Reading
@@ -24,6 +26,7 @@ class FolderDataset(DrawDataset):
         decoder: how images for a `TrainTransform` are read: `fast` as tensors, `pillow` as PIL images. An
             `EvalTransform` always gets PIL images.
         reading: whether pictures are turned, and which value is white.
+        reduced: decode JPEGs for a `TrainTransform` no larger than the crop needs. An `EvalTransform` says it itself.
     """
 
     def __init__(
@@ -34,10 +37,16 @@ class FolderDataset(DrawDataset):
         *,
         decoder: Literal["fast", "pillow"] = "pillow",
         reading: Reading = UPRIGHT,
+        reduced: bool = False,
     ) -> None:
+        if isinstance(transform, EvalTransform):
+            reading = replace(reading, least=transform.least)
         self.listing, self.transform, self.seed, self.reading = listing, transform, seed, reading
         fast = decoder == "fast" and isinstance(transform, TrainTransform)
         self.read: Callable[[str], Any] = partial(read_pixels, reading=reading) if fast else reading
+        self.crops = (
+            ReducedCrops(transform, reading, fast) if reduced and isinstance(transform, TrainTransform) else None
+        )
         if fast:
             load_decoder()
 
@@ -47,7 +56,11 @@ class FolderDataset(DrawDataset):
     def __getitem__(self, draw: Draw) -> Sample:
         index = max(draw.index, 0)
         label = int(self.listing.labels[index]) if draw.index >= 0 else 0
-        image = self.read(self.listing.path(index))
+        path = self.listing.path(index)
+        if self.seed is not None and self.crops is not None:
+            with seeded(self.seed, draw.epoch, index):
+                return self.crops(path), label, draw.index
+        image = self.read(path)
         if self.seed is None:
             return self.transform(image), label, draw.index
         with seeded(self.seed, draw.epoch, index):

@@ -119,6 +119,8 @@ def _input(state: StateFile) -> tuple[EvalInput, list[str]]:
         input["white"] = white
     if isinstance(clip := given.get("clip"), bool):
         input["clip"] = clip
+    if given.get("reduced_decode") is True:
+        input["reduced_decode"] = True
     return input, [f"images prepared with ImageNet's {', '.join(unknown)}"] if unknown else []
 
 

@@ -19,7 +19,6 @@ from maekit.data.folders.layout import require_folder
 from maekit.data.folders.listing import Listing, Names, require_images, scan_images, split, sub_folders
 from maekit.data.folders.splits import find_split, split_of
 from maekit.data.images.picture_form import choose_form
-from maekit.data.images.transforms import EvalTransform
 from maekit.errors import UserError
 from maekit.system.ranges import check_range
 
@@ -59,12 +58,7 @@ class AnyImages(LabelledImages):
             raise UserError(f"data.val_fraction: got {self.val_fraction}, expected above 0 and below 1")
         check_range("data.split_seed", self.split_seed, "[0, inf)")
         check_range("data.probe_image_size", self.probe_image_size, "[1, inf)")
-        self._probe_eval = EvalTransform(
-            image_size=self.probe_image_size or self.image_size,
-            crop_fraction=self.eval_crop_fraction,
-            mean=self.mean,
-            std=self.std,
-        )
+        self._probe_eval = self.eval_transform(self.probe_image_size or self.image_size)
         self._probe: tuple[FolderDataset, FolderDataset] | None = None
 
     def read_splits(self, root: Path) -> Splits:

@@ -75,6 +75,7 @@ FLAGS = {
     "data.probe_root": text("digits", "null"),
     "data.rand_augment": text("rand-m9-mstd0.5-inc1", "null", bad="rand-m9-n0.5 augmix nonsense"),
     "data.random_erasing": PROBABILITY,
+    "data.reduced_decode": choice("never", "train"),
     "data.reduce_zero_label": choice("auto", "true", "false"),
     "data.resize": numbers("[64,64]", "[128,64]", bad="[64] [0,64] [64,64,64] [-1,64]"),
     "data.resize_ratio": numbers("[0.5,2]", "[1,1]", bad="[2,0.5] [0,1] [1]"),

@@ -86,7 +86,7 @@ class _Viewer:
         if source.mean_pooled:
             print(f"note: {weights} was fine-tuned on the mean of the patches: its class token was not trained")
         self.given = given
-        given.input = source.input
+        given.input = {**source.input, "reduced_decode": False}  # views may be larger than the evaluation's
         self.normalise = source.transform().normalise
         self.vit = source.load(source.input["image_size"]).to(self.device)
         self.block = block_index(self.vit, block)

@@ -2,7 +2,7 @@
 
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -62,7 +62,7 @@ class GivenImages:
 
     def choose_reading(self, files: Sequence[Path]) -> None:
         """Decides what is white from the card or a sample of the files; prints to stderr what is not 8-bit RGB."""
-        from maekit.data.images.decode import Reading, reading_of
+        from maekit.data.images.decode import reading_of
         from maekit.data.images.picture_form import notes
         from maekit.data.images.survey import choose_white, survey_files
 
@@ -72,7 +72,7 @@ class GivenImages:
         if self.reading.white is None:
             try:
                 white, notice = choose_white(found, None, flag="")
-                self.reading = Reading(True, white)
+                self.reading = replace(self.reading, white=white)
                 lines += [notice] if notice else []
             except UserError as error:
                 lines.append(str(error))

@@ -90,21 +90,31 @@ class TrainTransform:
             size = HeightWidth(image.height, image.width)
         else:
             size = HeightWidth(image.shape[0], image.shape[1])
+        box, flip = self.draw_crop(size)
+        return self.finish(self.crop(image, box), flip)
+
+    def draw_crop(self, size: HeightWidth) -> tuple[Box, bool]:
+        """Draws the crop of an image of some size, and whether it is mirrored."""
         box = self.crop_box(size, self.crop_scale, self.crop_ratio)
-        flip = self.horizontal_flip > 0 and torch.rand(1).item() < self.horizontal_flip
-        tensor = self._exact(image, box, flip) if isinstance(image, Image.Image) else self._fast(image, box, flip)
+        return box, self.horizontal_flip > 0 and torch.rand(1).item() < self.horizontal_flip
+
+    def crop(self, image: Image.Image | Tensor, box: Box) -> Image.Image | Tensor:
+        """Returns the crop at the size S of the result: timm's, bit for bit, of a PIL image; fast of a tensor."""
+        if isinstance(image, Image.Image):
+            return image.crop(box).resize((self.image_size, self.image_size), BICUBIC)
+        return crop_resize(image, box, self.image_size)
+
+    def finish(self, crop: Image.Image | Tensor, flip: bool) -> Tensor:
+        """Flips, augments, normalises and erases a crop [S, S]: with the same draws for either kind of crop."""
+        tensor = self._exact(crop, flip) if isinstance(crop, Image.Image) else self._fast(crop, flip)
         return self.erase(tensor) if self.erase else tensor
 
-    def _exact(self, image: Image.Image, box: Box, flip: bool) -> Tensor:
-        """Crops, resizes, flips, augments and normalises as timm does, bit for bit."""
-        image = image.crop(box).resize((self.image_size, self.image_size), BICUBIC)
+    def _exact(self, image: Image.Image, flip: bool) -> Tensor:
         if flip:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
         return self.normalise(self.augment(image) if self.augment else image)
 
-    def _fast(self, pixels: Tensor, box: Box, flip: bool) -> Tensor:
-        """Does the same with the same draws, on tensors."""
-        pixels = crop_resize(pixels, box, self.image_size)
+    def _fast(self, pixels: Tensor, flip: bool) -> Tensor:
         if flip:
             pixels = pixels.flip(1)
         return self.normalise.planes(apply(self.augment.draw() if self.augment else (), pixels))

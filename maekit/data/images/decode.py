@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
+from maekit.data.images.reduced_size import short_side, whole_factor
 from maekit.errors import UserError
 from maekit.system.size import HeightWidth
 
@@ -35,19 +36,23 @@ class Reading:
         white: the value that becomes 255 in pictures of more than 8 bits a channel; None is 65,535 for whole numbers,
             and float pictures are refused.
         clip: brighter values become white; False refuses a picture that has some.
+        least: pixels of the shorter side that are needed: larger JPEGs are decoded at 1/2, 1/4 or 1/8 of their size
+            (`whole_factor`); None decodes every picture in full.
     """
 
     upright: bool = True
     white: float | None = None
     clip: bool = False
+    least: int | None = None
 
     def plain(self) -> dict[str, float]:
-        """Returns what a checkpoint records: `white` and `clip`, or nothing where `white` is None."""
+        """Returns what a checkpoint records of white: `white` and `clip`, or nothing where `white` is None."""
         return {} if self.white is None else {"white": self.white, "clip": self.clip}
 
     def __call__(self, path: str | Path) -> Image.Image:
         """Reads an image file; see `read_image`."""
-        image = read_image(path, self.white, clip=self.clip)
+        factor = 1 if self.least is None else whole_factor(path, self.least)
+        image = read_image(path, self.white, clip=self.clip, factor=factor)
         return upright(image) if self.upright else image
 
 
@@ -55,19 +60,26 @@ UPRIGHT = Reading()
 
 
 def reading_of(input: Mapping[str, object], white: float | None = None) -> Reading:
-    """Returns how a user's pictures are read for a model: upright, and with the white it was trained with.
+    """Returns how a user's pictures are read for a model: upright, with the white and the decoding it was trained with.
 
     Args:
         input: the input transform in a checkpoint's card.
         white: the user's value instead; brighter values are then clipped.
     """
-    known = input.get("white")
+    known, short = input.get("white"), _least(input)
     if white is None and isinstance(known, int | float):
-        return Reading(True, float(known), bool(input.get("clip", False)))
-    return Reading(True, white, white is not None)
+        return Reading(True, float(known), bool(input.get("clip", False)), short)
+    return Reading(True, white, white is not None, short)
 
 
-def read_image(path: str | Path, white: float | None = None, *, clip: bool = False) -> Image.Image:
+def _least(input: Mapping[str, object]) -> int | None:
+    size, fraction = input.get("image_size"), input.get("crop_fraction")
+    if not input.get("reduced_decode") or not isinstance(size, int) or not isinstance(fraction, int | float):
+        return None
+    return short_side(size, fraction)
+
+
+def read_image(path: str | Path, white: float | None = None, *, clip: bool = False, factor: int = 1) -> Image.Image:
     """Reads the first frame of an image file as 8-bit RGB, as it is stored: `upright` turns it.
 
     Grey, 1-bit, palette and CMYK become RGB. Alpha is dropped, so that hidden colours appear, as with torchvision's
@@ -78,6 +90,7 @@ def read_image(path: str | Path, white: float | None = None, *, clip: bool = Fal
         path: of the file.
         white: see `Reading`.
         clip: see `Reading`.
+        factor: 2, 4 or 8 decodes a JPEG at that part of its size, its sides rounded up; see `jpeg_size`.
 
     Raises:
         UserError: the file is missing, empty, not an image, truncated, corrupt or far too large, or it is unknown which
@@ -90,6 +103,10 @@ def read_image(path: str | Path, white: float | None = None, *, clip: bool = Fal
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # broken EXIF data and sizes short of Pillow's limit do no harm
             with open_image(path) as image:
+                if factor > 1:
+                    # libjpeg then computes 8/factor pixels of each block of 8. Pillow takes the largest of 8, 4, 2 that
+                    # leaves this size.
+                    image.draft(None, (image.width // factor, image.height // factor))
                 return _rgb(image, white, clip)
     except UnidentifiedImageError:
         raise UserError(_not_an_image(Path(path))) from None

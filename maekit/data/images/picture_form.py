@@ -19,10 +19,12 @@ class PictureForm:
     Attributes:
         reading: whether pictures are turned, and which value is white.
         notes: parts of a sentence on all that is not plain 8-bit RGB as stored.
+        jpeg_side: median of the shorter sides of sampled JPEGs in pixels; 0 where none were sampled, or few are JPEGs.
     """
 
     reading: Reading
     notes: tuple[str, ...]
+    jpeg_side: int = 0
 
 
 def require_white(white: White) -> None:
@@ -57,7 +59,8 @@ def choose_form(
         return PictureForm(Reading(turn, given, given is not None), kept)
     found = survey(parts)
     level, note = choose_white(found, given)
-    return PictureForm(Reading(turn, level, given is not None), (*notes(found, turn), *((note,) if note else ())))
+    lines = (*notes(found, turn), *((note,) if note else ()))
+    return PictureForm(Reading(turn, level, given is not None), lines, found.jpeg_side)
 
 
 def upright_form(parts: Sequence[tuple[int, Callable[[int], str]]], white: White, *, known: bool) -> PictureForm:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
+from PIL.JpegImagePlugin import JpegImageFile
 
 from maekit.data.images.decode import FULL_RANGE, open_image, orientation
 from maekit.errors import UserError
@@ -29,6 +30,7 @@ class Look:
         depth: `whole` or `float` for grey of more than 8 bits, `colour` for colour of 16 bits, else empty.
         low: smallest pixel, if `depth` is not empty.
         high: largest pixel, if `depth` is not empty; for colour of its upper 8 bits.
+        jpeg_side: pixels of a JPEG's shorter side; 0 for another format.
     """
 
     path: str = ""
@@ -37,6 +39,7 @@ class Look:
     depth: str = ""
     low: float = 0.0
     high: float = 0.0
+    jpeg_side: int = 0
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,12 @@ class Survey:
     def transparent(self) -> int:
         """Number of pictures with transparent pixels."""
         return sum(look.transparent for look in self.looks)
+
+    @property
+    def jpeg_side(self) -> int:
+        """Median of the shorter sides of the JPEGs in pixels, a half of all pictures or more; 0 for fewer."""
+        sides = [look.jpeg_side for look in self.looks if look.jpeg_side]
+        return int(np.median(sides)) if 2 * len(sides) >= max(len(self.looks), 1) else 0
 
     def deep(self, *depths: str) -> list[Look]:
         """Returns the looks at pictures of some depths."""
@@ -100,7 +109,8 @@ def look_at(path: str | Path) -> Look | None:
                     pixels = np.asarray(image)
                     return Look(str(path), turned, False, depth, float(pixels.min()), float(pixels.max()))
                 seen_through = _has_alpha(image) and np.asarray(image.convert("RGBA"))[..., 3].min() < 255
-                return Look(str(path), turned, bool(seen_through))
+                side = min(image.size) if isinstance(image, JpegImageFile) else 0
+                return Look(str(path), turned, bool(seen_through), jpeg_side=side)
     except Exception:  # decoding will raise it again, as one line
         return None
 

@@ -8,6 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from maekit.data.images.reduced_size import short_side
 from maekit.errors import UserError
 from maekit.system.ranges import check_numbers
 
@@ -59,6 +60,7 @@ class EvalInput(TypedDict):
     std: list[float]
     white: NotRequired[float]
     clip: NotRequired[bool]
+    reduced_decode: NotRequired[bool]
 
 
 class EvalTransform:
@@ -74,6 +76,7 @@ class EvalTransform:
         white: the value that became 255 in pictures of more than 8 bits; None if there were none. It is only recorded,
             for checkpoints: `decode.Reading` applies it.
         clip: whether brighter values became white; recorded likewise.
+        reduced_decode: whether large JPEGs were decoded at a part of their size; recorded likewise.
     """
 
     def __init__(
@@ -85,6 +88,7 @@ class EvalTransform:
         std: Sequence[float],
         white: float | None = None,
         clip: bool = False,
+        reduced_decode: bool = False,
     ) -> None:
         if image_size < 1:
             raise UserError(f"data.image_size: got {image_size}, expected 1 or more pixels")
@@ -92,14 +96,19 @@ class EvalTransform:
             raise UserError(f"data.eval_crop_fraction: got {crop_fraction}, expected above 0 and at most 1")
         self.image_size = image_size
         self.crop_fraction = crop_fraction
-        self.white, self.clip = white, clip
+        self.white, self.clip, self.reduced_decode = white, clip, reduced_decode
         self.normalise = Normalise(mean, std)
 
     def __call__(self, image: Image.Image) -> Tensor:
         """Returns [3, S, S] float32 of an RGB image of any size."""
-        resized = _resize_short_side(_shorten(image), int(self.image_size / self.crop_fraction))
+        resized = _resize_short_side(_shorten(image), short_side(self.image_size, self.crop_fraction))
         left, top = (round((side - self.image_size) / 2) for side in resized.size)
         return self.normalise(resized.crop((left, top, left + self.image_size, top + self.image_size)))
+
+    @property
+    def least(self) -> int | None:
+        """Pixels of the shorter side that a reduced decoding must leave; None to decode in full."""
+        return short_side(self.image_size, self.crop_fraction) if self.reduced_decode else None
 
     def describe(self) -> EvalInput:
         """Returns plain values; `EvalTransform(**description)` is this transform again."""
@@ -111,6 +120,8 @@ class EvalTransform:
         }
         if self.white is not None:
             description["white"], description["clip"] = self.white, self.clip
+        if self.reduced_decode:
+            description["reduced_decode"] = True
         return description
 
 
