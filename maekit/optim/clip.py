@@ -1,7 +1,7 @@
 """Gradient clipping that also works where gradients are still multiplied by fp16's loss scale.
 
 Lightning (2.6) refuses to clip under mixed precision with a fused optimizer, since that divides by the loss scale in
-its own step. Clipping needs no division: a threshold times the scale does the same.
+its own step. Clipping needs no division: a threshold times the scale does the same. Nothing here reads from the device.
 """
 
 from collections.abc import Sequence
@@ -10,29 +10,40 @@ import torch
 from torch import Tensor, nn
 
 
-def gradient_norm(parameters: Sequence[nn.Parameter]) -> Tensor:
-    """Returns the L2 norm over all gradients, a scalar; 0 where there are none."""
+def gradient_norms(parameters: Sequence[nn.Parameter]) -> Tensor:
+    """Returns the L2 norm of each gradient, [P] in fp32, of the parameters that have one, in their order."""
     grads = [p.grad for p in parameters if p.grad is not None]
-    return torch.nn.utils.get_total_norm(grads) if grads else torch.zeros(())
+    if not grads:
+        return torch.zeros(0)
+    return torch.stack(list(torch._foreach_norm(grads, 2.0, torch.float32)))
+
+
+def total_norm(norms: Tensor) -> Tensor:
+    """Returns the L2 norm over all gradients, a scalar, of what `gradient_norms` gives; 0 where there are none."""
+    norm: Tensor = torch.linalg.vector_norm(norms)
+    return norm
 
 
 def clip_gradients(
-    parameters: Sequence[nn.Parameter], norm: Tensor, limit: float | None, by_value: bool, scale: float = 1.0
+    parameters: Sequence[nn.Parameter], norm: Tensor, limit: float | None, by_value: bool, scale: Tensor | None = None
 ) -> None:
     """Clips gradients in place.
 
     Args:
         parameters: those of the optimizer.
-        norm: what `gradient_norm` gives for them, of the gradients as they are.
+        norm: what `total_norm` gives for them, of the gradients as they are.
         limit: the largest norm, or the largest absolute value; None, 0 or less clips nothing.
         by_value: whether the limit is of each element, not of the norm.
-        scale: by how much the gradients are too large.
+        scale: by how much the gradients are too large, a scalar on their device; None for not at all.
     """
-    if limit is None or limit <= 0:
+    grads = [p.grad for p in parameters if p.grad is not None]
+    if limit is None or limit <= 0 or not grads:
         return
+    largest = torch.full_like(norm, limit) if scale is None else limit * scale
     if by_value:
-        torch.nn.utils.clip_grad_value_(parameters, limit * scale)
-    elif bool(norm.isfinite()):
-        torch.nn.utils.clip_grads_with_norm_(parameters, limit * scale, norm)
-    else:  # infinite / infinite: fp16's scaler leaves the step out where it finds NaN, not where it finds 0
-        torch._foreach_mul_([p.grad for p in parameters if p.grad is not None], float("nan"))
+        for grad in grads:
+            grad.clamp_(-largest, largest)
+    else:
+        # infinite / infinite: fp16's scaler leaves the step out where it finds NaN, not where it finds 0
+        share = (largest / (norm + 1e-6)).clamp(max=1.0).masked_fill(~norm.isfinite(), torch.nan)
+        torch._foreach_mul_(grads, share)

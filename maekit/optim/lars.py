@@ -18,6 +18,9 @@ class LARS(Optimizer):
     trust_coefficient x |weight| / |sum| (by 1 where either norm is 0). Vectors and scalars (biases, norms) are neither
     decayed nor scaled. Then momentum: v = momentum x v + g, weight -= lr x v.
 
+    Attributes:
+        found_inf: a scalar, 1 where a step must change nothing, as a NaN is in its gradients; see torch's fused AdamW.
+
     Args:
         params: parameters, or groups with `lr` and `weight_decay` of their own.
         lr: learning rate.
@@ -25,6 +28,8 @@ class LARS(Optimizer):
         momentum: in [0, 1).
         trust_coefficient: above 0.
     """
+
+    found_inf: Tensor | None = None
 
     def __init__(
         self,
@@ -67,5 +72,12 @@ class LARS(Optimizer):
         state = self.state[weight]
         if "momentum_buffer" not in state:
             state["momentum_buffer"] = torch.zeros_like(weight)
-        state["momentum_buffer"].mul_(group["momentum"]).add_(update)
-        weight.add_(state["momentum_buffer"], alpha=-group["lr"])
+        velocity = state["momentum_buffer"]
+        if self.found_inf is None:
+            velocity.mul_(group["momentum"]).add_(update)
+            weight.add_(velocity, alpha=-group["lr"])
+        else:
+            new = velocity * group["momentum"] + update
+            kept = self.found_inf > 0
+            weight.add_(torch.where(kept, torch.zeros_like(new), new), alpha=-group["lr"])
+            velocity.copy_(torch.where(kept, velocity, new))

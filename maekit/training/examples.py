@@ -57,7 +57,7 @@ def judge_some(
     for indices in spread(first, batch_size):
         if judged and time.monotonic() - started > seconds:
             break
-        batch = move(collated(data, images, indices))
+        batch = move(collated(data, images, [Draw(0, index) for index in indices]))
         judged |= zip(indices, shown.judge(batch), strict=True)
     return judged
 
@@ -69,9 +69,8 @@ def spread(images: int, batch_size: int) -> list[list[int]]:
     return [places[first::batches] for first in range(batches)]
 
 
-def collated(data: RunData, images: Any, indices: Sequence[int]) -> Any:
-    """Returns one batch of validation images, joined as a loader would."""
-    draws = [Draw(0, index) for index in indices]
+def collated(data: RunData, images: Any, draws: Sequence[Draw]) -> Any:
+    """Returns one batch of images, joined as a loader would."""
     whole = getattr(images, "__getitems__", None)
     return data.collate(whole(draws) if whole else [images[draw] for draw in draws])
 

@@ -1,35 +1,32 @@
 """TransferModule: the one LightningModule. It trains any TransferModel on any data."""
 
-import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import numpy as np
 import torch
 from lightning.pytorch.utilities.types import OptimizerLRScheduler
 from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader
 
-from maekit.base.data import DrawDataset, RunData
+from maekit.base.data import RunData
 from maekit.base.model import TransferModel
-from maekit.base.spec import Draw
-from maekit.data.loader import make_loader
-from maekit.data.sampler import EvalSampler, TrainSampler
 from maekit.errors import UserError
 from maekit.optim.batch_plan import BatchPlan
-from maekit.optim.clip import clip_gradients, gradient_norm
+from maekit.optim.clip import clip_gradients, gradient_norms, total_norm
 from maekit.optim.groups import TorchGroup
 from maekit.optim.resume import OptimizerState, place_schedule, restore_order
 from maekit.optim.settings import Optimisation
+from maekit.training.batches import Batches
 from maekit.training.callbacks.averaging import put_average, take_trained
 from maekit.training.callbacks.checkpoints import forget_best
 from maekit.training.callbacks.layers import loss_scale
-from maekit.training.nan_guard import NotFiniteError, gradient_fault, loss_fault, raise_together
+from maekit.training.nan_guard import gradient_fault, loss_fault, raise_together
 from maekit.training.progress_state import counters_at
 from maekit.training.resume_changes import Resume
 from maekit.training.run_module import CheckpointDict, RunModule
+from maekit.training.step_guard import LOOK_STEPS, Found, StepGuard
 
 CARD = "maekit"
 
@@ -73,18 +70,19 @@ class TransferModule(RunModule):
         self.data = data
         self._optimisation = optimisation
         self.plan = plan
-        self.seed = seed
         self.card = card
         self.losses: Callable[[object], dict[str, Tensor]] = model.training_losses  # compiled, with --run.compile
         self.metrics: Any = model.new_metrics()
-        self.train_data = data.train_dataset(seed)
-        self.steps_per_epoch = len(self.train_data) // plan.total
+        self.batches = Batches(data, plan, seed)
+        self.steps_per_epoch = self.batches.steps_per_epoch
         self.table: list[str] = []  # of the last validation, such as a line for each class
         self.results: dict[str, object] = {}  # of the last validation: JSON files by name
         self.resume: Resume | None = None  # the checkpoint that is resumed, and what may differ from it
+        self.guard = StepGuard(torch.device("cpu"))  # of the run's device, once it is there
+        self.gradient_norm = torch.zeros(())
         self._step_loss = torch.zeros(())
         self._total_steps: int | None = None
-        self._fault: str | None = None  # in this process's loss, until the other processes know
+        self._newest: tuple[int, int, object] | None = None  # step, place in it and contents of the last device batch
         self._begun = self._updating = -1  # the newest steps that began a batch, and began to update
         self._measures = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in model.modules())
 
@@ -101,25 +99,12 @@ class TransferModule(RunModule):
         return self._total_steps
 
     def train_dataloader(self) -> DataLoader[object]:
-        """Loads whole total batches in the epoch's order; a resumed run starts with the first batch it has not seen."""
-        epoch, step = divmod(self.trainer.global_step, max(self.steps_per_epoch, 1))
-        sampler = TrainSampler(
-            len(self.train_data),
-            total_batch=self.plan.total,
-            device_batch=self.plan.device_batch,
-            rank=self.trainer.global_rank,
-            world=self.trainer.world_size,
-            seed=self.seed,
-            resume_epoch=epoch,
-            skip_batches=step * self.plan.accumulation,
-        )
-        return self._loader(self.train_data, sampler)
+        """The training batches from the present step on."""
+        return self.batches.train_loader(self.trainer)
 
     def val_dataloader(self) -> DataLoader[object]:
-        """Loads every validation image once; ranks with fewer images are padded, and no metric counts the padding."""
-        images = self.data.val_dataset()
-        sampler = EvalSampler(len(images), rank=self.trainer.global_rank, world=self.trainer.world_size)
-        return self._loader(images, sampler)
+        """The validation batches."""
+        return self.batches.val_loader(self.trainer)
 
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer over layer-decayed groups, and the schedule by which each step scales them."""
@@ -133,38 +118,26 @@ class TransferModule(RunModule):
         schedule = LambdaLR(optimizer, [of_group(group) for group in frozen])
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
+    def on_fit_start(self) -> None:
+        """Makes the guard on the device that the run trains on."""
+        self.guard = StepGuard(self.device)
+
     def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
-        """Seeds every generator for this step, so that a resumed run draws the same numbers as an uninterrupted one."""
-        place = (self.seed, self.trainer.global_step, batch_idx % self.plan.accumulation, self.global_rank)
-        drawn = int(np.random.SeedSequence(place).generate_state(1)[0])
-        random.seed(drawn)
-        np.random.seed(drawn)
-        torch.manual_seed(drawn)
+        """Seeds every generator for this device batch."""
+        self.batches.seed_step(self.trainer, self.trainer.global_step, batch_idx % self.plan.accumulation)
         self._begun = self.trainer.global_step
 
     def training_step(self, batch: object, batch_idx: int) -> Tensor:
         """Returns the loss of one device batch, a scalar; logs the mean over the whole optimizer step."""
-        losses = self.losses(self.model.drawn(batch))
-        loss = self._checked(losses, batch)
-        part = losses["loss"].detach() / self.plan.accumulation
-        self._step_loss = part if batch_idx % self.plan.accumulation == 0 else self._step_loss + part
-        if (batch_idx + 1) % self.plan.accumulation == 0:
-            self.log("train/loss", self._step_loss, prog_bar=True, logger=False, sync_dist=self.trainer.world_size > 1)
-        return loss
-
-    def _checked(self, losses: dict[str, Tensor], batch: object) -> Tensor:
-        """Returns the loss for the backward pass. A loss that is not finite stops a single process at once.
-
-        With several processes it becomes NaN: DDP spreads NaN gradients to every process, so that all of them stop
-        together before the optimizer's step.
-        """
-        fault = loss_fault(self.model, batch, losses, self.trainer.global_step)
-        if fault is None:
-            return losses["loss"]
-        if self.trainer.world_size == 1:
-            raise NotFiniteError(fault)
-        self._fault = self._fault or fault
-        return losses["loss"] * float("nan")
+        step, place = self.trainer.global_step, batch_idx % self.plan.accumulation
+        drawn = self.model.drawn(batch)
+        self._newest = (step, place, drawn)
+        loss = self.losses(drawn)["loss"]
+        part = loss.detach() / self.plan.accumulation
+        self._step_loss = part if place == 0 else self._step_loss + part
+        if place == self.plan.accumulation - 1:
+            self.log("train/loss", self._step_loss, logger=False, sync_dist=self.trainer.world_size > 1)
+        return self.guard.guarded(loss, step, place)
 
     def configure_gradient_clipping(
         self,
@@ -172,14 +145,53 @@ class TransferModule(RunModule):
         gradient_clip_val: int | float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """Clips the gradients; stops the run if one is not finite, except under fp16, whose scaler skips such steps."""
+        """Clips the gradients, and gives the optimizer the guard's flag: with a NaN in them it changes nothing.
+
+        Under fp16 gradients that are not finite are no fault: its scaler leaves such steps out, with a smaller scale.
+        """
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        norm, scaled = gradient_norm(parameters), self.trainer.precision == "16-mixed"
-        fault = self._fault or (None if scaled else gradient_fault(self, norm, self.trainer.global_step))
-        raise_together(self.trainer, fault, known=not scaled)
-        by_value, scale = gradient_clip_algorithm == "value", loss_scale(self.trainer, optimizer)
-        clip_gradients(parameters, norm, gradient_clip_val, by_value, scale)
-        self._updating = self.trainer.global_step
+        norms = gradient_norms(parameters).to(self.device)
+        norm, scale = total_norm(norms), loss_scale(self.trainer, optimizer)
+        if self.trainer.precision != "16-mixed":
+            self.guard.see_gradients(norms, norm, self.trainer.global_step)
+            optimizer.found_inf = self.guard.found_inf()  # type: ignore[attr-defined]
+        if self.may_wait():
+            self.require_finite()
+        self.gradient_norm = norm if scale is None else norm / scale
+        clip_gradients(parameters, norm, gradient_clip_val, gradient_clip_algorithm == "value", scale)
+        self._updating, self._newest = self.trainer.global_step, None
+
+    def may_wait(self) -> bool:
+        """Whether the host may wait for the device in this step: in every one on a CPU, else in every tenth."""
+        return self.device.type == "cpu" or self.trainer.global_step % LOOK_STEPS == 0
+
+    def require_finite(self) -> None:
+        """Stops every process of a run if a loss or a gradient was not finite since its start; waits for the device.
+
+        Raises:
+            NotFiniteError: with the first one, its step and where it began; the same in every process.
+        """
+        found = self.guard.look()
+        fault = None if found is None else self._fault(found)
+        raise_together(self.trainer, fault, known=self.trainer.precision != "16-mixed")
+
+    def is_frozen(self) -> bool:
+        """Whether the weights are those of an earlier step, the last one without a NaN; waits for the device."""
+        found = self.guard.look()
+        return found is not None and found.step < self.trainer.global_step
+
+    def _fault(self, found: Found) -> str:
+        if found.gradient is not None:
+            parameters = [p for group in self.optimizer_groups() for p in group["params"]]
+            return gradient_fault(self, parameters, found)
+        with self.trainer.precision_plugin.forward_context():
+            return loss_fault(self.model, self.batch_again(found.step, found.batch), found)
+
+    def batch_again(self, step: int, place: int) -> object:
+        """Returns a device batch of this process as a step had it, drawn: the last one, or loaded once more."""
+        if self._newest is not None and self._newest[:2] == (step, place):
+            return self._newest[2]
+        return self.model.drawn(self.batches.again(self.trainer, step, place))
 
     def is_whole(self) -> bool:
         """Whether weights, statistics and optimizer all belong to `global_step`, and so are worth saving.
@@ -188,6 +200,11 @@ class TransferModule(RunModule):
         """
         step = self.trainer.global_step
         return step != self._updating and not (self._measures and step == self._begun)
+
+    def on_validation_start(self) -> None:
+        """Looks at the guard, so that no validation measures weights that stopped changing."""
+        if self.trainer.state.fn == "fit":
+            self.require_finite()
 
     def validation_step(self, batch: object, batch_idx: int) -> None:
         """Runs the model on one validation batch and adds the outcome to `self.metrics`."""
@@ -246,8 +263,3 @@ class TransferModule(RunModule):
         optimizer = self.optimizers()
         assert isinstance(optimizer, Optimizer)
         return optimizer.param_groups
-
-    def _loader(self, images: DrawDataset, sampler: Sampler[Draw]) -> DataLoader[object]:
-        pin = self.trainer.strategy.root_device.type == "cuda"
-        workers = self.data.num_workers or 0
-        return make_loader(images, sampler, self.plan.device_batch, workers, pin, self.data.collate)

@@ -1,11 +1,10 @@
 """Stops a run when a loss, a gradient or a weight is NaN or infinite, and reports where the NaN began.
 
-Gradients are checked before the optimizer uses them, so the weights in memory stay those of the last good step. The
-tensors of a checkpoint are checked before it replaces an earlier one.
+Losses and gradients are checked on the device before the optimizer uses them (`step_guard`), so the weights in memory
+stay those of the last good step. The tensors of a checkpoint are checked before it replaces an earlier one.
 """
 
-import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 from lightning.pytorch import Trainer
@@ -14,6 +13,7 @@ from torch.optim import Optimizer
 
 from maekit.base.model import TransferModel
 from maekit.errors import UserError
+from maekit.training.step_guard import Found
 
 Named = tuple[str, Tensor]
 
@@ -42,36 +42,33 @@ class NotFiniteError(UserError):
         )
 
 
-def loss_fault(model: TransferModel, batch: object, losses: Mapping[str, Tensor], step: int) -> str | None:
-    """Returns a message about a loss that is not finite, or None.
+def loss_fault(model: TransferModel, batch: object, found: Found) -> str:
+    """Returns a message about a loss that is not finite.
 
     Args:
-        model: what is trained.
-        batch: the batch that gave the losses.
-        losses: loss terms; `loss` is checked.
-        step: optimizer steps done so far.
+        model: what is trained, with the weights of that step.
+        batch: the device batch that gave the loss, drawn.
+        found: the loss and its step.
 
     Returns:
         The loss, the step, and the first layer with parameters or an output that are not finite.
     """
-    value = float(losses["loss"].detach())
-    if math.isfinite(value):
-        return None
-    return f"loss is {value} at step {step}, begun in {_first_bad(model, batch)}"
+    return f"loss is {found.loss} at step {found.step}, begun in {_first_bad(model, batch)}"
 
 
-def gradient_fault(model: nn.Module, norm: Tensor, step: int) -> str | None:
-    """Returns a message that names the first gradient that is not finite, or None if their norm is finite.
+def gradient_fault(model: nn.Module, parameters: Sequence[nn.Parameter], found: Found) -> str:
+    """Returns a message that names the first gradient that is not finite.
 
     Args:
         model: what is trained.
-        norm: the norm over all gradients, a scalar.
-        step: optimizer steps done so far.
+        parameters: those whose gradients were looked at, in their order.
+        found: the gradient's place among those that have one, and its step.
     """
-    if math.isfinite(float(norm)):
-        return None
-    name = first_bad((name, p.grad) for name, p in model.named_parameters() if p.grad is not None)
-    return f"the gradient of {name or 'all parameters together'} is not finite at step {step}"
+    names = {id(p): name for name, p in model.named_parameters()}
+    having = [p for p in parameters if p.grad is not None]
+    place = found.gradient or 0
+    name = names[id(having[place])] if place < len(having) else "a parameter"
+    return f"the gradient of {name} is not finite at step {found.step}"
 
 
 def state_fault(module: nn.Module, optimizers: Iterable[Optimizer], more: Iterable[Named] = ()) -> str | None:

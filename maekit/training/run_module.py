@@ -4,6 +4,7 @@ from abc import abstractmethod
 from typing import Any, TypeAlias
 
 from lightning.pytorch import Callback, LightningModule, Trainer
+from torch import Tensor
 
 from maekit.base.data import RunData
 from maekit.base.model import TransferModel
@@ -24,6 +25,7 @@ class RunModule(LightningModule):
         steps_per_epoch: optimizer steps of an epoch.
         table: lines of the last validation, such as one for each class; empty where the task prints none.
         results: contents of the last validation's JSON files, by file name.
+        gradient_norm: L2 norm over all gradients of the last optimizer step, before clipping; a scalar on the device.
     """
 
     model: TransferModel
@@ -32,6 +34,7 @@ class RunModule(LightningModule):
     steps_per_epoch: int
     table: list[str]
     results: dict[str, object]
+    gradient_norm: Tensor
 
     @abstractmethod
     def total_steps(self) -> int:
@@ -40,6 +43,18 @@ class RunModule(LightningModule):
     @abstractmethod
     def is_whole(self) -> bool:
         """Returns whether weights, statistics and optimizer all belong to `global_step`, and so are worth saving."""
+
+    @abstractmethod
+    def may_wait(self) -> bool:
+        """Returns whether the host may wait for the device in this step; the same in every process."""
+
+    @abstractmethod
+    def require_finite(self) -> None:
+        """Stops every process of a run, with a NotFiniteError, if a loss or a gradient was not finite."""
+
+    @abstractmethod
+    def is_frozen(self) -> bool:
+        """Returns whether the weights stay those of an earlier step, since a NaN was found and not yet reported."""
 
     @abstractmethod
     def optimizer_groups(self) -> list[TorchGroup]:

@@ -109,7 +109,19 @@ def make_trainer(settings: Settings, callbacks: list[Callback], logs: list[Logge
     with refusals(ValueError, TypeError, RuntimeError):
         if precision == "auto":
             precision = auto_precision(values["accelerator"])
-        return Trainer(**values, **fixed, precision=precision)
+        trainer = Trainer(**values, **fixed, precision=precision)
+    _ask_no_signals(trainer)
+    return trainer
+
+
+def _ask_no_signals(trainer: Trainer) -> None:
+    """Stops Lightning (2.6.4 and later) from asking all processes for a SIGTERM in each batch, which waits for devices.
+
+    `Interruption` handles signals, and asks in every tenth step.
+    """
+    loop = trainer.fit_loop.epoch_loop
+    if "_broadcast_sigterm_tensor" in vars(type(loop)):
+        setattr(loop, "_broadcast_sigterm_tensor", lambda: None)  # noqa: B010
 
 
 @contextmanager

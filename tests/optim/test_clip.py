@@ -11,7 +11,8 @@ from lightning.pytorch.plugins import MixedPrecision
 from torch import Tensor, nn
 
 import maekit
-from maekit.optim.clip import clip_gradients, gradient_norm
+from maekit.optim.clip import clip_gradients, gradient_norms, total_norm
+from maekit.runs.rows import text_rows
 from tests.conftest import few_digits
 from tests.helpers_run import tiny
 
@@ -80,6 +81,8 @@ def test_every_family_clips_under_every_precision(task: str, precision: str, tmp
         assert half.scale > 1000
         before = before / half.scale
     assert float(before.norm()) > LIMIT
+    (log,) = tmp_path.rglob("train.csv")
+    assert float(text_rows(log)[0]["grad_norm"]) == pytest.approx(float(before.norm()), rel=1e-3)
     tolerance = 1e-5 if precision == "32-true" else 1e-3  # fp32 sums over up to a million elements
     assert float(after.norm()) == pytest.approx(LIMIT, rel=tolerance + 1e-6 / float(before.norm()))
     torch.testing.assert_close(after * (before.norm() / LIMIT), before, rtol=2e-3, atol=1e-12)
@@ -110,10 +113,10 @@ def test_scaled_gradients_are_clipped_to_the_scaled_limit(by_value: bool) -> Non
     generator = torch.Generator().manual_seed(0)
     true = [torch.randn(50, 7, generator=generator, dtype=torch.float64) for _ in range(3)]
     plain, scaled = ([nn.Parameter(torch.zeros(50, 7)) for _ in true] for _ in range(2))
-    for parameters, scale in ((plain, 1.0), (scaled, 65536.0)):
+    for parameters, scale in ((plain, None), (scaled, torch.tensor(65536.0))):
         for p, gradient in zip(parameters, true, strict=True):
-            p.grad = (gradient * scale).float()
-        clip_gradients(parameters, gradient_norm(parameters), 0.5, by_value, scale)
+            p.grad = (gradient * (1 if scale is None else scale)).float()
+        clip_gradients(parameters, total_norm(gradient_norms(parameters)), 0.5, by_value, scale)
     for one, other in zip(plain, scaled, strict=True):
         assert one.grad is not None and other.grad is not None
         torch.testing.assert_close(other.grad / 65536, one.grad, rtol=1e-5, atol=1e-9)
@@ -126,5 +129,5 @@ def test_an_infinite_scaled_gradient_stays_one_for_the_scaler() -> None:
     """Clipping by an infinite norm would make zeros of it, and the step would be taken."""
     p = nn.Parameter(torch.zeros(3))
     p.grad = torch.tensor([1.0, float("inf"), 2.0])
-    clip_gradients([p], gradient_norm([p]), 1.0, by_value=False, scale=1024.0)
+    clip_gradients([p], total_norm(gradient_norms([p])), 1.0, by_value=False, scale=torch.tensor(1024.0))
     assert bool(p.grad.isnan().all())

@@ -50,7 +50,9 @@ class SaveLast(Checkpoint):
             trainer.should_stop, self.stop_asked = True, False
         if trainer.global_step > self.saved_step and run_module(pl_module).is_whole():
             due = time.monotonic() - self.saved_at >= self.every_seconds
-            if trainer.strategy.reduce_boolean_decision(due, all=False) if trainer.world_size > 1 else due:
+            if trainer.world_size > 1:  # asking the others waits for the device
+                due = run_module(pl_module).may_wait() and trainer.strategy.reduce_boolean_decision(due, all=False)
+            if due:
                 self._save(trainer)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -75,13 +77,18 @@ class SaveLast(Checkpoint):
         """
         together = trainer.world_size == 1 or (isinstance(exception, UserError) and exception.shared)
         new = trainer.state.fn == "fit" and trainer.global_step > self.saved_step
-        if new and together and run_module(pl_module).is_whole() and _fault(trainer) is None:
-            self._save(trainer)
+        module = run_module(pl_module)
+        if new and together and module.is_whole() and not module.is_frozen() and _fault(trainer) is None:
+            self._write(trainer)
         if isinstance(exception, NotFiniteError):
             exception.kept = kept(self.path)
 
     def _save(self, trainer: Trainer) -> None:
+        run_module(trainer.lightning_module).require_finite()
         raise_together(trainer, _fault(trainer), known=False)
+        self._write(trainer)
+
+    def _write(self, trainer: Trainer) -> None:
         trainer.save_checkpoint(self.path)
         self.saved_step, self.saved_at = trainer.global_step, time.monotonic()
 

@@ -98,8 +98,12 @@ class Interruption(Callback):
         self._take_back()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
-        """Stops if a signal was received, unless the step is not complete and would lose its BatchNorm statistics."""
-        if run_module(pl_module).is_whole():
+        """Stops if a signal was received, unless the step is not complete and would lose its BatchNorm statistics.
+
+        Several processes ask each other only in steps in which they may wait for the device.
+        """
+        module = run_module(pl_module)
+        if module.is_whole() and (trainer.world_size == 1 or module.may_wait()):
             self._stop_if_signalled(trainer)
 
     def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:

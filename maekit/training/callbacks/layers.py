@@ -46,7 +46,8 @@ class LayerLog(Callback):
             return
         self.layers, self.rates = layers_of(run_module(pl_module).optimizer_groups())
         scale = loss_scale(trainer, optimizer)
-        self.norms = {layer: norm / scale for layer, norm in gradient_norms(self.layers).items()}
+        divisor = 1.0 if scale is None else float(scale)
+        self.norms = {layer: norm / divisor for layer, norm in gradient_norms(self.layers).items()}
         self.before = {layer: [sample(p).clone() for p in self.layers[layer]] for layer in self.layers}
 
     def on_train_batch_end(
@@ -63,12 +64,16 @@ class LayerLog(Callback):
             append_row(self.file, {"step": trainer.global_step, "layer": layer, **rounded})
 
 
-def loss_scale(trainer: Trainer, optimizer: Optimizer) -> float:
-    """Returns by how much gradients are too large: fp16's are scaled, and a fused optimizer divides them itself."""
+def loss_scale(trainer: Trainer, optimizer: Optimizer) -> Tensor | None:
+    """Returns by how much gradients are too large, a scalar on their device; None for not at all.
+
+    fp16's gradients are scaled, and a fused optimizer divides them itself.
+    """
     scaler = getattr(trainer.precision_plugin, "scaler", None)
     if scaler is None or not getattr(optimizer, "_step_supports_amp_scaling", False):
-        return 1.0
-    return float(scaler.get_scale())
+        return None
+    scale: Tensor = scaler.scale(torch.ones((), device=optimizer.param_groups[0]["params"][0].device))
+    return scale
 
 
 def layers_of(groups: Iterable[TorchGroup]) -> tuple[Layers, dict[int, float]]:

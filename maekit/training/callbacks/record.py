@@ -42,7 +42,8 @@ class RunResult(TypedDict):
 class Record(Callback):
     """Logs `train/*` every so many optimizer steps, `val/*` after each validation, and the result.
 
-    `train/lr` is the head's: with layer decay the mean over groups says nothing. Seconds, images and peak memory are
+    `train/lr` is the head's: with layer decay the mean over groups says nothing. `train/grad_norm` is the L2 norm over
+    all gradients before clipping. Seconds, images and peak memory are
     those of the whole run: a checkpoint keeps what the sessions before it took.
 
     Args:
@@ -116,6 +117,7 @@ class Record(Callback):
             self.mark = (self.steps_seen, self.training_seconds)
             self.peak_memory = max(self.peak_memory, peak_memory_gib(trainer))
             self.latest["loss"] = float(trainer.callback_metrics["train/loss"])
+            self.latest["grad_norm"] = float(module.gradient_norm)
             self._log(trainer, "train", {**self.latest, "epoch": (trainer.global_step - 1) / module.steps_per_epoch})
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
