@@ -1,6 +1,7 @@
 """The Python interface: a task built from its recipe, trained and validated without the command line."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -20,9 +21,12 @@ from maekit.runs.checkpoint_path import find_checkpoint
 from maekit.runs.end import after_stop, finished_lines, says_how_to_resume
 from maekit.runs.folder import shown
 from maekit.runs.read import read_run
+from maekit.system.launch import node_number
 from maekit.system.terminal import say_all
 from maekit.training.one_line_errors import one_line_errors
 from maekit.training.process import check_launch, restored
+from maekit.training.processes.meeting import from_first, joined, on_first, one_outcome
+from maekit.training.processes.sent_file import on_this_machine
 from maekit.training.resume_changes import (
     Resume,
     change_lines,
@@ -127,8 +131,9 @@ class Session:
         from maekit.training import run
 
         self.settings.require_training()
-        self._start_afresh()
-        self.data.require_trainable()
+        with self._together(trains=True):
+            self._start_afresh()
+            self.data.require_trainable()
         options = self.settings.values["run"]
         extend, options["extend"] = (
             options["extend"],
@@ -137,23 +142,39 @@ class Session:
         new_data, options["new_data"] = options["new_data"], False
         images = len(self.data.train_dataset(options["seed"]))
         require_batch(images, self.data.total_batch_size, self.settings.values["optim"]["base_lr"])
-        if ckpt_path is None:
-            start = self.model.load_start(complete=False)
-            task, recipe = self.settings.recipe.task.name, self.settings.recipe.name
-            with begun(Path(options["folder"]), task, recipe, options["name"]) as folder:
-                return self._train(folder, None, [] if start is None else start.lines(), words, callbacks)
-        path = find_checkpoint(str(ckpt_path), Path(), purpose="resume")
-        with resumed(path.parent) as folder:
-            card = self._check_card(path)
-            options["name"] = card.require_name(options["name"], folder)
-            resume = self._resume(path, card, new_data=new_data)
+        with ExitStack() as stack:
+            if ckpt_path is None:
+                task, recipe = self.settings.recipe.task.name, self.settings.recipe.name
+                with one_outcome():
+                    start = self.model.load_start(complete=False)
+                    new = stack.enter_context(begun(Path(options["folder"]), task, recipe, options["name"]))
+                lines = [] if start is None else start.lines()
+                return self._train(Path(from_first(str(new))), None, lines, words, callbacks)
+            saved = on_first(lambda: find_checkpoint(str(ckpt_path), Path(), purpose="resume"))
+            path = stack.enter_context(on_this_machine(saved, node_number()))
+            with one_outcome():
+                folder = stack.enter_context(resumed(saved.parent))
+                card = self._check_card(path)
+                options["name"] = card.require_name(options["name"], folder)
+                resume = self._resume(path, card, new_data=new_data)
             total = run.total_steps(self.settings, images // self.data.total_batch_size)
-            if is_finished(folder, card.step, total, extend=extend):
+            if on_first(lambda: is_finished(folder, card.step, total, extend=extend)):
                 say_all(finished_lines(folder, card.step))
-                return {**read_run(folder).metrics, "folder": str(folder)}
-            with one_line_errors(change_lines(resume.changes)):
+                return {**on_first(lambda: read_run(folder).metrics), "folder": str(folder)}
+            with one_outcome(), one_line_errors(change_lines(resume.changes)):
                 self.model.load_checkpoint(path)
             return self._train(folder, resume, [], words, callbacks)
+
+    @contextmanager
+    def _together(self, *, trains: bool) -> Iterator[None]:
+        """Joins the other processes, runs the block, and checks that all were started alike."""
+        from maekit.training.start import check_alike, meet
+
+        meet(self.settings, trains=trains)
+        with one_outcome():
+            yield
+        if joined():
+            check_alike(self.settings, self.data)
 
     def _resume(self, path: Path, card: Card, *, new_data: bool) -> Resume:
         """Returns what a resume changes, if it may; restores in the settings what the checkpoint decides."""
@@ -178,20 +199,21 @@ class Session:
         from maekit.system.hardware import autocast_of
         from maekit.training import run
         from maekit.training.callbacks.interruption import Interruption
-        from maekit.training.trainer import refusals
+        from maekit.training.trainer import local_device, refusals
 
         interruption = Interruption(first_step=resume.step if resume is not None else 0)
         step = partial(run.saved_step, folder, interruption)
         interruption.last_words = partial(after_stop, folder, words, step)
         changed = change_lines(resume.changes) if resume is not None else []
         with says_how_to_resume(folder, words, step), interruption:
-            device = run.local_device(self.settings)
+            device = local_device(self.settings)
             with autocast_of(self.settings.values["trainer"].get("precision", "auto"), device.type):
                 data = self.model.training_data(self.data, device)
-            job = run.prepare(self.settings, self.model, data, interruption, folder=folder, callbacks=callbacks)
-            if resume is not None:
-                lines = [*resume.lines, *run.accept(job, resume)]
-            self._check_process(job, trains=True)
+            with one_outcome():
+                job = run.prepare(self.settings, self.model, data, interruption, folder=folder, callbacks=callbacks)
+                if resume is not None:
+                    lines = [*resume.lines, *run.accept(job, resume)]
+                self._check_process(job, trains=True)
             run.start_records(job)
             say_all(lines)
             with one_line_errors(changed), refusals():
@@ -215,18 +237,24 @@ class Session:
 
         if ckpt_path is not None and self.model.evaluates_only:
             raise UserError(f"this task has no checkpoints of its own; give it as --model.weights {ckpt_path}")
-        self._start_afresh()
+        with self._together(trains=False):
+            self._start_afresh()
         interruption = Interruption(trains=False)
-        job = run.prepare(self.settings, self.model, self.data, interruption, folder=None)
-        path = None if ckpt_path is None else find_checkpoint(str(ckpt_path), Path())
-        measured: dict[str, object] = {}
-        if path is not None:
-            measured = {"checkpoint": str(path), "step": self._check_card(path).step}
-        elif report := self.model.load_start(complete=True):
-            say_all(report.lines())
-        self._check_process(job, trains=False)
-        with interruption, one_line_errors([]), refusals():
-            job.trainer.validate(job.module, ckpt_path=path, verbose=False, weights_only=True)
+        with ExitStack() as stack:
+            saved, path = None, None
+            if ckpt_path is not None:
+                saved = on_first(lambda: find_checkpoint(str(ckpt_path), Path()))
+                path = stack.enter_context(on_this_machine(saved, node_number()))
+            measured: dict[str, object] = {}
+            with one_outcome():
+                job = run.prepare(self.settings, self.model, self.data, interruption, folder=None)
+                if path is not None:
+                    measured = {"checkpoint": str(saved), "step": self._check_card(path).step}
+                elif report := self.model.load_start(complete=True):
+                    say_all(report.lines())
+                self._check_process(job, trains=False)
+            with interruption, one_line_errors([]), refusals():
+                job.trainer.validate(job.module, ckpt_path=path, verbose=False, weights_only=True)
         say_all(job.module.table)
         self.results = job.module.results
         self.environment = {**job.environment, **({"checkpoint": measured} if measured else {})}

@@ -34,6 +34,22 @@ class Interrupted(UserError):  # noqa: N818 - not an error: named by the signal
         self.status = 128 + signal_number
 
 
+class LostProcessError(UserError):
+    """Another process of the run has ended, or cannot be reached any more; this one cannot go on without it.
+
+    Args:
+        message: what this process noticed.
+        speaks: whether this process prints it, of all on its machine.
+    """
+
+    status = 1
+
+    def __init__(self, message: str, *, speaks: bool) -> None:
+        super().__init__(message)
+        self.speaks = speaks
+        self.shared = not speaks
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """Returns `; did you mean 'x'?` for the closest of `known` names, or an empty string when none is close."""
     close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)

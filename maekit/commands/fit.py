@@ -3,10 +3,20 @@
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from maekit.commands.shared.session import add_session_arguments, chosen_recipe, given_checkpoint, open_session
+from maekit.commands.shared.session import (
+    add_session_arguments,
+    chosen_recipe,
+    ending_together,
+    given_checkpoint,
+    open_session,
+)
 from maekit.runs.checkpoint_path import requeued_checkpoint
 from maekit.system import parent
+
+if TYPE_CHECKING:
+    from maekit.api import Session
 
 FORWARDS = True
 
@@ -16,15 +26,21 @@ add_arguments = add_session_arguments
 def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentParser) -> int:
     """Trains, unless only help or the configuration was asked for; stops if its parent process ends."""
     parent.watch()
-    recipe = chosen_recipe(args, flags, parser, "resume")
-    if recipe is None:
-        return 0
-    session = open_session(args, recipe, flags, "maekit fit")
-    if session is None:
+    with ending_together():
+        recipe = chosen_recipe(args, flags, parser, "resume")
+        session = open_session(args, recipe, flags, "maekit fit") if recipe is not None else None
+    if recipe is None or session is None:
         return 0
     path = given_checkpoint(args, recipe, session, "resume")
     if path is None:
-        runs = Path(session.settings.values["run"]["folder"])
-        path = requeued_checkpoint(runs, recipe.task.name, recipe.name)
+        path = _of_requeued(session, recipe.task.name, recipe.name)
     session.fit(path, words=sys.argv[1:])
     return 0
+
+
+def _of_requeued(session: "Session", task: str, recipe: str) -> Path | None:
+    """The checkpoint of the run that this SLURM job trained before it was requeued, as process 0 finds it."""
+    from maekit.training.processes.meeting import on_first
+
+    runs = Path(session.settings.values["run"]["folder"])
+    return on_first(lambda: requeued_checkpoint(runs, task, recipe))

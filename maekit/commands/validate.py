@@ -6,7 +6,13 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from maekit.commands.shared.session import add_session_arguments, chosen_recipe, given_checkpoint, open_session
+from maekit.commands.shared.session import (
+    add_session_arguments,
+    chosen_recipe,
+    ending_together,
+    given_checkpoint,
+    open_session,
+)
 from maekit.errors import UserError
 from maekit.runs.checkpoint_path import weights_line
 from maekit.system.files import atomic_write_text, finite, write_json
@@ -27,11 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentParser) -> int:
     """Validates; prints the task's table, if it has one, and its headline metrics, or all metrics as JSON."""
-    recipe = chosen_recipe(args, flags, parser)
-    if recipe is None:
-        return 0
-    session = open_session(args, recipe, flags, "maekit validate")
-    if session is None:
+    with ending_together():
+        recipe = chosen_recipe(args, flags, parser)
+        session = open_session(args, recipe, flags, "maekit validate") if recipe is not None else None
+    if recipe is None or session is None:
         return 0
     if not args.json:
         say(f"data    {session.data.summary()}")

@@ -53,6 +53,9 @@ class RunOptions:
         wandb: also log to this Weights & Biases project (needs `pip install wandb`).
         compile: compile the backbone with torch.compile: slow to start, faster steps on accelerators.
         num_threads: CPU threads of a process; null leaves torch's choice. A small model on a CPU is fastest with 1.
+        timeout_minutes: several processes: the longest wait for one that does not answer, at the start and in each
+            exchange, after which all of them end. What the first process does alone must fit into it (a checkpoint,
+            pictures, side metrics). A process that was killed is noticed at once; a lost connection after this time.
     """
 
     seed: int = 0
@@ -65,9 +68,11 @@ class RunOptions:
     wandb: str | None = None
     compile: bool = False
     num_threads: int | None = None
+    timeout_minutes: float = 30.0
 
     def __post_init__(self) -> None:
         """Refuses values outside their range."""
+        check_range("run.timeout_minutes", self.timeout_minutes, "(0, 1440]")
         check_range("run.seed", self.seed, "[0, 4294967295]")
         check_range("run.stop_at_step", self.stop_at_step, "[1, inf)")
         check_range("run.save_every_minutes", self.save_every_minutes, "[0, inf)")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from maekit.errors import Interrupted
+from maekit.errors import Interrupted, LostProcessError
 from maekit.runs.checkpoint_path import BEST, LAST, resume_command, start_command
 from maekit.runs.folder import shown
 
@@ -14,7 +14,7 @@ _FILES = (BEST, LAST, "config.yaml", "metrics.json", "train.csv", "val.csv", "te
 
 @contextmanager
 def says_how_to_resume(folder: Path, words: Sequence[str], step: Callable[[], int | None]) -> Iterator[None]:
-    """Adds to the message of an interruption what was saved of the run, and the command that resumes it.
+    """Adds what was saved, and the command that resumes it, to the message of a signal or a lost process.
 
     Args:
         folder: the run's folder.
@@ -25,6 +25,8 @@ def says_how_to_resume(folder: Path, words: Sequence[str], step: Callable[[], in
         yield
     except Interrupted as stop:
         raise Interrupted(f"{stop}{after_stop(folder, words, step)}", stop.signal_number) from stop
+    except LostProcessError as lost:
+        raise LostProcessError(f"{lost}{after_stop(folder, words, step)}", speaks=lost.speaks) from lost
 
 
 def after_stop(folder: Path, words: Sequence[str], saved_step: Callable[[], int | None]) -> str:

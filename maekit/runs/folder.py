@@ -95,14 +95,15 @@ def surroundings(devices: str) -> Surroundings:
         "folder": str(Path.cwd()),
         "python": platform.python_version(),
         "platform": platform.platform(),
-        "versions": {name: _version(name) for name in PACKAGES},
+        "versions": {name: version_of(name) for name in PACKAGES},
         "devices": devices,
         "git": _git_state(),
         "slurm_job": os.environ.get("SLURM_JOB_ID"),
     }
 
 
-def _version(package: str) -> str | None:
+def version_of(package: str) -> str | None:
+    """The installed version of a package; None if it is not installed."""
     try:
         return version(package)
     except PackageNotFoundError:

@@ -7,11 +7,12 @@ import torch
 
 from maekit.data.loader import worker_error_line
 from maekit.errors import UserError
+from maekit.training.processes.lost import lost_process
 
 
 @contextmanager
 def one_line_errors(changed: Sequence[str]) -> Iterator[None]:
-    """Turns a failed data worker, out of memory and a checkpoint that does not fit the model into a UserError.
+    """Turns a failed data worker, out of memory, a lost process and a checkpoint that does not fit into a UserError.
 
     Args:
         changed: lines that say how the settings differ from those of the checkpoint; [] if none is resumed.
@@ -24,6 +25,8 @@ def one_line_errors(changed: Sequence[str]) -> Iterator[None]:
             "batch stays the recipe's), or add --model.gradient_checkpointing true"
         ) from error
     except (UserError, RuntimeError) as error:
+        if (lost := lost_process(error)) is not None:
+            raise lost from error
         line = worker_error_line(error)
         if line is None and "Error(s) in loading state_dict" in str(error):
             line = f"the checkpoint does not fit the model; {'; '.join(changed) or 'it was made by another version'}"

@@ -10,6 +10,7 @@ from torch import distributed
 
 from maekit.errors import UserError
 from maekit.runs.folder import FOLDER
+from maekit.system.launch import find_launch
 
 LEFT_BEHIND = (FOLDER, "PL_GLOBAL_SEED", "PL_SEED_WORKERS", "CUBLAS_WORKSPACE_CONFIG")
 LAUNCHER = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -61,7 +62,7 @@ def check_launch(world: int, *, launches: bool, trains: bool) -> None:
     Raises:
         UserError: with the numbers of devices.
     """
-    other_launcher = {"TORCHELASTIC_RUN_ID", "SLURM_PROCID"} & set(os.environ)
+    other_launcher = find_launch() is not None
     second = os.environ.get("LOCAL_RANK", "0") != "0" and not other_launcher
     started = second or (max(_worlds, default=1) > 1 and not other_launcher)
     other = next((earlier for earlier in _worlds if earlier != world), None)

@@ -1,6 +1,5 @@
 """Builds a Lightning run from settings, model and data; writes its records and its result."""
 
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +25,7 @@ from maekit.runs.folder import shown, surroundings
 from maekit.runs.history import add_part
 from maekit.system.files import atomic_write_text, write_json
 from maekit.system.terminal import say
-from maekit.training.callbacks.at_start import AtStart
+from maekit.training.callbacks.at_start import AtSetup, AtStart
 from maekit.training.callbacks.averaging import WeightAverage
 from maekit.training.callbacks.checkpoint_io import AtomicCheckpointIO
 from maekit.training.callbacks.checkpoints import SaveBest, SaveLast
@@ -42,7 +41,8 @@ from maekit.training.callbacks.validation import CatchUp, count_in_batches
 from maekit.training.module import TransferModule, steps_of
 from maekit.training.nan_guard import first_bad
 from maekit.training.resume_changes import Resume, plan_lines
-from maekit.training.trainer import accelerator_of, loggers, make_trainer, quiet
+from maekit.training.start import check_alike
+from maekit.training.trainer import loggers, make_trainer, quiet
 
 
 @dataclass
@@ -58,6 +58,7 @@ class Run:
         settings: checked values of every section.
         environment: recipe, versions, devices and command, as of before the fit.
         resume: the checkpoint from which the run resumes, if any.
+        hosts: names of the machines, once the run has started.
     """
 
     module: TransferModule
@@ -68,6 +69,7 @@ class Run:
     settings: Settings
     environment: Mapping[str, object] = field(default_factory=dict)
     resume: Resume | None = None
+    hosts: list[str] = field(default_factory=list)
 
 
 def prepare(
@@ -94,7 +96,9 @@ def prepare(
     every = settings.values["trainer"].get("log_every_n_steps") or 50
     record = Record(folder or Path(), every)
     bar = settings.values["trainer"].get("enable_progress_bar") is not False
-    own: list[Callback] = [record, Progress(record, show_bar=bar), *callbacks]
+    hosts: list[str] = []
+    alike = AtSetup(lambda: hosts.extend(check_alike(settings, data)))
+    own: list[Callback] = [alike, record, Progress(record, show_bar=bar), *callbacks]
     if folder is not None:
         own += [Pictures(folder), LayerLog(folder, record)]
         if options.stop_at_step is not None:
@@ -128,7 +132,7 @@ def prepare(
         module.losses = model.compile_losses()
     if options.num_threads is not None:
         torch.set_num_threads(options.num_threads)
-    run = Run(module, trainer, plan, folder, record, settings)
+    run = Run(module, trainer, plan, folder, record, settings, hosts=hosts)
     run.environment = environment(run)
     return run
 
@@ -156,13 +160,6 @@ def card(settings: Settings, model: TransferModel, data: RunData) -> dict[str, o
         "input": data.input_transform(),
         "data": data.identity().plain(),
     }
-
-
-def local_device(settings: Settings) -> torch.device:
-    """The accelerator, or CPU, that this process is going to train on."""
-    kind = accelerator_of(settings.values["trainer"])
-    local = int(os.environ.get("LOCAL_RANK", os.environ.get("SLURM_LOCALID", "0")))
-    return torch.device(kind, local) if kind == "cuda" else torch.device(kind)
 
 
 def accept(run: Run, resume: Resume) -> list[str]:
@@ -222,7 +219,7 @@ def write_records(run: Run) -> None:
         (run.folder / "metrics.json").unlink()
     changed, new_data = (run.resume.changes, bool(run.resume.new_data)) if run.resume else ({}, False)
     add_part(run.folder, run.trainer.global_step, run.environment, changed, new_data)
-    write_json(run.folder / "environment.json", run.environment)
+    write_json(run.folder / "environment.json", {**run.environment, "nodes": run.hosts})
     atomic_write_text(run.folder / "config.yaml", run.settings.yaml())
     if names := run.module.model.spec.class_names:
         atomic_write_text(run.folder / "classes.txt", "\n".join(names) + "\n")
@@ -235,8 +232,10 @@ def total_steps(settings: Settings, steps_per_epoch: int) -> int:
 
 
 def device_of(run: Run) -> str:
-    """Returns number and kind of devices and the precision, as `2 x cuda, precision bf16-mixed`."""
-    return f"{run.trainer.world_size} x {run.trainer.strategy.root_device.type}, precision {run.trainer.precision}"
+    """Returns machines, number and kind of devices and the precision, as `2 nodes x 8 cuda, precision bf16-mixed`."""
+    nodes, kind = run.trainer.num_nodes, run.trainer.strategy.root_device.type
+    each = f"{nodes} nodes x {run.trainer.num_devices}" if nodes > 1 else f"{run.trainer.world_size} x"
+    return f"{each} {kind}, precision {run.trainer.precision}"
 
 
 def environment(run: Run) -> dict[str, object]:

@@ -1,32 +1,38 @@
 """Makes Lightning's Trainer and loggers from a recipe's section `trainer`, and checks devices and precision."""
 
 import logging
+import os
+import re
 import secrets
 import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.utilities.exceptions import MisconfigurationException
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelSummary
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.plugins import CheckpointIO
 from lightning.pytorch.profilers import AdvancedProfiler, SimpleProfiler
+from lightning.pytorch.strategies import DDPStrategy, Strategy
 
 from maekit.errors import UserError
 from maekit.recipes.options import RunOptions
 from maekit.recipes.settings import Settings
 from maekit.system.files import atomic_write_text
 from maekit.system.hardware import auto_precision, check_devices
+from maekit.system.launch import find_launch
 from maekit.system.rank import rank
 from maekit.system.terminal import say
 from maekit.training.callbacks.checkpoint_io import AtomicCheckpointIO
 from maekit.training.callbacks.table_log import TableLog
 from maekit.training.process import is_interactive
+from maekit.training.processes.environment import make_environment
 
 QUIET = (
     r".*does not have many workers.*",
@@ -92,9 +98,11 @@ def make_trainer(settings: Settings, callbacks: list[Callback], logs: list[Logge
         values["profiler"] = PROFILERS[values["profiler"]]()
     if values.pop("enable_model_summary", False):
         callbacks = [LayerTable(max_depth=3), *callbacks]
-    plugins: list[CheckpointIO | SLURMEnvironment] = [AtomicCheckpointIO()]
-    if SLURMEnvironment.detect():
-        plugins.append(SLURMEnvironment(auto_requeue=False))
+    plugins: list[CheckpointIO | ClusterEnvironment] = [AtomicCheckpointIO()]
+    if (environment := make_environment()) is not None:
+        plugins.append(environment)
+    processes = device_count(values) * values["num_nodes"]
+    values["strategy"] = make_strategy(values["strategy"], processes, group_timeout(settings.values["run"]))
     fixed: dict[str, Any] = {
         "callbacks": callbacks,
         "logger": logs,
@@ -142,8 +150,7 @@ def check_hardware(settings: Settings) -> str:
         UserError: this machine does not have it, not so many of it, or it does not compute in the given precision.
     """
     values = settings.values["trainer"]
-    kind = accelerator_of(values)
-    count = check_devices(str(values["accelerator"]), kind, values["devices"])
+    kind, count = accelerator_of(values), device_count(values)
     if count > 1 and is_interactive():
         raise UserError(
             f"trainer.devices: got {values['devices']}, which are {count}, expected one device in a notebook: set "
@@ -162,6 +169,49 @@ def accelerator_of(values: Mapping[str, object]) -> str:
     if asked in ("auto", "gpu", "mps") and torch.backends.mps.is_available():
         return "mps"
     return "cpu" if asked in ("auto", "cpu") else asked
+
+
+def device_count(values: Mapping[str, Any]) -> int:
+    """Returns how many devices of this machine a run uses, by the section `trainer`.
+
+    Raises:
+        UserError: this machine does not have them.
+    """
+    return check_devices(str(values["accelerator"]), accelerator_of(values), values["devices"])
+
+
+def local_device(settings: Settings) -> torch.device:
+    """The accelerator, or CPU, that this process is going to train on."""
+    values, launch = settings.values["trainer"], find_launch()
+    kind = accelerator_of(values)
+    if kind != "cuda":
+        return torch.device(kind)
+    local = launch.local_rank if launch is not None else int(os.environ.get("LOCAL_RANK", "0"))
+    text = str(values["devices"])
+    chosen = [int(number) for number in re.findall(r"\d+", text)] if "," in text or "[" in text else []
+    return torch.device(kind, chosen[local] if chosen else local)
+
+
+def make_strategy(name: str, processes: int, timeout: timedelta) -> Strategy | str:
+    """Returns the strategy of that name for Lightning's Trainer; `auto` is DDP where there are several processes.
+
+    Args:
+        name: `trainer.strategy`.
+        processes: of the whole run.
+        timeout: of `group_timeout`.
+    """
+    if name == "auto" and processes == 1:
+        return name
+    return DDPStrategy(find_unused_parameters=name == "ddp_find_unused_parameters_true", timeout=timeout)
+
+
+def group_timeout(run: Mapping[str, object]) -> timedelta:
+    """Returns how long the processes of a run wait for each other, in any strategy.
+
+    Args:
+        run: values of the section `run`.
+    """
+    return timedelta(minutes=float(str(run.get("timeout_minutes", RunOptions().timeout_minutes))))
 
 
 def _check_intervals(values: Mapping[str, object], given: frozenset[str]) -> None:

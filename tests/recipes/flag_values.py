@@ -188,6 +188,7 @@ FLAGS = {
     "run.save_every_minutes": real("0", "0.5", bad="-1"),
     "run.seed": whole("0", "5", bad="-1 4294967296"),
     "run.stop_at_step": whole("1", "null", bad="0 -1"),
+    "run.timeout_minutes": real("0.5", "60", bad="0 -1 2000"),
     "run.wandb": text("null"),
     "trainer.accelerator": choice("auto", "cpu", bad="tpu gpu cuda mps"),
     "trainer.benchmark": choice("true", "false", "null"),

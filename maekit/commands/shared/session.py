@@ -1,6 +1,8 @@
 """What `fit` and `validate` do before they differ: choose the recipe, check the flags, build model and data."""
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,7 @@ from maekit.recipes.flag_value import flag_value
 from maekit.recipes.recipe import Recipe, flat, load_recipe
 from maekit.recipes.tasks import find_task
 from maekit.runs.checkpoint_path import Purpose, find_checkpoint, rank_checkpoint
+from maekit.system.launch import find_launch
 
 if TYPE_CHECKING:
     from maekit.api import Session
@@ -50,6 +53,20 @@ def chosen_recipe(
     return load_recipe(find_task(args.task), args.recipe, args.config)
 
 
+@contextmanager
+def ending_together() -> Iterator[None]:
+    """Ends all processes of a launcher if the block fails in one of them, before they have found each other."""
+    try:
+        yield
+    except UserError as error:
+        launch = None if error.shared else find_launch()
+        if launch is not None and launch.world > 1:
+            from maekit.training.start import tell_others
+
+            tell_others(error)
+        raise
+
+
 def _refuse_unknown(flags: list[str], parser: argparse.ArgumentParser) -> None:
     """Refuses a flag that looks like a mistyped flag of this command; without a task no other can be checked."""
     own = [action.option_strings[0] for action in parser._actions if action.option_strings]
@@ -79,25 +96,34 @@ def open_session(args: argparse.Namespace, recipe: Recipe, flags: list[str], pro
         print(settings.yaml(), end="")
         return None
     from maekit.api import Session
+    from maekit.training.processes.meeting import one_outcome
+    from maekit.training.start import meet
 
-    if prog == "maekit fit":
+    fits = prog == "maekit fit"
+    if fits:
         settings.require_training()  # before its data are asked for
-    return Session(settings, module)
+    meet(settings, trains=fits)
+    with one_outcome():
+        return Session(settings, module)
 
 
 def given_checkpoint(
     args: argparse.Namespace, recipe: Recipe, session: "Session", purpose: Purpose = "read"
 ) -> Path | None:
     """Returns the file that `--ckpt_path` means, if it was given; a rank that a run started gets that of its run."""
+    from maekit.training.processes.meeting import on_first
+
     if args.ckpt_path is None:
         return None
     of_run = rank_checkpoint() if purpose == "resume" and args.ckpt_path == "last" else None
     options = session.settings.values["run"]
-    return of_run or find_checkpoint(
-        args.ckpt_path,
-        Path(options["folder"]),
-        recipe.task.name,
-        recipe.name,
-        purpose=purpose,
-        name=options["name"] if "run.name" in session.settings.given else None,
+    return of_run or on_first(
+        lambda: find_checkpoint(
+            args.ckpt_path,
+            Path(options["folder"]),
+            recipe.task.name,
+            recipe.name,
+            purpose=purpose,
+            name=options["name"] if "run.name" in session.settings.given else None,
+        )
     )

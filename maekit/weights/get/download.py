@@ -9,6 +9,7 @@ from pathlib import Path
 
 from maekit.errors import UserError
 from maekit.system.files import locked
+from maekit.system.rank import rank
 from maekit.weights.get.fetch import Source, fetch, note_path, read_note, size_of, write_note
 
 
@@ -42,7 +43,7 @@ def download(url: str, folder: Path, *, md5: str = "") -> Path:
 
 def print_once(line: str) -> None:
     """Prints a line to stderr, on the first rank only."""
-    if all(os.environ.get(name, "0") == "0" for name in ("RANK", "LOCAL_RANK", "SLURM_PROCID")):
+    if rank() == 0:
         print(line, file=sys.stderr, flush=True)
 
 

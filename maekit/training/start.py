@@ -1,0 +1,68 @@
+"""What the processes of a run do together before it begins: find each other, and check that they are alike."""
+
+import os
+
+import torch
+
+from maekit.base.data import RunData
+from maekit.errors import UserError
+from maekit.recipes.settings import Settings
+from maekit.system.launch import check_launch_size, find_launch, node_number
+from maekit.training.callbacks.interruption import Interruption
+from maekit.training.processes.meeting import expect, gathered, join, open_control
+from maekit.training.processes.same_start import hosts_of, require_same, start_of
+from maekit.training.trainer import check_hardware, device_count, group_timeout, local_device
+
+
+def meet(settings: Settings, *, trains: bool) -> None:
+    """Joins the processes that torchrun or srun started, or returns at once where there is one.
+
+    Args:
+        settings: checked values of every section.
+        trains: whether it is a fit.
+
+    Raises:
+        UserError: the flags contradict the launcher, this machine lacks the device, or another process is missing.
+    """
+    launch, failed = find_launch(), None
+    try:
+        check_hardware(settings)
+        values = settings.values["trainer"]
+        devices, nodes = device_count(values), values["num_nodes"]
+        check_launch_size(launch, devices, nodes, os.environ)
+        expect(devices * nodes)
+    except UserError as error:
+        failed = error
+    if launch is not None and launch.world > 1:
+        interruption = Interruption(trains=trains)
+        interruption.last_words = lambda: ", while it waited for the other processes"
+        with interruption:
+            join(launch, local_device(settings), group_timeout(settings.values["run"]), failed)
+    if failed is not None:
+        raise failed
+
+
+def tell_others(error: UserError) -> None:
+    """Ends all processes that a launcher started with the error of this one, which comes before its settings are known.
+
+    Raises:
+        UserError: the first failed process's error, the same in all.
+    """
+    launch = find_launch()
+    if launch is not None and launch.world > 1:
+        join(launch, torch.device("cpu"), group_timeout({}), error)
+    raise error
+
+
+def check_alike(settings: Settings, data: RunData) -> list[str]:
+    """Compares how every process was started with process 0; returns the machines' names. All processes call it.
+
+    Raises:
+        UserError: one was started in another way; names the first difference.
+    """
+    open_control(group_timeout(settings.values["run"]))
+    recipe = settings.recipe
+    start = start_of(node_number(), recipe.task.name, recipe.name, settings.values, data.identity())
+    starts = gathered(start)
+    require_same(starts)
+    return hosts_of(starts)
