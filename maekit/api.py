@@ -215,6 +215,7 @@ class Session:
                     lines = [*resume.lines, *run.accept(job, resume)]
                 self._check_process(job, trains=True)
             run.start_records(job)
+            run.choose_compiling(job)
             say_all(lines)
             with one_line_errors(changed), refusals():
                 job.trainer.fit(job.module, ckpt_path=resume.path if resume else None, weights_only=True)

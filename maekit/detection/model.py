@@ -113,14 +113,16 @@ class Detector(TransferModel):
         return pyramid
 
     def compile_losses(self, **options: Any) -> Callable[[DetBatch], dict[str, Tensor]]:
-        """Compiles backbone and pyramid in place: how many regions a detector looks at differs from step to step."""
-        self.backbone.compile(**options)
-        self.head.pyramid.compile(**options)
-        return self.training_losses
+        """Compiles backbone and pyramid as one graph: how many regions a detector looks at differs each step."""
+        maps: Callable[[Tensor], Sequence[Tensor]] = torch.compile(self.maps, **options)
+        return lambda batch: self._losses(maps(batch.image), batch)
 
     def training_losses(self, batch: DetBatch) -> dict[str, Tensor]:
         """Returns two losses of the proposals, three of the regions, and their sum `loss`."""
-        losses = self.head.detector.losses(self.maps(batch.image), batch)
+        return self._losses(self.maps(batch.image), batch)
+
+    def _losses(self, maps: Sequence[Tensor], batch: DetBatch) -> dict[str, Tensor]:
+        losses = self.head.detector.losses(maps, batch)
         return {"loss": torch.stack(list(losses.values())).sum(), **losses}
 
     @torch.inference_mode()

@@ -7,13 +7,15 @@ layouts), the rest matrix products in place of deconvolutions and 1x1 convolutio
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from maekit.base.memory_format import MapModule
 from maekit.detection.channel_norm import ChannelNorm
 
 
-class SimplePyramid(nn.Module):
+class SimplePyramid(MapModule):
     """ViTDet's pyramid of the last map alone (arXiv 2203.16527), with the names of detectron2's SimpleFeaturePyramid.
 
     Each size has a 1x1 and a 3x3 convolution without bias, each followed by LayerNorm; p6 is every second pixel of p5.
@@ -41,14 +43,14 @@ class SimplePyramid(nn.Module):
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Turns the last of maps [B, D, h, w] into p2 [B, channels, 4h, 4w] to p6 [B, channels, ceil(h/4), ceil(w/4)].
 
-        h and w are 2 or more. Maps go out channel by channel in memory, as those who use them want them on a CPU.
+        h and w are 2 or more. Maps go out in `memory_format`: channel by channel, as a CPU wants them.
         """
         image = maps[-1]
         stages = (self.simfp_2, self.simfp_3, self.simfp_4, self.simfp_5)
-        return _with_p6([stage(image) for stage in stages])
+        return _with_p6([self.laid_out(stage(image)) for stage in stages])
 
 
-class TapPyramid(nn.Module):
+class TapPyramid(MapModule):
     """An FPN on four of a ViT's maps, brought to four sizes first (arXiv 2111.11429, for the MAE paper's Table 4).
 
     The first map is doubled twice with GroupNorm and GELU between, the second once, the third stays, the last is
@@ -90,7 +92,7 @@ class TapPyramid(nn.Module):
             lateral = self.get_submodule(f"fpn_lateral{level}")(rescaled)
             above = lateral if above is None else lateral + F.interpolate(above, scale_factor=2.0, mode="nearest")
             levels.insert(0, self.get_submodule(f"fpn_output{level}")(above))
-        return _with_p6(levels)
+        return _with_p6([self.laid_out(level) for level in levels])
 
 
 class Twice(nn.ConvTranspose2d):
@@ -137,5 +139,6 @@ def _normed(width: int, channels: int) -> tuple[NormedConv, NormedConv]:
 
 def _with_p6(levels: Sequence[Tensor]) -> tuple[Tensor, ...]:
     """Returns p2 to p5, and p6, which is every second pixel of p5."""
-    made = [level.contiguous() for level in levels]
-    return (*made, made[-1][:, :, ::2, ::2].contiguous())
+    smallest = levels[-1]
+    layout = torch.contiguous_format if smallest.is_contiguous() else torch.channels_last
+    return (*levels, smallest[:, :, ::2, ::2].contiguous(memory_format=layout))

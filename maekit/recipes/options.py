@@ -51,7 +51,13 @@ class RunOptions:
             it --ckpt_path refuses such data.
         save_every_minutes: at most this long between two saves of last.ckpt; 0 saves after every step.
         wandb: also log to this Weights & Biases project (needs `pip install wandb`).
-        compile: compile the backbone with torch.compile: slow to start, faster steps on accelerators.
+        compile: compile the training losses with torch.compile (of detection the backbone and the pyramid), which takes
+            a minute or more; validation is never compiled. auto: on a CUDA device the run times its first steps
+            eagerly and compiled, and goes on with the faster way; elsewhere off. true stops where torch cannot compile.
+        matmul_precision: how a CUDA device multiplies 32-bit numbers in matrix products and convolutions: highest in 32
+            bits, high in TF32 (10 bits of mantissa). Under bf16-mixed nearly all products are in 16 bits anyway.
+        channels_last: keep the maps of convolutional heads and pyramids channels last in memory; the same numbers but
+            for rounding. Off, since no GPU was measured yet.
         num_threads: CPU threads of a process; null leaves torch's choice. A small model on a CPU is fastest with 1.
         timeout_minutes: several processes: the longest wait for one that does not answer, at the start and in each
             exchange, after which all of them end. What the first process does alone must fit into it (a checkpoint,
@@ -66,7 +72,9 @@ class RunOptions:
     new_data: bool = False
     save_every_minutes: float = 10.0
     wandb: str | None = None
-    compile: bool = False
+    compile: Literal["auto"] | bool = "auto"
+    matmul_precision: Literal["highest", "high"] = "highest"
+    channels_last: bool = False
     num_threads: int | None = None
     timeout_minutes: float = 30.0
 

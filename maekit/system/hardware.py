@@ -30,6 +30,15 @@ def autocast_of(precision: str, accelerator: str) -> torch.autocast:
     return torch.autocast(accelerator, dtype=dtype or torch.bfloat16, enabled=dtype is not None)
 
 
+def set_matmul_precision(precision: str) -> None:
+    """Lets CUDA multiply 32-bit numbers in 32 bits (`highest`) or in TF32 (`high`): matrix products and convolutions.
+
+    torch's own default is TF32 for convolutions and 32 bits for matrix products.
+    """
+    torch.set_float32_matmul_precision(precision)
+    torch.backends.cudnn.allow_tf32 = precision == "high"
+
+
 def cpu_has_bf16() -> bool:
     """Whether this CPU has bf16 instructions (AVX512-BF16, AMX or Arm's BF16); others convert to fp32."""
     find = getattr(torch.cpu, "get_capabilities", dict)  # missing in the oldest torch that we support

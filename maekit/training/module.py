@@ -71,7 +71,7 @@ class TransferModule(RunModule):
         self._optimisation = optimisation
         self.plan = plan
         self.card = card
-        self.losses: Callable[[object], dict[str, Tensor]] = model.training_losses  # compiled, with --run.compile
+        self.losses = model.training_losses  # `training.compiling` may replace them
         self.metrics: Any = model.new_metrics()
         self.batches = Batches(data, plan, seed)
         self.steps_per_epoch = self.batches.steps_per_epoch

@@ -7,12 +7,13 @@ import torch
 
 from maekit.data.loader import worker_error_line
 from maekit.errors import UserError
+from maekit.training.compiling import compile_failure
 from maekit.training.processes.lost import lost_process
 
 
 @contextmanager
 def one_line_errors(changed: Sequence[str]) -> Iterator[None]:
-    """Turns a failed data worker, out of memory, a lost process and a checkpoint that does not fit into a UserError.
+    """Turns failed workers and compilations, out of memory, lost processes and unfit checkpoints into UserErrors.
 
     Args:
         changed: lines that say how the settings differ from those of the checkpoint; [] if none is resumed.
@@ -28,6 +29,8 @@ def one_line_errors(changed: Sequence[str]) -> Iterator[None]:
         if (lost := lost_process(error)) is not None:
             raise lost from error
         line = worker_error_line(error)
+        if line is None and (failure := compile_failure(error)):
+            line = f"torch could not compile ({failure}); leave out --run.compile true, or install what is missing"
         if line is None and "Error(s) in loading state_dict" in str(error):
             line = f"the checkpoint does not fit the model; {'; '.join(changed) or 'it was made by another version'}"
         if line is None:

@@ -24,9 +24,10 @@ def is_interactive() -> bool:
 
 @contextmanager
 def restored() -> Iterator[None]:
-    """Restores CPU threads, torch's determinism and cuDNN switches, process group and environment after a run."""
+    """Restores torch's switches (threads, determinism, cuDNN, TF32), process group and environment after a run."""
     threads, benchmark = torch.get_num_threads(), torch.backends.cudnn.benchmark
     strict, warn = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    products, tf32 = torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32
     before = {name: os.environ.get(name) for name in (*LEFT_BEHIND, *LAUNCHER)}
     grouped = distributed.is_available() and distributed.is_initialized()
     try:
@@ -38,6 +39,8 @@ def restored() -> Iterator[None]:
         torch.set_num_threads(threads)
         torch.backends.cudnn.benchmark = benchmark
         torch.use_deterministic_algorithms(strict, warn_only=warn)
+        torch.set_float32_matmul_precision(products)
+        torch.backends.cudnn.allow_tf32 = tf32
         alone = max(_worlds, default=1) == 1  # else the other processes are still there, for the script's next run
         for name, value in before.items():
             if name in LAUNCHER and not alone:

@@ -9,6 +9,7 @@ from lightning.pytorch import Callback, Trainer, seed_everything
 
 from maekit.base.checkpoint_card import read_card
 from maekit.base.data import RunData
+from maekit.base.memory_format import use_channels_last
 from maekit.base.model import TransferModel
 from maekit.data.loader import choose_workers, describe_loading
 from maekit.errors import UserError
@@ -24,6 +25,7 @@ from maekit.runs.end import written_files
 from maekit.runs.folder import shown, surroundings
 from maekit.runs.history import add_part
 from maekit.system.files import atomic_write_text, write_json
+from maekit.system.hardware import set_matmul_precision
 from maekit.system.terminal import say
 from maekit.training.callbacks.at_start import AtSetup, AtStart
 from maekit.training.callbacks.averaging import WeightAverage
@@ -38,6 +40,7 @@ from maekit.training.callbacks.pictures import Pictures
 from maekit.training.callbacks.progress import Progress
 from maekit.training.callbacks.record import Record, RunResult
 from maekit.training.callbacks.validation import CatchUp, count_in_batches
+from maekit.training.compiling import set_up
 from maekit.training.module import TransferModule, steps_of
 from maekit.training.nan_guard import first_bad
 from maekit.training.resume_changes import Resume, plan_lines
@@ -120,6 +123,9 @@ def prepare(
         ]
     trainer = make_trainer(settings, own, loggers(folder, options) if folder else [])
     interruption.trainer = trainer
+    set_matmul_precision(options.matmul_precision)
+    if options.channels_last and not use_channels_last(model):
+        say("note    --run.channels_last: this task has no convolutional head that it would change")
     plan = solve_batch(data.total_batch_size, data.device_batch_size, trainer.world_size, even=model.pairs_images)
     trainer.accumulate_grad_batches = plan.accumulation
     data.num_workers = choose_workers(data.num_workers, max(trainer.num_devices, 1))
@@ -127,12 +133,9 @@ def prepare(
     optim = settings.values.get("optim")
     module = TransferModule(model, data, optim and Optimisation(**optim), plan=plan, seed=options.seed, card=metadata)
     count_in_batches(trainer, plan.accumulation, module.steps_per_epoch)
-    if options.compile:
-        say(f"compile {model.compiled}, in the first step")
-        module.losses = model.compile_losses()
+    run = Run(module, trainer, plan, folder, record, settings, hosts=hosts)
     if options.num_threads is not None:
         torch.set_num_threads(options.num_threads)
-    run = Run(module, trainer, plan, folder, record, settings, hosts=hosts)
     run.environment = environment(run)
     return run
 
@@ -160,6 +163,16 @@ def card(settings: Settings, model: TransferModel, data: RunData) -> dict[str, o
         "input": data.input_transform(),
         "data": data.identity().plain(),
     }
+
+
+def choose_compiling(run: Run) -> None:
+    """Decides whether the training losses of a run that is about to train are compiled, and says so."""
+    total = run.environment["total_steps"]
+    assert isinstance(total, int)
+    left = total - (run.resume.step if run.resume is not None else 0)
+    flag, given = run.settings.values["run"]["compile"], "run.compile" in run.settings.given
+    choice = set_up(run.module, run.trainer, flag, left, given=given)
+    run.environment = {**run.environment, "compile": choice.line(run.module.model.compiled)}
 
 
 def accept(run: Run, resume: Resume) -> list[str]:
@@ -232,10 +245,11 @@ def total_steps(settings: Settings, steps_per_epoch: int) -> int:
 
 
 def device_of(run: Run) -> str:
-    """Returns machines, number and kind of devices and the precision, as `2 nodes x 8 cuda, precision bf16-mixed`."""
+    """Returns machines, number and kind of devices and the precision, as `2 nodes x 8 cuda, precision bf16-mixed, TF32 off`."""
     nodes, kind = run.trainer.num_nodes, run.trainer.strategy.root_device.type
     each = f"{nodes} nodes x {run.trainer.num_devices}" if nodes > 1 else f"{run.trainer.world_size} x"
-    return f"{each} {kind}, precision {run.trainer.precision}"
+    tf32 = "on" if run.settings.values["run"]["matmul_precision"] == "high" else "off"
+    return f"{each} {kind}, precision {run.trainer.precision}" + (f", TF32 {tf32}" if kind == "cuda" else "")
 
 
 def environment(run: Run) -> dict[str, object]:
@@ -257,6 +271,7 @@ def environment(run: Run) -> dict[str, object]:
         "total_batch": run.plan.total,
         "data": {**run.module.data.identity().plain(), "summary": run.module.data.summary()},
         **surroundings(device_of(run)),
+        "matmul_precision": settings.values["run"]["matmul_precision"],
     }
 
 

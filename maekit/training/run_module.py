@@ -1,6 +1,7 @@
 """What callbacks may ask of the LightningModule of a run, so that they need not import it."""
 
 from abc import abstractmethod
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -20,6 +21,7 @@ class RunModule(LightningModule):
 
     Attributes:
         model: the task's model.
+        losses: the model's training losses of a batch, eager or compiled.
         data: what it is trained and validated on.
         plan: how the total batch is divided into devices, device batch and accumulation.
         steps_per_epoch: optimizer steps of an epoch.
@@ -29,6 +31,7 @@ class RunModule(LightningModule):
     """
 
     model: TransferModel
+    losses: Callable[[Any], dict[str, Tensor]]
     data: RunData
     plan: BatchPlan
     steps_per_epoch: int

@@ -137,7 +137,7 @@ def test_no_progress_bar_where_none_is_wanted(tmp_path: Path, monkeypatch: pytes
 
 @pytest.mark.parametrize(
     ("task", "part"),
-    [("imagenet_finetune", "compile the training losses"), ("coco_maskrcnn", "compile the backbone and")],
+    [("imagenet_finetune", "compile on: the training losses"), ("coco_maskrcnn", "compile on: the backbone and")],
 )
 def test_what_is_compiled_is_said(
     task: str, part: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]

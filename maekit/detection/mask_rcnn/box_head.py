@@ -2,11 +2,12 @@
 
 from torch import Tensor, nn
 
+from maekit.base.memory_format import MapModule
 from maekit.detection.mask_rcnn.layers import NormedConv
 from maekit.detection.mask_rcnn.settings import Norm
 
 
-class BoxHead(nn.Sequential):
+class BoxHead(MapModule, nn.Sequential):
     """3x3 convolutions and one fully connected layer with ReLU; names are detectron2's.
 
     The fully connected weight is drawn from a uniform of variance 1 / inputs, its bias is 0.
@@ -25,6 +26,13 @@ class BoxHead(nn.Sequential):
         self.add_module("flatten", nn.Flatten())
         self.add_module("fc1", fc)
         self.add_module("fc_relu1", nn.ReLU())
+
+    def forward(self, regions: Tensor) -> Tensor:
+        """Returns features [R, fc_channels] of regions [R, in_channels, side, side]."""
+        out = self.laid_out(regions)
+        for layer in self:
+            out = layer(out)
+        return out
 
 
 class BoxPredictor(nn.Module):

@@ -1,12 +1,13 @@
 """The mask head: it predicts for each region and every class which cells belong to the object."""
 
-from torch import nn
+from torch import Tensor, nn
 
+from maekit.base.memory_format import MapModule
 from maekit.detection.mask_rcnn.layers import NormedConv
 from maekit.detection.mask_rcnn.settings import Norm
 
 
-class MaskHead(nn.Sequential):
+class MaskHead(MapModule, nn.Sequential):
     """Turns regions [R, in_channels, m, m] into logits [R, C, 2m, 2m]: 3x3 convolutions, a deconvolution, a 1x1 one.
 
     Names are detectron2's. The deconvolution's weight is drawn as the convolutions' are (fan out), the last one's from
@@ -26,3 +27,10 @@ class MaskHead(nn.Sequential):
         self.add_module("deconv", deconv)
         self.add_module("deconv_relu", nn.ReLU(inplace=True))
         self.add_module("predictor", predictor)
+
+    def forward(self, regions: Tensor) -> Tensor:
+        """Returns logits [R, C, 2m, 2m]."""
+        out = self.laid_out(regions)
+        for layer in self:
+            out = layer(out)
+        return out

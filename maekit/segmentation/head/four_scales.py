@@ -4,8 +4,10 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from maekit.base.memory_format import MapModule
 
-class FourScales(nn.Module):
+
+class FourScales(MapModule):
     """Resizes four maps of one size to 4, 2, 1 and 1/2 times that size; the number of channels stays.
 
     As BEiT's segmentation code does; the names are those of mmsegmentation's Feature2Pyramid. Transposed convolutions
@@ -21,9 +23,9 @@ class FourScales(nn.Module):
     def forward(self, maps: Sequence[Tensor]) -> tuple[Tensor, ...]:
         """Returns [B, D, 4h, 4w], [B, D, 2h, 2w], [B, D, h, w] and [B, D, h // 2, w // 2] of four maps [B, D, h, w].
 
-        The maps are made contiguous first: 3x3 convolutions train faster so on a CPU.
+        The maps are brought into `memory_format` first: 3x3 convolutions train faster channel by channel on a CPU.
         """
-        a, b, c, d = (image.contiguous() for image in maps)
+        a, b, c, d = (self.laid_out(image) for image in maps)
         return self.upsample_4x(a), self.upsample_2x(b), c, self.downsample_2x(d)
 
 
