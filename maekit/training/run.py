@@ -41,6 +41,7 @@ from maekit.training.callbacks.progress import Progress
 from maekit.training.callbacks.record import Record, RunResult
 from maekit.training.callbacks.validation import CatchUp, count_in_batches
 from maekit.training.compiling import set_up
+from maekit.training.metadata import card, plan_of
 from maekit.training.module import TransferModule, steps_of
 from maekit.training.nan_guard import first_bad
 from maekit.training.resume_changes import Resume, plan_lines
@@ -147,24 +148,6 @@ def saved_step(folder: Path, interruption: Interruption) -> int | None:
     return None if step == interruption.step else step
 
 
-def card(settings: Settings, model: TransferModel, data: RunData) -> dict[str, object]:
-    """Returns the metadata of a checkpoint: enough to predict and validate from the file alone."""
-    return {
-        "format": 1,
-        "task": settings.recipe.task.given_as,
-        "recipe": settings.recipe.name,
-        "config": settings.values,
-        "target": model.spec.target,
-        "class_names": list(model.spec.class_names),
-        "value_names": list(model.spec.value_names),
-        "class_ids": list(model.spec.class_ids),
-        "image_size": list(model.spec.image_size),
-        "palette": [list(colour) for colour in model.spec.palette],
-        "input": data.input_transform(),
-        "data": data.identity().plain(),
-    }
-
-
 def choose_compiling(run: Run) -> None:
     """Decides whether the training losses of a run that is about to train are compiled, and says so."""
     total = run.environment["total_steps"]
@@ -203,11 +186,6 @@ def accept(run: Run, resume: Resume) -> list[str]:
             "best.ckpt: --model.weights FILE"
         )
     return plan_lines(resume.plan, plan_of(run.plan))
-
-
-def plan_of(plan: BatchPlan) -> dict[str, int]:
-    """Returns how a step's images are divided, as a checkpoint's metadata has it."""
-    return {"devices": plan.devices, "device_batch": plan.device_batch, "accumulation": plan.accumulation}
 
 
 def start_records(run: Run) -> None:
