@@ -21,7 +21,7 @@ from maekit.cli import main
 from maekit.commands.predict import load_model
 from maekit.data.images.transforms import EvalTransform
 from maekit.export.convert import convert
-from maekit.training.run import card
+from maekit.training.metadata import card
 from maekit.weights.describe.inspect import inspect
 from maekit.weights.get.find import find_weights
 from maekit.weights.state.state_file import read_state
