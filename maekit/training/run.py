@@ -223,7 +223,7 @@ def total_steps(settings: Settings, steps_per_epoch: int) -> int:
 
 
 def device_of(run: Run) -> str:
-    """Returns machines, number and kind of devices and the precision, as `2 nodes x 8 cuda, precision bf16-mixed, TF32 off`."""
+    """Returns the devices and the precision, as `2 nodes x 8 cuda, precision bf16-mixed, TF32 off`."""
     nodes, kind = run.trainer.num_nodes, run.trainer.strategy.root_device.type
     each = f"{nodes} nodes x {run.trainer.num_devices}" if nodes > 1 else f"{run.trainer.world_size} x"
     tf32 = "on" if run.settings.values["run"]["matmul_precision"] == "high" else "off"
