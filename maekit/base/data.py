@@ -22,7 +22,13 @@ from maekit.system.ranges import check_range
 
 
 class DrawDataset(Dataset[object], ABC):
-    """Samples addressed by draws. It must pickle: data-loader workers may be started afresh."""
+    """Samples addressed by draws. It must pickle: data-loader workers may be started afresh.
+
+    Attributes:
+        reads_files: whether a sample is read from a file of its own, so that it takes time worth measuring.
+    """
+
+    reads_files: ClassVar[bool] = True
 
     @abstractmethod
     def __len__(self) -> int:
@@ -39,7 +45,7 @@ class RunData(ABC):
     Attributes:
         total_batch_size: images of one optimizer step, over all devices and accumulated batches.
         device_batch_size: images of one forward pass on one device; None to have it solved.
-        num_workers: data-loading processes of each training process; None to choose by the cores.
+        num_workers: data-loading processes of each training process; None to choose.
     """
 
     total_batch_size: int
@@ -103,7 +109,8 @@ class TransferData(RunData):
         synthetic: made data to use where no root is given.
         total_batch_size: images of one optimizer step, over all devices and accumulated batches.
         device_batch_size: images of one forward pass on one device; null to have it solved.
-        num_workers: data-loading processes of each training process; null to choose by the cores.
+        num_workers: data-loading processes of each training process; null to choose by the cores, by what a sample
+            takes to load, and by free memory.
 
     Attributes:
         published: the spec of the data set the recipes were published on, for when no data is at hand.

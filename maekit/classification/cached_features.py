@@ -32,6 +32,8 @@ _FORMAT = b"2"
 class FeatureDataset(DrawDataset):
     """Features [D] float32 and labels as `cache_features` stored them, one sample a draw or a batch at a time."""
 
+    reads_files = False
+
     def __init__(self, folder: Path, split: str) -> None:
         self.file = folder / f"{split}.npy"
         self.labels = np.load(folder / f"{split}_labels.npy")

@@ -6,7 +6,10 @@ import re
 import signal
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
 
 from torch.utils.data import DataLoader, Sampler
 
@@ -14,9 +17,9 @@ from maekit.base.data import DrawDataset
 from maekit.base.spec import Draw
 from maekit.data.images.batch import collate_images
 from maekit.errors import UserError
-from maekit.system.numbers import plural
 
 MAX_WORKERS = 16
+CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 MIN_AHEAD, MAX_AHEAD = 2, 4
 MAX_IMAGES_AHEAD = 2048  # 1.2 GB as float32 at 224 pixels, in shared memory
 NO_MAIN_GUARD = (
@@ -27,7 +30,29 @@ NO_MAIN_GUARD = (
 
 def usable_cores() -> int:
     """Returns the number of cores this process may run on, which under a scheduler is fewer than the machine has."""
-    return len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
+    return min(cores, quota_of(CPU_QUOTA) or cores)
+
+
+def quota_of(file: Path) -> int | None:
+    """Returns the whole cores that a container may use at once, from its control group's file; None for no limit."""
+    try:
+        quota, period = file.read_text(encoding="ascii").split()
+        return max(int(quota) // int(period), 1)
+    except (OSError, ValueError):  # no control groups of version 2, or `max`
+        return None
+
+
+def process_cores(world: int) -> int:
+    """Returns the cores of one of `world` processes on this machine: its share, or its own where SLURM gave it some.
+
+    A task that srun started with --cpus-per-task may run on its own cores only, which are not to be shared out again.
+    """
+    cores, own = usable_cores(), os.environ.get("SLURM_CPUS_PER_TASK", "")
+    many = os.environ.get("SLURM_NTASKS", "1") not in ("", "1") and "SLURM_PROCID" in os.environ
+    if many and own.isdecimal():
+        return max(min(cores, int(own)), 1)
+    return max(cores // world, 1)
 
 
 def choose_workers(requested: int | None, world: int) -> int:
@@ -44,7 +69,7 @@ def choose_workers(requested: int | None, world: int) -> int:
         UserError: `requested` is negative.
     """
     if requested is None:
-        return min(max(usable_cores() // world - 1, 1), MAX_WORKERS)
+        return min(max(process_cores(world) - 1, 1), MAX_WORKERS)
     if requested < 0:
         raise UserError(f"data.num_workers: got {requested}, expected 0 or more; leave it out to have it chosen")
     return requested
@@ -60,13 +85,29 @@ def choose_prefetch(num_workers: int, batch_size: int) -> int:
     return max(MIN_AHEAD, min(MAX_AHEAD, MAX_IMAGES_AHEAD // max(num_workers * batch_size, 1)))
 
 
-def describe_loading(num_workers: int, batch_size: int, pin: bool) -> str:
-    """Returns the loading part of the run's summary, as `2 workers, 4 batches ahead each, pinned`."""
-    if num_workers == 0:
-        return "0 workers (loading in the training process)"
-    workers = plural(num_workers, "worker")
-    each = " each" if num_workers > 1 else ""
-    return f"{workers}, {choose_prefetch(num_workers, batch_size)} batches ahead{each}{', pinned' if pin else ''}"
+class TimedLoader(DataLoader[object]):
+    """A loader that knows how long its batches were waited for.
+
+    Attributes:
+        waited: seconds between asking for a batch and having it, summed; without workers that is the loading itself.
+    """
+
+    waited: float = 0.0
+
+    def __iter__(self) -> Iterator[Any]:  # type: ignore[override]  # torch promises its own iterator's class
+        return _Timed(self, super().__iter__())
+
+
+class _Timed(Iterator[object]):
+    def __init__(self, loader: TimedLoader, batches: Iterator[object]) -> None:
+        self.loader, self.batches = loader, batches
+
+    def __next__(self) -> object:
+        began = time.monotonic()
+        try:
+            return next(self.batches)
+        finally:
+            self.loader.waited += time.monotonic() - began
 
 
 def make_loader(
@@ -76,7 +117,8 @@ def make_loader(
     num_workers: int,
     pin: bool,
     collate: Callable[..., object] = collate_images,
-) -> DataLoader[object]:
+    ahead: int | None = None,
+) -> TimedLoader:
     """Returns a loader of batches in the sampler's order; only an evaluation's last one may be smaller.
 
     Args:
@@ -86,15 +128,16 @@ def make_loader(
         num_workers: number of processes; they outlive the epoch, and run torch with one thread each.
         pin: page-locked memory, for faster copies to a CUDA device; useless for other devices.
         collate: joins samples into a batch.
+        ahead: batches that each worker prepares ahead; None to choose by `choose_prefetch`.
     """
-    return DataLoader(
+    return TimedLoader(
         dataset,
         batch_size=batch_size,
         sampler=sampler,
         num_workers=num_workers,
         collate_fn=collate,
         pin_memory=pin,
-        prefetch_factor=choose_prefetch(num_workers, batch_size) if num_workers else None,
+        prefetch_factor=(ahead or choose_prefetch(num_workers, batch_size)) if num_workers else None,
         persistent_workers=num_workers > 0,
         worker_init_fn=_outlive_sigterm,
     )

@@ -10,7 +10,8 @@ from torch.utils.data import DataLoader, Sampler
 
 from maekit.base.data import DrawDataset, RunData
 from maekit.base.spec import Draw
-from maekit.data.loader import make_loader
+from maekit.data.loader import TimedLoader, choose_prefetch, make_loader
+from maekit.data.loading_plan import Loading
 from maekit.data.sampler import EvalSampler, TrainSampler
 from maekit.optim.batch_plan import BatchPlan
 from maekit.training.examples import collated
@@ -27,16 +28,26 @@ class Batches:
     Attributes:
         images: the training images.
         steps_per_epoch: optimizer steps of an epoch.
+        loading: workers and prefetching.
     """
 
     def __init__(self, data: RunData, plan: BatchPlan, seed: int) -> None:
         self.data, self.plan, self.seed = data, plan, seed
         self.images = data.train_dataset(seed)
         self.steps_per_epoch = len(self.images) // plan.total
+        workers = data.num_workers or 0
+        self.loading = Loading(workers, choose_prefetch(workers, plan.device_batch))
+        self._loaders: list[TimedLoader] = []
 
     def train_loader(self, trainer: Trainer) -> DataLoader[object]:
         """Loads whole total batches in the epoch's order; a resumed run starts with the first batch it has not seen."""
-        return self._loader(trainer, self.images, self._draws(trainer, trainer.global_step, 0))
+        loader = self._loader(trainer, self.images, self._draws(trainer, trainer.global_step, 0))
+        self._loaders.append(loader)
+        return loader
+
+    def waited(self) -> float:
+        """Returns the seconds that training has waited for its batches so far."""
+        return sum(loader.waited for loader in self._loaders)
 
     def val_loader(self, trainer: Trainer) -> DataLoader[object]:
         """Loads every validation image once; ranks with fewer images are padded, and no metric counts the padding."""
@@ -83,7 +94,7 @@ class Batches:
             skip_batches=within * self.plan.accumulation + place,
         )
 
-    def _loader(self, trainer: Trainer, images: DrawDataset, sampler: Sampler[Draw]) -> DataLoader[object]:
+    def _loader(self, trainer: Trainer, images: DrawDataset, sampler: Sampler[Draw]) -> TimedLoader:
         pin = trainer.strategy.root_device.type == "cuda"
-        workers = self.data.num_workers or 0
-        return make_loader(images, sampler, self.plan.device_batch, workers, pin, self.data.collate)
+        workers, ahead = self.loading.workers, self.loading.ahead
+        return make_loader(images, sampler, self.plan.device_batch, workers, pin, self.data.collate, ahead)

@@ -258,6 +258,10 @@ class TransferModule(RunModule):
         allowed = self.resume.may_differ if self.resume is not None else ()
         return restore_order(states[0], optimizer.param_groups, allowed)
 
+    def data_seconds(self) -> float:
+        """The seconds that training has waited for its batches in this session."""
+        return self.batches.waited()
+
     def optimizer_groups(self) -> list[TorchGroup]:
         """The live parameter groups, with their current lr and weight decay."""
         optimizer = self.optimizers()

@@ -11,7 +11,8 @@ from maekit.base.checkpoint_card import read_card
 from maekit.base.data import RunData
 from maekit.base.memory_format import use_channels_last
 from maekit.base.model import TransferModel
-from maekit.data.loader import choose_workers, describe_loading
+from maekit.data.loader import choose_workers
+from maekit.data.loading_plan import plan_loading
 from maekit.errors import UserError
 from maekit.optim.batch_plan import BatchPlan, describe, solve_batch
 from maekit.optim.groups import describe as describe_groups
@@ -129,10 +130,15 @@ def prepare(
         say("note    --run.channels_last: this task has no convolutional head that it would change")
     plan = solve_batch(data.total_batch_size, data.device_batch_size, trainer.world_size, even=model.pairs_images)
     trainer.accumulate_grad_batches = plan.accumulation
-    data.num_workers = choose_workers(data.num_workers, max(trainer.num_devices, 1))
+    world = max(trainer.num_devices, 1)
+    given, data.num_workers = data.num_workers, choose_workers(data.num_workers, world)
     metadata = {**card(settings, model, data), "plan": plan_of(plan)}
     optim = settings.values.get("optim")
     module = TransferModule(model, data, optim and Optimisation(**optim), plan=plan, seed=options.seed, card=metadata)
+    if folder is not None:
+        kind = trainer.strategy.root_device.type
+        module.batches.loading = plan_loading(given, module.batches.images, plan.device_batch, world, kind)
+        data.num_workers = module.batches.loading.workers
     count_in_batches(trainer, plan.accumulation, module.steps_per_epoch)
     run = Run(module, trainer, plan, folder, record, settings, hosts=hosts)
     if options.num_threads is not None:
@@ -196,7 +202,7 @@ def start_records(run: Run) -> None:
     rows = optimisation.rows(run.module.model, run.module.model.backbone, run.plan.total)
     say(f"run     {shown(run.folder)}")
     pin = run.trainer.strategy.root_device.type == "cuda"
-    loading = describe_loading(run.module.data.num_workers or 0, run.plan.device_batch, pin)
+    loading = run.module.batches.loading.describe(pin=pin)
     say(f"data    {run.module.data.summary()}; {loading}")
     say(f"batch   {describe(run.plan, base_lr=optimisation.base_lr, lr=optimisation.peak_lr(run.plan.total))}")
     say(f"layers  {describe_groups(parameter_groups(run.module.model, rows))}")

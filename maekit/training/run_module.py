@@ -60,6 +60,10 @@ class RunModule(LightningModule):
         """Returns whether the weights stay those of an earlier step, since a NaN was found and not yet reported."""
 
     @abstractmethod
+    def data_seconds(self) -> float:
+        """Returns the seconds that training has waited for its batches in this session."""
+
+    @abstractmethod
     def optimizer_groups(self) -> list[TorchGroup]:
         """Returns the optimizer's own parameter groups, with their current lr and weight decay."""
 

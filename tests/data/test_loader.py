@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -18,8 +19,9 @@ from maekit.data.images.batch import ImageBatch, Sample
 from maekit.data.loader import (
     choose_prefetch,
     choose_workers,
-    describe_loading,
     make_loader,
+    process_cores,
+    quota_of,
     usable_cores,
     worker_error_line,
 )
@@ -185,13 +187,6 @@ def test_batches_ahead_are_bounded_by_the_images_they_hold() -> None:
     assert make_loader(Threads(), EvalSampler(4, 0, 1), 80, 0, pin=False).prefetch_factor is None
 
 
-def test_the_runs_summary_describes_the_loading() -> None:
-    assert describe_loading(2, 32, True) == "2 workers, 4 batches ahead each, pinned"
-    assert describe_loading(1, 32, False) == "1 worker, 4 batches ahead"
-    assert describe_loading(8, 80, False) == "8 workers, 3 batches ahead each"
-    assert describe_loading(0, 32, False) == "0 workers (loading in the training process)"
-
-
 def test_cores_are_those_this_process_may_use() -> None:
     before = os.sched_getaffinity(0)
     try:
@@ -199,6 +194,37 @@ def test_cores_are_those_this_process_may_use() -> None:
         assert usable_cores() == 1
     finally:
         os.sched_setaffinity(0, before)
+
+
+def test_a_containers_quota_bounds_the_cores(tmp_path: Path) -> None:
+    file = tmp_path / "cpu.max"
+    assert quota_of(file) is None
+    for text, cores in (("max 100000\n", None), ("400000 100000\n", 4), ("50000 100000\n", 1)):
+        file.write_text(text)
+        assert quota_of(file) == cores
+
+
+def test_cores_of_a_slurm_task_are_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """8 tasks of 12 cores each: bound to its 12 a task must not take an eighth of them; unbound it must not take 96."""
+    monkeypatch.setenv("SLURM_CPUS_PER_TASK", "12")
+    for cores in (12, 96):
+        monkeypatch.setattr("maekit.data.loader.usable_cores", lambda cores=cores: cores)
+        monkeypatch.setenv("SLURM_NTASKS", "16")
+        monkeypatch.setenv("SLURM_PROCID", "3")
+        assert process_cores(8) == 12
+        monkeypatch.setenv("SLURM_NTASKS", "1")
+        assert process_cores(4) == cores // 4
+
+
+def test_a_loader_knows_how_long_its_batches_were_waited_for() -> None:
+    class Slow(Threads):
+        def __getitem__(self, draw: Draw) -> Sample:
+            time.sleep(0.01)
+            return super().__getitem__(draw)
+
+    loader = make_loader(Slow(), EvalSampler(4, 0, 1), 2, 0, pin=False)
+    assert len(list(loader)) == 2
+    assert loader.waited >= 0.04
 
 
 def test_a_run_that_ends_without_its_loaders_goodbye_waits_for_no_worker(tmp_path: Path) -> None:

@@ -69,6 +69,7 @@ def make_run(
         "best": {"metric": f"val/{monitor[0]}", "value": value + 0.5, "step": 30},
         "seconds": 7200.0,
         "images_per_second": 123.4,
+        "data_share": 0.31,
         "peak_memory_gib": 1.5,
         "sessions": 2,
     }

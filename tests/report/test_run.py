@@ -128,6 +128,8 @@ def test_cost_and_environment(whole: Path) -> None:
     document = report_of(whole)
     cost = dict(blocks(document, Facts, "Cost")[0].pairs)
     assert cost["hours"] == "2"
+    assert cost["waiting for data"] == "31% of the training time"
+    assert "--data.num_workers" in blocks(document, Text, "Cost")[0].lines[0]
     assert cost["training images"] == "2,560 (64 a step)"
     assert cost["sessions"] == "2 (how often it was started)"
     said = dict(blocks(document, Facts, "Environment")[0].pairs)

@@ -29,6 +29,7 @@ def trained(record: Record, clock: Clock, steps: int, seconds: float, *, other: 
         clock.now += seconds
         record.training_seconds += seconds
         record.steps_seen += 1
+        record.data_seconds += 0.2
 
 
 def test_what_was_spent_adds_up_over_three_sessions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -43,6 +44,7 @@ def test_what_was_spent_adds_up_over_three_sessions(tmp_path: Path, monkeypatch:
         state = record.state_dict()
         clock.now += 1000.0  # between two sessions nothing runs
     assert state is not None
+    assert state["spent"].pop("data_seconds") == pytest.approx(8.0)
     assert state["spent"] == {"sessions": 3, "seconds": 60.0, "training_seconds": 50.0, "steps": 40}
 
 
@@ -68,6 +70,11 @@ def test_the_result_of_a_paused_run_is_of_all_of_it(tmp_path: Path, monkeypatch:
     assert len(rates) == 5
     assert second["images_per_second"] == pytest.approx(5 / sum(1 / rate for rate in rates), rel=0.02)
     assert json.loads((run / "metrics.json").read_text()).items() <= second.items()
+    shares = [row["data_share"] for row in text_rows(run / "train.csv")]
+    assert [bool(share) for share in shares] == [False, True, True, False, True]  # not of a session's first step
+    assert all(0 < float(share) < 1 for share in shares if share)  # loaded in the training process: never 0
+    assert second["data_share"] is not None
+    assert 0 < second["data_share"] < 1
 
 
 def test_a_run_killed_before_its_last_file_was_written_gets_it(tmp_path: Path) -> None:

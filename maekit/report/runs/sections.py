@@ -13,6 +13,11 @@ from maekit.system.numbers import cell_text, duration, number, plural
 from maekit.system.plain import table
 
 _MOST_CLASSES = 20
+HIGH_DATA_SHARE = 0.15
+LOADING_ADVICE = (
+    "The steps wait for images. What helps: more --data.num_workers where there are cores for them, --data.decoder "
+    "fast, --data.reduced_decode train where the photographs are large, or images stored smaller or on a faster disk."
+)
 
 
 def result(run: Run, beside: Table | None) -> Section:
@@ -108,7 +113,9 @@ def _differences(run: Run) -> Block:
 def cost(run: Run) -> Section:
     """Time, speed, peak memory, steps and images, as far as `metrics.json` has them."""
     pairs = tuple((name, value) for name, value in _cost(run) if value)
-    return Section("Cost", (Facts(pairs) if pairs else Text(("Not recorded: metrics.json is written at the end.",)),))
+    facts = Facts(pairs) if pairs else Text(("Not recorded: metrics.json is written at the end.",))
+    advice = [Text((LOADING_ADVICE,))] if (run.number("data_share") or 0) >= HIGH_DATA_SHARE else []
+    return Section("Cost", (facts, *advice))
 
 
 def cost_line(run: Run) -> str:
@@ -119,11 +126,12 @@ def cost_line(run: Run) -> str:
 
 def _cost(run: Run) -> Iterator[tuple[str, str]]:
     seconds, speed, memory = (run.number(name) for name in ("seconds", "images_per_second", "peak_memory_gib"))
-    step, sessions = run.number("step"), run.number("sessions")
+    step, sessions, waited = run.number("step"), run.number("sessions"), run.number("data_share")
     batch = None if run.status == "validated" else run.total_batch
     yield "time", "" if seconds is None else duration(seconds)
     yield "hours", "" if seconds is None else number(seconds / 3600)
     yield "speed", "" if speed is None else f"{number(speed)} images/s"
+    yield "waiting for data", "" if waited is None else f"{waited:.0%} of the training time"
     yield "peak memory", "" if memory is None else f"{number(memory)} GiB"
     yield "optimizer steps", "" if step is None or run.status == "validated" else _steps(run, step)
     yield "training images", "" if step is None or batch is None else f"{int(step * batch):,} ({batch:,} a step)"

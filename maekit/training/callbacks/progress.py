@@ -11,6 +11,8 @@ from tqdm import tqdm
 from maekit.training.callbacks.record import Record
 from maekit.training.run_module import RunModule, run_module
 
+SHOWN_SHARE = 0.05  # of the time spent waiting for data
+
 
 class Progress(ProgressBar):
     """A bar over optimizer steps on a terminal; elsewhere a line per validation and one per minute.
@@ -84,6 +86,8 @@ class Progress(ProgressBar):
             for key, form in shown.items()
             if key in latest
         ]
+        if latest.get("data_share", 0) >= SHOWN_SHARE:
+            words.append(f"data {latest['data_share']:.0%}")
         return f"epoch {epoch} {' '.join(words)}"
 
     def _line(self, trainer: Trainer, module: RunModule, text: str) -> None:

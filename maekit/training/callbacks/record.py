@@ -26,7 +26,10 @@ class BestValue(TypedDict):
 
 
 class RunResult(TypedDict):
-    """What `metrics.json` holds: times in seconds and peak memory in GiB, of all sessions of the run together."""
+    """What `metrics.json` holds: times in seconds and peak memory in GiB, of all sessions of the run together.
+
+    `data_share` is the share of the training time, 0..1, in which the process waited for its batches.
+    """
 
     status: str
     stopped_by: NotRequired[str]
@@ -36,6 +39,7 @@ class RunResult(TypedDict):
     seconds: float
     sessions: float
     images_per_second: float | None
+    data_share: float | None
     peak_memory_gib: float
 
 
@@ -43,7 +47,8 @@ class Record(Callback):
     """Logs `train/*` every so many optimizer steps, `val/*` after each validation, and the result.
 
     `train/lr` is the head's: with layer decay the mean over groups says nothing. `train/grad_norm` is the L2 norm over
-    all gradients before clipping. Seconds, images and peak memory are
+    all gradients before clipping, `train/data_share` the share of the time in which the process waited for its batches
+    (not of a session's first step, which waits for the workers to start). Seconds, images and peak memory are
     those of the whole run: a checkpoint keeps what the sessions before it took.
 
     Args:
@@ -60,7 +65,9 @@ class Record(Callback):
         self.steps_seen = 0
         self.training_seconds = 0.0
         self.started = time.monotonic()
-        self.mark = (0, 0.0)
+        self.mark = (0, 0.0, 0.0)
+        self.loaded = 0.0  # seconds of waiting for data when the first step had ended: the start of the workers
+        self.data_seconds = 0.0  # of waiting since then
         self.earlier: dict[str, float] = {}  # what earlier sessions of the run took
         self.peak_memory = 0.0  # GiB
 
@@ -75,6 +82,7 @@ class Record(Callback):
             "seconds": time.monotonic() - self.started,
             "training_seconds": self.training_seconds,
             "steps": self.steps_seen,
+            "data_seconds": self.data_seconds,
         }
         return {name: value + self.earlier.get(name, 0) for name, value in now.items()}
 
@@ -110,11 +118,16 @@ class Record(Callback):
         self.training_seconds += now - self.step_started
         self.step_started = now
         self.steps_seen += 1
+        if self.steps_seen == 1:
+            self.loaded = module.data_seconds()
+        self.data_seconds = module.data_seconds() - self.loaded
         if due:
-            steps, seconds = self.mark
+            steps, seconds, waited = self.mark
             span = max(self.training_seconds - seconds, 1e-9)
             self.latest["images_per_second"] = (self.steps_seen - steps) * module.plan.total / span
-            self.mark = (self.steps_seen, self.training_seconds)
+            if self.steps_seen > 1:
+                self.latest["data_share"] = (self.data_seconds - waited) / span
+            self.mark = (self.steps_seen, self.training_seconds, self.data_seconds)
             self.peak_memory = max(self.peak_memory, peak_memory_gib(trainer))
             self.latest["loss"] = float(trainer.callback_metrics["train/loss"])
             self.latest["grad_norm"] = float(module.gradient_norm)
@@ -146,6 +159,7 @@ class Record(Callback):
             "seconds": round(spent["seconds"], 1),
             "sessions": spent["sessions"],
             "images_per_second": round(images / spent["training_seconds"], 1) if spent["training_seconds"] else None,
+            "data_share": round(spent["data_seconds"] / spent["training_seconds"], 3) if images else None,
             "peak_memory_gib": round(self.peak_memory, 2),
         }
         if by is not None:
