@@ -7,12 +7,11 @@ import pytest
 import torch
 from pycocotools import mask as coco
 from torch import Tensor
-from torchvision.models.detection._utils import BoxCoder
 
 from maekit.detection.channel_norm import ChannelNorm
 from maekit.detection.data.batch import InstanceMask
 from maekit.detection.mask_rcnn.anchors import anchor_shapes, grid_anchors
-from maekit.detection.mask_rcnn.boxes import clipped, not_empty
+from maekit.detection.mask_rcnn.boxes import BoxCoder, clipped, not_empty
 from maekit.detection.mask_rcnn.losses import mask_loss, proposal_losses, region_losses
 from maekit.detection.mask_rcnn.mask_targets import mask_targets
 from maekit.detection.mask_rcnn.matching import draw, draw_regions, match

@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from maekit.detection.host import upload
+
 
 def grid_anchors(maps: Sequence[Tensor], strides: Sequence[int], shapes: Tensor) -> list[Tensor]:
     """Lays each map's shapes on the top left corner of each of its pixels, as detectron2 does with offset 0.
@@ -18,7 +20,7 @@ def grid_anchors(maps: Sequence[Tensor], strides: Sequence[int], shapes: Tensor)
         For each map [h * w * A, 4], x0 y0 x1 y1 in pixels, row by row, those of one place together; on its device.
     """
     anchors = []
-    for image, stride, shape in zip(maps, strides, shapes.to(maps[0].device), strict=True):
+    for image, stride, shape in zip(maps, strides, upload(shapes, maps[0].device), strict=True):
         rows, columns = (
             torch.arange(0, side * stride, stride, dtype=torch.float32, device=image.device)
             for side in image.shape[-2:]

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.models.detection._utils import BoxCoder
 
-from maekit.detection.mask_rcnn.matching import IGNORED, draw, match
+from maekit.detection.host import upload
+from maekit.detection.mask_rcnn.boxes import BoxCoder
+from maekit.detection.mask_rcnn.matching import draw, match, places
 from maekit.detection.mask_rcnn.types import Regions
 
 
@@ -30,7 +31,7 @@ def proposal_losses(
         anchors: [N, 4], of all maps.
         logits: [B, N].
         deltas: [B, N, 4].
-        true: B times the objects' boxes [K, 4].
+        true: B times the objects' boxes [K, 4]; an empty one is no object.
         iou: below the first an anchor is background, from the second on an object.
         count, positive: see `matching.draw`.
         coder: of deltas.
@@ -39,11 +40,12 @@ def proposal_losses(
     for logit, delta, boxes in zip(logits.float(), deltas.float(), true, strict=True):
         kind, objects = match(anchors, boxes, *iou, force=True)
         drawn, background = draw(kind, count, positive)
-        kind = torch.where(drawn, 1, torch.where(background, 0, IGNORED))
-        used = kind != IGNORED
-        cls = cls + F.binary_cross_entropy_with_logits(logit[used], kind[used].float(), reduction="sum")
-        goal = coder.encode_single(boxes[objects[drawn]], anchors[drawn])
-        loc = loc + (delta[drawn] - goal).abs().sum()
+        rows, used = places(drawn | background, count)
+        weight, goal = used.float(), drawn[rows].float()
+        cls = cls + F.binary_cross_entropy_with_logits(logit[rows], goal, weight, reduction="sum")
+        rows, used = places(drawn, int(count * positive) if len(boxes) else 0)
+        apart = (delta[rows] - coder.encode(boxes[objects[rows]], anchors[rows])).abs()
+        loc = loc + torch.where(used[:, None], apart, 0.0).sum()
     total = count * len(true)
     return cls / total, loc / total
 
@@ -56,21 +58,22 @@ def region_losses(
     Args:
         logits: [R, C + 1], the last one for background.
         deltas: [R, C * 4].
-        regions: those of each image, R in all.
-        true: the objects' boxes of each image.
+        regions: those of each image, R in all, in the host's memory.
+        true: the objects' boxes of each image, in the host's memory.
         coder: of deltas.
     """
     labels = torch.cat([region.labels for region in regions])
     num_regions, num_classes = max(len(labels), 1), logits.shape[1] - 1
-    cls = F.cross_entropy(logits.float(), labels, reduction="sum") / num_regions
     rows = (labels < num_classes).nonzero()[:, 0]
     goals = [
-        coder.encode_single(boxes[region.objects[seen]], region.boxes[seen])
+        coder.encode(boxes[region.objects[seen]], region.boxes[seen])
         for region, boxes in zip(regions, true, strict=True)
         for seen in [region.labels < num_classes]
     ]
-    predicted = deltas.float().view(len(labels), num_classes, 4)[rows, labels[rows]]
-    return cls, (predicted - torch.cat(goals)).abs().sum() / num_regions
+    own, goal, row, label = (upload(part, logits.device) for part in (labels[rows], torch.cat(goals), rows, labels))
+    cls = F.cross_entropy(logits.float(), label, reduction="sum") / num_regions
+    predicted = deltas.float().view(len(labels), num_classes, 4)[row, own]
+    return cls, (predicted - goal).abs().sum() / num_regions
 
 
 def mask_loss(logits: Tensor, labels: Tensor, targets: Tensor) -> Tensor:

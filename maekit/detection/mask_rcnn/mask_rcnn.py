@@ -1,17 +1,24 @@
-"""Mask R-CNN: proposals from a pyramid, and a class, a box and a mask for each."""
+"""Mask R-CNN: proposals from a pyramid, and a class, a box and a mask for each.
+
+On an accelerator the host waits twice in a training step, however many images and maps there are: for the suppression
+of proposals, whose kernel reads how many are left (`suppression`), and for the drawn regions, in one copy: their masks
+are drawn on the host, and their number and sizes decide the shapes of what follows (`roi_heads`). `detect` waits five
+times a batch. What the numbers do not need is of fixed shape (`matching`), and copies to the device are not waited for.
+`benchmarks/README.md` lists all waits.
+"""
 
 from collections.abc import Sequence
-from itertools import compress
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from maekit.detection.data.batch import InstanceMask
+from maekit.detection.host import to_host, upload
 from maekit.detection.mask_rcnn.boxes import not_empty, sizes_of
 from maekit.detection.mask_rcnn.roi_heads import RegionHeads
 from maekit.detection.mask_rcnn.rpn import RegionProposals
-from maekit.detection.mask_rcnn.select import rescaled, select
+from maekit.detection.mask_rcnn.select import Selected, rescaled, select
 from maekit.detection.mask_rcnn.settings import MaskRCNNSettings
 from maekit.detection.mask_rcnn.types import Detections, Truth
 from maekit.errors import UserError
@@ -74,30 +81,23 @@ class MaskRCNN(nn.Module):
         """
         maps = _by_channel(maps)
         best = self.proposal_generator.best(self.proposal_generator(maps), size, training=False)
-        found = self._select(maps, [boxes for boxes, _ in best], size)
-        logits = self.roi_heads.masks(maps, [boxes for boxes, _, _ in found]).float()
-        labels = torch.cat([label for _, _, label in found])
+        *proposals, inside, outside = to_host([*(boxes for boxes, _ in best), size, original])
+        proposals, sizes = [boxes[not_empty(boxes)] for boxes in proposals], sizes_of(inside)
+        found = select(
+            *self.roi_heads.boxes(maps, proposals),
+            proposals,
+            sizes,
+            min_score=self.settings.min_score,
+            nms_iou=self.settings.nms_iou,
+            count=self.settings.max_detections,
+            coder=self.roi_heads.coder,
+        )
+        logits = self.roi_heads.masks(maps, [image.boxes for image in found]).float()
+        labels = upload(torch.cat([image.labels for image in found]), logits.device)
         masks = logits[torch.arange(len(labels), device=labels.device), labels].sigmoid()
-        parts = torch.split(masks, [len(boxes) for boxes, _, _ in found])
-        images = zip(found, parts, sizes_of(size), sizes_of(original), strict=True)
-        return [_detections(*image, mask, a, b) for image, mask, a, b in images]
-
-    def _select(
-        self, maps: Sequence[Tensor], proposals: Sequence[Tensor], size: Tensor
-    ) -> list[tuple[Tensor, Tensor, Tensor]]:
-        """Returns boxes, scores and labels of each image in its own pixels."""
-        counts = [len(boxes) for boxes in proposals]
-        logits, deltas = (torch.split(both, counts) for both in self.roi_heads.boxes(maps, proposals))
-        return [
-            select(
-                *image,
-                min_score=self.settings.min_score,
-                nms_iou=self.settings.nms_iou,
-                count=self.settings.max_detections,
-                coder=self.roi_heads.coder,
-            )
-            for image in zip(logits, deltas, proposals, sizes_of(size), strict=True)
-        ]
+        parts = torch.split(masks, [len(image.boxes) for image in found])
+        images = zip(found, parts, sizes, sizes_of(outside), strict=True)
+        return [_detections(*image) for image in images]
 
 
 def check_anchor_sizes(settings: MaskRCNNSettings, strides: Sequence[int]) -> None:
@@ -124,18 +124,16 @@ class _Objects(NamedTuple):
 
 
 def _moved(batch: Truth, device: torch.device) -> _Objects:
-    """Returns the objects on the device, without empty boxes, whose logarithm would make the loss infinite."""
-    whole = [not_empty(boxes) for boxes in batch.boxes]
-    boxes = [image[own].to(device, torch.float32) for image, own in zip(batch.boxes, whole, strict=True)]
-    labels = [image[own].to(device) for image, own in zip(batch.labels, whole, strict=True)]
-    masks = [list(compress(image, own.tolist())) for image, own in zip(batch.masks, whole, strict=True)]
-    return _Objects(batch.size, boxes, labels, masks)
+    """Returns the objects on the device; of an empty box, whose logarithm would make the loss infinite, zeros."""
+    moved = [boxes.to(device, torch.float32, non_blocking=True) for boxes in batch.boxes]
+    boxes = [torch.where(not_empty(image)[:, None], image, 0.0) for image in moved]
+    labels = [image.to(device, non_blocking=True) for image in batch.labels]
+    return _Objects(batch.size.to(device, non_blocking=True), boxes, labels, batch.masks)
 
 
-def _detections(
-    boxes: Tensor, scores: Tensor, labels: Tensor, masks: Tensor, size: HeightWidth, original: HeightWidth
-) -> Detections:
+def _detections(found: Selected, masks: Tensor, size: HeightWidth, original: HeightWidth) -> Detections:
     """Returns one image's detections in the pixels of the original, without boxes that are empty there."""
-    boxes = rescaled(boxes, size, original)
-    kept = not_empty(boxes)
-    return Detections(boxes[kept], scores[kept], labels[kept], masks[kept])
+    boxes, device = rescaled(found.boxes, size, original), masks.device
+    rows = not_empty(boxes).nonzero()[:, 0]
+    box, score, label = (upload(part[rows], device) for part in (boxes, found.scores, found.labels))
+    return Detections(box, score, label, masks[upload(rows, device)])

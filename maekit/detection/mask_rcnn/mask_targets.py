@@ -19,22 +19,22 @@ def mask_targets(masks: Sequence[InstanceMask], objects: Tensor, boxes: Tensor, 
 
     Args:
         masks: shapes of one image's objects, in its pixels.
-        objects: int64 [R], which object each box is of.
-        boxes: float32 [R, 4].
+        objects: int64 [R], which object each box is of, in the host's memory.
+        boxes: float32 [R, 4], in the host's memory.
         side: M, cells a side.
 
     Returns:
-        bool [R, M, M], on the boxes' device.
+        bool [R, M, M], in the host's memory.
     """
     targets = torch.zeros(len(boxes), side, side, dtype=torch.bool)
-    own, box = objects.tolist(), boxes.detach().cpu()
+    own = objects.tolist()
     for row, number in enumerate(own):
         if masks[number].bitmap is None:
-            targets[row] = torch.from_numpy(_rasterised(masks[number].polygons, box[row].numpy(), side))
+            targets[row] = torch.from_numpy(_rasterised(masks[number].polygons, boxes[row].numpy(), side))
     rows = [row for row, number in enumerate(own) if masks[number].bitmap is not None]
     if rows:
-        targets[rows] = _pooled(masks, [own[row] for row in rows], box[rows], side)
-    return targets.to(boxes.device)
+        targets[rows] = _pooled(masks, [own[row] for row in rows], boxes[rows], side)
+    return targets
 
 
 def _rasterised(polygons: Sequence[np.ndarray], box: np.ndarray, side: int) -> np.ndarray:

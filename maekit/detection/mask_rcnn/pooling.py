@@ -7,6 +7,8 @@ import torch
 from torch import Tensor
 from torchvision.ops import roi_align
 
+from maekit.detection.host import upload
+
 _SIDE, _LEVEL = 224, 4  # a box of 224 x 224 pixels is seen on the map of stride 2^4 (Lin et al., 1612.03144)
 
 
@@ -16,7 +18,8 @@ def pool_regions(maps: Sequence[Tensor], strides: Sequence[int], boxes: Sequence
     Args:
         maps: of [B, C, h, w], each half as large as the one before.
         strides: of the maps, powers of 2.
-        boxes: B times [R_i, 4], x0 y0 x1 y1 in pixels of the image.
+        boxes: B times [R_i, 4], x0 y0 x1 y1 in pixels of the image; in the host's memory, which decides how many are
+            pooled from each map without waiting.
         side: cells a side; each is the mean of as many samples as it covers pixels of the map.
 
     Returns:
@@ -24,13 +27,13 @@ def pool_regions(maps: Sequence[Tensor], strides: Sequence[int], boxes: Sequence
     """
     image = torch.cat([box.new_full((len(box), 1), number) for number, box in enumerate(boxes)])
     regions = torch.cat([image, torch.cat(list(boxes))], 1).float()
-    levels = map_of(regions[:, 1:], strides)
+    levels, device = map_of(regions[:, 1:], strides), maps[0].device
     pooled = maps[0].new_zeros(len(regions), maps[0].shape[1], side, side)
-    with torch.autocast(maps[0].device.type, enabled=False):  # in half precision a box would lie pixels elsewhere
+    with torch.autocast(device.type, enabled=False):  # in half precision a box would lie pixels elsewhere
         for level, (image, stride) in enumerate(zip(maps, strides, strict=True)):
             rows = (levels == level).nonzero()[:, 0]
-            seen = roi_align(image.float(), regions[rows], side, 1 / stride, 0, aligned=True)
-            pooled.index_put_((rows,), seen.to(pooled.dtype))
+            seen = roi_align(image.float(), upload(regions[rows], device), side, 1 / stride, 0, aligned=True)
+            pooled.index_put_((upload(rows, device),), seen.to(pooled.dtype))
     return pooled
 
 

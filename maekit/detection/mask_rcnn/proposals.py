@@ -1,14 +1,16 @@
 """Selects the best boxes of the proposal head."""
 
+import math
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torchvision.models.detection._utils import BoxCoder
 from torchvision.ops import batched_nms
 
-from maekit.detection.mask_rcnn.boxes import clipped, not_empty, sizes_of
-from maekit.system.size import HeightWidth
+from maekit.detection.mask_rcnn.boxes import BoxCoder, clipped_each, not_empty
+from maekit.detection.mask_rcnn.suppression import AT_ONCE, suppress_together
+
+Proposals = list[tuple[Tensor, Tensor]]
 
 
 @torch.no_grad()
@@ -22,7 +24,7 @@ def best_proposals(
     post_nms: int,
     nms_iou: float,
     coder: BoxCoder,
-) -> list[tuple[Tensor, Tensor]]:
+) -> Proposals:
     """Chooses the proposals of each image, as detectron2 does.
 
     The `pre_nms` best of each map are decoded, clipped to the image without its padding, freed from those that are
@@ -38,27 +40,62 @@ def best_proposals(
         coder: of deltas.
 
     Returns:
-        For each image the boxes float32 [P, 4] and their logits float32 [P], falling.
+        For each image the boxes float32 [P, 4] and their logits float32 [P], falling. On an accelerator P does not
+        depend on what was suppressed: empty boxes with logits of minus infinity follow.
     """
+    boxes, scores, levels = _candidates(anchors, logits, deltas, pre_nms, coder)
+    usable = boxes.isfinite().all(-1) & scores.isfinite()
+    boxes = clipped_each(boxes, size[:, None])
+    usable &= not_empty(boxes)
+    if boxes.device.type != "cpu" and boxes.shape[1] <= AT_ONCE:
+        return best_together(boxes, scores, usable, levels, len(anchors), nms_iou, post_nms)
+    images = zip(boxes, scores, usable, strict=True)
+    return [_best_of_one(*image, levels, nms_iou, post_nms) for image in images]
+
+
+def _candidates(
+    anchors: Sequence[Tensor], logits: Sequence[Tensor], deltas: Sequence[Tensor], count: int, coder: BoxCoder
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Returns the `count` best boxes of each map [B, N, 4], their logits [B, N], and the maps' numbers [N]."""
     boxes, scores, levels = [], [], []
     for level, (anchor, logit, delta) in enumerate(zip(anchors, logits, deltas, strict=True)):
-        score, index = logit.float().topk(min(pre_nms, logit.shape[1]), 1)
+        score, index = logit.float().topk(min(count, logit.shape[1]), 1)
         delta = delta.gather(1, index[..., None].expand(-1, -1, 4)).float()
-        boxes.append(coder.decode_single(delta.flatten(0, 1), anchor[index].flatten(0, 1)).view_as(delta))
+        boxes.append(coder.decode(delta, anchor[index]))
         scores.append(score)
         levels.append(torch.full_like(index[0], level))
-    images = zip(torch.cat(boxes, 1), torch.cat(scores, 1), sizes_of(size), strict=True)
-    of_level = torch.cat(levels)
-    return [_suppressed(*image, of_level, nms_iou, post_nms) for image in images]
+    return torch.cat(boxes, 1), torch.cat(scores, 1), torch.cat(levels)
 
 
-def _suppressed(
-    boxes: Tensor, scores: Tensor, size: HeightWidth, levels: Tensor, nms_iou: float, count: int
+def _best_of_one(
+    boxes: Tensor, scores: Tensor, usable: Tensor, levels: Tensor, nms_iou: float, count: int
 ) -> tuple[Tensor, Tensor]:
     """Returns the best `count` of one image's boxes [N, 4] after suppression within each of `levels` [N]."""
-    finite = boxes.isfinite().all(1) & scores.isfinite()
-    boxes = clipped(boxes, size)
-    kept = finite & not_empty(boxes)
-    boxes, scores, levels = boxes[kept], scores[kept], levels[kept]
+    boxes, scores, levels = boxes[usable], scores[usable], levels[usable]
     best = batched_nms(boxes, scores, levels, nms_iou)[:count]
     return boxes[best], scores[best]
+
+
+def best_together(
+    boxes: Tensor, scores: Tensor, usable: Tensor, levels: Tensor, num_levels: int, nms_iou: float, count: int
+) -> Proposals:
+    """Returns the best of each image's boxes [B, N, 4], in shapes that do not depend on values.
+
+    The host waits once for each `AT_ONCE` boxes: 7 images of 1024 px.
+    """
+    boxes, scores = torch.where(usable[..., None], boxes, 0.0), torch.where(usable, scores, -math.inf)
+    step = max(AT_ONCE // max(boxes.shape[1], 1), 1)
+    parts = zip(torch.split(boxes, step), torch.split(scores, step), strict=True)
+    left = torch.cat([_without_suppressed(*part, levels, num_levels, nms_iou) for part in parts])
+    scores, best = left.topk(min(count, left.shape[1]), 1)
+    chosen = boxes.gather(1, best[..., None].expand(-1, -1, 4))
+    chosen = torch.where(scores[..., None].isfinite(), chosen, 0.0)
+    return list(zip(chosen, scores, strict=True))
+
+
+def _without_suppressed(boxes: Tensor, scores: Tensor, levels: Tensor, num_levels: int, nms_iou: float) -> Tensor:
+    """Returns scores [B, N], minus infinity for boxes [B, N, 4] that are suppressed within their image and level."""
+    image = torch.arange(len(boxes), device=boxes.device)[:, None]
+    groups, flat = (image * num_levels + levels).flatten(), scores.flatten()
+    kept = suppress_together(boxes.flatten(0, 1), flat, groups, len(boxes) * num_levels, nms_iou)
+    return torch.full_like(flat, -math.inf).scatter_(0, kept, flat[kept]).view_as(scores)

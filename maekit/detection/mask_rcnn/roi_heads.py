@@ -4,16 +4,17 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
-from torchvision.models.detection._utils import BoxCoder
 
+from maekit.detection.host import to_host, upload
 from maekit.detection.mask_rcnn.box_head import BoxHead, BoxPredictor
+from maekit.detection.mask_rcnn.boxes import BoxCoder
 from maekit.detection.mask_rcnn.losses import mask_loss, region_losses
 from maekit.detection.mask_rcnn.mask_head import MaskHead
 from maekit.detection.mask_rcnn.mask_targets import mask_targets
 from maekit.detection.mask_rcnn.matching import draw_regions
 from maekit.detection.mask_rcnn.pooling import pool_regions
 from maekit.detection.mask_rcnn.settings import MaskRCNNSettings
-from maekit.detection.mask_rcnn.types import Regions, Truth
+from maekit.detection.mask_rcnn.types import IGNORED, Regions, Truth
 
 
 class RegionHeads(nn.Module):
@@ -38,20 +39,25 @@ class RegionHeads(nn.Module):
         )
 
     def boxes(self, maps: Sequence[Tensor], regions: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
-        """Returns logits [R, C + 1] and deltas [R, C * 4] of regions, B times [R_i, 4], R in all."""
+        """Returns logits [R, C + 1] and deltas [R, C * 4] of regions, B times [R_i, 4], R in all, of host memory."""
         pooled = pool_regions(maps[: len(self.strides)], self.strides, regions, self.settings.box_pool)
         logits, deltas = self.box_predictor(self.box_head(pooled))
         return logits, deltas
 
     def masks(self, maps: Sequence[Tensor], regions: Sequence[Tensor]) -> Tensor:
-        """Returns logits [R, C, M, M] of regions, B times [R_i, 4]."""
+        """Returns logits [R, C, M, M] of regions, B times [R_i, 4], of the host's memory."""
         pooled = pool_regions(maps[: len(self.strides)], self.strides, regions, self.settings.mask_pool)
         logits: Tensor = self.mask_head(pooled)
         return logits
 
-    def draw(self, proposals: Sequence[Tensor], batch: Truth) -> list[Regions]:
-        """Draws regions to train on, from the proposals [P, 4] of each image and the boxes of its objects."""
-        return [
+    def draw(self, proposals: Sequence[Tensor], batch: Truth) -> tuple[list[Regions], list[Tensor]]:
+        """Draws regions to train on, from the proposals [P, 4] of each image and the boxes of its objects.
+
+        Returns:
+            The regions and the objects' boxes [K, 4] of each image in the host's memory: what follows is decided by
+            them, and this is the one copy that waits for an accelerator.
+        """
+        drawn = [
             draw_regions(
                 image,
                 boxes,
@@ -63,22 +69,30 @@ class RegionHeads(nn.Module):
             )
             for image, boxes, labels in zip(proposals, batch.boxes, batch.labels, strict=True)
         ]
+        parts = to_host([*(part for regions in drawn for part in regions), *batch.boxes])
+        regions = [Regions(*parts[3 * number : 3 * number + 3]) for number in range(len(drawn))]
+        return [_without_ignored(image) for image in regions], parts[3 * len(drawn) :]
 
     def losses(self, maps: Sequence[Tensor], proposals: Sequence[Tensor], batch: Truth) -> dict[str, Tensor]:
         """Returns the losses `cls`, `box_reg` and `mask` of regions that are drawn here."""
-        regions = self.draw(proposals, batch)
+        regions, true = self.draw(proposals, batch)
         logits, deltas = self.boxes(maps, [region.boxes for region in regions])
-        cls, box_reg = region_losses(logits, deltas, regions, batch.boxes, self.coder)
+        cls, box_reg = region_losses(logits, deltas, regions, true, self.coder)
         return {"cls": cls, "box_reg": box_reg, "mask": self._mask_loss(maps, regions, batch)}
 
     def _mask_loss(self, maps: Sequence[Tensor], regions: Sequence[Regions], batch: Truth) -> Tensor:
         """Returns the mask loss of the regions that are objects; the head runs without any too, as DDP expects."""
-        seen = [region.labels < self.num_classes for region in regions]
-        boxes = [region.boxes[own] for region, own in zip(regions, seen, strict=True)]
-        logits = self.masks(maps, boxes)
+        seen = [Regions(*(part[region.labels < self.num_classes] for part in region)) for region in regions]
+        logits = self.masks(maps, [region.boxes for region in seen])
         targets = [
-            mask_targets(masks, region.objects[own], box, logits.shape[-1])
-            for masks, region, own, box in zip(batch.masks, regions, seen, boxes, strict=True)
+            mask_targets(masks, region.objects, region.boxes, logits.shape[-1])
+            for masks, region in zip(batch.masks, seen, strict=True)
         ]
-        labels = [region.labels[own] for region, own in zip(regions, seen, strict=True)]
-        return mask_loss(logits, torch.cat(labels), torch.cat(targets))
+        labels = torch.cat([region.labels for region in seen])
+        return mask_loss(logits, *(upload(part, logits.device) for part in (labels, torch.cat(targets))))
+
+
+def _without_ignored(regions: Regions) -> Regions:
+    """Returns the regions that were drawn, without the rows that were not."""
+    kept = regions.labels != IGNORED
+    return Regions(*(part[kept] for part in regions))

@@ -7,11 +7,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchvision.models.detection._utils import BoxCoder
 
 from maekit.detection.mask_rcnn.anchors import anchor_shapes, grid_anchors
+from maekit.detection.mask_rcnn.boxes import BoxCoder
 from maekit.detection.mask_rcnn.losses import proposal_losses
-from maekit.detection.mask_rcnn.proposals import best_proposals
+from maekit.detection.mask_rcnn.proposals import Proposals, best_proposals
 from maekit.detection.mask_rcnn.settings import MaskRCNNSettings
 
 
@@ -77,8 +77,11 @@ class RegionProposals(nn.Module):
             coder=self.coder,
         )
 
-    def best(self, predictions: Predictions, size: Tensor, *, training: bool) -> list[tuple[Tensor, Tensor]]:
-        """Returns the proposals [P, 4] and their logits [P] of each image; `size` [B, 2] is heights and widths."""
+    def best(self, predictions: Predictions, size: Tensor, *, training: bool) -> Proposals:
+        """Returns the proposals [P, 4] and their logits [P] of each image; `size` [B, 2] is heights and widths.
+
+        On an accelerator empty boxes may follow; see `best_proposals`.
+        """
         which = 0 if training else 1
         return best_proposals(
             *predictions,

@@ -7,6 +7,8 @@ from torch import Tensor
 
 from maekit.detection.data.batch import InstanceMask
 
+IGNORED = -1  # a box that is neither an object nor background
+
 
 class Detections(NamedTuple):
     """The objects found in one image, the highest score first.
@@ -29,7 +31,7 @@ class Truth(Protocol):
 
     Attributes:
         size: int64 [B, 2], height and width of each image without its padding.
-        boxes: B times float32 [K, 4], x0 y0 x1 y1 in pixels, every side above 0; K may be 0.
+        boxes: B times float32 [K, 4], x0 y0 x1 y1 in pixels; K may be 0, and an empty box is no object.
         labels: B times int64 [K], 0 to C - 1.
         masks: B times K shapes.
     """
@@ -49,7 +51,8 @@ class Regions(NamedTuple):
 
     Attributes:
         boxes: float32 [R, 4].
-        labels: int64 [R], the class of the object that each box overlaps; the number of classes means background.
+        labels: int64 [R], the class of the object that each box overlaps; the number of classes means background, and
+            `IGNORED` that the row was not drawn.
         objects: int64 [R], the place of that object among those of the image; meaningless for background.
     """
 
