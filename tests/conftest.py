@@ -12,6 +12,10 @@ import torch
 
 from maekit.data.digits import cached, digits_root
 from maekit.runs import folder as run_folder
+from tests import stand_in
+
+if not torch.cuda.is_available():
+    stand_in.register()
 
 # A run as small as one can be: the smoke recipe with a 3-block ViT, on 80 digits, 16 a step, 5 steps an epoch.
 TINY = (

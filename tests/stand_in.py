@@ -20,8 +20,9 @@ torchvision's operators. Counted are, as `torch.cuda.set_sync_debug_mode` knows 
 CPU generator's, so that results equal the CPU's; a CPU generator given to a factory on the device raises, as on a GPU.
 Not there: generators of the device, pinned memory, streams, `resize_` and others that change a shape in place.
 
-torch can take one such device in a process and keeps it, so a process that called `stand_in()` has an accelerator from
-then on (`torch.accelerator`); nothing moves to it that is not told to. A test of `gpu` repeats on a real one.
+torch takes one such device in a process, and autograd counts devices at the first backward pass: `register()` comes
+before that, and tests/conftest.py calls it where there is no GPU. `torch.accelerator` is the stand-in from then on;
+nothing moves to it that is not told to.
 """
 
 import sys
@@ -359,11 +360,15 @@ _libraries: list[Any] = []  # torch forgets kernels whose library is gone
 
 
 @cache
-def _register() -> None:
-    """Makes torch know the device, once a process: its name, what autograd asks of it, and its autocast."""
+def register() -> None:
+    """Makes torch know the device, once a process, before its first backward pass: autograd counts devices then."""
+    _setup_privateuseone_for_python_backend(NAME, _Backend())
+
+
+@cache
+def _register_autocast() -> None:
     import torchvision.ops  # noqa: F401 (torch.ops.torchvision)
 
-    _setup_privateuseone_for_python_backend(NAME, _Backend())
     library: Any = torch.library.Library
     fallback, aten, vision = (library(name, "IMPL", _KEY) for name in ("_", "aten", "torchvision"))
     fallback.fallback(torch.library.fallthrough_kernel)
@@ -388,7 +393,8 @@ def stand_in(*, lines: bool = False) -> Iterator[Waits]:
     """
     global _active
     assert _active is None, "a stand-in inside another"
-    _register()
+    register()
+    _register_autocast()
     waits = Waits(lines)
     lifted = torch._C._only_lift_cpu_tensors()
     torch._C._set_only_lift_cpu_tensors(True)  # torch.tensor(...) makes a CPU tensor and copies it, through the mode

@@ -49,6 +49,7 @@ class TransferModel(nn.Module, ABC):
         renewed_with_head: patterns of what else may be missing from the file where the head is fresh (`new_head`).
         pairs_images: whether the loss mixes images in pairs, and so needs an even device batch.
         evaluates_only: whether there is nothing to train: `fit` refuses, `validate` measures the weights.
+        on_host: fields of a batch that stay on the CPU, since the model reads them: reading them from a device waits.
         local_batch_norm: whether BatchNorm measures each device's own batch, by the recipe, and is never synchronised.
         compiled: what of it `compile_losses` compiles, in words.
         ema_decay: decay a step of the weights' moving average, which is then what is evaluated and kept; None for none.
@@ -63,6 +64,7 @@ class TransferModel(nn.Module, ABC):
     renewed_with_head: tuple[str, ...] = ()
     pairs_images: bool = False
     evaluates_only: ClassVar[bool] = False
+    on_host: ClassVar[tuple[str, ...]] = ()
     local_batch_norm: bool = False
     ema_decay: float | None = None
     compiled: ClassVar[str] = "the training losses"

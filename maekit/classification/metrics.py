@@ -44,7 +44,8 @@ class ClassificationMetrics(Metric):
         super().__init__()
         # images, top-1 hits, top-5 hits, loss, images whose loss is not finite
         self.add_state("sums", torch.zeros(5, dtype=torch.int64), dist_reduce_fx="sum")
-        # of each image its class and the predicted one, [n, 2]: a matrix of 8,142 classes would be half a gigabyte
+        # of each image its class and the predicted one, [n, 2], -1 for padding: a matrix of 8,142 classes would be half
+        # a gigabyte
         self.add_state("outcomes", [], dist_reduce_fx="cat")
 
     def update(self, logits: Tensor, labels: Tensor, index: Tensor) -> None:
@@ -52,16 +53,16 @@ class ClassificationMetrics(Metric):
 
         Top-5 is top-C where there are fewer than 5 classes.
         """
-        real = index >= 0
-        logits, labels = logits[real].float(), labels[real]
+        real, logits = index >= 0, logits.float()  # rows are weighted, not selected: a selection waits for the device
+        labels = labels.long().where(real, 0)
         best = logits.topk(min(5, logits.shape[1])).indices
         hits = best == labels[:, None]
         loss = cross_entropy(logits, labels, reduction="none")
         finite = loss.isfinite()
         units = (loss.where(finite, 0.0) / _LOSS_UNIT).round().long()
         counts = [torch.ones_like(labels), hits[:, 0], hits.any(1), units, ~finite]
-        self.sums += torch.stack([count.long().sum() for count in counts])
-        self.outcomes.append(torch.stack([labels.long(), best[:, 0]], dim=1))
+        self.sums += torch.stack([(count.long() * real).sum() for count in counts])
+        self.outcomes.append(torch.stack([labels, best[:, 0]], dim=1).where(real[:, None], -1))
 
     def compute(self) -> dict[str, Tensor]:
         """Returns float scalars: `top1` and `top5` in percent (0 to 100), `loss` in nats per image."""
@@ -76,8 +77,8 @@ class ClassificationMetrics(Metric):
             if not parts:
                 return []
             pairs, counts = torch.unique(torch.cat(parts), dim=0, return_counts=True)
-            rows = zip(pairs.tolist(), counts.tolist(), strict=True)
-            return [Outcome(true, predicted, images) for (true, predicted), images in rows]
+            rows = torch.cat([pairs, counts[:, None]], dim=1).tolist()
+            return [Outcome(*row) for row in rows if row[0] >= 0]
 
 
 class Mistake(TypedDict):

@@ -49,7 +49,8 @@ class ClassTable:
 
     def write(self, files: Sequence[Path], samples: Sequence[Tensor], device: torch.device) -> None:
         """Appends a row for each file."""
-        values, classes = self.probabilities(torch.stack(list(samples)).to(device)).topk(self.top)
+        images = torch.stack(list(samples)).to(device, non_blocking=True)
+        values, classes = self.probabilities(images).cpu().topk(self.top)
         for file, row, labels in zip(files, values.tolist(), classes.tolist(), strict=True):
             cells = [
                 cell for p, label in zip(row, labels, strict=True) for cell in (self.class_names[label], f"{p:.6f}")

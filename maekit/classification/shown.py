@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
+import torch
 from PIL.Image import Image
 from torch import Tensor
 from torch.nn import functional as F
@@ -43,11 +44,11 @@ class ShownClasses(Shown):
         logits = self.model(batch.image).float()
         losses = F.cross_entropy(logits, batch.label, reduction="none")
         shares, classes = logits.softmax(1).max(1)
-        columns = (column.tolist() for column in (losses, batch.label, classes, shares))
+        rows = torch.stack([losses, batch.label.float(), classes.float(), shares], dim=1).tolist()  # read at once
         names = [short_name(name) for name in self.model.spec.class_names]
         return [
-            Judged(loss, f"true {names[true]}, predicted {names[predicted]} (p {share:.2f})")
-            for loss, true, predicted, share in zip(*columns, strict=True)
+            Judged(loss, f"true {names[int(true)]}, predicted {names[int(predicted)]} (p {share:.2f})")
+            for loss, true, predicted, share in rows
         ]
 
     def example_picture(self, data: RunData, index: int) -> Image:

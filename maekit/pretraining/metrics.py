@@ -24,11 +24,12 @@ class PretrainingMetrics(Metric):
 
     def update(self, loss: Tensor, psnr: Tensor, index: Tensor) -> None:
         """Adds a batch: loss [B], PSNR [B] in dB, int64 index [B], -1 for padding."""
-        real = index >= 0
-        values = torch.stack([loss[real], psnr[real]]).float()
+        # rows are weighted, not selected: a selection waits for the device
+        real = (index >= 0).to(loss.device, non_blocking=True)
+        values = torch.stack([loss, psnr]).float()
         finite = values.isfinite().all(0)
-        units = (values.where(finite, 0.0) / _UNIT).round().long().sum(1)
-        self.sums += torch.stack([real.sum(), units[0], units[1], (~finite).sum()])
+        units = (values.where(finite & real, 0.0) / _UNIT).round().long().sum(1)
+        self.sums += torch.stack([real.sum(), units[0], units[1], (~finite & real).sum()])
 
     def compute(self) -> dict[str, Tensor]:
         """Returns float scalars: `loss`, the mean square error of the hidden patches' targets, and `psnr` in dB."""

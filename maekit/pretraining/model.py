@@ -86,7 +86,10 @@ class Pretrainer(TransferModel):
     expect_resized: tuple[str, ...] = ("pos_embed", "head.decoder_pos_embed")
     class_layers: tuple[str, ...] = ("head.*", "encoder_mask_token")  # new_head: a fresh decoder
     renewed_with_head: tuple[str, ...] = ("norm.*",)  # fine-tuning with mean pooling leaves none
+    on_host: ClassVar[tuple[str, ...]] = ("index",)  # the seed of an evaluated image's mask
     head: MAEDecoder
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, spec: DataSpec, settings: PretrainingSettings) -> None:
         """Builds encoder and decoder for images of `spec.image_size`."""
@@ -94,6 +97,8 @@ class Pretrainer(TransferModel):
         check_masking(settings.masking, self.backbone.grid, settings.mask_ratio)
         self.mask_ratio, self.masking = settings.mask_ratio, settings.masking
         self.probe_images, self.probe_neighbours = settings.probe_images, settings.probe_neighbours
+        for name, values in (("mean", spec.mean), ("std", spec.std)):  # of the channels
+            self.register_buffer(name, torch.tensor(values), persistent=False)
         self.backbone.freeze_positions()
         width, heads = settings.decoder_width, settings.decoder_heads
         self.head = MAEDecoder(
@@ -114,7 +119,7 @@ class Pretrainer(TransferModel):
             noise = draw_noise(
                 self.masking, len(images), self.backbone.patch_grid(images), self.mask_ratio, images.device
             )
-        return mask_by_noise(noise.to(images.device), self.mask_ratio)
+        return mask_by_noise(noise.to(images.device, non_blocking=True), self.mask_ratio)
 
     def seeded_noise(self, images: Tensor, seeds: Sequence[int]) -> Tensor:
         """Returns noise [B, N] on the CPU that hides patches of each of images [B, 3, H, W] by its own seed alone."""
@@ -228,8 +233,8 @@ class Pretrainer(TransferModel):
         """Returns patches [..., P] without the data's normalisation: RGB in 0..1; P is in the order of `patchify`."""
         if not self.spec.mean:
             raise UserError("the data does not say the mean and standard deviation of its channels; give DataSpec both")
-        pixels = patches.shape[-1] // 3
-        return patches * patches.new_tensor(self.spec.std * pixels) + patches.new_tensor(self.spec.mean * pixels)
+        mean, std = (values.to(patches.dtype).repeat(patches.shape[-1] // 3) for values in (self.mean, self.std))
+        return patches * std + mean
 
 
 def _take(patches: Tensor, places: Tensor) -> Tensor:

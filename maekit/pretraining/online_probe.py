@@ -75,6 +75,6 @@ def _embed(
     chosen = np.unique(np.linspace(0, len(data) - 1, min(limit, len(data))).round().astype(int)).tolist()
     found, labels = [], []
     for batch in make_loader(data, Places(chosen), BATCH, num_workers, device.type == "cuda", collate_images):
-        found.append(features(batch.image.to(device)).float().cpu())
+        found.append(features(batch.image.to(device, non_blocking=True)).float().cpu())
         labels.append(batch.label)
     return torch.cat(found), torch.cat(labels)

@@ -76,8 +76,8 @@ class ReconstructionWriter:
         Raises:
             UserError: an image lies in the folder of the results.
         """
-        pixels = torch.stack([sample.pixels for sample in samples]).to(device)
-        outcome = self.model.reconstruct(pixels, self.noise(samples))
+        pixels = torch.stack([sample.pixels for sample in samples]).to(device, non_blocking=True)
+        outcome = self.model.reconstruct(pixels, self.noise(samples)).on_host()
         for index, (file, psnr) in enumerate(zip(files, outcome.psnr.tolist(), strict=True)):
             (place,) = self.places.take(file)
             caption = f"{file.name}: {decibels(psnr)}"

@@ -25,6 +25,10 @@ class Reconstruction(NamedTuple):
     psnr: Tensor
     masked_patches: Tensor
 
+    def on_host(self) -> "Reconstruction":
+        """Returns the same on the CPU, before it is drawn image by image."""
+        return Reconstruction(*(part.cpu() for part in self))
+
 
 class Reconstructs(Protocol):
     """A masked autoencoder, as those see it who draw or keep its reconstructions.

@@ -39,10 +39,8 @@ class ShownReconstructions(Shown):
 
     def judge(self, batch: ImageBatch) -> list[Judged]:
         """Returns the PSNR of each image's hidden patches, in dB."""
-        columns = (column.tolist() for column in self.model.hidden_loss_and_psnr(batch))
-        return [
-            Judged(quality, f"PSNR {quality:.1f} dB, loss {loss:.3f}") for loss, quality in zip(*columns, strict=True)
-        ]
+        rows = torch.stack(self.model.hidden_loss_and_psnr(batch), dim=1).tolist()
+        return [Judged(quality, f"PSNR {quality:.1f} dB, loss {loss:.3f}") for loss, quality in rows]
 
     def picture(self, data: RunData) -> Image:
         """Returns eight validation images, masked and reconstructed."""
@@ -55,8 +53,8 @@ class ShownReconstructions(Shown):
 
     def _sheet(self, data: RunData, indices: Sequence[int]) -> Image:
         images, device = data.val_dataset(), next(self.model.parameters()).device
-        batch = torch.stack([images[Draw(0, index)][0] for index in indices]).to(device)
-        return contact_sheet(self.model.reconstruct(batch, self.model.seeded_noise(batch, indices)))
+        batch = torch.stack([images[Draw(0, index)][0] for index in indices]).to(device, non_blocking=True)
+        return contact_sheet(self.model.reconstruct(batch, self.model.seeded_noise(batch, indices)).on_host())
 
     def prediction_writer(self, folder: Path, input: Mapping[str, Any]) -> ReconstructionWriter:
         """Returns what writes a picture of each image: original, masked, reconstructed."""

@@ -56,16 +56,17 @@ class RobustnessMetrics(Metric):
 
     def update(self, logits: Tensor, labels: Tensor, cell: Tensor, index: Tensor) -> None:
         """Adds a batch: logits [B, C], int64 labels [B] in [0, C), int64 cell [B], int64 index [B], -1 for padding."""
-        real = index >= 0
-        logits, labels, cell = logits[real].float(), labels[real], cell[real]
+        real, logits = index >= 0, logits.float()  # rows are weighted, not selected: a selection waits for the device
+        labels, cell = labels.where(real, 0), cell.where(real, 0)
         best = logits.argmax(1)
         best_of_own = logits.masked_fill(~self.allowed[cell], -torch.inf).argmax(1)
         rows = torch.stack([torch.ones_like(labels), (best_of_own == labels).long(), (best == labels).long()], dim=1)
-        self.sums.index_add_(0, cell, rows)
+        self.sums.index_add_(0, cell, rows * real[:, None])
 
     def compute(self) -> dict[str, Tensor]:
         """Returns float scalars, see `summarise`."""
-        return {name: torch.tensor(value, device=self.sums.device) for name, value in summarise(self._rows()).items()}
+        values = summarise(self._rows())
+        return dict(zip(values, torch.tensor(list(values.values())).to(self.sums.device), strict=True))
 
     def counts(self) -> list[Count]:
         """Returns one count a cell, over all processes; every process must call it."""

@@ -11,6 +11,8 @@ from torchmetrics import Metric
 from maekit.base.per_class import ClassValue, PerClass, per_class_json
 from maekit.errors import UserError
 
+_WRONG = -(2**50)  # instead of a count; negative also in the sum of many processes
+
 
 class ClassScore(NamedTuple):
     """The scores of one class over all images.
@@ -44,6 +46,7 @@ class SegmentationMetrics(Metric):
 
     full_state_update = False
     confusion: Tensor
+    outside: Tensor
 
     def __init__(self, num_classes: int, ignore: int = 255) -> None:
         super().__init__()
@@ -51,9 +54,12 @@ class SegmentationMetrics(Metric):
         self.ignore = ignore
         # rows: labels, columns: predictions
         self.add_state("confusion", torch.zeros(num_classes, num_classes, dtype=torch.int64), dist_reduce_fx="sum")
+        self.register_buffer("outside", torch.zeros(4, dtype=torch.int64), persistent=False)  # see `PixelCounts`
 
     def update(self, predicted: Tensor, label: Tensor) -> None:
         """Adds one image or several: predictions and labels, integers of the same shape such as [h, w].
+
+        An accelerator is not waited for: there `compute` raises what `update` raises on a CPU for a wrong label.
 
         Raises:
             UserError: the shapes differ, or a counted pixel has a label or a prediction outside 0 to C-1.
@@ -63,55 +69,94 @@ class SegmentationMetrics(Metric):
                 f"got predictions of {tuple(predicted.shape)} pixels for labels of {tuple(label.shape)}, expected one "
                 "size; predict at the label file's own size"
             )
-        real = label != self.ignore
-        # Ignored pixels get a cell of their own, which is several times as fast as selecting the others.
-        label, predicted = (torch.where(real, values.long(), 0) for values in (label, predicted))
-        self._refuse_outside("label", label)
-        self._refuse_outside("prediction", predicted)
-        num_cells = self.num_classes**2
-        cells = torch.where(real, label * self.num_classes + predicted, num_cells)
-        self.confusion += cells.flatten().bincount(minlength=num_cells + 1)[:-1].view_as(self.confusion)
+        if label.numel() == 0:
+            return
+        counts = count_pixels(predicted, label, self.num_classes, self.ignore)
+        if label.device.type == "cpu":
+            refuse_outside(counts.outside.tolist(), self.num_classes, self.ignore)
+        self.outside = torch.maximum(self.outside, counts.outside)
+        self.confusion += counts.confusion
+        first = self.confusion[0, 0]
+        first.copy_(torch.where((self.outside > 0).any(), _WRONG, first))  # seen by every process that joins
+
+    def reset(self) -> None:
+        """Starts anew, with no image."""
+        super().reset()
+        self.outside.zero_()
 
     def compute(self) -> dict[str, Tensor]:
         """Returns float scalars in percent, 0 to 100: `mIoU`, `mAcc`, `aAcc`. Every process must call it.
 
         Raises:
-            UserError: no pixel was counted, so that nothing was measured.
+            UserError: no pixel was counted, so that nothing was measured; or see `update`.
         """
-        if not self.confusion.any():
+        joined = torch.stack([self.confusion.min(), self.confusion.sum()])
+        *outside, least, counted = torch.cat([self.outside, joined]).tolist()
+        refuse_outside(outside, self.num_classes, self.ignore)
+        if least < 0:
+            raise UserError("another process got a label or a prediction that is no class; see what it says")
+        if not counted:
             advice = "give validation images with label maps in which classes occur (`maekit data check` looks at them)"
             raise UserError(f"val/mIoU is nan: every pixel of the validation label maps is ignored; {advice}")
-        iou, acc = self.iou_and_acc()
+        iou, acc = iou_and_acc(self.confusion)
         right = self.confusion.diagonal().sum() / self.confusion.sum()
         return {"mIoU": iou.nanmean(), "mAcc": acc.nanmean(), "aAcc": 100 * right}
 
     def per_class(self) -> list[ClassScore]:
         """Returns the scores of each class, in label order, over all processes; every process must call it."""
         with self.sync_context(dist_sync_fn=self.dist_sync_fn):
-            iou, acc = self.iou_and_acc()
-            wrong = self.confusion.clone().fill_diagonal_(0)
-            labelled = self.confusion.sum(1)
-            most, where = wrong.max(1)
-            columns = [column.tolist() for column in (iou, acc, labelled, where, most)]
+            confusion = self.confusion.cpu()
+        most, where = confusion.clone().fill_diagonal_(0).max(1)
+        columns = [column.tolist() for column in (*iou_and_acc(confusion), confusion.sum(1), where, most)]
         return [
             ClassScore(i, a, pixels, other if count else None, 100 * count / max(pixels, 1))
             for i, a, pixels, other, count in zip(*columns, strict=True)
         ]
 
-    def iou_and_acc(self) -> tuple[Tensor, Tensor]:
-        """Returns IoU and accuracy [C] in percent of this process's images; 0/0 is NaN."""
-        both, labelled, predicted = self.confusion.diagonal(), self.confusion.sum(1), self.confusion.sum(0)
-        return 100 * both / (labelled + predicted - both), 100 * both / labelled
 
-    def _refuse_outside(self, what: str, values: Tensor) -> None:
-        if values.numel() == 0:
-            return
-        low, high = (int(bound) for bound in values.aminmax())
-        if low < 0 or high >= self.num_classes:
+class PixelCounts(NamedTuple):
+    """The pixels of an image, or of several.
+
+    Attributes:
+        confusion: int64 [C, C], rows are labels and columns predictions; pixels outside 0 to C-1 are left out.
+        outside: int64 [4], by how much the lowest label is below 0 and the highest above C-1, and the same of
+            predictions; 0 or less where they are inside.
+    """
+
+    confusion: Tensor
+    outside: Tensor
+
+
+def count_pixels(predicted: Tensor, label: Tensor, num_classes: int, ignore: int = 255) -> PixelCounts:
+    """Counts predictions by label, both integers of one shape with at least one pixel, without a wait for a device."""
+    real = label != ignore
+    # Ignored pixels get a cell of their own, which is several times as fast as selecting the others.
+    label, predicted = (torch.where(real, values.long(), 0) for values in (label, predicted))
+    (low, high), (lowest, highest), top = label.aminmax(), predicted.aminmax(), num_classes - 1
+    inside = (label >= 0) & (label < num_classes) & (predicted >= 0) & (predicted < num_classes)
+    num_cells = num_classes**2
+    cells = torch.where(real & inside, label * num_classes + predicted, num_cells).flatten()
+    counts = cells.new_zeros(num_cells + 1).scatter_add_(0, cells, torch.ones_like(cells))
+    return PixelCounts(
+        counts[:-1].view(num_classes, num_classes), torch.stack([-low, high - top, -lowest, highest - top])
+    )
+
+
+def refuse_outside(outside: Sequence[int], num_classes: int, ignore: int = 255) -> None:
+    """Raises a UserError where one of `PixelCounts.outside` is above 0."""
+    for what, below, above in zip(("label", "prediction"), outside[::2], outside[1::2], strict=True):
+        if below > 0 or above > 0:
+            value, top = -below if below > 0 else num_classes - 1 + above, num_classes - 1
             raise UserError(
-                f"got {what} {low if low < 0 else high}, expected 0 to {self.num_classes - 1} or {self.ignore} where a "
-                "pixel is ignored; check that labels and model have the same classes"
+                f"got {what} {value}, expected 0 to {top} or {ignore} where a pixel is ignored; check that labels and "
+                "model have the same classes"
             )
+
+
+def iou_and_acc(confusion: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns IoU and accuracy [C] in percent of counts [C, C] by label and prediction; 0/0 is NaN."""
+    both, labelled, predicted = confusion.diagonal(), confusion.sum(1), confusion.sum(0)
+    return 100 * both / (labelled + predicted - both), 100 * both / labelled
 
 
 def class_table(names: Sequence[str], metrics: SegmentationMetrics) -> list[str]:
@@ -151,9 +196,11 @@ def image_score(predicted: Tensor, label: Tensor, num_classes: int) -> ImageScor
         label: integers [h, w], 255 is ignored.
         num_classes: C.
     """
-    metrics = SegmentationMetrics(num_classes).to(label.device)
-    metrics.update(predicted, label)
-    iou, counts = metrics.iou_and_acc()[0], metrics.confusion
+    both = count_pixels(predicted, label, num_classes)
+    read = torch.cat([both.outside, both.confusion.flatten()]).cpu()
+    refuse_outside(read[:4].tolist(), num_classes)
+    counts = read[4:].view_as(both.confusion)
+    iou = iou_and_acc(counts)[0]
     return ImageScore(float(iou.nanmean()), float(100 * counts.diagonal().sum() / counts.sum()))
 
 

@@ -29,6 +29,7 @@ class Segmenter(TransferModel):
     """
 
     monitor: ClassVar[tuple[str, Literal["max", "min"]]] = ("mIoU", "max")
+    on_host: ClassVar[tuple[str, ...]] = ("index",)
 
     def __init__(
         self,

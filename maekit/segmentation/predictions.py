@@ -74,7 +74,8 @@ class SegmentationWriter:
             UserError: an image lies in the folder of the results.
         """
         for file, sample in zip(files, samples, strict=True):
-            labels: Labels = self.labels_of(sample.pixels.to(device), sample.size).cpu().numpy()
+            pixels = sample.pixels.to(device, non_blocking=True)
+            labels: Labels = self.labels_of(pixels, sample.size).cpu().numpy()
             picture_file, labels_file = self.places.take(file)
             overlay(sample.picture, labels, self.palette, self.names).save(picture_file)
             indexed = Image.fromarray(labels.astype(np.uint8))

@@ -67,7 +67,9 @@ class ShownLabels(Shown):
         for index in indices:
             sample = images[Draw(0, index)]
             label = sample.label.numpy()
-            predicted = self.model.labels(sample.image.to(device), HeightWidth(*label.shape)).cpu().numpy()
+            predicted = (
+                self.model.labels(sample.image.to(device, non_blocking=True), HeightWidth(*label.shape)).cpu().numpy()
+            )
             rows.append((normalise.undo(sample.image), label, predicted))
         return panel(rows, self.model.palette, self.model.spec.class_names)
 

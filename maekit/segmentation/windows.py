@@ -147,8 +147,8 @@ def resized_strips(logits: Tensor, size: HeightWidth, max_values: int = STRIP_VA
         lower = (upper + 1).clamp(max=logits.shape[1] - 1)
         first, last = int(upper[0]), int(lower[-1]) + 1
         wide = resized_logits(logits[:, first:last], HeightWidth(last - first, width))
-        weight = (position - upper).to(logits.device)[:, None]
-        above, below = (wide[:, (index - first).to(logits.device)] for index in (upper, lower))
+        weight = (position - upper).to(logits.device, non_blocking=True)[:, None]
+        above, below = (wide[:, (index - first).to(logits.device, non_blocking=True)] for index in (upper, lower))
         yield slice(start, start + len(rows)), above.mul_(1 - weight).add_(below.mul_(weight))
 
 

@@ -1,5 +1,6 @@
 """Nearest neighbours by cosine similarity, exact and in bounded memory, and the classes they vote for."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -42,15 +43,17 @@ def nearest_neighbours(
         torch.full((len(queries), neighbours), -torch.inf, device=queries.device),
         torch.zeros((len(queries), neighbours), dtype=torch.int64, device=queries.device),
     )
+    _refuse_not_finite(torch.split(queries, batch), "the queries")
     for first in range(0, len(bank), BANK_ROWS):
-        rows = _unit(bank[first : first + BANK_ROWS].to(queries.device), "the bank")
+        part = bank[first : first + BANK_ROWS].to(queries.device, non_blocking=True)
+        _refuse_not_finite([part], "the bank")
+        rows = F.normalize(part.float(), dim=1)
         for start in range(0, len(queries), batch):
             place = slice(start, start + batch)
-            similarity = _unit(queries[place], "the queries") @ rows.T
+            similarity = F.normalize(queries[place].float(), dim=1) @ rows.T
             if exclude_self:
                 own = torch.arange(start, start + len(similarity), device=queries.device) - first
-                inside = (own >= 0) & (own < len(rows))
-                similarity[inside.nonzero().squeeze(1), own[inside]] = -torch.inf
+                similarity.masked_fill_(own[:, None] == torch.arange(len(rows), device=queries.device), -torch.inf)
             _merge(found, place, similarity, first)
     return found
 
@@ -137,11 +140,9 @@ def _check(queries: Tensor, bank: Tensor, neighbours: int, exclude_self: bool) -
         raise UserError(f"neighbours: got {neighbours}, expected 1 to {most}, as many {others}as there are features")
 
 
-def _unit(features: Tensor, whose: str) -> Tensor:
-    rows = features.float()
-    if not rows.isfinite().all():
+def _refuse_not_finite(parts: Sequence[Tensor], whose: str) -> None:
+    if parts and not torch.stack([part.isfinite().all() for part in parts]).all():  # read once
         raise UserError(f"NaN or infinite features in {whose}; check the weights, and embed again")
-    return F.normalize(rows, dim=1)
 
 
 def _merge(found: Neighbours, place: slice, similarity: Tensor, first: int) -> None:

@@ -5,7 +5,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import torch
-from lightning.fabric.utilities import move_data_to_device
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from maekit.base.model import TransferModel
@@ -49,7 +48,7 @@ class Examples(Callback):
                     module.data,
                     first=validated_images(trainer, module),
                     batch_size=module.plan.device_batch,
-                    move=lambda batch: move_data_to_device(batch, trainer.strategy.root_device),
+                    move=lambda batch: module.transfer_batch_to_device(batch, trainer.strategy.root_device, 0),
                 )
                 weights = {"checkpoint": None if file is None else file.name, "step": step}
                 write_examples(self.folder, shown, module.data, judged, weights)
