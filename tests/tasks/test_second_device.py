@@ -117,7 +117,7 @@ def test_evaluation(task: str) -> None:
         values, table, results = metrics.compute(), model.table(metrics), model.results(metrics)
         with stand_in(lines=True) as waits:
             there, batch = on_device(task), moved(model, batch)
-            found = to_device(there.new_metrics())
+            found: Any = to_device(there.new_metrics())
             waits.reset()
             there.update_metrics(found, batch)
             check_waits(waits, "update", task)
