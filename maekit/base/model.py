@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal, Protocol, Self, Unpack
 import torch
 from torch import Tensor, nn
 
+from maekit.backbone.block import Block
 from maekit.backbone.sizes import load_size
 from maekit.backbone.vit import ViT, ViTOptions
 from maekit.base.data import RunData, TransferData
@@ -110,6 +111,10 @@ class TransferModel(nn.Module, ABC):
         """
         compiled: Callable[[Any], dict[str, Tensor]] = torch.compile(self.training_losses, **options)
         return compiled
+
+    def sharded_units(self) -> list[nn.Module]:
+        """Returns the modules that fsdp2 gathers one at a time, each called once a forward pass: transformer blocks."""
+        return [module for module in self.modules() if isinstance(module, Block)]
 
     @abstractmethod
     def new_metrics(self) -> nn.Module:

@@ -4,15 +4,12 @@ Lightning (2.6) refuses to clip under mixed precision with a fused optimizer, si
 its own step. Clipping needs no division: a threshold times the scale does the same. Nothing here reads from the device.
 """
 
-from collections.abc import Sequence
-
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 
-def gradient_norms(parameters: Sequence[nn.Parameter]) -> Tensor:
-    """Returns the L2 norm of each gradient, [P] in fp32, of the parameters that have one, in their order."""
-    grads = [p.grad for p in parameters if p.grad is not None]
+def gradient_norms(grads: list[Tensor]) -> Tensor:
+    """Returns the L2 norm of each gradient, [P] in fp32."""
     if not grads:
         return torch.zeros(0)
     return torch.stack(list(torch._foreach_norm(grads, 2.0, torch.float32)))
@@ -25,18 +22,17 @@ def total_norm(norms: Tensor) -> Tensor:
 
 
 def clip_gradients(
-    parameters: Sequence[nn.Parameter], norm: Tensor, limit: float | None, by_value: bool, scale: Tensor | None = None
+    grads: list[Tensor], norm: Tensor, limit: float | None, by_value: bool, scale: Tensor | None = None
 ) -> None:
     """Clips gradients in place.
 
     Args:
-        parameters: those of the optimizer.
+        grads: those of the optimizer's parameters, or this process's parts of them.
         norm: what `total_norm` gives for them, of the gradients as they are.
         limit: the largest norm, or the largest absolute value; None, 0 or less clips nothing.
         by_value: whether the limit is of each element, not of the norm.
         scale: by how much the gradients are too large, a scalar on their device; None for not at all.
     """
-    grads = [p.grad for p in parameters if p.grad is not None]
     if limit is None or limit <= 0 or not grads:
         return
     largest = torch.full_like(norm, limit) if scale is None else limit * scale

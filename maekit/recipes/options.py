@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Literal
 
-from maekit.errors import UserError
+from maekit.errors import UserError, nearest
 from maekit.system.ranges import check_range
 
 Precision = Literal["auto", "32-true", "bf16-mixed", "16-mixed"]
-STRATEGIES = ("auto", "ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false")
+STRATEGIES = ("auto", "ddp", "fsdp2", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false")
 
 # Arguments of Lightning's Trainer that are not offered as flags, and what to use instead.
 OWNED = {
@@ -96,8 +96,9 @@ class TrainerOptions:
 
     Args:
         accelerator: what to train on; auto takes a GPU where there is one.
-        strategy: how several devices work together: auto or ddp; ddp_find_unused_parameters_true for a task of your
-            own whose loss does not use every parameter.
+        strategy: how several devices work together: auto or ddp, each with the whole model; fsdp2, each with a part of
+            every parameter, gradient and optimizer state (docs/sharding.md); ddp_find_unused_parameters_true for a task
+            of your own whose loss does not use every parameter.
         devices: how many devices of this machine (2, or -1 for all of them), or which GPUs: [0,3]. auto: all GPUs, or
             one CPU process.
         num_nodes: machines that train together, each started by SLURM or torchrun.
@@ -174,17 +175,27 @@ class TrainerOptions:
 
 
 def check_strategy(strategy: str) -> None:
-    """Refuses strategies that shard parameters, since layer decay needs whole ones, and those that fork or spawn."""
-    if strategy in ("ddp_spawn", "ddp_fork", "ddp_notebook"):
+    """Refuses other strategies than those of `STRATEGIES`, with the reason and the nearest one that works."""
+    if strategy in STRATEGIES:
+        return
+    if strategy.startswith("fsdp"):
         raise UserError(
-            f"got --trainer.strategy {strategy}, expected auto or ddp: a spawned process cannot hand the run's result "
-            "back; run `maekit fit` as a command (in a notebook: !maekit fit ...), or use one device"
+            f"got --trainer.strategy {strategy}, expected fsdp2: FSDP1 runs on GPUs only, joins parameters into flat "
+            "tensors and cannot clip by the norm; --trainer.strategy fsdp2 shards whole named parameters"
         )
-    if strategy not in STRATEGIES:
+    if strategy.startswith("deepspeed"):
         raise UserError(
-            f"got --trainer.strategy {strategy}, expected auto or ddp: layer decay gives whole parameters their "
-            "own lr, and FSDP and DeepSpeed shard them; use ddp (--model.gradient_checkpointing true saves memory)"
+            f"got --trainer.strategy {strategy}, expected fsdp2: DeepSpeed partitions and reduces each group of layer "
+            "decay by itself, and its stage 3 has ignored their lr; --trainer.strategy fsdp2 saves the same memory"
         )
+    if strategy.startswith("ddp_") and strategy.split("_")[1] in ("spawn", "fork", "notebook"):
+        raise UserError(
+            f"got --trainer.strategy {strategy}, expected auto, ddp or fsdp2: a spawned process cannot hand the run's "
+            "result back; run `maekit fit` as a command (in a notebook: !maekit fit ...), or use one device"
+        )
+    raise UserError(
+        f"got --trainer.strategy {strategy}, expected one of {', '.join(STRATEGIES)}{nearest(strategy, STRATEGIES)}"
+    )
 
 
 def _check_devices(devices: int | list[int] | str) -> None:

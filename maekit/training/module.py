@@ -26,7 +26,9 @@ from maekit.training.nan_guard import gradient_fault, loss_fault, raise_together
 from maekit.training.progress_state import counters_at
 from maekit.training.resume_changes import Resume
 from maekit.training.run_module import CheckpointDict, RunModule
+from maekit.training.shards import is_sharded, joined_norms, local
 from maekit.training.step_guard import LOOK_STEPS, Found, StepGuard
+from maekit.training.strategies import Sharded, whole_model
 
 CARD = "maekit"
 
@@ -106,6 +108,20 @@ class TransferModule(RunModule):
         """The validation batches."""
         return self.batches.val_loader(self.trainer)
 
+    def configure_model(self) -> None:
+        """Shards the model that is trained with fsdp2, once the processes have found each other."""
+        strategy = self.trainer.strategy
+        if isinstance(strategy, Sharded) and self.trainer.state.fn == "fit" and strategy.evaluated is None:
+            strategy.shard(self.model)
+            self.losses = self.model.training_losses  # it now gathers what it needs
+
+    @property
+    def evaluated(self) -> TransferModel:
+        """The model to validate and to show: `model`; with fsdp2 a copy that holds all weights during a validation."""
+        strategy = self.trainer.strategy
+        whole = strategy.evaluated if isinstance(strategy, Sharded) else None
+        return self.model if whole is None else whole.model
+
     def configure_optimizers(self) -> OptimizerLRScheduler:
         """The optimizer over layer-decayed groups, and the schedule by which each step scales them."""
         optimizer = self.optimisation.make_optimizer(self.model, self.model.backbone, self.plan.total)
@@ -156,7 +172,8 @@ class TransferModule(RunModule):
         Under fp16 gradients that are not finite are no fault: its scaler leaves such steps out, with a smaller scale.
         """
         parameters = [p for group in optimizer.param_groups for p in group["params"]]
-        norms = gradient_norms(parameters).to(self.device)
+        grads = [local(p.grad) for p in parameters if p.grad is not None]
+        norms = joined_norms(gradient_norms(grads).to(self.device), sharded=any(map(is_sharded, parameters)))
         norm, scale = total_norm(norms), loss_scale(self.trainer, optimizer)
         if self.trainer.precision != "16-mixed":
             self.guard.see_gradients(norms, norm, self.trainer.global_step)
@@ -164,7 +181,7 @@ class TransferModule(RunModule):
         if self.may_wait():
             self.require_finite()
         self.gradient_norm = norm if scale is None else norm / scale
-        clip_gradients(parameters, norm, gradient_clip_val, gradient_clip_algorithm == "value", scale)
+        clip_gradients(grads, norm, gradient_clip_val, gradient_clip_algorithm == "value", scale)
         self._updating, self._newest = self.trainer.global_step, None
 
     def may_wait(self) -> bool:
@@ -177,8 +194,10 @@ class TransferModule(RunModule):
         Raises:
             NotFiniteError: with the first one, its step and where it began; the same in every process.
         """
-        found = self.guard.look()
-        fault = None if found is None else self._fault(found)
+        found, fault = self.guard.look(), None
+        if found is not None:
+            with whole_model(self.trainer) as model:
+                fault = self._fault(found, model)
         raise_together(self.trainer, fault, known=self.trainer.precision != "16-mixed")
 
     def is_frozen(self) -> bool:
@@ -186,12 +205,12 @@ class TransferModule(RunModule):
         found = self.guard.look()
         return found is not None and found.step < self.trainer.global_step
 
-    def _fault(self, found: Found) -> str:
+    def _fault(self, found: Found, model: TransferModel) -> str:
         if found.gradient is not None:
             parameters = [p for group in self.optimizer_groups() for p in group["params"]]
             return gradient_fault(self, parameters, found)
         with self.trainer.precision_plugin.forward_context():
-            return loss_fault(self.model, self.batch_again(found.step, found.batch), found)
+            return loss_fault(model.train(), self.batch_again(found.step, found.batch), found)
 
     def batch_again(self, step: int, place: int) -> object:
         """Returns a device batch of this process as a step had it, drawn: the last one, or loaded once more."""
@@ -214,7 +233,7 @@ class TransferModule(RunModule):
 
     def validation_step(self, batch: object, batch_idx: int) -> None:
         """Runs the model on one validation batch and adds the outcome to `self.metrics`."""
-        self.model.update_metrics(self.metrics, batch)
+        self.evaluated.update_metrics(self.metrics, batch)
 
     def on_validation_epoch_end(self) -> None:
         """Logs `val/<metric>` on every rank, keeps table and results, and resets the metrics."""
@@ -224,7 +243,7 @@ class TransferModule(RunModule):
         self.metrics.reset()
         if self.global_rank == 0 and not self.trainer.sanity_checking:
             with self.trainer.precision_plugin.forward_context():
-                found = self.model.side_metrics(self.data)
+                found = self.evaluated.side_metrics(self.data)
             values |= {f"val/{name}": torch.tensor(value) for name, value in found.items()}
         self.log_dict(values, logger=False, rank_zero_only=False)
 

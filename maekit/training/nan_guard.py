@@ -13,6 +13,7 @@ from torch.optim import Optimizer
 
 from maekit.base.model import TransferModel
 from maekit.errors import UserError
+from maekit.training.shards import local
 from maekit.training.step_guard import Found
 
 Named = tuple[str, Tensor]
@@ -90,6 +91,11 @@ def state_fault(module: nn.Module, optimizers: Iterable[Optimizer], more: Iterab
     return first_bad([*module.state_dict().items(), *kept, *more])
 
 
+def anywhere(trainer: Trainer, here: bool) -> bool:
+    """Returns whether something is true in any process of a run; all of them must ask."""
+    return trainer.strategy.reduce_boolean_decision(here, all=False) if trainer.world_size > 1 else here
+
+
 def raise_together(trainer: Trainer, fault: str | None, *, known: bool) -> None:
     """Stops every process of a run if any of them has a fault; all of them must call this at the same place.
 
@@ -104,7 +110,7 @@ def raise_together(trainer: Trainer, fault: str | None, *, known: bool) -> None:
     alone = trainer.world_size == 1
     bad = fault is not None
     if not (alone or known):
-        bad = trainer.strategy.reduce_boolean_decision(bad, all=False)
+        bad = anywhere(trainer, bad)
     if not bad:
         return
     if not alone:
@@ -117,11 +123,14 @@ def raise_together(trainer: Trainer, fault: str | None, *, known: bool) -> None:
 
 @torch.no_grad()
 def first_bad(tensors: Iterable[Named]) -> str | None:
-    """Returns the name of the first tensor with a NaN or an infinity in it, or None; one host read a device."""
+    """Returns the name of the first tensor with a NaN or an infinity in it, or None; one host read a device.
+
+    Of a sharded tensor each process looks at its own part.
+    """
     kinds: dict[tuple[torch.device, torch.dtype], list[Named]] = {}
     for name, tensor in tensors:
         if tensor.is_floating_point():
-            kinds.setdefault((tensor.device, tensor.dtype), []).append((name, tensor))
+            kinds.setdefault((tensor.device, tensor.dtype), []).append((name, local(tensor)))
     return next((bad for group in kinds.values() if (bad := _first_bad_of(group))), None)
 
 

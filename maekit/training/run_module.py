@@ -39,6 +39,11 @@ class RunModule(LightningModule):
     results: dict[str, object]
     gradient_norm: Tensor
 
+    @property
+    @abstractmethod
+    def evaluated(self) -> TransferModel:
+        """The model to validate and to show: `model`, or a copy of it where `model` is sharded over the processes."""
+
     @abstractmethod
     def total_steps(self) -> int:
         """Returns the optimizer steps of the whole run."""

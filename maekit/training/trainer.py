@@ -18,8 +18,8 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.callbacks import ModelSummary
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.plugins import CheckpointIO
+from lightning.pytorch.plugins.precision import MixedPrecision, Precision
 from lightning.pytorch.profilers import AdvancedProfiler, SimpleProfiler
-from lightning.pytorch.strategies import DDPStrategy, Strategy
 
 from maekit.errors import UserError
 from maekit.recipes.options import RunOptions
@@ -33,6 +33,7 @@ from maekit.training.callbacks.checkpoint_io import AtomicCheckpointIO
 from maekit.training.callbacks.table_log import TableLog
 from maekit.training.process import is_interactive
 from maekit.training.processes.environment import make_environment
+from maekit.training.strategies import Sharded, make_strategy
 
 QUIET = (
     r".*does not have many workers.*",
@@ -98,11 +99,12 @@ def make_trainer(settings: Settings, callbacks: list[Callback], logs: list[Logge
         values["profiler"] = PROFILERS[values["profiler"]]()
     if values.pop("enable_model_summary", False):
         callbacks = [LayerTable(max_depth=3), *callbacks]
-    plugins: list[CheckpointIO | ClusterEnvironment] = [AtomicCheckpointIO()]
+    plugins: list[CheckpointIO | ClusterEnvironment | Precision] = [AtomicCheckpointIO()]
     if (environment := make_environment()) is not None:
         plugins.append(environment)
     processes = device_count(values) * values["num_nodes"]
-    values["strategy"] = make_strategy(values["strategy"], processes, group_timeout(settings.values["run"]))
+    timeout, synchronised = group_timeout(settings.values["run"]), values.get("sync_batchnorm", False)
+    values["strategy"] = make_strategy(values["strategy"], processes, timeout, sync_batchnorm=synchronised)
     fixed: dict[str, Any] = {
         "callbacks": callbacks,
         "logger": logs,
@@ -117,6 +119,9 @@ def make_trainer(settings: Settings, callbacks: list[Callback], logs: list[Logge
     with refusals(ValueError, TypeError, RuntimeError):
         if precision == "auto":
             precision = auto_precision(values["accelerator"])
+        if isinstance(values["strategy"], Sharded) and precision == "bf16-mixed":
+            plugins.append(MixedPrecision(precision, values["accelerator"]))  # by its flag Lightning refuses it
+            precision = None
         trainer = Trainer(**values, **fixed, precision=precision)
     _ask_no_signals(trainer)
     return trainer
@@ -156,9 +161,29 @@ def check_hardware(settings: Settings) -> str:
             f"trainer.devices: got {values['devices']}, which are {count}, expected one device in a notebook: set "
             "trainer.devices to 1, or run `maekit fit` as a command (in a notebook: !maekit fit ...)"
         )
+    if values["strategy"] == "fsdp2":
+        _check_sharded(settings, kind)
     if kind == "cpu" and values["precision"] == "16-mixed":
         raise UserError("trainer.precision: got 16-mixed, which needs a GPU; on a CPU use bf16-mixed or 32-true")
     return kind
+
+
+def _check_sharded(settings: Settings, kind: str) -> None:
+    """Refuses what fsdp2 does not do."""
+    if settings.values["trainer"]["precision"] == "16-mixed":
+        raise UserError(
+            "trainer.precision: got 16-mixed with --trainer.strategy fsdp2, expected bf16-mixed or 32-true: fp16's "
+            "scaler decides in each process alone which steps it skips; or use --trainer.strategy ddp"
+        )
+    if kind == "mps":
+        raise UserError(
+            "got --trainer.strategy fsdp2 on mps, expected CUDA devices or CPU processes; leave the strategy out"
+        )
+    if settings.values["run"]["compile"]:
+        raise UserError(
+            "got --run.compile true with --trainer.strategy fsdp2, expected one of the two: one graph for the whole "
+            "loss cannot hold the gathering of parameters block by block; leave out --run.compile, or use ddp"
+        )
 
 
 def accelerator_of(values: Mapping[str, object]) -> str:
@@ -190,19 +215,6 @@ def local_device(settings: Settings) -> torch.device:
     text = str(values["devices"])
     chosen = [int(number) for number in re.findall(r"\d+", text)] if "," in text or "[" in text else []
     return torch.device(kind, chosen[local] if chosen else local)
-
-
-def make_strategy(name: str, processes: int, timeout: timedelta) -> Strategy | str:
-    """Returns the strategy of that name for Lightning's Trainer; `auto` is DDP where there are several processes.
-
-    Args:
-        name: `trainer.strategy`.
-        processes: of the whole run.
-        timeout: of `group_timeout`.
-    """
-    if name == "auto" and processes == 1:
-        return name
-    return DDPStrategy(find_unused_parameters=name == "ddp_find_unused_parameters_true", timeout=timeout)
 
 
 def group_timeout(run: Mapping[str, object]) -> timedelta:

@@ -1,6 +1,7 @@
 """`--trainer.gradient_clip_val` under every precision and optimizer: the norm against one in float64."""
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,10 @@ class Fp16(Callback):
         self.scale = float(plugin.scaler.get_scale())
 
 
+def grads_of(parameters: Sequence[nn.Parameter]) -> list[Tensor]:
+    return [p.grad for p in parameters if p.grad is not None]
+
+
 def flat_gradients(module: nn.Module) -> Tensor:
     return torch.cat([p.grad.detach().double().flatten() for p in module.parameters() if p.grad is not None])
 
@@ -116,7 +121,7 @@ def test_scaled_gradients_are_clipped_to_the_scaled_limit(by_value: bool) -> Non
     for parameters, scale in ((plain, None), (scaled, torch.tensor(65536.0))):
         for p, gradient in zip(parameters, true, strict=True):
             p.grad = (gradient * (1 if scale is None else scale)).float()
-        clip_gradients(parameters, total_norm(gradient_norms(parameters)), 0.5, by_value, scale)
+        clip_gradients(grads_of(parameters), total_norm(gradient_norms(grads_of(parameters))), 0.5, by_value, scale)
     for one, other in zip(plain, scaled, strict=True):
         assert one.grad is not None and other.grad is not None
         torch.testing.assert_close(other.grad / 65536, one.grad, rtol=1e-5, atol=1e-9)
@@ -129,5 +134,6 @@ def test_an_infinite_scaled_gradient_stays_one_for_the_scaler() -> None:
     """Clipping by an infinite norm would make zeros of it, and the step would be taken."""
     p = nn.Parameter(torch.zeros(3))
     p.grad = torch.tensor([1.0, float("inf"), 2.0])
-    clip_gradients([p], total_norm(gradient_norms([p])), 1.0, by_value=False, scale=torch.tensor(1024.0))
+    norm = total_norm(gradient_norms(grads_of([p])))
+    clip_gradients(grads_of([p]), norm, 1.0, by_value=False, scale=torch.tensor(1024.0))
     assert bool(p.grad.isnan().all())

@@ -215,8 +215,8 @@ FLAGS = {
     "trainer.precision": choice("auto", "32-true", "bf16-mixed", bad="64-true 16-true bf16-true 16-mixed 16 32 bf16"),
     "trainer.profiler": choice("simple", "advanced", "null", bad="pytorch"),
     "trainer.strategy": Values(
-        ("auto", "ddp", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false"),
-        ("ddp_spawn", "ddp_fork", "ddp_notebook", "fsdp", "deepspeed", "single_device", "nonsense"),
+        ("auto", "ddp", "fsdp2", "ddp_find_unused_parameters_true", "ddp_find_unused_parameters_false"),
+        ("ddp_spawn", "ddp_fork", "ddp_notebook", "fsdp", "fsdp1", "deepspeed", "single_device", "nonsense"),
     ),
     "trainer.sync_batchnorm": choice("false", bad="true null"),
     "trainer.val_check_interval": real("1", "7", "0.5", "null", bad="0 -1 1.5"),

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from maekit.training.run_module import CheckpointDict, callbacks_of
+from maekit.training.shards import copied, gathered, local
 
 TRAINED, AVERAGE = "trained_weights", "average_weights"
 
@@ -40,7 +41,7 @@ class WeightAverage(Callback):
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Starts the average at the weights, on their device."""
         self.live = averaged_tensors(pl_module)
-        self.other = {name: self.other.get(name, live).detach().to(live, copy=True) for name, live in self.live.items()}
+        self.other = {name: copied(self.other.get(name, live), live) for name, live in self.live.items()}
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
         """Updates the average after each optimizer step."""
@@ -66,21 +67,23 @@ class WeightAverage(Callback):
         if not self.swapped:
             self._catch_up(trainer)  # an interruption right after a step comes before on_train_batch_end
         average, trained = (self.live, self.other) if self.swapped else (self.other, self.live)
-        checkpoint["state_dict"].update(average)
+        checkpoint["state_dict"].update(gathered(average, keep=trainer.is_global_zero))
         if "optimizer_states" in checkpoint:
-            checkpoint[TRAINED] = dict(trained)
+            checkpoint[TRAINED] = gathered(trained, keep=trainer.is_global_zero)
 
     def _catch_up(self, trainer: Trainer) -> None:
         if trainer.global_step > self.step:
-            self.average_step(list(self.other.values()), list(self.live.values()), self.step)
+            average, live = ([local(t) for t in kind.values()] for kind in (self.other, self.live))
+            self.average_step(average, live, self.step)
             self.step = trainer.global_step
 
     @torch.no_grad()
     def _swap(self) -> None:
-        for name, live in self.live.items():
+        for name, tensor in self.live.items():
+            live, other = local(tensor), local(self.other[name])
             kept = live.clone()
-            live.copy_(self.other[name])
-            self.other[name].copy_(kept)
+            live.copy_(other)
+            other.copy_(kept)
         self.swapped = not self.swapped
 
 

@@ -15,7 +15,7 @@ from maekit.base.checkpoint_card import read_card
 from maekit.errors import UserError
 from maekit.training.callbacks.averaging import averages
 from maekit.training.callbacks.evaluation import write_evaluation
-from maekit.training.nan_guard import NotFiniteError, raise_together, state_fault
+from maekit.training.nan_guard import NotFiniteError, anywhere, raise_together, state_fault
 from maekit.training.run_module import CheckpointDict, RunModule, run_module
 
 
@@ -78,7 +78,8 @@ class SaveLast(Checkpoint):
         together = trainer.world_size == 1 or (isinstance(exception, UserError) and exception.shared)
         new = trainer.state.fn == "fit" and trainer.global_step > self.saved_step
         module = run_module(pl_module)
-        if new and together and module.is_whole() and not module.is_frozen() and _fault(trainer) is None:
+        sound = module.is_whole() and not module.is_frozen()
+        if new and together and sound and not anywhere(trainer, _fault(trainer) is not None):
             self._write(trainer)
         if isinstance(exception, NotFiniteError):
             exception.kept = kept(self.path)

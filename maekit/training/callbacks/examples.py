@@ -13,6 +13,7 @@ from maekit.system.terminal import say
 from maekit.training.callbacks.checkpoints import SaveBest
 from maekit.training.examples import judge_some, write_examples
 from maekit.training.run_module import RunModule, run_module
+from maekit.training.strategies import whole_model
 
 
 class Examples(Callback):
@@ -33,10 +34,15 @@ class Examples(Callback):
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Scores up to 256 of the images that a validation sees, and draws the best and the worst."""
         module, (file, step) = run_module(pl_module), shown_weights(trainer)
-        model, shown = module.model, module.model.shown()
         done = trainer.global_step >= module.total_steps()
-        if not trainer.is_global_zero or not done or shown.score is None:
+        if not done or module.model.shown().score is None:
             return
+        with whole_model(trainer) as model:
+            if trainer.is_global_zero:
+                self._keep(trainer, module, model, file, step)
+
+    def _keep(self, trainer: Trainer, module: RunModule, model: TransferModel, file: Path | None, step: int) -> None:
+        shown = model.shown()
         try:
             with (
                 holding(model, None if step == trainer.global_step else file),

@@ -13,6 +13,7 @@ from maekit.optim.groups import TorchGroup
 from maekit.training.callbacks.record import Record
 from maekit.training.callbacks.table_log import append_row
 from maekit.training.run_module import run_module
+from maekit.training.shards import is_sharded, local, summed
 
 FILE = "layers.csv"
 SAMPLE = 65_536  # elements of a tensor at most: a whole copy of a ViT-H would be 2.5 GB
@@ -25,7 +26,8 @@ class LayerLog(Callback):
     Columns: `step`; `layer`, 0 for the embeddings to num_blocks + 1 for the head and all else; `lr`, which the step
     used; `grad_norm`, the L2 norm over the layer's trained parameters of the whole gradient, accumulated and joined
     over the processes, before clipping; `update_ratio`, |weights after - before| / |weights before|, estimated from
-    evenly spread elements of each tensor. What is not finite is left empty. Only the first process measures.
+    evenly spread elements of each tensor. What is not finite is left empty. Only the first process measures; with fsdp2
+    each of them measures its part, and the first one writes.
 
     Args:
         folder: the run's folder.
@@ -42,9 +44,11 @@ class LayerLog(Callback):
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Measures the gradients, and copies a sample of the weights before they change."""
-        if not trainer.is_global_zero or not self.record.due(trainer.global_step + 1):
+        groups = run_module(pl_module).optimizer_groups()
+        alone = not any(is_sharded(p) for group in groups for p in group["params"])
+        if (alone and not trainer.is_global_zero) or not self.record.due(trainer.global_step + 1):
             return
-        self.layers, self.rates = layers_of(run_module(pl_module).optimizer_groups())
+        self.layers, self.rates = layers_of(groups)
         scale = loss_scale(trainer, optimizer)
         divisor = 1.0 if scale is None else float(scale)
         self.norms = {layer: norm / divisor for layer, norm in gradient_norms(self.layers).items()}
@@ -58,6 +62,8 @@ class LayerLog(Callback):
             return
         ratios = update_ratios(self.layers, self.before)
         self.before = {}
+        if not trainer.is_global_zero:
+            return
         for layer in self.layers:
             numbers = {"lr": self.rates[layer], "grad_norm": self.norms[layer], "update_ratio": ratios[layer]}
             rounded = {name: float(f"{value:.7g}") if math.isfinite(value) else "" for name, value in numbers.items()}
@@ -95,10 +101,11 @@ def gradient_norms(layers: Layers) -> dict[int, float]:
     """Returns the L2 norm of each layer's gradient; 0 where it has none."""
     sums = []
     for parameters in layers.values():
-        grads = [p.grad for p in parameters if p.grad is not None]
+        grads = [local(p.grad) for p in parameters if p.grad is not None]
         norms = torch._foreach_norm(grads, 2.0, torch.float32) if grads else []
-        sums.append(_joined_squares(norms, parameters[0].device).sqrt())
-    return dict(zip(layers, torch.stack(sums).tolist(), strict=True))
+        sums.append(_joined_squares(norms, parameters[0].device))
+    squares = summed(torch.stack(sums), sharded=_sharded(layers))
+    return dict(zip(layers, squares.sqrt().tolist(), strict=True))
 
 
 @torch.no_grad()
@@ -114,27 +121,32 @@ def update_ratios(layers: Layers, before: Mapping[int, Sequence[Tensor]]) -> dic
     pairs = []
     for layer, parameters in layers.items():
         old = before[layer]
-        weights = [math.sqrt(p.numel() / max(part.numel(), 1)) for p, part in zip(parameters, old, strict=True)]
+        weights = [math.sqrt(local(p).numel() / max(part.numel(), 1)) for p, part in zip(parameters, old, strict=True)]
         moved = torch._foreach_sub([sample(p) for p in parameters], list(old))
         sizes = [
             torch._foreach_mul(torch._foreach_norm(part, 2.0, torch.float32), weights) for part in (moved, list(old))
         ]
-        squares = [_joined_squares(size, parameters[0].device) for size in sizes]
-        pairs.append((squares[0] / squares[1]).sqrt())
-    return dict(zip(layers, torch.stack(pairs).tolist(), strict=True))
+        pairs.append(torch.stack([_joined_squares(size, parameters[0].device) for size in sizes]))
+    moves, weights_squared = summed(torch.stack(pairs), sharded=_sharded(layers)).unbind(1)
+    return dict(zip(layers, (moves / weights_squared).sqrt().tolist(), strict=True))
 
 
 def sample(weight: Tensor) -> Tensor:
-    """Returns a view of at most 65,536 evenly spread elements of a tensor, always the same ones.
+    """Returns a view of at most 65,536 evenly spread elements of a tensor, always the same ones; of a shard if sharded.
 
     The step between two shares no factor with the length of a row: otherwise only some columns would be seen.
     """
-    flat = weight.detach().reshape(-1)
+    weight = local(weight.detach())
+    flat = weight.reshape(-1)
     step = max(math.ceil(flat.numel() / SAMPLE), 1)
     row = weight.shape[-1] if weight.ndim > 1 else 1
     while math.gcd(step, row) > 1:
         step += 1
     return flat[::step]
+
+
+def _sharded(layers: Layers) -> bool:
+    return any(is_sharded(p) for parameters in layers.values() for p in parameters)
 
 
 def _joined_squares(norms: Sequence[Tensor], device: torch.device) -> Tensor:

@@ -24,7 +24,7 @@ class Pictures(Callback):
         if trainer.state.fn != "fit" or trainer.sanity_checking or not trainer.is_global_zero:
             return
         module = run_module(pl_module)
-        picture = module.model.shown().picture(module.data)
+        picture = module.evaluated.shown().picture(module.data)
         if picture is None:
             return
         self.folder.mkdir(exist_ok=True)
