@@ -179,7 +179,7 @@ def _check_sharded(settings: Settings, kind: str) -> None:
         raise UserError(
             "got --trainer.strategy fsdp2 on mps, expected CUDA devices or CPU processes; leave the strategy out"
         )
-    if settings.values["run"]["compile"]:
+    if settings.values["run"]["compile"] is True:
         raise UserError(
             "got --run.compile true with --trainer.strategy fsdp2, expected one of the two: one graph for the whole "
             "loss cannot hold the gathering of parameters block by block; leave out --run.compile, or use ddp"
