@@ -20,6 +20,12 @@ FACTORS = (8, 4, 2)
 MARGIN = 1.5
 LARGE = 5  # times the model's image size: from here on most crops can be decoded at half the size or less
 ReducedDecode = Literal["never", "train", "always"]
+ReducedTraining = Literal["never", "train"]
+"""For detection, whose evaluation and predictions draw on the full picture.
+
+Segmentation has no such switch: its published resizing, OpenCV's bilinear filter, does not average, so a reduced
+picture differs by 10 of 255 levels, and training would see smoother pictures than evaluation.
+"""
 
 
 def decode_note(reduced_decode: ReducedDecode, jpeg_side: int, image_size: int) -> str:
@@ -56,25 +62,49 @@ def short_side(image_size: int, crop_fraction: float) -> int:
 def whole_factor(path: str | Path, least: int) -> int:
     """Returns the reduction for a picture that is used whole: 8, 4, 2, or 1 to decode it in full.
 
-    Only a factor that divides both sides is taken: then each small pixel is one square of large ones, and a shape that
-    is given in the full picture's pixels lies where it did.
-
     Args:
         path: of the file.
         least: pixels of the shorter side that are needed.
     """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        try:
+    size = jpeg_size(path)
+    return 1 if size is None else divisor_of(size, min(size) / least)
+
+
+def annotated_factor(path: str | Path, size: HeightWidth, ratio: float) -> int:
+    """Returns the reduction for a picture with annotations in its own pixels: 8, 4, 2, or 1 to decode it in full.
+
+    Args:
+        path: of the file.
+        size: that the annotations are of, turned or not; a picture of another size is decoded in full.
+        ratio: pixels a side of the full picture, by those that are needed.
+    """
+    factor = divisor_of(size, ratio)
+    if factor == 1:
+        return 1
+    stored = jpeg_size(path)
+    return factor if stored is not None and sorted(stored) == sorted(size) else 1
+
+
+def jpeg_size(path: str | Path) -> HeightWidth | None:
+    """Returns the size of a JPEG as it is stored; None for another format, and for what cannot be opened."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             with Image.open(path) as image:
-                if not isinstance(image, JpegImageFile):
-                    return 1
-                width, height = image.size
-        except Exception:  # `read_image` says what is wrong with it
-            return 1
-    return divisor_of(HeightWidth(height, width), min(height, width) / least)
+                return HeightWidth(image.height, image.width) if isinstance(image, JpegImageFile) else None
+    except Exception:  # `read_image` says what is wrong with it
+        return None
 
 
 def divisor_of(size: HeightWidth, ratio: float) -> int:
-    """Returns the largest of 8, 4 and 2 that divides both sides and leaves `MARGIN` times what is needed; else 1."""
+    """Returns the largest of 8, 4 and 2 that divides both sides and leaves `MARGIN` times what is needed; else 1.
+
+    With a factor that divides both sides each small pixel is one square of large ones, and a shape that is given in the
+    full picture's pixels lies where it did.
+    """
     return next((f for f in FACTORS if f * MARGIN <= ratio and not (size.height % f or size.width % f)), 1)
+
+
+def full_size(image: Image.Image, factor: int) -> HeightWidth:
+    """Returns the size of a picture that was decoded at 1/factor, which divides both sides."""
+    return HeightWidth(image.height * factor, image.width * factor)

@@ -115,7 +115,15 @@ class DetTrainTransform:
             [3, S, S] float32; size of the picture in it; boxes [K, 4] float32, labels [K] int64 and shapes of the
             objects that are visible in the picture. The boxes are those of the visible parts.
         """
-        move = self.draw(size_of(image))
+        return self.moved(self.draw(size_of(image)), image, masks, labels)
+
+    def moved(
+        self, move: Move, image: Image.Image, masks: Sequence[InstanceMask], labels: Sequence[int]
+    ) -> tuple[Tensor, HeightWidth, Tensor, Tensor, list[InstanceMask]]:
+        """Transforms one sample by a geometry that is drawn already; see `__call__`.
+
+        The image may be decoded at a part of its size. The shapes are in the pixels of the full one.
+        """
         found = []
         for mask, label in zip(masks, labels, strict=True):
             seen = move.shape(mask)

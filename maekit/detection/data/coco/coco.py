@@ -13,6 +13,7 @@ from maekit.base.findings import Findings
 from maekit.base.identity import DataIdentity
 from maekit.base.spec import DataSpec
 from maekit.data.images.picture_form import PictureForm, White, choose_form, require_white
+from maekit.data.images.reduced_size import ReducedTraining, decode_note
 from maekit.detection.data.batch import DetBatch, DetEvalBatch
 from maekit.detection.data.coco.check import check_coco
 from maekit.detection.data.coco.dataset import (
@@ -74,6 +75,8 @@ class COCO(TransferData):
         std: of the three channels, in 0..1.
         white: value that becomes white in pictures of more than 8 bits a channel, as 4095; brighter ones are
             clipped. auto: found in a sample of them, and printed.
+        reduced_decode: `train` decodes training JPEGs at 1/2, 1/4 or 1/8 of their size where the view is made smaller
+            by more; `never`, as the published numbers were measured. Evaluation decodes in full.
     """
 
     published: ClassVar[DataSpec] = spec_of(CATEGORIES, 1024)
@@ -89,6 +92,7 @@ class COCO(TransferData):
     mean: list[float]
     std: list[float]
     white: White = "auto"
+    reduced_decode: ReducedTraining = "never"
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -150,11 +154,13 @@ class COCO(TransferData):
         kept, objects = len(train.trainable()), int((train.objects.masked & ~train.objects.crowd).sum())
         images = f"{kept:,} of {len(train):,} training images with {objects:,} objects"
         found = f"{images}, {len(val):,} validation images, {len(train.categories):,} classes in {train.path.parent}"
-        return "; ".join([found, *remarks(train, val), *self.pictures.notes])
+        decoding = decode_note(self.reduced_decode, self.pictures.jpeg_side, self.image_size)
+        return "; ".join([found, *remarks(train, val), *self.pictures.notes, *([decoding] if decoding else [])])
 
     def train_dataset(self, seed: int) -> DetTrainDataset:
         """Returns random views of the training images that hold an object, by (seed, epoch, index)."""
-        return DetTrainDataset(self.files[0], self._train_transform(), seed, self.pictures.reading)
+        reduced = self.reduced_decode == "train"
+        return DetTrainDataset(self.files[0], self._train_transform(), seed, self.pictures.reading, reduced=reduced)
 
     def plain_train_dataset(self) -> DetEvalDataset:
         """Returns all training images as they would be evaluated."""

@@ -12,11 +12,12 @@ from torch.utils.data import default_collate
 from maekit.base.data import DrawDataset, seeded
 from maekit.base.spec import Draw
 from maekit.data.images.decode import Reading, read_image, upright
+from maekit.data.images.reduced_size import annotated_factor, full_size
 from maekit.detection.data.annotation import Annotation
 from maekit.detection.data.batch import DetBatch, DetEvalBatch, InstanceMask
 from maekit.detection.data.coco.file import CocoFile
 from maekit.detection.data.coco.rle import bitmap_of_counts
-from maekit.detection.data.transforms import DetEvalTransform, DetTrainTransform, size_of
+from maekit.detection.data.transforms import DetEvalTransform, DetTrainTransform
 from maekit.errors import UserError
 from maekit.system.size import HeightWidth
 
@@ -54,10 +55,19 @@ class DetTrainDataset(DrawDataset):
         transform: image and shapes to tensors.
         seed: of the augmentation.
         reading: what is white in pictures of more than 8 bits.
+        reduced: decode JPEGs no larger than a view needs.
     """
 
-    def __init__(self, file: CocoFile, transform: DetTrainTransform, seed: int, reading: Reading = AS_STORED) -> None:
-        self.file, self.transform, self.seed, self.reading = file, transform, seed, reading
+    def __init__(
+        self,
+        file: CocoFile,
+        transform: DetTrainTransform,
+        seed: int,
+        reading: Reading = AS_STORED,
+        *,
+        reduced: bool = False,
+    ) -> None:
+        self.file, self.transform, self.seed, self.reading, self.reduced = file, transform, seed, reading, reduced
         self.rows = file.trainable()
         self.category_ids = np.array(list(file.categories))
 
@@ -68,12 +78,14 @@ class DetTrainDataset(DrawDataset):
         index = max(draw.index, 0)
         row, objects = int(self.rows[index]), self.file.objects
         size = self.file.size(row)
-        image = read_sized(self.file.image(row), size, self.reading)
+        with seeded(self.seed, draw.epoch, index):
+            move = self.transform.draw(size)
+        ratio = size.height / move.resized.height if self.reduced else 1.0
+        image = read_sized(self.file.image(row), size, self.reading, ratio)
         places = [place for place in self.file.shapes_of(row) if not objects.crowd[place]]
         masks = [_shape(self.file, place, size) for place in places]
         labels = np.searchsorted(self.category_ids, objects.category_ids[places]).tolist()
-        with seeded(self.seed, draw.epoch, index):
-            return DetSample(*self.transform(image, masks, labels), draw.index)
+        return DetSample(*self.transform.moved(move, image, masks, labels), draw.index)
 
 
 class DetEvalDataset(DrawDataset):
@@ -103,7 +115,7 @@ def _shape(file: CocoFile, place: int, size: HeightWidth) -> InstanceMask:
     return InstanceMask(outlines, None if outlines else bitmap_of_counts(file.objects.runs[place], size))
 
 
-def read_sized(path: str | Path, size: HeightWidth, reading: Reading = AS_STORED) -> Image.Image:
+def read_sized(path: str | Path, size: HeightWidth, reading: Reading = AS_STORED, ratio: float = 1.0) -> Image.Image:
     """Reads an image as RGB, turned by its EXIF orientation, unless only the stored image has the expected size.
 
     detectron2, which the published numbers were made with, turns images too, and so do annotation tools.
@@ -112,17 +124,19 @@ def read_sized(path: str | Path, size: HeightWidth, reading: Reading = AS_STORED
         path: of the file.
         size: in the annotation file, in pixels.
         reading: what is white in pictures of more than 8 bits; the size decides whether the picture is turned.
+        ratio: how many times as large as needed it is: a JPEG is decoded at 1/2, 1/4 or 1/8 accordingly.
 
     Raises:
         UserError: it cannot be read, or has another size either way.
     """
-    stored = read_image(path, reading.white, clip=reading.clip)
+    factor = annotated_factor(path, size, ratio)
+    stored = read_image(path, reading.white, clip=reading.clip, factor=factor)
     image = upright(stored)
-    if size_of(image) != size and size_of(stored) == size:
+    if full_size(image, factor) != size and full_size(stored, factor) == size:
         image = stored
-    if size_of(image) != size:
-        what = f"{path}: {image.width} x {image.height} pixels, its annotation file says {size.width} x {size.height}"
-        if size_of(image) == (size.width, size.height):
+    if (found := full_size(image, factor)) != size:
+        what = f"{path}: {found.width} x {found.height} pixels, its annotation file says {size.width} x {size.height}"
+        if found == (size.width, size.height):
             raise UserError(f"{what}: {SWAPPED}; swap them in the file")
         raise UserError(f"{what}; annotate the image as it is, or restore the one that was annotated")
     return image
