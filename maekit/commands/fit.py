@@ -1,6 +1,7 @@
 """`maekit fit`: train a task, or resume a run."""
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from maekit.commands.shared.session import (
 )
 from maekit.runs.checkpoint_path import requeued_checkpoint
 from maekit.system import parent
+from maekit.system.terminal import say
 
 if TYPE_CHECKING:
     from maekit.api import Session
@@ -43,4 +45,7 @@ def _of_requeued(session: "Session", task: str, recipe: str) -> Path | None:
     from maekit.training.processes.meeting import on_first
 
     runs = Path(session.settings.values["run"]["folder"])
-    return on_first(lambda: requeued_checkpoint(runs, task, recipe))
+    found = on_first(lambda: requeued_checkpoint(runs, task, recipe))
+    if found is None and os.environ.get("SLURM_RESTART_COUNT", "0") != "0":
+        say(f"note    this job was requeued, and {runs / task / recipe} has no checkpoint of it: a new run begins")
+    return found

@@ -8,6 +8,7 @@ from pathlib import Path
 from maekit.errors import Interrupted, LostProcessError
 from maekit.runs.checkpoint_path import BEST, LAST, resume_command, start_command
 from maekit.runs.folder import shown
+from maekit.system.rank import rank
 
 _FILES = (BEST, LAST, "config.yaml", "metrics.json", "train.csv", "val.csv", "tensorboard")
 
@@ -26,7 +27,9 @@ def says_how_to_resume(folder: Path, words: Sequence[str], step: Callable[[], in
     except Interrupted as stop:
         raise Interrupted(f"{stop}{after_stop(folder, words, step)}", stop.signal_number) from stop
     except LostProcessError as lost:
-        raise LostProcessError(f"{lost}{after_stop(folder, words, step)}", speaks=lost.speaks) from lost
+        elsewhere = f"; what was saved is in {folder} of process 0's machine"  # this one may not see it
+        what = elsewhere if rank() > 0 else after_stop(folder, words, step)
+        raise LostProcessError(f"{lost}{what}", speaks=lost.speaks) from lost
 
 
 def after_stop(folder: Path, words: Sequence[str], saved_step: Callable[[], int | None]) -> str:

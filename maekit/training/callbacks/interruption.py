@@ -14,10 +14,14 @@ from typing import Literal
 from lightning.pytorch import Callback, LightningModule, Trainer
 
 from maekit.errors import Interrupted
+from maekit.system.rank import rank
 from maekit.training.callbacks.watchdog import Watchdog
+from maekit.training.processes.agreed import Agreed
+from maekit.training.processes.meeting import gathered
 from maekit.training.run_module import run_module
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # of several that processes received, the last one counts
+_DELAY = 2  # batches after which processes on accelerators act on a signal, see `Agreed`
 _AGAIN_SECONDS = 0.3  # a second SIGINT within this time is the same Ctrl-C, passed on by the run's workers
 
 
@@ -53,6 +57,8 @@ class Interruption(Callback):
         self.previous: dict[int, Callable[[int, FrameType | None], object] | int | None] = {}
         self.watchdog: Watchdog | None = None
         self.interrupted_at = -1.0
+        self.agreed: Agreed | None = None
+        self.all_stop = False  # whether every process stops at the same place
 
     def __enter__(self) -> None:
         """Installs the signal handlers, before Lightning does; in other threads than the main one it installs none."""
@@ -78,7 +84,12 @@ class Interruption(Callback):
         received = self.received or (signal.SIGINT if ctrl_c else None)
         if received is not None and isinstance(error, Stop | KeyboardInterrupt | SystemExit):
             self._end_children()
-            raise Interrupted(self._message(received), received) from error
+            raise Interrupted(self._message(received) + self._queued(received), received) from error
+        if isinstance(error, Interrupted) and error.signal_number == signal.SIGUSR1:
+            queued = self._queued(error.signal_number)  # now that all is saved
+            if self.all_stop:
+                gathered(None)  # srun may end all processes when the first one has: not before the job is requeued
+            raise Interrupted(f"{error}{queued}", error.signal_number) from error
 
     @property
     def step(self) -> int:
@@ -98,12 +109,8 @@ class Interruption(Callback):
         self._take_back()
 
     def on_train_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
-        """Stops if a signal was received, unless the step is not complete and would lose its BatchNorm statistics.
-
-        Several processes ask each other only in steps in which they may wait for the device.
-        """
-        module = run_module(pl_module)
-        if module.is_whole() and (trainer.world_size == 1 or module.may_wait()):
+        """Stops if a signal was received, unless the step is not complete and would lose its BatchNorm statistics."""
+        if run_module(pl_module).is_whole():
             self._stop_if_signalled(trainer)
 
     def on_validation_batch_end(self, trainer: Trainer, pl_module: LightningModule, *_: object) -> None:
@@ -145,8 +152,9 @@ class Interruption(Callback):
         """Ends the process if its main thread has not handled the signal; otherwise it is stopping already."""
         if self.phase == "stopping" or (self.phase == "training" and self.handled > 1):
             return
-        if self.trainer is None or self.trainer.is_global_zero:
-            print(f"maekit: {self._message(number)}{self.last_words()}", file=sys.stderr, flush=True)
+        if rank() == 0:
+            line = f"{self._message(number)}{self._queued(number)}{self.last_words()}"
+            print(f"maekit: {line}", file=sys.stderr, flush=True)
         self._end_children()
         os._exit(128 + number)
 
@@ -157,18 +165,23 @@ class Interruption(Callback):
             launcher.kill(signal.SIGTERM)
 
     def _stop_if_signalled(self, trainer: Trainer, *, agree: bool = True) -> None:
-        stops = self.received is not None
-        if agree and trainer.world_size > 1:
-            stops = trainer.strategy.reduce_boolean_decision(stops, all=False)
-        if stops:
-            number = self.received or signal.SIGTERM
+        mine = 0 if self.received is None else 1 + SIGNALS.index(signal.Signals(self.received))
+        if trainer.world_size > 1:
+            if self.agreed is None:
+                self.agreed = Agreed(0 if trainer.strategy.root_device.type == "cpu" else _DELAY)
+            mine = self.agreed.largest(mine) if agree else max(mine, self.agreed.last())
+        if mine:
+            number, self.all_stop = SIGNALS[mine - 1], agree
             raise Interrupted(self._message(number), number)
 
     def _message(self, number: int) -> str:
-        first = self.trainer is None or self.trainer.is_global_zero
-        queue = ", the job is back in the queue" if number == signal.SIGUSR1 and first and requeue() else ""
         name = "Ctrl-C" if number == signal.SIGINT else signal.Signals(number).name
-        return f"stopped by {name}" + (f" at step {self.step}{queue}" if self.trains else "; nothing was measured")
+        return f"stopped by {name}" + (f" at step {self.step}" if self.trains else "; nothing was measured")
+
+    def _queued(self, number: int) -> str:
+        """Requeues the job after SIGUSR1, from the first process alone; returns what to say of it."""
+        asked = self.trains and number == signal.SIGUSR1 and rank() == 0
+        return ", the job is back in the queue" if asked and requeue() else ""
 
 
 def requeue() -> bool:

@@ -8,6 +8,7 @@ import atexit
 import json
 import os
 import socket
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -151,23 +152,33 @@ def raise_first(outcomes: Sequence[Outcome | None], own: UserError | None) -> No
 
 def _open_store(launch: Launch, address: str, deadline: float, timeout: timedelta) -> Store:
     """The store of torchrun's agent, else that of process 0, which this opens."""
-    greeting = timedelta(seconds=_GREETING_SECONDS)
     of_agent = launch.by == "torchrun" and os.environ.get("TORCHELASTIC_USE_AGENT_STORE") == "True"
     opens = launch.rank == 0 and not of_agent
     if not opens:
         _reach(address, launch, deadline)
-    try:
-        store = TCPStore(
-            address, launch.port, is_master=opens, timeout=greeting, wait_for_workers=False, multi_tenant=opens
-        )
-    except RuntimeError as error:
-        if opens:
-            what = f"process 0 cannot open port {launch.port} on {address} for the others ({_reason(error)})"
-        else:
-            what = f"process {launch.rank} reached {address}:{launch.port}, and another program answers there"
-        raise UserError(f"{what}; export MASTER_PORT with a free one before {launch.by}") from error
-    store.set_timeout(timeout)
-    return store
+    found: list[Store | RuntimeError] = []
+
+    def connect() -> None:
+        try:
+            found.append(
+                TCPStore(
+                    address, launch.port, is_master=opens, timeout=timeout, wait_for_workers=False, multi_tenant=opens
+                )
+            )
+        except RuntimeError as error:
+            found.append(error)
+
+    # a thread, since torch waits without end for the greeting of a program that is no store
+    thread = threading.Thread(target=connect, daemon=True)
+    thread.start()
+    thread.join(_GREETING_SECONDS)
+    if found and isinstance(found[0], Store):
+        return found[0]
+    if opens:
+        what = f"process 0 cannot open port {launch.port} on {address} for the others{_reason(found)}"
+    else:
+        what = f"process {launch.rank} reached {address}:{launch.port}, and another program answers there"
+    raise UserError(f"{what}; export MASTER_PORT with a free one before {launch.by}")
 
 
 def _reach(address: str, launch: Launch, deadline: float) -> None:
@@ -219,8 +230,10 @@ def _away(launch: Launch, away: list[str], timeout: timedelta) -> UserError:
     return error
 
 
-def _reason(error: RuntimeError) -> str:
-    return "it is in use" if "EADDRINUSE" in str(error) or "in use" in str(error) else str(error).splitlines()[0]
+def _reason(found: Sequence[object]) -> str:
+    if not found:
+        return ""
+    return " (it is in use)" if "EADDRINUSE" in str(found[0]) else f" ({str(found[0]).splitlines()[0]})"
 
 
 def _leave() -> None:
