@@ -31,14 +31,15 @@ ALLOWED = {
     "robustness": "base classification data system weights",
     "pretraining": "backbone base classification data drawing features system weights",
     "tasks": "backbone base classification data detection pretraining robustness segmentation system",
+    "planning": "backbone base optim recipes system",
     "training": "base data optim recipes runs system weights",
     "study": "base optim recipes runs system training",
     "export": "recipes runs system weights",
     "paper": "recipes runs system",
     "report": "paper recipes runs study system",
-    "api": "base data optim recipes runs system training weights",
-    "commands": "api backbone base data drawing export features optim paper pretraining recipes report runs study "
-    "system training weights",
+    "api": "base data optim planning recipes runs system training weights",
+    "commands": "api backbone base data drawing export features optim paper planning pretraining recipes report runs "
+    "study system training weights",
     "maekit": "api",
     "cli": "commands recipes system",
     "__main__": "cli",

@@ -116,6 +116,29 @@ class TransferModel(nn.Module, ABC):
         """Returns the modules that fsdp2 gathers one at a time, each called once a forward pass: transformer blocks."""
         return [module for module in self.modules() if isinstance(module, Block)]
 
+    def example_batch(self, count: int) -> Any:
+        """Returns a made training batch of `count` images, the largest a step is given; `maekit plan` counts with it.
+
+        Raises:
+            UserError: the task has none.
+        """
+        place = f"{type(self).__module__}.{type(self).__qualname__}"
+        raise UserError(
+            f"got {place} without `example_batch`, expected a method (self, count) that returns a training batch of so "
+            "many made images; add it to the model (maekit/base/model.py)"
+        )
+
+    def planned_losses(self, batch: Any) -> dict[str, Tensor]:
+        """Returns `training_losses` of shapes that do not depend on values, on tensors that have none.
+
+        A model overrides it whose step looks at as many things as it finds; it then takes as many as there may be.
+        """
+        return self.training_losses(batch)
+
+    def evaluate_example(self, count: int) -> None:
+        """Runs what an evaluation of `count` made images on a device holds at once, on tensors that have no values."""
+        self(self.example_batch(count).image)
+
     @abstractmethod
     def new_metrics(self) -> nn.Module:
         """Returns an empty module that implements `Metrics`."""

@@ -15,7 +15,7 @@ from maekit.base.settings import TunedSettings
 from maekit.base.spec import DataSpec
 from maekit.classification.metrics import ClassificationMetrics, class_json, confusion_json
 from maekit.classification.shown import ShownClasses
-from maekit.data.images.batch import ImageBatch
+from maekit.data.images.batch import ImageBatch, blank_images
 from maekit.errors import UserError
 from maekit.system.ranges import check_range
 
@@ -67,6 +67,10 @@ class Classifier(TransferModel):
     def pooled(self, images: Tensor) -> Tensor:
         """Returns what the head classifies, [B, D], of images [B, 3, H, W], normalised."""
         return self.backbone.pool(self.backbone(images).tokens, self.pooling)
+
+    def example_batch(self, count: int) -> ImageBatch:
+        """Returns `count` black images of the first class."""
+        return blank_images(count, self.spec.image_size)
 
     def new_metrics(self) -> ClassificationMetrics:
         """Returns metrics: top-1 and top-5 in percent, and the loss in nats."""

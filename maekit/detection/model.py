@@ -11,7 +11,7 @@ from maekit.backbone.vit import ViTOptions
 from maekit.base.model import TransferModel
 from maekit.base.settings import TunedSettings
 from maekit.base.spec import DataSpec
-from maekit.detection.data.batch import DetBatch, DetEvalBatch
+from maekit.detection.data.batch import DetBatch, DetEvalBatch, InstanceMask
 from maekit.detection.mask_rcnn.boxes import sizes_of
 from maekit.detection.mask_rcnn.detectron2_engine import Detectron2MaskRCNN
 from maekit.detection.mask_rcnn.mask_rcnn import MaskRCNN
@@ -20,6 +20,7 @@ from maekit.detection.mask_rcnn.types import Detections
 from maekit.detection.metrics.coco_masks import coco_results
 from maekit.detection.metrics.detection import DetectionMetrics, class_json
 from maekit.detection.metrics.table import class_table, summary_table
+from maekit.detection.planned import most_detections, most_losses
 from maekit.detection.pyramids import SimplePyramid, TapPyramid
 from maekit.detection.shown import ShownDetections
 from maekit.errors import UserError
@@ -125,6 +126,31 @@ class Detector(TransferModel):
     def _losses(self, maps: Sequence[Tensor], batch: DetBatch) -> dict[str, Tensor]:
         losses = self.head.detector.losses(maps, batch)
         return {"loss": torch.stack(list(losses.values())).sum(), **losses}
+
+    def example_batch(self, count: int) -> DetBatch:
+        """Returns `count` black images without objects."""
+        size = self.spec.image_size
+        sizes = torch.tensor([size] * count)
+        boxes, labels = torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)
+        masks: list[list[InstanceMask]] = [[] for _ in range(count)]
+        images, index = torch.zeros(count, 3, *size), torch.zeros(count, dtype=torch.int64)
+        return DetBatch(images, sizes, [boxes] * count, [labels] * count, masks, index)
+
+    def planned_losses(self, batch: DetBatch) -> dict[str, Tensor]:
+        """Returns losses of as many anchors, regions and objects as a step may draw; see `most_losses`."""
+        detector = self.head.detector
+        if not isinstance(detector, MaskRCNN):
+            raise UserError(
+                "got model.detector detectron2, expected maekit, whose numbers are the same: plan with that"
+            )
+        losses = most_losses(detector.proposal_generator, detector.roi_heads, self.maps(batch.image))
+        return {"loss": torch.stack(list(losses.values())).sum(), **losses}
+
+    def evaluate_example(self, count: int) -> None:
+        """Runs backbone, pyramid and the box head on as many proposals as an evaluation may have, and their masks."""
+        detector = self.head.detector
+        assert isinstance(detector, MaskRCNN)
+        most_detections(detector.proposal_generator, detector.roi_heads, self.maps(self.example_batch(count).image))
 
     @torch.inference_mode()
     def detect(self, images: Tensor, size: Tensor, original: Tensor) -> list[Detections]:

@@ -41,6 +41,16 @@ def solve_batch(total: int, device_batch: int | None, world: int, *, even: bool 
     return BatchPlan(total, world, size, share // size)
 
 
+def device_batches(total: int, world: int, *, even: bool = False) -> list[int]:
+    """Returns the device batches, rising, with which `solve_batch` splits `total` images over `world` devices exactly.
+
+    Raises:
+        UserError: there are none; see `solve_batch`.
+    """
+    share = solve_batch(total, None, world, even=even).device_batch
+    return [size for size in _divisors(share) if not (even and size % 2)]
+
+
 def _no_share(total: int, world: int, unit: int) -> str:
     step = world * unit
     totals = [number for number in (total // step * step, (total // step + 1) * step) if number]

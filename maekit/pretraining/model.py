@@ -14,7 +14,7 @@ from maekit.base.data import RunData, TransferData
 from maekit.base.model import TransferModel
 from maekit.base.settings import TrainedSettings
 from maekit.base.spec import DataSpec, Draw
-from maekit.data.images.batch import ImageBatch
+from maekit.data.images.batch import ImageBatch, blank_images
 from maekit.errors import UserError
 from maekit.pretraining.decoder import MAEDecoder
 from maekit.pretraining.masking import Grid, Masking, check_masking, draw_noise, fixed_noise, mask_by_noise
@@ -170,6 +170,10 @@ class Pretrainer(TransferModel):
         """Returns `loss`, the mean square error of the hidden patches' targets."""
         masked = self.drawn(batch) if isinstance(batch, ImageBatch) else batch
         return {"loss": self.patch_losses(masked.image, masked.masking)[0].mean()}
+
+    def example_batch(self, count: int) -> ImageBatch:
+        """Returns `count` black images."""
+        return blank_images(count, self.spec.image_size)
 
     def new_metrics(self) -> PretrainingMetrics:
         """Returns metrics of the hidden patches: `loss`, and `psnr` in dB."""

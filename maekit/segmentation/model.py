@@ -17,7 +17,7 @@ from maekit.segmentation.head.pixel_loss import pixel_cross_entropy
 from maekit.segmentation.metrics import SegmentationMetrics, class_json, class_table
 from maekit.segmentation.settings import SegmenterSettings
 from maekit.segmentation.shown import ShownLabels
-from maekit.segmentation.windows import predict_labels
+from maekit.segmentation.windows import predict_labels, slide
 from maekit.system.ranges import check_numbers, check_range
 from maekit.system.size import HeightWidth
 
@@ -94,6 +94,18 @@ class Segmenter(TransferModel):
     def training_losses(self, batch: SegBatch) -> dict[str, Tensor]:
         """Returns the cross entropy over all pixels, see `pixel_cross_entropy`."""
         return {"loss": pixel_cross_entropy(self.head(self.maps(batch.image)), batch.label)}
+
+    def example_batch(self, count: int) -> SegBatch:
+        """Returns `count` black crops of the first class."""
+        size = self.spec.image_size
+        labels = torch.zeros(count, *size, dtype=torch.int64)
+        return SegBatch(torch.zeros(count, 3, *size), labels, torch.zeros(count, dtype=torch.int64))
+
+    def evaluate_example(self, count: int) -> None:
+        """Segments one image four crops wide: evaluation takes images one by one, `window_batch` windows at a time."""
+        image = torch.zeros(3, self.spec.image_size[0], 4 * self.spec.image_size[1])
+        known = self.evaluate_at.keywords
+        slide(self, image, **{name: known[name] for name in ("num_classes", "window", "stride", "batch")})
 
     def new_metrics(self) -> SegmentationMetrics:
         """Returns empty metrics: mIoU, mAcc, aAcc, and the IoU of each class."""

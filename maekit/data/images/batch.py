@@ -28,3 +28,9 @@ def collate_images(samples: list[Sample]) -> ImageBatch:
     """Stacks samples into one batch; in a data-loader worker the images go straight to shared memory."""
     images, labels, indices = zip(*samples, strict=True)
     return ImageBatch(default_collate(list(images)), torch.tensor(labels), torch.tensor(indices))
+
+
+def blank_images(count: int, size: tuple[int, int]) -> ImageBatch:
+    """Returns a batch of `count` images of zeros, of `size` (height, width), with label 0."""
+    numbers = torch.zeros(count, dtype=torch.int64)
+    return ImageBatch(torch.zeros(count, 3, *size), numbers, numbers.clone())

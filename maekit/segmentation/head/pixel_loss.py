@@ -100,7 +100,7 @@ def _pixels_loss(logits: Tensor, label: Tensor, ignore: int) -> tuple[Tensor, Te
 def _strips(label: Tensor, old_height: int, classes: int, strip_values: int) -> Iterator[tuple[slice, slice]]:
     """Yields strips of label rows, and the rows of the small image that each depends on."""
     height, width = label.shape
-    step = max(strip_values // (width * classes), 1) if label.device.type == "cpu" else height
+    step = max(strip_values // (width * classes), 1) if label.is_cpu else height
     for start in range(0, height, step):
         stop = min(start + step, height)
         first, last = (row * old_height // height for row in (start, stop))
