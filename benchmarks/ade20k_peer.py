@@ -4,6 +4,7 @@ import importlib
 import logging
 import sys
 import warnings
+from collections.abc import Sequence
 from contextlib import redirect_stdout
 from io import StringIO
 from pathlib import Path
@@ -11,6 +12,8 @@ from typing import Any
 
 import torch
 from torch import Tensor
+
+from maekit.backbone.sizes import Size
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = "mae/mae-base_upernet_8xb2-amp-160k_ade20k-512x512.py"
@@ -43,9 +46,24 @@ def quietly(function: Any, *args: Any) -> Any:
     return result
 
 
-def build(drop_path: float) -> tuple[Any, torch.optim.Optimizer]:
-    """The EncoderDecoder, with their initialisation and random position biases, and the optimizer of their recipe."""
+def build(
+    drop_path: float, *, size: Size | None = None, side: int = 512, taps: Sequence[int] = (3, 5, 7, 11),
+    classes: int = 150, channels: int = 768, aux_channels: int = 256,
+) -> tuple[Any, torch.optim.Optimizer]:  # fmt: skip
+    """The EncoderDecoder, with their initialisation and random position biases, and the optimizer of their recipe.
+
+    Without a size it is the published MAE-B at 512 px; else the same modules at another width, depth and image.
+    """
     config = quietly(published_config, drop_path)
+    if size is not None:
+        config.model.backbone.update(
+            img_size=(side, side), patch_size=size.patch_size, embed_dims=size.embed_dim, num_layers=size.num_blocks,
+            num_heads=size.num_heads, out_indices=list(taps),
+        )  # fmt: skip
+        config.model.neck.embed_dim = size.embed_dim
+        config.model.decode_head.update(in_channels=[size.embed_dim] * 4, channels=channels, num_classes=classes)
+        config.model.auxiliary_head.update(in_channels=size.embed_dim, channels=aux_channels, num_classes=classes)
+        config.optim_wrapper.paramwise_cfg.num_layers = size.num_blocks
     registry = importlib.import_module("mmseg.registry")
     model = quietly(registry.MODELS.build, config.model)
     quietly(model.init_weights)

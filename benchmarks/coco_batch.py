@@ -11,18 +11,18 @@ CLASSES, OBJECTS = 80, 20
 SIDE = 1024  # pixels, of the recipes
 
 
-def make_batch(batch: int) -> DetBatch:
-    """Images of noise, each with 20 octagons of 16 to 512 px a side as polygons."""
+def make_batch(batch: int, side: int = SIDE, classes: int = CLASSES) -> DetBatch:
+    """Images of noise, each with 20 octagons of 16 to 512 px a side (of 1024, else in proportion) as polygons."""
     rng = np.random.default_rng(0)
-    images = torch.from_numpy(rng.standard_normal((batch, 3, SIDE, SIDE), dtype=np.float32))
+    images = torch.from_numpy(rng.standard_normal((batch, 3, side, side), dtype=np.float32))
     boxes, masks = [], []
     for _ in range(batch):
-        sides = np.exp(rng.uniform(math.log(16), math.log(512), (OBJECTS, 2)))
-        corners = rng.uniform(0, SIDE - sides)
+        sides = np.exp(rng.uniform(math.log(side / 64), math.log(side / 2), (OBJECTS, 2)))
+        corners = rng.uniform(0, side - sides)
         boxes.append(torch.from_numpy(np.concatenate([corners, corners + sides], 1)).float())
         masks.append([InstanceMask((octagon(*one),), None) for one in zip(corners, sides, strict=True)])
-    labels = [torch.from_numpy(rng.integers(CLASSES, size=OBJECTS)) for _ in range(batch)]
-    return DetBatch(images, torch.full((batch, 2), SIDE), boxes, labels, masks, torch.arange(batch))
+    labels = [torch.from_numpy(rng.integers(classes, size=OBJECTS)) for _ in range(batch)]
+    return DetBatch(images, torch.full((batch, 2), side), boxes, labels, masks, torch.arange(batch))
 
 
 def octagon(corner: np.ndarray, side: np.ndarray) -> np.ndarray:

@@ -24,14 +24,14 @@ NAMES = {
 }  # fmt: skip
 
 
-def build(settings: Mapping[str, Any], num_classes: int) -> nn.ModuleDict:
+def build(settings: Mapping[str, Any], num_classes: int, width: int = 256) -> nn.ModuleDict:
     """`rpn` and `roi_heads` as its own `MaskRCNN` puts them together, with LayerNorm and detectron2's RoIAlign grid."""
     s = settings
     channels, norm = s["head_channels"], partial(LayerNorm2d, eps=1e-6)
     ratios = (tuple(s["anchor_ratios"]),) * len(s["anchor_sizes"])
     rpn = RegionProposalNetwork(
         AnchorGenerator(tuple((size,) for size in s["anchor_sizes"]), ratios),
-        RPNHead(256, len(s["anchor_ratios"]), s["num_rpn_convs"]),
+        RPNHead(width, len(s["anchor_ratios"]), s["num_rpn_convs"]),
         s["rpn_iou"][1], s["rpn_iou"][0], s["rpn_batch"], s["rpn_positive"],
         *({"training": two[0], "testing": two[1]} for two in (s["rpn_pre_nms"], s["rpn_post_nms"])), s["rpn_nms_iou"],
     )  # fmt: skip
@@ -39,11 +39,11 @@ def build(settings: Mapping[str, Any], num_classes: int) -> nn.ModuleDict:
     side, classes = s["box_pool"], num_classes + 1
     roi_heads = RoIHeads(
         pool(output_size=side),
-        FastRCNNConvFCHead((256, side, side), [channels] * s["num_box_convs"], [s["fc_channels"]], norm),
+        FastRCNNConvFCHead((width, side, side), [channels] * s["num_box_convs"], [s["fc_channels"]], norm),
         FastRCNNPredictor(s["fc_channels"], classes),
         s["roi_iou"], s["roi_iou"], s["roi_batch"], s["roi_positive"], tuple(s["box_weights"]),
         s["min_score"], s["nms_iou"], s["max_detections"],
-        pool(output_size=s["mask_pool"]), MaskRCNNHeads(256, [channels] * s["num_mask_convs"], 1, norm),
+        pool(output_size=s["mask_pool"]), MaskRCNNHeads(width, [channels] * s["num_mask_convs"], 1, norm),
         MaskRCNNPredictor(channels, channels, classes),
     )  # fmt: skip
     return nn.ModuleDict({"rpn": rpn, "roi_heads": roi_heads})

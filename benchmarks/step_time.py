@@ -1,5 +1,7 @@
 """Times one training step of maekit beside the same step of its peers, alternately in one process.
 
+    python benchmarks/step_time.py                                      # every task, one table: see all_tasks.py
+    python benchmarks/step_time.py --size smoke --json FILE
     python benchmarks/step_time.py imagenet_finetune --precision bf16
     python benchmarks/step_time.py imagenet_finetune --precision bf16 --profile
     python benchmarks/step_time.py ade20k_upernet --precision fp32      # see ade20k_step.py
@@ -15,6 +17,7 @@ import argparse
 import json
 import platform
 import statistics
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -227,6 +230,12 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
 
 
 def main() -> None:
+    one_task = {*DEFAULTS, "-h", "--help"} & set(sys.argv[1:]) and "--tasks" not in sys.argv
+    if not one_task:
+        import all_tasks
+
+        all_tasks.main()
+        return
     args = arguments()
     if args.task == "ade20k_upernet":
         import ade20k_step
