@@ -85,7 +85,7 @@ class Detector(TransferModel):
 
     monitor: ClassVar[tuple[str, Literal["max", "min"]]] = ("box_AP", "max")
     headline: ClassVar[tuple[str, ...]] = ("box_AP", "box_AP50", "mask_AP", "mask_AP50")
-    on_host: ClassVar[tuple[str, ...]] = ("image_id", "index")
+    on_host: ClassVar[tuple[str, ...]] = ("size", "original", "image_id", "index")
     class_layers = OF_CLASSES
     compiled: ClassVar[str] = "the backbone and the pyramid"
     head: DetectionHead

@@ -18,6 +18,8 @@ from maekit.detection.mask_rcnn.boxes import BoxCoder
 from maekit.detection.mask_rcnn.mask_rcnn import MaskRCNN
 from maekit.detection.mask_rcnn.matching import draw, draw_regions, first_places, match, shuffled_draw
 from maekit.detection.mask_rcnn.suppression import AT_ONCE, suppress_together
+from maekit.detection.metrics.coco_masks import coco_results
+from maekit.system.size import HeightWidth
 from tests.detection.golden import detection_case as case
 from tests.stand_in import stand_in, to_device, to_host
 
@@ -81,7 +83,11 @@ def test_the_host_waits_for_a_step_twice_and_for_detections_five_times(images: i
         found = model.eval().detect(maps, batch.size, batch.size)
         assert waits.counts == DETECT, waits.lines
         assert len(found) == images
-        assert all(part.device == maps[0].device for image in found for part in image)
+        for image in found:
+            assert [part.device.type for part in image] == ["cpu", "cpu", "cpu", maps[0].device.type]
+            waits.reset()
+            assert len(coco_results(image, HeightWidth(250, 200)).rles) == 12
+            assert waits.counts == {"to_cpu": 1}  # of the pasted masks
 
 
 @pytest.mark.parametrize("changes", [{}, case.EXHAUSTIVE, case.EXHAUSTIVE | {"norm": "BN"}])

@@ -76,11 +76,12 @@ class MaskRCNN(nn.Module):
 
         Args:
             maps: [B, in_channels, h, w] for each stride.
-            size: int64 [B, 2], height and width of the images without their padding.
-            original: int64 [B, 2], height and width in which the boxes are wanted.
+            size: int64 [B, 2], height and width of the images without their padding, on any device.
+            original: int64 [B, 2], height and width in which the boxes are wanted, on any device.
         """
         maps = _by_channel(maps)
-        best = self.proposal_generator.best(self.proposal_generator(maps), size, training=False)
+        inside = size.to(maps[0].device, non_blocking=True)
+        best = self.proposal_generator.best(self.proposal_generator(maps), inside, training=False)
         *proposals, inside, outside = to_host([*(boxes for boxes, _ in best), size, original])
         proposals, sizes = [boxes[not_empty(boxes)] for boxes in proposals], sizes_of(inside)
         found = select(
@@ -133,7 +134,7 @@ def _moved(batch: Truth, device: torch.device) -> _Objects:
 
 def _detections(found: Selected, masks: Tensor, size: HeightWidth, original: HeightWidth) -> Detections:
     """Returns one image's detections in the pixels of the original, without boxes that are empty there."""
-    boxes, device = rescaled(found.boxes, size, original), masks.device
+    boxes = rescaled(found.boxes, size, original)
     rows = not_empty(boxes).nonzero()[:, 0]
-    box, score, label = (upload(part[rows], device) for part in (boxes, found.scores, found.labels))
-    return Detections(box, score, label, masks[upload(rows, device)])
+    kept = Selected(*(part[rows] for part in found._replace(boxes=boxes)))
+    return Detections(*kept, masks=masks[upload(rows, masks.device)])

@@ -19,7 +19,7 @@ def paste_masks(masks: Tensor, boxes: Tensor, size: HeightWidth, *, at_once: int
 
     Args:
         masks: float [K, M, M], probabilities.
-        boxes: float [K, 4], x0 y0 x1 y1 in pixels, none empty.
+        boxes: float [K, 4], x0 y0 x1 y1 in pixels, none empty; on any device.
         size: of the image.
         at_once: masks that are resized to the whole image at once; None to choose: on an accelerator as many as its
             memory allows, on a CPU each mask alone and only to the pixels around its box.
@@ -29,6 +29,7 @@ def paste_masks(masks: Tensor, boxes: Tensor, size: HeightWidth, *, at_once: int
     """
     if at_once is None and masks.device.type != "cpu":
         at_once = max(_VALUES // (size.height * size.width), 1)
+    boxes = boxes.to(masks.device, non_blocking=True)
     pasted = torch.zeros(len(masks), *size, dtype=torch.bool, device=masks.device)
     for rows, y, x in _parts(boxes, size, at_once):
         sampled = F.grid_sample(masks[rows, None].float(), _grid(boxes[rows].float(), y, x), align_corners=False)

@@ -13,6 +13,9 @@ IGNORED = -1  # a box that is neither an object nor background
 class Detections(NamedTuple):
     """The objects found in one image, the highest score first.
 
+    maekit's detector gives the masks on its own device, and the rest in the host's memory, where its batch was copied
+    at once; detectron2's gives everything on its device.
+
     Attributes:
         boxes: float32 [K, 4], x0 y0 x1 y1 in pixels of the original image, inside it, none empty.
         scores: float32 [K], 0 to 1.
