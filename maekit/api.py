@@ -1,6 +1,6 @@
 """The Python interface: a task built from its recipe, trained and validated without the command line."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from maekit.base.data import TransferData
 from maekit.base.model import TransferModel
 from maekit.errors import UserError
 from maekit.optim.batch_plan import require_batch
+from maekit.optim.lr_curve import LrCurve
 from maekit.recipes.overrides import as_flags
 from maekit.recipes.recipe import load_recipe
 from maekit.recipes.settings import Settings, resolve
@@ -19,7 +20,6 @@ from maekit.recipes.tasks import find_task
 from maekit.runs.begin import begun, is_finished, resumed
 from maekit.runs.checkpoint_path import find_checkpoint
 from maekit.runs.end import after_stop, finished_lines, says_how_to_resume
-from maekit.runs.folder import shown
 from maekit.runs.read import read_run
 from maekit.system.launch import node_number
 from maekit.system.terminal import say_all
@@ -27,15 +27,7 @@ from maekit.training.one_line_errors import one_line_errors
 from maekit.training.process import check_launch, restored
 from maekit.training.processes.meeting import from_first, joined, on_first, one_outcome
 from maekit.training.processes.sent_file import on_this_machine
-from maekit.training.resume_changes import (
-    Resume,
-    change_lines,
-    changes_of,
-    data_changes,
-    keep_unused,
-    may_differ,
-    require_same_data,
-)
+from maekit.training.resume_changes import Resume, change_lines, resume_of
 from maekit.weights.load.backbone import load_backbone
 
 if TYPE_CHECKING:
@@ -156,7 +148,7 @@ class Session:
                 folder = stack.enter_context(resumed(saved.parent))
                 card = self._check_card(path)
                 options["name"] = card.require_name(options["name"], folder)
-                resume = self._resume(path, card, new_data=new_data)
+                resume = resume_of(path, card, self.settings, self.data.identity(), new_data=new_data)
             total = run.total_steps(self.settings, images // self.data.total_batch_size)
             if on_first(lambda: is_finished(folder, card.step, total, extend=extend)):
                 say_all(finished_lines(folder, card.step))
@@ -175,17 +167,6 @@ class Session:
             yield
         if joined():
             check_alike(self.settings, self.data)
-
-    def _resume(self, path: Path, card: Card, *, new_data: bool) -> Resume:
-        """Returns what a resume changes, if it may; restores in the settings what the checkpoint decides."""
-        values, identity = self.settings.values, self.data.identity()
-        changes = changes_of(card.config, values)
-        kept = keep_unused(changes, values)
-        differs = data_changes(card.data, identity.plain())
-        data = require_same_data(differs, path, str(identity.folder), confirmed=new_data)
-        allowed = may_differ(changes, self.settings.given)
-        lines = [f"resume  {shown(path)} at step {card.step}", *change_lines(changes), *kept, *data]
-        return Resume(path, card.step, card.plan, changes, allowed, differs, tuple(lines))
 
     def _train(
         self,
@@ -260,6 +241,36 @@ class Session:
         self.results = job.module.results
         self.environment = {**job.environment, **({"checkpoint": measured} if measured else {})}
         return job.record.validated
+
+    @restored()
+    def lr_find(
+        self,
+        first: str | float = "0.01x",
+        last: str | float = "100x",
+        steps: int = 100,
+        *,
+        progress: Callable[[LrCurve], object] | None = None,
+    ) -> LrCurve:
+        """Runs a learning-rate range test; leaves this session, its model and every generator as they were.
+
+        Args:
+            first: the ramp's first rate, in the recipe's terms (`base_lr` or `lr`), or a multiple of the recipe's own.
+            last: its last rate, likewise.
+            steps: optimizer steps, 10 or more, each of the recipe's total batch.
+            progress: called with the curve so far after each step.
+
+        Returns:
+            The curve, with its `suggestion()`.
+
+        Raises:
+            UserError: the ramp does not rise, or the task, its data or its devices do not allow a test.
+        """
+        from maekit.training.lr_find import find_lr, ramp_of
+
+        self.settings.require_training()
+        ramp = ramp_of(self.settings.values["optim"], str(first), str(last), steps)
+        build = partial(self._module.Model.build, self.data.spec(), self.settings.values["model"])
+        return find_lr(self.settings, self.data, build, ramp, progress)
 
     def _check_process(self, job: "Run", *, trains: bool) -> None:
         strategy = job.trainer.strategy

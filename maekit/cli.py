@@ -25,6 +25,7 @@ COMMANDS = {
     "show": "print a task's recipe with its sources",
     "copy": "copy a task and its recipes into your own folder",
     "lr-table": "print parameter -> layer -> scale -> lr -> weight decay",
+    "lr-find": "train shortly while the learning rate rises, and suggest one",
     "data": "make synthetic data, or check a data set",
     "weights": "say what is in a file of weights, or convert it",
     "reconstruct": "mask images and draw what a pre-trained model makes of the rest",

@@ -19,3 +19,11 @@ def untouched_generators() -> Iterator[None]:
         finally:
             random.setstate(python)
             np.random.set_state(numpy)
+
+
+def seed_generators(*place: int) -> None:
+    """Seeds Python's, NumPy's and torch's generators from numbers that name a place in a run, such as seed and step."""
+    drawn = int(np.random.SeedSequence(place).generate_state(1)[0])
+    random.seed(drawn)
+    np.random.seed(drawn)
+    torch.manual_seed(drawn)

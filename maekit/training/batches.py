@@ -1,10 +1,7 @@
 """The device batches of a run: its loaders, the seeds of a step's draws, and one batch of a step once more."""
 
-import random
 from itertools import islice
 
-import numpy as np
-import torch
 from lightning.pytorch import Trainer
 from torch.utils.data import DataLoader, Sampler
 
@@ -14,6 +11,7 @@ from maekit.data.loader import TimedLoader, choose_prefetch, make_loader
 from maekit.data.loading_plan import Loading
 from maekit.data.sampler import EvalSampler, TrainSampler
 from maekit.optim.batch_plan import BatchPlan
+from maekit.system.generators import seed_generators
 from maekit.training.examples import collated
 
 
@@ -62,10 +60,7 @@ class Batches:
             step: optimizer steps done.
             place: the device batch of this step, from 0.
         """
-        drawn = int(np.random.SeedSequence((self.seed, step, place, trainer.global_rank)).generate_state(1)[0])
-        random.seed(drawn)
-        np.random.seed(drawn)
-        torch.manual_seed(drawn)
+        seed_generators(self.seed, step, place, trainer.global_rank)
 
     def again(self, trainer: Trainer, step: int, place: int) -> object:
         """Returns a device batch of this process once more, on its device, with every generator seeded as for it.

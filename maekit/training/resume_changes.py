@@ -1,12 +1,16 @@
-"""Which settings and data may change when a run resumes, and which changes are refused. Imports no torch."""
+"""Which settings and data may change when a run resumes, and which changes are refused."""
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from maekit.base.checkpoint_card import Card
+from maekit.base.identity import DataIdentity
 from maekit.errors import UserError
 from maekit.recipes.recipe import Values, flat
+from maekit.recipes.settings import Settings
+from maekit.runs.folder import shown
 
 Changes = dict[str, tuple[object, object]]
 
@@ -32,6 +36,28 @@ class Resume:
     may_differ: frozenset[str]
     new_data: Mapping[str, str]
     lines: tuple[str, ...]
+
+
+def resume_of(path: Path, card: Card, settings: Settings, identity: DataIdentity, *, new_data: bool) -> Resume:
+    """Returns what a resume changes, if it may; restores in the settings what the checkpoint decides.
+
+    Args:
+        path: the checkpoint.
+        card: its card.
+        settings: of the run that resumes; values that it does not use become those of the checkpoint.
+        identity: of its data.
+        new_data: whether other data were confirmed.
+
+    Raises:
+        UserError: a setting or the data differ that may not.
+    """
+    changes = changes_of(card.config, settings.values)
+    kept = keep_unused(changes, settings.values)
+    differs = data_changes(card.data, identity.plain())
+    data = require_same_data(differs, path, str(identity.folder), confirmed=new_data)
+    allowed = may_differ(changes, settings.given)
+    lines = [f"resume  {shown(path)} at step {card.step}", *change_lines(changes), *kept, *data]
+    return Resume(path, card.step, card.plan, changes, allowed, differs, tuple(lines))
 
 
 # setting -> the option of an optimizer's parameter groups that it decides

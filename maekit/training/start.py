@@ -42,6 +42,22 @@ def meet(settings: Settings, *, trains: bool) -> None:
         raise failed
 
 
+def require_one_device(settings: Settings) -> None:
+    """Refuses a range test on several devices: one sees the same total batch, by accumulation.
+
+    Raises:
+        UserError: several were asked for, or a launcher started several processes.
+    """
+    values, launch = settings.values["trainer"], find_launch()
+    asked = device_count(values) if "trainer.devices" in settings.given else 1
+    world = launch.world if launch is not None else asked * values["num_nodes"]
+    if world > 1:
+        raise UserError(
+            f"got {world} devices, expected 1: a range test runs in one process, and accumulates to the recipe's total "
+            "batch; give --trainer.devices 1 --trainer.num_nodes 1"
+        )
+
+
 def tell_others(error: UserError) -> None:
     """Ends all processes that a launcher started with the error of this one, which comes before its settings are known.
 

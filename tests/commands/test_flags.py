@@ -44,6 +44,10 @@ BAD: dict[str, dict[str, tuple[str, ...]]] = {
         "--neighbours": ("0", "-1", "x", "5,0", ""), "--temperature": ("0", "-1", "x", "nan"), "--vote": ("x",),
         "--batch_size": COUNT,
     },
+    "lr-find": {
+        "--task": ("nonsense",), "--recipe": ("nonsense",), "--config": ("nothere.yaml",), "--output": (),
+        "--from": ("0", "-1", "x", "nan", "1000x"), "--to": ("0", "-1x", "x", "inf", "1e-9"), "--steps": COUNT,
+    },
     "lr-table": {"--task": ("nonsense",), "--recipe": ("nonsense",), "--config": ("nothere.yaml",)},
     "predict": {
         "--ckpt_path": ("nothere",), "--images": ("nothere",), "--output": (), "--task": ("nothere.py",),

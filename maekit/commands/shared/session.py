@@ -97,12 +97,15 @@ def open_session(args: argparse.Namespace, recipe: Recipe, flags: list[str], pro
         return None
     from maekit.api import Session
     from maekit.training.processes.meeting import one_outcome
-    from maekit.training.start import meet
+    from maekit.training.start import meet, require_one_device
 
     fits = prog == "maekit fit"
-    if fits:
+    if prog != "maekit validate":
         settings.require_training()  # before its data are asked for
-    meet(settings, trains=fits)
+    if prog == "maekit lr-find":
+        require_one_device(settings)
+    else:
+        meet(settings, trains=fits)
     with one_outcome():
         return Session(settings, module)
 
