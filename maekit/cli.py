@@ -24,6 +24,7 @@ COMMANDS = {
     "tasks": "list the tasks and their recipes",
     "show": "print a task's recipe with its sources",
     "copy": "copy a task and its recipes into your own folder",
+    "plan": "say what memory, time and disk a run will need, and which settings fit",
     "lr-table": "print parameter -> layer -> scale -> lr -> weight decay",
     "lr-find": "train shortly while the learning rate rises, and suggest one",
     "data": "make synthetic data, or check a data set",

@@ -114,9 +114,11 @@ class TransferData(RunData):
 
     Attributes:
         published: the spec of the data set the recipes were published on, for when no data is at hand.
+        published_counts: its training and validation images; None where that is not known.
     """
 
     published: ClassVar[DataSpec]
+    published_counts: ClassVar[tuple[int, int] | None] = None
 
     root: str | None
     synthetic: str | None = None
@@ -129,6 +131,10 @@ class TransferData(RunData):
             if value is not None and value < 1:
                 raise UserError(f"data.{name}: got {value}, expected 1 or more images")
         check_range("data.num_workers", self.num_workers, "[0, inf)")
+
+    def assumed_spec(self) -> DataSpec:
+        """Returns the published spec at the image size asked for; nothing is read."""
+        return self.published
 
     @abstractmethod
     def plain_train_dataset(self) -> DrawDataset:

@@ -43,6 +43,7 @@ class AnyImages(LabelledImages):
     published: ClassVar[DataSpec] = DataSpec(
         (), (224, 224), mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225), target="none"
     )
+    published_counts: ClassVar[tuple[int, int] | None] = ImageNet.published_counts
     expected: ClassVar[str] = "a folder of images, at any depth"
     made: ClassVar[str] = "scenes"
 

@@ -26,6 +26,7 @@ class ImageNet(ClassFolders):
     """
 
     published: ClassVar[DataSpec] = DataSpec(tuple(f"class_{i:04}" for i in range(NUM_CLASSES)), (224, 224))
+    published_counts: ClassVar[tuple[int, int] | None] = (NUM_TRAIN, NUM_VAL)
 
     @classmethod
     def read_tree(cls, root: Path) -> tuple[Listing, Listing | None]:

@@ -2,7 +2,7 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple
 
@@ -125,6 +125,10 @@ class LabelledImages(Augmentation, TransferData):
             std=self.std,
             reduced_decode=self.reduced_decode == "always",
         )
+
+    def assumed_spec(self) -> DataSpec:
+        """Returns the published spec at the image size asked for; nothing is read."""
+        return replace(self.published, image_size=(self.image_size, self.image_size))
 
     def spec(self) -> DataSpec:
         """Returns the classes found and the image size asked for."""

@@ -42,6 +42,7 @@ class ADE20K(SegmentationFolders):
     """
 
     published: ClassVar[DataSpec] = DataSpec(NAMES, (512, 512), palette=tuple(colour for _, colour in CLASSES))
+    published_counts: ClassVar[tuple[int, int] | None] = (NUM_TRAIN, NUM_VAL)
     expected: ClassVar[str] = f"the folder {RELEASE}, with images and annotations in it"
     form: ClassVar[SceneForm] = ADE_FORM
 

@@ -1,6 +1,6 @@
 """Images with one label map each, as the data of a segmentation task."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -147,6 +147,10 @@ class SegmentationFolders(SegAugmentation, TransferData):
         """
         if not self._coding_is_known:
             self._notes = self.label_maps.require_trainable()
+
+    def assumed_spec(self) -> DataSpec:
+        """Returns the published spec at the crop size asked for; nothing is read."""
+        return replace(self.published, image_size=(self.crop_size, self.crop_size))
 
     def spec(self) -> DataSpec:
         """Returns the classes found, the crop size asked for and the colours."""

@@ -36,6 +36,7 @@ class INaturalist(LabelledImages):
     """
 
     published: ClassVar[DataSpec] = DataSpec(tuple(f"category_{i:04}" for i in range(8_142)), (224, 224))
+    published_counts: ClassVar[tuple[int, int] | None] = (RELEASED[2018].num_train, RELEASED[2018].num_val)
     expected: ClassVar[str] = EXPECTED
 
     synthetic: Literal["digits"] | None = None

@@ -39,6 +39,7 @@ class Places(LabelledImages):
     """
 
     published: ClassVar[DataSpec] = DataSpec(tuple(f"category_{i:03}" for i in range(365)), (224, 224))
+    published_counts: ClassVar[tuple[int, int] | None] = (1_803_460, 36_500)  # Places365-standard
     expected: ClassVar[str] = EXPECTED
 
     synthetic: Literal["digits"] | None = None
