@@ -130,7 +130,7 @@ def make_trainer(settings: Settings, callbacks: list[Callback], logs: list[Logge
 def _ask_no_signals(trainer: Trainer) -> None:
     """Stops Lightning (2.6.4 and later) from asking all processes for a SIGTERM in each batch, which waits for devices.
 
-    `Interruption` handles signals, and asks in every tenth step.
+    `Interruption` handles signals, and asks over the CPU.
     """
     loop = trainer.fit_loop.epoch_loop
     if "_broadcast_sigterm_tensor" in vars(type(loop)):

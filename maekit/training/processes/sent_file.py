@@ -13,7 +13,7 @@ from torch import Tensor, distributed
 from maekit.errors import UserError
 from maekit.training.processes.meeting import control, gathered, joined, on_first, one_outcome
 
-_PIECE = 64 * 2**20  # bytes
+PIECE_BYTES = 64 * 2**20
 
 
 @contextmanager
@@ -77,8 +77,8 @@ def _send(file: Path, size: int, copy: Path | None) -> None:
     with ExitStack() as stack:
         source = stack.enter_context(file.open("rb")) if distributed.get_rank() == 0 else None
         target = stack.enter_context(copy.open("wb")) if copy is not None else None
-        for start in range(0, size, _PIECE):
-            piece = torch.empty(min(_PIECE, size - start), dtype=torch.uint8)
+        for start in range(0, size, PIECE_BYTES):
+            piece = torch.empty(min(PIECE_BYTES, size - start), dtype=torch.uint8)
             if source is not None:
                 source.readinto(piece.numpy().data)
             distributed.broadcast(piece, src=0, group=control())
