@@ -15,7 +15,7 @@ def to_host(tensors: Sequence[Tensor]) -> list[Tensor]:
     away = [tensor.detach() for tensor in tensors if tensor.device.type != "cpu"]
     if not away:
         return [tensor.detach() for tensor in tensors]
-    joined = torch.cat([tensor.reshape(-1).view(torch.uint8) for tensor in away]).cpu()
+    joined = torch.cat([tensor.reshape(-1).contiguous().view(torch.uint8) for tensor in away]).cpu()
     sizes = [tensor.numel() * tensor.element_size() for tensor in away]
     copies = iter(
         part.clone().view(tensor.dtype).view(tensor.shape)

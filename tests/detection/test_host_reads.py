@@ -299,7 +299,8 @@ def test_offsets_are_torchvisions_bit_for_bit() -> None:
 def test_one_copy_brings_tensors_of_all_types_and_sizes_exactly() -> None:
     given = [
         torch.tensor([[2**53 + 1, -7]]), torch.tensor(1 / 3, dtype=torch.float64), torch.rand(3, 5)[:, ::2],
-        torch.zeros(0, 4), torch.tensor([True, False, True]), torch.rand(7).bfloat16(), torch.tensor([1e-45]),
+        torch.arange(9)[::3], torch.zeros(0, 4), torch.tensor([True, False, True]), torch.rand(7).bfloat16(),
+        torch.tensor([1e-45]),
     ]  # fmt: skip
     with stand_in() as waits:
         moved = [*map(to_device, given[:-1]), given[-1]]
