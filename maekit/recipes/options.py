@@ -119,7 +119,8 @@ class TrainerOptions:
         gradient_clip_val: largest norm of the gradient over all parameters; null or 0 does not clip.
         gradient_clip_algorithm: clip by the norm of the whole gradient, or each of its values by itself.
         deterministic: use deterministic algorithms only, and fail where there are none; warn goes on with a warning.
-        benchmark: let cuDNN time its algorithms and choose the fastest.
+        benchmark: let cuDNN time its algorithms for each new size and choose the fastest; sizes do not change in
+            training, so this costs the first step. null leaves it off: its choice, and so rounding, differs by run.
         inference_mode: validate under torch.inference_mode; false for torch.no_grad.
         profiler: at the end print a table of where the time went: simple by phase, advanced by Python function.
         detect_anomaly: find the operation whose gradient is NaN; slow.

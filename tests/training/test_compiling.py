@@ -1,6 +1,8 @@
 """`--run.compile`: which way a run goes on, by what measurement, and what happens where torch cannot compile."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,8 @@ from torch._dynamo.exc import BackendCompilerFailed
 
 from maekit.errors import UserError
 from maekit.training.compiling import WORTH_STEPS, Losses, MeasuredChoice, choose
-from tests.helpers_run import At, same_weights, tiny
+from tests.conftest import TINY, few_digits
+from tests.helpers_run import At, environment, same_weights, tiny
 from tests.helpers_run import losses as logged
 
 
@@ -176,3 +179,36 @@ def test_precision_of_products_is_restored_after_a_run(tmp_path: Path) -> None:
         tiny(tmp_path, run__matmul_precision=value, trainer__max_steps=1).fit(callbacks=[At(0, look)])
         assert (torch.get_float32_matmul_precision(), torch.backends.cudnn.allow_tf32) == before
     assert seen == [("high", True), ("highest", False)]
+
+
+SCRIPT = """
+import os, sys
+import maekit
+from maekit.training.compiling import HostClock, MeasuredChoice
+from torch._dynamo.exc import BackendCompilerFailed
+
+def broken(batch):
+    raise BackendCompilerFailed("inductor", ValueError("no compiler"), None)
+
+if __name__ == "__main__":
+    flags = dict(word[2:].split("=") for word in sys.argv[1:])
+    session = maekit.build("imagenet_finetune", "smoke", flags)
+    first = os.environ.get("LOCAL_RANK", "0") == "0"
+    make = lambda: session.model.compile_losses(backend="eager") if first else broken
+    session.fit(callbacks=[MeasuredChoice(make, HostClock(), warm=1, timed=2)])
+"""
+
+
+@pytest.mark.slow
+def test_two_processes_decide_alike_and_go_on_where_one_cannot_compile(tmp_path: Path) -> None:
+    """With accumulation and recomputed blocks; the second process has no compiler."""
+    (tmp_path / "script.py").write_text(SCRIPT)
+    flags = [*TINY, f"--data.root={few_digits()}", "--data.device_batch_size=4", "--model.gradient_checkpointing=true"]
+    flags += ["--trainer.devices=2", "--trainer.accelerator=cpu", "--trainer.max_steps=8", "--run.folder=runs"]
+    done = subprocess.run(
+        [sys.executable, "script.py", *flags],
+        cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "compile off from step 6 (compilation failed: on another process)" in done.stdout
+    assert len(logged(tmp_path / "runs/imagenet_finetune/smoke/0")) == 8

@@ -11,8 +11,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
+from maekit.base.memory_format import MapModule
 from maekit.detection.data.batch import InstanceMask
 from maekit.detection.host import to_host, upload
 from maekit.detection.mask_rcnn.boxes import not_empty, sizes_of
@@ -25,7 +26,7 @@ from maekit.errors import UserError
 from maekit.system.size import HeightWidth
 
 
-class MaskRCNN(nn.Module):
+class MaskRCNN(MapModule):
     """Mask R-CNN (He et al., 1703.06870) with the numbers and the names of detectron2's GeneralizedRCNN.
 
     Args:
@@ -63,7 +64,7 @@ class MaskRCNN(nn.Module):
             Scalars: `rpn_cls` and `rpn_loc` of the proposals, `cls`, `box_reg` and `mask` of the regions. Their sum
             depends on every parameter, also without any object.
         """
-        batch, maps = _moved(batch, maps[0].device), _by_channel(maps)
+        batch, maps = _moved(batch, maps[0].device), [self.laid_out(image) for image in maps]
         predictions = self.proposal_generator(maps)
         rpn_cls, rpn_loc = self.proposal_generator.losses(predictions, batch.boxes)
         best = self.proposal_generator.best(predictions, batch.size, training=True)
@@ -79,7 +80,7 @@ class MaskRCNN(nn.Module):
             size: int64 [B, 2], height and width of the images without their padding, on any device.
             original: int64 [B, 2], height and width in which the boxes are wanted, on any device.
         """
-        maps = _by_channel(maps)
+        maps = [self.laid_out(image) for image in maps]
         inside = size.to(maps[0].device, non_blocking=True)
         best = self.proposal_generator.best(self.proposal_generator(maps), inside, training=False)
         *proposals, inside, outside = to_host([*(boxes for boxes, _ in best), size, original])
@@ -108,11 +109,6 @@ def check_anchor_sizes(settings: MaskRCNNSettings, strides: Sequence[int]) -> No
             f"model.mask_rcnn.anchor_sizes: got {len(settings.anchor_sizes)} sizes, expected {len(strides)}, one for "
             f"each map of the pyramid (strides {', '.join(map(str, strides))})"
         )
-
-
-def _by_channel(maps: Sequence[Tensor]) -> list[Tensor]:
-    """Returns contiguous maps: RoIAlign needs them, and 3x3 convolutions on a CPU train faster on them."""
-    return [image.contiguous() for image in maps]
 
 
 class _Objects(NamedTuple):
