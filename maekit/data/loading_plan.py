@@ -55,8 +55,12 @@ class Loading(NamedTuple):
         return f"{plural(self.workers, 'worker')}{why}, {ahead}{', pinned' if pin else ''}"
 
 
-def measure(images: DrawDataset) -> Cost | None:
+def measure(images: DrawDataset, most: int = NUM_SAMPLES) -> Cost | None:
     """Loads a few samples in this process, in about half a second at most, and leaves every generator as it was.
+
+    Args:
+        images: the samples.
+        most: how many.
 
     Returns:
         The median after the first one, which pays for imports; None for data without image files, and where one of
@@ -66,7 +70,7 @@ def measure(images: DrawDataset) -> Cost | None:
     if not images.reads_files or not count:
         return None
     seconds, sizes, deadline = [], [], time.monotonic() + BUDGET_SECONDS
-    for index in np.unique(np.linspace(0, count - 1, NUM_SAMPLES).astype(int)).tolist():
+    for index in np.unique(np.linspace(0, count - 1, most).astype(int)).tolist():
         began, busy = time.perf_counter(), time.process_time()
         try:
             sample = images[Draw(0, index)]
@@ -100,18 +104,25 @@ def plan_loading(requested: int | None, images: DrawDataset, batch: int, world: 
 
     Args:
         requested: the user's number of workers, which is kept; None to choose.
-        images: the training samples, of which a few are loaded where there is something to choose.
+        images: the training samples, of which a few are loaded; one where workers are given, for its bytes.
         batch: images of one device batch.
         world: number of processes on this machine, which share its cores and its memory.
         kind: of the device: cpu, cuda or mps.
     """
     if requested is not None:
-        return Loading(requested, choose_prefetch(requested, batch))
+        return Loading(requested, _ahead_of(requested, images, batch, world))
     cores, cost = process_cores(world), measure(images)
     if cost is None:
         workers = min(max(cores - 1, 1), MAX_WORKERS)
         return Loading(workers, choose_prefetch(workers, batch), f"of {plural(cores, 'core')}")
     return choose_loading(cost, cores, batch, room(world), WANTED.get(kind, WANTED_OF_ACCELERATORS))
+
+
+def _ahead_of(workers: int, images: DrawDataset, batch: int, world: int) -> int:
+    """Returns the batches that each of a given number of workers prepares ahead: as memory allows, at least 2."""
+    ahead = choose_prefetch(workers, batch)
+    cost = measure(images, 1) if workers else None
+    return ahead if cost is None else max(MIN_AHEAD, min(ahead, room(world) // max(cost.bytes * batch * workers, 1)))
 
 
 def choose_loading(cost: Cost, cores: int, batch: int, memory: int, wanted: int) -> Loading:

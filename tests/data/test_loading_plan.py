@@ -53,10 +53,19 @@ def test_measuring_loads_a_few_samples_and_leaves_the_generators_alone() -> None
     assert torch.equal(torch.get_rng_state(), before[2])
 
 
-def test_nothing_is_measured_where_there_is_nothing_to_choose() -> None:
+def test_a_given_number_is_kept_and_only_the_batches_ahead_follow_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     images = Noise()
     loading = plan_loading(3, images, 8, 1, "cpu")
-    assert (loading.workers, loading.ahead, loading.why, images.loaded) == (3, 4, "", 0)
+    assert (loading.workers, loading.ahead, loading.why, images.loaded) == (3, 4, "", 1)
+    batches = 3 * 8 * 768
+    for memory, ahead in ((4 * batches, 4), (4 * batches - 1, 3), (0, 2)):
+        monkeypatch.setattr("maekit.data.loading_plan.room", lambda world, memory=memory: memory)
+        assert plan_loading(3, images, 8, 1, "cpu")[:2] == (3, ahead)
+
+
+def test_nothing_is_measured_where_there_is_nothing_to_choose() -> None:
+    images = Noise()
+    assert plan_loading(0, images, 8, 1, "cpu").workers == images.loaded == 0
     assert measure(Cached()) is None
     assert measure(Unreadable()) is None
     assert plan_loading(None, Unreadable(), 8, 1, "cpu").workers >= 1
