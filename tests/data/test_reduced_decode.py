@@ -12,7 +12,7 @@ from PIL import Image
 
 from maekit.base.spec import Draw
 from maekit.data.augment.augment import Augmentation, Box, TrainTransform
-from maekit.data.augment.reduced_crop import factor_of, jpeg_header, reduced_crop
+from maekit.data.augment.reduced_crop import above_its_end, factor_of, jpeg_header, reduced_crop
 from maekit.data.folder_dataset import FolderDataset
 from maekit.data.folders.listing import Listing, list_classes
 from maekit.data.images.decode import Reading, reading_of
@@ -74,6 +74,23 @@ def test_turned_pictures(turn: int, upright: bool, tmp_path: Path) -> None:
         shifted = [reduced_crop(path, reading, header, tuple(e + d for e in box), 64, 8) for d in (-6, 6)]  # type: ignore[arg-type]
         assert found <= 2
         assert all(found < distance(other, expected) for other in shifted)
+
+
+@pytest.mark.parametrize("turn", range(1, 9))
+def test_rows_below_the_crop_are_left_out(turn: int, tmp_path: Path) -> None:
+    """The pixels are those of a decoding of all rows, wherever a turn puts the last ones."""
+    path, reading = save(tmp_path / "a.jpg", LARGE, turn), Reading()
+    header = jpeg_header(path, reading)
+    assert header is not None
+    left_out = 0
+    for corner in ((30, 40), (200, 300)):
+        box = (*corner, corner[0] + 600, corner[1] + 600)
+        left_out += 1197 - above_its_end(header, box)[2]
+        whole = reduced_crop(path, reading, header, box, 100, 4)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("maekit.data.images.decode.shortened", lambda data, rows: data)
+            assert np.array_equal(np.asarray(whole), np.asarray(reduced_crop(path, reading, header, box, 100, 4)))
+    assert left_out > 0
 
 
 def images(tmp_path: Path, **saved: Image.Image) -> Listing:

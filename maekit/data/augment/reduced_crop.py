@@ -17,6 +17,7 @@ from maekit.data.images.reduced_size import largest_factor
 from maekit.data.images.transforms import BICUBIC
 from maekit.system.size import HeightWidth
 
+BEYOND = 64
 # Sides whose far end a turn makes the near one, by EXIF orientation: left and right, top and bottom.
 MIRRORED = {2: (True, False), 3: (True, True), 4: (False, True), 6: (True, False), 7: (True, True), 8: (False, True)}
 
@@ -103,7 +104,10 @@ def reduced_crop(
     Raises:
         UserError: as `read_image`.
     """
-    small = read_image(path, reading.white, clip=reading.clip, factor=factor)
+    header, box, rows = above_its_end(header, box)
+    small = read_image(path, reading.white, clip=reading.clip, factor=factor, rows=rows)
+    if small.height * factor >= rows + factor:  # a file that was not shortened
+        small = small.crop((0, 0, small.width, -(-rows // factor)))
     small = upright(small) if header.turn > 1 else small
     shifts = (
         side - full / factor if mirrored else 0.0
@@ -115,3 +119,21 @@ def reduced_crop(
     left, top, right, bottom = (edge / factor for edge in box)
     within = (left + x, top + y, min(right + x, small.width), min(bottom + y, small.height))
     return small.resize((size, size), BICUBIC, box=within)
+
+
+def above_its_end(header: JpegHeader, box: Box) -> tuple[JpegHeader, Box, int]:
+    """Returns header and crop as if a JPEG ended soon below the crop, and the rows that are left, as it is stored.
+
+    `BEYOND` rows more are left for the filter that resizes, and to whole blocks.
+    """
+    (height, width), turn = header
+    left, top, right, bottom = box
+    stored = width if turn >= 5 else height
+    last = {3: height - top, 4: height - top, 5: right, 6: width - left, 7: width - left, 8: right}.get(turn, bottom)
+    rows = min(stored, -(-(last + BEYOND) // BEYOND) * BEYOND)
+    cut = stored - rows
+    if turn < 5:
+        moved = cut if turn in (3, 4) else 0
+        return JpegHeader(HeightWidth(rows, width), turn), (left, top - moved, right, bottom - moved), rows
+    moved = cut if turn in (6, 7) else 0
+    return JpegHeader(HeightWidth(height, rows), turn), (left - moved, top, right - moved, bottom), rows

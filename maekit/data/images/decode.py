@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
-from maekit.data.images.reduced_size import short_side, whole_factor
+from maekit.data.images.reduced_size import short_side, shortened, whole_factor
 from maekit.errors import UserError
 from maekit.system.size import HeightWidth
 
@@ -79,7 +79,9 @@ def _least(input: Mapping[str, object]) -> int | None:
     return short_side(size, fraction)
 
 
-def read_image(path: str | Path, white: float | None = None, *, clip: bool = False, factor: int = 1) -> Image.Image:
+def read_image(
+    path: str | Path, white: float | None = None, *, clip: bool = False, factor: int = 1, rows: int | None = None
+) -> Image.Image:
     """Reads the first frame of an image file as 8-bit RGB, as it is stored: `upright` turns it.
 
     Grey, 1-bit, palette and CMYK become RGB. Alpha is dropped, so that hidden colours appear, as with torchvision's
@@ -90,7 +92,8 @@ def read_image(path: str | Path, white: float | None = None, *, clip: bool = Fal
         path: of the file.
         white: see `Reading`.
         clip: see `Reading`.
-        factor: 2, 4 or 8 decodes a JPEG at that part of its size, its sides rounded up; see `jpeg_size`.
+        factor: 2, 4 or 8 decodes a JPEG at that part of its size, its sides rounded up.
+        rows: of a JPEG, counted at its full size: those below are left out; None for all.
 
     Raises:
         UserError: the file is missing, empty, not an image, truncated, corrupt or far too large, or it is unknown which
@@ -102,7 +105,7 @@ def read_image(path: str | Path, white: float | None = None, *, clip: bool = Fal
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # broken EXIF data and sizes short of Pillow's limit do no harm
-            with open_image(path) as image:
+            with open_image(path) if rows is None else _open_rows(path, rows) as image:
                 if factor > 1:
                     # libjpeg then computes 8/factor pixels of each block of 8. Pillow takes the largest of 8, 4, 2 that
                     # leaves this size.
@@ -146,6 +149,10 @@ def open_image(path: str | Path) -> Image.Image:
         raise _PlainError("is a HEIC picture; pip install 'maekit[heic]' to read it, or convert it") from None
     register_heif_opener()
     return Image.open(path)
+
+
+def _open_rows(path: str | Path, rows: int) -> Image.Image:
+    return Image.open(BytesIO(shortened(Path(path).read_bytes(), rows)))
 
 
 def upright(image: Image.Image) -> Image.Image:

@@ -10,10 +10,9 @@ from PIL import Image
 from torch import Tensor
 
 from maekit.data.images.decode import UPRIGHT, Reading, orientation
+from maekit.data.images.reduced_size import FRAMES
 
-# Start-of-frame markers hold the size; 0xC4, 0xC8 and 0xCC of that range are something else.
 APP1, START_OF_SCAN = 0xE1, 0xDA
-FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 
 
 def load_decoder() -> None:
