@@ -45,6 +45,7 @@ from maekit.training.compiling import set_up
 from maekit.training.metadata import card, plan_of
 from maekit.training.module import TransferModule, steps_of
 from maekit.training.nan_guard import first_bad
+from maekit.training.processes.environment import environment_of, waiting_line
 from maekit.training.resume_changes import Resume, plan_lines
 from maekit.training.start import check_alike
 from maekit.training.trainer import loggers, make_trainer, quiet
@@ -207,6 +208,8 @@ def start_records(run: Run) -> None:
     say(f"batch   {describe(run.plan, base_lr=optimisation.base_lr, lr=optimisation.peak_lr(run.plan.total))}")
     say(f"layers  {describe_groups(parameter_groups(run.module.model, rows))}")
     say(f"device  {device_of(run)}")
+    if line := waiting_line(run.trainer.num_nodes, environment_of(run.trainer)):
+        say(line)
 
 
 def write_records(run: Run) -> None:

@@ -114,8 +114,15 @@ def given_checkpoint(
     args: argparse.Namespace, recipe: Recipe, session: "Session", purpose: Purpose = "read"
 ) -> Path | None:
     """Returns the file that `--ckpt_path` means, if it was given; a rank that a run started gets that of its run."""
-    from maekit.training.processes.meeting import on_first
+    from maekit.training.processes.meeting import gathered, on_first
 
+    asked = gathered(args.ckpt_path is not None)
+    if asked.count(asked[0]) < len(asked):
+        error = UserError(
+            f"got --ckpt_path in {asked.count(True)} of {len(asked)} processes, expected the same command in every one"
+        )
+        error.shared = True
+        raise error
     if args.ckpt_path is None:
         return None
     of_run = rank_checkpoint() if purpose == "resume" and args.ckpt_path == "last" else None

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from types import FrameType
 from typing import Literal
 
@@ -88,7 +89,8 @@ class Interruption(Callback):
         if isinstance(error, Interrupted) and error.signal_number == signal.SIGUSR1:
             queued = self._queued(error.signal_number)  # now that all is saved
             if self.all_stop:
-                gathered(None)  # srun may end all processes when the first one has: not before the job is requeued
+                with suppress(RuntimeError):  # one has gone already
+                    gathered(None)  # srun may end all processes when one has ended: not before the job is requeued
             raise Interrupted(f"{error}{queued}", error.signal_number) from error
 
     @property

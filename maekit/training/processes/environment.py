@@ -1,9 +1,12 @@
 """Tells Lightning which process this is, where torchrun or SLURM's srun started it."""
 
 import os
+import socket
 
 from lightning.fabric.plugins.environments.cluster_environment import ClusterEnvironment
 from lightning.fabric.plugins.environments.lightning import LightningEnvironment
+from lightning.pytorch import Trainer
+from lightning.pytorch.strategies import ParallelStrategy
 
 from maekit.system.launch import Launch, address_of, check_launch_size, find_launch
 
@@ -75,3 +78,25 @@ def make_environment() -> ClusterEnvironment | None:
     if launch is not None:
         return Launched(launch)
     return LightningEnvironment() if "SLURM_NTASKS" in os.environ else None
+
+
+def environment_of(trainer: Trainer) -> ClusterEnvironment | None:
+    """Returns how Lightning sees the processes of a run; None in a single one."""
+    strategy = trainer.strategy
+    return strategy.cluster_environment if isinstance(strategy, ParallelStrategy) else None
+
+
+def waiting_line(num_nodes: int, environment: ClusterEnvironment | None) -> str | None:
+    """Returns what to type on the other machines of a run that no launcher started; None with one, or on one machine.
+
+    Args:
+        num_nodes: machines of the run.
+        environment: Lightning's, of this process.
+    """
+    if num_nodes == 1 or not isinstance(environment, LightningEnvironment):
+        return None
+    host = os.environ.get("MASTER_ADDR", socket.gethostname())
+    return (
+        f"nodes   waits for {num_nodes - 1} more: NODE_RANK=1 MASTER_ADDR={host} MASTER_PORT={environment.main_port} "
+        "before the same command there"
+    )

@@ -6,7 +6,7 @@ import socket
 
 from maekit.errors import LostProcessError
 from maekit.system.rank import rank
-from maekit.training.processes.meeting import joined
+from maekit.training.processes.meeting import joined, part
 
 _PARENT = os.getppid()
 _GONE = re.compile(
@@ -30,6 +30,7 @@ def lost_process(error: BaseException) -> LostProcessError | None:
     kind = type(error).__module__.startswith("torch") and "Dist" in type(error).__name__
     if not isinstance(error, RuntimeError) or not joined() or not (kind or _GONE.search(words)):
         return None
+    part()
     found = _GONE.search(words)
     reason = found[0] if found else words.strip().splitlines()[0]
     late = "timed out" in reason.lower() or "timeout" in reason.lower()

@@ -78,6 +78,11 @@ def expect(processes: int) -> None:
     _expected[0] = processes
 
 
+def part() -> None:
+    """Leaves the group as it is when this process ends: where another one is lost, NCCL would wait for it."""
+    atexit.unregister(_leave)
+
+
 def joined() -> bool:
     """Whether this process is one of several of a run that have found each other."""
     return _expected[0] > 1 and distributed.is_available() and distributed.is_initialized()
