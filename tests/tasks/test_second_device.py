@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 import torch
+from lightning.fabric.utilities import move_data_to_device
 from PIL import Image
 from torch import Tensor, nn
 
@@ -262,3 +263,31 @@ def test_neighbours_and_patch_colours() -> None:
         colours.add(there)
         assert colours.colours(there).device == DEVICE
         torch.testing.assert_close(to_host(found), expected)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("task", [task for task in ALL if task != DETECTION])
+def test_a_gpu_is_not_waited_for(task: str) -> None:
+    """The second time: the first one loads kernels."""
+    cuda, (model, data) = torch.device("cuda"), built(task)
+    there = copy.deepcopy(model).to(cuda)
+    metrics: Any = there.new_metrics().to(cuda)
+    images = None if model.evaluates_only else data.train_dataset(0)
+    try:
+        for mode in ("default", "error"):
+            torch.cuda.set_sync_debug_mode("default")
+            batch, val = (on_gpu(model, data, found) for found in (images or data.val_dataset(), data.val_dataset()))
+            torch.cuda.set_sync_debug_mode(mode)
+            if images is not None:
+                step(there, batch)
+            with torch.no_grad():
+                there.eval().update_metrics(metrics, val)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def on_gpu(model: TransferModel, data: TransferData, images: Any) -> Any:
+    batch = data.collate([images[Draw(0, index)] for index in range(2)])
+    kept = {name: getattr(batch, name) for name in model.on_host if name in batch._fields}
+    return move_data_to_device(batch, torch.device("cuda"))._replace(**kept)
