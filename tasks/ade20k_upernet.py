@@ -24,6 +24,7 @@ __all__ = ["Data", "Model"]
 class Model(Segmenter):
     """A ViT with relative position biases, tapped after four blocks, and UperNet on the maps."""
 
+    least_images = 2  # the pyramid pools an image to one pixel, which BatchNorm cannot measure alone
     head: UperNetHead
 
     def __init__(self, spec: DataSpec, settings: UperNetSettings) -> None:

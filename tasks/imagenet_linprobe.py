@@ -75,6 +75,11 @@ class Model(Classifier):
             features, features.shape[1:], eps=1e-6
         )  # main_linprobe.py's fc_norm, which is never trained
 
+    def example_batch(self, count: int) -> ImageBatch:
+        """Returns `count` black images of the first class, or features of them where these are cached."""
+        batch = super().example_batch(count)
+        return batch._replace(image=torch.zeros(count, self.backbone.embed_dim)) if self.cached_features else batch
+
     def forward(self, images: Tensor) -> Tensor:
         """Images [B, 3, H, W], or features [B, D] that `pooled` gave before, to logits [B, C]."""
         logits: Tensor = self.head(images if images.ndim == 2 else self.pooled(images))

@@ -48,6 +48,7 @@ class TransferModel(nn.Module, ABC):
         expect_resized: patterns of parameters that may be resized to the model's image size.
         class_layers: patterns of what a file's head has for its own classes, and a fresh head does not take from it.
         renewed_with_head: patterns of what else may be missing from the file where the head is fresh (`new_head`).
+        least_images: the smallest device batch that can be trained on; 2 where BatchNorm measures single pixels.
         pairs_images: whether the loss mixes images in pairs, and so needs an even device batch.
         evaluates_only: whether there is nothing to train: `fit` refuses, `validate` measures the weights.
         on_host: fields of a batch that stay on the CPU, since the model reads them: reading them from a device waits.
@@ -63,6 +64,7 @@ class TransferModel(nn.Module, ABC):
     expect_resized: tuple[str, ...] = ("pos_embed",)
     class_layers: tuple[str, ...] = ("head.*",)
     renewed_with_head: tuple[str, ...] = ()
+    least_images: ClassVar[int] = 1
     pairs_images: bool = False
     evaluates_only: ClassVar[bool] = False
     on_host: ClassVar[tuple[str, ...]] = ()

@@ -41,14 +41,12 @@ def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentPa
     devices = find_devices(args.devices)
     from maekit.planning.images import images_of
     from maekit.planning.plan import make_plan
-    from maekit.planning.probe import rate_of
     from maekit.planning.text import json_of, lines_of, require_fit
 
     module = recipe.task.load()
     settings = checked(recipe, flags)
     images = images_of(module, settings)
-    rate = rate_of(module, settings, devices, images, args.share)
-    plan = make_plan(module, settings, devices, images, rate)
+    plan = make_plan(module, settings, devices, images, args.share)
     require_fit(plan)
     if args.json:
         print(json.dumps(json_of(plan, settings, flags), indent=1))

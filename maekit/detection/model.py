@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Unpack
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -27,6 +28,7 @@ from maekit.errors import UserError
 from maekit.system.ranges import check_numbers, check_range
 
 OF_CLASSES = "head.detector.roi_heads.box_predictor.*", "head.detector.roi_heads.mask_head.predictor.*"
+EXAMPLES = 8  # objects of a made image
 GROUPS = 32  # of GroupNorm, as in arXiv 1803.08494
 
 
@@ -128,11 +130,15 @@ class Detector(TransferModel):
         return {"loss": torch.stack(list(losses.values())).sum(), **losses}
 
     def example_batch(self, count: int) -> DetBatch:
-        """Returns `count` black images without objects."""
+        """Returns `count` black images, each with `EXAMPLES` squares of the first class along its diagonal."""
         size = self.spec.image_size
         sizes = torch.tensor([size] * count)
-        boxes, labels = torch.zeros(0, 4), torch.zeros(0, dtype=torch.int64)
-        masks: list[list[InstanceMask]] = [[] for _ in range(count)]
+        corners = [place * min(size) / (EXAMPLES + 2) for place in range(EXAMPLES)]
+        sides = [(low, low + 2 * min(size) / (EXAMPLES + 2)) for low in corners]
+        boxes = torch.tensor([[low, low, high, high] for low, high in sides])
+        labels = torch.zeros(EXAMPLES, dtype=torch.int64)
+        squares = (np.array([low, low, high, low, high, high, low, high]) for low, high in sides)
+        masks = [[InstanceMask((square,), None) for square in squares]] * count
         images, index = torch.zeros(count, 3, *size), torch.zeros(count, dtype=torch.int64)
         return DetBatch(images, sizes, [boxes] * count, [labels] * count, masks, index)
 

@@ -7,8 +7,10 @@ from typing import Any
 
 import torch
 
+from maekit.backbone.block import Block
 from maekit.base.model import TransferModel
 from maekit.base.spec import DataSpec
+from maekit.errors import UserError
 from maekit.optim.batch_plan import device_batches
 from maekit.planning.state import State, Strategy, state_of
 from maekit.planning.step import Step, count_evaluation, count_step, fake
@@ -110,6 +112,9 @@ def count(model: TransferModel, target: Target, recompute: Sequence[bool]) -> li
         target: device and precision.
         recompute: for which settings of `gradient_checkpointing`.
     """
+    for part in model.modules():
+        if isinstance(part, Block) and target.kind == "cpu":
+            part.drop_path = 0.0  # a CPU leaves out branches at random; the most is saved where it leaves out none
     with fake(model):
         evaluated = [count_evaluation(model, images, target) for images in (FEW, MANY)]
         steps = [[_step(model, images, target, again) for images in (FEW, MANY)] for again in recompute]
@@ -182,8 +187,23 @@ def largest_device_batch(
     average = values["model"].get("ema_decay") is not None
     state = state_of(model, values["optim"]["optimizer"], average=average, strategy=strategy, devices=devices)
     (counts,) = count(model, target, [bool(values["model"].get("gradient_checkpointing"))])
-    sizes = device_batches(values["data"]["total_batch_size"], devices, even=model.pairs_images)
+    sizes = sizes_of(model, values["data"]["total_batch_size"], devices)
     return fitting(counts, state, sizes, target.kind, capacity)
+
+
+def sizes_of(model: TransferModel, total: int, devices: int) -> list[int]:
+    """Returns the device batches, rising, that keep the total batch exactly and that the model can be trained on.
+
+    Raises:
+        UserError: there are none.
+    """
+    sizes = device_batches(total, devices, even=model.pairs_images)
+    if sizes[-1] < model.least_images:
+        raise UserError(
+            f"got total batch {total} on {devices} devices, expected {model.least_images} images or more on each; set "
+            f"--data.total_batch_size {model.least_images * devices}, or give fewer devices"
+        )
+    return [size for size in sizes if size >= model.least_images]
 
 
 def fitting(counts: Counts, state: State, sizes: list[int], kind: str, capacity: int) -> int | None:

@@ -5,11 +5,12 @@ from types import ModuleType
 
 from maekit.base.model import TransferModel
 from maekit.errors import UserError
-from maekit.optim.batch_plan import BatchPlan, device_batches, solve_batch
+from maekit.optim.batch_plan import BatchPlan, solve_batch
 from maekit.planning.costs import Disk, Length, Rate, disk_of, length_of, seconds_per_step, validation_seconds
 from maekit.planning.devices import Devices
 from maekit.planning.images import Images
-from maekit.planning.memory import Counts, Memory, build_on_meta, count, memory_of
+from maekit.planning.memory import Counts, Memory, build_on_meta, count, memory_of, sizes_of
+from maekit.planning.probe import rate_of
 from maekit.planning.state import State, Strategy, state_of
 from maekit.planning.target import Target
 from maekit.recipes.settings import Settings
@@ -97,7 +98,7 @@ def precision_of(given: str, devices: Devices) -> str:
     return "bf16-mixed" if devices.bf16 and devices.kind == "cuda" else "32-true"
 
 
-def make_plan(module: ModuleType, settings: Settings, devices: Devices, images: Images, rate: Rate | None) -> Plan:
+def make_plan(module: ModuleType, settings: Settings, devices: Devices, images: Images, share: float | None) -> Plan:
     """Returns the plan of a task on devices.
 
     Args:
@@ -105,7 +106,7 @@ def make_plan(module: ModuleType, settings: Settings, devices: Devices, images: 
         settings: checked values of every section.
         devices: see `find_devices`.
         images: see `images_of`.
-        rate: of one device.
+        share: of a card's peak arithmetic that is reached; None for an assumption.
 
     Raises:
         UserError: the total batch cannot be divided among the devices, or a given setting contradicts them.
@@ -115,6 +116,8 @@ def make_plan(module: ModuleType, settings: Settings, devices: Devices, images: 
     model = build_on_meta(module, images.spec, values["model"])
     batches = _batches(settings, model, devices.count)
     counts = dict(zip(_recompute(settings), count(model, target, _recompute(settings)), strict=True))
+    own = counts.get(bool(values["model"].get("gradient_checkpointing")), counts[_recompute(settings)[0]])
+    rate = rate_of(module, images.spec, values, devices, target, own, share)
     average = values["model"].get("ema_decay") is not None
     states = {
         strategy: state_of(
@@ -170,7 +173,7 @@ def _batches(settings: Settings, model: TransferModel, devices: int) -> list[Bat
     total = data["total_batch_size"]
     if DEVICE_BATCH in settings.given:
         return [solve_batch(total, data["device_batch_size"], devices, even=even)]
-    return [solve_batch(total, size, devices, even=even) for size in device_batches(total, devices, even=even)]
+    return [solve_batch(total, size, devices, even=even) for size in sizes_of(model, total, devices)]
 
 
 def _choice(
