@@ -70,21 +70,27 @@ def peak_gib(step: Step, device: str) -> float | None:
 
 
 def planned_gib(case: Case) -> float | None:
-    """What `maekit plan` predicts for one device, in GiB; None where it gives no answer."""
-    words = ["plan", "--task", case.task, "--recipe", case.recipe, "--json", f"--data.device_batch_size={case.batch}"]
+    """What `maekit plan` predicts for one device, in GiB, without its allowance; None where it gives no answer."""
+    devices = "1x80GiB" if case.device == "cpu" else "auto"
+    words = ["plan", "--task", case.task, "--recipe", case.recipe, "--devices", devices, "--json"]
+    flags = [f"--data.device_batch_size={case.batch}", "--model.weights=none"]
     done = subprocess.run(
-        [sys.executable, "-m", "maekit", *words], capture_output=True, text=True, timeout=120, check=False
+        [sys.executable, "-m", "maekit", *words, *flags], capture_output=True, text=True, timeout=120, check=False
     )
     if done.returncode:
         print(f"  maekit {' '.join(words)}: {done.stderr.strip()[-200:]}", file=sys.stderr)
         return None
-    return predicted(json.loads(done.stdout))
+    recompute = bool(case.values()["model"].get("gradient_checkpointing"))
+    return predicted(json.loads(done.stdout), case.batch, recompute=recompute)
 
 
-def predicted(answer: dict[str, Any]) -> float | None:
-    """The peak of a plan's first row."""
-    value = answer.get("peak_gib")
-    return float(value) if value is not None else None
+def predicted(answer: dict[str, Any], batch: int, *, recompute: bool) -> float | None:
+    """Of a plan's settings the memory of those that were measured: this device batch on one device."""
+    for choice in answer["settings"]:
+        found = (choice["strategy"], choice["batch"]["device_batch"], choice["recompute"])
+        if found == ("one", batch, recompute):
+            return float(choice["total_bytes"] - choice["memory"]["allowance"]) / 2**30
+    return None
 
 
 def profile(step: Step, device: str) -> str:
