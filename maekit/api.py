@@ -265,7 +265,7 @@ class Session:
         Raises:
             UserError: the ramp does not rise, or the task, its data or its devices do not allow a test.
         """
-        from maekit.training.lr_find import find_lr, ramp_of
+        from maekit.training.search.lr_find import find_lr, ramp_of
 
         self.settings.require_training()
         ramp = ramp_of(self.settings.values["optim"], str(first), str(last), steps)

@@ -32,7 +32,7 @@ ALLOWED = {
     "pretraining": "backbone base classification data drawing features system weights",
     "tasks": "backbone base classification data detection pretraining robustness segmentation system",
     "planning": "backbone base optim recipes system",
-    "training": "base data optim recipes runs system weights",
+    "training": "base data optim planning recipes runs system weights",
     "study": "base optim recipes runs system training",
     "export": "recipes runs system weights",
     "paper": "recipes runs system",

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -44,12 +44,13 @@ class RunData(ABC):
 
     Attributes:
         total_batch_size: images of one optimizer step, over all devices and accumulated batches.
-        device_batch_size: images of one forward pass on one device; None to have it solved.
+        device_batch_size: images of one forward pass on one device; None for a device's whole share; `auto` until a run
+            has chosen a number.
         num_workers: data-loading processes of each training process; None to choose.
     """
 
     total_batch_size: int
-    device_batch_size: int | None
+    device_batch_size: int | Literal["auto"] | None
     num_workers: int | None
 
     @abstractmethod
@@ -74,6 +75,11 @@ class RunData(ABC):
     @abstractmethod
     def identity(self) -> DataIdentity:
         """Returns what tells this data set from another one; sets up where that has not been done."""
+
+    def images_at_once(self) -> int | None:
+        """Returns `device_batch_size`, once a run has chosen a number for `auto`."""
+        assert self.device_batch_size != "auto", "no run has chosen the device batch yet"
+        return self.device_batch_size
 
     @abstractmethod
     def summary(self) -> str:
@@ -108,7 +114,8 @@ class TransferData(RunData):
         root: folder of the data set.
         synthetic: made data to use where no root is given.
         total_batch_size: images of one optimizer step, over all devices and accumulated batches.
-        device_batch_size: images of one forward pass on one device; null to have it solved.
+        device_batch_size: images of one forward pass on one device; null for a device's whole share of the total batch;
+            auto for the most that fit this machine, tried on a GPU and predicted on a CPU.
         num_workers: data-loading processes of each training process; null to choose by the cores, by what a sample
             takes to load, and by free memory.
 
@@ -123,12 +130,12 @@ class TransferData(RunData):
     root: str | None
     synthetic: str | None = None
     total_batch_size: int
-    device_batch_size: int | None
+    device_batch_size: int | Literal["auto"] | None
     num_workers: int | None = None
 
     def __post_init__(self) -> None:
         for name, value in (("total_batch_size", self.total_batch_size), ("device_batch_size", self.device_batch_size)):
-            if value is not None and value < 1:
+            if isinstance(value, int) and value < 1:
                 raise UserError(f"data.{name}: got {value}, expected 1 or more images")
         check_range("data.num_workers", self.num_workers, "[0, inf)")
 

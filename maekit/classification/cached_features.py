@@ -170,7 +170,10 @@ def _compute(
         part.mkdir(parents=True)
         backbone.to(device).eval()
         for split, images in splits.items():
-            size, workers = data.device_batch_size or 32, choose_workers(data.num_workers, 1)
+            size, workers = (
+                data.device_batch_size if isinstance(data.device_batch_size, int) else 32,
+                choose_workers(data.num_workers, 1),
+            )
             sampler = EvalSampler(len(images), rank=0, world=1)
             loader = make_loader(images, sampler, size, workers, device.type == "cuda", data.collate)
             _store(loader, pool, backbone.embed_dim, device, part, split)

@@ -14,6 +14,7 @@ from maekit.base.data import DrawDataset
 from maekit.base.spec import Draw
 from maekit.data.loader import MAX_AHEAD, MAX_WORKERS, MIN_AHEAD, choose_prefetch, process_cores
 from maekit.errors import UserError
+from maekit.system.memory import cgroup_room, free_ram
 from maekit.system.numbers import plural
 
 NUM_SAMPLES, BUDGET_SECONDS = 6, 0.4
@@ -153,26 +154,8 @@ def choose_loading(cost: Cost, cores: int, batch: int, memory: int, wanted: int)
 
 def room(world: int) -> int:
     """Returns the bytes that one process's prepared batches may take: half of free shared memory, a quarter of RAM."""
-    free = [available // 4 for available in (_available(), _cgroup_room()) if available is not None]
+    free = [available // 4 for available in (free_ram(), cgroup_room()) if available is not None]
     if SHM.is_dir():
         shared = os.statvfs(SHM)
         free.append(shared.f_bavail * shared.f_frsize // 2)
     return min(free, default=2**62) // world
-
-
-def _available() -> int | None:
-    """Returns the bytes of free RAM on Linux; None elsewhere."""
-    try:
-        lines = Path("/proc/meminfo").read_text(encoding="ascii").splitlines()
-        return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("MemAvailable:"))
-    except (OSError, StopIteration, ValueError):
-        return None
-
-
-def _cgroup_room() -> int | None:
-    """Returns what a container's limit leaves, in bytes; None without a limit."""
-    try:
-        limit, used = (int(Path(f"/sys/fs/cgroup/memory.{name}").read_text()) for name in ("max", "current"))
-    except (OSError, ValueError):  # no control groups of version 2, or `max`
-        return None
-    return max(limit - used, 0)

@@ -171,7 +171,7 @@ def _recompute(settings: Settings) -> list[bool]:
 def _batches(settings: Settings, model: TransferModel, devices: int) -> list[BatchPlan]:
     data, even = settings.values["data"], model.pairs_images
     total = data["total_batch_size"]
-    if DEVICE_BATCH in settings.given:
+    if DEVICE_BATCH in settings.given and data["device_batch_size"] != "auto":
         return [solve_batch(total, data["device_batch_size"], devices, even=even)]
     return [solve_batch(total, size, devices, even=even) for size in sizes_of(model, total, devices)]
 

@@ -12,7 +12,8 @@ from maekit.errors import UserError
 from maekit.runs.folder import FOLDER
 from maekit.system.launch import find_launch
 
-LEFT_BEHIND = (FOLDER, "PL_GLOBAL_SEED", "PL_SEED_WORKERS", "CUBLAS_WORKSPACE_CONFIG")
+CHOSEN = "MAEKIT_DEVICE_BATCH"  # what the first process chose for `auto`, for those that it starts
+LEFT_BEHIND = (FOLDER, CHOSEN, "PL_GLOBAL_SEED", "PL_SEED_WORKERS", "CUBLAS_WORKSPACE_CONFIG")
 LAUNCHER = ("LOCAL_RANK", "NODE_RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 _worlds: list[int] = []  # world size of each run in this process, oldest first
 

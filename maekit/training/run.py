@@ -27,7 +27,7 @@ from maekit.runs.folder import shown, surroundings
 from maekit.runs.history import add_part
 from maekit.system.files import atomic_write_text, write_json
 from maekit.system.hardware import set_matmul_precision
-from maekit.system.terminal import say
+from maekit.system.terminal import say, say_all
 from maekit.training.callbacks.at_start import AtSetup, AtStart
 from maekit.training.callbacks.averaging import WeightAverage
 from maekit.training.callbacks.checkpoint_io import AtomicCheckpointIO
@@ -47,6 +47,7 @@ from maekit.training.module import TransferModule, steps_of
 from maekit.training.nan_guard import first_bad
 from maekit.training.processes.environment import environment_of, waiting_line
 from maekit.training.resume_changes import Resume, plan_lines
+from maekit.training.search.device_batch import resolve_auto
 from maekit.training.start import check_alike
 from maekit.training.trainer import loggers, make_trainer, quiet
 
@@ -124,12 +125,13 @@ def prepare(
             SaveLast(folder, options.save_every_minutes),
             HyperParameters(dict(flat(settings.values)), f"val/{metric}"),
         ]
+    say_all(resolve_auto(settings, model, data, trains=folder is not None))
     trainer = make_trainer(settings, own, loggers(folder, options) if folder else [])
     interruption.trainer = trainer
     set_matmul_precision(options.matmul_precision)
     if options.channels_last and not use_channels_last(model):
         say("note    --run.channels_last: this task has no convolutional head that it would change")
-    plan = solve_batch(data.total_batch_size, data.device_batch_size, trainer.world_size, even=model.pairs_images)
+    plan = solve_batch(data.total_batch_size, data.images_at_once(), trainer.world_size, even=model.pairs_images)
     trainer.accumulate_grad_batches = plan.accumulation
     world = max(trainer.num_devices, 1)
     given, data.num_workers = data.num_workers, choose_workers(data.num_workers, world)

@@ -19,7 +19,7 @@ from maekit.cli import main
 from maekit.commands import lr_find as command
 from maekit.errors import UserError
 from maekit.optim.lr_curve import LrCurve, LrStep
-from maekit.training.lr_find import Ramp, find_lr
+from maekit.training.search.lr_find import Ramp, find_lr
 from tests.conftest import TINY, few_digits
 from tests.helpers_run import error_line, losses, tiny
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
+from lightning.pytorch import seed_everything
 
 from maekit.base.data import RunData, TransferData
 from maekit.base.model import TransferModel
@@ -17,9 +18,9 @@ from maekit.recipes.settings import Settings
 from maekit.system.generators import untouched_generators
 from maekit.system.hardware import autocast_of
 from maekit.system.terminal import say_all
-from maekit.training.device_step import DeviceStep, training_steps
 from maekit.training.one_line_errors import one_line_errors
-from maekit.training.run import seed_all
+from maekit.training.search.device_batch import choose
+from maekit.training.search.device_step import DeviceStep, training_steps
 from maekit.training.start import require_one_device
 from maekit.training.trainer import local_device
 
@@ -110,14 +111,18 @@ def find_lr(
         torch.set_num_threads(run["num_threads"])
     device = local_device(settings)
     with untouched_generators(), one_line_errors([]):
-        seed_all(run["seed"])
+        seed_everything(run["seed"], verbose=False)
         model = build()
         start = model.load_start(complete=False)
         with autocast_of(trainer["precision"], device.type):
             train_data = model.training_data(data, device)
-        plan = solve_batch(data.total_batch_size, data.device_batch_size, 1, even=model.pairs_images)
+        at_once, lines = data.device_batch_size, [] if start is None else start.lines()
+        if at_once == "auto":
+            choice = choose(settings, model, 1)
+            at_once, lines = choice.images, [*lines, choice.line()]
+        plan = solve_batch(data.total_batch_size, at_once, 1, even=model.pairs_images)
         if progress is not None:
-            say_all(([] if start is None else start.lines()) + lines_of(train_data, plan, ramp, optim, device))
+            say_all(lines + lines_of(train_data, plan, ramp, optim, device))
         return RangeTest(model.to(device), train_data, plan, optim, trainer, run["seed"]).run(ramp, progress)
 
 
