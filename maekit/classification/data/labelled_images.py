@@ -50,7 +50,7 @@ class LabelledImages(Augmentation, TransferData):
         decoder: how training images are decoded: `fast` (torchvision's JPEG decoder, Pillow for what it cannot
             read) or `pillow`. Evaluation always uses Pillow, with which the published numbers were measured.
         reduced_decode: whether JPEGs are decoded at 1/2, 1/4 or 1/8 of their size where the crop is made smaller by as
-            much: `never`, as the published numbers were measured; `train`, which is several times as fast for
+            much: `never`, as the published numbers were measured; `train`, which is about twice as fast for
             photos of 12 megapixels; `always`: in evaluation and prediction too. Pixels differ by 1 of 255 levels.
         orientation: `upright` turns pictures as their EXIF orientation says, `stored` leaves them as they lie in
             the file; `auto`: stored where this is the published data set (torchvision's ImageFolder ignores the

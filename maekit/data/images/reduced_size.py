@@ -44,7 +44,7 @@ def decode_note(reduced_decode: ReducedDecode, jpeg_side: int, image_size: int) 
         return f"JPEGs are decoded at up to 1/8 of their size {where} (data.reduced_decode {reduced_decode})"
     if jpeg_side < LARGE * image_size:
         return ""
-    advice = "--data.reduced_decode train decodes them several times as fast"
+    advice = "--data.reduced_decode train loads them about twice as fast"
     return f"the JPEGs are large, {jpeg_side:,} pixels on the shorter side: {advice}"
 
 
