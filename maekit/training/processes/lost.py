@@ -6,7 +6,7 @@ import socket
 
 from maekit.errors import LostProcessError
 from maekit.system.rank import rank
-from maekit.training.processes.meeting import joined, part
+from maekit.training.processes.meeting import part, several
 
 _PARENT = os.getppid()
 _GONE = re.compile(
@@ -28,7 +28,7 @@ def lost_process(error: BaseException) -> LostProcessError | None:
     """Returns the one line about an error of torch.distributed; None for any other error, or in a single process."""
     words = str(error)
     kind = type(error).__module__.startswith("torch") and "Dist" in type(error).__name__
-    if not isinstance(error, RuntimeError) or not joined() or not (kind or _GONE.search(words)):
+    if not isinstance(error, RuntimeError) or not several() or not (kind or _GONE.search(words)):
         return None
     part()
     found = _GONE.search(words)

@@ -83,6 +83,11 @@ def part() -> None:
     atexit.unregister(_leave)
 
 
+def several() -> bool:
+    """Whether the present run has several processes, joined or not."""
+    return _expected[0] > 1
+
+
 def joined() -> bool:
     """Whether this process is one of several of a run that have found each other."""
     return _expected[0] > 1 and distributed.is_available() and distributed.is_initialized()
