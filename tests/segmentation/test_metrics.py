@@ -8,6 +8,7 @@ from torch import Tensor
 from maekit.errors import UserError
 from maekit.segmentation.metrics import SegmentationMetrics, class_table
 from tests.segmentation.mmseg_peer import mmseg_module
+from tests.stand_in import DEVICE, stand_in, to_device, to_host
 
 NUM_CLASSES = 9
 NAMES = ["wall", "sky", "tree", "door", "lamp", "sea", "car", "cat", "bed"]
@@ -167,3 +168,24 @@ def test_two_processes_give_the_bits_of_one() -> None:
         assert class_table(NAMES, metrics) == class_table(NAMES, one)
         torch.testing.assert_close(metrics.compute(), one.compute(), rtol=0, atol=0)
         assert metrics.confusion.equal(state), "the joined state must not stay, or it counts twice"
+
+
+@pytest.mark.parametrize(("wrong", "words"), [(9, "got label 9, expected 0 to 8"), (-2, "got label -2")])
+def test_an_accelerator_is_not_waited_for_and_a_wrong_label_is_reported_at_the_end(wrong: int, words: str) -> None:
+    pairs = _pairs()
+    expected = _filled(*pairs)
+    with stand_in(lines=True) as waits:
+        metrics = SegmentationMetrics(NUM_CLASSES).to(DEVICE)
+        moved = to_device(pairs)
+        waits.reset()
+        for pair in moved:
+            metrics.update(*pair)
+        assert waits.total == 0, waits.lines
+        assert to_host(metrics.confusion).equal(expected.confusion)
+        metrics.update(moved[0][0], torch.full_like(moved[0][1], wrong))
+        assert int(metrics.confusion.min()) < 0  # so that other processes stop too
+        with pytest.raises(UserError, match=words):
+            metrics.compute()
+        metrics.reset()
+        metrics.update(*moved[0])
+        assert metrics.compute().keys() == {"mIoU", "mAcc", "aAcc"}
