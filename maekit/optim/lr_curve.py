@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from statistics import mean
 
 RULE = "the first rate at which the smoothed loss has made nine tenths of its fall"
-_SHARE = 0.9  # of the fall: the minimum itself is noise where the loss stays low over decades, as in pre-training
+_SHARE = 0.9  # of the fall: the minimum itself is noise where the loss stays low over decades
 _WINDOW = 5  # steps whose losses must all be far above the first before a test stops: one batch may be odd
 _FAR = 2.0  # times the first losses
 _LEAST_FALL = 0.02  # of the first losses: less is noise
