@@ -69,6 +69,8 @@ class Case:
         """The recipe's settings without weights, and without what draws."""
         stacked = load_recipe(find_task(self.task), self.recipe)
         known = {key for key, _ in flat(stacked.values)}
+        if self.side and "model.window_stride" in known:  # an evaluation's windows overlap, and are no larger
+            more = (*more, f"--model.window_stride={self.side * 2 // 3}")
         flags = ["--model.weights=none", *(f"--{key}=0" for key in OFF if key in known), *more]
         return resolve(stacked, stacked.task.load(), flags, training=False).values
 
