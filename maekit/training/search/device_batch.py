@@ -26,7 +26,7 @@ from maekit.training.trainer import accelerator_of, device_count, local_device
 GIB = 2**30
 MARGIN = 0.1  # share of a GPU's memory that is left free: the allocator's pieces, NCCL, other sizes of images
 CPU_SHARE = 0.5  # of the available memory: the rest is for loading, validation and others
-CPU_MOST = 64  # images: on a CPU more at once were not faster, and need more memory
+CPU_MOST = 64  # images: more at once were not faster (benchmarks/README.md), and need more memory
 EVALUATED = 32  # images of a validation alone, which keeps no activations
 
 
