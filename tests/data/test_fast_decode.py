@@ -21,9 +21,9 @@ def by_pillow(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The files that `read_pixels` left to Pillow."""
     names: list[str] = []
 
-    def spy(path: str | Path, white: float | None = None, *, clip: bool = False) -> Image.Image:
+    def spy(path: str | Path, white: float | None = None, *, clip: bool = False, factor: int = 1) -> Image.Image:
         names.append(Path(path).name)
-        return read_image(path, white, clip=clip)
+        return read_image(path, white, clip=clip, factor=factor)
 
     monkeypatch.setattr(decode, "read_image", spy)
     return names
