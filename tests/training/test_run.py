@@ -207,7 +207,9 @@ def test_batch_norm_is_synchronised_on_accelerators_only(monkeypatch: pytest.Mon
     """A recipe asks for it, on a CPU too: a CPU has no such BatchNorm, and torch's raises there."""
     settings = tiny(Path(), trainer__sync_batchnorm=True).settings
     seen: list[dict[str, Any]] = []
-    monkeypatch.setattr("maekit.training.trainer.Trainer", lambda **values: seen.append(values))
+    monkeypatch.setattr("maekit.training.trainer.device_count", lambda _: 1)
+    real = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
+    monkeypatch.setattr("maekit.training.trainer.Trainer", lambda **values: (seen.append(values), real)[1])
     for kind in ("cpu", "cuda"):
         monkeypatch.setattr("maekit.training.trainer.check_hardware", lambda _, kind=kind: kind)
         make_trainer(replace(settings, given=frozenset()), [], [])
