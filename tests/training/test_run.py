@@ -209,7 +209,12 @@ def test_batch_norm_is_synchronised_on_accelerators_only(monkeypatch: pytest.Mon
     seen: list[dict[str, Any]] = []
     monkeypatch.setattr("maekit.training.trainer.device_count", lambda _: 1)
     real = Trainer(accelerator="cpu", logger=False, enable_checkpointing=False, enable_progress_bar=False)
-    monkeypatch.setattr("maekit.training.trainer.Trainer", lambda **values: (seen.append(values), real)[1])
+
+    def keep(**values: Any) -> Trainer:
+        seen.append(values)
+        return real
+
+    monkeypatch.setattr("maekit.training.trainer.Trainer", keep)
     for kind in ("cpu", "cuda"):
         monkeypatch.setattr("maekit.training.trainer.check_hardware", lambda _, kind=kind: kind)
         make_trainer(replace(settings, given=frozenset()), [], [])
