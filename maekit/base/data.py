@@ -130,7 +130,7 @@ class TransferData(RunData):
     root: str | None
     synthetic: str | None = None
     total_batch_size: int
-    device_batch_size: int | Literal["auto"] | None
+    device_batch_size: int | Literal["auto"] | None = None
     num_workers: int | None = None
 
     def __post_init__(self) -> None:

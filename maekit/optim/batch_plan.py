@@ -18,15 +18,16 @@ class BatchPlan:
     accumulation: int
 
 
-def solve_batch(total: int, device_batch: int | None, world: int, *, even: bool = False) -> BatchPlan:
+def solve_batch(total: int, device_batch: int | None, world: int, *, even: bool = False, least: int = 1) -> BatchPlan:
     """Splits `total` images over `world` devices, at most `device_batch` of them at a time on each.
 
     Args:
         device_batch: images a device holds at once; None or more than its share means the whole share at once.
         even: each device batch must be even, since mixup and cutmix pair its images.
+        least: the smallest device batch that can be trained on; 2 where BatchNorm measures single pixels.
 
     Raises:
-        UserError: no exact split exists; the line lists the totals, device counts or device batches that work.
+        UserError: no exact split exists, or its parts are too small; the line lists what works.
     """
     for what, number in (("total_batch_size", total), ("device_batch_size", device_batch), ("devices", world)):
         if number is not None and number < 1:
@@ -38,6 +39,8 @@ def solve_batch(total: int, device_batch: int | None, world: int, *, even: bool 
     size = share if device_batch is None else min(device_batch, share)
     if share % size or size % unit:
         raise UserError(_no_size(share, size, unit))
+    if size < least:
+        raise UserError(_too_small(total, share, size, least))
     return BatchPlan(total, world, size, share // size)
 
 
@@ -68,6 +71,19 @@ def _no_size(share: int, size: int, unit: int) -> str:
     return (
         f"got device batch {size} for a share of {share} images a device, expected {'an even' if unit == 2 else 'a'} "
         f"divisor of {share}{_why(unit)}; set --data.device_batch_size {_list(_by_distance(sizes, size))}"
+    )
+
+
+def _too_small(total: int, share: int, size: int, least: int) -> str:
+    enough = [number for number in _divisors(share) if number >= least]
+    mend = (
+        f"--data.device_batch_size {_list(_by_distance(enough, size))}"
+        if enough
+        else f"--data.total_batch_size {total // share * least}, or fewer --trainer.devices"
+    )
+    return (
+        f"got device batch {size}, expected {least} or more, since BatchNorm measures single pixels in this task; "
+        f"set {mend}"
     )
 
 

@@ -76,8 +76,12 @@ def _validations(trainer: Mapping[str, Any], steps: int, per_epoch: int | None) 
 
 
 def validation_seconds(counts: Counts, images: Images, devices: int, rate: Rate) -> float:
-    """Returns the seconds of one validation over all validation images, by its arithmetic."""
-    return counts.evaluation_flops.slope * (images.val or 0) / devices / rate.flops
+    """Returns the seconds of one validation over all validation images, by its arithmetic.
+
+    A task that evaluates image by image, as segmentation does, is counted for one image, whatever the device batch.
+    """
+    line = counts.evaluation_flops
+    return (line.slope or line.constant) * (images.val or 0) / devices / rate.flops
 
 
 @dataclass(frozen=True)

@@ -150,7 +150,8 @@ def memory_of(counts: Counts, state: State, images: int, kind: str) -> Memory:
         kind: of the device: cuda, mps or cpu.
     """
     saved, inputs = counts.saved.at(images), counts.inputs.at(images)
-    peak = max(counts.peak.at(images), counts.evaluation.at(images), saved + counts.weight_copies)
+    evaluation = counts.evaluation.at(images) + max(state.evaluated - state.gathered, 0)
+    peak = max(counts.peak.at(images), evaluation, saved + counts.weight_copies)
     fixed = PROCESS if kind == "cpu" else CONTEXT
     allowance = fixed + round(FRAGMENTATION * (state.total + inputs + peak))
     return Memory(state, inputs, saved, counts.weight_copies, peak - saved - counts.weight_copies, allowance)

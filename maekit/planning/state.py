@@ -26,6 +26,8 @@ class State:
         average: of trained parameters and floating-point buffers, with `--model.ema_decay`.
         gathered: whole parameters and gradients that FSDP2 makes of shards: the root's and two blocks' parameters (one
             is prefetched), and the gradients of the largest unit.
+        evaluated: the whole copy of the weights that an evaluation under FSDP2 makes in the place of `gathered`; not in
+            the total, since training does not hold it.
     """
 
     trained: int
@@ -35,11 +37,12 @@ class State:
     optimizer: int
     average: int
     gathered: int = 0
+    evaluated: int = 0
 
     @property
     def total(self) -> int:
-        """The sum of all."""
-        return sum(int(getattr(self, field.name)) for field in fields(self))
+        """The sum of what is held in training."""
+        return sum(int(getattr(self, field.name)) for field in fields(self)) - self.evaluated
 
 
 def state_of(model: TransferModel, optimizer: str, *, average: bool, strategy: Strategy, devices: int) -> State:
@@ -65,6 +68,7 @@ def state_of(model: TransferModel, optimizer: str, *, average: bool, strategy: S
         optimizer=COPIES[optimizer] * share + (STEP_BYTES * len(trained) if optimizer == "adamw" else 0),
         average=share + floating if average else 0,
         gathered=_gathered(model) if parts > 1 else 0,
+        evaluated=_sum(parameters) if strategy == "fsdp2" else 0,
     )
 
 

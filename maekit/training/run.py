@@ -131,7 +131,10 @@ def prepare(
     set_matmul_precision(options.matmul_precision)
     if options.channels_last and not use_channels_last(model):
         say("note    --run.channels_last: this task has no convolutional head that it would change")
-    plan = solve_batch(data.total_batch_size, data.images_at_once(), trainer.world_size, even=model.pairs_images)
+    together = settings.values["trainer"].get("sync_batchnorm") and trainer.world_size > 1
+    least = 1 if folder is None or (together and trainer.strategy.root_device.type != "cpu") else model.least_images
+    size, paired = data.images_at_once(), model.pairs_images
+    plan = solve_batch(data.total_batch_size, size, trainer.world_size, even=paired, least=least)
     trainer.accumulate_grad_batches = plan.accumulation
     world = max(trainer.num_devices, 1)
     given, data.num_workers = data.num_workers, choose_workers(data.num_workers, world)

@@ -122,19 +122,7 @@ def make_trainer(settings: Settings, callbacks: list[Callback], logs: list[Logge
         if isinstance(values["strategy"], Sharded) and precision == "bf16-mixed":
             plugins.append(MixedPrecision(precision, values["accelerator"]))  # by its flag Lightning refuses it
             precision = None
-        trainer = Trainer(**values, **fixed, precision=precision)
-    _ask_no_signals(trainer)
-    return trainer
-
-
-def _ask_no_signals(trainer: Trainer) -> None:
-    """Stops Lightning (2.6.4 and later) from asking all processes for a SIGTERM in each batch, which waits for devices.
-
-    `Interruption` handles signals, and asks over the CPU.
-    """
-    loop = trainer.fit_loop.epoch_loop
-    if "_broadcast_sigterm_tensor" in vars(type(loop)):
-        setattr(loop, "_broadcast_sigterm_tensor", lambda: None)  # noqa: B010
+        return Trainer(**values, **fixed, precision=precision)
 
 
 @contextmanager

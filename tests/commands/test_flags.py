@@ -49,6 +49,11 @@ BAD: dict[str, dict[str, tuple[str, ...]]] = {
         "--from": ("0", "-1", "x", "nan", "1000x"), "--to": ("0", "-1x", "x", "inf", "1e-9"), "--steps": COUNT,
     },
     "lr-table": {"--task": ("nonsense",), "--recipe": ("nonsense",), "--config": ("nothere.yaml",)},
+    "plan": {
+        "--task": ("nonsense",), "--recipe": ("nonsense",), "--config": ("nothere.yaml",),
+        "--devices": ("nonsense", "0x24GiB", "4x", "x24GiB", "4x0GiB", "1xcpu,2xcpu"),
+        "--share": ("0", "2", "-1", "x", "nan"),
+    },
     "predict": {
         "--ckpt_path": ("nothere",), "--images": ("nothere",), "--output": (), "--task": ("nothere.py",),
         "--device": DEVICE, "--batch_size": COUNT,

@@ -91,3 +91,15 @@ def test_description() -> None:
     split = "1024 = 8 devices x 32 images x 4 accumulated"
     assert describe(plan, base_lr=1e-3, lr=4e-3) == f"{split}, lr 4.0e-03 = 1.0e-03 x 1024 / 256"
     assert describe(plan, base_lr=None, lr=1e-4) == f"{split}, lr 1.0e-04 as given"
+
+
+@pytest.mark.parametrize(
+    ("total", "device_batch", "world", "mend"),
+    [(8, 1, 2, "--data.device_batch_size 2 or 4"), (2, None, 2, "--data.total_batch_size 4, or fewer")],
+)
+def test_a_device_batch_below_what_batch_norm_can_measure_is_refused(
+    total: int, device_batch: int | None, world: int, mend: str
+) -> None:
+    assert solve_batch(total, device_batch, world).device_batch == 1
+    with pytest.raises(UserError, match=rf"got device batch 1, expected 2 or more.*{mend}"):
+        solve_batch(total, device_batch, world, least=2)

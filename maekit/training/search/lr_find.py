@@ -120,7 +120,7 @@ def find_lr(
         if at_once == "auto":
             choice = choose(settings, model, 1)
             at_once, lines = choice.images, [*lines, choice.line()]
-        plan = solve_batch(data.total_batch_size, at_once, 1, even=model.pairs_images)
+        plan = solve_batch(data.total_batch_size, at_once, 1, even=model.pairs_images, least=model.least_images)
         if progress is not None:
             say_all(lines + lines_of(train_data, plan, ramp, optim, device))
         return RangeTest(model.to(device), train_data, plan, optim, trainer, run["seed"]).run(ramp, progress)
