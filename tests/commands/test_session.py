@@ -72,6 +72,7 @@ def test_a_run_leaves_the_process_as_it_was(tmp_path: Path) -> None:
     assert not torch.distributed.is_initialized()
 
 
+@pytest.mark.slow
 def test_runs_on_two_devices_in_one_script_have_a_folder_each(tmp_path: Path) -> None:
     script = f"""
 import maekit

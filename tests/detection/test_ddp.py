@@ -37,6 +37,7 @@ def outcome(run: Path) -> dict[str, torch.Tensor]:
     return logged | without_key_bias(torch.load(run / "last.ckpt", weights_only=True)["state_dict"])
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One takes the two images of a step after each other, two take them at once."""
     flags = ["--task", "coco_maskrcnn", "--recipe", "base", *SMALL, *STILL, *own_data(tmp_path / "data")]

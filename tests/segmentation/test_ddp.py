@@ -48,6 +48,7 @@ def checkpoint(run: Path) -> Path:
     return run / "other.ckpt"
 
 
+@pytest.mark.slow
 def test_two_processes_measure_what_one_does(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

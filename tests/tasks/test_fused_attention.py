@@ -4,8 +4,7 @@ Which kernel takes what is torch's `sdp_utils.cpp`. Its conditions are written o
 GPU; the recipes' shapes, strides and types come from their models on the meta device, which takes the paths of a GPU.
 """
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,7 +12,6 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
@@ -24,6 +22,7 @@ from maekit.backbone.relative_bias import TableBias
 from maekit.recipes.recipe import flat, load_recipe, recipe_names
 from maekit.recipes.settings import resolve
 from maekit.recipes.tasks import find_task, shipped_tasks
+from tests.stand_in import DEVICE, stand_in, to_device
 
 RECIPES = [(task.name, name) for task in shipped_tasks() for name in recipe_names(task)]
 HALF = (torch.float16, torch.bfloat16)
@@ -160,18 +159,7 @@ def test_every_attention_of_every_recipe_has_a_fused_kernel() -> None:
     assert masked >= 4, "UperNet's tables are masks"
 
 
-@contextmanager
-def autocast_on_a_gpu_without_one() -> Iterator[None]:
-    """Tensors that claim to be on a GPU and compute nothing, under bf16 autocast; torch.autocast itself declines."""
-    with FakeTensorMode(), torch.device("cuda"):
-        torch.set_autocast_enabled("cuda", True)
-        torch.set_autocast_dtype("cuda", torch.bfloat16)
-        try:
-            yield
-        finally:
-            torch.set_autocast_enabled("cuda", False)
-
-
+@pytest.mark.skipif(torch.cuda.is_available(), reason="torch has one accelerator, here a real one")
 @pytest.mark.parametrize("width", [64, 80])
 @pytest.mark.parametrize(
     ("position", "prefix"),
@@ -186,9 +174,9 @@ def test_under_autocast_queries_and_masks_have_one_type(
     position: Callable[[int], torch.nn.Module], prefix: int, width: int
 ) -> None:
     """The tables are 32-bit parameters; a mask of 32 bits beside 16-bit queries would fall to the math kernel."""
-    with autocast_on_a_gpu_without_one(), Calls() as spy:
-        attention = Attention(4 * width, 4, position(width))
-        attention(torch.empty(2, 64 + prefix, 4 * width), (8, 8))
+    with stand_in(), torch.autocast(DEVICE.type, torch.bfloat16), Calls() as spy:
+        attention = to_device(Attention(4 * width, 4, position(width)))
+        attention(torch.zeros(2, 64 + prefix, 4 * width, device=DEVICE), (8, 8))
     (call,) = spy.found
     assert call.query.dtype == torch.bfloat16
     assert efficient(call)
