@@ -83,6 +83,7 @@ class Block(nn.Module):
 
     def forward(self, tokens: Tensor, grid: Grid) -> Tensor:
         """Returns the residual stream [B, N, D] after the block, for tokens [B, N, D] on `grid` (h, w)."""
+        tokens = tokens.view_as(tokens)  # joins the gradients of both branches first, as sharding (FSDP2) does
         drop_path = self.drop_path if self.training else 0.0
         tokens = add_branch(tokens, lambda x: self._attend(x, grid), drop_path)
         return add_branch(tokens, self._transform, drop_path)

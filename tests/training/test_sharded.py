@@ -124,8 +124,7 @@ def test_every_family_trains_as_under_ddp(tmp_path: Path) -> None:
             largest_difference(of(tmp_path, "ddp", task) / name, of(tmp_path, "fsdp2", task) / name)
             for name in ("last.ckpt", "best.ckpt")
         )
-        # taps join three gradients, which fsdp2 adds in another order; LARS takes norms of parts
-        assert max(last, best) < (1e-6 if task in ("ade20k_upernet", "imagenet_linprobe") else 1e-9), task
+        assert max(last, best) < (1e-6 if task == "imagenet_linprobe" else 1e-9), task  # LARS takes norms of parts
         for rank in (0, 1):
             size = found[rank][f"{task} fsdp2"]
             assert size["parameters"] <= size["whole"] / 2 + size["largest_unit"]
