@@ -35,11 +35,14 @@ def clip_gradients(
     """
     if limit is None or limit <= 0 or not grads:
         return
-    largest = torch.full_like(norm, limit) if scale is None else limit * scale
-    if by_value:
-        for grad in grads:
-            grad.clamp_(-largest, largest)
-    else:
+    bound = limit if scale is None else limit * scale
+    if not by_value:
         # infinite / infinite: fp16's scaler leaves the step out where it finds NaN, not where it finds 0
-        share = (largest / (norm + 1e-6)).clamp(max=1.0).masked_fill(~norm.isfinite(), torch.nan)
+        share = (bound / (norm + 1e-6)).clamp(max=1.0).masked_fill(~norm.isfinite(), torch.nan)
         torch._foreach_mul_(grads, share)
+    elif isinstance(bound, Tensor):
+        for grad in grads:
+            grad.clamp_(-bound, bound)
+    else:
+        torch._foreach_clamp_min_(grads, -bound)
+        torch._foreach_clamp_max_(grads, bound)

@@ -140,9 +140,11 @@ class TransferModule(RunModule):
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
         """Returns a batch on the device, without the fields that the model reads (`TransferModel.on_host`)."""
-        moved = super().transfer_batch_to_device(batch, device, dataloader_idx)
         kept = {name: getattr(batch, name) for name in self.model.on_host if name in getattr(batch, "_fields", ())}
-        return moved._replace(**kept) if kept else moved
+        if not kept:
+            return super().transfer_batch_to_device(batch, device, dataloader_idx)
+        rest = batch._replace(**dict.fromkeys(kept))
+        return super().transfer_batch_to_device(rest, device, dataloader_idx)._replace(**kept)
 
     def on_train_batch_start(self, batch: object, batch_idx: int) -> None:
         """Seeds every generator for this device batch."""

@@ -28,19 +28,11 @@ from maekit.runs.history import add_part
 from maekit.system.files import atomic_write_text, write_json
 from maekit.system.hardware import set_matmul_precision
 from maekit.system.terminal import say, say_all
-from maekit.training.callbacks.at_start import AtSetup, AtStart
-from maekit.training.callbacks.averaging import WeightAverage
 from maekit.training.callbacks.checkpoint_io import AtomicCheckpointIO
-from maekit.training.callbacks.checkpoints import SaveBest, SaveLast
-from maekit.training.callbacks.examples import Examples
-from maekit.training.callbacks.hyper_parameters import HyperParameters
 from maekit.training.callbacks.interruption import Interruption
-from maekit.training.callbacks.layers import LayerLog
-from maekit.training.callbacks.pause import Pause
-from maekit.training.callbacks.pictures import Pictures
-from maekit.training.callbacks.progress import Progress
+from maekit.training.callbacks.of_run import shared_callbacks, training_callbacks
 from maekit.training.callbacks.record import Record, RunResult
-from maekit.training.callbacks.validation import CatchUp, count_in_batches
+from maekit.training.callbacks.validation import count_in_batches
 from maekit.training.compiling import set_up
 from maekit.training.metadata import card, plan_of
 from maekit.training.module import TransferModule, steps_of
@@ -102,29 +94,16 @@ def prepare(
     options = RunOptions(**settings.values["run"])
     every = settings.values["trainer"].get("log_every_n_steps") or 50
     record = Record(folder or Path(), every)
-    bar = settings.values["trainer"].get("enable_progress_bar") is not False
     hosts: list[str] = []
-    alike = AtSetup(lambda: hosts.extend(check_alike(settings, data)))
-    own: list[Callback] = [alike, record, Progress(record, show_bar=bar), *callbacks]
-    if folder is not None:
-        own += [Pictures(folder), LayerLog(folder, record)]
-        if options.stop_at_step is not None:
-            own.append(Pause(options.stop_at_step))
-        if model.ema_decay is not None:
-            own.append(WeightAverage(model.ema_decay))
-        own += [interruption, Examples(folder)]  # after WeightAverage, so that examples are of the averaged weights
+    own = [*shared_callbacks(settings, record, lambda: hosts.extend(check_alike(settings, data))), *callbacks]
     if model.local_batch_norm and settings.values["trainer"].get("sync_batchnorm"):
         raise UserError(
             "got --trainer.sync_batchnorm true, expected false: this task's BatchNorm measures each device's own batch"
         )
     if folder is not None:
-        metric, mode = model.monitor
-        own = [AtStart(lambda: write_records(run)), CatchUp(), *own]
-        own += [
-            SaveBest(folder, f"val/{metric}", mode),
-            SaveLast(folder, options.save_every_minutes),
-            HyperParameters(dict(flat(settings.values)), f"val/{metric}"),
-        ]
+        own = training_callbacks(
+            settings, model, folder, record, interruption, own=own, start=lambda: write_records(run)
+        )
     say_all(resolve_auto(settings, model, data, trains=folder is not None))
     trainer = make_trainer(settings, own, loggers(folder, options) if folder else [])
     interruption.trainer = trainer
