@@ -12,7 +12,7 @@ from torch import Tensor
 
 from maekit.base.data import DrawDataset
 from maekit.base.spec import Draw
-from maekit.data.loader import MAX_AHEAD, MAX_WORKERS, MIN_AHEAD, choose_prefetch, process_cores
+from maekit.data.loader import MAX_AHEAD, MAX_WORKERS, MIN_AHEAD, choose_prefetch, choose_workers, process_cores
 from maekit.errors import UserError
 from maekit.system.memory import cgroup_room, free_ram
 from maekit.system.numbers import plural
@@ -114,7 +114,7 @@ def plan_loading(requested: int | None, images: DrawDataset, batch: int, world: 
         return Loading(requested, _ahead_of(requested, images, batch, world))
     cores, cost = process_cores(world), measure(images)
     if cost is None:
-        workers = min(max(cores - 1, 1), MAX_WORKERS)
+        workers = choose_workers(None, world)
         return Loading(workers, choose_prefetch(workers, batch), f"of {plural(cores, 'core')}")
     return choose_loading(cost, cores, batch, room(world), WANTED.get(kind, WANTED_OF_ACCELERATORS))
 

@@ -44,14 +44,14 @@ def solve_batch(total: int, device_batch: int | None, world: int, *, even: bool 
     return BatchPlan(total, world, size, share // size)
 
 
-def device_batches(total: int, world: int, *, even: bool = False) -> list[int]:
+def device_batches(total: int, world: int, *, even: bool = False, least: int = 1) -> list[int]:
     """Returns the device batches, rising, with which `solve_batch` splits `total` images over `world` devices exactly.
 
     Raises:
         UserError: there are none; see `solve_batch`.
     """
-    share = solve_batch(total, None, world, even=even).device_batch
-    return [size for size in _divisors(share) if not (even and size % 2)]
+    share = solve_batch(total, None, world, even=even, least=least).device_batch
+    return [size for size in _divisors(share) if size >= least and not (even and size % 2)]
 
 
 def _no_share(total: int, world: int, unit: int) -> str:

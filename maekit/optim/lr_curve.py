@@ -70,8 +70,8 @@ class LrCurve:
 
     @property
     def level(self) -> float:
-        """The loss before the rate matters: the mean of the first tenth of the ramp."""
-        return mean(step.loss for step in self.steps[: max(self.num_steps // 10, 1)])
+        """The loss before the rate matters: the mean of the finite ones in the first tenth of the ramp."""
+        return mean(step.loss for step in self.steps[: max(self.num_steps // 10, 1)] if step.is_finite())
 
     def smoothed(self) -> list[float]:
         """Returns the mean of the losses around each step, weighted by a Gaussian a fortieth of the ramp wide."""
@@ -108,6 +108,6 @@ class LrCurve:
             return [*lines, f"found   nothing: no rate lowered the loss; move the ramp with --from and --to ({RULE})"]
         lines.append(f"found   {self.flag()} ({rate / self.own:.2g} times the recipe's {self.own:g}): {RULE}")
         smoothed, tenth = self.smoothed(), max(self.num_steps // 10, 1)
-        if smoothed[-1] < smoothed[-1 - tenth] - 0.05 * (self.level - min(smoothed)):
+        if len(smoothed) > tenth and smoothed[-1] < smoothed[-1 - tenth] - 0.05 * (self.level - min(smoothed)):
             lines.append("note    the loss was still falling where the ramp ended: give a larger --to")
         return lines

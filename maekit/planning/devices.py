@@ -9,6 +9,7 @@ from typing import Literal
 import yaml
 
 from maekit.errors import UserError, nearest
+from maekit.system.memory import cgroup_room
 
 GIB = 2**30
 EXAMPLES = "such as 4x24GiB, 8xA100-80GB, 1xcpu or auto"
@@ -74,9 +75,9 @@ def find_devices(text: str) -> Devices:
 def _card(text: str, count: int, kind: str) -> Devices:
     cards = yaml.safe_load(Path(__file__).with_name("devices.yaml").read_text(encoding="utf-8"))
     exact = [name for name in cards if _plain(name) == _plain(kind)]
-    found = exact or [name for name in cards if _plain(name).startswith(_plain(kind)) and _plain(kind)]
+    found = exact or [name for name in cards if _plain(name).startswith(_plain(kind))]
     if len(found) != 1:
-        if found and not kind.isdigit():
+        if found:
             raise UserError(f"--devices: got '{text}', which may be {' or '.join(found)}; write one of them")
         near = nearest(kind, cards)
         raise UserError(f"--devices: got '{text}', expected {EXAMPLES}{near} (known cards: {', '.join(cards)})")
@@ -107,8 +108,10 @@ def _here() -> Devices:
 
 
 def _memory_here() -> int:
-    """Bytes of this machine's memory."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    """Bytes of this machine's memory, or of what a container may still take of it."""
+    whole = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    room = cgroup_room()
+    return whole if room is None else min(whole, room)
 
 
 def _plain(name: str) -> str:

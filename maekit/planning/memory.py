@@ -10,7 +10,6 @@ import torch
 from maekit.backbone.block import Block
 from maekit.base.model import TransferModel
 from maekit.base.spec import DataSpec
-from maekit.errors import UserError
 from maekit.optim.batch_plan import device_batches
 from maekit.planning.state import State, Strategy, state_of
 from maekit.planning.step import Step, count_evaluation, count_step, fake
@@ -198,13 +197,7 @@ def sizes_of(model: TransferModel, total: int, devices: int) -> list[int]:
     Raises:
         UserError: there are none.
     """
-    sizes = device_batches(total, devices, even=model.pairs_images)
-    if sizes[-1] < model.least_images:
-        raise UserError(
-            f"got total batch {total} on {devices} devices, expected {model.least_images} images or more on each; set "
-            f"--data.total_batch_size {model.least_images * devices}, or give fewer devices"
-        )
-    return [size for size in sizes if size >= model.least_images]
+    return device_batches(total, devices, even=model.pairs_images, least=model.least_images)
 
 
 def fitting(counts: Counts, state: State, sizes: list[int], kind: str, capacity: int) -> int | None:

@@ -115,19 +115,21 @@ def make_plan(module: ModuleType, settings: Settings, devices: Devices, images: 
     target = Target(devices.kind, precision_of(values["trainer"]["precision"], devices))
     model = build_on_meta(module, images.spec, values["model"])
     batches = _batches(settings, model, devices.count)
-    counts = dict(zip(_recompute(settings), count(model, target, _recompute(settings)), strict=True))
-    own = counts.get(bool(values["model"].get("gradient_checkpointing")), counts[_recompute(settings)[0]])
+    recompute = _recompute(settings)
+    counts = dict(zip(recompute, count(model, target, recompute), strict=True))
+    own = counts.get(bool(values["model"].get("gradient_checkpointing")), counts[recompute[0]])
     rate = rate_of(module, images.spec, values, devices, target, own, share)
     average = values["model"].get("ema_decay") is not None
+    strategies = _strategies(values["trainer"]["strategy"], target, devices.count)
     states = {
         strategy: state_of(
             model, values["optim"]["optimizer"], average=average, strategy=strategy, devices=devices.count
         )
-        for strategy in ("one", *_strategies(values["trainer"]["strategy"], target, devices.count))
+        for strategy in dict.fromkeys(("one", *strategies))
     }
     choices = [
         _choice(counts[again], states[strategy], strategy, batch, devices, rate)
-        for strategy in _strategies(values["trainer"]["strategy"], target, devices.count)
+        for strategy in strategies
         for again in counts
         for batch in batches
     ]
@@ -172,7 +174,7 @@ def _batches(settings: Settings, model: TransferModel, devices: int) -> list[Bat
     data, even = settings.values["data"], model.pairs_images
     total = data["total_batch_size"]
     if DEVICE_BATCH in settings.given and data["device_batch_size"] != "auto":
-        return [solve_batch(total, data["device_batch_size"], devices, even=even)]
+        return [solve_batch(total, data["device_batch_size"], devices, even=even, least=model.least_images)]
     return [solve_batch(total, size, devices, even=even) for size in sizes_of(model, total, devices)]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.utils._pytree import tree_map
 
 from maekit.backbone.block import Block
 from maekit.backbone.sizes import load_size
@@ -77,9 +78,10 @@ def _of_steps(module: ModuleType, spec: DataSpec, values: Values, target: Target
     """Times steps of two sizes: what grows with the images is the rate, what does not is the overhead."""
     step = _real_step(module, spec, values, target)
     small = _time(lambda: step(FEW))
-    share = values["data"]["device_batch_size"] or values["data"]["total_batch_size"]
+    total, given = values["data"]["total_batch_size"], values["data"]["device_batch_size"]
+    share = given if isinstance(given, int) else total
     fits = int(LARGE / 4 / counts.flops.slope)
-    images = min(share, values["data"]["total_batch_size"], fits) // 2 * 2
+    images = min(share, total, fits) // 2 * 2
     if images <= FEW:
         return Rate(counts.flops.at(FEW) / small, 0.0, f"a step of {FEW} images on this machine took {small:.3g} s")
     large = _time(lambda: step(images))
@@ -102,7 +104,8 @@ def _real_step(module: ModuleType, spec: DataSpec, values: Values, target: Targe
     def step(images: int) -> None:
         if images not in batches:
             made = model.example_batch(images)
-            batches[images] = made._replace(image=torch.rand_like(made.image).to(device), index=made.index.to(device))
+            made = made._replace(image=torch.rand_like(made.image))
+            batches[images] = tree_map(lambda leaf: leaf.to(device) if isinstance(leaf, Tensor) else leaf, made)
         with autocast_of(target.precision, target.kind):
             loss = model.training_losses(model.drawn(batches[images]))["loss"]
         loss.backward()

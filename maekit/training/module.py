@@ -53,7 +53,7 @@ class TransferModule(RunModule):
         data: the data set, set up.
         optimisation: the optimizer and the schedule; None for a model that is only evaluated.
         plan: how the total batch is made of devices, device batch and accumulation.
-        seed: randomness of a step comes from (seed, step, rank), of a sample from (seed, epoch, index).
+        seed: randomness of a step comes from (seed, step, device batch, rank), of a sample from (seed, epoch, index).
         card: metadata of the checkpoints: task, recipe, config, class names, input transform. Plain values.
     """
 
@@ -139,7 +139,7 @@ class TransferModule(RunModule):
         self.guard = StepGuard(self.device)
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
-        """Returns a batch on the device, without the fields that the model reads (`TransferModel.on_host`)."""
+        """Returns a batch on the device, but for what the model reads on the host (`TransferModel.on_host`)."""
         kept = {name: getattr(batch, name) for name in self.model.on_host if name in getattr(batch, "_fields", ())}
         if not kept:
             return super().transfer_batch_to_device(batch, device, dataloader_idx)
@@ -228,10 +228,11 @@ class TransferModule(RunModule):
         step = self.trainer.global_step
         return step != self._updating and not (self._measures and step == self._begun)
 
-    def on_validation_start(self) -> None:
-        """Looks at the guard, so that no validation measures weights that stopped changing."""
+    def on_validation_model_eval(self) -> None:
+        """Looks at the guard, so that no validation measures weights that stopped changing; before an EMA is there."""
         if self.trainer.state.fn == "fit":
             self.require_finite()
+        super().on_validation_model_eval()
 
     def validation_step(self, batch: object, batch_idx: int) -> None:
         """Runs the model on one validation batch and adds the outcome to `self.metrics`."""

@@ -104,10 +104,10 @@ def prepare(
         own = training_callbacks(
             settings, model, folder, record, interruption, own=own, start=lambda: write_records(run)
         )
+    set_matmul_precision(options.matmul_precision)
     say_all(resolve_auto(settings, model, data, trains=folder is not None))
     trainer = make_trainer(settings, own, loggers(folder, options) if folder else [])
     interruption.trainer = trainer
-    set_matmul_precision(options.matmul_precision)
     if options.channels_last and not use_channels_last(model):
         say("note    --run.channels_last: this task has no convolutional head that it would change")
     together = settings.values["trainer"].get("sync_batchnorm") and trainer.world_size > 1
@@ -141,8 +141,7 @@ def saved_step(folder: Path, interruption: Interruption) -> int | None:
 
 def choose_compiling(run: Run) -> None:
     """Decides whether the training losses of a run that is about to train are compiled, and says so."""
-    total = run.environment["total_steps"]
-    assert isinstance(total, int)
+    total = total_steps(run.settings, run.module.steps_per_epoch)
     left = total - (run.resume.step if run.resume is not None else 0)
     flag, given = run.settings.values["run"]["compile"], "run.compile" in run.settings.given
     choice = set_up(run.module, run.trainer, flag, left, given=given)

@@ -37,7 +37,8 @@ def meet(settings: Settings, *, trains: bool) -> None:
         interruption = Interruption(trains=trains)
         interruption.last_words = lambda: ", while it waited for the other processes"
         with interruption:
-            join(launch, local_device(settings), group_timeout(settings.values["run"]), failed)
+            device = torch.device("cpu") if failed is not None else local_device(settings)  # there may be no such one
+            join(launch, device, group_timeout(settings.values["run"]), failed)
     if failed is not None:
         raise failed
 
@@ -64,9 +65,7 @@ def tell_others(error: UserError) -> None:
     Raises:
         UserError: the first failed process's error, the same in all.
     """
-    launch = find_launch()
-    if launch is not None and launch.world > 1:
-        join(launch, torch.device("cpu"), group_timeout({}), error)
+    join(find_launch(), torch.device("cpu"), group_timeout({}), error)
     raise error
 
 

@@ -109,6 +109,7 @@ def test_machines_without_a_launcher_need_all_three_variables_or_none() -> None:
     ("environ", "first"),
     [
         ({}, True), (SRUN, False), (TORCHRUN, False), (SRUN | {"SLURM_PROCID": "0"}, True),
+        (SRUN | {"NODE_RANK": "0"}, False),
         ({"LOCAL_RANK": "0", "NODE_RANK": "0"}, True), ({"LOCAL_RANK": "0", "NODE_RANK": "1"}, False),
         ({"LOCAL_RANK": "1", "NODE_RANK": "0"}, False), ({"NODE_RANK": "1"}, False),
         (TORCHRUN | {"RANK": "0", "LOCAL_RANK": "0", "SLURM_PROCID": "1"}, True),

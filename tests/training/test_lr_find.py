@@ -210,6 +210,13 @@ def test_a_test_stops_when_its_loss_has_diverged() -> None:
     assert json.loads(json.dumps(command.as_json(nan), allow_nan=False))["diverged"]
 
 
+def test_a_loss_that_is_nan_in_the_first_tenth_of_the_ramp_ends_it_in_words() -> None:
+    for slope in (0.0, 20.0):
+        found = curve_of(lambda rate, slope=slope: 3 - slope * rate if rate < 0.02 else float("nan"))  # type: ignore[misc]
+        assert found.diverged and len(found.steps) < 10
+        assert "diverged" in found.lines()[0] and found.lines()[1].startswith("found ")
+
+
 def test_a_loss_that_never_falls_gives_no_suggestion() -> None:
     found = curve_of(lambda rate: 3.0 + rate)
     assert found.suggestion() is None and found.flag() is None and "no rate lowered the loss" in found.lines()[-1]

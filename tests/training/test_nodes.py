@@ -42,9 +42,9 @@ def test_the_readmes_batch_script_is_bash_and_asks_for_what_it_starts(capsys: py
 def same_run(found: Path, whole: Path, steps: range, rtol: float) -> None:
     one, two = ({int(r["step"]): float(r["loss"]) for r in text_rows(run / "train.csv")} for run in (whole, found))
     torch.testing.assert_close([two[step] for step in steps], [one[step] for step in steps], rtol=rtol, atol=0)
-    if read_card(found / "last.ckpt").step == read_card(whole / "last.ckpt").step:
-        a, b = weights(whole / "last.ckpt"), weights(found / "last.ckpt")
-        assert max(float((a[name] - b[name]).abs().max()) for name in a if "attn.qkv.bias" not in name) < 1e-4
+    assert read_card(found / "last.ckpt").step == read_card(whole / "last.ckpt").step
+    a, b = weights(whole / "last.ckpt"), weights(found / "last.ckpt")
+    assert max(float((a[name] - b[name]).abs().max()) for name in a if "attn.qkv.bias" not in name) < 1e-4
 
 
 @pytest.mark.slow

@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import maekit
+from maekit.base.checkpoint_card import read_card
 from maekit.errors import UserError
 from maekit.training.callbacks.checkpoint_io import AtomicCheckpointIO
 from maekit.training.strategies import Sharded
@@ -78,6 +79,7 @@ def test_a_sharded_run_has_the_files_of_ddp_and_half_the_memory(tmp_path: Path) 
         assert size["parameters"] <= size["whole"] / 2 + size["largest_unit"]
         for part in ("gradients", "optimizer"):
             assert size[part] < 0.55 * found[rank]["ddp"]["bytes"][part]
+        assert len(found[rank]["fsdp2"]["norms"]) == 2 and found[rank]["fsdp2"]["rates"]
         assert all(run == pytest.approx(whole, rel=1e-5) for run, whole in found[rank]["fsdp2"]["norms"])
         assert all(live == row for live, row in found[rank]["fsdp2"]["rates"].values())
         assert "loss is nan at step 2" in found[rank]["nan"]["error"] and "process 1" in found[rank]["nan"]["error"]
@@ -179,6 +181,7 @@ def test_runs_go_on_under_any_strategy_and_number_of_processes(tmp_path: Path) -
         for saved in ("one", "ddp", "fsdp2")
         for strategy in ("one", "ddp", "fsdp2")
     ]
+    assert [read_card(file).step for file in files] == [4] * 9
     for file in files[1:]:
         assert largest_difference(files[0], file, ("state_dict", "trained_weights")) <= 1e-6, file
 

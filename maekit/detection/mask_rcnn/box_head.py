@@ -29,9 +29,7 @@ class BoxHead(MapModule, nn.Sequential):
 
     def forward(self, regions: Tensor) -> Tensor:
         """Returns features [R, fc_channels] of regions [R, in_channels, side, side]."""
-        out = self.laid_out(regions)
-        for layer in self:
-            out = layer(out)
+        out: Tensor = super().forward(self.laid_out(regions))  # type: ignore[no-untyped-call]
         return out
 
 

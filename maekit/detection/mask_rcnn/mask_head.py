@@ -30,7 +30,5 @@ class MaskHead(MapModule, nn.Sequential):
 
     def forward(self, regions: Tensor) -> Tensor:
         """Returns logits [R, C, 2m, 2m]."""
-        out = self.laid_out(regions)
-        for layer in self:
-            out = layer(out)
+        out: Tensor = super().forward(self.laid_out(regions))  # type: ignore[no-untyped-call]
         return out

@@ -78,9 +78,10 @@ class SaveLast(Checkpoint):
         together = trainer.world_size == 1 or (isinstance(exception, UserError) and exception.shared)
         new = trainer.state.fn == "fit" and trainer.global_step > self.saved_step
         module = run_module(pl_module)
-        sound = module.is_whole() and not module.is_frozen()
-        if new and together and sound and not anywhere(trainer, _fault(trainer) is not None):
-            self._write(trainer)
+        if new and together:
+            unsound = not module.is_whole() or module.is_frozen() or _fault(trainer) is not None
+            if not anywhere(trainer, unsound):
+                self._write(trainer)
         if isinstance(exception, NotFiniteError):
             exception.kept = kept(self.path)
 

@@ -44,9 +44,10 @@ class LayerLog(Callback):
 
     def on_before_optimizer_step(self, trainer: Trainer, pl_module: LightningModule, optimizer: Optimizer) -> None:
         """Measures the gradients, and copies a sample of the weights before they change."""
+        if not self.record.due(trainer.global_step + 1):
+            return
         groups = run_module(pl_module).optimizer_groups()
-        alone = not any(is_sharded(p) for group in groups for p in group["params"])
-        if (alone and not trainer.is_global_zero) or not self.record.due(trainer.global_step + 1):
+        if not trainer.is_global_zero and not any(is_sharded(p) for group in groups for p in group["params"]):
             return
         self.layers, self.rates = layers_of(groups)
         scale = loss_scale(trainer, optimizer)

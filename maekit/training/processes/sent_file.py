@@ -75,8 +75,12 @@ def _send(file: Path, size: int, copy: Path | None) -> None:
     """Broadcasts process 0's file piece by piece; a process with a `copy` writes it there."""
     failed: UserError | None = None
     with ExitStack() as stack:
-        source = stack.enter_context(file.open("rb")) if distributed.get_rank() == 0 else None
-        target = stack.enter_context(copy.open("wb")) if copy is not None else None
+        with one_outcome():
+            try:
+                source = stack.enter_context(file.open("rb")) if distributed.get_rank() == 0 else None
+                target = stack.enter_context(copy.open("wb")) if copy is not None else None
+            except OSError as error:
+                raise UserError(f"{error.filename}: {error.strerror}, as the checkpoint was sent") from error
         for start in range(0, size, PIECE_BYTES):
             piece = torch.empty(min(PIECE_BYTES, size - start), dtype=torch.uint8)
             if source is not None:

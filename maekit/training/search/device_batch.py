@@ -82,7 +82,8 @@ def choose(settings: Settings, model: TransferModel, world: int) -> Choice:
         UserError: not even the smallest fits, or the total batch cannot be divided among the devices.
     """
     trainer = settings.values["trainer"]
-    sizes = device_batches(settings.values["data"]["total_batch_size"], world, even=model.pairs_images)
+    total, least = settings.values["data"]["total_batch_size"], model.least_images
+    sizes = device_batches(total, world, even=model.pairs_images, least=least)
     alone = not joined()
     if alone and world > 1 and "LOCAL_RANK" in os.environ and CHOSEN in os.environ:
         return Choice(int(os.environ[CHOSEN]), "as the first process chose")
@@ -127,7 +128,7 @@ def by_prediction(settings: Settings, model: TransferModel, sizes: Sequence[int]
         )
     most = sizes[-1] if kind == "cuda" else max([sizes[0], *(size for size in sizes if size <= CPU_MOST)])
     if fits is not None and fits > most:
-        return Choice(most, f"more than {CPU_MOST} images at once are not faster on a CPU")
+        return Choice(most, f"more than {CPU_MOST} images at once are not faster here")
     whole = ", a device's whole share" if fits == sizes[-1] else ""
     return Choice(fits or 0, f"predicted to need at most {where}{whole}" if fits else f"predicted, in {where}")
 

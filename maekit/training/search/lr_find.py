@@ -16,7 +16,7 @@ from maekit.optim.lr_curve import LrCurve, LrStep
 from maekit.optim.settings import Optimisation
 from maekit.recipes.settings import Settings
 from maekit.system.generators import untouched_generators
-from maekit.system.hardware import autocast_of
+from maekit.system.hardware import autocast_of, set_matmul_precision
 from maekit.system.terminal import say_all
 from maekit.training.one_line_errors import one_line_errors
 from maekit.training.search.device_batch import choose
@@ -109,6 +109,7 @@ def find_lr(
     require_batch(len(data.train_dataset(run["seed"])), data.total_batch_size, optim["base_lr"])
     if run["num_threads"] is not None:
         torch.set_num_threads(run["num_threads"])
+    set_matmul_precision(run["matmul_precision"])
     device = local_device(settings)
     with untouched_generators(), one_line_errors([]):
         seed_everything(run["seed"], verbose=False)
