@@ -13,7 +13,7 @@ Pooling = Literal["mean", "class"]
 
 
 class Features(NamedTuple):
-    """What a backbone makes of images [B, 3, H, W].
+    """What a backbone makes of images [B, C, H, W].
 
     Attributes:
         tokens: [B, P + N, D], the P prefix tokens (class token, registers) first, then the patches row by row; after
@@ -44,6 +44,7 @@ class Backbone(nn.Module):
     Attributes:
         embed_dim: D, the width of the tokens.
         patch_size: side of a square patch in pixels.
+        channels: C, the channels of the images.
         num_blocks: number of transformer blocks.
         num_heads: attention heads of a block.
         num_prefix: P, the tokens before the patches: the class token, if any, and the registers.
@@ -53,6 +54,7 @@ class Backbone(nn.Module):
 
     embed_dim: int
     patch_size: int
+    channels: int
     num_blocks: int
     num_heads: int
     num_prefix: int
@@ -69,7 +71,7 @@ class Backbone(nn.Module):
         hidden: Hidden | None = None,
         num_blocks: int | None = None,
     ) -> Features:
-        """Returns the features of images [B, 3, H, W], normalised, whose sides are multiples of the patch.
+        """Returns the features of images [B, C, H, W], normalised, whose sides are multiples of the patch.
 
         Args:
             images: of the size it was built for, or of another; position tables are resized then.
@@ -108,5 +110,5 @@ class Backbone(nn.Module):
         return torch.cat([tokens[:, :1], self.patch_tokens(tokens)], dim=1)
 
     def patch_grid(self, images: Tensor) -> Grid:
-        """Returns the patches (h, w) of images [B, 3, H, W]."""
+        """Returns the patches (h, w) of images [B, C, H, W]."""
         return images.shape[2] // self.patch_size, images.shape[3] // self.patch_size

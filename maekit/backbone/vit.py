@@ -27,12 +27,12 @@ class ImageFeatures(NamedTuple):
 class PatchEmbed(nn.Module):
     """Cuts an image into square patches and projects each to a token."""
 
-    def __init__(self, embed_dim: int, patch_size: int):
+    def __init__(self, embed_dim: int, patch_size: int, channels: int = 3):
         super().__init__()
-        self.proj = nn.Conv2d(3, embed_dim, kernel_size=patch_size, stride=patch_size)
+        self.proj = nn.Conv2d(channels, embed_dim, kernel_size=patch_size, stride=patch_size)
 
     def forward(self, images: Tensor) -> Tensor:
-        """Returns tokens [B, h*w, D], row by row, for images [B, 3, H, W]."""
+        """Returns tokens [B, h*w, D], row by row, for images [B, C, H, W]."""
         return torch.flatten(self.proj(images), 2).transpose(1, 2)
 
 
@@ -56,6 +56,7 @@ class ViT(Backbone):
     Args:
         size: width, depth, heads and patch.
         image_size: (height, width) in pixels, multiples of the patch; the default grid. Other sizes may be given.
+        channels: of the images.
         pos_grid: the grid (h, w) the position table is stored for; None for that of `image_size`.
         drop_path: stochastic depth of the last block, 0 <= drop_path < 1; it grows linearly from 0 at the first.
         class_token: whether a class token, and the registers that the size has, go before the patches.
@@ -75,6 +76,7 @@ class ViT(Backbone):
         size: Size,
         *,
         image_size: tuple[int, int],
+        channels: int = 3,
         pos_grid: Grid | None = None,
         drop_path: float = 0.0,
         class_token: bool = True,
@@ -90,13 +92,14 @@ class ViT(Backbone):
         if not 0.0 <= drop_path < 1.0:
             raise UserError(f"got drop_path {drop_path}, expected 0 <= drop_path < 1; set it so in the recipe")
         self.embed_dim, self.patch_size, self.num_blocks = size.embed_dim, size.patch_size, size.num_blocks
+        self.channels = channels
         self.grid = patch_grid(*image_size, size.patch_size)
         self.pos_grid = pos_grid or self.grid
         self.gradient_checkpointing = gradient_checkpointing
         self.num_heads = size.num_heads
         self.num_prefix = 1 + size.num_registers if class_token else 0
         num_rows = int(class_token) + self.pos_grid[0] * self.pos_grid[1]
-        self.patch_embed = PatchEmbed(size.embed_dim, size.patch_size)
+        self.patch_embed = PatchEmbed(size.embed_dim, size.patch_size, channels)
         self.cls_token = nn.Parameter(torch.empty(1, 1, size.embed_dim)) if class_token else None
         registers = max(self.num_prefix - 1, 0)
         self.reg_token = nn.Parameter(torch.empty(1, registers, size.embed_dim)) if registers else None
@@ -130,7 +133,7 @@ class ViT(Backbone):
         hidden: Hidden | None = None,
         num_blocks: int | None = None,
     ) -> Features:
-        """Returns the features of images [B, 3, H, W]; see `Backbone`."""
+        """Returns the features of images [B, C, H, W]; see `Backbone`."""
         count = self.num_blocks if num_blocks is None else num_blocks
         self._check_blocks(taps, count)
         if taps and visible is not None:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from maekit.base.spec import DataSpec
+from maekit.base.spec import RGB, DataSpec
 from maekit.errors import UserError
 from maekit.recipes.moved import in_todays_form
 from maekit.weights.read.safe_load import load_file
@@ -94,11 +94,13 @@ def read_card(path: Path) -> Card:
     height, width = card["image_size"]
     palette = tuple((red, green, blue) for red, green, blue in card.get("palette", ()))
     mean, std = (tuple(card["input"].get(name, ())) for name in ("mean", "std"))
-    names, ids, values = (tuple(card.get(name, ())) for name in ("class_names", "class_ids", "value_names"))
+    names, ids = (tuple(card.get(name, ())) for name in ("class_names", "class_ids"))
+    values, value_mean, value_std = (tuple(card.get(name, ())) for name in ("value_names", "value_mean", "value_std"))
+    bands = tuple(card.get("bands", RGB))
     target = card.get("target", "classes")
     if "target" not in card and names == NO_CLASSES:
         names, ids, target = (), (), "none"
-    spec = DataSpec(names, (height, width), ids, palette, mean, std, target, values)
+    spec = DataSpec(names, (height, width), ids, palette, mean, std, target, values, value_mean, value_std, bands)
     return Card(
         card["task"],
         card["recipe"],

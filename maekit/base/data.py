@@ -16,7 +16,7 @@ from torch.utils.data import Dataset
 
 from maekit.base.findings import Findings
 from maekit.base.identity import DataIdentity
-from maekit.base.spec import DataSpec, Draw
+from maekit.base.spec import DataSpec, Draw, Target
 from maekit.errors import UserError
 from maekit.system.ranges import check_range
 
@@ -122,10 +122,12 @@ class TransferData(RunData):
     Attributes:
         published: the spec of the data set the recipes were published on, for when no data is at hand.
         published_counts: its training and validation images; None where that is not known.
+        target: what the data say of an image, see `DataSpec.target`.
     """
 
     published: ClassVar[DataSpec]
     published_counts: ClassVar[tuple[int, int] | None] = None
+    target: ClassVar[Target] = "classes"
 
     root: str | None
     synthetic: str | None = None

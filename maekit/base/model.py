@@ -87,7 +87,9 @@ class TransferModel(nn.Module, ABC):
         trained = settings if isinstance(settings, TrainedSettings) else None
         self.new_head = trained is not None and trained.new_head
         self.ema_decay = None if trained is None else trained.ema_decay
-        self.backbone = ViT(load_size(settings.backbone), image_size=spec.image_size, **options)
+        self.backbone = ViT(
+            load_size(settings.backbone), image_size=spec.image_size, channels=spec.num_channels, **options
+        )
 
     @classmethod
     def build(cls, spec: DataSpec, values: Mapping[str, object]) -> Self:
@@ -210,6 +212,6 @@ class TransferModel(nn.Module, ABC):
             allow_unused=self.expect_unused,
             allow_resized=self.expect_resized,
             leave_out=self.class_layers if self.new_head and not complete else (),
-            classes=Classes(self.spec.class_names, self.spec.class_ids) if self.spec.target == "classes" else None,
+            classes=Classes(self.spec.class_names, self.spec.class_ids) if self.spec.class_names else None,
             colours=(self.spec.mean, self.spec.std),
         )

@@ -3,7 +3,9 @@
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-Target = Literal["classes", "values", "none"]
+Target = Literal["classes", "labels", "grades", "values", "none"]
+
+RGB = ("R", "G", "B")
 
 
 @dataclass(frozen=True)
@@ -16,11 +18,15 @@ class DataSpec:
         class_ids: what tells two data sets' classes apart, in label order: folder names. ImageNet's names differ with
             the files beside it (`n01440764` or `tench, Tinca tinca`), its ids do not. Empty: the names themselves.
         palette: a colour (red, green, blue; 0..255) a class, where predictions are painted. Empty: none is given.
-        mean: of the three channels, in 0..1, by which images are normalised. Empty: not known.
-        std: of the three channels, likewise.
-        target: what the data say of an image, and a head predicts: `classes` (of the image, its pixels or its objects),
-            `values` (numbers, whose names are `value_names`), or `none`.
+        mean: of each channel, in 0..1, by which images are normalised. Empty: not known.
+        std: of each channel, likewise.
+        target: what the data say of an image, and a head predicts: `classes` (one for the image, each of its pixels or
+            each of its objects), `labels` (any number of the classes), `grades` (one of the classes, which have an
+            order), `values` (numbers, whose names are `value_names`), or `none`.
         value_names: one name a value, where the target is values.
+        value_mean: of each value over the training images, in the unit of the data: a head predicts standardised ones.
+        value_std: of each value, likewise, above 0.
+        bands: name of each channel in the order the model is given: R, G and B first, in this order, then the others.
     """
 
     class_names: tuple[str, ...]
@@ -31,15 +37,23 @@ class DataSpec:
     std: tuple[float, ...] = ()
     target: Target = "classes"
     value_names: tuple[str, ...] = ()
+    value_mean: tuple[float, ...] = ()
+    value_std: tuple[float, ...] = ()
+    bands: tuple[str, ...] = RGB
 
     def __post_init__(self) -> None:
         """Refuses names of what the target is not: data without classes have no name of one."""
-        named = {"classes": self.class_names, "values": self.value_names}
-        wrong = [kind for kind, names in named.items() if names and kind != self.target]
+        has_classes = self.target in ("classes", "labels", "grades")
+        wrong = "values" if self.value_names and self.target != "values" else ""
+        wrong = "classes" if self.class_names and not has_classes else wrong
         if wrong:
-            raise ValueError(
-                f"got names of {wrong[0]} {named[wrong[0]][:3]}, expected none: the target is {self.target}"
-            )
+            names = (self.class_names if wrong == "classes" else self.value_names)[:3]
+            raise ValueError(f"got names of {wrong} {names}, expected none: the target is {self.target}")
+
+    @property
+    def num_channels(self) -> int:
+        """Channels of the images that a model is given."""
+        return len(self.bands)
 
     def ids(self) -> tuple[str, ...]:
         """Returns the ids by which classes are compared, one a class."""

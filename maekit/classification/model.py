@@ -70,7 +70,7 @@ class Classifier(TransferModel):
 
     def example_batch(self, count: int) -> ImageBatch:
         """Returns `count` black images of the first class."""
-        return blank_images(count, self.spec.image_size)
+        return blank_images(count, self.spec.image_size, self.spec.num_channels)
 
     def new_metrics(self) -> ClassificationMetrics:
         """Returns metrics: top-1 and top-5 in percent, and the loss in nats."""

@@ -21,7 +21,7 @@ class FolderDataset(DrawDataset):
 
     Args:
         listing: the images with their labels.
-        transform: RGB image to [3, H, W] float32.
+        transform: image to [C, H, W] float32.
         seed: of the augmentation; None if the transform draws nothing.
         decoder: how images for a `TrainTransform` are read: `fast` as tensors, `pillow` as PIL images. An
             `EvalTransform` always gets PIL images.
@@ -55,7 +55,7 @@ class FolderDataset(DrawDataset):
 
     def __getitem__(self, draw: Draw) -> Sample:
         index = max(draw.index, 0)
-        label = int(self.listing.labels[index]) if draw.index >= 0 else 0
+        label = self.listing.label(index)
         path = self.listing.path(index)
         if self.seed is not None and self.crops is not None:
             with seeded(self.seed, draw.epoch, index):

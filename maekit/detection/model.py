@@ -139,7 +139,7 @@ class Detector(TransferModel):
         labels = torch.zeros(EXAMPLES, dtype=torch.int64)
         squares = (np.array([low, low, high, low, high, high, low, high]) for low, high in sides)
         masks = [[InstanceMask((square,), None) for square in squares]] * count
-        images, index = torch.zeros(count, 3, *size), torch.zeros(count, dtype=torch.int64)
+        images, index = torch.zeros(count, self.spec.num_channels, *size), torch.zeros(count, dtype=torch.int64)
         return DetBatch(images, sizes, [boxes] * count, [labels] * count, masks, index)
 
     def planned_losses(self, batch: DetBatch) -> dict[str, Tensor]:

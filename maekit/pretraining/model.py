@@ -105,7 +105,7 @@ class Pretrainer(TransferModel):
             self.backbone.embed_dim,
             [Block(width, heads, drop_path=0.0, window=0) for _ in range(settings.decoder_depth)],
             sincos_pos_embed(width, self.backbone.grid, class_token=True),
-            make_target(settings.target, 3 * self.backbone.patch_size**2, settings.num_components),
+            make_target(settings.target, spec.num_channels * self.backbone.patch_size**2, settings.num_components),
             mask_token=not settings.encoder_mask_tokens,
             gradient_checkpointing=settings.gradient_checkpointing,
         )
@@ -173,7 +173,7 @@ class Pretrainer(TransferModel):
 
     def example_batch(self, count: int) -> ImageBatch:
         """Returns `count` black images."""
-        return blank_images(count, self.spec.image_size)
+        return blank_images(count, self.spec.image_size, self.spec.num_channels)
 
     def new_metrics(self) -> PretrainingMetrics:
         """Returns metrics of the hidden patches: `loss`, and `psnr` in dB."""

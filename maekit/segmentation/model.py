@@ -97,13 +97,13 @@ class Segmenter(TransferModel):
 
     def example_batch(self, count: int) -> SegBatch:
         """Returns `count` black crops of the first class."""
-        size = self.spec.image_size
-        labels = torch.zeros(count, *size, dtype=torch.int64)
-        return SegBatch(torch.zeros(count, 3, *size), labels, torch.zeros(count, dtype=torch.int64))
+        images = torch.zeros(count, self.spec.num_channels, *self.spec.image_size)
+        labels = torch.zeros_like(images[:, 0], dtype=torch.int64)
+        return SegBatch(images, labels, torch.zeros(count, dtype=torch.int64))
 
     def evaluate_example(self, count: int) -> None:
         """Segments one image four crops wide: evaluation takes images one by one, `window_batch` windows at a time."""
-        image = torch.zeros(3, self.spec.image_size[0], 4 * self.spec.image_size[1])
+        image = torch.zeros(self.spec.num_channels, self.spec.image_size[0], 4 * self.spec.image_size[1])
         known = self.evaluate_at.keywords
         slide(self, image, **{name: known[name] for name in ("num_classes", "window", "stride", "batch")})
 

@@ -310,3 +310,12 @@ def test_the_residual_stream_through_the_norm_is_what_a_call_of_as_many_blocks_g
         tokens, grid = vit.residual_stream(images, count)
         assert grid == (4, 6)
         assert_float64(vit.norm(tokens), vit(images, num_blocks=count).tokens)
+
+
+def test_images_of_any_number_of_channels_are_encoded() -> None:
+    five, one = _vit(channels=5), _vit(channels=1)
+    filters = five.patch_embed.proj.weight
+    one.load_state_dict({**five.state_dict(), "patch_embed.proj.weight": filters.sum(1, keepdim=True)})
+    grey = _images(32, 48)[:, :1]
+    assert five.channels == 5
+    torch.testing.assert_close(five(grey.expand(-1, 5, -1, -1)).tokens, one(grey).tokens, atol=1e-5, rtol=0)

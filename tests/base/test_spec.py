@@ -12,7 +12,12 @@ from maekit.base.spec import DataSpec
 
 @pytest.mark.parametrize(
     ("target", "names"),
-    [("none", {"class_names": ("a",)}), ("values", {"class_names": ("a",)}), ("classes", {"value_names": ("age",)})],
+    [
+        ("none", {"class_names": ("a",)}),
+        ("values", {"class_names": ("a",)}),
+        ("classes", {"value_names": ("age",)}),
+        ("labels", {"value_names": ("age",)}),
+    ],
 )
 def test_names_of_what_the_target_is_not_are_refused(target: Any, names: dict[str, tuple[str, ...]]) -> None:
     with pytest.raises(ValueError, match=f"the target is {target}"):
@@ -35,6 +40,12 @@ def card(**changed: Any) -> dict[str, Any]:
             {"class_names": ["image"], "class_ids": ["image"]},
             DataSpec((), (32, 32), target="none"),
         ),  # an earlier version
+        (
+            {"target": "values", "value_names": ["age"], "value_mean": [40.5], "value_std": [3.0]},
+            DataSpec((), (32, 32), target="values", value_names=("age",), value_mean=(40.5,), value_std=(3.0,)),
+        ),
+        ({"target": "grades", "class_names": ["low", "high"]}, DataSpec(("low", "high"), (32, 32), target="grades")),
+        ({"target": "none", "bands": ["R", "nir"]}, DataSpec((), (32, 32), target="none", bands=("R", "nir"))),
         ({"class_names": ["a", "b"], "class_ids": ["1", "2"]}, DataSpec(("a", "b"), (32, 32), ("1", "2"))),
         ({"target": "classes", "class_names": ["image"], "class_ids": []}, DataSpec(("image",), (32, 32))),
     ],

@@ -12,6 +12,7 @@ from torch import Tensor
 from maekit.classification.data.imagenet import ImageNet
 from maekit.cli import main
 from maekit.data.folder_dataset import FolderDataset
+from maekit.data.images.batch import Sample
 from maekit.data.images.transforms import EvalTransform
 from maekit.pretraining.online_probe import probe_accuracies
 from tests.conftest import few_digits
@@ -61,7 +62,7 @@ class Plain:
     def __len__(self) -> int:
         return len(self.data)
 
-    def __getitem__(self, draw: tuple[int, int]) -> tuple[Tensor, int, int]:
+    def __getitem__(self, draw: tuple[int, int]) -> Sample:
         from maekit.base.spec import Draw
 
         return self.data[Draw(*draw)]

@@ -51,8 +51,10 @@ class Listing:
         root: the folder that `names` are relative to.
         classes: name of each class folder, in label order.
         names: relative path of each image.
-        labels: [number of images] int32.
+        labels: [n] int32, the class of each image; or [n, L] uint8, 1 for each of L classes that it has, else 0; or
+            [n, V] float32, values in the unit of the data.
         left_out: files and folders among the images that were not taken.
+        weights: [n] float32, above 0, what each image counts; None where the data do not say.
     """
 
     root: Path
@@ -60,9 +62,15 @@ class Listing:
     names: Names
     labels: np.ndarray
     left_out: LeftOut = field(default_factory=LeftOut)
+    weights: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.names)
+
+    def label(self, index: int) -> int | np.ndarray:
+        """Returns the class of one image, or its row of labels or values."""
+        label = self.labels[index]
+        return label if isinstance(label, np.ndarray) else int(label)
 
     def path(self, index: int) -> str:
         """Returns the path of one image."""
@@ -73,13 +81,18 @@ class Listing:
         return (f"{self.root}/{name}" for name in self.names)
 
     def identity(self) -> Split:
-        """Returns the number of images and a fingerprint of their names and labels."""
-        return Split(len(self), fingerprint(*self.names.content(), self.labels.astype(np.int32)))
+        """Returns the number of images and a fingerprint of their names, labels and weights."""
+        labels = self.labels.astype(np.int32) if self.labels.ndim == 1 else self.labels
+        return Split(len(self), fingerprint(*self.names.content(), labels, *self._weights()))
+
+    def _weights(self) -> list[np.ndarray]:
+        return [] if self.weights is None else [self.weights]
 
     def take(self, indices: Sequence[int]) -> "Listing":
         """Returns the listing of some of the images."""
-        names = Names(self.names[i] for i in indices)
-        return Listing(self.root, self.classes, names, self.labels[list(indices)], self.left_out)
+        names, places = Names(self.names[i] for i in indices), list(indices)
+        weights = None if self.weights is None else self.weights[places]
+        return Listing(self.root, self.classes, names, self.labels[places], self.left_out, weights)
 
 
 def sub_folders(root: Path) -> tuple[str, ...]:

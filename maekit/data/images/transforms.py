@@ -17,18 +17,19 @@ LONGEST_ASPECT = 32
 
 
 class Normalise:
-    """RGB image to [3, H, W] float32: scaled to 0..1, less the mean, by the standard deviation.
+    """Image to [C, H, W] float32: scaled to 0..1, less the mean, by the standard deviation.
 
     Args:
-        mean: of the three channels, in 0..1.
-        std: of the three channels, above 0.
+        mean: of the C channels, in 0..1.
+        std: of the C channels, above 0.
+        channels: C.
     """
 
-    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
-        check_numbers("data.mean", mean, "[0, 1]", 3)
-        check_numbers("data.std", std, "(0, inf)", 3)
-        self.mean = torch.tensor(mean).view(3, 1, 1)
-        self.std = torch.tensor(std).view(3, 1, 1)
+    def __init__(self, mean: Sequence[float], std: Sequence[float], channels: int = 3) -> None:
+        check_numbers("data.mean", mean, "[0, 1]", channels)
+        check_numbers("data.std", std, "(0, inf)", channels)
+        self.mean = torch.tensor(mean).view(-1, 1, 1)
+        self.std = torch.tensor(std).view(-1, 1, 1)
         self.scale, self.offset = 1 / (255 * self.std), -self.mean / self.std
         self.plain = {"mean": [float(m) for m in mean], "std": [float(s) for s in std]}
 
