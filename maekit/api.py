@@ -150,7 +150,7 @@ class Session:
                 options["name"] = card.require_name(options["name"], folder)
                 resume = resume_of(path, card, self.settings, self.data.identity(), new_data=new_data)
             total = run.total_steps(self.settings, images // self.data.total_batch_size)
-            if on_first(lambda: is_finished(folder, card.step, total, extend=extend)):
+            if on_first(lambda: is_finished(folder, card.step, total, options["patience"], extend=extend)):
                 say_all(finished_lines(folder, card.step))
                 return {**on_first(lambda: read_run(folder).metrics), "folder": str(folder)}
             with one_outcome(), one_line_errors(change_lines(resume.changes)):

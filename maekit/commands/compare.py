@@ -245,7 +245,7 @@ def _notes(runs: Sequence["Run"], names: list[str]) -> Iterator[str]:
         for name, run, number in zip(names, runs, sets, strict=True):
             yield f"  {name}: set {number + 1}, {data_words(run)}"
     for name, run in zip(names, runs, strict=True):
-        if run.status in ("unfinished", "paused", "stopped"):
+        if run.status in ("unfinished", "paused", "stopped") or run.early_stop is not None:
             yield f"{name}: {how_far(run)}"
         yield from (f"{name}: {problem}" for problem in run.problems)
 

@@ -79,7 +79,8 @@ def refusal(run: Run, cell: Cell, which: str) -> str | None:
         return _unlike(run, wanted)
     steps, total = run.number("step"), run.total_steps
     if not ours.evaluation and steps is not None and total is not None and steps < total:
-        return f"it stopped at step {steps:.0f} of {total}"
+        early = " early (run.patience)" if run.early_stop is not None else ""
+        return f"it stopped{early} at step {steps:.0f} of {total}"
     if config.get("trainer.limit_val_batches") not in (None, 1.0):
         return f"measured on a part of the images (trainer.limit_val_batches {config['trainer.limit_val_batches']})"
     return _cut_config(run) or _other_data(run, cell) or _no_value(run, cell, which)

@@ -66,8 +66,9 @@ _FLAGS = {
     "--run.num_threads": "threads cpu_threads",
     "`maekit validate`": "eval eval_only evaluate val test validate test_only do_eval",
     "`maekit predict`": "predict inference source",
-    "there is no early stopping yet; --trainer.max_time ends a run, and best.ckpt keeps the best weights": "patience "
-    "early_stopping early_stop early_stopping_patience",
+    "--run.patience (validations without improvement)": "patience early_stopping early_stop early_stopping_patience",
+    "--run.min_delta": "min_delta early_stopping_min_delta early_stopping_threshold delta",
+    "--run.keep_best": "save_top_k top_k_checkpoints keep_top_k keep_checkpoints save_total_limit checkpoint_hist",
     "the number of classes comes from the data": "num_classes nb_classes nc n_classes classes num_labels",
     "`maekit tasks` lists partial fine-tuning and the linear probe, which freeze the backbone": "freeze frozen "
     "freeze_backbone freeze_encoder linear_probe linprobe freeze_layers",

@@ -45,8 +45,15 @@ class RunOptions:
         name: the run's own name in place of the next number; a folder that has it already is refused.
         stop_at_step: pause after so many optimizer steps in all, measured and saved; the schedule stays that of the
             whole run, with which `--ckpt_path` goes on. null: no pause.
-        extend: train a finished run on, to the end that max_epochs or max_steps now say; without it --ckpt_path of a
-            finished run trains nothing.
+        patience: end the run after so many validations in a row without improvement of the metric that chooses
+            best.ckpt; null trains to the end. Validations are counted, not epochs or steps: how often there is one is
+            trainer.check_val_every_n_epoch or trainer.val_check_interval.
+        min_delta: an improvement is a value that is better by more than this, in the metric's own unit: points of
+            top-1, mIoU or AP, dB, or the loss itself. best.ckpt takes every better value all the same.
+        keep_best: checkpoints of the best values to keep: best.ckpt and, beside it, the next best, named by step and
+            value (step_120_top1_85.25.ckpt) and removed when they are beaten.
+        extend: train a finished run on, to the end that max_epochs or max_steps now say, or with a larger patience;
+            without it --ckpt_path of a finished run trains nothing.
         new_data: go on with a run though its data is not what it was (images added or removed, other labels); without
             it --ckpt_path refuses such data.
         save_every_minutes: at most this long between two saves of last.ckpt; 0 saves after every step.
@@ -68,6 +75,9 @@ class RunOptions:
     folder: str = "runs"
     name: str | None = None
     stop_at_step: int | None = None
+    patience: int | None = None
+    min_delta: float = 0.0
+    keep_best: int = 1
     extend: bool = False
     new_data: bool = False
     save_every_minutes: float = 10.0
@@ -83,6 +93,9 @@ class RunOptions:
         check_range("run.timeout_minutes", self.timeout_minutes, "(0, 1440]")
         check_range("run.seed", self.seed, "[0, 4294967295]")
         check_range("run.stop_at_step", self.stop_at_step, "[1, inf)")
+        check_range("run.patience", self.patience, "[1, inf)")
+        check_range("run.min_delta", self.min_delta, "[0, inf)")
+        check_range("run.keep_best", self.keep_best, "[1, inf)")
         check_range("run.save_every_minutes", self.save_every_minutes, "[0, inf)")
         check_range("run.num_threads", self.num_threads, "[1, 1024]")
         for key, value in (("folder", self.folder), ("wandb", self.wandb)):

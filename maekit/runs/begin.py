@@ -87,21 +87,30 @@ def finished_step(folder: Path) -> int | None:
     return int(step) if run.status == "finished" and step is not None else None
 
 
-def is_finished(folder: Path, step: int, total: int, *, extend: bool) -> bool:
+def is_finished(folder: Path, step: int, total: int, patience: int | None = None, *, extend: bool) -> bool:
     """Whether there is nothing left to train in a run.
 
     Args:
         folder: the run's.
         step: of its last.ckpt.
         total: optimizer steps of the whole run, by the present settings.
+        patience: validations without improvement after which it ends, by the present settings; None for no such end.
         extend: whether a finished run may be trained on.
 
     Raises:
-        UserError: it is finished and the settings ask for more steps without `--run.extend`; or it is beyond the end
-            that the settings give.
+        UserError: it is finished and the settings ask for more steps or patience without `--run.extend`; or it is
+            beyond the end that the settings give.
     """
     finished = finished_step(folder) == step
-    if finished and total > step and not extend:
+    early = Run(folder).early_stop if finished else None
+    asks = total > step and (not early or patience is None or patience > early.validations)
+    if finished and early and asks and not extend:
+        raise UserError(
+            f"{shown(folder)} ended early at step {step}: {early.words()}, and these settings have "
+            f"run.patience {patience or 'null'}; add --run.extend true to train it on, or leave --ckpt_path out to "
+            "start a new run"
+        )
+    if finished and asks and not extend:
         raise UserError(
             f"{shown(folder)} finished at step {step}, and these settings train to step {total}; add --run.extend true "
             "to train it on, or leave --ckpt_path out to start a new run"
@@ -111,4 +120,4 @@ def is_finished(folder: Path, step: int, total: int, *, extend: bool) -> bool:
             f"{shown(folder)} is at step {step}, and these settings end at step {total}; give a later end with "
             "--trainer.max_epochs or --trainer.max_steps"
         )
-    return finished and total <= step
+    return finished and not asks

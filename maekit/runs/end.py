@@ -8,6 +8,7 @@ from pathlib import Path
 from maekit.errors import Interrupted, LostProcessError
 from maekit.runs.checkpoint_path import BEST, LAST, resume_command, start_command
 from maekit.runs.folder import shown
+from maekit.runs.read import Run
 from maekit.system.rank import rank
 
 _FILES = (BEST, LAST, "config.yaml", "metrics.json", "train.csv", "val.csv", "tensorboard")
@@ -44,15 +45,19 @@ def after_stop(folder: Path, words: Sequence[str], saved_step: Callable[[], int 
 
 def finished_lines(folder: Path, step: int) -> list[str]:
     """The answer to resuming a finished run whose settings ask for no further step."""
+    early = Run(folder).early_stop
+    its_last = "its last" if early is None else f"where it ended early: {early.words()}"
+    more = "--trainer.max_epochs MORE (or --trainer.max_steps)" if early is None else "--run.patience MORE (or null)"
     place = shlex.quote(shown(folder))
     return [
-        f"finished {shown(folder)} is at step {step}, its last; nothing was trained",
+        f"finished {shown(folder)} is at step {step}, {its_last}; nothing was trained",
         f"        to measure it: maekit validate --ckpt_path {place}",
-        f"        to train it on: maekit fit --ckpt_path {place} --run.extend true --trainer.max_epochs MORE "
-        "(or --trainer.max_steps)",
+        f"        to train it on: maekit fit --ckpt_path {place} --run.extend true {more}",
     ]
 
 
 def written_files(folder: Path) -> str:
     """The names of those main files that a run's folder has."""
-    return ", ".join(f"{name}/" if (folder / name).is_dir() else name for name in _FILES if (folder / name).exists())
+    next_best = sorted(file.name for file in folder.glob("step_*.ckpt"))
+    names = [*_FILES[:1], *next_best, *_FILES[1:]]
+    return ", ".join(f"{name}/" if (folder / name).is_dir() else name for name in names if (folder / name).exists())

@@ -9,6 +9,7 @@ from typing import Literal, NamedTuple
 from maekit.errors import UserError
 from maekit.recipes.moved import in_todays_form, todays_key
 from maekit.recipes.recipe import flat
+from maekit.runs.early import EarlyStop, early_stop_of
 from maekit.runs.files import CLASSES, CONFIG, ENVIRONMENT, METRICS, Content, read_mapping
 from maekit.runs.rows import Row, number_rows
 from maekit.system.plain import JSON, finite_number, table
@@ -147,6 +148,11 @@ class Run:
         if isinstance(recorded, list) and len(recorded) == 2 and recorded[1] in ("max", "min"):
             return str(recorded[0]).removeprefix("val/"), "max" if recorded[1] == "max" else "min"
         return None
+
+    @property
+    def early_stop(self) -> EarlyStop | None:
+        """Why a finished run ended before its last step; None where it did not."""
+        return early_stop_of(self.metrics)
 
     @cached_property
     def class_names(self) -> tuple[str, ...] | None:

@@ -20,7 +20,7 @@ from maekit.optim.resume import OptimizerState, place_schedule, restore_order
 from maekit.optim.settings import Optimisation
 from maekit.training.batches import Batches
 from maekit.training.callbacks.averaging import put_average, take_trained
-from maekit.training.callbacks.checkpoints import forget_best
+from maekit.training.callbacks.best import forget_best
 from maekit.training.callbacks.layers import loss_scale
 from maekit.training.nan_guard import gradient_fault, loss_fault, raise_together
 from maekit.training.progress_state import counters_at

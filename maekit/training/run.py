@@ -31,7 +31,8 @@ from maekit.system.terminal import say, say_all
 from maekit.training.callbacks.checkpoint_io import AtomicCheckpointIO
 from maekit.training.callbacks.interruption import Interruption
 from maekit.training.callbacks.of_run import shared_callbacks, training_callbacks
-from maekit.training.callbacks.record import Record, RunResult
+from maekit.training.callbacks.patience import require_validations
+from maekit.training.callbacks.record import Record, RunResult, early_stop
 from maekit.training.callbacks.validation import count_in_batches
 from maekit.training.compiling import set_up
 from maekit.training.metadata import card, plan_of
@@ -125,6 +126,10 @@ def prepare(
         module.batches.loading = plan_loading(given, module.batches.images, plan.device_batch, world, kind)
         data.num_workers = module.batches.loading.workers
     count_in_batches(trainer, plan.accumulation, module.steps_per_epoch)
+    if folder is not None:
+        say_all(
+            require_validations(trainer, module, options, settings.given, total_steps(settings, module.steps_per_epoch))
+        )
     run = Run(module, trainer, plan, folder, record, settings, hosts=hosts)
     if options.num_threads is not None:
         torch.set_num_threads(options.num_threads)
@@ -256,6 +261,8 @@ def finish(run: Run) -> RunResult:
             else ""
         )
         speed = f", {result['images_per_second']} images/s" if result["images_per_second"] else ""
+        if (early := early_stop(run.trainer)) is not None and "early_stop" in result:
+            say(f"early   at step {result['step']} of {run.module.total_steps()}: {early.ended().words()}")
         word = {"finished": "done  ", "stopped": "stopped"}.get(result["status"], "paused")
         if result["status"] == "stopped":
             reached = f"by {result['stopped_by']} at step {result['step']}; {reached}"

@@ -22,7 +22,8 @@ ALONE = [
     "trainer.benchmark", "trainer.check_val_every_n_epoch", "trainer.deterministic", "trainer.limit_val_batches",
     "trainer.max_epochs", "trainer.max_steps", "trainer.max_time", "trainer.val_check_interval",
 ]  # fmt: skip
-TOGETHER = [key for key in KEYS if key not in (*ALONE, "run.compile", "run.stop_at_step")]
+STOPS = ("run.stop_at_step", "run.patience", "run.min_delta")
+TOGETHER = [key for key in KEYS if key not in (*ALONE, *STOPS, "run.compile")]
 ROUNDS = max(len(FLAGS[key].good) for key in TOGETHER)
 
 

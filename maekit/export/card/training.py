@@ -8,6 +8,7 @@ from maekit.export.card.text import plain
 from maekit.recipes.moved import in_todays_form
 from maekit.recipes.recipe import flat, load_recipe
 from maekit.recipes.tasks import find_task
+from maekit.runs.early import early_stop_of
 from maekit.runs.record import Record
 from maekit.system.plain import table
 from maekit.weights.read.metadata import mask_ratio, normalisation
@@ -128,6 +129,8 @@ def _results(subject: Subject) -> str:
     lines = [f"Measured by the run on its own validation data. These weights are those of step {step}."]
     if (status := record.metrics.get("status")) not in (None, "finished"):
         lines.append(f"The run did not finish: its record says `{status}`.")
+    if early := early_stop_of(record.metrics):
+        lines.append(f"The run ended early: {early.words()}.")
     if best:
         lines.append(f"Best: {best[0]} {best[1]:.6g} at step {best[2]}.")
     if values:

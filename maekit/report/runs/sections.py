@@ -42,7 +42,9 @@ def result(run: Run, beside: Table | None) -> Section:
 def how_far(run: Run) -> str:
     """How far a run came: `finished after 40 steps`, `stopped by early_stopping after 20 of 40 steps`, ..."""
     if run.status == "finished":
-        return f"finished after {_steps(run, run.number('step'))}"
+        early = run.early_stop
+        steps = _steps(run, run.number("step"))
+        return f"finished after {steps}" if early is None else f"ended early after {steps}: {early.words()}"
     if run.status == "validated":
         return "an evaluation of weights, without training"
     if run.status == "stopped":

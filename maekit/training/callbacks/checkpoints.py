@@ -1,12 +1,7 @@
-"""Two callbacks that save `last.ckpt`, from which a run resumes, and `best.ckpt`, the best weights.
+"""Saves `last.ckpt`, from which a run resumes; no state with NaN or infinity, nor one from the middle of a step."""
 
-Neither file is replaced by a state with NaN or infinity, nor by one from the middle of a step.
-"""
-
-import math
 import time
 from pathlib import Path
-from typing import Literal
 
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
@@ -14,9 +9,8 @@ from lightning.pytorch.callbacks import Checkpoint
 from maekit.base.checkpoint_card import read_card
 from maekit.errors import UserError
 from maekit.training.callbacks.averaging import averages
-from maekit.training.callbacks.evaluation import write_evaluation
 from maekit.training.nan_guard import NotFiniteError, anywhere, raise_together, state_fault
-from maekit.training.run_module import CheckpointDict, RunModule, run_module
+from maekit.training.run_module import run_module
 
 
 class SaveLast(Checkpoint):
@@ -79,7 +73,7 @@ class SaveLast(Checkpoint):
         new = trainer.state.fn == "fit" and trainer.global_step > self.saved_step
         module = run_module(pl_module)
         if new and together:
-            unsound = not module.is_whole() or module.is_frozen() or _fault(trainer) is not None
+            unsound = not module.is_whole() or module.is_frozen() or unsound_state(trainer) is not None
             if not anywhere(trainer, unsound):
                 self._write(trainer)
         if isinstance(exception, NotFiniteError):
@@ -87,7 +81,7 @@ class SaveLast(Checkpoint):
 
     def _save(self, trainer: Trainer) -> None:
         run_module(trainer.lightning_module).require_finite()
-        raise_together(trainer, _fault(trainer), known=False)
+        raise_together(trainer, unsound_state(trainer), known=False)
         self._write(trainer)
 
     def _write(self, trainer: Trainer) -> None:
@@ -102,58 +96,8 @@ def kept(path: Path) -> str:
     return f"{path} keeps the state of step {read_card(path).step}"
 
 
-def _fault(trainer: Trainer) -> str | None:
+def unsound_state(trainer: Trainer) -> str | None:
     """Returns a message about a tensor of the next checkpoint that is not finite, or None."""
     module = trainer.lightning_module
     found = state_fault(module, trainer.optimizers, averages(trainer))
     return f"{found} is not finite after step {trainer.global_step}" if found else None
-
-
-class SaveBest(Checkpoint):
-    """Saves the weights with the best value of one metric, and the files of that validation.
-
-    Args:
-        folder: the run's folder.
-        metric: its log key, such as `val/top1`.
-        mode: whether a higher or a lower value is better.
-    """
-
-    def __init__(self, folder: Path, metric: str, mode: Literal["max", "min"]) -> None:
-        self.path = folder / "best.ckpt"
-        self.metric = metric
-        self.mode = mode
-        self.value: float | None = None
-        self.step = 0
-
-    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Saves if the metric improved; NaN and infinity never count as better."""
-        if trainer.state.fn != "fit" or trainer.sanity_checking:
-            return
-        module = run_module(pl_module)
-        new = float(trainer.callback_metrics.get(self.metric, math.nan))
-        better = self.value is None or (new > self.value if self.mode == "max" else new < self.value)
-        if math.isfinite(new) and better:
-            raise_together(trainer, _fault(trainer), known=False)
-            trainer.save_checkpoint(self.path, weights_only=True)
-            self.value, self.step = new, trainer.global_step
-            self._write(trainer, module, self.path.name)
-        elif self.value is None:
-            self._write(trainer, module, None)
-        module.results = {}  # frees their memory
-
-    def _write(self, trainer: Trainer, module: RunModule, checkpoint: str | None) -> None:
-        if trainer.is_global_zero:
-            write_evaluation(self.path.parent, module, checkpoint, trainer.global_step)
-
-    def state_dict(self) -> dict[str, object]:
-        """Returns the best value so far and its step."""
-        return {"value": self.value, "step": self.step}
-
-    def load_state_dict(self, state_dict: CheckpointDict) -> None:
-        """Restores the best value so far and its step."""
-        self.value, self.step = state_dict["value"], state_dict["step"]
-
-
-def forget_best(checkpoint: CheckpointDict) -> None:
-    """Forgets the best value in a checkpoint, in place, so that the resumed run's next validation is the best."""
-    checkpoint["callbacks"] = {**checkpoint["callbacks"], SaveBest.__qualname__: {"value": None, "step": 0}}

@@ -10,7 +10,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from maekit.base.model import TransferModel
 from maekit.system.generators import untouched_generators
 from maekit.system.terminal import say
-from maekit.training.callbacks.checkpoints import SaveBest
+from maekit.training.callbacks.best import SaveBest
 from maekit.training.examples import judge_some, write_examples
 from maekit.training.run_module import RunModule, run_module
 from maekit.training.strategies import whole_model

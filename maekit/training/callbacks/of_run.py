@@ -11,11 +11,13 @@ from maekit.recipes.recipe import flat
 from maekit.recipes.settings import Settings
 from maekit.training.callbacks.at_start import AtSetup, AtStart
 from maekit.training.callbacks.averaging import WeightAverage
-from maekit.training.callbacks.checkpoints import SaveBest, SaveLast
+from maekit.training.callbacks.best import SaveBest
+from maekit.training.callbacks.checkpoints import SaveLast
 from maekit.training.callbacks.examples import Examples
 from maekit.training.callbacks.hyper_parameters import HyperParameters
 from maekit.training.callbacks.interruption import Interruption
 from maekit.training.callbacks.layers import LayerLog
+from maekit.training.callbacks.patience import Patience
 from maekit.training.callbacks.pause import Pause
 from maekit.training.callbacks.pictures import Pictures
 from maekit.training.callbacks.progress import Progress
@@ -70,7 +72,8 @@ def training_callbacks(
         *average,
         interruption,
         Examples(folder),  # after WeightAverage, so that examples are of the averaged weights
-        SaveBest(folder, f"val/{metric}", mode),
+        Patience(f"val/{metric}", mode, options.patience, options.min_delta),
+        SaveBest(folder, f"val/{metric}", mode, options.keep_best),
         SaveLast(folder, options.save_every_minutes),
         HyperParameters(dict(flat(settings.values)), f"val/{metric}"),
     ]

@@ -11,7 +11,8 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, Timer
 
 from maekit.system.files import write_json
-from maekit.training.callbacks.checkpoints import SaveBest
+from maekit.training.callbacks.best import SaveBest
+from maekit.training.callbacks.patience import Patience
 from maekit.training.callbacks.pause import Pause
 from maekit.training.callbacks.table_log import TableLog
 from maekit.training.run_module import CheckpointDict, RunModule, callbacks_of, run_module
@@ -28,11 +29,14 @@ class BestValue(TypedDict):
 class RunResult(TypedDict):
     """What `metrics.json` holds: times in seconds and peak memory in GiB, of all sessions of the run together.
 
-    `data_share` is the share of the training time, 0..1, in which the process waited for its batches.
+    `data_share` is the share of the training time, 0..1, in which the process waited for its batches. `early_stop` is
+    there if a finished run ended before its last step, and `kept` with `--run.keep_best`.
     """
 
     status: str
     stopped_by: NotRequired[str]
+    early_stop: NotRequired[dict[str, str | float | None]]
+    kept: NotRequired[list[dict[str, str | float]]]
     step: int
     val: dict[str, float]
     best: BestValue | None
@@ -151,6 +155,7 @@ class Record(Callback):
         images = spent["steps"] * module.plan.total
         self.peak_memory = max(self.peak_memory, peak_memory_gib(trainer))
         status, by = ending(trainer, module.total_steps())
+        early = early_stop(trainer) if status == "finished" and trainer.global_step < module.total_steps() else None
         result: RunResult = {
             "status": status,
             "step": trainer.global_step,
@@ -164,6 +169,10 @@ class Record(Callback):
         }
         if by is not None:
             result = {"status": status, "stopped_by": by, **result}
+        if best is not None and best.most > 1:
+            result["kept"] = best.all()
+        if early is not None:
+            result["early_stop"] = early.ended()._asdict()
         if trainer.is_global_zero:
             write_json(self.folder / "metrics.json", result)
         return result
@@ -181,10 +190,11 @@ def ending(trainer: Trainer, total_steps: int) -> tuple[str, str | None]:
         total_steps: optimizer steps of the whole run.
 
     Returns:
-        `finished`, or `paused` at `--run.stop_at_step` or `--trainer.max_time`, or `stopped` by a callback of the user.
+        `finished` at its last step or by `--run.patience`, or `paused` at `--run.stop_at_step` or
+        `--trainer.max_time`, or `stopped` by a callback of the user.
     """
     callbacks = callbacks_of(trainer)
-    if trainer.global_step >= total_steps:
+    if trainer.global_step >= total_steps or early_stop(trainer) is not None:
         return "finished", None
     paused = any(isinstance(c, Pause) and trainer.global_step >= c.step for c in callbacks)
     timed = any(isinstance(c, Timer) and (c.time_remaining() or 0) <= 0 for c in callbacks)
@@ -192,6 +202,11 @@ def ending(trainer: Trainer, total_steps: int) -> tuple[str, str | None]:
         return "paused", None
     early = [c for c in callbacks if isinstance(c, EarlyStopping)]
     return "stopped", type(early[0]).__name__ if early else "a callback"
+
+
+def early_stop(trainer: Trainer) -> Patience | None:
+    """Returns the callback that ended a run early, if it did."""
+    return next((one for one in callbacks_of(trainer) if isinstance(one, Patience) and one.reached), None)
 
 
 def peak_memory_gib(trainer: Trainer) -> float:
