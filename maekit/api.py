@@ -126,7 +126,7 @@ class Session:
         with self._together(trains=True):
             self._start_afresh()
             self.data.require_trainable()
-        options = self.settings.values["run"]
+        options, weights = self.settings.values["run"], self.settings.given_weights()
         extend, options["extend"] = (
             options["extend"],
             False,
@@ -154,7 +154,7 @@ class Session:
                 say_all(finished_lines(folder, card.step))
                 return {**on_first(lambda: read_run(folder).metrics), "folder": str(folder)}
             with one_outcome(), one_line_errors(change_lines(resume.changes)):
-                self.model.load_checkpoint(path)
+                self.model.load_checkpoint(path, weights)
             return self._train(folder, resume, [], words, callbacks)
 
     @contextmanager
@@ -194,6 +194,7 @@ class Session:
                 job = run.prepare(self.settings, self.model, data, interruption, folder=folder, callbacks=callbacks)
                 if resume is not None:
                     lines = [*resume.lines, *run.accept(job, resume)]
+                run.choose_content(job)
                 self._check_process(job, trains=True)
             run.start_records(job)
             run.choose_compiling(job)
@@ -231,7 +232,10 @@ class Session:
             with one_outcome():
                 job = run.prepare(self.settings, self.model, self.data, interruption, folder=None)
                 if path is not None:
-                    measured = {"checkpoint": str(saved), "step": self._check_card(path).step}
+                    card = self._check_card(path)
+                    measured = {"checkpoint": str(saved), "step": card.step}
+                    if card.start is not None:  # else Lightning reads all of it
+                        self.model.load_checkpoint(path, self.settings.given_weights())
                 elif report := self.model.load_start(complete=True):
                     say_all(report.lines())
                 self._check_process(job, trains=False)
@@ -289,10 +293,6 @@ class Session:
 
     def _check_card(self, path: Path) -> Card:
         card = read_card(path)
-        mine, theirs = self.settings.recipe.task.name, Path(card.task).stem
-        if mine != theirs:
-            raise UserError(
-                f"{path} is of task {theirs}, got --task {mine}; leave --task out, or give its own checkpoint"
-            )
+        card.require_task(self.settings.recipe.task.name, path)
         card.require_classes(self.data.spec(), path)
         return card

@@ -1,6 +1,6 @@
 """ADE20K semantic segmentation with a linear head (the linear probe of DINOv2 and DINOv3).
 
-Backbone: a ViT with its final norm; frozen, or tuned with `tune_backbone`.
+Backbone: a ViT with its final norm; frozen (`freeze`), or tuned.
 Head: dropout, BatchNorm and a 1x1 convolution on the last map, resized to the crop.
 Loss: cross entropy over all pixels.
 Metric: mIoU on whole images, in sliding windows; also mAcc, aAcc and the IoU of each class.
@@ -8,11 +8,9 @@ Data: ADE20K, or any folder of images with label maps; random resize, crop, mirr
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from torch import Tensor, nn
 
-from maekit.backbone.freeze import tune_last_blocks
 from maekit.base.spec import DataSpec
 from maekit.segmentation.data.ade20k import ADE20K as Data
 from maekit.segmentation.head.layers import pixel_classifier
@@ -20,17 +18,6 @@ from maekit.segmentation.model import Segmenter
 from maekit.segmentation.settings import SegmenterSettings
 
 __all__ = ["Data", "Model"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settings(SegmenterSettings):
-    """The settings of a linear segmentation head.
-
-    Args:
-        tune_backbone: train the backbone too; a frozen one is a fixed function, without drop path.
-    """
-
-    tune_backbone: bool = False
 
 
 class Head(nn.Module):
@@ -50,13 +37,11 @@ class Head(nn.Module):
 class Model(Segmenter):
     """A ViT, frozen or tuned, and a linear head on its last map."""
 
-    def __init__(self, spec: DataSpec, settings: Settings) -> None:
-        """Builds backbone and head, and freezes the backbone unless it is tuned."""
+    def __init__(self, spec: DataSpec, settings: SegmenterSettings) -> None:
+        """Builds backbone and head; `freeze`, which the recipe sets, freezes the backbone."""
         super().__init__(spec, settings, taps=[], final_norm=True)
         dropout, std = settings.dropout, settings.classifier_std
         self.head = Head(self.backbone.embed_dim, len(spec.class_names), dropout=dropout, classifier_std=std)
-        if not settings.tune_backbone:
-            tune_last_blocks(self.backbone, 0)
 
     def maps(self, images: Tensor) -> tuple[Tensor, ...]:
         """Returns the last map, after the final norm."""

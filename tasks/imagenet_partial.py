@@ -7,9 +7,6 @@ Metric: top-1 on centre crops; also top-5, the loss, and the top-1 of each class
 Data: ImageNet-1K, or any folder of class folders; random crops, mirroring, RandAugment.
 """
 
-from dataclasses import dataclass
-
-from maekit.backbone.freeze import tune_last_blocks
 from maekit.base.spec import DataSpec
 from maekit.classification.data.imagenet import ImageNet as Data
 from maekit.classification.linear_head import LinearHead
@@ -18,23 +15,11 @@ from maekit.classification.model import FineTunedClassifier, FineTuningSettings
 __all__ = ["Data", "Model"]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Settings(FineTuningSettings):
-    """What fine-tuning has, and how much is tuned.
-
-    Args:
-        tuned_blocks: how many of the last blocks are tuned; 0 is the head alone, 0.5 the MLP of the last block, and
-            all blocks is full fine-tuning, embeddings included.
-    """
-
-    tuned_blocks: float
-
-
 class Model(FineTunedClassifier):
     """A ViT whose first blocks are frozen and whose last are fine-tuned, and a linear classifier."""
 
-    def __init__(self, spec: DataSpec, settings: Settings) -> None:
-        """Builds the classifier and freezes what is not tuned."""
+    def __init__(self, spec: DataSpec, settings: FineTuningSettings) -> None:
+        """Builds the classifier; `tuned_blocks`, which the recipe sets, freezes what is not tuned."""
         super().__init__(
             spec,
             settings,
@@ -48,4 +33,3 @@ class Model(FineTunedClassifier):
             pooling=settings.pooling,
             init_std=settings.head_init_std,
         )
-        tune_last_blocks(self.backbone, settings.tuned_blocks)

@@ -8,6 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from maekit.backbone.lora import LoraLinear
+
 Grid = tuple[int, int]
 
 # On a CPU whose bf16 matrix products run in oneDNN (AVX-512 or AMX), the fused kernel cuts a short sequence into
@@ -84,9 +86,12 @@ class Attention(nn.Module):
         """
         if grid[0] % window == 0 and grid[1] % window == 0:
             return partition(self.qkv(tokens), grid, window)
-        weight, bias = self.qkv.weight, self.qkv.bias
-        windows = partition(F.linear(tokens, weight), grid, window)
-        return windows + bias.to(windows.dtype)
+        # an adapted layer (LoRA) gives zero tokens their bias too
+        projected = (
+            self.qkv.without_bias(tokens) if isinstance(self.qkv, LoraLinear) else F.linear(tokens, self.qkv.weight)
+        )
+        windows = partition(projected, grid, window)
+        return windows + self.qkv.bias.to(windows.dtype)
 
 
 def partition(tokens: Tensor, grid: Grid, window: int) -> Tensor:

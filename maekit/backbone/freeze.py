@@ -1,8 +1,15 @@
-"""Partial fine-tuning: only the last blocks of a backbone are trained (MAE paper, Figure 9)."""
+"""What of a backbone is trained: its last blocks (MAE paper, Figure 9), all but the embeddings, or adapters (LoRA)."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
 
 from maekit.backbone.block import Block
+from maekit.backbone.lora import LoraLinear
 from maekit.backbone.vit import ViT
 from maekit.errors import UserError
+from maekit.system.ranges import check_range
 
 
 def tune_last_blocks(backbone: ViT, tuned_blocks: float) -> None:
@@ -39,6 +46,40 @@ def tune_last_blocks(backbone: ViT, tuned_blocks: float) -> None:
     if tuned_blocks == 0.5:
         for name, parameter in backbone.blocks[-1].named_parameters():
             parameter.requires_grad_(name.startswith(("norm2.", "mlp.", "gamma_2")))
+
+
+def freeze_embeddings(backbone: ViT) -> None:
+    """Freezes what comes before the first block: patch filters, position table, class token and registers."""
+    for name, parameter in backbone.named_parameters():
+        if backbone.layer_of(name) == 0:
+            parameter.requires_grad_(False)
+
+
+def add_lora(backbone: ViT, *, rank: int, alpha: float | None, targets: Sequence[str], dropout: float) -> None:
+    """Freezes a backbone, and puts a trained adapter beside each target layer of its blocks, in place.
+
+    Draws nothing from the generators of a run, so a head that is made afterwards begins as it does without adapters.
+
+    Args:
+        backbone: a ViT.
+        rank: from 1 to the width of the tokens.
+        alpha: see `LoraLinear`; None for the rank, a scale of 1.
+        targets: of `lora.TARGETS`.
+        dropout: see `LoraLinear`.
+
+    Raises:
+        UserError: the rank is above the width.
+    """
+    check_range("model.lora_rank", rank, f"[1, {backbone.embed_dim}]")
+    backbone.requires_grad_(False)
+    generator = torch.Generator().manual_seed(torch.initial_seed() % 2**63)
+    for block in backbone.blocks:
+        assert isinstance(block, Block)
+        for parent in (block.attn, block.mlp):
+            for name, layer in list(parent.named_children()):
+                if name in targets and isinstance(layer, nn.Linear):
+                    of = LoraLinear(layer, rank=rank, alpha=alpha or rank, dropout=dropout, generator=generator)
+                    setattr(parent, name, of)
 
 
 def _check(tuned_blocks: float, num_blocks: int) -> None:

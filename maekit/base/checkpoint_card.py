@@ -9,6 +9,7 @@ from maekit.base.spec import RGB, DataSpec
 from maekit.errors import UserError
 from maekit.recipes.moved import in_todays_form
 from maekit.weights.read.safe_load import load_file
+from maekit.weights.state.start import Start, start_in
 
 KEY = "maekit"
 NO_CLASSES = ("image",)  # what data without classes had instead of none in checkpoints of earlier versions
@@ -27,6 +28,7 @@ class Card:
         step: optimizer steps done.
         data: `DataIdentity.plain()` of what it was trained on; None in a checkpoint of an earlier version.
         plan: devices, device batch and accumulation; None in a checkpoint of an earlier version.
+        start: the weights that complete a checkpoint of only what changed; None for a whole one.
     """
 
     task: str
@@ -37,6 +39,13 @@ class Card:
     step: int
     data: Mapping[str, Any] | None = None
     plan: Mapping[str, int] | None = None
+    start: Start | None = None
+
+    def require_task(self, name: str, path: Path) -> None:
+        """Refuses another task than the checkpoint's; `path` is the checkpoint's, for the error."""
+        own = Path(self.task).stem
+        if name != own:
+            raise UserError(f"{path} is of task {own}, got --task {name}; leave --task out, or give its own checkpoint")
 
     def require_classes(self, data: DataSpec, path: Path) -> None:
         """Refuses data whose classes are not the checkpoint's, in its order."""
@@ -87,7 +96,7 @@ def read_card(path: Path) -> Card:
     """
     contents = load_file(path)
     card = contents.get(KEY) if isinstance(contents, Mapping) else None
-    if not isinstance(card, Mapping):
+    if not isinstance(contents, Mapping) or not isinstance(card, Mapping):
         raise UserError(
             f"{path} is no checkpoint of a maekit run; give best.ckpt or last.ckpt, or use it as --model.weights"
         )
@@ -110,4 +119,5 @@ def read_card(path: Path) -> Card:
         int(card["step"]),
         card.get("data"),
         card.get("plan"),
+        start_in(contents),
     )

@@ -9,18 +9,21 @@ import torch
 from torch import Tensor, nn
 
 from maekit.backbone.block import Block
+from maekit.backbone.freeze import add_lora, freeze_embeddings, tune_last_blocks
+from maekit.backbone.lora import target_names
 from maekit.backbone.sizes import load_size
 from maekit.backbone.vit import ViT, ViTOptions
 from maekit.base.data import RunData, TransferData
-from maekit.base.settings import BackboneSettings, TrainedSettings
+from maekit.base.settings import AdaptedSettings, BackboneSettings, TrainedSettings
 from maekit.base.shown import Shown
 from maekit.base.spec import DataSpec
 from maekit.errors import UserError
 from maekit.recipes.model_settings import make_settings, settings_class
 from maekit.weights.get.find import find_weights
 from maekit.weights.load.classes import Classes
-from maekit.weights.load.load import Report, load_weights
+from maekit.weights.load.load import Report, load_weights, read_state
 from maekit.weights.read.safe_load import load_file
+from maekit.weights.state.start import completed
 
 
 class Metrics(Protocol):
@@ -90,6 +93,8 @@ class TransferModel(nn.Module, ABC):
         self.backbone = ViT(
             load_size(settings.backbone), image_size=spec.image_size, channels=spec.num_channels, **options
         )
+        if isinstance(settings, AdaptedSettings):
+            _adapt(self.backbone, settings)
 
     @classmethod
     def build(cls, spec: DataSpec, values: Mapping[str, object]) -> Self:
@@ -181,9 +186,17 @@ class TransferModel(nn.Module, ABC):
         """
         return data
 
-    def load_checkpoint(self, path: Path) -> None:
-        """Loads all weights from a checkpoint of a run whose model has the same parameters."""
-        state = load_file(path)["state_dict"]  # type: ignore[index]
+    def load_checkpoint(self, path: Path, weights: str | None = None) -> None:
+        """Loads all weights from a checkpoint of a run whose model has the same parameters.
+
+        Args:
+            path: the checkpoint.
+            weights: where the weights are that complete one of only what changed; None for where it says.
+        """
+        contents = load_file(path)
+        assert isinstance(contents, Mapping)
+        state = completed(contents, path, lambda file: read_state(file).tensors, weights)["state_dict"]
+        assert isinstance(state, Mapping)
         self.load_state_dict({key.removeprefix("model."): t for key, t in state.items() if key.startswith("model.")})
 
     def load_start(self, *, complete: bool) -> Report | None:
@@ -215,3 +228,19 @@ class TransferModel(nn.Module, ABC):
             classes=Classes(self.spec.class_names, self.spec.class_ids) if self.spec.class_names else None,
             colours=(self.spec.mean, self.spec.std),
         )
+
+
+def _adapt(backbone: ViT, settings: AdaptedSettings) -> None:
+    """Freezes what a recipe does not train of a fresh backbone, and adds its adapters."""
+    if settings.lora_rank is not None:
+        add_lora(
+            backbone,
+            rank=settings.lora_rank,
+            alpha=settings.lora_alpha,
+            targets=target_names(settings.lora_targets),
+            dropout=settings.lora_dropout,
+        )
+    if settings.tuned_blocks is not None or settings.freeze == "backbone":
+        tune_last_blocks(backbone, settings.tuned_blocks or 0)
+    if settings.freeze == "embeddings":
+        freeze_embeddings(backbone)

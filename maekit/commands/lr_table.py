@@ -11,6 +11,7 @@ from maekit.recipes.recipe import load_recipe
 from maekit.recipes.tasks import find_task
 
 if TYPE_CHECKING:
+    from maekit.base.model import TransferModel
     from maekit.optim.groups import ParameterRow
 
 FORWARDS = True
@@ -19,7 +20,11 @@ FORWARDS = True
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds --task, --recipe, --config, --json, --groups and --help; the task's own flags are passed on."""
     add_recipe_arguments(parser)
-    parser.add_argument("--json", action="store_true", help='print {"parameters": [{"name", "layer", ...}]}')
+    parser.add_argument(
+        "--json",
+        action="store_true",
+        help='print {"parameters": [{"name", "layer", ...}], "trained": ..., "frozen": ...}',
+    )
     parser.add_argument("--groups", action="store_true", help="one line for each optimizer group, not each parameter")
     parser.add_argument("-h", "--help", action="store_true", help="this help")
 
@@ -30,21 +35,26 @@ def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentPa
         parser.print_help()
         print("\n--model.*, --optim.* and --data.* flags of the task apply, such as --optim.layer_decay 0.65.")
         return 0
-    rows, sizes = table(args, flags)
+    from maekit.optim.share import describe, parts, share_of
+
+    rows, model = table(args, flags)
+    sizes, share = {name: parameter.numel() for name, parameter in model.named_parameters()}, share_of(model)
     if args.json:
-        print(json.dumps({"parameters": [asdict(row) for row in rows]}, indent=1))
-    elif args.groups:
+        print(json.dumps({"parameters": [asdict(row) for row in rows], **asdict(share)}, indent=1))
+        return 0
+    if args.groups:
         print_groups(rows, sizes)
     else:
         width = max(len(row.name) for row in rows)
         print(f"{'parameter':<{width}}  layer  lr_scale   lr         weight_decay")
         for row in rows:
             print(f"{row.name:<{width}}  {row.layer:>5}  {row.lr_scale:<9.3e}  {row.lr:<9.3e}  {row.weight_decay:g}")
+    print(f"{describe(model)}: {parts(share.trained)}; frozen: {parts(share.frozen)}")
     return 0
 
 
-def table(args: argparse.Namespace, flags: list[str]) -> "tuple[list[ParameterRow], dict[str, int]]":
-    """Returns the rows of a recipe's model, and each parameter's number of elements.
+def table(args: argparse.Namespace, flags: list[str]) -> "tuple[list[ParameterRow], TransferModel]":
+    """Returns the rows of a recipe's model, and the model.
 
     The model is built on torch's meta device, for the classes of the published data set.
     """
@@ -63,7 +73,7 @@ def table(args: argparse.Namespace, flags: list[str]) -> "tuple[list[ParameterRo
     rows = Optimisation(**settings.values["optim"]).rows(
         model, model.backbone, settings.values["data"]["total_batch_size"]
     )
-    return rows, {name: parameter.numel() for name, parameter in model.named_parameters()}
+    return rows, model
 
 
 def print_groups(rows: "list[ParameterRow]", sizes: dict[str, int]) -> None:

@@ -12,7 +12,7 @@ from maekit.backbone.pos_embed import resize_pos_embed, sincos_pos_embed
 from maekit.backbone.protocol import Features, Hidden
 from maekit.base.data import RunData, TransferData
 from maekit.base.model import TransferModel
-from maekit.base.settings import TrainedSettings
+from maekit.base.settings import AdaptedSettings
 from maekit.base.spec import DataSpec, Draw
 from maekit.data.images.batch import ImageBatch, blank_images
 from maekit.errors import UserError
@@ -37,7 +37,7 @@ class MaskedBatch(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainingSettings(TrainedSettings):
+class PretrainingSettings(AdaptedSettings):
     """A masked autoencoder.
 
     Args:

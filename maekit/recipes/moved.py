@@ -12,15 +12,30 @@ OPTIM = (
     "poly_after_warmup", "milestones", "gamma",
 )  # fmt: skip
 
+_TUNE_BACKBONE = "model.tune_backbone"
+
 
 def todays_key(key: str) -> str:
     """Returns today's name of a dotted key, such as `optim.lr` for `model.lr`; that of others is the same."""
+    if key == _TUNE_BACKBONE:
+        return "model.freeze"
     section, _, name = key.partition(".")
     return f"optim.{name}" if section == "model" and name in OPTIM else key
 
 
+def todays_values(values: Mapping[str, JSON]) -> dict[str, JSON]:
+    """Returns values by dotted key with today's keys, and today's values where these have changed."""
+    return {todays_key(key): _frozen(value) if key == _TUNE_BACKBONE else value for key, value in values.items()}
+
+
+def _frozen(tune_backbone: JSON) -> JSON:
+    return None if tune_backbone else "backbone"
+
+
 def moved_key(key: str) -> str:
     """Returns what an error says of a dotted key that has moved, such as `model.lr`; empty for any other."""
+    if key == _TUNE_BACKBONE:
+        return "; it is model.freeze now: `backbone` for tune_backbone false, null for true"
     today = todays_key(key)
     return "" if today == key else f"; it is {today} now: the optimizer and the schedule have a section of their own"
 
@@ -29,9 +44,14 @@ def in_todays_form(config: Mapping[str, JSON]) -> dict[str, JSON]:
     """Returns a run's configuration, perhaps of an earlier version, with today's sections and keys.
 
     Runs before the section `optim` kept its keys in `model`; those of linear probes and of pre-training had no
-    layer_decay, which was 1.
+    layer_decay, which was 1; a linear head's model had `tune_backbone`,
+    which is `freeze` now.
     """
     model = config.get("model")
+    if isinstance(model, Mapping) and "tune_backbone" in model:
+        frozen = {"freeze": _frozen(model["tune_backbone"])}
+        model = {**{key: value for key, value in model.items() if key != "tune_backbone"}, **frozen}
+        config = {**config, "model": model}
     if "optim" in config or not isinstance(model, Mapping):
         return dict(config)
     optim = {key: model[key] for key in OPTIM if key in model}

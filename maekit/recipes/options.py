@@ -57,6 +57,9 @@ class RunOptions:
         new_data: go on with a run though its data is not what it was (images added or removed, other labels); without
             it --ckpt_path refuses such data.
         save_every_minutes: at most this long between two saves of last.ckpt; 0 saves after every step.
+        checkpoint_content: whole checkpoints stand alone; those of what `changed` hold what was trained and name the
+            weights that the run began from (model.weights), which must stay where they are, or lie beside the
+            checkpoint: with LoRA or frozen blocks a small part of the size.
         wandb: also log to this Weights & Biases project (needs `pip install wandb`).
         compile: compile the training losses with torch.compile (of detection the backbone and the pyramid), which takes
             a minute or more; validation is never compiled. auto: on a CUDA device the run times its first steps
@@ -81,6 +84,7 @@ class RunOptions:
     extend: bool = False
     new_data: bool = False
     save_every_minutes: float = 10.0
+    checkpoint_content: Literal["whole", "changed"] = "whole"
     wandb: str | None = None
     compile: Literal["auto"] | bool = "auto"
     matmul_precision: Literal["highest", "high"] = "highest"

@@ -48,6 +48,11 @@ class Settings:
                 f"this task evaluates only; use maekit validate --task {task} --recipe {recipe} --model.weights FILE"
             )
 
+    def given_weights(self) -> str | None:
+        """Returns the weights that a flag names, which complete a checkpoint of only what changed; None without one."""
+        weights: str | None = self.values["model"]["weights"]
+        return weights if "model.weights" in self.given and weights != "none" else None
+
     def yaml(self) -> str:
         """The resolved configuration, as saved with a run."""
         return saved_header(self.recipe) + safe_dump(self.values, sort_keys=False)

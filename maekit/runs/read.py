@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from maekit.errors import UserError
-from maekit.recipes.moved import in_todays_form, todays_key
+from maekit.recipes.moved import in_todays_form, todays_key, todays_values
 from maekit.recipes.recipe import flat
 from maekit.runs.early import EarlyStop, early_stop_of
 from maekit.runs.files import CLASSES, CONFIG, ENVIRONMENT, METRICS, Content, read_mapping
@@ -96,7 +96,7 @@ class Run:
     def recipe_values(self) -> dict[str, JSON]:
         """The recipe's own values by dotted keys of today, as they were when the run began; empty if not recorded."""
         recorded = table(self.environment.get("recipe_values"))
-        return {todays_key(str(key)): value for key, value in recorded.items()}
+        return todays_values(recorded)
 
     @property
     def defaults(self) -> dict[str, JSON] | None:
@@ -104,7 +104,7 @@ class Run:
         recorded = self.environment.get("defaults")
         if not isinstance(recorded, dict):
             return None
-        return {todays_key(str(key)): value for key, value in recorded.items()}
+        return todays_values(recorded)
 
     @property
     def given(self) -> list[str]:

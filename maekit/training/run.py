@@ -18,6 +18,7 @@ from maekit.optim.batch_plan import BatchPlan, describe, solve_batch
 from maekit.optim.groups import describe as describe_groups
 from maekit.optim.groups import parameter_groups
 from maekit.optim.settings import Optimisation
+from maekit.optim.share import describe as describe_share
 from maekit.recipes.options import RunOptions
 from maekit.recipes.recipe import flat, load_recipe, recipe_names
 from maekit.recipes.settings import Settings
@@ -35,7 +36,7 @@ from maekit.training.callbacks.patience import require_validations
 from maekit.training.callbacks.record import Record, RunResult, early_stop
 from maekit.training.callbacks.validation import count_in_batches
 from maekit.training.compiling import set_up
-from maekit.training.metadata import card, plan_of
+from maekit.training.metadata import card, left_out, plan_of
 from maekit.training.module import TransferModule, steps_of
 from maekit.training.nan_guard import first_bad
 from maekit.training.processes.environment import environment_of, waiting_line
@@ -144,6 +145,12 @@ def saved_step(folder: Path, interruption: Interruption) -> int | None:
     return None if step == interruption.step else step
 
 
+def choose_content(run: Run) -> None:
+    """Decides what the checkpoints of a run that is about to train leave out."""
+    saved = read_card(run.resume.path).start if run.resume is not None else None
+    run.module.start = left_out(run.settings, run.module.model, saved)
+
+
 def choose_compiling(run: Run) -> None:
     """Decides whether the training losses of a run that is about to train are compiled, and says so."""
     total = total_steps(run.settings, run.module.steps_per_epoch)
@@ -194,7 +201,7 @@ def start_records(run: Run) -> None:
     loading = run.module.batches.loading.describe(pin=pin)
     say(f"data    {run.module.data.summary()}; {loading}")
     say(f"batch   {describe(run.plan, base_lr=optimisation.base_lr, lr=optimisation.peak_lr(run.plan.total))}")
-    say(f"layers  {describe_groups(parameter_groups(run.module.model, rows))}")
+    say(f"layers  {describe_groups(parameter_groups(run.module.model, rows))}; {describe_share(run.module.model)}")
     say(f"device  {device_of(run)}")
     if line := waiting_line(run.trainer.num_nodes, environment_of(run.trainer)):
         say(line)

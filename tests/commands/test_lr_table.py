@@ -44,6 +44,7 @@ def test_the_text_has_a_line_a_parameter_or_a_group(capsys: pytest.CaptureFixtur
     text = capsys.readouterr().out
     assert "backbone.blocks.11.mlp.fc2.weight" in text
     assert main(["lr-table", "--task", "imagenet_finetune", "--recipe", "base", "--groups"]) == 0
-    groups = capsys.readouterr().out.splitlines()
+    *groups, last = capsys.readouterr().out.splitlines()
+    assert last == "trained: 86.57 of 86.57 M parameters (100.0 %): backbone 85.80 M, head 0.77 M; frozen: none"
     assert len(groups) == 1 + 2 * 14
     assert sum(int(line.split()[-1].replace(",", "")) for line in groups[1:]) == 86_567_656

@@ -46,6 +46,7 @@ BELOW_ONE = real("0", "0.5", bad="-0.1 1 1.5")
 NOT_NEGATIVE = real("0", "0.5", "3", bad="-0.1")
 CHANNELS = "[0.5,0.5] [0.5,0.5,0.5,0.5]"
 LARS = "--optim.momentum=0.9 --optim.trust_coefficient=0.001"
+LORA = "--model.lora_rank=4"
 
 FLAGS = {
     "data.allow_empty": SWITCH,
@@ -110,6 +111,7 @@ FLAGS = {
     "model.ema_decay": real("0", "0.9", "null", bad="1 -0.1 2"),
     "model.encoder_mask_tokens": SWITCH,
     "model.flip": SWITCH,
+    "model.freeze": choice("null", "embeddings", "backbone", bad="blocks"),
     "optim.gamma": real("0.1", "1", bad="0 -0.1 2"),
     "model.global_blocks": numbers("[]", "[1,3]", bad="[9] [-1]"),
     "model.gradient_checkpointing": SWITCH,
@@ -118,6 +120,10 @@ FLAGS = {
     "model.label_smoothing": BELOW_ONE,
     "optim.layer_decay": SHARE,
     "model.layer_scale": real("0.1", "null", bad="-1 0"),
+    "model.lora_alpha": real("null", f"0.5 {LORA}", bad="0 -1 8"),
+    "model.lora_dropout": real("0", f"0.5 {LORA}", bad="-0.1 1 0.5"),
+    "model.lora_rank": whole(bad="0 -1 99999"),
+    "model.lora_targets": text("null", f"qkv {LORA}", f"[qkv,proj] {LORA}", f"fc1,fc2 {LORA}", bad="qkv"),
     "optim.lr": real("0.1 --optim.base_lr=null", bad="0 -1"),
     "model.mask_ratio": real("0.5", "0.75", bad="0 1 -1 2"),
     "model.masking": choice("random", "block", "grid"),
@@ -152,7 +158,6 @@ FLAGS = {
     "model.mixup": NOT_NEGATIVE,
     "optim.momentum": real("0", "0.9", bad="-0.1 1"),
     "model.new_head": SWITCH,
-    "model.tune_backbone": SWITCH,
     "optim.no_weight_decay": Values(("[]", "[1d,bias,layer_norm]"), ("[nonsense]",)),
     "model.num_components": whole("8 --model.target=pca", bad="8 0 -1"),
     "optim.optimizer": choice("adamw --optim.betas=[0.9,0.95]", f"lars {LARS}"),
@@ -170,7 +175,7 @@ FLAGS = {
     "model.taps": numbers(bad="[9] [0,1] [-1]"),
     "model.target": choice("pixels", "normalised_pixels", "pca --model.num_components=8"),
     "optim.trust_coefficient": real("0.01", bad="0 -1"),
-    "model.tuned_blocks": real("0", "0.5", "1", "4", bad="-1 0.7 9"),
+    "model.tuned_blocks": real("0", "0.5", "1", "4", bad="-1 0.7 1.5 9"),
     "optim.warmup_epochs": real("0 --optim.warmup_steps=null", "1.5 --optim.warmup_steps=null", bad="-1"),
     "optim.warmup_start": PROBABILITY,
     "optim.warmup_steps": whole("0", "5 --optim.warmup_epochs=null", bad="-1"),

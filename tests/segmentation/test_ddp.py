@@ -72,7 +72,7 @@ def test_two_processes_measure_what_one_does(
 
 def test_two_processes_train_a_linear_head_on_a_frozen_backbone(tmp_path: Path) -> None:
     flags = [
-        "--task=ade20k_linear", "--recipe=smoke", f"--data.root={few_scenes(tmp_path)}", "--model.tune_backbone=false",
+        "--task=ade20k_linear", "--recipe=smoke", f"--data.root={few_scenes(tmp_path)}", "--model.freeze=backbone",
         "--model.weights=mae_vit_smoke", "--data.num_workers=0", "--data.reduce_zero_label=true",
         "--data.allow_empty=true", "--data.device_batch_size=1", "--data.total_batch_size=2", "--trainer.max_steps=2",
         "--trainer.accelerator=cpu", "--trainer.devices=2", "--optim.lr=1e-3",

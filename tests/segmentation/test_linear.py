@@ -22,7 +22,7 @@ CLASSES, SIDE, PATCH = 7, 64, 8
 def model(**overrides: Any) -> Any:
     stacked = load_recipe(find_task("ade20k_linear"), "smoke")
     module = stacked.task.load()
-    chosen = {"weights": "none", "dropout": 0.0, "tune_backbone": "false", **overrides}
+    chosen = {"weights": "none", "dropout": 0.0, "freeze": "backbone", **overrides}
     values = resolve(stacked, module, [f"--model.{key}={value}" for key, value in chosen.items()], training=False)
     torch.manual_seed(0)
     spec = DataSpec(tuple(map(str, range(CLASSES))), (SIDE, SIDE))
@@ -58,7 +58,7 @@ def test_logits_are_those_of_a_linear_layer_on_normalised_patches() -> None:
 
 @pytest.mark.parametrize("tuned", [False, True])
 def test_a_step_trains_the_head_and_the_backbone_only_if_asked(tuned: bool) -> None:
-    probe = model(tune_backbone=str(tuned).lower()).train()
+    probe = model(freeze="null" if tuned else "backbone").train()
     before = {name: value.clone() for name, value in probe.state_dict().items()}
     trained = [p for p in probe.parameters() if p.requires_grad]
     losses = probe.training_losses(batch())

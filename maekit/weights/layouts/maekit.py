@@ -5,6 +5,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from maekit.backbone.lora import merged
 from maekit.weights.families.registry import extra_parameters, released_names
 from maekit.weights.layouts.layout import Contents, Layout
 from maekit.weights.read.metadata import CARD
@@ -22,8 +23,9 @@ def _part(name: str) -> str:
     return "" if ours.startswith(("backbone.", "head.")) or ours in extra_parameters() else "beside the model"
 
 
-def _to_ours(_path: Path, tensors: Mapping[str, Tensor], _prefix: str) -> dict[str, Tensor]:
+def _to_ours(path: Path, tensors: Mapping[str, Tensor], _prefix: str) -> dict[str, Tensor]:
     named = {name.removeprefix("model.").removeprefix("backbone."): tensor for name, tensor in tensors.items()}
+    named = merged(named, path)
     released = released_names(named)
     return {released(name) or name: tensor for name, tensor in named.items()}
 

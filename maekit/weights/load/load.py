@@ -1,4 +1,7 @@
-"""Loads weights into a model: every tensor is accounted for, or nothing is loaded."""
+"""Loads weights into a model: every tensor is accounted for, or nothing is loaded.
+
+No file has adapters (LoRA), since `read_state` merges them; those of the model stay as they began.
+"""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -6,6 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
+from maekit.backbone.lora import is_adapter
 from maekit.backbone.pos_embed import resize_patches, resize_pos_embed
 from maekit.backbone.protocol import Backbone
 from maekit.errors import UserError
@@ -78,7 +82,7 @@ def load_weights(
     for name in fit.shared:
         fit.own[name].copy_(fit.found[name])
     resized = (*(["patch_embed.proj.weight"] if patches else []), *grids)
-    weights = {name: weight.numel() for name, weight in backbone.named_parameters()}
+    weights = {name: weight.numel() for name, weight in backbone.named_parameters() if not is_adapter(name)}
     return Report(
         path=path,
         layout=state.layout,
@@ -105,7 +109,7 @@ def _backbone(model: nn.Module) -> Backbone:
 
 def _beside(model: nn.Module, state: StateFile, leave_out: Sequence[str]) -> tuple[Fit, list[str]]:
     """Returns the file's tensors beside the model's, and the names of the file's that are left out."""
-    held = model.state_dict().items()
+    held = [(name, tensor) for name, tensor in model.state_dict().items() if not is_adapter(name)]
     tensors = {n: t for n, t in held if n.startswith(("backbone.", "head.")) or n in extra_parameters()}
     own = {name.removeprefix("backbone."): tensor for name, tensor in tensors.items()}
     in_file = {new: old for old, new in names_in_model(state.tensors, own).items()}

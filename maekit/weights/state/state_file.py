@@ -11,6 +11,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from maekit.backbone.lora import rank_of
 from maekit.backbone.pos_embed import sincos_pos_embed
 from maekit.backbone.sizes import load_size
 from maekit.errors import UserError
@@ -28,6 +29,7 @@ from maekit.weights.read.transformers_folder import read_folder
 from maekit.weights.state.encoders import find_layout
 from maekit.weights.state.foreign import seems
 from maekit.weights.state.sets import WeightSet, choose_set, whole_set
+from maekit.weights.state.start import completed
 
 _NOT_META = {"state_dict", "model", "optimizer", "scaler", "optimizer_states", "lr_schedulers", "callbacks", "loops"}
 
@@ -47,6 +49,7 @@ class StateFile:
         knows_heads: whether the layout or a config determines that number; else it is assumed.
         decoder_heads: attention heads of the decoder, from a config or a card.
         chosen: which set of the file's tensors these are, and what there is beside it; None for a folder.
+        lora_rank: of the adapters (LoRA) that were merged into `tensors`; None without any.
     """
 
     layout: str
@@ -57,6 +60,7 @@ class StateFile:
     knows_heads: bool = False
     decoder_heads: int | None = None
     chosen: WeightSet | None = None
+    lora_rank: int | None = None
 
 
 def read_state(path: str | Path) -> StateFile:
@@ -86,6 +90,7 @@ def read_state(path: str | Path) -> StateFile:
     contents = load_file(path)
     if not isinstance(contents, Mapping):
         raise UserError(f"{path} holds a {type(contents).__name__}, expected a dict of tensors; save a state_dict()")
+    contents = completed(contents, path, lambda file: read_state(file).tensors)
     chosen = choose_set(path, contents, wanted)
     inside = _NOT_META | chosen.tensors.keys() | chosen.places
     meta = {str(key): value for key, value in contents.items() if str(key) not in inside}
@@ -119,6 +124,7 @@ def _identify(path: Path, chosen: WeightSet, meta: dict[str, object]) -> StateFi
         num_heads=load_size(size).num_heads if heads is None and size else heads,
         knows_heads=heads is not None or layout.sizes_are_ours,
         decoder_heads=decoder_heads(meta) if kind == "pretraining" else None,
+        lora_rank=rank_of(chosen.tensors),
         chosen=replace(chosen, others=(*chosen.others, *encoders), beside={**chosen.beside, **other}),
     )
 
