@@ -49,7 +49,8 @@ def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentPa
         print(f"{'parameter':<{width}}  layer  lr_scale   lr         weight_decay")
         for row in rows:
             print(f"{row.name:<{width}}  {row.layer:>5}  {row.lr_scale:<9.3e}  {row.lr:<9.3e}  {row.weight_decay:g}")
-    print(f"{describe(model)}: {parts(share.trained)}; frozen: {parts(share.frozen)}")
+    if sum(share.frozen.values()):
+        print(f"{describe(model)}: {parts(share.trained)}; frozen: {parts(share.frozen)}")
     return 0
 
 

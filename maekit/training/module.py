@@ -29,8 +29,7 @@ from maekit.training.run_module import CheckpointDict, RunModule
 from maekit.training.shards import is_sharded, joined_norms, local
 from maekit.training.step_guard import LOOK_STEPS, Found, StepGuard
 from maekit.training.strategies import Sharded, whole_model
-from maekit.weights.state.start import KEY as START
-from maekit.weights.state.start import Start, start_in
+from maekit.weights.state.start import Start, leave_out, put_back
 
 CARD = "maekit"
 
@@ -254,22 +253,14 @@ class TransferModule(RunModule):
         self.log_dict(values, logger=False, rank_zero_only=False)
 
     def on_save_checkpoint(self, checkpoint: CheckpointDict) -> None:
-        """Adds the metadata; with an EMA, replaces the weights by their average; leaves out what was never changed."""
+        """Adds the metadata; with an EMA, replaces the weights by their average."""
         checkpoint[CARD] = {**self.card, "step": checkpoint["global_step"]}
         put_average(checkpoint, self.trainer)
-        if self.start is not None:
-            checkpoint[CARD][START] = self.start
-            for name in self.start["tensors"]:
-                checkpoint["state_dict"].pop(name, None)  # with fsdp2 the first process alone has any
+        leave_out(checkpoint, self.start)
 
     def on_load_checkpoint(self, checkpoint: CheckpointDict) -> None:
-        """Prepares a checkpoint for resuming: optimizer state by parameter name, schedule and counters of this run.
-
-        What the checkpoint left out the model has already, by `TransferModel.load_checkpoint`.
-        """
-        if (start := start_in(checkpoint)) is not None:
-            own = self.state_dict()
-            checkpoint["state_dict"].update({name: own[name] for name in start["tensors"]})
+        """Prepares a checkpoint for resuming: optimizer state by parameter name, schedule and counters of this run."""
+        put_back(checkpoint, self.state_dict)
         if self.trainer.state.fn == "fit":
             step, saved = checkpoint["global_step"], checkpoint["lr_schedulers"][0]
             optimizer = self.resumed_optimizer(checkpoint)

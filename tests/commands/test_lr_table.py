@@ -44,7 +44,24 @@ def test_the_text_has_a_line_a_parameter_or_a_group(capsys: pytest.CaptureFixtur
     text = capsys.readouterr().out
     assert "backbone.blocks.11.mlp.fc2.weight" in text
     assert main(["lr-table", "--task", "imagenet_finetune", "--recipe", "base", "--groups"]) == 0
-    *groups, last = capsys.readouterr().out.splitlines()
-    assert last == "trained: 86.57 of 86.57 M parameters (100.0 %): backbone 85.80 M, head 0.77 M; frozen: none"
+    groups = capsys.readouterr().out.splitlines()
     assert len(groups) == 1 + 2 * 14
     assert sum(int(line.split()[-1].replace(",", "")) for line in groups[1:]) == 86_567_656
+
+
+def test_what_is_frozen_has_no_row_and_the_last_line_counts_it(capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["--task", "imagenet_finetune", "--recipe", "base", "--model.lora_rank", "8"]
+    assert main(["lr-table", *words]) == 0
+    *rows, last = capsys.readouterr().out.splitlines()
+    assert last == (
+        "trained: 1.95 of 87.75 M parameters (2.2 %): adapters 1.18 M, head 0.77 M; frozen: backbone 85.80 M"
+    )
+    # 12 blocks of ViT-Base: r (in + out) of qkv, proj, fc1 and fc2
+    numbers = 12 * 8 * ((768 + 2304) + (768 + 768) + 2 * (768 + 3072))
+    adapters = [row.split() for row in rows if ".lora_" in row]
+    assert len(adapters) == 12 * 8 and not any("qkv.weight" in row for row in rows)
+    scale = {row[0]: float(row[2]) for row in adapters}
+    assert scale["backbone.blocks.0.attn.qkv.lora_a"] == pytest.approx(0.65**12, rel=1e-3)
+    assert {row[-1] for row in adapters} == {"0.05"}  # decayed, as in the paper's experiments
+    assert main(["lr-table", *words, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["trained"]["adapters"] == numbers

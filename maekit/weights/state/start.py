@@ -123,6 +123,24 @@ def start_in(contents: Mapping[Any, object]) -> Start | None:
     return Start(weights=weights, path=path, tensors=tensors, fingerprint=digits)
 
 
+def leave_out(checkpoint: dict[str, Any], start: Start | None) -> None:
+    """Takes out of a checkpoint, in place, what `start` says of it; nothing without one.
+
+    With fsdp2 the first process alone has any tensors.
+    """
+    if start is not None:
+        checkpoint[CARD][KEY] = start
+        for name in start["tensors"]:
+            checkpoint[STATE].pop(name, None)
+
+
+def put_back(checkpoint: dict[str, Any], own: Callable[[], Mapping[str, Tensor]]) -> None:
+    """Puts into a checkpoint, in place, what it left out, from the state of a model that has it already."""
+    if (start := start_in(checkpoint)) is not None:
+        state = own()
+        checkpoint[STATE].update({name: state[name] for name in start["tensors"]})
+
+
 def _places(start: Start, checkpoint: Path) -> Iterator[str]:
     file, key = split_key(start["path"])
     yield start["path"]
