@@ -73,7 +73,11 @@ def target_names(given: str | Sequence[str] | None) -> tuple[str, ...]:
     Raises:
         UserError: none, or another name.
     """
-    names = [name.strip() for name in given.split(",")] if isinstance(given, str) else list(given or TARGETS)
+    if given is None:
+        return TARGETS
+    names = [name.strip() for name in given.split(",")] if isinstance(given, str) else list(given)
+    if not names:
+        raise UserError(f"model.lora_targets: got none, expected of {', '.join(TARGETS)}, or null for all of them")
     for name in names:
         if name not in TARGETS:
             raise UserError(
