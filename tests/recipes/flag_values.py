@@ -185,6 +185,7 @@ FLAGS = {
     "model.window_batch": COUNT,
     "model.window_stride": whole("32", bad="0 -1 100"),
     "run.channels_last": SWITCH,
+    "run.checkpoint_content": choice("whole", bad="null changed"),  # changed: with weights, which these runs have not
     "run.compile": choice("auto", "true", "false", bad="null"),
     "run.extend": SWITCH,
     "run.folder": text("elsewhere"),
