@@ -40,7 +40,7 @@ def stepped(net: Any, batch: Any) -> set[str]:
     optimizer = torch.optim.SGD([p for p in net.parameters() if p.requires_grad], lr=0.1)
     for _ in range(2):
         optimizer.zero_grad()
-        loss(net, batch).backward()
+        loss(net, batch).backward()  # type: ignore[no-untyped-call]
         optimizer.step()
     return {name for name, p in net.named_parameters() if not torch.equal(p, before[name])}
 
@@ -101,7 +101,7 @@ def test_a_frozen_backbone_has_no_graph_and_every_other_parameter_a_gradient(tas
     found = [net.backbone(images).tokens for _ in range(2)]
     assert torch.equal(*found) and not found[0].requires_grad
     batch = net.example_batch(2)
-    loss(net, batch).backward()
+    loss(net, batch).backward()  # type: ignore[no-untyped-call]
     if task != "coco_maskrcnn":  # one image without objects has no gradient of masks
         assert all((p.grad is not None) == p.requires_grad for p in net.parameters())
     assert all(p.grad is None for p in net.backbone.parameters())
@@ -113,7 +113,7 @@ def test_gradient_checkpointing_gives_adapters_the_same_gradients(task: str) -> 
     batch = nets[0].example_batch(2)
     batch = batch._replace(image=torch.randn(batch.image.shape, generator=torch.Generator().manual_seed(3)))
     for net in nets:
-        loss(net, batch).backward()
+        loss(net, batch).backward()  # type: ignore[no-untyped-call]
     for (name, one), other in zip(nets[0].named_parameters(), nets[1].parameters(), strict=True):
         if one.grad is not None:
             assert torch.equal(one.grad, other.grad), name
