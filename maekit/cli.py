@@ -35,6 +35,7 @@ COMMANDS = {
     "similar": "find the images most like one image",
     "cluster": "group images by their features (k-means)",
     "attention": "draw where a model looks, and its patch features in colour",
+    "replay": "compute a step whose loss was NaN again, layer by layer",
     "sweep": "study hyper-parameters, such as layer decay, over seeds",
     "reproduce": "print the paper's tables with your own runs in their cells",
     "report": "make a page (HTML, Markdown, LaTeX, CSV) of a run, a study or a folder of runs",

@@ -60,6 +60,8 @@ class RunOptions:
         checkpoint_content: whole checkpoints stand alone; those of what `changed` hold what was trained and name the
             weights that the run began from (model.weights), which must stay where they are, or lie beside the
             checkpoint: with LoRA or frozen blocks a small part of the size.
+        keep_nan_step: if a loss is not finite, keep that step in nan_step.pt (weights, batch and the generators'
+            states) for `maekit replay`; false where the disk is short. Its size is that of the weights in 32 bits.
         wandb: also log to this Weights & Biases project (needs `pip install wandb`).
         compile: compile the training losses with torch.compile (of detection the backbone and the pyramid), which takes
             a minute or more; validation is never compiled. auto: on a CUDA device the run times its first steps
@@ -85,6 +87,7 @@ class RunOptions:
     new_data: bool = False
     save_every_minutes: float = 10.0
     checkpoint_content: Literal["whole", "changed"] = "whole"
+    keep_nan_step: bool = True
     wandb: str | None = None
     compile: Literal["auto"] | bool = "auto"
     matmul_precision: Literal["highest", "high"] = "highest"

@@ -55,8 +55,8 @@ def resumed(folder: Path) -> Iterator[Path]:
 
 
 def saved(folder: Path) -> bool:
-    """Whether a run has a checkpoint, or has made a step."""
-    return any((folder / name).exists() for name in ("last.ckpt", "best.ckpt", "train.csv"))
+    """Whether a run has a checkpoint, has made a step, or has kept the step by which it failed."""
+    return any((folder / name).exists() for name in ("last.ckpt", "best.ckpt", "train.csv", "nan_step.pt"))
 
 
 def _discard(folder: Path, *, keep_lock: bool) -> None:

@@ -18,10 +18,12 @@ from maekit.optim.clip import clip_gradients, gradient_norms, total_norm
 from maekit.optim.groups import TorchGroup
 from maekit.optim.resume import OptimizerState, place_schedule, restore_order
 from maekit.optim.settings import Optimisation
+from maekit.system.generators import generator_states
 from maekit.training.batches import Batches
 from maekit.training.callbacks.averaging import put_average, take_trained
 from maekit.training.callbacks.best import forget_best
 from maekit.training.callbacks.layers import loss_scale
+from maekit.training.keep_step import keep_step
 from maekit.training.nan_guard import gradient_fault, loss_fault, raise_together
 from maekit.training.progress_state import counters_at
 from maekit.training.resume_changes import Resume
@@ -86,7 +88,9 @@ class TransferModule(RunModule):
         self.gradient_norm = torch.zeros(())
         self._step_loss = torch.zeros(())
         self._total_steps: int | None = None
-        self._newest: tuple[int, int, object] | None = None  # step, place in it and contents of the last device batch
+        # step, place in it and contents of the last device batch, and the generators' states before its loss
+        self._newest: tuple[int, int, object, Mapping[str, Any]] | None = None
+        self.nan_step = None
         self._begun = self._updating = -1  # the newest steps that began a batch, and began to update
         self._measures = any(isinstance(part, nn.modules.batchnorm._BatchNorm) for part in model.modules())
 
@@ -157,7 +161,7 @@ class TransferModule(RunModule):
         """Returns the loss of one device batch, a scalar; logs the mean over the whole optimizer step."""
         step, place = self.trainer.global_step, batch_idx % self.plan.accumulation
         drawn = self.model.drawn(batch)
-        self._newest = (step, place, drawn)
+        self._newest = (step, place, drawn, generator_states(self.device))
         loss = self.losses(drawn)["loss"]
         part = loss.detach() / self.plan.accumulation
         self._step_loss = part if place == 0 else self._step_loss + part
@@ -198,11 +202,13 @@ class TransferModule(RunModule):
         Raises:
             NotFiniteError: with the first one, its step and where it began; the same in every process.
         """
-        found, fault = self.guard.look(), None
-        if found is not None:
-            with whole_model(self.trainer) as model:
-                fault = self._fault(found, model)
-        raise_together(self.trainer, fault, known=self.trainer.precision != "16-mixed")
+        found, known = self.guard.look(), self.trainer.precision != "16-mixed"
+        if found is None:
+            raise_together(self.trainer, None, known=known, keep=str)
+            return
+        with whole_model(self.trainer) as model:
+            fault = self._fault(found, model)
+            raise_together(self.trainer, fault, known=known, keep=lambda: keep_step(self, model, found, fault))
 
     def is_frozen(self) -> bool:
         """Whether the weights are those of an earlier step, the last one without a NaN; waits for the device."""
@@ -214,13 +220,14 @@ class TransferModule(RunModule):
             parameters = [p for group in self.optimizer_groups() for p in group["params"]]
             return gradient_fault(self, parameters, found)
         with self.trainer.precision_plugin.forward_context():
-            return loss_fault(model.train(), self.batch_again(found.step, found.batch), found)
+            return loss_fault(model.train(), self.drawn_again(found.step, found.batch)[0], found)
 
-    def batch_again(self, step: int, place: int) -> object:
-        """Returns a device batch of this process as a step had it, drawn: the last one, or loaded once more."""
+    def drawn_again(self, step: int, place: int) -> tuple[object, Mapping[str, Any]]:
+        """Returns a device batch as a step had it, the last one or loaded once more, and the generators' states."""
         if self._newest is not None and self._newest[:2] == (step, place):
-            return self._newest[2]
-        return self.model.drawn(self.batches.again(self.trainer, step, place))
+            return self._newest[2:]
+        drawn = self.model.drawn(self.batches.again(self.trainer, step, place))
+        return drawn, generator_states(self.device)
 
     def is_whole(self) -> bool:
         """Whether weights, statistics and optimizer all belong to `global_step`, and so are worth saving.

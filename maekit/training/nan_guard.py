@@ -27,19 +27,22 @@ class NotFiniteError(UserError):
 
     Attributes:
         kept: the checkpoint that remains, and its step; set when the run has ended.
+        replay: the file of the step and how to look at it; empty where none was written.
     """
 
     shared = True
 
-    def __init__(self, found: str) -> None:
+    def __init__(self, found: str, replay: str = "") -> None:
         super().__init__(found)
         self.found = found
         self.kept = ""
+        self.replay = replay
 
     def __str__(self) -> str:
+        parts = (self.found, self.kept or "nothing was saved", *([self.replay] if self.replay else []))
         return (
-            f"{self.found}; {self.kept or 'nothing was saved'}. Try --trainer.precision 32-true, a lower learning "
-            "rate, or --trainer.gradient_clip_val 1"
+            f"{'; '.join(parts)}. Try --trainer.precision 32-true, a lower learning rate, or "
+            "--trainer.gradient_clip_val 1"
         )
 
 
@@ -96,13 +99,14 @@ def anywhere(trainer: Trainer, here: bool) -> bool:
     return trainer.strategy.reduce_boolean_decision(here, all=False) if trainer.world_size > 1 else here
 
 
-def raise_together(trainer: Trainer, fault: str | None, *, known: bool) -> None:
+def raise_together(trainer: Trainer, fault: str | None, *, known: bool, keep: Callable[[], str] | None = None) -> None:
     """Stops every process of a run if any of them has a fault; all of them must call this at the same place.
 
     Args:
         trainer: Lightning's Trainer.
         fault: what this process found, or None.
         known: whether a fault in one process is a fault in all, as with gradients, which DDP averages.
+        keep: called in the one process whose fault is reported; writes the step into a file, and returns a message.
 
     Raises:
         NotFiniteError: the same in every process.
@@ -113,12 +117,18 @@ def raise_together(trainer: Trainer, fault: str | None, *, known: bool) -> None:
         bad = anywhere(trainer, bad)
     if not bad:
         return
-    if not alone:
-        found: list[str | None] = [None] * trainer.world_size
-        torch.distributed.all_gather_object(found, fault)
-        named = [f"{text} (process {rank})" for rank, text in enumerate(found) if text]
-        fault = min(named, key=lambda text: not text.startswith("loss"))
-    raise NotFiniteError(str(fault))
+    if alone:
+        raise NotFiniteError(str(fault), keep() if keep is not None else "")
+    found = _of_all(trainer, fault)
+    first = min((not text.startswith("loss"), rank) for rank, text in enumerate(found) if text)[1]
+    mine = keep() if keep is not None and first == trainer.global_rank else ""
+    raise NotFiniteError(f"{found[first]} (process {first})", _of_all(trainer, mine)[first] or "")
+
+
+def _of_all(trainer: Trainer, text: str | None) -> list[str | None]:
+    found: list[str | None] = [None] * trainer.world_size
+    torch.distributed.all_gather_object(found, text)
+    return found
 
 
 @torch.no_grad()

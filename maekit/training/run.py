@@ -22,6 +22,7 @@ from maekit.optim.share import describe as describe_share
 from maekit.recipes.options import RunOptions
 from maekit.recipes.recipe import flat, load_recipe, recipe_names
 from maekit.recipes.settings import Settings
+from maekit.replay.nan_step import FILE
 from maekit.runs.begin import finished_step
 from maekit.runs.end import written_files
 from maekit.runs.folder import shown, surroundings
@@ -128,6 +129,7 @@ def prepare(
         data.num_workers = module.batches.loading.workers
     count_in_batches(trainer, plan.accumulation, module.steps_per_epoch)
     if folder is not None:
+        module.nan_step = folder / FILE if options.keep_nan_step else None
         say_all(
             require_validations(trainer, module, options, settings.given, total_steps(settings, module.steps_per_epoch))
         )

@@ -1,7 +1,8 @@
 """What callbacks may ask of the LightningModule of a run, so that they need not import it."""
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeAlias
 
 from lightning.pytorch import Callback, LightningModule, Trainer
@@ -25,6 +26,8 @@ class RunModule(LightningModule):
         data: what it is trained and validated on.
         plan: how the total batch is divided into devices, device batch and accumulation.
         steps_per_epoch: optimizer steps of an epoch.
+        card: metadata of the checkpoints.
+        nan_step: where a step is kept whose loss is not finite; None keeps none.
         table: lines of the last validation, such as one for each class; empty where the task prints none.
         results: contents of the last validation's JSON files, by file name.
         gradient_norm: L2 norm over all gradients of the last optimizer step, before clipping; a scalar on the device.
@@ -35,6 +38,8 @@ class RunModule(LightningModule):
     data: RunData
     plan: BatchPlan
     steps_per_epoch: int
+    card: Mapping[str, object]
+    nan_step: Path | None
     table: list[str]
     results: dict[str, object]
     gradient_norm: Tensor
@@ -59,6 +64,15 @@ class RunModule(LightningModule):
     @abstractmethod
     def require_finite(self) -> None:
         """Stops every process of a run, with a NotFiniteError, if a loss or a gradient was not finite."""
+
+    @abstractmethod
+    def drawn_again(self, step: int, place: int) -> tuple[object, Mapping[str, Any]]:
+        """Returns a device batch of this process as a step had it, drawn, and the generators' states before its loss.
+
+        Args:
+            step: optimizer steps done before it.
+            place: the device batch of this step, from 0.
+        """
 
     @abstractmethod
     def is_frozen(self) -> bool:

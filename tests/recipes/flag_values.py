@@ -195,6 +195,7 @@ FLAGS = {
     "run.patience": whole("3", "null", bad="0 -1"),
     "run.min_delta": real("0", "0.5 --run.patience=3", bad="-0.1"),
     "run.keep_best": whole("1", "3", bad="0 -1 null"),
+    "run.keep_nan_step": SWITCH,
     "run.num_threads": whole("1", "null", bad="0 -1"),
     "run.save_every_minutes": real("0", "0.5", bad="-1"),
     "run.seed": whole("0", "5", bad="-1 4294967296"),

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from maekit.base.checkpoint_card import read_card
 from maekit.errors import UserError
+from maekit.replay.nan_step import read_nan_step
 from maekit.training.callbacks.averaging import WeightAverage
 from maekit.training.nan_guard import NotFiniteError, first_bad
 from tests.conftest import TINY, few_digits
@@ -135,7 +136,7 @@ class Model(Shipped):
     def training_losses(self, batch):
         self.calls += 1
         losses = super().training_losses(batch)
-        bad = os.environ.get("LOCAL_RANK") == "1" and self.calls == 6  # the first of step 3's two device batches
+        bad = os.environ.get("LOCAL_RANK") == "1" and self.calls == 6  # the second of step 3's two device batches
         return {**losses, "loss": losses["loss"] * float("nan" if bad else 1)}
 """
 
@@ -163,3 +164,7 @@ def test_one_processs_nan_ends_all_in_one_line(tmp_path: Path) -> None:
     assert "keeps the state of step 2" in said[0]
     assert "Traceback" not in done.stderr
     assert finite(tmp_path / "runs/mine/smoke/0/last.ckpt")
+    kept = read_nan_step(tmp_path / "runs/mine/smoke/0/nan_step.pt")  # written by the process that saw it
+    assert "maekit replay" in said[0]
+    assert (kept.facts.process, kept.facts.processes, kept.facts.accumulation) == (1, 2, 2)
+    assert [batch.place for batch in kept.batches] == [1]
