@@ -25,7 +25,7 @@ from maekit.training.callbacks.best import forget_best
 from maekit.training.callbacks.layers import loss_scale
 from maekit.training.keep_step import keep_step
 from maekit.training.nan_guard import gradient_fault, loss_fault, raise_together
-from maekit.training.progress_state import counters_at
+from maekit.training.progress_state import counters_at, steps_of
 from maekit.training.resume_changes import Resume
 from maekit.training.run_module import CheckpointDict, RunModule
 from maekit.training.shards import is_sharded, joined_norms, local
@@ -34,18 +34,6 @@ from maekit.training.strategies import Sharded, whole_model
 from maekit.weights.state.start import Start, leave_out, put_back
 
 CARD = "maekit"
-
-
-def steps_of(max_steps: int | None, max_epochs: int | None, steps_per_epoch: int) -> int:
-    """Optimizer steps of a run that ends at the smaller of two limits; None or a value below 1 means no limit.
-
-    Raises:
-        UserError: there is neither limit.
-    """
-    limits = [limit for limit in (max_steps or -1, (max_epochs or -1) * steps_per_epoch) if limit > 0]
-    if not limits:
-        raise UserError("the run has no end; give --trainer.max_epochs or --trainer.max_steps")
-    return min(limits)
 
 
 class TransferModule(RunModule):

@@ -9,6 +9,8 @@ validate the remaining images only, instead of starting the validation again.
 import copy
 from typing import Any
 
+from maekit.errors import UserError
+
 Counters = dict[str, Any]
 
 
@@ -39,3 +41,15 @@ def counters_at(fresh: Counters, step: int, accumulation: int, steps_per_epoch: 
             progress[part].update(dict.fromkeys(progress[part], number))
     counters["epoch_loop.state_dict"]["_batches_that_stepped"] = step - 1
     return counters
+
+
+def steps_of(max_steps: int | None, max_epochs: int | None, steps_per_epoch: int) -> int:
+    """Optimizer steps of a run that ends at the smaller of two limits; None or a value below 1 means no limit.
+
+    Raises:
+        UserError: there is neither limit.
+    """
+    limits = [limit for limit in (max_steps or -1, (max_epochs or -1) * steps_per_epoch) if limit > 0]
+    if not limits:
+        raise UserError("the run has no end; give --trainer.max_epochs or --trainer.max_steps")
+    return min(limits)

@@ -38,9 +38,10 @@ from maekit.training.callbacks.record import Record, RunResult, early_stop
 from maekit.training.callbacks.validation import count_in_batches
 from maekit.training.compiling import set_up
 from maekit.training.metadata import card, left_out, plan_of
-from maekit.training.module import TransferModule, steps_of
+from maekit.training.module import TransferModule
 from maekit.training.nan_guard import first_bad
 from maekit.training.processes.environment import environment_of, waiting_line
+from maekit.training.progress_state import steps_of
 from maekit.training.resume_changes import Resume, plan_lines
 from maekit.training.search.device_batch import resolve_auto
 from maekit.training.start import check_alike
