@@ -134,6 +134,8 @@ def _rows(facts: "Facts") -> Iterator[tuple[str, str]]:
     yield "size", f"{facts.size or 'none of the known ones'} ({shape})"
     share = "" if facts.coverage is None else f", {_percent(facts.coverage)} of such a ViT"
     yield "encoder", f"{facts.encoder_parameters / 1e6:.2f} M parameters, {' and '.join(facts.dtypes)}{share}"
+    if facts.lora_rank is not None:
+        yield "adapters", f"LoRA of rank {facts.lora_rank}, merged into the encoder wherever the file is read"
     yield "positions", _positions(facts)
     yield "decoder", _decoder(facts)
     head = facts.classifier

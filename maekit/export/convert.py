@@ -67,6 +67,8 @@ def convert(source: str | Path, to: Target, out: Path, *, norm_pix_loss: bool | 
     state = read_state(source)
     _check_kind(source, state, to)
     lines = [f"read {source} ({in_words(state.layout, state.kind)})"]
+    if state.lora_rank is not None:
+        lines.append(f"merged: adapters (LoRA) of rank {state.lora_rank} into the weights of their layers")
     if not_pixels(state.meta) and state.kind == "pretraining":
         state = replace(state, kind="encoder")
     if state.kind == "linear_probe" and model_settings(state.meta).get("pooling") == "mean":

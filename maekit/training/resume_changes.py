@@ -71,7 +71,10 @@ _OPTIONS = {
     "optim.trust_coefficient": "trust_coefficient",
 }
 # These cannot change: the optimizer's state would not fit, or steps or class numbers would have another meaning.
-_FIXED = ("optim.optimizer", "data.total_batch_size", "data.reduce_zero_label", "data.label_values")
+_FIXED = (
+    "optim.optimizer", "data.total_batch_size", "data.reduce_zero_label", "data.label_values", "model.tuned_blocks",
+    "model.freeze", "model.lora_rank", "model.lora_alpha", "model.lora_targets",
+)  # fmt: skip
 _UNUSED = ("model.weights", "model.new_head")  # a resumed run has its weights from the checkpoint
 _PLACES = ("run.folder", "run.name", "run.extend", "run.new_data")
 

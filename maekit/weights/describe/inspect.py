@@ -77,6 +77,7 @@ def inspect(path: str | Path) -> Facts:
         set=state.chosen.key if state.chosen else "",
         sets=state.chosen.others if state.chosen else (),
         beside=dict(state.chosen.beside) if state.chosen else {},
+        lora_rank=state.lora_rank,
         **_recorded(state.kind, state.meta),
     )
 

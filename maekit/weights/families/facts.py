@@ -63,6 +63,7 @@ class Facts:
         set: the key of the set of tensors that was read, see `maekit.weights.state.sets`; empty: the file itself.
         sets: keys of other sets that hold an encoder, to be chosen as FILE#KEY.
         beside: number of tensors elsewhere in the file, by key.
+        lora_rank: of adapters (LoRA), which are counted as merged into their layers; None without any.
     """
 
     path: str
@@ -100,3 +101,4 @@ class Facts:
     set: str
     sets: tuple[str, ...]
     beside: dict[str, int]
+    lora_rank: int | None = None
