@@ -1,5 +1,6 @@
 """Checkpoints that hold only what a run changed: what is in them, what completes them, and runs with adapters."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -115,12 +116,13 @@ def test_a_run_with_adapters_goes_on_bit_for_bit(run: Path, start: Path, tmp_pat
 def test_other_weights_in_that_place_are_refused_in_one_line(run: Path, start: Path, tmp_path: Path) -> None:
     copy, other = tmp_path / "best.ckpt", start_file(tmp_path / "other.pth", 6)
     copy.write_bytes((run / "best.ckpt").read_bytes())
-    for read in (read_state, lambda file: load_model(file, "cpu")):
+    readers: tuple[Callable[[Path], object], ...] = (read_state, lambda file: load_model(file, "cpu"))
+    for read in readers:
         read(copy)
     held = start.read_bytes()
     try:
         start.write_bytes(other.read_bytes())
-        for read in (read_state, lambda file: load_model(file, "cpu"), lambda file: tiny(tmp_path).validate(file)):
+        for read in (*readers, tiny(tmp_path, **ADAPTED).validate):
             with pytest.raises(UserError, match=r"holds only what training changed of .*holds other weights") as caught:
                 read(copy)
             assert "\n" not in str(caught.value)
