@@ -11,6 +11,8 @@ from maekit.backbone.vit import ViT
 from maekit.errors import UserError
 from maekit.system.ranges import check_range
 
+_ADDED = (".attn.position.", ".gamma_")  # in names of parameters that a task adds to the plain ViT
+
 
 def tune_last_blocks(backbone: ViT, tuned_blocks: float) -> None:
     """Freezes a ViT except for its last blocks; the frozen part is a fixed function, without drop path.
@@ -58,6 +60,9 @@ def freeze_embeddings(backbone: ViT) -> None:
 def add_lora(backbone: ViT, *, rank: int, alpha: float | None, targets: Sequence[str], dropout: float) -> None:
     """Freezes a backbone, and puts a trained adapter beside each target layer of its blocks, in place.
 
+    Relative positions and LayerScale, which a task adds to the plain ViT, are trained with the adapters: no pre-trained
+    file has them, and frozen as they begin they would be of no use.
+
     Draws nothing from the generators of a run, so a head that is made afterwards begins as it does without adapters.
 
     Args:
@@ -71,7 +76,8 @@ def add_lora(backbone: ViT, *, rank: int, alpha: float | None, targets: Sequence
         UserError: the rank is above the width.
     """
     check_range("model.lora_rank", rank, f"[1, {backbone.embed_dim}]")
-    backbone.requires_grad_(False)
+    for name, parameter in backbone.named_parameters():
+        parameter.requires_grad_(name.startswith("shared_bias.") or any(part in name for part in _ADDED))
     generator = torch.Generator().manual_seed(torch.initial_seed() % 2**63)
     for block in backbone.blocks:
         assert isinstance(block, Block)
