@@ -91,3 +91,24 @@ def test_the_largest_device_batch_fits_and_keeps_the_total_batch() -> None:
     found = [largest(2, "one", 1), largest(8, "ddp", 4), largest(8, "fsdp2", 4)]
     assert found[0] is None
     assert found[1] is not None and found[2] is not None and 2 <= found[1] <= found[2] and 256 % found[2] == 0
+
+
+@pytest.mark.parametrize("flags", [("--model.tuned_blocks", "2"), ("--model.lora_rank", "8")])
+@pytest.mark.parametrize(
+    "task",
+    ["imagenet_finetune", *(pytest.param(t, marks=pytest.mark.slow) for t in ("ade20k_upernet", "coco_maskrcnn"))],
+)
+def test_frozen_blocks_and_adapters_are_counted_as_a_real_step_saves_them(task: str, flags: tuple[str, ...]) -> None:
+    chosen = planned(task, "smoke", *flags)
+    step = predicted(chosen)
+    assert step.saved == pytest.approx(measured(chosen)[0], rel=0.02 if "coco" in task else 0)
+    if "tuned_blocks" in flags[0]:  # adapters save gradients and the optimizer's state, and no activations
+        assert step.saved < predicted(planned(task, "smoke")).saved
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("task", ["ade20k_upernet", "coco_maskrcnn"])
+def test_two_tuned_blocks_of_vit_base_save_half_at_most(task: str) -> None:
+    """The whole step, head included; of the smoke models the head alone saves half."""
+    saved = [predicted(planned(task, "base", *flags)).saved for flags in ((), ("--model.tuned_blocks", "2"))]
+    assert saved[1] <= 0.6 * saved[0]
