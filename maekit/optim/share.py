@@ -41,11 +41,19 @@ def share_of(model: nn.Module) -> Share:
     return Share(trained, frozen)
 
 
-def describe(model: nn.Module) -> str:
-    """Returns how much of a model is trained, as `trained: 1.19 of 86.99 M parameters (1.4 %)`."""
+def describe(model: nn.Module, *, random: bool = False) -> str:
+    """Returns how much of a model is trained, as `trained: 1.19 of 86.99 M parameters (1.4 %)`.
+
+    Args:
+        model: with the modules `backbone` and `head`.
+        random: whether it starts from random weights, of which a warning says that some will stay so.
+    """
     share = share_of(model)
     percent = f"{share.percent:.1f}" if share.percent >= 1 else f"{share.percent:.2g}"
-    return f"trained: {millions(sum(share.trained.values()))} of {millions(share.total)} M parameters ({percent} %)"
+    frozen = [name for name, p in model.named_parameters() if not p.requires_grad and ".blocks." in name]
+    warning = "; the frozen blocks are random (--model.weights none)" if random and frozen else ""
+    trained = millions(sum(share.trained.values()))
+    return f"trained: {trained} of {millions(share.total)} M parameters ({percent} %){warning}"
 
 
 def parts(numbers: Mapping[str, int]) -> str:

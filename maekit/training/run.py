@@ -204,7 +204,8 @@ def start_records(run: Run) -> None:
     loading = run.module.batches.loading.describe(pin=pin)
     say(f"data    {run.module.data.summary()}; {loading}")
     say(f"batch   {describe(run.plan, base_lr=optimisation.base_lr, lr=optimisation.peak_lr(run.plan.total))}")
-    say(f"layers  {describe_groups(parameter_groups(run.module.model, rows))}; {describe_share(run.module.model)}")
+    share = describe_share(run.module.model, random=run.settings.values["model"]["weights"] == "none")
+    say(f"layers  {describe_groups(parameter_groups(run.module.model, rows))}; {share}")
     say(f"device  {device_of(run)}")
     if line := waiting_line(run.trainer.num_nodes, environment_of(run.trainer)):
         say(line)
