@@ -175,7 +175,7 @@ def test_the_start_line_says_how_much_is_trained(
     start: Path, weights: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     given = start if weights == "pre.pth" else weights
-    values = {"model__lora_rank": 4, "trainer__max_steps": 1, "trainer__limit_val_batches": 0}
+    values: dict[str, Any] = {"model__lora_rank": 4, "trainer__max_steps": 1, "trainer__limit_val_batches": 0}
     tiny(tmp_path, model__weights=given, **values).fit()
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("layers"))
     assert "; trained: 0.0" in line and " M parameters (" in line
