@@ -70,8 +70,12 @@ _FLAGS = {
     "--run.min_delta": "min_delta early_stopping_min_delta early_stopping_threshold delta",
     "--run.keep_best": "save_top_k top_k_checkpoints keep_top_k keep_checkpoints save_total_limit checkpoint_hist",
     "the number of classes comes from the data": "num_classes nb_classes nc n_classes classes num_labels",
-    "`maekit tasks` lists partial fine-tuning and the linear probe, which freeze the backbone": "freeze frozen "
-    "freeze_backbone freeze_encoder linear_probe linprobe freeze_layers",
+    "--model.freeze backbone (the linear probe is a task of its own, see `maekit tasks`)": "freeze frozen "
+    "freeze_backbone freeze_encoder linear_probe linprobe",
+    "--model.tuned_blocks (how many of the last blocks are trained)": "freeze_layers frozen_stages num_frozen_layers "
+    "unfreeze freeze_at tune_blocks partial",
+    "--model.lora_rank": "lora lora_r r use_lora peft",
+    "--model.lora_targets": "target_modules lora_target_modules",
     "any key is a flag of its own, as --optim.layer_decay 0.75; `maekit fit --task NAME --help` lists them": "opts "
     "cfg_options options override overrides set kwargs",
     "evaluation always runs on all devices": "dist_eval dist_on_itp distributed",

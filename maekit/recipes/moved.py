@@ -48,7 +48,7 @@ def in_todays_form(config: Mapping[str, JSON]) -> dict[str, JSON]:
     which is `freeze` now.
     """
     model = config.get("model")
-    if isinstance(model, Mapping) and "tune_backbone" in model:
+    if isinstance(model, Mapping) and "tune_backbone" in model and "freeze" not in model:
         frozen = {"freeze": _frozen(model["tune_backbone"])}
         model = {**{key: value for key, value in model.items() if key != "tune_backbone"}, **frozen}
         config = {**config, "model": model}

@@ -17,6 +17,8 @@ from maekit.recipes.moved import moved_key
 from maekit.recipes.options import OWNED, RunOptions, TrainerOptions
 from maekit.recipes.recipe import Recipe, Values, flat, saved_header
 
+TUNING = frozenset(f"model.{name}" for name in (
+    "tuned_blocks", "freeze", "lora_rank", "lora_alpha", "lora_targets", "lora_dropout"))  # fmt: skip
 SECTIONS = ("model", "optim", "data", "trainer", "run")
 
 
@@ -150,7 +152,7 @@ def _check_keys(found: Iterable[tuple[str, object]], known: Sequence[str], secti
         if section not in sections:
             names = ", ".join(sorted(sections))
             raise UserError(f"unknown section '{section}' in {where}{nearest(section, sections)} (known: {names})")
-        hint = moved_key(key) or f"{_decided_elsewhere(section, name)}{nearest_key(key, known)}"
+        hint = moved_key(key) or _untuned(key) or f"{_decided_elsewhere(section, name)}{nearest_key(key, known)}"
         raise UserError(f"unknown key '{key}' in {where}{hint} (all keys: maekit fit --task {recipe.task.name} --help)")
 
 
@@ -174,7 +176,7 @@ def flag_hint(key: str, known: Sequence[str]) -> str:
     moved = moved_key(key)
     if (moved or section == "optim") and not any(name.startswith("optim.") for name in known):
         return "; this task evaluates only: nothing is trained, so it has no optimizer and no learning rate"
-    if reason := moved or _decided_elsewhere(section, name):
+    if reason := moved or _decided_elsewhere(section, name) or _untuned(key):
         return reason
     answer = flag_answer(key, known)
     if answer is not None:
@@ -192,6 +194,11 @@ def nearest_key(key: str, known: Sequence[str]) -> str:
 
 def _decided_elsewhere(section: str, name: str) -> str:
     return f" ({OWNED[name]})" if section == "trainer" and OWNED.get(name) else ""
+
+
+def _untuned(key: str) -> str:
+    """Returns why a task has no such key, of those that say how much of a backbone is trained; empty for any other."""
+    return "; this task never trains its backbone" if key in TUNING else ""
 
 
 def _one_line(message: str, given: frozenset[str], recipe: Recipe) -> str:

@@ -142,3 +142,11 @@ def test_frozen_embeddings_are_all_that_comes_before_the_blocks() -> None:
     freeze_embeddings(model)
     frozen = {name for name, p in model.named_parameters() if not p.requires_grad}
     assert frozen == {"cls_token", "pos_embed", "patch_embed.proj.weight", "patch_embed.proj.bias"}
+
+
+def test_under_autocast_an_adapted_vit_gives_what_a_plain_one_does_in_type_and_number() -> None:
+    with torch.autocast("cpu", torch.bfloat16):
+        one, two = vit()(images()).tokens, adapted()(images()).tokens
+        layer = LoraLinear(nn.Linear(6, 5), rank=2, alpha=2.0, dropout=0.0, generator=torch.Generator())
+        assert layer(torch.ones(2, 6)).dtype == torch.bfloat16
+    assert one.dtype == two.dtype and torch.equal(one, two)

@@ -1,16 +1,18 @@
 """What is trained in every family: frozen blocks, frozen parts and adapters, and what contradicts itself."""
 
 from collections.abc import Iterator
+from dataclasses import fields
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor, nn
 
+from maekit.base.settings import AdaptedSettings, TrainedSettings
 from maekit.base.spec import DataSpec
 from maekit.errors import UserError
 from maekit.recipes.recipe import load_recipe
-from maekit.recipes.settings import resolve
+from maekit.recipes.settings import TUNING, resolve
 from maekit.recipes.tasks import find_task
 
 # a task of each family that trains its backbone, and the side of its smoke images
@@ -151,6 +153,17 @@ def test_what_contradicts_itself_is_one_line(task: str, flags: str) -> None:
         model(task, *flags.split())
     assert CONTRADICTIONS[flags] in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+def test_the_flags_are_those_that_a_task_without_a_trained_backbone_is_said_not_to_have() -> None:
+    named = {f"model.{field.name}" for field in fields(AdaptedSettings)} - {
+        f"model.{field.name}" for field in fields(TrainedSettings)
+    }
+    assert named == TUNING
+    stacked = load_recipe(find_task("imagenet_linprobe"), "smoke")
+    for key in TUNING:
+        with pytest.raises(UserError, match=rf"unknown flag '--{key}'; this task never trains its backbone"):
+            resolve(stacked, stacked.task.load(), [f"--{key}=1"], training=False)
 
 
 def test_the_old_key_of_the_linear_head_is_answered_with_the_new_one() -> None:

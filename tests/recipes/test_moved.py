@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from maekit.optim.settings import Optimisation
-from maekit.recipes.moved import OPTIM, in_todays_form, moved_key
+from maekit.recipes.moved import OPTIM, in_todays_form, moved_key, todays_values
 
 OLD: dict[str, Any] = {
     "model": {"backbone": "vit_test_patch8", "base_lr": 1e-3, "lr": None, "schedule": "cosine", "betas": [0.9, 0.95]},
@@ -43,3 +43,15 @@ def test_an_old_key_names_the_new_one(name: str) -> None:
 @pytest.mark.parametrize("key", ["model.backbone", "data.lr", "lr", "optim.lr"])
 def test_others_have_not_moved(key: str) -> None:
     assert moved_key(key) == ""
+
+
+@pytest.mark.parametrize(("tuned", "freeze"), [(False, "backbone"), (True, None)])
+def test_a_linear_heads_tuned_backbone_is_what_freeze_says_today(tuned: bool, freeze: str | None) -> None:
+    old: dict[str, Any] = {"model": {"tune_backbone": tuned, "dropout": 0.1}, "optim": {"lr": 1.0}}
+    assert in_todays_form(old) == {"model": {"dropout": 0.1, "freeze": freeze}, "optim": {"lr": 1.0}}
+    assert todays_values({"model.tune_backbone": tuned, "model.lr": 1.0}) == {"model.freeze": freeze, "optim.lr": 1.0}
+    own: dict[str, Any] = {
+        "model": {"tune_backbone": tuned, "freeze": None},
+        "optim": {"lr": 1.0},
+    }  # of a task of one's own, today
+    assert in_todays_form(own) == own

@@ -180,3 +180,18 @@ def test_the_start_line_says_how_much_is_trained(
     line = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("layers"))
     assert "; trained: 0.0" in line and " M parameters (" in line
     assert ("the frozen blocks are random" in line) == (weights == "none")
+
+
+@pytest.mark.parametrize("kinds", [("changed", "whole"), ("whole", "changed")])
+def test_a_run_that_goes_on_may_keep_the_other_kind_of_checkpoint(
+    start: Path, kinds: tuple[str, str], tmp_path: Path
+) -> None:
+    values = {**ADAPTED, "model__weights": start, "trainer__max_steps": 2}
+    folder = Path(tiny(tmp_path, **values | {"run__checkpoint_content": kinds[0]}).fit()["folder"])
+    first = read_state(folder / "last.ckpt").tensors
+    tiny(tmp_path, **values | {"run__checkpoint_content": kinds[1], "trainer__max_steps": 3, "run__extend": True}).fit(
+        folder
+    )
+    card, second = read_card(folder / "last.ckpt"), read_state(folder / "last.ckpt").tensors
+    assert card.step == 3 and (card.start is None) == (kinds[1] == "whole")
+    assert first.keys() == second.keys() and torch.equal(first["pos_embed"], second["pos_embed"])

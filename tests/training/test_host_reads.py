@@ -22,6 +22,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "imagenet_finetune": {"model__ema_decay": 0.9, "data__device_batch_size": 8, "trainer__gradient_clip_val": 1.0},
     "imagenet_linprobe": {},
     "imagenet_partial": {"model__backbone": "vit_smoke_patch8"},
+    "imagenet_scratch": {"model__lora_rank": 4, "model__lora_dropout": 0.1},
     "mae_pretrain": {"data__probe_root": None},
     "ade20k_upernet": {"model__backbone": "vit_smoke_patch8"},
 }
