@@ -1,10 +1,11 @@
 """Low-rank adaptation (LoRA, arXiv 2106.09685): frozen linear layers with a trained update of low rank beside them.
 
-Our own and not peft: peft puts a module of its own in the place of a layer, so a ViT's state has
-`qkv.base_layer.weight` where MAE and timm have `qkv.weight`, and every file of weights would need other names; a window
-that is padded reads `qkv.weight` itself (`Attention`), which peft does not see; and importing peft imports transformers
-and accelerate. Here an adapted layer still is a `Linear` with its own names, and `lora_a`, `lora_b` and `lora_scale`
-stand beside them in the same block, so layer decay, sharding, compilation and EMA need to know nothing.
+Our own and not peft (0.21.2 was tried; its layers give the same numbers bit for bit). peft puts a module of its own in
+the place of a layer, so a state has `qkv.base_layer.weight` where every file of a ViT has `qkv.weight`; it finds layers
+by the end of their names, so `proj` is the patch filters too; where windows are padded, `Attention` uses the weight of
+`qkv` itself, and peft's adapter was left out there without a word; and importing it takes 2.6 s, with transformers and
+accelerate. Here an adapted layer still is a `Linear` with its own names, and `lora_a`, `lora_b` and `lora_scale` stand
+beside them in the same block, so layer decay, sharding, compilation and EMA need to know nothing.
 
 The fused `qkv` has one adapter, as in peft: one A [r, D] for q, k and v, and B [3 D, r], whose rows differ. The paper
 adapts q and v apart, with an A each.

@@ -71,33 +71,29 @@ class AdaptedSettings(TrainedSettings):
         check_range("model.lora_rank", self.lora_rank, "[1, inf)")
         check_range("model.lora_alpha", self.lora_alpha, "(0, inf)")
         check_range("model.lora_dropout", self.lora_dropout, "[0, 1)")
-        if self.freeze == "backbone" and self.tuned_blocks is not None:
-            self._refuse(f"model.tuned_blocks {self.tuned_blocks:g} with model.freeze backbone", "model.freeze")
-        if self.lora_rank is not None and self.tuned_blocks is not None:
-            self._refuse(
-                f"model.lora_rank {self.lora_rank} with model.tuned_blocks {self.tuned_blocks:g}, but LoRA "
-                "freezes all that the file has of the backbone",
-                "model.tuned_blocks",
-            )
-        if self.lora_rank is not None and self.freeze is not None:
-            self._refuse(
-                f"model.lora_rank {self.lora_rank} with model.freeze {self.freeze}, but LoRA freezes the "
-                "backbone itself, and trains what it adds to it",
-                "model.freeze",
-            )
-        unused = {
-            "alpha": self.lora_alpha is not None,
-            "targets": self.lora_targets is not None,
-            "dropout": self.lora_dropout != 0,
-        }
-        for name in (name for name, given in unused.items() if given and self.lora_rank is None):
-            raise UserError(
-                f"got model.lora_{name} {getattr(self, f'lora_{name}')} without model.lora_rank, expected both; add "
-                f"--model.lora_rank 8, or leave model.lora_{name} out"
-            )
+        tuned = None if self.tuned_blocks is None else f"{self.tuned_blocks:g}"
+        if self.freeze == "backbone" and tuned is not None:
+            raise _one_of("model.tuned_blocks", tuned, "model.freeze", "backbone")
+        if self.lora_rank is None:
+            self._check_no_lora()
+            return
+        for name, value in (("tuned_blocks", tuned), ("freeze", self.freeze)):
+            if value is not None:
+                why = ", but LoRA freezes the backbone itself"
+                raise _one_of("model.lora_rank", self.lora_rank, f"model.{name}", value, why)
 
-    def _refuse(self, both: str, first: str) -> None:
-        raise UserError(f"got {both}, expected one of the two; add --{first} null for the other")
+    def _check_no_lora(self) -> None:
+        values = {"alpha": self.lora_alpha, "targets": self.lora_targets, "dropout": self.lora_dropout or None}
+        for name, value in values.items():
+            if value is not None:
+                raise UserError(
+                    f"got model.lora_{name} {value} without model.lora_rank, expected both; add --model.lora_rank 8, "
+                    f"or leave model.lora_{name} out"
+                )
+
+
+def _one_of(key: str, value: object, other: str, its: object, why: str = "") -> UserError:
+    return UserError(f"got {key} {value} with {other} {its}{why}, expected one of the two; add --{other} null")
 
 
 @dataclass(frozen=True, kw_only=True)
