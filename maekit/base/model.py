@@ -20,6 +20,7 @@ from maekit.base.spec import DataSpec
 from maekit.errors import UserError
 from maekit.recipes.model_settings import make_settings, settings_class
 from maekit.weights.get.find import find_weights
+from maekit.weights.load.bands import Bands, NewBands
 from maekit.weights.load.classes import Classes
 from maekit.weights.load.load import Report, load_weights, read_state
 from maekit.weights.read.safe_load import load_file
@@ -90,6 +91,7 @@ class TransferModel(nn.Module, ABC):
         trained = settings if isinstance(settings, TrainedSettings) else None
         self.new_head = trained is not None and trained.new_head
         self.ema_decay = None if trained is None else trained.ema_decay
+        self.new_bands: NewBands = "mean" if trained is None else trained.new_bands
         self.backbone = ViT(
             load_size(settings.backbone), image_size=spec.image_size, channels=spec.num_channels, **options
         )
@@ -226,7 +228,7 @@ class TransferModel(nn.Module, ABC):
             allow_resized=self.expect_resized,
             leave_out=self.class_layers if self.new_head and not complete else (),
             classes=Classes(self.spec.class_names, self.spec.class_ids) if self.spec.class_names else None,
-            colours=(self.spec.mean, self.spec.std),
+            bands=Bands(self.spec.bands, self.spec.mean, self.spec.std, self.new_bands),
         )
 
 

@@ -31,10 +31,13 @@ class TrainedSettings(BackboneSettings):
             head, of a detector the layers that name classes and what has numbers for each of them.
         ema_decay: average the weights, exponentially with this decay a step, in [0, 1), and validate, keep and predict
             with the average; null for none.
+        new_bands: patch filters of bands that the file lacks: the mean of the file's; repeat, the file's in turn, so
+            divided that their sum over channels stays; or fresh. One band alone is grey: the sum of the file's.
     """
 
     new_head: bool = False
     ema_decay: float | None = None
+    new_bands: Literal["mean", "repeat", "fresh"] = "mean"
 
     def __post_init__(self) -> None:
         """Refuses values outside their range, with the flag's name; a subclass that checks more calls this first."""

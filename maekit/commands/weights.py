@@ -130,7 +130,9 @@ def _rows(facts: "Facts") -> Iterator[tuple[str, str]]:
     heads = (
         f", {facts.num_heads} heads{'' if facts.says_heads else ' assumed'}" if facts.num_heads else ", heads unknown"
     )
-    shape = f"{facts.embed_dim} wide, {facts.num_blocks} blocks{heads}, {facts.patch_size} px patches"
+    named = f" ({', '.join(facts.bands)})" if facts.bands else ""
+    channels = f"{facts.channels} band{'' if facts.channels == 1 else 's'}{named}"
+    shape = f"{facts.embed_dim} wide, {facts.num_blocks} blocks{heads}, {facts.patch_size} px patches, {channels}"
     yield "size", f"{facts.size or 'none of the known ones'} ({shape})"
     share = "" if facts.coverage is None else f", {_percent(facts.coverage)} of such a ViT"
     yield "encoder", f"{facts.encoder_parameters / 1e6:.2f} M parameters, {' and '.join(facts.dtypes)}{share}"

@@ -20,6 +20,7 @@ from maekit.system.files import atomic_write, atomic_write_text
 from maekit.system.plain import table
 from maekit.weights.layouts.registry import writers
 from maekit.weights.load.classes import file_classes
+from maekit.weights.read.bands import recorded_bands
 from maekit.weights.read.input_config import timm_place
 from maekit.weights.read.metadata import (
     EPS,
@@ -129,9 +130,12 @@ def _beside(state: StateFile, to: Target) -> dict[str, object]:
     """Returns what goes into a file beside its tensors: the arguments of a pre-training, or classes and transform."""
     if state.kind == "pretraining":
         arguments = pretraining_arguments(state.meta, state.decoder_heads)
-        return {"args": arguments} if arguments and to == "mae" else {}
+        bands = recorded_bands(state.meta)
+        named = {"bands": list(bands)} if bands and to == "mae" else {}
+        return named | ({"args": arguments} if arguments and to == "mae" else {})
     classes, image = file_classes(state.meta), dict(recorded_input(state.meta))
-    found: dict[str, object] = {"input": image} if image else {}
+    bands = recorded_bands(state.meta)
+    found: dict[str, object] = {**({"input": image} if image else {}), **({"bands": list(bands)} if bands else {})}
     if classes is None or to == "timm":
         return found if to != "timm" else {}
     return {"class_names": list(classes.names), "class_ids": list(classes.ids), **found}

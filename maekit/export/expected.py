@@ -9,7 +9,6 @@ from torch import Tensor
 
 from maekit.errors import UserError
 from maekit.weights.families.registry import kinds
-from maekit.weights.load.fit import channels_problem
 from maekit.weights.read.floats import FLOATS
 from maekit.weights.read.shape import measure
 from maekit.weights.read.shorten import some
@@ -36,8 +35,6 @@ def whole(path: Path, state: StateFile) -> dict[str, Tensor]:
             f"{seems(state.tensors)}; see what `maekit weights inspect` says of it"
         )
     patches = state.tensors["patch_embed.proj.weight"]
-    if patches.ndim == 4 and (other := channels_problem(patches.shape[1])):
-        raise UserError(f"{path}: {other}")
     if registers := measure(state.tensors).num_registers:
         raise UserError(
             f"{path} holds a ViT with {registers} register tokens, which no other layout has a place for; keep it as a "
@@ -46,7 +43,7 @@ def whole(path: Path, state: StateFile) -> dict[str, Tensor]:
     shapes = dict(_shapes(state))
     if "blocks.0.norm1.weight" not in shapes:
         got = f"patch_embed.proj.weight is {list(patches.shape)}"
-        raise UserError(f"{path}: {got}, expected [width, 3, patch, patch] with a width that 4 divides")
+        raise UserError(f"{path}: {got}, expected [width, channels, patch, patch] with a width that 4 divides")
     if missing := [name for name in shapes if name not in state.tensors]:
         raise UserError(f"{path} lacks {len(missing)} tensors of a whole {measure(state.tensors)}: {some(missing)}")
     for name, shape in shapes.items():
@@ -72,6 +69,7 @@ def _shapes(state: StateFile) -> Iterator[tuple[str, Sizes]]:
         num_blocks,
         (patch[-2], patch[-1]),
         _length(tensors, "pos_embed"),
+        channels=patch[1] if len(patch) == 4 else 3,
         hidden=_length(tensors, "blocks.0.mlp.fc1.weight", 0),
         class_token=not plain,
         final_norm=not plain and not pooled,
@@ -85,7 +83,7 @@ def _shapes(state: StateFile) -> Iterator[tuple[str, Sizes]]:
         yield from (("head.0.running_mean", (dim,)), ("head.0.running_var", (dim,)), ("head.0.num_batches_tracked", ()))
         yield from _linear("head.1", _length(tensors, "head.1.weight", 0), dim)
     if state.kind == "pretraining":
-        yield from _decoder(tensors, dim, patch[-2] * patch[-1] * 3)
+        yield from _decoder(tensors, dim, patch[-2] * patch[-1] * patch[1])
 
 
 def _decoder(tensors: Mapping[str, Tensor], dim: int, pixels: int) -> Iterator[tuple[str, Sizes]]:

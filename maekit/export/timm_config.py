@@ -33,6 +33,7 @@ def timm_config(state: StateFile, tensors: Mapping[str, Tensor]) -> tuple[str, l
     transform, shape = evaluation_transform(state, size), measure(tensors)
     count = tensors["head.weight"].shape[0] if "head.weight" in tensors else 0
     names = class_names(state, count)
+    channels = tensors["patch_embed.proj.weight"].shape[1]
     pool = "avg" if "fc_norm.weight" in tensors else "token"
     config = {
         "architecture": _ARCHITECTURES.get(shape.name or "", "vit_base_patch16_224"),
@@ -43,6 +44,7 @@ def timm_config(state: StateFile, tensors: Mapping[str, Tensor]) -> tuple[str, l
         "model_args": {
             "img_size": list(size),
             "patch_size": shape.patch_size,
+            **({"in_chans": channels} if channels != 3 else {}),
             "embed_dim": shape.embed_dim,
             "depth": shape.num_blocks,
             "num_heads": state.num_heads,
@@ -50,7 +52,7 @@ def timm_config(state: StateFile, tensors: Mapping[str, Tensor]) -> tuple[str, l
             "global_pool": pool,
         },
         "pretrained_cfg": {
-            "input_size": [3, *size],
+            "input_size": [channels, *size],
             "fixed_input_size": True,
             "num_classes": count,
             "pool_size": None,

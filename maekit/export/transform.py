@@ -51,6 +51,9 @@ def evaluation_transform(state: StateFile, size: HeightWidth) -> Transform:
     share = float(fraction) if known and fraction is not None else _CROP
     assumed = (*(() if colours else ("mean and deviation",)), *(() if known else (f"crop of {_CROP}",)))
     mean, std = colours or IMAGENET
+    channels = state.tensors["patch_embed.proj.weight"].shape[1]
+    if len(mean) != channels:  # ImageNet's, of other bands than its own: their average
+        mean, std = [sum(mean) / len(mean)] * channels, [sum(std) / len(std)] * channels
     short = int(size.height / share) if size.height == size.width else None
     return Transform(size, short, share, list(mean), list(std), assumed)
 

@@ -110,7 +110,7 @@ def _encoder_config(
         "intermediate_size": hidden,
         "image_size": size.height if size.height == size.width else list(size),
         "patch_size": shape.patch_size,
-        "num_channels": 3,
+        "num_channels": tensors["patch_embed.proj.weight"].shape[1],
         "qkv_bias": True,
         "hidden_act": "gelu",
         "layer_norm_eps": norm_eps(state.meta),

@@ -14,6 +14,7 @@ from maekit.weights.get.find import find_weights, is_released
 from maekit.weights.load.assumed import assumed_heads
 from maekit.weights.load.backbone import set_norm_eps
 from maekit.weights.load.load import load_weights
+from maekit.weights.read.bands import file_bands
 from maekit.weights.read.metadata import HEAD_WIDTH, norm_eps, normalisation
 from maekit.weights.read.metadata import norm_pix_loss as recorded_norm_pix_loss
 from maekit.weights.read.shape import measure
@@ -77,8 +78,15 @@ def load_pretrainer(
 
 def _loaded(path: Path, state: StateFile, sides: HeightWidth, settings: PretrainingSettings) -> Pretrainer:
     """Returns a model of these settings, in evaluation mode, with all weights of the file."""
+    bands = file_bands(state.meta, state.tensors["patch_embed.proj.weight"].shape[1])
     mean, std = normalisation(state.meta) or IMAGENET
-    model = Pretrainer(DataSpec((), sides, mean=tuple(mean), std=tuple(std), target="none"), settings)
+    if len(mean) != len(bands.names):
+        raise UserError(
+            f"{path} has patch filters of {len(bands.names)} bands ({', '.join(bands.names)}) and {len(mean)} means, "
+            "expected as many; give a checkpoint of a run, which has them"
+        )
+    spec = DataSpec((), sides, mean=tuple(mean), std=tuple(std), target="none", bands=bands.names)
+    model = Pretrainer(spec, settings)
     tables = model.expect_resized
     load_weights(model, path, allow_new=(), allow_unused=model.expect_unused, allow_resized=tables)
     set_norm_eps(model, norm_eps(state.meta))

@@ -13,16 +13,17 @@ EPS = 1e-6
 
 
 def patchify(images: Tensor, patch_size: int) -> Tensor:
-    """Returns patches [B, h*w, p*p*3] of images [B, 3, H, W]: pixels row by row, channels fastest."""
+    """Returns patches [B, h*w, p*p*C] of images [B, C, H, W]: pixels row by row, channels fastest."""
     batch, channels, height, width = images.shape
     cut = images.reshape(batch, channels, height // patch_size, patch_size, width // patch_size, patch_size)
     return cut.permute(0, 2, 4, 3, 5, 1).reshape(batch, -1, patch_size * patch_size * channels)
 
 
 def unpatchify(patches: Tensor, patch_size: int, grid: tuple[int, int]) -> Tensor:
-    """Returns images [B, 3, H, W] of patches [B, h*w, p*p*3], the inverse of `patchify`."""
-    cut = patches.reshape(len(patches), *grid, patch_size, patch_size, 3).permute(0, 5, 1, 3, 2, 4)
-    return cut.reshape(len(patches), 3, grid[0] * patch_size, grid[1] * patch_size)
+    """Returns images [B, C, H, W] of patches [B, h*w, p*p*C], the inverse of `patchify`."""
+    channels = patches.shape[-1] // patch_size**2
+    cut = patches.reshape(len(patches), *grid, patch_size, patch_size, channels).permute(0, 5, 1, 3, 2, 4)
+    return cut.reshape(len(patches), channels, grid[0] * patch_size, grid[1] * patch_size)
 
 
 class Target(nn.Module, ABC):

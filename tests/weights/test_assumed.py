@@ -18,6 +18,7 @@ from maekit.features.source import find_source
 from maekit.recipes.recipe import load_recipe
 from maekit.recipes.tasks import find_task
 from maekit.weights.load.backbone import load_backbone
+from maekit.weights.load.bands import Bands
 from maekit.weights.load.load import load_weights
 from tests.numeric import assert_float64
 from tests.weights.helpers import Small, decoder, encoder, images, load, peer, released
@@ -79,9 +80,9 @@ def test_a_folder_of_transformers_says_its_heads_and_its_target(tmp_path: Path) 
 def test_other_colours_than_the_files_are_said(tmp_path: Path) -> None:
     path = released(tmp_path / "a.pth", encoder(), input={"mean": [0.5] * 3, "std": [0.5] * 3})
     settings: dict[str, Any] = {"allow_new": ("head.*",), "allow_unused": ("norm.*",), "allow_resized": ()}
-    report = load_weights(Small(), path, **settings, colours=((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)))
+    report = load_weights(Small(), path, **settings, bands=Bands(mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)))
     assert any("[0.5, 0.5, 0.5]" in note for note in report.notes)
-    report = load_weights(Small(), path, **settings, colours=((0.5,) * 3, (0.5,) * 3))
+    report = load_weights(Small(), path, **settings, bands=Bands(mean=(0.5,) * 3, std=(0.5,) * 3))
     assert not any("normalised" in note for note in report.notes)
 
 

@@ -7,12 +7,14 @@ from typing import Any
 
 import torch
 
+from maekit.errors import UserError
 from maekit.system.plain import of
 from maekit.system.size import HeightWidth
 from maekit.weights.families.facts import Facts
 from maekit.weights.families.family import Part
 from maekit.weights.families.registry import extra_parameters, families, kinds
 from maekit.weights.load.assumed import says_heads
+from maekit.weights.read.bands import file_bands
 from maekit.weights.read.floats import FLOATS, is_finite
 from maekit.weights.read.metadata import card_of, norm_pix_loss
 from maekit.weights.read.shape import measure
@@ -72,6 +74,7 @@ def inspect(path: str | Path) -> Facts:
         missing=(*(n for n in wanted if n not in tensors), *(n for each in described for n in each.missing)),
         misshapen=tuple(name for name in wanted if name in tensors and name not in held),
         channels=filters.shape[1] if filters is not None and filters.ndim == 4 else None,
+        bands=_bands(state),
         unused=tuple(name for name in tensors if name not in wanted and name not in known),
         not_finite=tuple(name for name, tensor in tensors.items() if not is_finite(tensor)),
         set=state.chosen.key if state.chosen else "",
@@ -80,6 +83,17 @@ def inspect(path: str | Path) -> Facts:
         lora_rank=state.lora_rank,
         **_recorded(state.kind, state.meta),
     )
+
+
+def _bands(state: StateFile) -> tuple[str, ...]:
+    """The names of the channels of its patch filters: recorded, or R, G, B for three; empty where nothing says them."""
+    filters = state.tensors.get("patch_embed.proj.weight")
+    if filters is None or filters.ndim != 4:
+        return ()
+    try:
+        return file_bands(state.meta, filters.shape[1]).names
+    except UserError:
+        return ()
 
 
 def _grid(state: StateFile) -> HeightWidth | None:
@@ -105,6 +119,7 @@ def _wanted(state: StateFile, grid: HeightWidth | None) -> dict[str, torch.Size]
         num_blocks,
         (patch, patch),
         positions,
+        channels=state.tensors["patch_embed.proj.weight"].shape[1],
         num_registers=registers,
         class_token=tokens,
         final_norm=tokens and not pooled,

@@ -42,8 +42,8 @@ def _nothing(facts: Facts) -> str:
         return f"it has {facts.num_heads} attention heads, expected {heads}"
     if broken := _of_blocks(facts.not_finite):
         return f"it has {BROKEN} {some(broken, 4)}; take another copy or an earlier checkpoint"
-    if other := channels_problem(facts.channels):
-        return other
+    if facts.channels is not None and not facts.bands:
+        return channels_problem(facts.channels)
     if lacking := _of_blocks(facts.missing):
         return f"it lacks {some(lacking, 4)}"
     if other_shapes := _of_blocks(facts.misshapen):

@@ -58,6 +58,7 @@ class Facts:
         missing: tensors of such a ViT, and of its decoder or classifier if it has one, that are not in it.
         misshapen: tensors of such a ViT that have another shape, or are not floating point.
         channels: of the images that its patch filters take; None without patch filters.
+        bands: names of these channels; empty where nothing says them.
         unused: tensors that belong neither to such a ViT nor to a decoder or classifier.
         not_finite: tensors with NaN or infinite values.
         set: the key of the set of tensors that was read, see `maekit.weights.state.sets`; empty: the file itself.
@@ -96,6 +97,7 @@ class Facts:
     missing: tuple[str, ...]
     misshapen: tuple[str, ...]
     channels: int | None
+    bands: tuple[str, ...]
     unused: tuple[str, ...]
     not_finite: tuple[str, ...]
     set: str

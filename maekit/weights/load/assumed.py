@@ -7,6 +7,7 @@ from torch import nn
 from maekit.backbone.protocol import Backbone
 from maekit.weights.families.fit import Attempt, Fit
 from maekit.weights.families.registry import families
+from maekit.weights.load.bands import Bands
 from maekit.weights.read.metadata import EPS, card_of, norm_eps, normalisation
 from maekit.weights.read.shape import measure
 from maekit.weights.state.state_file import StateFile
@@ -24,7 +25,7 @@ def assumptions(
     backbone: Backbone,
     state: StateFile,
     fit: Fit,
-    colours: tuple[Sequence[float], Sequence[float]] | None,
+    bands: Bands | None,
 ) -> Iterator[str]:
     """Yields one sentence for each thing about the model that neither the file nor a published size determines.
 
@@ -33,7 +34,7 @@ def assumptions(
         backbone: its backbone.
         state: the file.
         fit: its tensors beside the model's.
-        colours: mean and standard deviation that the data is normalised with; None if they are not known.
+        bands: the channels of the data and how they are normalised; None if that is not known.
     """
     if not says_heads(state):
         heads = backbone.num_heads
@@ -43,7 +44,8 @@ def assumptions(
     if (eps := norm_eps(state.meta)) != EPS:
         yield f"layer norms with an eps of {EPS:g}; its config says {eps:g}, which moves features by about a thousandth"
     theirs = normalisation(state.meta)
-    if theirs and colours and colours[0] and not _same(theirs, colours):
+    colours = (bands.mean, bands.std) if bands else ((), ())
+    if theirs and len(theirs[0]) == len(colours[0]) > 1 and not _same(theirs, colours):
         yield (
             f"images normalised as --data.mean {list(colours[0])} --data.std {list(colours[1])} say; the file was "
             f"trained with mean {theirs[0]} and std {theirs[1]}"

@@ -25,9 +25,9 @@ def load_backbone(source: str | Path, *, image_size: int | tuple[int, int] = 224
         size: the ViT's size by name; default: read off the file.
 
     Returns:
-        The backbone in evaluation mode. `backbone(images [B, 3, H, W], taps=blocks)` gives `tokens` [B, 1 + N, D] and
-        `maps` [B, D, h, w] after the blocks. Without a final norm in the file (fine-tuned with mean pooling) the
-        tokens are the raw ones.
+        The backbone in evaluation mode. `backbone(images [B, C, H, W], taps=blocks)`, whose channels are the file's,
+        gives `tokens` [B, 1 + N, D] and `maps` [B, D, h, w] after the blocks. Without a final norm in the file
+        (fine-tuned with mean pooling) the tokens are the raw ones.
 
     Raises:
         UserError: the file is missing, damaged, or of a ViT of another kind, or cannot be downloaded.
@@ -46,7 +46,12 @@ def load_backbone(source: str | Path, *, image_size: int | tuple[int, int] = 224
             f"{source} holds {measure(tensors)}; no known size fits, give size= (see maekit/backbone/sizes.yaml)"
         )
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
-    vit = ViT(load_size(name), image_size=(height, width), final_norm="norm.weight" in tensors)
+    vit = ViT(
+        load_size(name),
+        image_size=(height, width),
+        channels=tensors["patch_embed.proj.weight"].shape[1],
+        final_norm="norm.weight" in tensors,
+    )
     load_weights(
         _Alone(vit),
         source,

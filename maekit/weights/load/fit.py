@@ -30,9 +30,6 @@ def check_size(path: Path, fit: Fit) -> None:
             f"{path} has none of the backbone's tensors: got {some(names, 4)}, expected {key}, blocks.0.norm1.weight "
             f"and so on{hint}{seems(names)}"
         )
-    filters = fit.found.get(key)
-    if filters is not None and filters.ndim == 4 and (other := channels_problem(filters.shape[1])):
-        raise UserError(f"{path}: {other}{seems(names)}")
     theirs, ours = measure(fit.found), measure(fit.own)
     if any(got not in (None, expected) for got, expected in zip(theirs[:3], ours[:3], strict=True)):
         other_size = f"add {size_flags(theirs.name)}, or " if theirs.name else ""
@@ -42,15 +39,13 @@ def check_size(path: Path, fit: Fit) -> None:
 
 
 def channels_problem(count: int | None) -> str:
-    """Explains that patch filters of `count` channels are no RGB filters, and how to change them; empty for three."""
-    if count in (None, CHANNELS):
+    """Explains that nothing names the `count` channels of patch filters; empty for three or one."""
+    if count in (None, 1, CHANNELS):
         return ""
-    mend = "repeat its one channel: weight.repeat(1, 3, 1, 1) / 3"
-    if count != 1:
-        mend = "keep the channels of red, green and blue: weight[:, [R, G, B]], the numbers of their places"
     return (
-        f"its patch filters take images of {count} channel{'' if count == 1 else 's'}, expected {CHANNELS}: maekit "
-        f"reads images as RGB; {mend}, put it in the place of patch_embed.proj.weight and save the file again"
+        f"its patch filters take images of {count} channels that the file does not name, expected {CHANNELS}, one, or "
+        "names; keep the channels of red, green and blue: weight[:, [R, G, B]], the numbers of their places, put it in "
+        "the place of patch_embed.proj.weight and save the file again; or fine-tune on data of as many bands"
     )
 
 

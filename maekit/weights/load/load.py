@@ -18,6 +18,7 @@ from maekit.weights.families.fit import Fit, matches
 from maekit.weights.families.registry import extra_parameters, families, names_in_model
 from maekit.weights.layouts.registry import beside
 from maekit.weights.load.assumed import assumptions
+from maekit.weights.load.bands import Bands, at_bands
 from maekit.weights.load.class_order import Comparison, class_rows, compare_classes, reorder
 from maekit.weights.load.classes import Classes, file_classes
 from maekit.weights.load.fit import check_size, problems
@@ -37,7 +38,7 @@ def load_weights(
     allow_resized: Sequence[str],
     leave_out: Sequence[str] = (),
     classes: Classes | None = None,
-    colours: tuple[Sequence[float], Sequence[float]] | None = None,
+    bands: Bands | None = None,
 ) -> Report:
     """Copies a file's tensors into `model.backbone` (a `Backbone`) and `model.head`, or changes nothing and says why.
 
@@ -56,7 +57,8 @@ def load_weights(
             are ignored too.
         classes: what the rows of the model's head stand for. A head of as many classes is put in their order, or
             refused where it is of other ones; None compares nothing.
-        colours: mean and standard deviation by which the data is normalised, to be compared with the file's.
+        bands: the channels the model is given, to whose the file's patch filters are adapted, and their normalisation,
+            which is compared with the file's; None where the model has the file's own.
 
     Raises:
         UserError: anything else is missing, left over, of another shape or kind, or not finite; a head would be
@@ -67,6 +69,7 @@ def load_weights(
     fit, left_out = _beside(model, state, leave_out)
     fit, patches = _at_patch(fit, backbone, allow_resized)
     check_size(path, fit)
+    fit, adapted = at_bands(path, fit, state.meta, bands) if bands else (fit, [])
     fit, grids = _at_grid(fit, state, backbone)
     unwanted = [name for name in grids if not _may_resize(name, allow_resized)]
     fit, compared = _by_class(fit, state, classes)
@@ -96,7 +99,8 @@ def load_weights(
         coverage=sum(weights.get(name, 0) for name in fit.shared) / sum(weights.values()),
         classes=compared.outcome,
         chosen=state.chosen,
-        notes=tuple(assumptions(model, backbone, state, fit, colours)),
+        bands=tuple(adapted),
+        notes=tuple(assumptions(model, backbone, state, fit, bands)),
     )
 
 

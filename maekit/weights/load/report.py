@@ -34,6 +34,7 @@ class Report:
         coverage: share of the backbone's parameters, by number of elements, that came from the file; in [0, 1].
         classes: the result of comparing the head's classes; empty if nothing was compared.
         chosen: which of the file's sets of tensors it was, and what there is beside it; None for a folder.
+        bands: how the patch filters became those of the model's channels, a line a kind; empty where they are kept.
         notes: what was assumed because the file does not record it.
     """
 
@@ -48,6 +49,7 @@ class Report:
     grids: tuple[HeightWidth, HeightWidth] | None
     coverage: float
     classes: str = ""
+    bands: tuple[str, ...] = ()
     chosen: WeightSet | None = None
     notes: tuple[str, ...] = ()
 
@@ -66,6 +68,7 @@ class Report:
         ):
             if names:
                 text.append(f"  {word:<7} {len(names):>4}: {_parts(names)}{grids if word == 'resized' else ''}")
+        text += [f"  bands   {line}" for line in self.bands]
         text += [f"  classes {self.classes}"] if self.classes else []
         text += [f"  {line}" for line in beside_lines(self.path, self.chosen)]
         return text + [f"  assumed {note}" for note in self.notes]

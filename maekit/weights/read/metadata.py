@@ -43,11 +43,11 @@ def mask_ratio(meta: Mapping[str, object]) -> float | None:
 
 
 def normalisation(meta: Mapping[str, object]) -> tuple[list[float], list[float]] | None:
-    """Returns mean and standard deviation of RGB in 0..1 that inputs are normalised with; None if it does not say."""
+    """Returns mean and standard deviation of each channel in 0..1 for inputs; None if not said."""
     card = card_of(meta)
     for values in (table(card.get("input")), card, table(meta.get("input"))):
-        mean, std = _three(values.get("mean")), _three(values.get("std"))
-        if mean and std:
+        mean, std = _numbers(values.get("mean")), _numbers(values.get("std"))
+        if mean and std and len(mean) == len(std):
             return mean, std
     return None
 
@@ -88,7 +88,7 @@ def not_pixels(meta: Mapping[str, object]) -> str:
     return "its encoder was given mask tokens" if model.get("encoder_mask_tokens") is True else ""
 
 
-def _three(value: object) -> list[float] | None:
-    if not isinstance(value, Sequence) or len(value) != 3 or not all(type(each) in (int, float) for each in value):
+def _numbers(value: object) -> list[float] | None:
+    if not isinstance(value, Sequence) or not all(type(each) in (int, float) for each in value):
         return None
     return [float(each) for each in value]

@@ -14,6 +14,7 @@ def vit_shapes(
     patch: tuple[int, int],
     num_positions: int,
     *,
+    channels: int = 3,
     hidden: int | None = None,
     num_registers: int = 0,
     class_token: bool = True,
@@ -26,6 +27,7 @@ def vit_shapes(
         num_blocks: blocks.
         patch: height and width in pixels.
         num_positions: rows of the position table, the class token's included.
+        channels: of the images.
         hidden: width inside the MLPs; None for the model's own, 4 times `width`.
         num_registers: register tokens, which have no position.
         class_token: whether it has a class token.
@@ -35,7 +37,7 @@ def vit_shapes(
         return {}
     with torch.device("meta"):
         size = Size("", width, num_blocks, 1, 1, num_registers)
-        vit = ViT(size, image_size=(1, 1), class_token=class_token, final_norm=final_norm)
+        vit = ViT(size, image_size=(1, 1), channels=channels, class_token=class_token, final_norm=final_norm)
     shapes = {name: parameter.shape for name, parameter in vit.named_parameters()}
     shapes["pos_embed"] = torch.Size([1, num_positions, width])
     shapes["patch_embed.proj.weight"] = torch.Size([*shapes["patch_embed.proj.weight"][:2], *patch])

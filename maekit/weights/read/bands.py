@@ -1,0 +1,84 @@
+"""The bands that a file's patch filters take: as its card says, else red, green and blue."""
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from maekit.errors import UserError
+from maekit.weights.read.metadata import card_of, normalisation
+
+RGB = ("R", "G", "B")
+GREY = ("grey",)
+IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # facebookresearch/mae @ efb2a80 main_pretrain.py
+_CLOSE = 0.01
+
+
+class Filters(NamedTuple):
+    """What a file's patch filters take.
+
+    Attributes:
+        names: of the channels, in the file's order.
+        recorded: whether the file names them.
+        mean: of each channel, in 0..1, that it was trained with; ImageNet's where it does not say and has R, G, B.
+        std: of each channel, likewise; empty: not known, as is the mean.
+        note: what is unusual about them, for people; else empty.
+    """
+
+    names: tuple[str, ...]
+    recorded: bool = False
+    mean: tuple[float, ...] = ()
+    std: tuple[float, ...] = ()
+    note: str = ""
+
+
+def recorded_bands(meta: Mapping[str, object]) -> tuple[str, ...]:
+    """Returns the names of the bands that a file records; empty where it names none."""
+    names = card_of(meta).get("bands", meta.get("bands"))
+    valid = isinstance(names, Sequence) and not isinstance(names, str) and all(type(name) is str for name in names)
+    return tuple(names) if valid and isinstance(names, Sequence) else ()
+
+
+def file_bands(meta: Mapping[str, object], count: int, expected: Sequence[str] = RGB) -> Filters:
+    """Returns what the filters of a file take, which have `count` channels; `expected` are the model's bands.
+
+    Raises:
+        UserError: the file does not name its channels, and has neither one, three nor as many as expected; or names
+            another number of them.
+    """
+    mean, std = normalisation(meta) or ((), ())
+    if names := recorded_bands(meta):
+        if len(names) != count:
+            raise UserError(
+                f"got patch filters of {count} channels in a file that names {len(names)} bands "
+                f"({', '.join(names)}), expected as many; take another copy of the file"
+            )
+        known = len(mean) == count
+        return Filters(names, True, tuple(mean) if known else (), tuple(std) if known else ())
+    if count == len(RGB):
+        if mean and _is_bgr(mean):
+            note = f"its channels are B, G, R, as its mean {', '.join(f'{each:.3g}' for each in mean)} says (Caffe)"
+            scale = 255 if max(mean) > 1 else 1
+            return Filters(RGB[::-1], False, tuple(m / scale for m in mean), tuple(s / scale for s in std), note)
+        usual = mean if len(mean) == count else IMAGENET[0]
+        return Filters(RGB, False, tuple(usual), tuple(std if len(std) == count else IMAGENET[1]))
+    if count == 1:
+        known = len(mean) == 1
+        names = tuple(expected) if len(expected) == 1 else GREY
+        note = "its patch filters take one channel, a grey image"
+        return Filters(names, False, tuple(mean) if known else (), tuple(std) if known else (), note)
+    if count == len(expected):
+        return Filters(
+            tuple(expected), note=f"its {count} channels have no names: taken to be the data's, in its order"
+        )
+    raise UserError(
+        f"got patch filters of {count} channels that the file does not name, expected {len(expected)} "
+        f"({', '.join(expected)}): choose them by hand, weight[:, [PLACES]] of patch_embed.proj.weight, and save the "
+        "file again"
+    )
+
+
+def _is_bgr(mean: Sequence[float]) -> bool:
+    """Whether a mean of three channels is ImageNet's of blue, green and red, in 0..1 or in 0..255."""
+    scale = 255 if max(mean) > 1 else 1
+    return len(mean) == len(RGB) and all(
+        abs(m / scale - own) < _CLOSE for m, own in zip(mean, IMAGENET[0][::-1], strict=True)
+    )
