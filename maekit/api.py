@@ -14,7 +14,7 @@ from maekit.errors import UserError
 from maekit.optim.batch_plan import require_batch
 from maekit.optim.lr_curve import LrCurve
 from maekit.recipes.overrides import as_flags
-from maekit.recipes.recipe import load_recipe
+from maekit.recipes.recipe import load_recipe, small_batch
 from maekit.recipes.settings import Settings, resolve
 from maekit.recipes.tasks import find_task
 from maekit.runs.begin import begun, is_finished, resumed
@@ -133,7 +133,8 @@ class Session:
         )  # for this call only, as is new_data: not kept in checkpoints
         new_data, options["new_data"] = options["new_data"], False
         images = len(self.data.train_dataset(options["seed"]))
-        require_batch(images, self.data.total_batch_size, self.settings.values["optim"]["base_lr"])
+        base_lr, few = self.settings.values["optim"]["base_lr"], small_batch(self.settings.recipe)
+        require_batch(images, self.data.total_batch_size, base_lr, few)
         with ExitStack() as stack:
             if ckpt_path is None:
                 task, recipe = self.settings.recipe.task.name, self.settings.recipe.name

@@ -125,16 +125,18 @@ def scaled_lr(base_lr: float | None, lr: float | None, total: int) -> float:
     return lr
 
 
-def require_batch(num_train: int, total_batch_size: int, base_lr: float | None) -> None:
+def require_batch(num_train: int, total_batch_size: int, base_lr: float | None, few: int | None = None) -> None:
     """Refuses fewer training images than one total batch: no optimizer step would ever be taken.
 
     Args:
         num_train: number of training images.
         total_batch_size: images of one optimizer step.
         base_lr: the recipe's learning rate per 256 images; None where it states an absolute one.
+        few: total batch of the task's recipe for small data; None where it has none, or where that is in use.
 
     Raises:
-        UserError: with the largest batch that works, the largest power of two in it, and the learning rate of that.
+        UserError: with the recipe for small data if the images are enough for it, the largest batch that works, the
+            largest power of two in it, and the learning rate of that.
     """
     if num_train >= total_batch_size:
         return
@@ -144,7 +146,9 @@ def require_batch(num_train: int, total_batch_size: int, base_lr: float | None) 
     else:
         rate = f"whose learning rate is {base_lr * handy / 256:g} (base_lr {base_lr:g} per 256 images)"
     found = f"{num_train} training images, fewer than the total batch of {total_batch_size}"
-    raise UserError(f"{found}; use --data.total_batch_size {handy} ({num_train} at most), {rate}")
+    small = few is not None and num_train >= few
+    hint = f"--recipe few, which is for so few (total batch {few}), or " if small else ""
+    raise UserError(f"{found}; use {hint}--data.total_batch_size {handy} ({num_train} at most), {rate}")
 
 
 def describe(plan: BatchPlan, *, base_lr: float | None, lr: float) -> str:

@@ -13,6 +13,7 @@ from maekit.recipes.tasks import Task
 
 # Sections of a recipe, then keys: what YAML holds. jsonargparse checks each value against the type of its flag.
 Values: TypeAlias = dict[str, Any]
+SMALL = "few"  # the overlay for 100 to 5,000 images
 
 
 @dataclass(frozen=True)
@@ -77,6 +78,14 @@ def load_recipe(task: Task, name: str | None, extra: Sequence[Path] = ()) -> Rec
         values = stack(values, layer)
         origins.update(dict.fromkeys((key for key, _ in flat(layer)), file))
     return Recipe(task, name or base, values, origins, tuple(files))
+
+
+def small_batch(recipe: Recipe) -> int | None:
+    """Returns the total batch of a task's recipe for small data, `few`; None where it has none, or is that one."""
+    if recipe.name == SMALL or SMALL not in recipe_names(recipe.task):
+        return None
+    total: int = load_recipe(recipe.task, SMALL).values["data"]["total_batch_size"]
+    return total
 
 
 def saved_header(recipe: Recipe) -> str:

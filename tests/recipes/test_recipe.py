@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from maekit.errors import UserError
-from maekit.recipes.recipe import base_name, flat, header, load_recipe, read_yaml, recipe_names, stack
+from maekit.recipes.recipe import base_name, flat, header, load_recipe, read_yaml, recipe_names, small_batch, stack
 from maekit.recipes.tasks import Task, find_task, shipped_tasks
 
 
@@ -84,6 +84,14 @@ def test_a_task_without_recipe_or_with_a_bad_name_is_refused(tmp_path: Path) -> 
         find_task(str(tmp_path / "mine.py"))
     with pytest.raises(UserError, match=r"did you mean 'mine.py'"):
         find_task(str(tmp_path / "mina.py"))
+
+
+def test_the_recipe_for_small_data_is_offered_where_there_is_one() -> None:
+    task = find_task("imagenet_finetune")
+    few = load_recipe(task, "few")
+    assert small_batch(few) is None
+    assert small_batch(load_recipe(task, None)) == few.values["data"]["total_batch_size"] <= 80
+    assert small_batch(load_recipe(find_task("mae_pretrain"), None)) is None
 
 
 def test_every_shipped_task_has_recipes_with_a_header_and_a_summary() -> None:

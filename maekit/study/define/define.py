@@ -15,7 +15,7 @@ from maekit.errors import UserError
 from maekit.optim.batch_plan import require_batch
 from maekit.optim.settings import Optimisation
 from maekit.recipes.moved import moved_key
-from maekit.recipes.recipe import Recipe, flat
+from maekit.recipes.recipe import Recipe, flat, small_batch
 from maekit.recipes.settings import Settings, nearest_key, resolve
 from maekit.runs.differences import is_hyper_parameter
 from maekit.study.define.definition import Definition
@@ -212,7 +212,8 @@ def _longest(definition: Definition, settings: Settings) -> int:
     batches: list[JSON] = [settings.values["data"]["total_batch_size"]]
     batches += [value for axis in choices if axis.key == "data.total_batch_size" for value in axis.values]
     largest = max(int(size) for size in batches if is_number(size))
-    require_batch(definition.num_images, largest, dict(flat(settings.values)).get("optim.base_lr"))
+    base_lr = dict(flat(settings.values)).get("optim.base_lr")
+    require_batch(definition.num_images, largest, base_lr, small_batch(settings.recipe))
     cells = grid_cells(choices) + [{axis.key: axis.high} for axis in definition.space if isinstance(axis, Interval)]
     longest = max(map(definition.steps_of, cells))
     if longest < 1:

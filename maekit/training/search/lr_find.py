@@ -14,6 +14,7 @@ from maekit.errors import UserError
 from maekit.optim.batch_plan import BatchPlan, require_batch, solve_batch
 from maekit.optim.lr_curve import LrCurve, LrStep
 from maekit.optim.settings import Optimisation
+from maekit.recipes.recipe import small_batch
 from maekit.recipes.settings import Settings
 from maekit.system.generators import untouched_generators
 from maekit.system.hardware import autocast_of, set_matmul_precision
@@ -106,7 +107,8 @@ def find_lr(
     require_one_device(settings)
     data.require_trainable()
     optim, trainer, run = (settings.values[section] for section in ("optim", "trainer", "run"))
-    require_batch(len(data.train_dataset(run["seed"])), data.total_batch_size, optim["base_lr"])
+    images, few = len(data.train_dataset(run["seed"])), small_batch(settings.recipe)
+    require_batch(images, data.total_batch_size, optim["base_lr"], few)
     if run["num_threads"] is not None:
         torch.set_num_threads(run["num_threads"])
     set_matmul_precision(run["matmul_precision"])
