@@ -29,6 +29,7 @@ COMMANDS = {
     "lr-find": "train shortly while the learning rate rises, and suggest one",
     "data": "make synthetic data, or check a data set",
     "weights": "say what is in a file of weights, or convert it",
+    "adapt": "go on with a pre-training on your own images, and say whether it was worth it",
     "reconstruct": "mask images and draw what a pre-trained model makes of the rest",
     "embed": "compute the features of a folder of images",
     "knn": "measure features by their nearest neighbours",

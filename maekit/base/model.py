@@ -61,7 +61,7 @@ class TransferModel(nn.Module, ABC):
         ema_decay: decay a step of the weights' moving average, which is then what is evaluated and kept; None for none.
     """
 
-    monitor: ClassVar[tuple[str, Literal["max", "min"]]]
+    monitor: tuple[str, Literal["max", "min"]]
     headline: ClassVar[tuple[str, ...]] = ()
     expect_new: tuple[str, ...] = ("head.*",)
     expect_unused: tuple[str, ...] = ("decoder*", "mask_token")

@@ -1,7 +1,7 @@
 """Classifiers on the shared backbone: what every classification task has, and fine-tuning with mixup and cutmix."""
 
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple, Unpack
+from typing import Any, Literal, NamedTuple, Unpack
 
 import torch
 from timm.data.mixup import Mixup
@@ -56,7 +56,7 @@ class FineTuningSettings(TunedSettings):
 class Classifier(TransferModel):
     """ViT and a head that gives one score a class: metrics and predictions. A subclass builds the head and the loss."""
 
-    monitor: ClassVar[tuple[str, Literal["max", "min"]]] = ("top1", "max")
+    monitor: tuple[str, Literal["max", "min"]] = ("top1", "max")
     pooling: Pooling = "class"
 
     def forward(self, images: Tensor) -> Tensor:

@@ -85,7 +85,7 @@ class DetectorSettings(TunedSettings):
 class Detector(TransferModel):
     """A ViT without class token, a pyramid of its maps, and a detector on it; a task builds the last two."""
 
-    monitor: ClassVar[tuple[str, Literal["max", "min"]]] = ("box_AP", "max")
+    monitor: tuple[str, Literal["max", "min"]] = ("box_AP", "max")
     headline: ClassVar[tuple[str, ...]] = ("box_AP", "box_AP50", "mask_AP", "mask_AP50")
     on_host: ClassVar[tuple[str, ...]] = ("size", "original", "image_id", "index")
     class_layers = OF_CLASSES

@@ -1,12 +1,14 @@
 """A masked autoencoder from any file with a decoder."""
 
 from pathlib import Path
+from typing import TypedDict
 
 from maekit.base.spec import DataSpec
 from maekit.errors import UserError
 from maekit.pretraining.masking import Kind as MaskKind
 from maekit.pretraining.masking import check_masking
 from maekit.pretraining.model import Pretrainer, PretrainingSettings
+from maekit.pretraining.target import Kind
 from maekit.system.size import HeightWidth
 from maekit.weights.describe.inspect import inspect
 from maekit.weights.describe.uses import uses
@@ -21,6 +23,17 @@ from maekit.weights.read.shape import measure
 from maekit.weights.state.state_file import StateFile, read_state, stored_grid
 
 IMAGENET = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # facebookresearch/mae @ efb2a80 main_pretrain.py
+
+
+class DecoderSettings(TypedDict):
+    """Those of `PretrainingSettings` that a file's decoder decides."""
+
+    decoder_width: int
+    decoder_depth: int
+    decoder_heads: int
+    target: Kind
+    num_components: int | None
+    encoder_mask_tokens: bool
 
 
 def load_pretrainer(
@@ -56,24 +69,42 @@ def load_pretrainer(
     assert size.name is not None and size.patch_size is not None  # or `_require_decoder` would have refused it
     sides = _image_size(path, state, image_size)
     check_masking(masking, (sides.height // size.patch_size, sides.width // size.patch_size), mask_ratio)
-    components = state.tensors.get("decoder_target.basis")
-    if components is not None and norm_pix_loss is not None:
-        raise UserError(f"{path} predicts {len(components)} principal components; leave norm_pix_loss out")
+    if "decoder_target.basis" in state.tensors and norm_pix_loss is not None:
+        count = len(state.tensors["decoder_target.basis"])
+        raise UserError(f"{path} predicts {count} principal components; leave norm_pix_loss out")
     if norm_pix_loss is None:
         norm_pix_loss = known_norm_pix_loss(source, state)
-    width = state.tensors["decoder_embed.weight"].shape[0]
     settings = PretrainingSettings(
         backbone=size.name,
-        decoder_width=width,
-        decoder_depth=len({name.split(".")[1] for name in state.tensors if name.startswith("decoder_blocks.")}),
-        decoder_heads=_decoder_heads(path, state, width),
         mask_ratio=mask_ratio,
         masking=masking,
-        target="pca" if components is not None else "pixels" if norm_pix_loss is False else "normalised_pixels",
-        num_components=None if components is None else len(components),
-        encoder_mask_tokens="encoder_mask_token" in state.tensors,
+        **decoder_settings(path, state, norm_pix_loss),
     )
     return _loaded(path, state, sides, settings)
+
+
+def decoder_settings(path: Path, state: StateFile, norm_pix_loss: bool | None) -> DecoderSettings:
+    """Returns the settings of the decoder that a file has.
+
+    Args:
+        path: of the file, for errors.
+        state: its tensors.
+        norm_pix_loss: whether the decoder predicts normalised pixels, unless it predicts principal components; None is
+            taken for true.
+
+    Raises:
+        UserError: its attention heads do not divide its width.
+    """
+    components = state.tensors.get("decoder_target.basis")
+    width = state.tensors["decoder_embed.weight"].shape[0]
+    return {
+        "decoder_width": width,
+        "decoder_depth": len({name.split(".")[1] for name in state.tensors if name.startswith("decoder_blocks.")}),
+        "decoder_heads": _decoder_heads(path, state, width),
+        "target": "pca" if components is not None else "pixels" if norm_pix_loss is False else "normalised_pixels",
+        "num_components": None if components is None else len(components),
+        "encoder_mask_tokens": "encoder_mask_token" in state.tensors,
+    }
 
 
 def _loaded(path: Path, state: StateFile, sides: HeightWidth, settings: PretrainingSettings) -> Pretrainer:

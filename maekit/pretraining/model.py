@@ -26,6 +26,7 @@ from maekit.pretraining.shown import ShownReconstructions
 from maekit.pretraining.target import Components, Kind, Moments, make_target, patchify, psnr, unpatchify
 from maekit.system.ranges import check_range
 
+PROBED = ("knn_top1", "probe_top1")  # measured on labelled images, not on the validation's
 FIT_IMAGES = 2000  # whose patches the principal components are fitted to
 
 
@@ -55,6 +56,8 @@ class PretrainingSettings(AdaptedSettings):
         probe_images: how many labelled images at most the check of frozen features learns from, and is judged by (see
             data.probe_root).
         probe_neighbours: neighbours that vote there.
+        monitor: what chooses best.ckpt and what --run.patience waits for; `knn_top1` and `probe_top1` are of frozen
+            features (data.probe_root).
     """
 
     decoder_width: int
@@ -68,6 +71,7 @@ class PretrainingSettings(AdaptedSettings):
     gradient_checkpointing: bool = False
     probe_images: int = 10_000
     probe_neighbours: int = 20
+    monitor: Literal["loss", "psnr", "knn_top1", "probe_top1"] = "loss"
 
     def __post_init__(self) -> None:
         """Refuses values outside their range, with the flag's name."""
@@ -80,7 +84,7 @@ class PretrainingSettings(AdaptedSettings):
 class Pretrainer(TransferModel):
     """A masked autoencoder (arXiv 2111.06377): the encoder sees visible patches only, a light decoder the rest."""
 
-    monitor: ClassVar[tuple[str, Literal["max", "min"]]] = ("loss", "min")
+    monitor: tuple[str, Literal["max", "min"]] = ("loss", "min")
     expect_new: tuple[str, ...] = ("head.*", "encoder_mask_token")
     expect_unused: tuple[str, ...] = ()
     expect_resized: tuple[str, ...] = ("pos_embed", "head.decoder_pos_embed")
@@ -96,6 +100,7 @@ class Pretrainer(TransferModel):
         super().__init__(spec, settings, final_norm=True, gradient_checkpointing=settings.gradient_checkpointing)
         check_masking(settings.masking, self.backbone.grid, settings.mask_ratio)
         self.mask_ratio, self.masking = settings.mask_ratio, settings.masking
+        self.monitor = (settings.monitor, "min" if settings.monitor == "loss" else "max")
         self.probe_images, self.probe_neighbours = settings.probe_images, settings.probe_neighbours
         for name, values in (("mean", spec.mean), ("std", spec.std)):  # of the channels
             self.register_buffer(name, torch.tensor(values), persistent=False)
@@ -211,6 +216,11 @@ class Pretrainer(TransferModel):
 
     def training_data(self, data: TransferData, device: torch.device) -> RunData:
         """Returns the data; a target of principal components is fitted to them first, unless it is already."""
+        if self.monitor[0] in PROBED and data.probe_datasets() is None:
+            raise UserError(
+                f"got --model.monitor {self.monitor[0]} without labelled images to measure it on, expected "
+                "--data.probe_root with a folder of class folders; add it, or leave --model.monitor out"
+            )
         target = self.head.target
         if isinstance(target, Components) and not target.fitted:
             moments, images = Moments(target.mean.numel()), data.plain_train_dataset()

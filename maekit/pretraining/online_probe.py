@@ -40,8 +40,8 @@ def probe_accuracies(
         num_workers: data-loading processes.
     """
     with untouched_generators():
-        known, labels = _embed(features, train, images, device, num_workers)
-        asked, truth = _embed(features, val, images, device, num_workers)
+        known, labels = embed_some(features, train, images, device, num_workers)
+        asked, truth = embed_some(features, val, images, device, num_workers)
         classes = len(train.listing.classes)
         with torch.autocast(device.type, enabled=False):
             votes = knn_scores(asked, known, labels, num_classes=classes, neighbours=min(neighbours, len(known)))
@@ -68,7 +68,7 @@ class Places(Sampler[Draw]):
 
 
 @torch.inference_mode()
-def _embed(
+def embed_some(
     features: Callable[[Tensor], Tensor], data: FolderDataset, limit: int, device: torch.device, num_workers: int
 ) -> tuple[Tensor, Tensor]:
     """Returns features [n, D] float32 and labels [n] on the CPU, n at most `limit`."""

@@ -51,7 +51,7 @@ class RobustnessClassifier(Classifier):
     """
 
     evaluates_only: ClassVar[bool] = True
-    monitor: ClassVar[tuple[str, Literal["max", "min"]]] = ("c_mce_alexnet", "min")
+    monitor: tuple[str, Literal["max", "min"]] = ("c_mce_alexnet", "min")
     headline: ClassVar[tuple[str, ...]] = (
         "a_top1",
         "r_top1",

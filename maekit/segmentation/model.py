@@ -28,7 +28,7 @@ class Segmenter(TransferModel):
     A subclass builds `self.head` and, where the mean cross entropy is not its only loss, overrides `training_losses`.
     """
 
-    monitor: ClassVar[tuple[str, Literal["max", "min"]]] = ("mIoU", "max")
+    monitor: tuple[str, Literal["max", "min"]] = ("mIoU", "max")
     on_host: ClassVar[tuple[str, ...]] = ("index",)
 
     def __init__(
