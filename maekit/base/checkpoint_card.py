@@ -48,7 +48,8 @@ class Card:
             raise UserError(f"{path} is of task {own}, got --task {name}; leave --task out, or give its own checkpoint")
 
     def require_classes(self, data: DataSpec, path: Path) -> None:
-        """Refuses data whose classes are not the checkpoint's, in its order."""
+        """Refuses data whose bands or classes are not the checkpoint's, in its order."""
+        self._require_bands(data, path)
         names, mine = _classes(data), _classes(self.spec)
         if names == mine:
             return
@@ -61,6 +62,22 @@ class Card:
             f"the data has {found} as {path} was trained on; give --data.root of the same classes, "
             "or start a new run with --model.weights FILE --model.new_head true"
         )
+
+    def _require_bands(self, data: DataSpec, path: Path) -> None:
+        """Refuses data of other bands than the checkpoint's."""
+        if data.bands != self.spec.bands:
+            raise UserError(
+                f"the data has the bands {', '.join(data.bands)}, expected {', '.join(self.spec.bands)} as {path} was "
+                "trained on; give --data.bands as there, or start a new run with --model.weights FILE"
+            )
+
+    def require_readable(self, path: Path) -> None:
+        """Refuses a model of bands whose input transform does not say how files of them are read."""
+        if self.spec.bands != RGB and "bands" not in self.input:
+            raise UserError(
+                f"{path} is of the bands {', '.join(self.spec.bands)} and does not say how files of them are read, "
+                "expected `bands` in its input transform; train it with this version's --data.bands"
+            )
 
     def require_name(self, given: str | None, folder: Path) -> str | None:
         """The name of the run that goes on, which is the one it was begun with.

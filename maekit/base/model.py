@@ -228,7 +228,7 @@ class TransferModel(nn.Module, ABC):
             allow_resized=self.expect_resized,
             leave_out=self.class_layers if self.new_head and not complete else (),
             classes=Classes(self.spec.class_names, self.spec.class_ids) if self.spec.class_names else None,
-            bands=Bands(self.spec.bands, self.spec.mean, self.spec.std, self.new_bands),
+            bands=Bands(self.spec.bands, self.spec.mean, self.spec.std, self.new_bands, evaluated=complete),
         )
 
 

@@ -1,5 +1,6 @@
 """What a model must know of its data, and how one sample is asked for. No torch here."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -58,6 +59,13 @@ class DataSpec:
     def ids(self) -> tuple[str, ...]:
         """Returns the ids by which classes are compared, one a class."""
         return self.class_ids or self.class_names
+
+
+def shown_channels(bands: Sequence[str]) -> tuple[int, int, int]:
+    """Returns the channels that a picture shows as red, green and blue: those, else the first three, or one as grey."""
+    if set(RGB) <= set(bands):
+        return bands.index("R"), bands.index("G"), bands.index("B")
+    return (0, 1, 2) if len(bands) >= len(RGB) else (0, 0, 0)
 
 
 class Draw(NamedTuple):

@@ -73,6 +73,7 @@ def load_model(path: Path, device: str, task: str | None = None) -> "tuple[Trans
 
     chosen = choose_device(device)
     card = read_card(path)
+    card.require_readable(path)
     module = find_task(task or card.task).load()
     model: TransferModel = module.Model.build(card.spec, card.config["model"])
     model.load_checkpoint(path)

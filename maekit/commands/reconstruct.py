@@ -109,8 +109,12 @@ def _check(args: argparse.Namespace, given: GivenImages) -> list[Path]:
 
 
 def _load(args: argparse.Namespace) -> "Pretrainer":
+    from maekit.base.spec import RGB
     from maekit.pretraining.from_weights import load_pretrainer
     from maekit.system.hardware import choose_device
+    from maekit.weights.get.find import find_weights
+    from maekit.weights.read.bands import require_readable
+    from maekit.weights.state.state_file import read_state
 
     normalised = {"auto": None, "true": True, "false": False}[args.norm_pix_loss]
     chosen = choose_device(args.device)
@@ -124,6 +128,9 @@ def _load(args: argparse.Namespace) -> "Pretrainer":
         )
     except UserError as error:  # a model's own flags have a prefix that this command's do not
         raise UserError(str(error).replace("--model.mask", "--mask")) from error
+    if model.spec.bands != RGB:
+        state = read_state(find_weights(args.weights))
+        require_readable(state.tensors, state.meta, args.weights)
     return model.to(chosen)
 
 

@@ -13,6 +13,7 @@ from maekit.weights.chosen import split_key
 from maekit.weights.get.find import find_weights, is_released
 from maekit.weights.load.assumed import assumed_heads
 from maekit.weights.load.backbone import load_backbone
+from maekit.weights.read.bands import RGB, file_bands, require_readable
 from maekit.weights.read.metadata import model_settings, normalisation, recorded_input
 from maekit.weights.read.shape import measure
 from maekit.weights.state.state_file import StateFile, read_state, stored_grid
@@ -73,6 +74,7 @@ def find_source(weights: str) -> Source:
     path = find_weights(weights)
     given = str(path.absolute()) if Path(split_key(weights)[0]).expanduser().exists() else weights
     state = read_state(path)
+    require_readable(state.tensors, state.meta, weights)
     input, unsaid = _input(state)
     assumed = [] if is_released(given) else [*unsaid, *assumed_heads(state)]
     lines = tuple(f"assumed: {one}: {weights} does not say" for one in assumed)
@@ -100,6 +102,8 @@ def _input(state: StateFile) -> tuple[EvalInput, list[str]]:
     evaluation.
     """
     colours, given = normalisation(state.meta), recorded_input(state.meta)
+    if colours and _is_reversed(state):
+        colours = colours[0][::-1], colours[1][::-1]
     input, unknown = IMAGENET.copy(), []
     if colours:
         input["mean"], input["std"] = colours
@@ -122,6 +126,12 @@ def _input(state: StateFile) -> tuple[EvalInput, list[str]]:
     if given.get("reduced_decode") is True:
         input["reduced_decode"] = True
     return input, [f"images prepared with ImageNet's {', '.join(unknown)}"] if unknown else []
+
+
+def _is_reversed(state: StateFile) -> bool:
+    """Whether the file's channels are blue, green, red, which `load_backbone` puts in order."""
+    filters = state.tensors.get("patch_embed.proj.weight")
+    return filters is not None and filters.ndim == 4 and file_bands(state.meta, filters.shape[1]).names == RGB[::-1]
 
 
 def _stored_size(state: StateFile) -> int | None:

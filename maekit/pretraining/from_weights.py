@@ -15,14 +15,13 @@ from maekit.weights.describe.uses import uses
 from maekit.weights.get.find import find_weights, is_released
 from maekit.weights.load.assumed import assumed_heads
 from maekit.weights.load.backbone import set_norm_eps
+from maekit.weights.load.bands import Bands
 from maekit.weights.load.load import load_weights
 from maekit.weights.read.bands import file_bands
 from maekit.weights.read.metadata import HEAD_WIDTH, norm_eps, normalisation
 from maekit.weights.read.metadata import norm_pix_loss as recorded_norm_pix_loss
 from maekit.weights.read.shape import measure
 from maekit.weights.state.state_file import StateFile, read_state, stored_grid
-
-IMAGENET = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]  # facebookresearch/mae @ efb2a80 main_pretrain.py
 
 
 class DecoderSettings(TypedDict):
@@ -109,17 +108,27 @@ def decoder_settings(path: Path, state: StateFile, norm_pix_loss: bool | None) -
 
 def _loaded(path: Path, state: StateFile, sides: HeightWidth, settings: PretrainingSettings) -> Pretrainer:
     """Returns a model of these settings, in evaluation mode, with all weights of the file."""
-    bands = file_bands(state.meta, state.tensors["patch_embed.proj.weight"].shape[1])
-    mean, std = normalisation(state.meta) or IMAGENET
-    if len(mean) != len(bands.names):
+    filters = file_bands(state.meta, state.tensors["patch_embed.proj.weight"].shape[1])
+    bands = filters.in_order
+    mean, std = (dict(zip(filters.names, values, strict=False)) for values in (filters.mean, filters.std))
+    if len(mean) != len(bands):
         raise UserError(
-            f"{path} has patch filters of {len(bands.names)} bands ({', '.join(bands.names)}) and {len(mean)} means, "
+            f"{path} has patch filters of {len(bands)} bands ({', '.join(bands)}) and {len(mean)} means, "
             "expected as many; give a checkpoint of a run, which has them"
         )
-    spec = DataSpec((), sides, mean=tuple(mean), std=tuple(std), target="none", bands=bands.names)
+    spec = DataSpec(
+        (), sides, mean=tuple(mean[b] for b in bands), std=tuple(std[b] for b in bands), target="none", bands=bands
+    )
     model = Pretrainer(spec, settings)
     tables = model.expect_resized
-    load_weights(model, path, allow_new=(), allow_unused=model.expect_unused, allow_resized=tables)
+    load_weights(
+        model,
+        path,
+        allow_new=(),
+        allow_unused=model.expect_unused,
+        allow_resized=tables,
+        bands=Bands(bands, spec.mean, spec.std),
+    )
     set_norm_eps(model, norm_eps(state.meta))
     return model.eval()
 

@@ -56,7 +56,7 @@ class Trial(NamedTuple):
 
 @torch.inference_mode()
 def try_targets(model: Pretrainer, images: Tensor, noise: Tensor) -> Trial:
-    """Tries both meanings of a model's predictions on images [B, 3, H, W], normalised, with noise [B, N] for the masks.
+    """Tries both meanings of a model's predictions on images [B, C, H, W], normalised, with noise [B, N] for the masks.
 
     Args:
         model: predicts pixels of either kind; it is left as it was.
@@ -66,7 +66,9 @@ def try_targets(model: Pretrainer, images: Tensor, noise: Tensor) -> Trial:
     values, masking = model(images, noise)
     patches = patchify(images, model.backbone.patch_size)
     true, predicted = (x[masking.masked].view(len(images), -1, x.shape[-1]).float() for x in (patches, values))
-    mean, std = (true.new_tensor(three).repeat(true.shape[-1] // 3) for three in (model.spec.mean, model.spec.std))
+    mean, std = (
+        true.new_tensor(each).repeat(model.backbone.patch_size**2) for each in (model.spec.mean, model.spec.std)
+    )
     found = []
     for target in (NormalisedPixels(true.shape[-1]), Pixels(true.shape[-1])):
         wanted = target(true)

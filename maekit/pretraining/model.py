@@ -13,7 +13,7 @@ from maekit.backbone.protocol import Features, Hidden
 from maekit.base.data import RunData, TransferData
 from maekit.base.model import TransferModel
 from maekit.base.settings import AdaptedSettings
-from maekit.base.spec import DataSpec, Draw
+from maekit.base.spec import DataSpec, Draw, shown_channels
 from maekit.data.images.batch import ImageBatch, blank_images
 from maekit.errors import UserError
 from maekit.pretraining.decoder import MAEDecoder
@@ -31,7 +31,7 @@ FIT_IMAGES = 2000  # whose patches the principal components are fitted to
 
 
 class MaskedBatch(NamedTuple):
-    """Images [B, 3, H, W], normalised, and which of their patches are hidden."""
+    """Images [B, C, H, W], normalised, and which of their patches are hidden."""
 
     image: Tensor
     masking: Masking
@@ -119,7 +119,7 @@ class Pretrainer(TransferModel):
             self.encoder_mask_token = nn.Parameter(0.02 * torch.randn(1, 1, self.backbone.embed_dim))
 
     def draw_masking(self, images: Tensor, noise: Tensor | None = None) -> Masking:
-        """Chooses the hidden patches of images [B, 3, H, W]: by noise [B, N], or at random."""
+        """Chooses the hidden patches of images [B, C, H, W]: by noise [B, N], or at random."""
         if noise is None:
             noise = draw_noise(
                 self.masking, len(images), self.backbone.patch_grid(images), self.mask_ratio, images.device
@@ -127,7 +127,7 @@ class Pretrainer(TransferModel):
         return mask_by_noise(noise.to(images.device, non_blocking=True), self.mask_ratio)
 
     def seeded_noise(self, images: Tensor, seeds: Sequence[int]) -> Tensor:
-        """Returns noise [B, N] on the CPU that hides patches of each of images [B, 3, H, W] by its own seed alone."""
+        """Returns noise [B, N] on the CPU that hides patches of each of images [B, C, H, W] by its own seed alone."""
         return fixed_noise(self.masking, seeds, self.backbone.patch_grid(images), self.mask_ratio)
 
     def encode(self, images: Tensor, masking: Masking) -> Tensor:
@@ -149,7 +149,7 @@ class Pretrainer(TransferModel):
         return decoded
 
     def forward(self, images: Tensor, noise: Tensor | None = None) -> tuple[Tensor, Masking]:
-        """Returns predictions [B, N, V] of all patches of images [B, 3, H, W], normalised, and which were hidden."""
+        """Returns predictions [B, N, V] of all patches of images [B, C, H, W], normalised, and which were hidden."""
         masking = self.draw_masking(images, noise)
         decoded = self.decode(self.encode(images, masking), masking, self.backbone.patch_grid(images))
         return self.head.predict(decoded), masking
@@ -195,20 +195,23 @@ class Pretrainer(TransferModel):
         """
         noise = self.seeded_noise(batch.image, batch.index.tolist())
         losses, predicted, true = self.patch_losses(batch.image, self.draw_masking(batch.image, noise))
-        return losses.mean(1), psnr(self._rgb(predicted), self._rgb(true))
+        return losses.mean(1), psnr(self._pixels(predicted), self._pixels(true))
 
     @torch.inference_mode()
     def reconstruct(self, images: Tensor, noise: Tensor | None = None) -> Reconstruction:
-        """Masks images [B, 3, H, W], normalised, by noise [B, N] or at random, and returns pictures of the outcome."""
+        """Masks images [B, C, H, W], normalised, by noise [B, N] or at random, and returns pictures of the outcome."""
         values, masking = self(images, noise)
         size, grid = self.backbone.patch_size, self.backbone.patch_grid(images)
         true = patchify(images, size).float()
-        original, predicted = self._rgb(true), self._rgb(self.head.target.pixels(values.float(), true)).clamp(0, 1)
+        original, predicted = (
+            self._pixels(true),
+            self._pixels(self.head.target.pixels(values.float(), true)).clamp(0, 1),
+        )
         hidden = masking.masked[..., None]
         grey, pasted = torch.where(hidden, 0.5, original), torch.where(hidden, predicted, original)
         quality = psnr(_take(predicted, masking.hidden), _take(original, masking.hidden))
         first, second, third, fourth = (unpatchify(part, size, grid) for part in (original, grey, predicted, pasted))
-        return Reconstruction(first, second, third, fourth, quality, masking.masked)
+        return Reconstruction(first, second, third, fourth, quality, masking.masked, shown_channels(self.spec.bands))
 
     def shown(self) -> ShownReconstructions:
         """Returns the PSNR of images, and pictures of them: original, masked, reconstructed."""
@@ -240,14 +243,14 @@ class Pretrainer(TransferModel):
         )  # fmt: skip
 
     def class_tokens(self, images: Tensor) -> Tensor:
-        """Returns class tokens [B, D] of images [B, 3, H, W], normalised, with nothing hidden."""
+        """Returns class tokens [B, D] of images [B, C, H, W], normalised, with nothing hidden."""
         return self.backbone.pool(self.backbone(images).tokens, "class")
 
-    def _rgb(self, patches: Tensor) -> Tensor:
-        """Returns patches [..., P] without the data's normalisation: RGB in 0..1; P is in the order of `patchify`."""
+    def _pixels(self, patches: Tensor) -> Tensor:
+        """Returns patches [..., P] without the data's normalisation: in 0..1; P is in the order of `patchify`."""
         if not self.spec.mean:
             raise UserError("the data does not say the mean and standard deviation of its channels; give DataSpec both")
-        mean, std = (values.to(patches.dtype).repeat(patches.shape[-1] // 3) for values in (self.mean, self.std))
+        mean, std = (values.to(patches.dtype).repeat(self.backbone.patch_size**2) for values in (self.mean, self.std))
         return patches * std + mean
 
 

@@ -31,7 +31,7 @@ def probe_accuracies(
     """Returns `knn_top1` and `probe_top1` in percent. Features are computed under the caller's autocast.
 
     Args:
-        features: images [B, 3, H, W] to features [B, D].
+        features: images [B, C, H, W] to features [B, D].
         train: labelled images for the neighbours and for training the probe.
         val: those that are judged.
         images: look at so many of each at most, spread evenly over their listings.

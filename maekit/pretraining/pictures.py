@@ -39,7 +39,8 @@ def picture_of(r: Reconstruction, index: int, heading: str = "") -> Image.Image:
 
 def row_of(r: Reconstruction, index: int, largest: int = CELL) -> Row:
     """Returns the four pictures of one image, none of their sides over `largest` pixels."""
-    return tuple(fitted(_picture(image[index]), largest) for image in (r.original, r.masked, r.prediction, r.pasted))
+    images = (r.original, r.masked, r.prediction, r.pasted)
+    return tuple(fitted(_picture(image[index][list(r.shown)]), largest) for image in images)
 
 
 def sheet_of(rows: Sequence[Row], headings: Sequence[str]) -> Image.Image:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 
 class Reconstruction(NamedTuple):
-    """What a masked autoencoder makes of images, RGB [B, 3, H, W] float32 in 0..1.
+    """What a masked autoencoder makes of images [B, C, H, W] float32, of which 0..1 is black to white.
 
     Attributes:
         original: the images.
@@ -16,6 +16,7 @@ class Reconstruction(NamedTuple):
         pasted: the prediction where the image was hidden, the image elsewhere.
         psnr: [B], of the hidden pixels, in dB; the range is 1.
         masked_patches: [B, N] bool.
+        shown: the channels that a picture shows as red, green and blue.
     """
 
     original: Tensor
@@ -24,10 +25,13 @@ class Reconstruction(NamedTuple):
     pasted: Tensor
     psnr: Tensor
     masked_patches: Tensor
+    shown: tuple[int, int, int] = (0, 1, 2)
 
     def on_host(self) -> "Reconstruction":
         """Returns the same on the CPU, before it is drawn image by image."""
-        return Reconstruction(*(part.cpu() for part in self))
+        pictures = (self.original, self.masked, self.prediction, self.pasted, self.psnr, self.masked_patches)
+        original, masked, prediction, pasted, psnr, hidden = (part.cpu() for part in pictures)
+        return Reconstruction(original, masked, prediction, pasted, psnr, hidden, self.shown)
 
 
 class Reconstructs(Protocol):
@@ -40,7 +44,7 @@ class Reconstructs(Protocol):
     mask_ratio: float
 
     def seeded_noise(self, images: Tensor, seeds: Sequence[int]) -> Tensor:
-        """Returns noise [B, N] that hides patches of each of images [B, 3, H, W] by its own seed."""
+        """Returns noise [B, N] that hides patches of each of images [B, C, H, W] by its own seed."""
 
     def reconstruct(self, images: Tensor, noise: Tensor | None = None) -> Reconstruction:
-        """Masks images [B, 3, H, W], normalised, by noise [B, N] or at random, and returns pictures of the outcome."""
+        """Masks images [B, C, H, W], normalised, by noise [B, N] or at random, and returns pictures of the outcome."""

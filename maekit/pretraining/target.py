@@ -85,7 +85,7 @@ class Components(Target):
     They are fitted to the training images before a run, and kept in its checkpoints.
 
     Args:
-        patch_values: of a patch, p*p*3.
+        patch_values: of a patch, p*p*C.
         num_values: components.
     """
 
@@ -129,7 +129,7 @@ class Moments:
     """First and second moments of patches, added up in double precision.
 
     Args:
-        patch_values: of a patch, p*p*3.
+        patch_values: of a patch, p*p*C.
     """
 
     def __init__(self, patch_values: int) -> None:

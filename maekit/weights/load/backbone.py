@@ -9,7 +9,9 @@ from maekit.backbone.vit import ViT
 from maekit.errors import UserError
 from maekit.weights.families.registry import kinds
 from maekit.weights.get.find import find_weights
+from maekit.weights.load.bands import Bands
 from maekit.weights.load.load import load_weights
+from maekit.weights.read.bands import file_bands
 from maekit.weights.read.metadata import norm_eps
 from maekit.weights.read.shape import measure
 from maekit.weights.state.state_file import in_words, read_state
@@ -46,10 +48,11 @@ def load_backbone(source: str | Path, *, image_size: int | tuple[int, int] = 224
             f"{source} holds {measure(tensors)}; no known size fits, give size= (see maekit/backbone/sizes.yaml)"
         )
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+    bands = file_bands(state.meta, tensors["patch_embed.proj.weight"].shape[1]).in_order
     vit = ViT(
         load_size(name),
         image_size=(height, width),
-        channels=tensors["patch_embed.proj.weight"].shape[1],
+        channels=len(bands),
         final_norm="norm.weight" in tensors,
     )
     load_weights(
@@ -58,6 +61,7 @@ def load_backbone(source: str | Path, *, image_size: int | tuple[int, int] = 224
         allow_new=(),
         allow_unused=("head.*", "decoder*", "mask_token"),
         allow_resized=("pos_embed",),
+        bands=Bands(bands),
     )
     set_norm_eps(vit, eps)
     return vit.eval()

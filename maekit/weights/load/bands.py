@@ -27,12 +27,14 @@ class Bands:
         std: of each channel, likewise.
         new: the filters of bands that the file lacks: the `mean` of the file's; `repeat`, the file's in turn, each
             divided by how often it is used, so that the sum over channels stays; `fresh`, as the model was built.
+        evaluated: whether the weights are measured as they are, so that filters of other bands are refused.
     """
 
     names: tuple[str, ...] = RGB
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     new: NewBands = "mean"
+    evaluated: bool = False
 
 
 def at_bands(path: Path, fit: Fit, meta: Mapping[str, object], ours: Bands) -> tuple[Fit, list[str]]:
@@ -49,6 +51,7 @@ def at_bands(path: Path, fit: Fit, meta: Mapping[str, object], ours: Bands) -> t
     try:
         theirs = file_bands(meta, filters.shape[1], ours.names)
         _require_some_name(theirs, ours)
+        _require_exact(theirs, ours)
         return _adapted(fit, filters, own, theirs, ours)
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
@@ -81,6 +84,18 @@ def _require_some_name(theirs: Filters, ours: Bands) -> None:
             f"got weights of {len(theirs.names)} bands {', '.join(theirs.names)}, expected those of the data, "
             f"{', '.join(ours.names)}: {', '.join(others[:3])} is not in the file, {', '.join(lacking[:3])} not in "
             "the data; name the data's bands with --data.bands as the file does, or take other weights"
+        )
+
+
+def _require_exact(theirs: Filters, ours: Bands) -> None:
+    """Refuses to measure weights on bands that they were not trained on; grey for all of the file's is no loss."""
+    single = (
+        ours.new != "fresh" and 1 in (len(theirs.names), len(ours.names)) and not set(theirs.names) & set(ours.names)
+    )
+    if ours.evaluated and not single and set(theirs.names) != set(ours.names):
+        raise UserError(
+            f"got weights of the bands {', '.join(theirs.names)}, expected those of the data, {', '.join(ours.names)}, "
+            "to measure them; evaluate on data of the file's bands, or fine-tune first"
         )
 
 

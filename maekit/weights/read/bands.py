@@ -3,8 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+from torch import Tensor
+
 from maekit.errors import UserError
-from maekit.weights.read.metadata import card_of, normalisation
+from maekit.weights.read.metadata import card_of, normalisation, recorded_input
 
 RGB = ("R", "G", "B")
 GREY = ("grey",)
@@ -28,6 +30,12 @@ class Filters(NamedTuple):
     mean: tuple[float, ...] = ()
     std: tuple[float, ...] = ()
     note: str = ""
+
+    @property
+    def in_order(self) -> tuple[str, ...]:
+        """The names in the order that a model of these bands is given them: R, G and B first, then the others."""
+        first = [name for name in RGB if name in self.names]
+        return (*first, *(name for name in self.names if name not in RGB))
 
 
 def recorded_bands(meta: Mapping[str, object]) -> tuple[str, ...]:
@@ -74,6 +82,25 @@ def file_bands(meta: Mapping[str, object], count: int, expected: Sequence[str] =
         f"({', '.join(expected)}): choose them by hand, weight[:, [PLACES]] of patch_embed.proj.weight, and save the "
         "file again"
     )
+
+
+def require_readable(tensors: Mapping[str, Tensor], meta: Mapping[str, object], weights: str) -> None:
+    """Refuses weights of bands other than R, G, B whose file does not say how pictures of them are read.
+
+    Args:
+        tensors: of the file, by released names.
+        meta: its metadata.
+        weights: what the user called it, for the error.
+    """
+    filters = tensors.get("patch_embed.proj.weight")
+    if filters is None or filters.ndim != 4:
+        return
+    names = file_bands(meta, filters.shape[1]).names
+    if set(names) != set(RGB) and "bands" not in recorded_input(meta):
+        raise UserError(
+            f"{weights} has patch filters of the bands {', '.join(names)} and does not say how files of them are read, "
+            f"expected those of {', '.join(RGB)}, or a checkpoint of a run with --data.bands"
+        )
 
 
 def _is_bgr(mean: Sequence[float]) -> bool:
