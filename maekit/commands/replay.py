@@ -11,7 +11,12 @@ FORWARDS = False
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("file", type=Path, help="nan_step.pt of a run, or the run's folder")
+    parser.add_argument(
+        "file",
+        type=Path,
+        help="nan_step.pt of a run, or the run's folder; the exit status is 0 if what "
+        "is not finite was found, 1 if all was finite this time",
+    )
     parser.add_argument("--float64", action="store_true", help="compute it in float64 as well")
     parser.add_argument("--json", action="store_true", help="print everything as JSON")
     parser.add_argument("--task", help="where the task is now, if its own file has moved")

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+import maekit
 from maekit.cli import main
 from maekit.errors import UserError
 from maekit.runs.read import read_run
@@ -114,6 +115,13 @@ def test_a_metric_that_never_comes_is_refused(values: dict[str, Any], expected: 
         tiny(tmp_path, **(PLATEAU | values)).fit()
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.rglob("config.yaml"))
+
+
+def test_few_images_are_answered_with_the_recipe_for_them(tmp_path: Path) -> None:
+    values = {"data.root": few_digits(), "run.folder": tmp_path, "model.backbone": "vit_test_patch8"}
+    session = maekit.build("imagenet_finetune", None, {**values, "model.weights": "none", "data.image_size": 32})
+    with pytest.raises(UserError, match=r"80 training images, fewer than the total batch of 1024; use --recipe few, "):
+        session.fit()
 
 
 def test_a_monitor_that_the_model_does_not_measure_is_refused_before_the_first_step(

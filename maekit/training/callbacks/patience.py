@@ -138,8 +138,8 @@ def require_validations(
     if trainer.limit_val_batches == 0 or not len(module.data.val_dataset()):
         why = "trainer.limit_val_batches is 0" if trainer.limit_val_batches == 0 else "the data has no such images"
         raise UserError(
-            f"got {flag}, expected validation images, of which the metric is measured: {why}; mend that, or leave "
-            "the flag out"
+            f"got {flag}, expected validation images, of which the metric is measured: {why}; mend that, or give "
+            f"{'--run.patience null' if options.patience else '--run.keep_best 1'}"
         )
     if options.patience is None:
         return []
@@ -148,7 +148,7 @@ def require_validations(
     if before == 0:
         raise UserError(
             f"got {flag}, expected a validation before the run's last step, {total}: the first one is due after step "
-            f"{every}; validate more often with --trainer.val_check_interval STEPS, or leave --run.patience out"
+            f"{every}; validate more often with --trainer.val_check_interval STEPS, or give --run.patience null"
         )
     if before <= options.patience:
         return [
