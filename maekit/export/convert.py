@@ -127,18 +127,17 @@ def _check_kind(source: Path, state: StateFile, to: Target) -> None:
 
 
 def _beside(state: StateFile, to: Target) -> dict[str, object]:
-    """Returns what goes into a file beside its tensors: the arguments of a pre-training, or classes and transform."""
+    """Returns what goes into a file beside its tensors: bands, the arguments of a pre-training, classes, transform."""
+    names = recorded_bands(state.meta)
+    found: dict[str, object] = {"bands": list(names)} if names else {}
+    if to == "timm":
+        return found
     if state.kind == "pretraining":
         arguments = pretraining_arguments(state.meta, state.decoder_heads)
-        bands = recorded_bands(state.meta)
-        named = {"bands": list(bands)} if bands and to == "mae" else {}
-        return named | ({"args": arguments} if arguments and to == "mae" else {})
+        return {**({"args": arguments} if arguments and to == "mae" else {}), **found}
     classes, image = file_classes(state.meta), dict(recorded_input(state.meta))
-    bands = recorded_bands(state.meta)
-    found: dict[str, object] = {**({"input": image} if image else {}), **({"bands": list(bands)} if bands else {})}
-    if classes is None or to == "timm":
-        return found if to != "timm" else {}
-    return {"class_names": list(classes.names), "class_ids": list(classes.ids), **found}
+    found = {**found, **({"input": image} if image else {})}
+    return found if classes is None else {"class_names": list(classes.names), "class_ids": list(classes.ids), **found}
 
 
 def _without_a_place(state: StateFile, to: Target, beside: Mapping[str, object]) -> list[str]:
@@ -171,11 +170,13 @@ def _owned(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _write(out: Path, to: Target, tensors: dict[str, Tensor], beside: Mapping[str, object]) -> None:
+    names = beside.get("bands")
+    bands = {"bands": ",".join(map(str, names))} if isinstance(names, list) else {}
     with atomic_write(out) as file:
         if to == "detectron2":
             arrays = {name: tensor.float().numpy() for name, tensor in tensors.items()}
             pickle.dump({"model": arrays, "__author__": "maekit", **beside}, file, protocol=4)
         elif to == "timm" and out.suffix == ".safetensors":
-            file.write(safetensors.torch.save(tensors, metadata={"format": "pt"}))
+            file.write(safetensors.torch.save(tensors, metadata={"format": "pt", **bands}))
         else:
             torch.save({"model": tensors, **beside} if to == "mae" else tensors, file)

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from maekit.export.transform import class_names, evaluation_transform, image_size
 from maekit.weights.load.assumed import assumed_heads
+from maekit.weights.read.bands import recorded_bands
 from maekit.weights.read.shape import measure
 from maekit.weights.state.state_file import StateFile
 
@@ -34,6 +35,7 @@ def timm_config(state: StateFile, tensors: Mapping[str, Tensor]) -> tuple[str, l
     count = tensors["head.weight"].shape[0] if "head.weight" in tensors else 0
     names = class_names(state, count)
     channels = tensors["patch_embed.proj.weight"].shape[1]
+    bands = recorded_bands(state.meta)
     pool = "avg" if "fc_norm.weight" in tensors else "token"
     config = {
         "architecture": _ARCHITECTURES.get(shape.name or "", "vit_base_patch16_224"),
@@ -41,6 +43,7 @@ def timm_config(state: StateFile, tensors: Mapping[str, Tensor]) -> tuple[str, l
         "num_features": shape.embed_dim,
         "global_pool": pool,
         **({"label_names": list(names)} if names else {}),
+        **({"bands": list(bands)} if bands else {}),
         "model_args": {
             "img_size": list(size),
             "patch_size": shape.patch_size,

@@ -16,6 +16,7 @@ from maekit.system.files import atomic_write, atomic_write_text
 from maekit.system.size import HeightWidth
 from maekit.weights.layouts.registry import writers
 from maekit.weights.load.assumed import assumed_heads
+from maekit.weights.read.bands import recorded_bands
 from maekit.weights.read.metadata import HEAD_WIDTH, mask_ratio, norm_eps
 from maekit.weights.read.metadata import norm_pix_loss as recorded_norm_pix_loss
 from maekit.weights.read.shape import measure
@@ -111,6 +112,7 @@ def _encoder_config(
         "image_size": size.height if size.height == size.width else list(size),
         "patch_size": shape.patch_size,
         "num_channels": tensors["patch_embed.proj.weight"].shape[1],
+        **({"bands": list(bands)} if (bands := recorded_bands(state.meta)) else {}),
         "qkv_bias": True,
         "hidden_act": "gelu",
         "layer_norm_eps": norm_eps(state.meta),

@@ -59,9 +59,11 @@ def loading(facts: Facts, to: Target | None) -> str:
 
 def _maekit(facts: Facts) -> str:
     size = f", image_size={tuple(facts.image_size)}" if facts.image_size else ""
+    channels = facts.channels or 3
     return (
         f'import maekit\n\nvit = maekit.load_backbone("{facts.path}"{size})\n'
-        f"tokens = vit(images).tokens  # normalised [B, 3, H, W] to [B, 1 + N, {facts.embed_dim}]: class token, patches"
+        f"tokens = vit(images).tokens  # normalised [B, {channels}, H, W] to [B, 1 + N, {facts.embed_dim}]: "
+        "class token, patches"
     )
 
 
@@ -87,11 +89,12 @@ def _timm(facts: Facts) -> str:
     read = read or f'torch.load("{facts.path}", map_location="cpu", weights_only=True)'
     first = "from safetensors.torch import load_file\n" if "load_file" in read else "import torch\n"
     size = tuple(facts.image_size) if facts.image_size else None
+    channels = "" if facts.channels in (None, 3) else f", in_chans={facts.channels}"
     pool = "avg" if head and head.pooling == "mean" else "token"
     return (
         f"{first}from timm.models.vision_transformer import VisionTransformer\n\n"
         f"model = VisionTransformer(\n    img_size={size}, patch_size={facts.patch_size}, "
         f"embed_dim={facts.embed_dim}, depth={facts.num_blocks}, num_heads={facts.num_heads},\n"
-        f'    num_classes={head.num_classes if head else 0}, global_pool="{pool}",\n)\n'
+        f'    num_classes={head.num_classes if head else 0}, global_pool="{pool}"{channels},\n)\n'
         f"model.load_state_dict({read}, strict=True)"
     )

@@ -95,7 +95,10 @@ def _content(subject: Subject) -> Iterator[str]:
     heads = f", {facts.num_heads} heads" if facts.num_heads else ""
     size = "" if facts.image_size is None else ", images of {}x{} px".format(*facts.image_size)
     patches = "" if facts.patch_size is None else f", patches of {facts.patch_size} px"
-    yield f"Encoder: {facts.size or 'ViT'}, {facts.embed_dim} wide, {facts.num_blocks} blocks{heads}{patches}{size}"
+    bands = "" if facts.channels in (None, 3) else f", {facts.channels} bands"
+    bands += f" ({', '.join(facts.bands)})" if bands and facts.bands else ""
+    shape = f"{facts.embed_dim} wide, {facts.num_blocks} blocks{heads}{patches}{bands}{size}"
+    yield f"Encoder: {facts.size or 'ViT'}, {shape}"
     if facts.decoder:
         heads = f", {facts.decoder.num_heads} heads" if facts.decoder.num_heads else ""
         yield f"Decoder: {facts.decoder.embed_dim} wide, {facts.decoder.num_blocks} blocks{heads}"

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from torch import Tensor
 
 from maekit.errors import UserError
+from maekit.system.plain import table
 from maekit.weights.read.metadata import card_of, normalisation, recorded_input
 
 RGB = ("R", "G", "B")
@@ -40,9 +41,13 @@ class Filters(NamedTuple):
 
 def recorded_bands(meta: Mapping[str, object]) -> tuple[str, ...]:
     """Returns the names of the bands that a file records; empty where it names none."""
-    names = card_of(meta).get("bands", meta.get("bands"))
-    valid = isinstance(names, Sequence) and not isinstance(names, str) and all(type(name) is str for name in names)
-    return tuple(names) if valid and isinstance(names, Sequence) else ()
+    places = (card_of(meta), meta, table(meta.get("config")))
+    names = next((each["bands"] for each in places if each.get("bands")), ())
+    if isinstance(names, str):  # metadata of a safetensors file are text
+        names = names.split(",")
+    if not isinstance(names, Sequence) or not all(type(name) is str for name in names):
+        return ()
+    return tuple(names)
 
 
 def file_bands(meta: Mapping[str, object], count: int, expected: Sequence[str] = RGB) -> Filters:

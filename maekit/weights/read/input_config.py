@@ -11,7 +11,7 @@ TIMM_FILES = ("model.safetensors", "pytorch_model.bin")  # what timm calls the w
 
 
 def timm_config(path: Path) -> dict[str, object]:
-    """Returns `class_names` and `input` from timm's configuration beside a file of weights; empty without one.
+    """Returns `class_names`, `bands` and `input` from timm's configuration beside a file of weights; empty without one.
 
     It is `config.json` beside files that timm names itself, else the file's own name and `.json`.
     """
@@ -28,7 +28,9 @@ def timm_config(path: Path) -> dict[str, object]:
         "image_size": size[-1] if isinstance(size, list) and len(size) == 3 and size[1] == size[2] else None,
     }
     known = _known(found)
-    return {**({"class_names": names} if isinstance(names, list) else {}), **({"input": known} if known else {})}
+    bands = {"bands": config["bands"]} if isinstance(config.get("bands"), list) else {}
+    classes = {"class_names": names} if isinstance(names, list) else {}
+    return {**classes, **bands, **({"input": known} if known else {})}
 
 
 def timm_place(path: Path) -> Path:
