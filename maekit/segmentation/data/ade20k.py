@@ -76,7 +76,7 @@ class ADE20K(SegmentationFolders):
         ]
 
     @classmethod
-    def colours(cls, names: tuple[str, ...]) -> list[Colour]:
+    def palette_of(cls, names: tuple[str, ...]) -> list[Colour]:
         """Returns the published colours for the published classes, `spread_palette` for others."""
         return [colour for _, colour in CLASSES] if names == NAMES else spread_palette(len(names))
 

@@ -11,6 +11,7 @@ from maekit.data.folders.duplicates import same_images
 from maekit.data.images.decode import Reading
 from maekit.data.loader import usable_cores
 from maekit.errors import UserError
+from maekit.segmentation.data.colours import ColourTable
 from maekit.segmentation.data.labels.decision import decide
 from maekit.segmentation.data.labels.evidence import Evidence, MapLook, look_at
 from maekit.segmentation.data.labels.label_maps import LabelMaps
@@ -64,13 +65,13 @@ def check_pairs(maps: LabelMaps, reading: Reading, findings: Findings, *, classe
     findings.facts.append(f"files: {len(all_looks):,} of {len(train.pairs) + len(val.pairs):,} pairs read{partly}")
 
 
-def look(image: str, label: str, full: bool, reading: Reading) -> Look:
+def look(image: str, label: str, full: bool, reading: Reading, colours: ColourTable | None = None) -> Look:
     """Reads one pair, and its whole image if `full`."""
     problem = file_problem(image, full, reading)
     if problem:
         return Look(problem)
     try:
-        label_map, label_size = look_at(label), sizes(label)[0]
+        label_map, label_size = look_at(label, colours), sizes(label)[0]
         upright, stored = sizes(image)
         require_same_size(image, stored if stored == label_size else upright, label, label_size)
     except UserError as error:
@@ -105,7 +106,7 @@ def _look_at(pairs: Pairs, most: int, full: bool, reading: Reading) -> list[Look
     count = len(pairs) if full else min(len(pairs), most)
     chosen = sorted(random.Random(0).sample(range(len(pairs)), count))
     images, labels = [pairs.image(i) for i in chosen], [pairs.label(i) for i in chosen]
-    one = partial(look, full=full, reading=reading)
+    one = partial(look, full=full, reading=reading, colours=pairs.colours)
     if count <= FEW:
         return list(map(one, images, labels))
     with ProcessPoolExecutor(usable_cores()) as pool:

@@ -80,7 +80,9 @@ class SegTrainDataset(DrawDataset):
 
     def __getitem__(self, draw: Draw) -> SegSample:
         index = max(draw.index, 0)
-        image, label = read_pair(self.pairs.image(index), self.pairs.label(index), self.coding, self.reading)
+        image, label = read_pair(
+            self.pairs.image(index), self.pairs.label(index), self.coding, self.reading, self.pairs.colours
+        )
         with seeded(self.seed, draw.epoch, index):
             return SegSample(*self.transform(image, label), draw.index, whole=False)
 
@@ -103,7 +105,9 @@ class SegEvalDataset(DrawDataset):
 
     def __getitem__(self, draw: Draw) -> SegSample:
         index = max(draw.index, 0)
-        image, label = read_pair(self.pairs.image(index), self.pairs.label(index), self.coding, self.reading)
+        image, label = read_pair(
+            self.pairs.image(index), self.pairs.label(index), self.coding, self.reading, self.pairs.colours
+        )
         return SegSample(self.transform(image), torch.from_numpy(label).long(), draw.index, whole=True)
 
 

@@ -14,6 +14,7 @@ from maekit.data.images.picture_form import PictureForm, White, require_white, u
 from maekit.errors import UserError
 from maekit.segmentation.data.check import check_pairs
 from maekit.segmentation.data.classes import given_classes, lacking_classes, read_classes
+from maekit.segmentation.data.colours import ColourTable, read_table
 from maekit.segmentation.data.dataset import (
     SegBatch,
     SegEvalBatch,
@@ -22,6 +23,8 @@ from maekit.segmentation.data.dataset import (
     SegTrainDataset,
     collate_scenes,
 )
+from maekit.segmentation.data.labels.coding import Coding
+from maekit.segmentation.data.labels.decision import Decision
 from maekit.segmentation.data.labels.label_maps import LabelMaps, given_coding
 from maekit.segmentation.data.layout.layout import Pairs
 from maekit.segmentation.data.layout.tree import SegTree, read_splits
@@ -46,6 +49,8 @@ class SegmentationFolders(SegAugmentation, TransferData):
         label_values: the value of each class in the label files, in label order, such as [0,255]; null where they
             are numbered one after the other.
         classes: names of the classes in label order, or a file of them; null for `classes.txt` in the folder.
+        colours: file with name and r,g,b or #hex of each class, a line each, for masks coded by colours; also the
+            class names where none are given. null: masks hold class numbers.
         allow_empty: train although a class has no pixel in the training label maps, or a label map none that
             counts.
         val_fraction: share of the images set aside for validation where there is no such split, above 0 and below
@@ -67,6 +72,7 @@ class SegmentationFolders(SegAugmentation, TransferData):
     reduce_zero_label: bool | Literal["auto"] = "auto"
     label_values: list[int] | None = None
     classes: list[str] | str | None = None
+    colours: str | None = None
     allow_empty: bool = False
     val_fraction: float = 0.1
     split_seed: int = 0
@@ -88,7 +94,14 @@ class SegmentationFolders(SegAugmentation, TransferData):
         Raises:
             UserError: the folder does not have the expected form.
         """
-        return read_splits(root, self.class_names, self.val_fraction, self.split_seed)
+        tree = read_splits(root, self.class_names, self.val_fraction, self.split_seed)
+        return tree if self.colours is None else tree.coloured(self._table(self.colours).in_order(tree.names))
+
+    def _table(self, colours: str) -> ColourTable:
+        if self.reduce_zero_label is True or self.label_values:
+            other = "data.label_values" if self.label_values else "data.reduce_zero_label true"
+            raise UserError(f"got data.colours with {other}, expected one of the two; colours name their classes")
+        return read_table(Path(colours).expanduser())
 
     def class_names(self, root: Path, train: Pairs) -> tuple[str, ...]:
         """Returns the class names of `data.classes` or `classes.txt`.
@@ -97,6 +110,8 @@ class SegmentationFolders(SegAugmentation, TransferData):
             UserError: there are none, or they cannot be used.
         """
         names = given_classes(self.classes) if self.classes else read_classes(root)
+        if names is None and self.colours is not None:
+            return self._table(self.colours).names
         if names is None:
             raise lacking_classes(root)
         return names
@@ -154,11 +169,13 @@ class SegmentationFolders(SegAugmentation, TransferData):
 
     def spec(self) -> DataSpec:
         """Returns the classes found, the crop size asked for and the colours."""
-        names = self.label_maps.tree.names
-        return DataSpec(names, (self.crop_size, self.crop_size), palette=tuple(self.colours(names)))
+        tree = self.label_maps.tree
+        names, table = tree.names, tree.train.pairs.colours
+        colours = self.palette_of(names) if table is None else table.colours
+        return DataSpec(names, (self.crop_size, self.crop_size), palette=tuple(colours))
 
     @classmethod
-    def colours(cls, names: tuple[str, ...]) -> list[Colour]:
+    def palette_of(cls, names: tuple[str, ...]) -> list[Colour]:
         """Returns one colour for each of the classes."""
         return spread_palette(len(names))
 
@@ -220,6 +237,11 @@ class SegmentationFolders(SegAugmentation, TransferData):
         return findings
 
     def _label_maps_of(self, tree: SegTree) -> LabelMaps:
+        table = tree.train.pairs.colours
+        if table is not None:
+            return LabelMaps(
+                tree, Decision(Coding(len(tree.names), False), f"by the colours of {table.path}"), self.allow_empty
+            )
         known = self.form.unlabelled if tree.published or self.root is None else None
         given = given_coding(tree, self.reduce_zero_label, self.label_values, known)
         return LabelMaps(tree, given, self.allow_empty)

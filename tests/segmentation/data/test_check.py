@@ -103,7 +103,10 @@ def test_sixteen_bits_are_read(root: Path) -> None:
     ("values", "words"),
     [
         (np.full((31, 41), 151, np.uint8), "label value 151, expected 0 unlabelled, 1 to 150 the classes, 255 ignored"),
-        (np.zeros((31, 41, 3), np.uint8), "a label map of mode RGB, expected one channel of class numbers; convert"),
+        (
+            np.zeros((31, 41, 3), np.uint8),
+            "a label map of mode RGB, expected one channel of class numbers; give the colours",
+        ),
         (np.zeros((31, 40), np.uint8), "40 x 31 pixels, its image ADE_train_00000001.jpg has 41 x 31; make them equal"),
         (
             np.zeros((41, 31), np.uint8),

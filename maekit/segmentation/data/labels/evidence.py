@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from maekit.data.loader import usable_cores
+from maekit.segmentation.data.colours import ColourTable
 from maekit.segmentation.data.labels.coding import IGNORED
 from maekit.segmentation.data.labels.read import read_map
 from maekit.segmentation.data.layout.layout import Pairs
@@ -72,16 +73,20 @@ def read_evidence(pairs: Pairs, most: int = MAX_READ) -> Evidence:
     count = min(len(pairs), most)
     chosen = sorted(random.Random(0).sample(range(len(pairs)), count))
     with ThreadPoolExecutor(usable_cores()) as pool:
-        return Evidence(pairs.labels, list(pool.map(look_at, map(pairs.label, chosen))), count == len(pairs))
+        return Evidence(
+            pairs.labels,
+            [*pool.map(lambda index: look_at(pairs.label(index), pairs.colours), chosen)],
+            count == len(pairs),
+        )
 
 
-def look_at(path: str) -> MapLook:
+def look_at(path: str, table: ColourTable | None = None) -> MapLook:
     """Reads one label map.
 
     Raises:
         UserError: it cannot be read.
     """
-    values, palette = read_map(path)
+    values, palette = read_map(path, table)
     if values.dtype == np.uint8:
         counts = np.bincount(values.ravel(), minlength=256)
         found = {int(value): int(counts[value]) for value in np.flatnonzero(counts)}

@@ -9,10 +9,12 @@ from PIL import Image
 
 from maekit.data.images.decode import MEND, UPRIGHT, Reading, read_image, upright
 from maekit.errors import UserError
+from maekit.segmentation.data.colours import ColourTable
 from maekit.segmentation.data.labels.coding import Coding
 from maekit.system.size import HeightWidth
 
 EXIF_ORIENTATION = 0x0112
+COLOURED = ("RGB", "P", "L")
 INDEXED = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L")
 
 
@@ -29,7 +31,7 @@ class LabelMap(NamedTuple):
 
 
 def read_pair(
-    image: str | Path, label: str | Path, coding: Coding, reading: Reading = UPRIGHT
+    image: str | Path, label: str | Path, coding: Coding, reading: Reading = UPRIGHT, colours: ColourTable | None = None
 ) -> tuple[Image.Image, np.ndarray]:
     """Reads an image and its label map.
 
@@ -42,7 +44,7 @@ def read_pair(
     Raises:
         UserError: a file cannot be read, the sizes differ, or a value is out of range.
     """
-    stored, classes = read_image(image, reading.white, clip=reading.clip), read_label(label, coding)
+    stored, classes = read_image(image, reading.white, clip=reading.clip), read_label(label, coding, colours)
     size, picture = HeightWidth(*classes.shape), upright(stored)
     if _size_of(picture) != size and _size_of(stored) == size:
         picture = stored
@@ -50,7 +52,7 @@ def read_pair(
     return picture, classes
 
 
-def read_label(path: str | Path, coding: Coding) -> np.ndarray:
+def read_label(path: str | Path, coding: Coding, colours: ColourTable | None = None) -> np.ndarray:
     """Reads a label map: classes 0..C-1, 255 ignored.
 
     Returns:
@@ -59,7 +61,7 @@ def read_label(path: str | Path, coding: Coding) -> np.ndarray:
     Raises:
         UserError: the file cannot be read, has colours, or holds a value out of range.
     """
-    values = read_map(path).values
+    values = read_map(path, colours).values
     wrong = coding.unexpected(values_in(values))
     if wrong:
         raise UserError(wrong_value(path, wrong[0], coding))
@@ -74,7 +76,7 @@ def wrong_value(path: str | Path, value: int, coding: Coding, more: int = 0) -> 
     return f"{path}: label value {value}{others}, expected {coding.describe()}; mend the file{hint}"
 
 
-def read_map(path: str | Path) -> LabelMap:
+def read_map(path: str | Path, colours: ColourTable | None = None) -> LabelMap:
     """Reads the integers of a label map, rotated by its EXIF orientation.
 
     Raises:
@@ -85,21 +87,26 @@ def read_map(path: str | Path) -> LabelMap:
             warnings.simplefilter("ignore")
             with Image.open(path) as image:
                 mode, pages = image.mode, int(getattr(image, "n_frames", 1))
-                values = np.asarray(upright(image))
-                colours = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3) if mode == "P" else None
+                turned = upright(image)
+                values = np.asarray(turned if colours is None else turned.convert("RGB"))
+                palette = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3) if mode == "P" else None
     except (FileNotFoundError, PermissionError) as error:
         raise UserError(f"{path}: cannot be opened ({error.strerror}); restore it or list the data again") from None
     except Exception as error:  # decoders raise any type for damaged files
         empty = Path(path).is_file() and Path(path).stat().st_size == 0
         reason = "empty" if empty else " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path}: cannot be read as a label map ({reason}); {MEND}") from None
+    if colours is not None and pages == 1:
+        if mode not in COLOURED:
+            raise UserError(f"{path}: a label map of mode {mode}, expected 8-bit colours, as {colours.path} has them")
+        return LabelMap(colours.classes(values, path), None)
     if mode not in INDEXED:
-        advice = "expected one channel of class numbers; convert colours to numbers and save as grey or palette PNG"
+        advice = "expected one channel of class numbers; give the colours of the classes by --data.colours FILE"
         raise UserError(f"{path}: a label map of mode {mode}, {advice}")
     if pages > 1:
         advice = "expected one page of class numbers; save all classes as numbers in one"
         raise UserError(f"{path}: a label map of {pages} pages, {advice}")
-    return LabelMap(values.astype(np.uint8) if values.dtype == bool else values, colours)
+    return LabelMap(values.astype(np.uint8) if values.dtype == bool else values, palette)
 
 
 def sizes(path: str | Path) -> tuple[HeightWidth, HeightWidth]:

@@ -11,6 +11,7 @@ from maekit.base.identity import Split, fingerprint
 from maekit.data.folders.file_names import EXPECTED_IMAGES, LeftOut
 from maekit.data.folders.listing import Listing, Names, scan_images, split
 from maekit.errors import UserError, nearest
+from maekit.segmentation.data.colours import ColourTable
 from maekit.segmentation.data.layout.names import pair_names, stem_of
 from maekit.segmentation.data.layout.search import Parts, find_folders, meaning
 
@@ -26,12 +27,14 @@ class Pairs:
         labels: the folder that `label_names` are relative to.
         image_names: one a sample.
         label_names: one a sample.
+        colours: of the classes, where the label maps are coded by colours.
     """
 
     images: Path
     labels: Path
     image_names: Names
     label_names: Names
+    colours: ColourTable | None = None
 
     def __len__(self) -> int:
         return len(self.image_names)
@@ -55,7 +58,7 @@ class Pairs:
     def take(self, indices: Sequence[int]) -> "Pairs":
         """Returns the pairs at these indices."""
         images, labels = (Names(names[i] for i in indices) for names in (self.image_names, self.label_names))
-        return Pairs(self.images, self.labels, images, labels)
+        return Pairs(self.images, self.labels, images, labels, self.colours)
 
 
 class Paired(NamedTuple):

@@ -1,10 +1,12 @@
 """The two splits of a folder of images with label maps, and the names of its classes."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
 from maekit.errors import UserError
+from maekit.segmentation.data.colours import ColourTable
 from maekit.segmentation.data.layout.layout import Paired, Pairs, pair_splits, set_aside
 
 
@@ -24,6 +26,11 @@ class SegTree(NamedTuple):
     names: tuple[str, ...]
     notes: tuple[str, ...] = ()
     published: bool = False
+
+    def coloured(self, table: ColourTable) -> "SegTree":
+        """Returns the tree with label maps that are read by a table of colours."""
+        train, val = (part._replace(pairs=replace(part.pairs, colours=table)) for part in (self.train, self.val))
+        return self._replace(train=train, val=val)
 
 
 def read_splits(
