@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
+from typing import cast
 
 import torch
 
@@ -125,6 +126,9 @@ def _input(state: StateFile) -> tuple[EvalInput, list[str]]:
         input["clip"] = clip
     if given.get("reduced_decode") is True:
         input["reduced_decode"] = True
+    if "bands" in given:  # all that says how files of such bands are read
+        more = {name: given[name] for name in EvalInput.__annotations__ if name in given and name not in input}
+        input = cast(EvalInput, {**input, **more})
     return input, [f"images prepared with ImageNet's {', '.join(unknown)}"] if unknown else []
 
 
