@@ -84,3 +84,15 @@ def test_a_run_does_not_go_on_with_data_of_other_bands() -> None:
         card.require_classes(DataSpec(("a", "b"), (32, 32)), Path("last.ckpt"))
     with pytest.raises(UserError, match="does not say how files of them are read"):
         card.require_readable(Path("last.ckpt"))
+
+
+@pytest.mark.parametrize("flag", ["freeze=embeddings", "tuned_blocks=1", "lora_rank=2"])
+def test_frozen_filters_are_said_and_are_never_fresh(flag: str) -> None:
+    net = model("imagenet_finetune", MANY, "weights=mae_vit_smoke", flag)
+    assert "not trained" in net.load_start(complete=False).bands[-1]
+    with pytest.raises(UserError, match="new_bands mean"):
+        model("imagenet_finetune", MANY, "weights=mae_vit_smoke", flag, "new_bands=fresh").load_start(complete=False)
+
+
+def test_the_same_bands_say_nothing() -> None:
+    assert model("imagenet_finetune", RGB, "weights=mae_vit_smoke").load_start(complete=False).bands == ()

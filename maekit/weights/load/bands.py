@@ -14,6 +14,7 @@ from maekit.weights.read.bands import RGB, Filters, file_bands
 
 NewBands = Literal["mean", "repeat", "fresh"]
 FILTERS, BIAS = "patch_embed.proj.weight", "patch_embed.proj.bias"
+FRESH = "fresh, not from the file"
 PREDICTION = "head.decoder_pred."
 
 
@@ -73,6 +74,23 @@ def _adapted(fit: Fit, filters: Tensor, own: Tensor, theirs: Filters, ours: Band
         found[FILTERS], lines = _by_name(filters, own, theirs.names, ours)
     found |= _predictions(fit, theirs.names, ours.names)
     return replace(fit, found=found), note + lines
+
+
+def not_trained(lines: Sequence[str]) -> str:
+    """Returns the line that says that adapted filters stay as they are, since they are frozen.
+
+    Args:
+        lines: what `at_bands` said.
+
+    Raises:
+        UserError: some are fresh, and would stay random.
+    """
+    if any(line.endswith(FRESH) for line in lines):
+        raise UserError(
+            "got model.new_bands fresh where patch filters are not trained, expected mean or repeat: they would stay "
+            "random; set --model.new_bands mean, or train the whole backbone"
+        )
+    return "the patch filters are not trained, and stay as they were adapted"
 
 
 def _require_some_name(theirs: Filters, ours: Bands) -> None:
@@ -135,7 +153,7 @@ def _by_name(filters: Tensor, own: Tensor, theirs: Sequence[str], ours: Bands) -
     what = {
         "mean": f"the mean of the file's {len(theirs)} filters",
         "repeat": "the file's filters in turn; the sum over channels is the file's",
-        "fresh": "fresh, not from the file",
+        "fresh": FRESH,
     }
     divided = ours.new == "repeat" and any(count > 1 for count in times)
     lines = [f"{', '.join(named)}: by name" + (", each divided by how often it is used" if divided else "")]

@@ -18,7 +18,7 @@ from maekit.weights.families.fit import Fit, matches
 from maekit.weights.families.registry import extra_parameters, families, names_in_model
 from maekit.weights.layouts.registry import beside
 from maekit.weights.load.assumed import assumptions
-from maekit.weights.load.bands import Bands, at_bands
+from maekit.weights.load.bands import FILTERS, Bands, at_bands, not_trained
 from maekit.weights.load.class_order import Comparison, class_rows, compare_classes, reorder
 from maekit.weights.load.classes import Classes, file_classes
 from maekit.weights.load.fit import check_size, problems
@@ -70,6 +70,8 @@ def load_weights(
     fit, patches = _at_patch(fit, backbone, allow_resized)
     check_size(path, fit)
     fit, adapted = at_bands(path, fit, state.meta, bands) if bands else (fit, [])
+    if adapted and not backbone.get_parameter(FILTERS).requires_grad:
+        adapted.append(not_trained(adapted))
     fit, grids = _at_grid(fit, state, backbone)
     unwanted = [name for name in grids if not _may_resize(name, allow_resized)]
     fit, compared = _by_class(fit, state, classes)
