@@ -56,6 +56,8 @@ def spec_of(categories: dict[int, str], image_size: int) -> DataSpec:
 class COCO(TransferData):
     """COCO 2017 as it is unpacked, or images with annotation files of its form and any categories.
 
+    Data in YOLO's form are read too, where the folder has no JSON file for training; see `find_yolo`.
+
     Classes are in the order of the category ids, which may have gaps. Training leaves out crowds and images without any
     other object; evaluation has all. An annotation with a box and no usable shape counts for box AP alone, and one
     with neither is left out.
@@ -201,7 +203,7 @@ class COCO(TransferData):
             return None
         if self.synthetic is not None:
             return object_scenes_root()
-        advice = f"add --data.root DIR with your images ({EXPECTED}), or --data.synthetic scenes"
+        advice = f"add --data.root DIR with your images ({EXPECTED}, or YOLO's data.yaml), or --data.synthetic scenes"
         raise UserError(f"no data given; {advice}")
 
 

@@ -1,7 +1,8 @@
 """One split of a COCO data set: its images and their objects, in arrays that workers share."""
 
+from array import array
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -12,11 +13,15 @@ from maekit.data.folders.listing import Names
 from maekit.detection.data.annotation import Annotation
 from maekit.detection.data.coco.categories import CategoryCollector, same_names
 from maekit.detection.data.coco.collect import ImageCollector, ObjectCollector, table
+from maekit.detection.data.coco.entries import AnnotationEntry, CategoryEntry, ImageEntry
 from maekit.detection.data.coco.find_images import Disk, Resolved, best_folder, join, resolve
 from maekit.detection.data.coco.json_lists import read_lists
 from maekit.detection.data.coco.objects import Objects, Remarks, join_objects
-from maekit.detection.data.coco.sizes import fill_sizes
+from maekit.detection.data.coco.sizes import fill_sizes, upright_size
 from maekit.detection.data.coco.values import Tally
+from maekit.detection.data.yolo.find import YoloSplit
+from maekit.detection.data.yolo.labels import YoloObject, read_labels
+from maekit.errors import UserError
 from maekit.system.size import HeightWidth
 
 
@@ -54,6 +59,7 @@ class CocoFile:
         remarks: what is wrong with single annotations.
         found: how the listed names were found.
         sized: number of images whose size the file lacks, so that it was read from the picture.
+        notes: what else was odd, one line each.
     """
 
     path: Path
@@ -69,6 +75,7 @@ class CocoFile:
     remarks: Remarks
     found: Found
     sized: int
+    notes: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -144,6 +151,52 @@ def scan_coco(path: Path, *folders: Path) -> tuple[CocoFile | None, list[str]]:
     if not images.names or not categories.names:
         return None, problems
     return _joined(path, folders, images, objects, categories, problems), problems
+
+
+def scan_yolo(split: YoloSplit) -> tuple[CocoFile | None, list[str]]:
+    """Reads images and label files in YOLO's form into what COCO's form gives; see `scan_coco`."""
+    path = split.source
+    images, objects, categories = ImageCollector(path), ObjectCollector(path), CategoryCollector(path)
+    problems: list[str] = []
+    without, repeated = 0, Tally()
+    for number, name in split.classes.items():
+        categories.take(CategoryEntry(id=number, name=name))
+    for index, name in enumerate(split.names):
+        images.take(ImageEntry(id=index + 1, file_name=name))
+        label = split.label(index)
+        try:
+            found, twice = read_labels(label, split.classes)
+            size = upright_size(join(split.folder, name)) if found else HeightWidth(0, 0)
+        except UserError as error:
+            problems.append(str(error))
+            continue
+        without += not found
+        for line in twice:
+            repeated.add(f"{label}:{line}")
+        if found:
+            images.sizes[-2:] = array("q", size)
+        for one in found:
+            objects.take(_entry(one, index + 1, len(objects.ids) + 1, size))
+    file = _joined(path, (split.folder,), images, objects, categories, problems)
+    return replace(file, sized=0, notes=_yolo_notes(split, without, repeated)), problems
+
+
+def _entry(one: YoloObject, image: int, ident: int, size: HeightWidth) -> AnnotationEntry:
+    """Returns an object in pixels; the box of a polygon is the smallest around it."""
+    sides = (float(size.width), float(size.height))
+    polygon = [value * sides[at % 2] for at, value in enumerate(one.polygon)]
+    box = [value * sides[at % 2] for at, value in enumerate(one.box)]
+    if polygon:
+        x, y = polygon[::2], polygon[1::2]
+        box = [min(x), min(y), max(x) - min(x), max(y) - min(y)]
+    shape = [polygon] if polygon else []
+    return AnnotationEntry(image_id=image, category_id=one.label, id=ident, bbox=box, segmentation=shape)
+
+
+def _yolo_notes(split: YoloSplit, without: int, repeated: Tally) -> tuple[str, ...]:
+    empty = f"{without:,} of {len(split.names):,} images have no label file or an empty one, so they are background"
+    twice = f"{repeated.count:,} lines repeat an object and are left out (the first: {repeated.first})"
+    return tuple(line for count, line in ((without, empty), (repeated.count, twice)) if count)
 
 
 def _joined(

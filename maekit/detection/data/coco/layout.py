@@ -8,7 +8,8 @@ from typing import NamedTuple
 from maekit.data.folders.layout import nearby_root, require_folder, still_packed
 from maekit.data.folders.listing import files_in, sub_folders
 from maekit.data.folders.splits import SPLIT_NAMES, SplitName, split_of, splits_among
-from maekit.detection.data.coco.file import CocoFile, scan_coco
+from maekit.detection.data.coco.file import CocoFile, scan_coco, scan_yolo
+from maekit.detection.data.yolo.find import YoloSplit, find_yolo
 from maekit.errors import UserError, nearest
 
 EXPECTED = "train2017, val2017 and annotations/instances_train2017.json, annotations/instances_val2017.json"
@@ -36,12 +37,14 @@ class Part(NamedTuple):
         json: its annotation file.
         images: the folder that its images should be in.
         others: more folders that they may be in; empty if a flag names the folder.
+        yolo: its images where the data set has YOLO's form.
     """
 
     name: SplitName
     json: Path
     images: Path
     others: tuple[Path, ...] = ()
+    yolo: YoloSplit | None = None
 
 
 class Places(NamedTuple):
@@ -55,12 +58,22 @@ class Places(NamedTuple):
     def parts(self, root: Path | None) -> tuple[Part, Part]:
         """Returns both splits; without a root, paths are relative to the current folder."""
         base = (root or Path()).expanduser().absolute()
+        if not any(self) and base.is_dir() and not _find_json(base, "train").is_file():
+            yolo = find_yolo(base)
+            if yolo is not None:
+                return _yolo_parts(base, *yolo)
         train = _part(base, "train", self.train_json, self.train_images)
         return train, _part(base, "val", self.val_json, self.val_images)
 
     def need_root(self) -> bool:
         """Returns whether a path is missing or relative."""
         return not all(given and Path(given).expanduser().is_absolute() for given in self)
+
+
+def _yolo_parts(base: Path, train: YoloSplit, val: YoloSplit | None) -> tuple[Part, Part]:
+    if val is None:
+        raise UserError(f"{base}: data in YOLO's form without validation images; name them as val in data.yaml")
+    return Part("train", train.source, train.folder, (), train), Part("val", val.source, val.folder, (), val)
 
 
 def _part(base: Path, name: SplitName, json: str | None, images: str | None) -> Part:
@@ -132,6 +145,8 @@ def read_part(part: Part, root: Path | None) -> tuple[CocoFile | None, list[str]
     Raises:
         UserError: without its annotation file or its folder of images, with what is there instead; or `scan_coco`'s.
     """
+    if part.yolo is not None:
+        return scan_yolo(part.yolo)
     if root is not None and root in part.json.parents:
         require_folder(root)
     if not part.json.is_file():

@@ -56,6 +56,7 @@ def _files(*files: CocoFile) -> list[str]:
             (len(file.roots), f"{_named(file.roots)} only groups others and has no object, so it is no class"),
         ]
         lines += [f"{file.path.name}: {line}" for count, line in found if count]
+        lines += [f"{file.path.name}: {line}" for line in file.notes]
     return lines
 
 
