@@ -13,6 +13,7 @@ from maekit.recipes.flag_value import flag_value
 from maekit.recipes.recipe import load_recipe, recipe_names
 from maekit.recipes.tasks import Task, find_task, shipped_tasks
 from maekit.runs.checkpoint_path import find_checkpoint
+from maekit.runs.folder import shown
 from maekit.system import parent
 from maekit.system.files import write_json
 from maekit.system.numbers import plural
@@ -178,4 +179,4 @@ def _say_outcome(args: argparse.Namespace, session: "Session", before: list[bool
     if rank() == 0:
         write_json(folder / "adapted.json", {"weights": args.weights, **found.plain()})
     say(found.line())
-    say(f"use     {best if found.is_worth_it else f'{args.weights}, as before'}")
+    say(f"use     {shown(best) if found.is_worth_it else f'{args.weights}, as before'}")
