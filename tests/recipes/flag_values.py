@@ -51,6 +51,13 @@ LORA = "--model.lora_rank=4"
 FLAGS = {
     "data.allow_empty": SWITCH,
     "data.cat_max_ratio": SHARE,
+    "data.fold": text("1/5", "5/5", "null", bad="0/5 6/5 1/1 nonsense"),
+    "data.group_column": text("null", "patient --data.table=table.csv"),
+    "data.label_column": text("null", "label --data.table=table.csv"),
+    "data.path_column": text("null", "file --data.table=table.csv"),
+    "data.split_column": text("null", "split --data.table=table.csv"),
+    "data.table": text("null", "table.csv"),
+    "data.weight_column": text("null", "weight --data.table=table.csv"),
     "data.classes": text("null", "[a,b]", "classes.txt"),
     "data.corrupted_crop_fraction": SHARE,
     "data.crop_clip": SWITCH,

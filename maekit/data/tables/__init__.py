@@ -1,0 +1,1 @@
+"""Tables that list a data set's images: CSV, TSV and Parquet."""

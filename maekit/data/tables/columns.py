@@ -1,0 +1,100 @@
+"""Which columns of a table say what: those that were named, else those with a usual name."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from maekit.errors import UserError, nearest
+
+# In lower case without blanks, underscores and hyphens.
+USUAL = {
+    "path": (
+        *("path", "file", "filename", "filepath", "image", "imagepath", "imagefile", "imagename", "imageid", "img"),
+        *("imgpath", "imgname", "fname", "relativepath"),
+    ),
+    "label": ("label", "labels", "class", "classname", "classlabel", "target", "category", "diagnosis", "species", "y"),
+    "split": ("split", "set", "subset", "partition", "dataset"),
+}
+GROUPS = ("patient", "patientid", "subject", "subjectid", "group", "groupid", "site", "plot", "scene", "case", "caseid")
+NEEDED = {"path": True, "label": True, "split": False}
+
+
+@dataclass(frozen=True)
+class Columns:
+    """The columns of a table that are read.
+
+    Attributes:
+        path: has the path of each image.
+        label: has its class.
+        split: says which split it is in; None where the table has no such column.
+        group: images of one value stay on one side of a split; None for none.
+        weight: how much an image counts; None for none.
+        note: which columns were chosen by their names, for the user; empty if none was.
+    """
+
+    path: str
+    label: str
+    split: str | None
+    group: str | None
+    weight: str | None
+    note: str = ""
+
+    def names(self) -> list[str]:
+        """Returns the columns that are read, each once."""
+        found = (self.path, self.label, self.split, self.group, self.weight)
+        return list(dict.fromkeys(name for name in found if name is not None))
+
+
+def choose_columns(table: Path, names: Sequence[str], given: dict[str, str | None]) -> Columns:
+    """Chooses the columns of a table.
+
+    Args:
+        table: for errors.
+        names: of its columns.
+        given: of `path`, `label`, `split`, `group` and `weight` the name that a flag gives, or None.
+
+    Raises:
+        UserError: a column that was named is not there; of path or label there is no column of a usual name; or there
+            are several.
+    """
+    for kind, name in given.items():
+        if name is not None and name not in names:
+            raise UserError(
+                f"{table}: no column '{name}'{nearest(name, names)} (it has {_listed(names)}); mend "
+                f"--data.{kind}_column"
+            )
+    found = {kind: given[kind] or _usual(table, names, kind) for kind in USUAL}
+    chosen = [f"{kind} from '{name}'" for kind, name in found.items() if name is not None and given[kind] is None]
+    chosen += _unused_group(names, given["group"])
+    path, label = found["path"], found["label"]
+    assert path is not None and label is not None
+    return Columns(path, label, found["split"], given["group"], given["weight"], ", ".join(chosen))
+
+
+def _usual(table: Path, names: Sequence[str], kind: str) -> str | None:
+    fits = [name for name in names if _plain(name) in USUAL[kind]]
+    if len(fits) > 1:
+        raise UserError(
+            f"{table}: columns {_listed(fits)} may each be the {kind}; say which: --data.{kind}_column {fits[0]}"
+        )
+    if not fits and NEEDED[kind]:
+        hint = nearest(kind, [_plain(name) for name in names])
+        raise UserError(
+            f"{table}: no column of the {kind}s among {_listed(names)}{hint}; say which it is: "
+            f"--data.{kind}_column NAME"
+        )
+    return fits[0] if fits else None
+
+
+def _unused_group(names: Sequence[str], given: str | None) -> list[str]:
+    """A note on a column that looks as if its images belonged together, and is not used for that."""
+    looks = [name for name in names if _plain(name) in GROUPS] if given is None else []
+    return [f"'{looks[0]}' is not used: --data.group_column {looks[0]} keeps its images on one side"] if looks else []
+
+
+def _plain(name: str) -> str:
+    return "".join(name.split()).casefold().replace("_", "").replace("-", "")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names[:8]) + (", ..." if names[8:] else "")

@@ -1,0 +1,83 @@
+"""Divides images into parts: classes evenly in each, groups whole, whatever order the images are listed in."""
+
+import re
+from collections.abc import Iterable, Sequence
+from hashlib import blake2b
+from typing import NamedTuple
+
+import numpy as np
+
+from maekit.errors import UserError
+
+
+class Fold(NamedTuple):
+    """One of so many parts: `number`, from 1, is validated on, the others are trained on."""
+
+    number: int
+    parts: int
+
+
+def parse_fold(text: str) -> Fold:
+    """Reads `2/5`: the second of five folds.
+
+    Raises:
+        UserError: it has another form, or there is no such fold.
+    """
+    found = re.fullmatch(r"\s*(\d+)\s*/\s*(\d+)\s*", text)
+    fold = Fold(int(found[1]), int(found[2])) if found else Fold(0, 0)
+    if fold.parts < 2 or not 1 <= fold.number <= fold.parts:
+        raise UserError(f"data.fold: got {text}, expected a fold from 1 and how many there are, such as 2/5")
+    return fold
+
+
+def fold_of_each(
+    names: Iterable[str], labels: np.ndarray, count: int, seed: int, groups: Sequence[str] | None = None
+) -> np.ndarray:
+    """Returns the fold of each image, [n] int64 from 0.
+
+    Each class is spread evenly over the folds, with groups as evenly as whole groups allow (scikit-learn's
+    StratifiedKFold and StratifiedGroupKFold). The images are taken in the order of a hash of (seed, name), so the folds
+    do not depend on the order of the listing.
+
+    Args:
+        names: one an image, each once.
+        labels: [n] integers, the classes.
+        count: number of folds, 2 or more.
+        seed: makes other folds.
+        groups: of each image; those of one group are in one fold. None for no groups.
+
+    Raises:
+        UserError: there are fewer images, or groups, than folds.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    ranks = np.array([_rank(seed, name) for name in names])
+    units = len(ranks) if groups is None else len(set(groups))
+    if units < count:
+        what = "images" if groups is None else "groups"
+        raise UserError(f"got {units} {what} for {count} folds, expected as many {what} or more; take fewer folds")
+    order = ranks.argsort(kind="stable")
+    chosen = labels[order]
+    if groups is None:
+        common = np.bincount(chosen).max() >= count  # else scikit-learn refuses: all classes are rarer than folds
+        divided = StratifiedKFold(count).split(order, chosen if common else np.zeros_like(chosen))
+    else:
+        # it takes groups of equal spread in the order of their names: these names depend on the seed
+        wholes = np.array([_rank(seed, group) for group in groups])
+        divided = StratifiedGroupKFold(count).split(order, chosen, wholes[order])
+    folds = np.zeros(len(ranks), dtype=np.int64)
+    for number, (_, held_out) in enumerate(_quietly(divided)):
+        folds[order[held_out]] = number
+    return folds
+
+
+def _quietly(divided: Iterable[tuple[np.ndarray, np.ndarray]]) -> list[tuple[np.ndarray, np.ndarray]]:
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # a class of fewer images than folds: the caller says so
+        return list(divided)
+
+
+def _rank(seed: int, name: str) -> bytes:
+    return blake2b(b"%d/%s" % (seed, name.encode(errors="surrogateescape")), digest_size=8).digest()
