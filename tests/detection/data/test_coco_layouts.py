@@ -168,12 +168,10 @@ def test_layouts_of_tools_are_found_without_a_flag(names: dict[str, str], tmp_pa
     assert Path(file.image(0)) == root / names["val"] / "1.png"
 
 
-def test_one_file_only_names_the_flags_and_they_work(tmp_path: Path) -> None:
+def test_one_file_only_is_split_and_flags_for_two_work(tmp_path: Path) -> None:
     root = export(tmp_path / "d")
     arrange(root, {"train.json": "annotations/instances_default.json", "train": "images/default", "val": "images/more"})
-    line = refused(root)
-    assert "the only one is annotations/instances_default.json: split it in two" in line
-    assert "give --data.train_json FILE --data.val_json FILE" in line
+    assert "no validation split: 0.1 of the images set aside" in used(root).summary()
     content = json.loads((root / "annotations/instances_default.json").read_text())
     for name, kept in (("one", range(1, 7)), ("two", (7, 8))):
         images = [entry for entry in content["images"] if entry["id"] in kept]

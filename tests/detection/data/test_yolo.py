@@ -132,3 +132,37 @@ def test_boxes_alone_are_refused(tmp_path: Path) -> None:
         path.write_text(f"{BOX}\n", encoding="utf-8")
     with pytest.raises(UserError, match="have a box only"):
         build(root).setup()
+
+
+def test_one_list_is_split_by_groups_and_folds(tmp_path: Path) -> None:
+    root = write(tmp_path / "data", "yolo")
+    text = (root / "data.yaml").read_text(encoding="utf-8")
+    (root / "data.yaml").write_text(text.replace("val: images/val\n", ""), encoding="utf-8")
+    seen: list[str] = []
+    for number in (1, 2):
+        train, val = build(root, fold=f"{number}/2").files
+        assert len(train) == len(val) == NUM // 2 and not set(train.names) & set(val.names)
+        assert train.present().any(axis=0).all() and val.present().any(axis=0).all()  # stratified
+        for index in range(len(val)):
+            stem = int(Path(val.names[index]).stem)
+            np.testing.assert_allclose(val.truth(index)[0]["bbox"][0], min(polygon(stem)[::2]), rtol=0, atol=1e-9)
+        seen += val.names
+    assert len(set(seen)) == NUM
+    train, val = build(root, fold="1/2", group_pattern=r"([01]|[23])\.png").files
+    assert "fold 1/2 set aside" in build(root, fold="1/2").summary()
+    with pytest.raises(UserError, match="is not in the name"):
+        build(root, group_pattern="patient").setup()
+    with pytest.raises(UserError, match=r"data\.fold: got '3/2'"):
+        build(root, fold="3/2")
+    assert build(root, val_fraction=0.25).check().ok
+
+
+def test_a_given_split_keeps_groups_apart(tmp_path: Path) -> None:
+    root = write(tmp_path / "data", "coco")
+    with pytest.raises(UserError, match="is in training and in validation"):
+        build(root, group_pattern=r"(\d)\.png").setup()
+    with pytest.raises(UserError, match=r"data\.fold"):
+        build(root, fold="1/2").setup()
+    (root / "val.json").unlink()
+    train, val = build(root, val_fraction=0.25, train_images="images/train").files
+    assert (len(train), len(val)) == (NUM - 1, 1)

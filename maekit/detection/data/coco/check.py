@@ -9,6 +9,7 @@ import numpy as np
 
 from maekit.base.findings import Findings
 from maekit.data.folders.check import FEW, class_problems, file_problem
+from maekit.data.folders.shares import Share
 from maekit.data.images.decode import Reading, stored_size
 from maekit.data.images.picture_form import White, choose_form
 from maekit.data.loader import usable_cores
@@ -39,7 +40,13 @@ MANY_APART, MANY_CROWDS = 0.1, 0.5  # shares of the objects from which it is a p
 
 
 def check_coco(
-    parts: Sequence[Part], root: Path | None, *, classes: int | None, full: bool, white: White = "auto"
+    parts: Sequence[Part],
+    root: Path | None,
+    *,
+    classes: int | None,
+    full: bool,
+    white: White = "auto",
+    share: Share | None = None,
 ) -> Findings:
     """Verifies annotation files, that their images are there and of the size they say, boxes and shapes.
 
@@ -52,6 +59,7 @@ def check_coco(
         classes: of the head to be used; None if it is sized from the data.
         full: decode every file.
         white: value of the flag `--data.white`.
+        share: says which images are one group.
     """
     findings = Findings()
     files = [file for part in parts if (file := _read(part, root, findings))]
@@ -71,7 +79,8 @@ def check_coco(
     together = [nothing_to_learn(train), nothing_to_evaluate(val), other_categories(train, val)]
     findings.problems += filter(None, together)
     findings.problems += class_problems(tuple(train.categories.values()), classes)
-    findings.problems += [line for line in [shared, _crowds(train)] if line]
+    mixed = share.overlap(list(train.names), list(val.names)) if share else None
+    findings.problems += [line for line in [shared, mixed, _crowds(train)] if line]
     reading = _reading(files, white, findings)
     looks = [_look_at(file, most, full, reading) for file, most in zip(files, MAX_QUICK, strict=True)]
     for file, found in zip(files, looks, strict=True):

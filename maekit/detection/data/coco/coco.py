@@ -12,6 +12,7 @@ from maekit.base.data import TransferData
 from maekit.base.findings import Findings
 from maekit.base.identity import DataIdentity
 from maekit.base.spec import DataSpec
+from maekit.data.folders.shares import Share
 from maekit.data.images.picture_form import PictureForm, White, choose_form, require_white
 from maekit.data.images.reduced_size import ReducedTraining, decode_note
 from maekit.detection.data.batch import DetBatch, DetEvalBatch
@@ -75,6 +76,12 @@ class COCO(TransferData):
         horizontal_flip: probability of mirroring a training image; 0 where left and right differ, as in digits.
         mean: of the three channels, in 0..1.
         std: of the three channels, in 0..1.
+        val_fraction: share of the images set aside for validation where there is one list only, above 0 and below 1;
+            each class in its proportion, as far as images with several allow.
+        split_seed: chooses which images that share holds.
+        fold: the second of five folds is 2/5: that fold is for validation, the others for training; null for a share.
+        group_pattern: regular expression whose first group in an image's name is its group, as ^([^_]+)_ for a
+            patient; images of one group are never on both sides.
         white: value that becomes white in pictures of more than 8 bits a channel, as 4095; brighter ones are
             clipped. auto: found in a sample of them, and printed.
         reduced_decode: `train` decodes training JPEGs at 1/2, 1/4 or 1/8 of their size where the view is made smaller
@@ -94,12 +101,17 @@ class COCO(TransferData):
     horizontal_flip: float
     mean: list[float]
     std: list[float]
+    val_fraction: float = 0.1
+    split_seed: int = 0
+    fold: str | None = None
+    group_pattern: str | None = None
     white: White = "auto"
     reduced_decode: ReducedTraining = "never"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_white(self.white)
+        self.share = Share(self.val_fraction, self.split_seed, self.fold, self.group_pattern)
         self.places = Places(self.train_json, self.val_json, self.train_images, self.val_images)
         self._eval = DetEvalTransform(image_size=self.image_size, mean=self.mean, std=self.std)
         self._train_transform()  # refuses numbers that are out of range before any image is read
@@ -130,7 +142,11 @@ class COCO(TransferData):
             UserError: no folder was given, or see `read_parts`.
         """
         root = self._data_root()
-        return read_parts(self.places.parts(root), root)
+        files = read_parts(self.places.parts(root, self.share), root)
+        problem = self.share.overlap(*(list(file.names) for file in files))
+        if problem:
+            raise UserError(problem)
+        return files
 
     @cached_property
     def pictures(self) -> PictureForm:
@@ -194,7 +210,8 @@ class COCO(TransferData):
     def check(self, *, classes: int | None = None, full: bool = False) -> Findings:
         """Verifies annotation files and images; see `check_coco`."""
         root = self._data_root()
-        return check_coco(self.places.parts(root), root, classes=classes, full=full, white=self.white)
+        parts = self.places.parts(root, self.share)
+        return check_coco(parts, root, classes=classes, full=full, white=self.white, share=self.share)
 
     def _data_root(self) -> Path | None:
         if self.root is not None:

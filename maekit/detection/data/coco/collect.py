@@ -39,6 +39,12 @@ class Ragged:
     def __getitem__(self, index: int) -> np.ndarray:
         return np.asarray(self.values[self.ends[index] : self.ends[index + 1]])
 
+    def take(self, rows: np.ndarray) -> "Ragged":
+        """Returns some of the rows."""
+        values = [self[row] for row in rows.tolist()]
+        whole = np.concatenate(values) if values else self.values[:0]
+        return Ragged(whole, np.concatenate([[0], np.cumsum(np.diff(self.ends)[rows])]).astype(np.int64))
+
 
 class ImageCollector(Collector[ImageEntry]):
     """Ids, names and sizes of the images of one file; a missing size is kept as 0 x 0."""

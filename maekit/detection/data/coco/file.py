@@ -99,6 +99,33 @@ class CocoFile:
         places = self.order[self.starts[index] : self.starts[index + 1]]
         return list(places[self.objects.masked[places]].tolist())
 
+    def present(self) -> np.ndarray:
+        """Returns [N, C] bool, which classes have an object in each image, in the order of the categories."""
+        objects, known = self.objects, np.array(list(self.categories))
+        found = np.zeros((len(self), len(known)), dtype=bool)
+        used = (objects.image >= 0) & np.isin(objects.category_ids, known)
+        found[objects.image[used], np.searchsorted(known, objects.category_ids[used])] = True
+        return found
+
+    def take(self, keep: np.ndarray, *notes: str) -> "CocoFile":
+        """Returns the images that [N] bool keeps, with their annotations and more notes."""
+        chosen = np.flatnonzero(keep)
+        place = np.append(np.where(keep, np.cumsum(keep) - 1, -1), -1)  # the last one for images that are not listed
+        kept = np.flatnonzero(place[self.objects.image] >= 0)
+        objects = self.objects.take(kept, place[self.objects.image[kept]])
+        order = np.argsort(objects.image, kind="stable")
+        return replace(
+            self,
+            image_ids=self.image_ids[chosen],
+            names=Names(self.names[index] for index in chosen.tolist()),
+            sizes=self.sizes[chosen],
+            objects=objects,
+            order=order,
+            starts=np.searchsorted(objects.image[order], np.arange(len(chosen) + 1)),
+            found=self.found._replace(absent=[int(place[index]) for index in self.found.absent if keep[index]]),
+            notes=(*self.notes, *notes),
+        )
+
     def trainable(self) -> np.ndarray:
         """Returns the images, ascending, with at least one shape that is not a crowd's."""
         return np.unique(self.objects.image[self.objects.masked & ~self.objects.crowd])
@@ -182,13 +209,7 @@ def scan_yolo(split: YoloSplit) -> tuple[CocoFile | None, list[str]]:
 
 
 def _entry(one: YoloObject, image: int, ident: int, size: HeightWidth) -> AnnotationEntry:
-    """Returns an object in pixels; the box of a polygon is the smallest around it."""
-    sides = (float(size.width), float(size.height))
-    polygon = [value * sides[at % 2] for at, value in enumerate(one.polygon)]
-    box = [value * sides[at % 2] for at, value in enumerate(one.box)]
-    if polygon:
-        x, y = polygon[::2], polygon[1::2]
-        box = [min(x), min(y), max(x) - min(x), max(y) - min(y)]
+    box, polygon = one.in_pixels(size)
     shape = [polygon] if polygon else []
     return AnnotationEntry(image_id=image, category_id=one.label, id=ident, bbox=box, segmentation=shape)
 

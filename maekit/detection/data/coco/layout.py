@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from maekit.data.folders.layout import nearby_root, require_folder, still_packed
 from maekit.data.folders.listing import files_in, sub_folders
+from maekit.data.folders.shares import Share
 from maekit.data.folders.splits import SPLIT_NAMES, SplitName, split_of, splits_among
 from maekit.detection.data.coco.file import CocoFile, scan_coco, scan_yolo
 from maekit.detection.data.yolo.find import YoloSplit, find_yolo
@@ -38,6 +39,7 @@ class Part(NamedTuple):
         images: the folder that its images should be in.
         others: more folders that they may be in; empty if a flag names the folder.
         yolo: its images where the data set has YOLO's form.
+        share: which of the images are for validation, where both splits are of one list; else None.
     """
 
     name: SplitName
@@ -45,6 +47,7 @@ class Part(NamedTuple):
     images: Path
     others: tuple[Path, ...] = ()
     yolo: YoloSplit | None = None
+    share: Share | None = None
 
 
 class Places(NamedTuple):
@@ -55,24 +58,54 @@ class Places(NamedTuple):
     train_images: str | None = None
     val_images: str | None = None
 
-    def parts(self, root: Path | None) -> tuple[Part, Part]:
-        """Returns both splits; without a root, paths are relative to the current folder."""
+    def parts(self, root: Path | None, share: Share | None = None) -> tuple[Part, Part]:
+        """Returns both splits; without a root, paths are relative to the current folder.
+
+        Args:
+            root: the data folder.
+            share: sets images aside for validation where there is one list only; None to refuse that.
+        """
         base = (root or Path()).expanduser().absolute()
         if not any(self) and base.is_dir() and not _find_json(base, "train").is_file():
             yolo = find_yolo(base)
             if yolo is not None:
-                return _yolo_parts(base, *yolo)
+                return _yolo_parts(base, *yolo, share)
         train = _part(base, "train", self.train_json, self.train_images)
-        return train, _part(base, "val", self.val_json, self.val_images)
+        val = _part(base, "val", self.val_json, self.val_images)
+        alone = None if share is None or self.val_json or val.json.is_file() else _only_list(base, train)
+        if alone is not None:
+            part = _part(base, "train", str(alone), self.train_images)._replace(share=share)
+            return part, part._replace(name="val")
+        _refuse_fold(share, val.json)
+        return train, val
 
     def need_root(self) -> bool:
         """Returns whether a path is missing or relative."""
         return not all(given and Path(given).expanduser().is_absolute() for given in self)
 
 
-def _yolo_parts(base: Path, train: YoloSplit, val: YoloSplit | None) -> tuple[Part, Part]:
+def _only_list(base: Path, train: Part) -> Path | None:
+    """Returns the only annotation file, unless its name is that of COCO's own or of a validation split."""
+    there = [train.json] if train.json.is_file() else []
+    there += [path for path in annotation_files(base) if path not in there]
+    if len(there) != 1 or re.search(r"20\d\d\.json", there[0].name):
+        return None
+    return there[0] if there[0] == train.json or _split_of(there[0], base) in (None, "train") else None
+
+
+def _refuse_fold(share: Share | None, val: Path) -> None:
+    if share is not None and share.fold is not None:
+        advice = "take it away, and put all images into the training list"
+        raise UserError(f"data.fold: got {share.fold}, but {val} is a validation split; {advice}")
+
+
+def _yolo_parts(base: Path, train: YoloSplit, val: YoloSplit | None, share: Share | None) -> tuple[Part, Part]:
+    if val is None and share is not None:
+        part = Part("train", train.source, train.folder, (), train, share)
+        return part, part._replace(name="val")
     if val is None:
         raise UserError(f"{base}: data in YOLO's form without validation images; name them as val in data.yaml")
+    _refuse_fold(share, val.source)
     return Part("train", train.source, train.folder, (), train), Part("val", val.source, val.folder, (), val)
 
 
@@ -140,11 +173,21 @@ def _split_of(path: Path, base: Path) -> SplitName | None:
 
 
 def read_part(part: Part, root: Path | None) -> tuple[CocoFile | None, list[str]]:
-    """Reads one split; see `scan_coco`.
+    """Reads one split; see `scan_coco`. Of a list for both splits, its part is taken.
 
     Raises:
         UserError: without its annotation file or its folder of images, with what is there instead; or `scan_coco`'s.
     """
+    file, problems = _read_list(part, root)
+    if file is None or part.share is None:
+        return file, problems
+    keep = part.share.held_out(list(file.names), file.present())
+    if part.name == "val":
+        return file.take(keep, part.share.describe()), problems
+    return file.take(~keep), problems
+
+
+def _read_list(part: Part, root: Path | None) -> tuple[CocoFile | None, list[str]]:
     if part.yolo is not None:
         return scan_yolo(part.yolo)
     if root is not None and root in part.json.parents:

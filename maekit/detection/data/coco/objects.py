@@ -46,6 +46,25 @@ class Objects:
     def __len__(self) -> int:
         return len(self.ids)
 
+    def take(self, places: np.ndarray, image: np.ndarray) -> "Objects":
+        """Returns some of the annotations, with new places of their images."""
+        ends = self.polygon_ends
+        rows = [np.arange(ends[place], ends[place + 1]) for place in places.tolist()]
+        return Objects(
+            self.ids[places],
+            self.given_ids[places],
+            image,
+            self.category_ids[places],
+            self.crowd[places],
+            self.boxes[places],
+            self.areas[places],
+            self.polygons.take(np.concatenate(rows) if rows else places),
+            np.concatenate([[0], np.cumsum(np.diff(ends)[places])]).astype(np.int64),
+            self.runs.take(places),
+            self.masked[places],
+            self.boxed[places],
+        )
+
     def where(self, place: int, image_ids: np.ndarray) -> str:
         """Returns text that names an annotation and its image.
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from maekit.errors import UserError
+from maekit.system.size import HeightWidth
 
 FORM = "expected `class cx cy width height` or `class x1 y1 x2 y2 x3 y3 ...`"
 BOX, LEAST, SLACK = 4, 6, 1e-6  # numbers of a box, of a polygon; how far rounding may leave 0..1
@@ -23,6 +24,15 @@ class YoloObject(NamedTuple):
     label: int
     box: tuple[float, ...]
     polygon: tuple[float, ...]
+
+    def in_pixels(self, size: HeightWidth) -> tuple[list[float], list[float]]:
+        """Returns box and polygon in pixels of an image; the box of a polygon is the smallest around it."""
+        sides = (float(size.width), float(size.height))
+        box, polygon = ([value * sides[at % 2] for at, value in enumerate(part)] for part in (self.box, self.polygon))
+        if polygon:
+            x, y = polygon[::2], polygon[1::2]
+            box = [min(x), min(y), max(x) - min(x), max(y) - min(y)]
+        return box, polygon
 
 
 def read_labels(path: Path, classes: Mapping[int, str]) -> tuple[list[YoloObject], list[int]]:
