@@ -10,11 +10,12 @@ from maekit.base.findings import Findings
 from maekit.base.identity import DataIdentity
 from maekit.base.spec import DataSpec
 from maekit.data.digit_scenes import OWN_FORM, SceneForm, make_scenes, scenes_root
+from maekit.data.folders.shares import Share
 from maekit.data.images.picture_form import PictureForm, White, require_white, upright_form
 from maekit.errors import UserError
 from maekit.segmentation.data.check import check_pairs
 from maekit.segmentation.data.classes import given_classes, lacking_classes, read_classes
-from maekit.segmentation.data.colours import ColourTable, read_table
+from maekit.segmentation.data.colours import ColourTable, find_table, read_table
 from maekit.segmentation.data.dataset import (
     SegBatch,
     SegEvalBatch,
@@ -50,12 +51,17 @@ class SegmentationFolders(SegAugmentation, TransferData):
             are numbered one after the other.
         classes: names of the classes in label order, or a file of them; null for `classes.txt` in the folder.
         colours: file with name and r,g,b or #hex of each class, a line each, for masks coded by colours; also the
-            class names where none are given. null: masks hold class numbers.
+            class names where none are given. null: class_dict.csv, labelmap.txt or the like where masks are RGB.
+        colour_edges: what to do with masks whose edges have colours between those of two classes, as after
+            smoothing: refuse, or ignore those pixels.
         allow_empty: train although a class has no pixel in the training label maps, or a label map none that
             counts.
         val_fraction: share of the images set aside for validation where there is no such split, above 0 and below
             1.
         split_seed: chooses which images that share holds.
+        fold: the second of five folds is 2/5: that fold is for validation, the others for training; null for a share.
+        group_pattern: regular expression whose first group in an image's name is its group, as ^([^_]+)_ for a
+            patient; images of one group are never on both sides.
         white: value that becomes white in pictures of more than 8 bits a channel, as 4095; brighter ones are
             clipped. auto: found in a sample of them, and printed.
 
@@ -73,19 +79,21 @@ class SegmentationFolders(SegAugmentation, TransferData):
     label_values: list[int] | None = None
     classes: list[str] | str | None = None
     colours: str | None = None
+    colour_edges: Literal["refuse", "ignore"] = "refuse"
     allow_empty: bool = False
     val_fraction: float = 0.1
     split_seed: int = 0
+    fold: str | None = None
+    group_pattern: str | None = None
     white: White = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_white(self.white)
-        if not 0 < self.val_fraction < 1:
-            raise UserError(f"data.val_fraction: got {self.val_fraction}, expected above 0 and below 1")
+        check_range("data.split_seed", self.split_seed, "[0, inf)")
+        self.share = Share(self.val_fraction, self.split_seed, self.fold, self.group_pattern)
         SegTrainTransform(self)  # refuses numbers that are out of range before any image is read
         self._eval = SegEvalTransform(resize=self.resize, min_side=self.crop_size, mean=self.mean, std=self.std)
-        check_range("data.split_seed", self.split_seed, "[0, inf)")
         self._notes: list[str] = []
 
     def read_tree(self, root: Path) -> SegTree:
@@ -94,14 +102,18 @@ class SegmentationFolders(SegAugmentation, TransferData):
         Raises:
             UserError: the folder does not have the expected form.
         """
-        tree = read_splits(root, self.class_names, self.val_fraction, self.split_seed)
-        return tree if self.colours is None else tree.coloured(self._table(self.colours).in_order(tree.names))
+        tree = read_splits(root, self.class_names, self.share)
+        table = self._table(root, tree.train.pairs)
+        return tree if table is None else tree.coloured(table.in_order(tree.names))
 
-    def _table(self, colours: str) -> ColourTable:
+    def _table(self, root: Path, train: Pairs) -> ColourTable | None:
+        path = Path(self.colours).expanduser() if self.colours else find_table(root, train.label(0))
+        if path is None:
+            return None
         if self.reduce_zero_label is True or self.label_values:
             other = "data.label_values" if self.label_values else "data.reduce_zero_label true"
             raise UserError(f"got data.colours with {other}, expected one of the two; colours name their classes")
-        return read_table(Path(colours).expanduser())
+        return replace(read_table(path), ignore_edges=self.colour_edges == "ignore")
 
     def class_names(self, root: Path, train: Pairs) -> tuple[str, ...]:
         """Returns the class names of `data.classes` or `classes.txt`.
@@ -110,8 +122,9 @@ class SegmentationFolders(SegAugmentation, TransferData):
             UserError: there are none, or they cannot be used.
         """
         names = given_classes(self.classes) if self.classes else read_classes(root)
-        if names is None and self.colours is not None:
-            return self._table(self.colours).names
+        table = None if names else self._table(root, train)
+        if table is not None:
+            return table.names
         if names is None:
             raise lacking_classes(root)
         return names

@@ -1,5 +1,6 @@
 """Masks coded by colours give the tensors of masks with class numbers; wrong tables and colours are one line."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ from maekit.errors import UserError
 from maekit.segmentation.data.colours import read_table
 from maekit.segmentation.data.labels.coding import Coding
 from maekit.segmentation.data.labels.read import read_label
+from tests.segmentation.data.helpers import build
 
 TABLE = "name,r,g,b\nsky,0,0,255\nroad,#804080\ncar,255,0,0\n"
 
@@ -60,3 +62,56 @@ def test_colours_and_names_must_agree(tmp_path: Path) -> None:
         read_table(table(tmp_path)).in_order(("sky", "road", "tree"))
     with pytest.raises(UserError, match="'car'"):
         read_table(table(tmp_path)).in_order(("sky", "road"))
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("labelmap.txt", "# label:color_rgb:parts:actions\nsky:0,0,255::\nroad:128,64,128::\ncar:255,0,0::\n"),
+        ("label_colors.txt", "0 0 255\tsky\n128 64 128\troad\n255 0 0\tcar\n"),
+        ("a.json", '{"sky": [0, 0, 255], "road": "#804080", "car": [255, 0, 0]}'),
+        ("a.yaml", "sky: [0, 0, 255]\nroad: '#804080'\ncar: [255, 0, 0]\n"),
+        ("a.tsv", "name\tr\tg\tb\nsky\t0\t0\t255\nroad\t128\t64\t128\ncar\t255\t0\t0\n"),
+    ],
+)
+def test_forms_of_tables(tmp_path: Path, name: str, text: str) -> None:
+    (tmp_path / name).write_text(text, encoding="utf-8")
+    found, usual = read_table(tmp_path / name), read_table(table(tmp_path))
+    assert (found.names, found.colours) == (usual.names, usual.colours)
+
+
+def test_ignored_colours_and_smoothed_edges(tmp_path: Path) -> None:
+    colours = read_table(table(tmp_path, TABLE + "void,0,0,0,ignored\n"))
+    pixels = np.zeros((6, 8, 3), np.uint8)
+    pixels[:, :4], pixels[:, 5:], pixels[:, 4] = (0, 0, 255), (255, 0, 0), (127, 0, 127)
+    expected = np.array([[0] * 4 + [255] + [2] * 3] * 6)
+    with pytest.raises(UserError, match=r"along edges.*colour_edges ignore"):
+        colours.classes(pixels, "mask.png")
+    np.testing.assert_array_equal(replace(colours, ignore_edges=True).classes(pixels, "mask.png"), expected)
+    pixels[:, 4] = 0
+    np.testing.assert_array_equal(colours.classes(pixels, "mask.png"), expected)
+    pixels[3, 0] = 9, 9, 9
+    with pytest.raises(UserError, match=r"\(9, 9, 9\) of 1 pixels"):
+        replace(colours, ignore_edges=True).classes(pixels, "mask.png")
+
+
+def test_a_table_beside_the_data_is_found_and_folds_are_made(tmp_path: Path) -> None:
+    for folder in ("images", "masks"):
+        (tmp_path / folder).mkdir()
+    table(tmp_path).rename(tmp_path / "class_dict.csv")
+    known = np.array(((0, 0, 255), (128, 64, 128), (255, 0, 0)), np.uint8)
+    for index in range(6):
+        values = np.random.default_rng(index).integers(0, 3, (32, 32))
+        for folder in ("images", "masks"):
+            Image.fromarray(known[values]).save(tmp_path / folder / f"p{index // 2}_{index}.png")
+    data = build(tmp_path)
+    assert data.spec().class_names == ("sky", "road", "car")
+    assert data.spec().palette == tuple(map(tuple, known.tolist()))
+    assert "class_dict.csv" in data.summary()
+    whole: list[str] = []
+    for number in (1, 2, 3):
+        tree = build(tmp_path, fold=f"{number}/3", group_pattern=r"^(p\d)_").label_maps.tree
+        held = [name[:2] for name in tree.val.pairs.image_names]
+        assert len(held) == 2 and len(set(held)) == 1
+        whole += held
+    assert sorted(set(whole)) == ["p0", "p1", "p2"]

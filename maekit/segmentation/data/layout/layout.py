@@ -10,6 +10,7 @@ import numpy as np
 from maekit.base.identity import Split, fingerprint
 from maekit.data.folders.file_names import EXPECTED_IMAGES, LeftOut
 from maekit.data.folders.listing import Listing, Names, scan_images, split
+from maekit.data.folders.shares import Share
 from maekit.errors import UserError, nearest
 from maekit.segmentation.data.colours import ColourTable
 from maekit.segmentation.data.layout.names import pair_names, stem_of
@@ -128,12 +129,19 @@ def pair_up(parts: Parts) -> Paired:
     return Paired(pairs, problems, notes)
 
 
-def set_aside(paired: Paired, fraction: float, seed: int) -> tuple[Paired, Paired]:
-    """Sets aside a share of the pairs for validation; see `listing.split`."""
+def set_aside(paired: Paired, share: Share) -> tuple[Paired, Paired]:
+    """Sets aside a share of the pairs for validation, see `listing.split`; folds and groups are not stratified."""
     pairs = paired.pairs
+    if share.fold is not None or share.group_pattern is not None:
+        names = list(pairs.image_names)
+        held = share.held_out(names, np.zeros((len(names), 0), dtype=bool))
+        kept, taken = (pairs.take(np.flatnonzero(part).tolist()) for part in (~held, held))
+        return Paired(kept, paired.problems, paired.notes), Paired(taken, [], [])
     order = {name: index for index, name in enumerate(pairs.image_names)}
     listing = Listing(pairs.images, ("image",), pairs.image_names, np.zeros(len(pairs), dtype=np.int32))
-    train, val = (pairs.take([order[name] for name in part.names]) for part in split(listing, fraction, seed))
+    train, val = (
+        pairs.take([order[name] for name in part.names]) for part in split(listing, share.fraction, share.seed)
+    )
     return Paired(train, paired.problems, paired.notes), Paired(val, [], [])
 
 

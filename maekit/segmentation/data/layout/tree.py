@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from maekit.data.folders.shares import Share
 from maekit.errors import UserError
 from maekit.segmentation.data.colours import ColourTable
 from maekit.segmentation.data.layout.layout import Paired, Pairs, pair_splits, set_aside
@@ -33,16 +34,13 @@ class SegTree(NamedTuple):
         return self._replace(train=train, val=val)
 
 
-def read_splits(
-    root: Path, class_names: Callable[[Path, Pairs], tuple[str, ...]], val_fraction: float, split_seed: int
-) -> SegTree:
+def read_splits(root: Path, class_names: Callable[[Path, Pairs], tuple[str, ...]], share: Share) -> SegTree:
     """Pairs the images of both splits with their label maps; without a validation split some images are set aside.
 
     Args:
         root: the data folder.
         class_names: returns the class names, given the folder and the training pairs.
-        val_fraction: share of the images that is set aside, above 0 and below 1.
-        split_seed: chooses which images are set aside.
+        share: which images are set aside where there is no validation split.
 
     Raises:
         UserError: the folder does not have the expected form.
@@ -50,8 +48,14 @@ def read_splits(
     train, val = pair_splits(root)
     names, notes = class_names(root, train.pairs), [*train.notes]
     if val is None:
-        train, val = set_aside(train, val_fraction, split_seed)
-        notes.append(f"no validation split: {val_fraction:g} of the images set aside, split_seed {split_seed}")
+        train, val = set_aside(train, share)
+        notes.append(share.describe())
+    elif share.fold is not None:
+        advice = "take it away, or give a folder without a validation split"
+        raise UserError(f"data.fold: got {share.fold}, but {val.pairs.images} is a validation split; {advice}")
+    mixed = share.overlap(list(train.pairs.image_names), list(val.pairs.image_names))
+    if mixed:
+        raise UserError(mixed)
     if not len(val.pairs):
         raise UserError(f"{root}: one image with a label map and no validation split; add images")
     return SegTree(train, val, names, tuple(notes))
