@@ -89,6 +89,10 @@ class RunData(ABC):
     def train_dataset(self, seed: int) -> DrawDataset:
         """Returns the training samples, their augmentation drawn from (seed, epoch, index)."""
 
+    def sample_weights(self) -> np.ndarray | None:
+        """Returns how often each training image is drawn, [images] in proportion; None for each once an epoch."""
+        return None
+
     @abstractmethod
     def val_dataset(self) -> DrawDataset:
         """Returns the validation samples, without any randomness."""

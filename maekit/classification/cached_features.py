@@ -102,6 +102,10 @@ class CachedFeatures(RunData):
         """Returns the validation images' features."""
         return FeatureDataset(self.folder, "val")
 
+    def sample_weights(self) -> np.ndarray | None:
+        """Returns how often each training image is drawn, as the images say."""
+        return self.data.sample_weights()
+
     def input_transform(self) -> dict[str, Any]:
         """Returns the input transform of the images."""
         return self.data.input_transform()

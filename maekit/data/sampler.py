@@ -7,9 +7,14 @@ from torch.utils.data import Sampler
 
 from maekit.base.spec import Draw
 
+REPEATED = 1 << 32
+
 
 class TrainSampler(Sampler[Draw]):
     """Draws for one rank: each epoch a permutation from (seed, epoch), cut to whole total batches.
+
+    With weights an epoch of the same length is drawn with replacement instead. A sample that it has more than once is
+    augmented otherwise each time: the draw's epoch then counts the repetitions above `REPEATED`.
 
     Micro-batches are dealt to the ranks in turn, so optimizer step t of an epoch sees exactly the samples
     `permutation[t * total_batch : (t + 1) * total_batch]`, however many ranks and accumulated batches make it up.
@@ -23,6 +28,7 @@ class TrainSampler(Sampler[Draw]):
         seed: the run's seed.
         resume_epoch: the epoch to start with.
         skip_batches: micro-batches of this rank that were already used in `resume_epoch`; later epochs are whole.
+        weights: [num_samples], above 0, in proportion to which samples are drawn; None draws each once.
     """
 
     def __init__(
@@ -36,6 +42,7 @@ class TrainSampler(Sampler[Draw]):
         seed: int,
         resume_epoch: int = 0,
         skip_batches: int = 0,
+        weights: np.ndarray | None = None,
     ) -> None:
         if total_batch % (device_batch * world):
             raise ValueError(f"{world} ranks x batches of {device_batch} do not divide a total batch of {total_batch}")
@@ -45,6 +52,7 @@ class TrainSampler(Sampler[Draw]):
         self.rank, self.world, self.seed = rank, world, seed
         self.resume_epoch, self.skip_batches = resume_epoch, skip_batches
         self.epoch = resume_epoch
+        self.shares = None if weights is None else weights / weights.sum(dtype=np.float64)
 
     def set_epoch(self, epoch: int) -> None:
         """Chooses the permutation of the next iteration."""
@@ -59,10 +67,21 @@ class TrainSampler(Sampler[Draw]):
         skip = self.skip_batches if epoch == self.resume_epoch else 0
         # NumPy guarantees the stream of RandomState, so an upgrade does not reorder a resumed run.
         state = np.random.SeedSequence((self.seed, epoch)).generate_state(8)
-        permutation = np.random.RandomState(state).permutation(self.num_samples)
-        whole_batches = permutation[: len(self) * self.world].reshape(-1, self.world, self.device_batch)
-        for index in whole_batches[:, self.rank].reshape(-1)[skip * self.device_batch :].tolist():
-            yield Draw(epoch, index)
+        epochs, order = self._order(np.random.RandomState(state), len(self) * self.world, epoch)
+        mine = np.arange(len(order)).reshape(-1, self.world, self.device_batch)[:, self.rank].reshape(-1)
+        for place in mine[skip * self.device_batch :].tolist():
+            yield Draw(int(epochs[place]), int(order[place]))
+
+    def _order(self, draw: np.random.RandomState, count: int, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Returns the epoch and the sample of each draw of all ranks, both [count]."""
+        if self.shares is None:
+            return np.full(count, epoch), draw.permutation(self.num_samples)[:count]
+        order = draw.choice(self.num_samples, count, p=self.shares)
+        by_sample = order.argsort(kind="stable")
+        first = np.searchsorted(order[by_sample], order[by_sample])  # each sample's first draw among these
+        repetition = np.empty(count, dtype=np.int64)
+        repetition[by_sample] = np.arange(count) - first
+        return epoch + REPEATED * repetition, order
 
 
 class EvalSampler(Sampler[Draw]):

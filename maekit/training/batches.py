@@ -87,6 +87,7 @@ class Batches:
             seed=self.seed,
             resume_epoch=epoch,
             skip_batches=within * self.plan.accumulation + place,
+            weights=self.data.sample_weights(),
         )
 
     def _loader(self, trainer: Trainer, images: DrawDataset, sampler: Sampler[Draw]) -> TimedLoader:

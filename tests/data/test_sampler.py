@@ -2,10 +2,11 @@
 
 import itertools
 
+import numpy as np
 import pytest
 
 from maekit.base.spec import Draw
-from maekit.data.sampler import EvalSampler, TrainSampler
+from maekit.data.sampler import REPEATED, EvalSampler, TrainSampler
 
 SIZES = (24, 25, 47, 48, 100)
 DIVISIONS = [(world, accumulated) for world in (1, 2, 3, 4, 6, 8, 12, 24) for accumulated in (1, 2, 3, 4, 6, 8)]
@@ -92,3 +93,35 @@ def test_evaluation_takes_each_image_once_and_as_many_draws_a_rank(num_samples: 
     indices = [index for own in lists for index in own]
     assert sorted(index for index in indices if index >= 0) == list(range(num_samples))
     assert indices.count(-1) == len(indices) - num_samples < world
+
+
+WEIGHTS = np.array([10.0] * 5 + [1.0] * 45)
+
+
+def weighted(world: int, rank: int, device_batch: int, *, epoch: int = 3, skip: int = 0) -> list[Draw]:
+    sampler = TrainSampler(
+        50, total_batch=24, device_batch=device_batch, rank=rank, world=world, seed=5, resume_epoch=epoch,
+        skip_batches=skip, weights=WEIGHTS,
+    )  # fmt: skip
+    return list(sampler)
+
+
+@pytest.mark.parametrize(("world", "accumulated"), [(1, 2), (2, 1), (2, 3), (4, 1)])
+def test_weighted_steps_are_the_same_for_any_division(world: int, accumulated: int) -> None:
+    whole = weighted(1, 0, 24)
+    device_batch = 24 // (world * accumulated)
+    ranks = [weighted(world, rank, device_batch) for rank in range(world)]
+    of_step = device_batch * accumulated
+    for step in range(2):
+        union = [draw for rank in ranks for draw in rank[step * of_step : (step + 1) * of_step]]
+        assert sorted(union) == sorted(whole[step * 24 : (step + 1) * 24])
+    assert weighted(world, 0, device_batch, skip=2) == ranks[0][2 * device_batch :]
+
+
+def test_samples_are_drawn_by_their_weights_and_a_repetition_is_another_draw() -> None:
+    all_draws = [draw for epoch in range(200) for draw in weighted(1, 0, 24, epoch=epoch)]
+    counts = np.bincount([draw.index for draw in all_draws], minlength=50) / len(all_draws)
+    np.testing.assert_allclose(counts[:5].sum(), 50 / 95, atol=0.02)
+    np.testing.assert_allclose(counts, WEIGHTS / WEIGHTS.sum(), atol=0.02)
+    assert len(set(all_draws)) == len(all_draws), "each draw is augmented otherwise"
+    assert {draw.epoch % REPEATED for draw in all_draws} == set(range(200))

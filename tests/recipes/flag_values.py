@@ -56,6 +56,7 @@ FLAGS = {
     "data.label_column": text("null", "label --data.table=table.csv"),
     "data.path_column": text("null", "file --data.table=table.csv"),
     "data.split_column": text("null", "split --data.table=table.csv"),
+    "data.sampling": choice("uniform", "balanced", "null", "weighted --data.weight_column=w --data.table=table.csv"),
     "data.table": text("null", "table.csv"),
     "data.weight_column": text("null", "weight --data.table=table.csv"),
     "data.colour_edges": choice("refuse", "ignore"),

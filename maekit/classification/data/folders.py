@@ -40,6 +40,9 @@ class ClassFolders(LabelledImages):
             training and validation.
         weight_column: its column of what each image counts, above 0.
         classes: the classes of a table in label order: names, or a file with one a line; null: all its labels, sorted.
+        sampling: how often images are drawn: `balanced`, each class equally often; `weighted`, by the weight column;
+            `uniform`, each image once an epoch; null: weighted where there is a weight column, else uniform. What is
+            not uniform is drawn with replacement, and an epoch has as many images as before.
         fold: validate on one of k equal parts and train on the others, as 2/5; each class is spread evenly over them.
     """
 
@@ -56,6 +59,7 @@ class ClassFolders(LabelledImages):
     group_column: str | None = None
     weight_column: str | None = None
     classes: list[str] | str | None = None
+    sampling: Literal["uniform", "balanced", "weighted"] | None = None
     fold: str | None = None
 
     def __post_init__(self) -> None:
@@ -70,6 +74,10 @@ class ClassFolders(LabelledImages):
         """Refuses a column where there is no table."""
         of_table = ("path_column", "label_column", "split_column", "group_column", "weight_column")
         given = [name for name in of_table if getattr(self, name) is not None]
+        if self.sampling == "weighted" and self.weight_column is None:
+            raise UserError(
+                "got data.sampling weighted without data.weight_column, expected both; add the column's name"
+            )
         if self.table is None and given:
             raise UserError(f"got data.{given[0]} without data.table, expected both; add --data.table FILE")
 
@@ -78,6 +86,23 @@ class ClassFolders(LabelledImages):
         if self.root is None and self.table is not None:
             return Path(self.table).expanduser().absolute().parent
         return super().data_root()
+
+    def sample_weights(self) -> np.ndarray | None:
+        """Returns the weights by which training images are drawn, [images]; None draws each once an epoch."""
+        train = self._read().train
+        match self.sampling or ("uniform" if self.weight_column is None else "weighted"):
+            case "balanced":
+                weights: np.ndarray = 1 / np.bincount(train.labels)[train.labels]
+                return weights
+            case "weighted":
+                return train.weights
+        return None
+
+    def notes(self) -> list[str]:
+        """Returns what the summary adds, with how images are drawn."""
+        drawn = {"balanced": "each class is drawn equally often", "weighted": "images are drawn by their weights"}
+        how = self.sampling or ("uniform" if self.weight_column is None else "weighted")
+        return [*super().notes(), *([drawn[how]] if how in drawn else [])]
 
     def read_splits(self, root: Path) -> Splits:
         """Lists the splits as `read_tree` does, and sets a share aside if there is no validation split."""

@@ -76,7 +76,13 @@ def training_steps(data: RunData, plan: BatchPlan, *, seed: int, pin: bool) -> I
     """
     images, workers = data.train_dataset(seed), choose_workers(data.num_workers, 1)
     sampler = TrainSampler(
-        len(images), total_batch=plan.total, device_batch=plan.device_batch, rank=0, world=1, seed=seed
+        len(images),
+        total_batch=plan.total,
+        device_batch=plan.device_batch,
+        rank=0,
+        world=1,
+        seed=seed,
+        weights=data.sample_weights(),
     )
     loader, epoch = make_loader(images, sampler, plan.device_batch, workers, pin, data.collate), 0
     while True:

@@ -124,9 +124,25 @@ def test_groups_stay_on_one_side_of_a_share_and_of_each_fold(tmp_path: Path) -> 
 
 def test_a_weight_column_is_kept_with_its_images(tmp_path: Path) -> None:
     table = made(tmp_path, lambda rows: [row | {"w": str(1 + int(row["file"][:2]))} for row in rows])
-    train = data(table, weight_column="w").read_splits(tmp_path).train
-    assert train.weights is not None
-    assert [weight - 1 for weight in train.weights] == [int(name[:2]) for name in train.names]
+    found = data(table, weight_column="w")
+    train, weights = found.read_splits(tmp_path).train, found.sample_weights()
+    assert weights is not None
+    assert [weight - 1 for weight in weights] == [int(name[:2]) for name in train.names]
+    assert "images are drawn by their weights" in found.summary()
+    assert data(table, weight_column="w", sampling="uniform").sample_weights() is None
+
+
+def test_balanced_sampling_draws_each_class_equally_often(tmp_path: Path) -> None:
+    found = data(made(tmp_path, lambda rows: [r for r in rows if r["label"] == "dog" or r["file"] > "04"]))
+    assert found.sample_weights() is None
+    found = data(tmp_path / "labels.csv", sampling="balanced")
+    labels, weights = found.read_splits(tmp_path).train.labels, found.sample_weights()
+    assert weights is not None
+    shares = [weights[labels == label].sum() for label in (0, 1)]
+    assert shares[0] == pytest.approx(shares[1])
+    assert (labels == 0).sum() != (labels == 1).sum()
+    with pytest.raises(UserError, match=r"data\.sampling weighted without data\.weight_column"):
+        data(tmp_path / "labels.csv", sampling="weighted")
 
 
 def test_class_folders_have_folds_too(tmp_path: Path) -> None:
