@@ -68,7 +68,7 @@ class Card:
         if data.bands != self.spec.bands:
             raise UserError(
                 f"the data has the bands {', '.join(data.bands)}, expected {', '.join(self.spec.bands)} as {path} was "
-                "trained on; give --data.bands as there, or start a new run with --model.weights FILE"
+                "trained on; give data of these bands, or start a new run with --model.weights FILE"
             )
 
     def require_readable(self, path: Path) -> None:
@@ -76,7 +76,7 @@ class Card:
         if self.spec.bands != RGB and "bands" not in self.input:
             raise UserError(
                 f"{path} is of the bands {', '.join(self.spec.bands)} and does not say how files of them are read, "
-                "expected `bands` in its input transform; train it with this version's --data.bands"
+                "expected `bands` in its input transform (`input_transform()` of the data it was trained on)"
             )
 
     def require_name(self, given: str | None, folder: Path) -> str | None:

@@ -101,7 +101,7 @@ def _require_some_name(theirs: Filters, ours: Bands) -> None:
         raise UserError(
             f"got weights of {len(theirs.names)} bands {', '.join(theirs.names)}, expected those of the data, "
             f"{', '.join(ours.names)}: {', '.join(others[:3])} is not in the file, {', '.join(lacking[:3])} not in "
-            "the data; name the data's bands with --data.bands as the file does, or take other weights"
+            "the data; name the data's bands as the file does, or take other weights"
         )
 
 

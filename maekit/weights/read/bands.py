@@ -104,7 +104,7 @@ def require_readable(tensors: Mapping[str, Tensor], meta: Mapping[str, object], 
     if set(names) != set(RGB) and "bands" not in recorded_input(meta):
         raise UserError(
             f"{weights} has patch filters of the bands {', '.join(names)} and does not say how files of them are read, "
-            f"expected those of {', '.join(RGB)}, or a checkpoint of a run with --data.bands"
+            f"expected those of {', '.join(RGB)}, or a checkpoint whose input transform has `bands`"
         )
 
 
