@@ -150,7 +150,7 @@ def find_table(root: Path, label: str) -> Path | None:
     path = next((root / name for name in USUAL if (root / name).is_file()), None)
     try:
         with Image.open(label) as image:
-            return path if image.mode == "RGB" else None
+            return path if image.mode in ("RGB", "RGBA") else None
     except OSError:  # reported where the label map is read
         return None
 

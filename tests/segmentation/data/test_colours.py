@@ -115,3 +115,15 @@ def test_a_table_beside_the_data_is_found_and_folds_are_made(tmp_path: Path) -> 
         assert len(held) == 2 and len(set(held)) == 1
         whole += held
     assert sorted(set(whole)) == ["p0", "p1", "p2"]
+
+
+def test_transparent_masks_are_refused(tmp_path: Path) -> None:
+    pixels = np.full((4, 4, 4), 255, np.uint8)
+    pixels[..., :3] = 0, 0, 255
+    colours = read_table(table(tmp_path))
+    Image.fromarray(pixels).save(tmp_path / "mask.png")
+    assert not read_label(tmp_path / "mask.png", Coding(3, False), colours).any()
+    pixels[0, 0, 3] = 0
+    Image.fromarray(pixels).save(tmp_path / "mask.png")
+    with pytest.raises(UserError, match="transparent"):
+        read_label(tmp_path / "mask.png", Coding(3, False), colours)

@@ -14,7 +14,7 @@ from maekit.segmentation.data.labels.coding import Coding
 from maekit.system.size import HeightWidth
 
 EXIF_ORIENTATION = 0x0112
-COLOURED = ("RGB", "P", "L")
+COLOURED = ("RGB", "RGBA", "P", "L")
 INDEXED = ("1", "L", "P", "I", "I;16", "I;16B", "I;16L")
 
 
@@ -88,6 +88,7 @@ def read_map(path: str | Path, colours: ColourTable | None = None) -> LabelMap:
             with Image.open(path) as image:
                 mode, pages = image.mode, int(getattr(image, "n_frames", 1))
                 turned = upright(image)
+                seen = mode != "RGBA" or image.getchannel("A").getextrema() == (255, 255)
                 values = np.asarray(turned if colours is None else turned.convert("RGB"))
                 palette = np.array(image.getpalette("RGB") or [], np.uint8).reshape(-1, 3) if mode == "P" else None
     except (FileNotFoundError, PermissionError) as error:
@@ -99,6 +100,8 @@ def read_map(path: str | Path, colours: ColourTable | None = None) -> LabelMap:
     if colours is not None and pages == 1:
         if mode not in COLOURED:
             raise UserError(f"{path}: a label map of mode {mode}, expected 8-bit colours, as {colours.path} has them")
+        if not seen:
+            raise UserError(f"{path}: a label map with transparent pixels; save it as RGB without transparency")
         return LabelMap(colours.classes(values, path), None)
     if mode not in INDEXED:
         advice = "expected one channel of class numbers; give the colours of the classes by --data.colours FILE"
