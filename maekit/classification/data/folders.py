@@ -185,8 +185,13 @@ class ClassFolders(LabelledImages):
 
     def check(self, *, classes: int | None = None, full: bool = False) -> Findings:
         """Verifies layout, class count and files; see `check_class_folders`."""
-        read = self.read_tree if self.table is None else self.read_table
-        return check_class_folders(self, lambda root: read(root)[:2], self.missing, classes=classes, full=full)
+        if self.table is None:
+            return check_class_folders(self, self.read_tree, self.missing, classes=classes, full=full)
+        findings = check_class_folders(
+            self, lambda root: self.read_table(root)[:2], self.missing, classes=classes, full=full
+        )
+        findings.facts += [] if self._splits is None else [f"table: {self._splits.origin}"]
+        return findings
 
     @classmethod
     def missing(cls, train: Listing, val: Listing | None) -> list[str]:

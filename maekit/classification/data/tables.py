@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from maekit.data.folders.listing import Listing, Names
+from maekit.data.folders.listing import Listing, Names, files_in
 from maekit.data.folders.splits import SPLIT_NAMES, SplitName, split_of
 from maekit.data.folders.text import read_text
 from maekit.data.tables.columns import Columns, choose_columns
@@ -84,6 +84,10 @@ def read_table(flags: TableFlags, root: Path) -> TableSplits:
             a split has no image.
     """
     table = flags.file
+    if not table.is_file():
+        raise UserError(
+            f"{table}: no such table{nearest(table.name, sorted(files_in(table.parent)))}; give --data.table FILE"
+        )
     columns = choose_columns(table, column_names(table), flags.columns)
     read = read_columns(table, columns.names())
     found = find_files(table, read[columns.path], [root, table.parent])
@@ -166,7 +170,8 @@ def _divided(flags: TableFlags, rows: _Rows) -> tuple[Listing, Listing, str]:
         return _by_fold(flags, rows, flags.fold)
     if rows.splits:
         return _by_column(flags.file, rows)
-    count = max(round(1 / flags.val_fraction), 2)
+    wholes = len(set(rows.groups)) or len(rows.all)
+    count = max(min(round(1 / flags.val_fraction), wholes), 2)
     folds = _folds(flags, rows, count)
     held_out = folds == 0
     share = f"no split column: {100 * held_out.mean():.0f} % of the images set aside, split_seed {flags.split_seed}"

@@ -122,6 +122,18 @@ def test_groups_stay_on_one_side_of_a_share_and_of_each_fold(tmp_path: Path) -> 
     assert sorted(seen) == [f"{number:02}.png" for number in range(12)]
 
 
+def test_few_groups_make_a_larger_share(tmp_path: Path) -> None:
+    found = data(made(tmp_path, without("split")), group_column="patient", val_fraction=0.1).read_splits(tmp_path)
+    assert (len(found.train), len(found.val)) == (9, 3)
+    assert "25 % of the images set aside" in found.origin
+
+
+def test_a_table_that_is_not_there_is_told_from_its_neighbour(tmp_path: Path) -> None:
+    made(tmp_path)
+    with pytest.raises(UserError, match=r"labl\.csv: no such table.*labels\.csv"):
+        data(tmp_path / "labl.csv").setup()
+
+
 def test_a_weight_column_is_kept_with_its_images(tmp_path: Path) -> None:
     table = made(tmp_path, lambda rows: [row | {"w": str(1 + int(row["file"][:2]))} for row in rows])
     found = data(table, weight_column="w")
@@ -212,6 +224,8 @@ def test_flags_that_contradict_are_refused_before_anything_is_read(flags: dict[s
 def test_the_check_reads_the_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["data", "check", "--task", "imagenet_finetune", "--root", str(tmp_path), "--data.table"]
     assert main([*words, str(made(tmp_path))]) == 0
-    assert "training: 9 images of 2 classes" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "training: 9 images of 2 classes" in said
+    assert "path from 'file', label from 'label', split from 'split', 'patient' is not used" in said
     assert main([*words, str(made(tmp_path, relabelled("")))]) == 1
     assert "1 rows have no label" in capsys.readouterr().out
