@@ -16,6 +16,11 @@ DEVICE = ("nonsense", "cuda:99")
 COUNT = ("0", "-1", "x", "1.5")
 # Command and flag -> values to refuse. Empty: any text may be right there.
 BAD: dict[str, dict[str, tuple[str, ...]]] = {
+    "adapt": {
+        "--weights": ("nothere",), "--labels": ("nothere",), "--task": ("nonsense",), "--recipe": ("nonsense",),
+        "--config": ("nothere.yaml",), "--decoder_epochs": COUNT, "--min_gain": ("-1", "x", "nan", "100"),
+        "--ckpt_path": ("nothere",),
+    },
     "attention": {
         "--weights": ("nothere",), "--block": ("99", "-99", "x"), "--image_size": ("0", "-8", "x", "64x"),
         "--output": (), "--device": DEVICE,
@@ -63,6 +68,7 @@ BAD: dict[str, dict[str, tuple[str, ...]]] = {
         "--seed": ("x",), "--image_size": ("0", "-8", "x"), "--norm_pix_loss": ("x",), "--device": DEVICE,
         "--batch_size": COUNT,
     },
+    "replay": {"--task": (), "--device": ()},  # it needs a step that failed: tests/commands/test_replay.py
     "report": {"--output": (), "--against": ("nothere",)},
     "reproduce": {
         "--table": ("x",), "--row": ("x",), "--column": ("x",), "--runs": (), "--which": ("x",), "--seeds": COUNT,
@@ -133,6 +139,7 @@ def words(command: str, place: Path, free: Path) -> list[str]:
     photos, features, new = str(place / "photos"), f"--features={place / 'features'}", str(free / "new")
     task = ["--task=imagenet_finetune", "--recipe=smoke"]
     lines = {
+        "adapt": [photos, "--weights=mae_vit_smoke", f"--run.folder={new}"],
         "attention": [photos, "--weights=mae_vit_smoke", f"--output={new}"],
         "cluster": [features, "--clusters=2", f"--output={new}"],
         "copy": ["imagenet_finetune", new],

@@ -86,7 +86,9 @@ def test_a_run_that_fails_in_its_first_step_leaves_no_folder(name: str | None, t
             module.model.backbone.blocks[1].mlp.fc2.weight[0, 0] = float("nan")
 
     with pytest.raises(UserError, match="at step 0"):
-        tiny(tmp_path / "runs", trainer__max_steps=2, run__name=name).fit(callbacks=[At(0, spoil)])
+        tiny(tmp_path / "runs", trainer__max_steps=2, run__name=name, run__keep_nan_step=False).fit(
+            callbacks=[At(0, spoil)]
+        )
     assert not (tmp_path / "runs").exists()
     result = tiny(tmp_path / "runs", trainer__max_steps=1, run__name=name).fit()  # the name, or the number, is free
     assert Path(result["folder"]).name == (name or "0")

@@ -232,7 +232,7 @@ def test_batch_norm_is_synchronised_on_accelerators_only(monkeypatch: pytest.Mon
         ({"trainer.strategy": "fspd2"}, "did you mean 'fsdp2'"),
         ({"trainer.strategy": "fsdp2", "trainer.precision": "16-mixed"}, "16-mixed"),
         ({"trainer.strategy": "fsdp2", "run.compile": True}, "--run.compile"),
-        ({"data.total_batch_size": 4096, "data.device_batch_size": 64}, "use --data.total_batch_size 64"),
+        ({"data.total_batch_size": 4096, "data.device_batch_size": 64}, "--data.total_batch_size 64"),
         ({"data.device_batch_size": 5}, "--data.device_batch_size"),
         ({"data.device_batch_size": 1, "model.mixup": 0.8}, "even"),
         ({"optim.lr": 1e-3}, "exactly one of optim.base_lr and optim.lr"),

@@ -10,7 +10,7 @@ from maekit.backbone.sizes import load_size
 from maekit.backbone.vit import ViT
 from maekit.errors import UserError
 from maekit.weights.families.fit import Fit
-from maekit.weights.load.bands import BIAS, FILTERS, PREDICTION, Bands, NewBands, at_bands
+from maekit.weights.load.bands import BIAS, FILTERS, Bands, NewBands, at_bands
 from maekit.weights.read.bands import IMAGENET
 from tests.numeric import assert_float64
 
@@ -124,10 +124,10 @@ def test_contradictions_stop_in_one_line(
 def test_a_decoder_predicts_bands_by_name_or_is_refused() -> None:
     source = vit(3).state_dict()
     rows = torch.arange(12.0)[:, None].expand(-1, 5)  # 2 x 2 pixels of three channels
-    found = {**source, f"{PREDICTION}weight": rows}
-    own = {**vit(2, 1).state_dict(), f"{PREDICTION}weight": torch.zeros(8, 5)}
+    found = {**source, "head.decoder_pred.weight": rows}
+    own = {**vit(2, 1).state_dict(), "head.decoder_pred.weight": torch.zeros(8, 5)}
     fit = Fit(own, found, {name: name for name in found})
     changed, _ = at_bands(FILE, fit, card("a", "b", "c"), Bands(("c", "a")))
-    assert changed.found[f"{PREDICTION}weight"][:, 0].tolist() == [2, 0, 5, 3, 8, 6, 11, 9]
+    assert changed.found["head.decoder_pred.weight"][:, 0].tolist() == [2, 0, 5, 3, 8, 6, 11, 9]
     with pytest.raises(UserError, match="new_head"):
         at_bands(FILE, fit, {}, Bands(("R", "NIR")))

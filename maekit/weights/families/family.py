@@ -92,6 +92,9 @@ class Family:
         parameters: names of what its models have beside `backbone` and `head`.
         class_heads: its heads with rows for each class.
         tables: position tables in its heads, by the model's names; their first row is a class token's.
+        pixels: beginnings of the names in its heads that have a row for each pixel and channel of a patch, row by row
+            and channels fastest.
+        of_patches: beginnings of the names in its heads that were fitted to whole patches, of fixed channels.
         released: given all names of a model, gives a function from a name, without `backbone.`, to the released one;
             None for a name that is not of this family.
         in_model: given a file's released names and a model's names, gives a function from a released name to the
@@ -107,6 +110,8 @@ class Family:
     parameters: tuple[str, ...] = ()
     class_heads: tuple[ClassHead, ...] = ()
     tables: tuple[str, ...] = ()
+    pixels: tuple[str, ...] = ()
+    of_patches: tuple[str, ...] = ()
     released: Callable[[Collection[str]], Rename] = _keep_names
     in_model: Callable[[Collection[str], Collection[str]], Rename] = lambda names, _own: _keep_names(names)
     describe: Callable[[Part], Described] = lambda _part: Described()

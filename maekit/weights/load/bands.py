@@ -10,12 +10,12 @@ from torch import Tensor
 
 from maekit.errors import UserError
 from maekit.weights.families.fit import ANEW, Fit
+from maekit.weights.families.registry import families
 from maekit.weights.read.bands import RGB, Filters, file_bands
 
 NewBands = Literal["mean", "repeat", "fresh"]
 FILTERS, BIAS = "patch_embed.proj.weight", "patch_embed.proj.bias"
 FRESH = "fresh, not from the file"
-PREDICTION = "head.decoder_pred."
 
 
 @dataclass(frozen=True)
@@ -176,8 +176,11 @@ def _uses(theirs: Sequence[str], ours: Bands) -> list[list[int]]:
 
 def _predictions(fit: Fit, theirs: Sequence[str], ours: Sequence[str]) -> dict[str, Tensor]:
     """A decoder's rows (pixels row by row, channels fastest) of our bands, where the file predicts all of them."""
-    names = [name for name in (f"{PREDICTION}weight", f"{PREDICTION}bias") if name in fit.found and name in fit.own]
-    components = [name for name in fit.found if name in fit.own and name.startswith("head.target.")]
+    shared = [name for name in fit.found if name in fit.own]
+    names = [name for name in shared if name.startswith(tuple(start for f in families() for start in f.pixels))]
+    components = [
+        name for name in shared if name.startswith(tuple(start for f in families() for start in f.of_patches))
+    ]
     if not names:
         return {}
     if components or not set(ours) <= set(theirs):

@@ -176,7 +176,8 @@ def test_flags_are_those_of_class_folders_less_their_split() -> None:
         parser = make_parser(find_task(task).load(), training=False)
         return {key.partition(".")[2] for key in vars(parser.get_defaults().as_flat()) if key.startswith("data.")}
 
-    shared = flags("imagenet_finetune") - {"val_fraction", "split_seed"}
+    of_tables = {f"{kind}_column" for kind in ("path", "label", "split", "group", "weight")} | {"table", "classes"}
+    shared = flags("imagenet_finetune") - {"val_fraction", "split_seed", "fold", "sampling"} - of_tables
     assert {"root", "synthetic", "total_batch_size", "crop_clip", "decoder", "std"} < shared
     assert flags("inaturalist_finetune") == shared | {"year"}
     assert flags("places_finetune") == shared | {"version", "images"}
