@@ -70,6 +70,7 @@ def test_two_processes_measure_what_one_does(
     assert printed == [*table, metrics]
 
 
+@pytest.mark.slow
 def test_two_processes_train_a_linear_head_on_a_frozen_backbone(tmp_path: Path) -> None:
     flags = [
         "--task=ade20k_linear", "--recipe=smoke", f"--data.root={few_scenes(tmp_path)}", "--model.freeze=backbone",
