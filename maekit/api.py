@@ -133,7 +133,7 @@ class Session:
         )  # for this call only, as is new_data: not kept in checkpoints
         new_data, options["new_data"] = options["new_data"], False
         images = len(self.data.train_dataset(options["seed"]))
-        base_lr, few = self.settings.values["optim"]["base_lr"], small_batch(self.settings.recipe)
+        base_lr, few = self.settings.values["optim"]["base_lr"], partial(small_batch, self.settings.recipe)
         require_batch(images, self.data.total_batch_size, base_lr, few)
         with ExitStack() as stack:
             if ckpt_path is None:

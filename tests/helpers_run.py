@@ -10,6 +10,8 @@ import torch
 from lightning.pytorch import Callback, Trainer
 
 import maekit
+from maekit.base.data import DrawDataset
+from maekit.base.spec import Draw
 from maekit.cli import main
 from maekit.runs.folder import FOLDER
 from maekit.runs.rows import text_rows
@@ -54,6 +56,27 @@ class At(Callback):
     def on_validation_batch_start(self, trainer: Trainer, pl_module: Any, batch: Any, batch_idx: int, *_: Any) -> None:
         if batch_idx == self.batch:
             self._look("validation", trainer, pl_module)
+
+
+class OneBadImage(DrawDataset):
+    """The images of another data set, one pixel of one of them `value`.
+
+    Args:
+        images: whose samples begin with the image.
+        bad: which of them.
+        value: such as NaN.
+    """
+
+    def __init__(self, images: DrawDataset, bad: int, value: float) -> None:
+        self.images, self.bad, self.value = images, bad, value
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def __getitem__(self, draw: Draw) -> Any:
+        image, *rest = self.images[draw]
+        image[1, 2, 3] = self.value if draw.index == self.bad else image[1, 2, 3]
+        return (image, *rest)
 
 
 def losses(run: Path) -> dict[int, str]:

@@ -2,27 +2,25 @@
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from maekit.commands.shared.session import ending_together
 from maekit.errors import UserError
-from maekit.recipes.flag_value import flag_value
 from maekit.recipes.recipe import load_recipe, recipe_names
 from maekit.recipes.tasks import Task, find_task, shipped_tasks
-from maekit.runs.checkpoint_path import find_checkpoint
+from maekit.runs.checkpoint_path import LAST, find_checkpoint
 from maekit.runs.folder import shown
 from maekit.system import parent
 from maekit.system.files import write_json
 from maekit.system.numbers import plural
-from maekit.system.rank import rank
 from maekit.system.terminal import say, say_all
 
 if TYPE_CHECKING:
     from maekit.api import Session
     from maekit.pretraining.going_on import Start
+    from maekit.recipes.settings import Settings
 
 FORWARDS = True
 RECIPE, DECODER = "adapt", "-decoder"
@@ -64,24 +62,23 @@ def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentPa
     """Adapts, judges, and says which weights to use; returns the exit status."""
     parent.watch()
     _check(args)
-    with ending_together():
-        from maekit.pretraining.going_on import labelled_images, start_of
-
-        labels = labelled_images(args.images, args.labels)
-
-        start = start_of(args.weights)
-    say_all([f"start   {args.weights}: {start.describe()}", *(f"        {line}" for line in start.lines)])
-    name, resumed = _name(args, flags)
+    from maekit.pretraining.going_on import labelled_images, start_of
     from maekit.recipes.overrides import as_flags
 
+    labels, start = labelled_images(args.images, args.labels), start_of(args.weights)
+    say_all([f"start   {args.weights}: {start.describe()}", *(f"        {line}" for line in start.lines)])
     own = [*as_flags(start.settings), f"--data.root={args.images}", f"--data.probe_root={labels}"]
-    weights = start.path
-    if not start.has_decoder:
-        weights = _warm_up(args, [*own, *flags], start, name, resumed)
-    session = _session(args, [*own, *flags, f"--model.weights={weights}", f"--run.name={name}"])
+    flags = [*own, "--trainer.devices=1", *flags]
+    name, resumed = _name(args, _settings(args, flags).values["run"])
+    goes_on = resumed is not None and resumed.parent.name == name
+    weights: Path | None = start.path
+    if not start.has_decoder and not goes_on:
+        weights = _warm_up(args, flags, start, name, resumed)
+    if weights is None:
+        return 0
+    session = _session(args, [*flags, f"--model.weights={weights}", f"--run.name={name}"])
     before = _judged(session, start.path)
-    path = resumed if resumed is not None and resumed.parent.name == name else None
-    result = session.fit(path, words=sys.argv[1:])
+    result = session.fit(resumed if goes_on else None, words=sys.argv[1:])
     if result["status"] == "finished":
         _say_outcome(args, session, before, Path(result["folder"]))
     return 0
@@ -103,49 +100,59 @@ def _task(args: argparse.Namespace) -> Task:
     return next(task for task in shipped_tasks() if RECIPE in recipe_names(task))
 
 
-def _name(args: argparse.Namespace, flags: Sequence[str]) -> tuple[str, Path | None]:
-    """The run's name, and the checkpoint that it goes on from, if `--ckpt_path` was given."""
-    runs, task = Path(flag_value(list(flags), "--run.folder") or "runs"), _task(args).name
+def _name(args: argparse.Namespace, options: Mapping[str, Any]) -> tuple[str, Path | None]:
+    """The run's name, and the checkpoint that it goes on from, if `--ckpt_path` was given.
+
+    Args:
+        args: of the command line.
+        options: the section `run`.
+    """
+    runs, task = Path(options["folder"]), _task(args).name
     if args.ckpt_path is None:
         folder = runs / task / args.recipe
         free = (str(n) for n in count() if not any((folder / f"{n}{end}").exists() for end in ("", DECODER)))
-        return flag_value(list(flags), "--run.name") or next(free), None
+        return options["name"] or next(free), None
     path = find_checkpoint(args.ckpt_path, runs, task, args.recipe, purpose="resume")
     return path.parent.name.removesuffix(DECODER), path
+
+
+def _settings(args: argparse.Namespace, flags: list[str]) -> "Settings":
+    from maekit.recipes.settings import resolve
+
+    recipe = load_recipe(_task(args), args.recipe, args.config)
+    return resolve(recipe, recipe.task.load(), flags, training=True)
 
 
 def _session(args: argparse.Namespace, flags: list[str]) -> "Session":
     """Builds model and data, with a total batch that the images fill."""
     from maekit.api import Session
-    from maekit.recipes.settings import resolve
-    from maekit.training.processes.meeting import one_outcome
-    from maekit.training.start import meet
+    from maekit.training.start import require_one_device
 
-    recipe = load_recipe(_task(args), args.recipe, args.config)
-    module = recipe.task.load()
-    settings = resolve(recipe, module, flags, training=True)
-    meet(settings, trains=True)
-    with one_outcome():
-        session = Session(settings, module)
-        images = len(session.data.train_dataset(0))
-        if images < session.data.total_batch_size and "data.total_batch_size" not in settings.given:
-            total = 2 ** (min(images, LARGEST).bit_length() - 1)
-            say(f"batch   {total} instead of {session.data.total_batch_size}: there are {images} training images")
-            session = Session(
-                resolve(recipe, module, [*flags, f"--data.total_batch_size={total}"], training=True), module
-            )
+    settings = _settings(args, flags)
+    require_one_device(settings, "maekit adapt")
+    session = Session(settings, settings.recipe.task.load())
+    images = len(session.data.train_dataset(0))
+    if images < session.data.total_batch_size and "data.total_batch_size" not in settings.given:
+        total = 2 ** (min(images, LARGEST).bit_length() - 1)
+        say(f"batch   {total} instead of {session.data.total_batch_size}: there are {images} training images")
+        session = Session(_settings(args, [*flags, f"--data.total_batch_size={total}"]), settings.recipe.task.load())
     return session
 
 
-def _warm_up(args: argparse.Namespace, flags: list[str], start: "Start", name: str, resumed: Path | None) -> Path:
-    """Trains a fresh decoder on the frozen encoder, in a run of its own; returns its last checkpoint."""
+def _warm_up(
+    args: argparse.Namespace, flags: list[str], start: "Start", name: str, resumed: Path | None
+) -> Path | None:
+    """Trains a fresh decoder on the frozen encoder, in a run of its own.
+
+    Returns:
+        Its last checkpoint; None where the run paused, as at `--trainer.max_time`.
+    """
     from maekit.runs.begin import finished_step
 
-    runs, task = Path(flag_value(flags, "--run.folder") or "runs"), _task(args).name
-    folder = runs / task / args.recipe / f"{name}{DECODER}"
-    last: Path = folder / "last.ckpt"
-    if last.is_file() and finished_step(folder) is not None:
-        return last
+    runs, task = Path(str(_settings(args, flags).values["run"]["folder"])), _task(args).name
+    folder: Path = runs / task / args.recipe / f"{name}{DECODER}"
+    if (folder / LAST).is_file() and finished_step(folder) is not None:
+        return folder / LAST
     epochs = plural(args.decoder_epochs, "epoch")
     say(f"decoder {start.path.name} has none: a fresh one is trained first, for {epochs}, with the encoder frozen")
     own = [
@@ -153,20 +160,18 @@ def _warm_up(args: argparse.Namespace, flags: list[str], start: "Start", name: s
         f"--trainer.max_epochs={args.decoder_epochs}", "--run.patience=null", f"--run.name={name}{DECODER}",
     ]  # fmt: skip
     path = resumed if resumed is not None and resumed.parent.name == folder.name else None
-    _session(args, [*flags, *own]).fit(path, words=sys.argv[1:])
-    return last
+    result = _session(args, [*flags, *own]).fit(path, words=sys.argv[1:])
+    return Path(result["folder"]) / LAST if result["status"] == "finished" else None
 
 
 def _judged(session: "Session", weights: Path) -> list[bool]:
-    """Which labelled images their neighbours classify rightly with these weights; asked of process 0 alone."""
+    """Which labelled images their neighbours classify rightly with these weights."""
     from maekit.pretraining.judging import right_by_neighbours
-    from maekit.training.processes.meeting import on_first
     from maekit.training.trainer import local_device
 
     model, device = session.settings.values["model"], local_device(session.settings)
-    images, neighbours = model["probe_images"], model["probe_neighbours"]
-    return on_first(
-        lambda: right_by_neighbours(weights, session.data, images=images, neighbours=neighbours, device=device)
+    return right_by_neighbours(
+        weights, session.data, images=model["probe_images"], neighbours=model["probe_neighbours"], device=device
     )
 
 
@@ -176,7 +181,6 @@ def _say_outcome(args: argparse.Namespace, session: "Session", before: list[bool
 
     best = folder / "best.ckpt"
     found = verdict(before, _judged(session, best), args.min_gain)
-    if rank() == 0:
-        write_json(folder / "adapted.json", {"weights": args.weights, **found.plain()})
+    write_json(folder / "adapted.json", {"weights": args.weights, **found.plain()})
     say(found.line())
     say(f"use     {shown(best) if found.is_worth_it else f'{args.weights}, as before'}")

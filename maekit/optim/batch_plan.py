@@ -1,6 +1,6 @@
 """Splits the total batch exactly into devices x device batch x accumulation, and scales the learning rate."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from maekit.errors import UserError
@@ -125,14 +125,17 @@ def scaled_lr(base_lr: float | None, lr: float | None, total: int) -> float:
     return lr
 
 
-def require_batch(num_train: int, total_batch_size: int, base_lr: float | None, few: int | None = None) -> None:
+def require_batch(
+    num_train: int, total_batch_size: int, base_lr: float | None, few: Callable[[], int | None] = lambda: None
+) -> None:
     """Refuses fewer training images than one total batch: no optimizer step would ever be taken.
 
     Args:
         num_train: number of training images.
         total_batch_size: images of one optimizer step.
         base_lr: the recipe's learning rate per 256 images; None where it states an absolute one.
-        few: total batch of the task's recipe for small data; None where it has none, or where that is in use.
+        few: gives the total batch of the task's recipe for small data; None where it has none, or where that is in use.
+            It is asked only to refuse.
 
     Raises:
         UserError: with the recipe for small data if the images are enough for it, the largest batch that works, the
@@ -146,8 +149,9 @@ def require_batch(num_train: int, total_batch_size: int, base_lr: float | None, 
     else:
         rate = f"whose learning rate is {base_lr * handy / 256:g} (base_lr {base_lr:g} per 256 images)"
     found = f"{num_train} training images, fewer than the total batch of {total_batch_size}"
-    small = few is not None and num_train >= few
-    hint = f"--recipe few, which is for so few (total batch {few}), or " if small else ""
+    batch = few()
+    small = batch is not None and num_train >= batch
+    hint = f"--recipe few, which is for so few (total batch {batch}), or " if small else ""
     raise UserError(f"{found}; use {hint}--data.total_batch_size {handy} ({num_train} at most), {rate}")
 
 

@@ -24,8 +24,17 @@ def todays_key(key: str) -> str:
 
 
 def todays_values(values: Mapping[str, JSON]) -> dict[str, JSON]:
-    """Returns values by dotted key with today's keys, and today's values where these have changed."""
-    return {todays_key(key): _frozen(value) if key == _TUNE_BACKBONE else value for key, value in values.items()}
+    """Returns values by dotted key with today's keys, and today's values where these have changed.
+
+    A `tune_backbone` beside today's `freeze` is a task's own, and stays.
+    """
+    own = "model.freeze" in values
+    return {
+        key if own and key == _TUNE_BACKBONE else todays_key(key): _frozen(value)
+        if key == _TUNE_BACKBONE and not own
+        else value
+        for key, value in values.items()
+    }
 
 
 def _frozen(tune_backbone: JSON) -> JSON:

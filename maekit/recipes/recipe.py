@@ -84,7 +84,7 @@ def small_batch(recipe: Recipe) -> int | None:
     """Returns the total batch of a task's recipe for small data, `few`; None where it has none, or is that one."""
     if recipe.name == SMALL or SMALL not in recipe_names(recipe.task):
         return None
-    total: int = load_recipe(recipe.task, SMALL).values["data"]["total_batch_size"]
+    total: int | None = load_recipe(recipe.task, SMALL).values.get("data", {}).get("total_batch_size")
     return total
 
 

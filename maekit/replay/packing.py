@@ -30,7 +30,7 @@ def pack(value: object) -> Any:
         return value
     if isinstance(value, np.generic):
         return value.item()
-    if isinstance(value, np.ndarray):
+    if isinstance(value, np.ndarray) and value.dtype.kind in "biufc":
         return ["numpy", torch.from_numpy(value.copy())]
     if isinstance(value, Mapping):
         return ["dict", [[pack(key), pack(item)] for key, item in value.items()]]

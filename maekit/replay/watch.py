@@ -53,10 +53,6 @@ class Trace:
     events: list[Event] = field(default_factory=list)
     loss: float | None = None
 
-    def outputs(self) -> list[Event]:
-        """Returns the outputs of layers without parts."""
-        return [event for event in self.events if event.kind == "output" and event.leaf]
-
     def first_bad(self, *, backward: bool) -> int | None:
         """Returns the place of the first event that is not finite, of the forward or of the backward pass."""
         places = (place for place, event in enumerate(self.events) if (event.kind != "output") == backward)

@@ -63,7 +63,9 @@ def stands_for_recipe(run: Run, pair: Difference) -> bool:
 
 def is_hyper_parameter(key: str) -> bool:
     """Whether a dotted key may change what a run learns, not merely where, on what or how watched it runs."""
-    return not key.startswith("run.") and key not in _ELSEWHERE and not names_data(key)
+    if key.startswith("run."):
+        return key in ("run.patience", "run.min_delta")  # they decide how long it trains, as max_epochs does
+    return key not in _ELSEWHERE and not names_data(key)
 
 
 def names_data(key: str) -> bool:

@@ -5,7 +5,6 @@ from typing import Any
 import torch
 
 from maekit.base.model import TransferModel
-from maekit.errors import UserError
 from maekit.replay.nan_step import DeviceBatch, StepFacts, contents_of
 from maekit.replay.packing import pack
 from maekit.runs.folder import shown
@@ -32,8 +31,9 @@ def keep_step(module: RunModule, model: TransferModel, found: Found, fault: str)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)  # of another machine's process, whose run's folder is elsewhere
         AtomicCheckpointIO().save_checkpoint(_contents(module, model, found, fault), path)
-    except (UserError, OSError, RuntimeError, MemoryError) as error:
-        return f"the step was not kept ({str(error).splitlines()[0]})"
+    except Exception as error:  # whatever a task's data or the disk raise: the other processes wait for this message
+        why = next(iter(str(error).splitlines()), type(error).__name__)
+        return f"the step was not kept ({why})"
     size = path.stat().st_size / 1e6
     return f"to see in which layer: maekit replay {shown(path)} ({size:,.1f} MB)"
 

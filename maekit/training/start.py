@@ -43,8 +43,12 @@ def meet(settings: Settings, *, trains: bool) -> None:
         raise failed
 
 
-def require_one_device(settings: Settings) -> None:
-    """Refuses a range test on several devices: one sees the same total batch, by accumulation.
+def require_one_device(settings: Settings, what: str) -> None:
+    """Refuses several devices for what runs in one process: it sees the same total batch, by accumulation.
+
+    Args:
+        settings: checked values of every section.
+        what: runs in one process, for the error.
 
     Raises:
         UserError: several were asked for, or a launcher started several processes.
@@ -54,7 +58,7 @@ def require_one_device(settings: Settings) -> None:
     world = launch.world if launch is not None else asked * values["num_nodes"]
     if world > 1:
         raise UserError(
-            f"got {world} devices, expected 1: a range test runs in one process, and accumulates to the recipe's total "
+            f"got {world} devices, expected 1: {what} runs in one process, and accumulates to the recipe's total "
             "batch; give --trainer.devices 1 --trainer.num_nodes 1"
         )
 

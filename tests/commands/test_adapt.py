@@ -33,6 +33,10 @@ SHORT = [
         (["photos", "--weights", "nowhere.pth", "--labels", "digits"], "nowhere.pth"),
         (["photos", "--weights", "mae_vit_smoke", "--labels", "digits", "--model.moniter", "loss"], "model.monitor"),
         (["photos", "--weights", "mae_vit_smoke", "--labels", "nowhere"], "nowhere: no such folder"),
+        (
+            ["photos", "--weights", "mae_vit_smoke", "--labels", "digits", "--trainer.devices", "2"],
+            "got 2 devices, expected 1: maekit adapt runs in one process",
+        ),
     ],
 )
 def test_what_cannot_be_adapted_is_refused_in_one_line(
@@ -54,7 +58,24 @@ def test_what_cannot_be_adapted_is_refused_in_one_line(
 
 
 def adapt(words: list[str]) -> int:
-    return main(["adapt", str(few_digits()), "--run.folder=runs", *words, *SHORT])
+    Path("own.yaml").write_text("run: {folder: mine}\n")
+    return main(["adapt", str(few_digits()), "--config", "own.yaml", *words, *SHORT])
+
+
+@pytest.mark.slow
+def test_a_decoder_that_paused_is_gone_on_with_before_anything_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    whole = load_file(start_of("mae_vit_smoke").path)
+    save_file({name: t for name, t in whole.items() if not name.startswith(("decoder", "mask_token"))}, "e.safetensors")
+    words = ["--weights", "e.safetensors", "--decoder_epochs=2"]
+    assert adapt([*words, "--run.stop_at_step=1"]) == 0
+    runs = tmp_path / "mine/mae_pretrain/adapt"
+    assert [folder.name for folder in runs.iterdir()] == ["0-decoder"]
+    assert adapt([*words, "--ckpt_path", "mine/mae_pretrain/adapt/0-decoder"]) == 0
+    assert {name: read_run(runs / name).metrics["step"] for name in ("0-decoder", "0")} == {"0-decoder": 4, "0": 4}
+    assert "worth it: " in capsys.readouterr().out
 
 
 @pytest.mark.slow
@@ -70,11 +91,11 @@ def test_an_encoder_gets_a_decoder_first_and_old_weights_stay_where_nothing_is_g
     said = capsys.readouterr().out
     assert "a fresh one is trained first, for 1 epoch" in said
     assert "worth it" not in said, "a paused run is not judged"
-    runs = tmp_path / "runs/mae_pretrain/adapt"
+    runs = tmp_path / "mine/mae_pretrain/adapt"
     warmed = load_checkpoint(runs / "0-decoder/last.ckpt")["state_dict"]  # type: ignore[index]
     for name, tensor in encoder.items():
         assert torch.equal(warmed[f"model.backbone.{name}"], tensor), name
-    assert adapt([*words, "--ckpt_path", "runs/mae_pretrain/adapt/0"]) == 0
+    assert adapt([*words, "--ckpt_path", "mine/mae_pretrain/adapt/0"]) == 0
     said = capsys.readouterr().out
     assert "a fresh one" not in said, "the decoder is trained once"
     assert "worth it: no. k-NN top-1 " in said

@@ -55,3 +55,9 @@ def test_a_linear_heads_tuned_backbone_is_what_freeze_says_today(tuned: bool, fr
         "optim": {"lr": 1.0},
     }  # of a task of one's own, today
     assert in_todays_form(own) == own
+
+
+def test_a_tasks_own_tune_backbone_beside_freeze_stays() -> None:
+    values = {"model.tune_backbone": True, "model.freeze": "backbone"}
+    assert todays_values(values) == values
+    assert todays_values({"model.tune_backbone": True}) == {"model.freeze": None}

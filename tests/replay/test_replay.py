@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 import torch
 
-from maekit.base.data import DrawDataset
-from maekit.base.spec import Draw
 from maekit.cli import main
 from maekit.detection.data.batch import DetBatch, InstanceMask
 from maekit.errors import UserError
@@ -18,7 +16,7 @@ from maekit.replay.nan_step import NanStep, read_nan_step
 from maekit.replay.packing import pack, unpack
 from maekit.replay.replay import Replay, replay
 from maekit.training.nan_guard import NotFiniteError
-from tests.helpers_run import At, tiny
+from tests.helpers_run import At, OneBadImage, tiny
 
 CPU = torch.device("cpu")
 FC1 = "backbone.blocks.1.mlp.fc1"
@@ -84,25 +82,10 @@ def test_a_weight_is_named_with_its_layer(tmp_path: Path, capsys: pytest.Capture
     assert "--device cuda:77 cannot be used here" in capsys.readouterr().err
 
 
-class OneBadImage(DrawDataset):
-    """The images of another data set, one of them with an infinite pixel."""
-
-    def __init__(self, images: Any, bad: int) -> None:
-        self.images, self.bad = images, bad
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, draw: Draw) -> Any:
-        image, *rest = self.images[draw]
-        image[1, 2, 3] = float("inf") if draw.index == self.bad else image[1, 2, 3]
-        return (image, *rest)
-
-
 def test_an_image_is_named_with_its_place_in_the_data(tmp_path: Path) -> None:
     session = tiny(tmp_path, data__device_batch_size=8, trainer__max_epochs=1)
     images = session.data.train_dataset(0)
-    session.data.train_dataset = lambda seed: OneBadImage(images, 7)  # type: ignore[method-assign]
+    session.data.train_dataset = lambda seed: OneBadImage(images, 7, float("inf"))  # type: ignore[method-assign]
     with pytest.raises(NotFiniteError, match="maekit replay"):
         session.fit()
     step, found = replayed(tmp_path / RUN / "nan_step.pt")

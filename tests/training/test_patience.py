@@ -16,6 +16,7 @@ from maekit.errors import UserError
 from maekit.runs.read import read_run
 from maekit.runs.rows import text_rows
 from maekit.training.callbacks.best import Kept, SaveBest
+from maekit.training.callbacks.checkpoints import SaveLast
 from maekit.training.callbacks.patience import Patience
 from tests.conftest import TINY, few_digits
 from tests.helpers_run import environment, same_weights, state, tiny
@@ -97,6 +98,40 @@ def test_the_best_checkpoints_are_kept_and_listed(tmp_path: Path) -> None:
     assert again.others == [Kept(6.0, 7), Kept(5.0, 2)]
 
 
+@pytest.mark.parametrize("dies_at", [2, 3])
+def test_a_kept_file_holds_what_its_name_says_where_a_session_died_before_its_last_save(
+    dies_at: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """best.ckpt is then newer than last.ckpt, from which the run goes on."""
+
+    options: dict[str, Any] = {"trainer__max_steps": 4, "trainer__val_check_interval": 1, "run__keep_best": 3}
+
+    def session(first: int) -> maekit.Session:
+        made, values = tiny(tmp_path, **options), iter(range(first, 9))
+        made.model.side_metrics = lambda data: {"top1": float(next(values))}  # type: ignore[method-assign]
+        return made
+
+    write = SaveLast._write
+
+    def full_disk(self: SaveLast, trainer: Any) -> None:
+        if trainer.global_step >= dies_at:
+            raise OSError("no space left")
+        write(self, trainer)
+
+    monkeypatch.setattr(SaveLast, "_write", full_disk)
+    with pytest.raises(OSError, match="no space left"):
+        session(1).fit()
+    monkeypatch.setattr(SaveLast, "_write", write)
+    folder = tmp_path / "imagenet_finetune/smoke/0"
+    assert state(folder / "best.ckpt")["maekit"]["step"] == dies_at
+    assert state(folder / "last.ckpt")["global_step"] == dies_at - 1
+    result = session(dies_at).fit(folder)
+    assert [kept["step"] for kept in result["kept"]] == [4, 3, 2]
+    for kept in result["kept"]:
+        assert state(folder / kept["file"])["maekit"]["step"] == kept["step"] == kept["value"]
+    assert len(list(folder.glob("step_*.ckpt"))) == 2
+
+
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
@@ -115,6 +150,14 @@ def test_a_metric_that_never_comes_is_refused(values: dict[str, Any], expected: 
         tiny(tmp_path, **(PLATEAU | values)).fit()
     assert "\n" not in str(caught.value)
     assert not list(tmp_path.rglob("config.yaml"))
+
+
+def test_a_recipes_patience_refuses_no_short_run_of_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    values = {"data.root": few_digits(), "run.folder": tmp_path, "model.backbone": "vit_test_patch8"}
+    values |= {"model.weights": "none", "data.image_size": 32, "trainer.max_epochs": 1, "trainer.precision": "32-true"}
+    result = maekit.build("imagenet_finetune", "few", {**values, "trainer.accelerator": "cpu"}).fit()
+    assert result["status"] == "finished"
+    assert "note    --run.patience 25 cannot end this run early: it validates 0 times" in capsys.readouterr().out
 
 
 def test_few_images_are_answered_with_the_recipe_for_them(tmp_path: Path) -> None:

@@ -11,14 +11,12 @@ from torch import Tensor, nn
 from torch.optim import AdamW, Optimizer
 
 from maekit.base.checkpoint_card import read_card
-from maekit.base.data import DrawDataset
-from maekit.base.spec import Draw
 from maekit.errors import Interrupted
 from maekit.optim.lars import LARS
 from maekit.training.module import TransferModule
 from maekit.training.nan_guard import NotFiniteError
 from maekit.training.step_guard import StepGuard
-from tests.helpers_run import At, same_weights, tiny
+from tests.helpers_run import At, OneBadImage, same_weights, tiny
 
 RUN = "imagenet_finetune/smoke/0"
 LONG: dict[str, Any] = {"trainer__max_epochs": 3, "trainer__val_check_interval": 15}
@@ -64,25 +62,11 @@ def test_nothing_is_measured_or_saved_before_a_look(options: dict[str, Any], tmp
     assert not (tmp_path / RUN / "val.csv").exists()
 
 
-class OneBadImage(DrawDataset):
-    """The images of another data set, one of them NaN."""
-
-    def __init__(self, images: Any, bad: int) -> None:
-        self.images, self.bad = images, bad
-
-    def __len__(self) -> int:
-        return len(self.images)
-
-    def __getitem__(self, draw: Draw) -> Any:
-        image, *rest = self.images[draw]
-        return (image * (float("nan") if draw.index == self.bad else 1), *rest)
-
-
 @pytest.mark.usefixtures("looks_every_ten_steps")
 def test_a_bad_image_is_found_by_loading_its_device_batch_again(tmp_path: Path) -> None:
     session = tiny(tmp_path, **LONG, data__device_batch_size=4)
     images = session.data.train_dataset(0)
-    session.data.train_dataset = lambda seed: OneBadImage(images, 7)  # type: ignore[method-assign]
+    session.data.train_dataset = lambda seed: OneBadImage(images, 7, float("nan"))  # type: ignore[method-assign]
     draw, nans = session.model.drawn, []
 
     def noted(batch: Any) -> Any:

@@ -15,8 +15,9 @@ from maekit.data.digits import digits_root, make_digits
 from maekit.data.folders.file_names import EXPECTED_IMAGES
 from maekit.data.folders.layout import class_folders, find_layout, same_classes
 from maekit.data.folders.listing import Listing, list_classes, require_images, split
+from maekit.data.folders.shares import parse_fold
 from maekit.data.folders.text import readable_names
-from maekit.data.tables.folds import fold_of_each, parse_fold
+from maekit.data.tables.folds import fold_of_each, require_pairs
 from maekit.errors import UserError
 from maekit.system.ranges import check_range
 
@@ -90,7 +91,7 @@ class ClassFolders(LabelledImages):
     def sample_weights(self) -> np.ndarray | None:
         """Returns the weights by which training images are drawn, [images]; None draws each once an epoch."""
         train = self._read().train
-        match self.sampling or ("uniform" if self.weight_column is None else "weighted"):
+        match self._drawn():
             case "balanced":
                 weights: np.ndarray = 1 / np.bincount(train.labels)[train.labels]
                 return weights
@@ -101,8 +102,10 @@ class ClassFolders(LabelledImages):
     def notes(self) -> list[str]:
         """Returns what the summary adds, with how images are drawn."""
         drawn = {"balanced": "each class is drawn equally often", "weighted": "images are drawn by their weights"}
-        how = self.sampling or ("uniform" if self.weight_column is None else "weighted")
-        return [*super().notes(), *([drawn[how]] if how in drawn else [])]
+        return [*super().notes(), *([drawn[self._drawn()]] if self._drawn() in drawn else [])]
+
+    def _drawn(self) -> str:
+        return self.sampling or ("uniform" if self.weight_column is None else "weighted")
 
     def read_splits(self, root: Path) -> Splits:
         """Lists the splits as `read_tree` does, and sets a share aside if there is no validation split."""
@@ -146,6 +149,7 @@ class ClassFolders(LabelledImages):
                 "leave it out, or give a folder of class folders alone"
             )
         number, count = self._fold
+        require_pairs(train.labels, train.classes, root)
         folds = fold_of_each(train.names, train.labels, count, self.split_seed)
         train, val = (train.take(np.flatnonzero(part).tolist()) for part in (folds != number - 1, folds == number - 1))
         require_images(train)

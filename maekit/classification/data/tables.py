@@ -9,10 +9,11 @@ from typing import NamedTuple
 import numpy as np
 
 from maekit.data.folders.listing import Listing, Names, files_in
+from maekit.data.folders.shares import Fold
 from maekit.data.folders.splits import SPLIT_NAMES, SplitName, split_of
 from maekit.data.folders.text import read_text
 from maekit.data.tables.columns import Columns, choose_columns
-from maekit.data.tables.folds import Fold, fold_of_each
+from maekit.data.tables.folds import fold_of_each, require_pairs
 from maekit.data.tables.paths import find_files
 from maekit.data.tables.read import column_names, read_columns
 from maekit.errors import UserError, nearest
@@ -124,7 +125,8 @@ def _classes(table: Path, labels: Sequence[str], given: tuple[str, ...] | None) 
         )
     found = tuple(sorted(set(labels)))
     if given is not None:
-        other = next((label for label in labels if label not in given), None)
+        known = set(given)
+        other = next((label for label in labels if label not in known), None)
         if other is not None:
             row = labels.index(other) + 2
             raise UserError(
@@ -190,15 +192,8 @@ def _by_fold(flags: TableFlags, rows: _Rows, fold: Fold) -> tuple[Listing, Listi
 
 
 def _folds(flags: TableFlags, rows: _Rows, count: int) -> np.ndarray:
-    counts = np.bincount(rows.all.labels, minlength=len(rows.all.classes))
-    if (counts == 1).any():
-        name = rows.all.classes[int((counts == 1).argmax())]
-        raise UserError(
-            f"{flags.file}: class '{name}' has one image, expected two or more, since each class is to be in training "
-            "and in validation; add images, remove the class, or say the splits in a column"
-        )
-    groups = rows.groups or None
-    return fold_of_each(rows.all.names, rows.all.labels, count, flags.split_seed, groups)
+    require_pairs(rows.all.labels, rows.all.classes, flags.file)
+    return fold_of_each(rows.all.names, rows.all.labels, count, flags.split_seed, rows.groups or None)
 
 
 def _by_column(table: Path, rows: _Rows) -> tuple[Listing, Listing, str]:

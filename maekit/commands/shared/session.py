@@ -103,7 +103,7 @@ def open_session(args: argparse.Namespace, recipe: Recipe, flags: list[str], pro
     if prog != "maekit validate":
         settings.require_training()  # before its data are asked for
     if prog == "maekit lr-find":
-        require_one_device(settings)
+        require_one_device(settings, "a range test")
     else:
         meet(settings, trains=fits)
     with one_outcome():

@@ -5,10 +5,36 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
+from typing import NamedTuple
 
 import numpy as np
 
 from maekit.errors import UserError
+
+
+class Fold(NamedTuple):
+    """One of so many parts: `number`, from 1, is validated on, the others are trained on."""
+
+    number: int
+    parts: int
+
+
+def parse_fold(text: str) -> Fold:
+    """Reads `2/5`: the second of five folds.
+
+    Raises:
+        UserError: it has another form, or there is no such fold.
+    """
+    found = re.fullmatch(r"\s*(\d+)\s*/\s*(\d+)\s*", text)
+    fold = Fold(int(found[1]), int(found[2])) if found else Fold(0, 0)
+    if fold.parts < 2 or not 1 <= fold.number <= fold.parts:
+        raise UserError(f"data.fold: got {text!r}, expected one such as 2/5, the second of five folds")
+    return fold
+
+
+def rank_of(seed: int, name: str) -> bytes:
+    """Returns what images or groups are put in an order by: another one for each seed, whatever the listing's is."""
+    return blake2b(b"%d/%s" % (seed, os.fsencode(name)), digest_size=8).digest()
 
 
 @dataclass(frozen=True)
@@ -44,10 +70,7 @@ class Share:
         """The shares of the parts that images are divided into, and which part is for validation."""
         if self.fold is None:
             return [1 - self.fraction, self.fraction], 1
-        found = re.fullmatch(r"(\d+)/(\d+)", self.fold)
-        number, count = (int(found[1]), int(found[2])) if found else (0, 0)
-        if count < 2 or not 1 <= number <= count:
-            raise UserError(f"data.fold: got {self.fold!r}, expected one such as 2/5, the second of five folds")
+        number, count = parse_fold(self.fold)
         return [1 / count] * count, number - 1
 
     def describe(self) -> str:
@@ -98,13 +121,8 @@ class Share:
             raise UserError(f"{len(units)} {what} to divide into {len(shares)} parts; add images, or take fewer folds")
         counts = np.zeros((len(units), present.shape[1] + 1))  # the last column counts the images
         np.add.at(counts, owner, np.column_stack([present, np.ones(len(names))]).astype(np.float64))
-        part = _divide(
-            counts, np.array(shares), sorted(range(len(units)), key=lambda unit: self._rank(str(units[unit])))
-        )
-        return np.asarray(part[owner] == chosen)
-
-    def _rank(self, name: str) -> bytes:
-        return blake2b(b"%d/%s" % (self.seed, os.fsencode(name)), digest_size=8).digest()
+        order = sorted(range(len(units)), key=lambda unit: rank_of(self.seed, str(units[unit])))
+        return np.asarray(_divide(counts, np.array(shares), order)[owner] == chosen)
 
 
 def _divide(counts: np.ndarray, shares: np.ndarray, order: list[int]) -> np.ndarray:

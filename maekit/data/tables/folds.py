@@ -1,33 +1,25 @@
 """Divides images into parts: classes evenly in each, groups whole, whatever order the images are listed in."""
 
-import re
 from collections.abc import Iterable, Sequence
-from hashlib import blake2b
-from typing import NamedTuple
 
 import numpy as np
 
+from maekit.data.folders.shares import rank_of
 from maekit.errors import UserError
 
 
-class Fold(NamedTuple):
-    """One of so many parts: `number`, from 1, is validated on, the others are trained on."""
-
-    number: int
-    parts: int
-
-
-def parse_fold(text: str) -> Fold:
-    """Reads `2/5`: the second of five folds.
+def require_pairs(labels: np.ndarray, classes: Sequence[str], where: object) -> None:
+    """Refuses a class with one image, which cannot be in training and in validation.
 
     Raises:
-        UserError: it has another form, or there is no such fold.
+        UserError: with the class.
     """
-    found = re.fullmatch(r"\s*(\d+)\s*/\s*(\d+)\s*", text)
-    fold = Fold(int(found[1]), int(found[2])) if found else Fold(0, 0)
-    if fold.parts < 2 or not 1 <= fold.number <= fold.parts:
-        raise UserError(f"data.fold: got {text}, expected a fold from 1 and how many there are, such as 2/5")
-    return fold
+    lone = np.flatnonzero(np.bincount(labels, minlength=len(classes)) == 1)
+    if len(lone):
+        raise UserError(
+            f"{where}: class '{classes[lone[0]]}' has one image, expected two or more, since each class is to be in "
+            "training and in validation; add images, remove the class, or say which images are for validation"
+        )
 
 
 def fold_of_each(
@@ -51,7 +43,7 @@ def fold_of_each(
     """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-    ranks = np.array([_rank(seed, name) for name in names])
+    ranks = np.array([rank_of(seed, name) for name in names])
     units = len(ranks) if groups is None else len(set(groups))
     if units < count:
         what = "images" if groups is None else "groups"
@@ -63,7 +55,7 @@ def fold_of_each(
         divided = StratifiedKFold(count).split(order, chosen if common else np.zeros_like(chosen))
     else:
         # it takes groups of equal spread in the order of their names: these names depend on the seed
-        wholes = np.array([_rank(seed, group) for group in groups])
+        wholes = np.array([rank_of(seed, group) for group in groups])
         divided = StratifiedGroupKFold(count).split(order, chosen, wholes[order])
     folds = np.zeros(len(ranks), dtype=np.int64)
     for number, (_, held_out) in enumerate(_quietly(divided)):
@@ -77,7 +69,3 @@ def _quietly(divided: Iterable[tuple[np.ndarray, np.ndarray]]) -> list[tuple[np.
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # a class of fewer images than folds: the caller says so
         return list(divided)
-
-
-def _rank(seed: int, name: str) -> bytes:
-    return blake2b(b"%d/%s" % (seed, name.encode(errors="surrogateescape")), digest_size=8).digest()

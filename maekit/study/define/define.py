@@ -4,6 +4,7 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from types import ModuleType
 from typing import Any
 
@@ -213,7 +214,7 @@ def _longest(definition: Definition, settings: Settings) -> int:
     batches += [value for axis in choices if axis.key == "data.total_batch_size" for value in axis.values]
     largest = max(int(size) for size in batches if is_number(size))
     base_lr = dict(flat(settings.values)).get("optim.base_lr")
-    require_batch(definition.num_images, largest, base_lr, small_batch(settings.recipe))
+    require_batch(definition.num_images, largest, base_lr, partial(small_batch, settings.recipe))
     cells = grid_cells(choices) + [{axis.key: axis.high} for axis in definition.space if isinstance(axis, Interval)]
     longest = max(map(definition.steps_of, cells))
     if longest < 1:

@@ -11,10 +11,12 @@ from typing import Literal, NamedTuple
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 
+from maekit.base.checkpoint_card import read_card
 from maekit.training.callbacks.checkpoints import unsound_state
 from maekit.training.callbacks.evaluation import write_evaluation
 from maekit.training.callbacks.patience import Patience, monitored
 from maekit.training.nan_guard import raise_together
+from maekit.training.processes.meeting import from_first
 from maekit.training.run_module import CheckpointDict, RunModule, run_module
 
 
@@ -53,12 +55,13 @@ class SaveBest(Checkpoint):
         self.others: list[Kept] = []
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Removes the files of steps that a resumed run repeats, and those that are too many by now."""
+        """Removes the files that are too many by now, or of steps that this run does not know or is to repeat."""
         self._trim(trainer)
-        pattern = rf"step_(\d+)_{re.escape(self._name)}_\S+\.ckpt"
+        present = [] if self.value is None else [Kept(self.value, self.step)]  # named by a session that then died
+        known = {self.file(kept).name for kept in (*present, *self.others)}
+        pattern = rf"step_\d+_{re.escape(self._name)}_\S+\.ckpt"
         for file in self.path.parent.glob("step_*.ckpt") if trainer.is_global_zero else ():
-            found = re.fullmatch(pattern, file.name)
-            if found and int(found[1]) > trainer.global_step:
+            if re.fullmatch(pattern, file.name) and file.name not in known:
                 file.unlink(missing_ok=True)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -111,15 +114,25 @@ class SaveBest(Checkpoint):
         self.others.insert(len(self.others) if place is None else place, kept)
 
     def _keep_present(self, trainer: Trainer, kept: Kept) -> None:
-        """Gives the present best.ckpt a second name before it is replaced."""
-        if trainer.is_global_zero and self.path.is_file():
-            file = self.file(kept)
-            file.unlink(missing_ok=True)
-            try:
-                os.link(self.path, file)
-            except OSError:  # a disk without hard links
-                shutil.copyfile(self.path, file)
-        self.others.insert(0, kept)
+        """Gives the present best.ckpt a second name before it is replaced.
+
+        It may be newer than this run's state, where a session died between best.ckpt and last.ckpt: then it is not what
+        `kept` says, and none is kept, unless that session had kept it already.
+        """
+        if from_first(trainer.is_global_zero and self._is_named(kept)):
+            self.others.insert(0, kept)
+
+    def _is_named(self, kept: Kept) -> bool:
+        file = self.file(kept)
+        if file.is_file():
+            return True
+        if not self.path.is_file() or read_card(self.path).step != kept.step:
+            return False
+        try:
+            os.link(self.path, file)
+        except OSError:  # a disk without hard links
+            shutil.copyfile(self.path, file)
+        return True
 
     def _trim(self, trainer: Trainer) -> None:
         if trainer.is_global_zero:

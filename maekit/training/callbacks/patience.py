@@ -112,7 +112,9 @@ def monitored(trainer: Trainer, metric: str) -> float:
 def require_validations(
     trainer: Trainer, module: RunModule, options: RunOptions, given: Collection[str], total: int
 ) -> list[str]:
-    """Refuses a patience, or several best checkpoints, in a run that never measures its metric.
+    """Refuses a patience, or several best checkpoints, that were asked for in a run that never measures its metric.
+
+    Those of a recipe are no reason to refuse a short run of it: it is said that they do nothing.
 
     Args:
         trainer: Lightning's Trainer, its intervals in device batches.
@@ -135,8 +137,11 @@ def require_validations(
         )
     if options.patience is None and options.keep_best == 1:
         return []
+    asked = not {"run.patience", "run.keep_best"}.isdisjoint(given)
     if trainer.limit_val_batches == 0 or not len(module.data.val_dataset()):
         why = "trainer.limit_val_batches is 0" if trainer.limit_val_batches == 0 else "the data has no such images"
+        if not asked:
+            return [f"note    {flag} does nothing: there are no validation images ({why})"]
         raise UserError(
             f"got {flag}, expected validation images, of which the metric is measured: {why}; mend that, or give "
             f"{'--run.patience null' if options.patience else '--run.keep_best 1'}"
@@ -145,7 +150,7 @@ def require_validations(
         return []
     metric, _ = module.model.monitor
     every, before = steps_between(trainer, module), num_due(trainer, module, total - 1)
-    if before == 0:
+    if before == 0 and asked:
         raise UserError(
             f"got {flag}, expected a validation before the run's last step, {total}: the first one is due after step "
             f"{every}; validate more often with --trainer.val_check_interval STEPS, or give --run.patience null"

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -104,10 +105,10 @@ def find_lr(
     Raises:
         UserError: there are several devices, too few images, or a loss that is not finite in the first step.
     """
-    require_one_device(settings)
+    require_one_device(settings, "a range test")
     data.require_trainable()
     optim, trainer, run = (settings.values[section] for section in ("optim", "trainer", "run"))
-    images, few = len(data.train_dataset(run["seed"])), small_batch(settings.recipe)
+    images, few = len(data.train_dataset(run["seed"])), partial(small_batch, settings.recipe)
     require_batch(images, data.total_batch_size, optim["base_lr"], few)
     if run["num_threads"] is not None:
         torch.set_num_threads(run["num_threads"])

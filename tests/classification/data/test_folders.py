@@ -198,9 +198,9 @@ def test_too_few_images_for_the_total_batch() -> None:
     with pytest.raises(
         UserError, match=r"use --recipe few, which is for so few \(total batch 32\), or --data\.total_b"
     ):
-        require_batch(300, 1024, 1e-3, few=32)
+        require_batch(300, 1024, 1e-3, few=lambda: 32)
     with pytest.raises(UserError, match=r"use --data\.total_batch_size 16 "):
-        require_batch(20, 1024, 1e-3, few=32)
+        require_batch(20, 1024, 1e-3, few=lambda: 32)
 
 
 def test_setup_reads_once(tmp_path: Path) -> None:

@@ -167,6 +167,11 @@ def test_class_folders_have_folds_too(tmp_path: Path) -> None:
         assert (len(splits.train), len(splits.val)) == (8, 4)
         seen += list(splits.val.names)
     assert len(set(seen)) == 12
+    Image.new("RGB", (8, 8)).save(tmp_path / "class 2.png")
+    (tmp_path / "class 2").mkdir()
+    (tmp_path / "class 2.png").rename(tmp_path / "class 2/0.png")
+    with pytest.raises(UserError, match="class 'class 2' has one image, expected two or more"):
+        data(None, root=str(tmp_path), fold="1/3").setup()
     with pytest.raises(UserError, match="have their own validation split"):
         data(None, root=str(few_digits()), fold="1/3").read_splits(few_digits())
 
@@ -213,7 +218,7 @@ def test_what_a_table_cannot_mean_is_refused_in_one_line(
     ("flags", "expected"),
     [
         ({"label_column": "x"}, "got data.label_column without data.table"),
-        ({"fold": "7/5"}, "data.fold: got 7/5"),
+        ({"fold": "7/5"}, r"data\.fold: got '7/5'"),
     ],
 )
 def test_flags_that_contradict_are_refused_before_anything_is_read(flags: dict[str, Any], expected: str) -> None:
