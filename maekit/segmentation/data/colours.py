@@ -51,6 +51,10 @@ class ColourTable:
     def __getstate__(self) -> dict[str, object]:
         return {key: value for key, value in vars(self).items() if key != "lookup"}  # workers make their own
 
+    def content(self) -> bytes:
+        """Returns what decides the classes of pixels, to make a fingerprint of."""
+        return repr((self.colours, self.ignored, self.ignore_edges)).encode()
+
     def in_order(self, names: tuple[str, ...]) -> "ColourTable":
         """Returns the table with the classes in another order.
 

@@ -7,10 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from maekit.data.folders.listing import Names
 from maekit.errors import UserError
 from maekit.segmentation.data.colours import read_table
 from maekit.segmentation.data.labels.coding import Coding
 from maekit.segmentation.data.labels.read import read_label
+from maekit.segmentation.data.layout.layout import Pairs
 from tests.segmentation.data.helpers import build
 
 TABLE = "name,r,g,b\nsky,0,0,255\nroad,#804080\ncar,255,0,0\n"
@@ -127,3 +129,18 @@ def test_transparent_masks_are_refused(tmp_path: Path) -> None:
     Image.fromarray(pixels).save(tmp_path / "mask.png")
     with pytest.raises(UserError, match="transparent"):
         read_label(tmp_path / "mask.png", Coding(3, False), colours)
+
+
+def test_another_table_is_other_data(tmp_path: Path) -> None:
+    first = read_table(table(tmp_path))
+    names = Names(["a.png"])
+    plain = Pairs(tmp_path, tmp_path, names, names)
+    others = [
+        first,
+        read_table(table(tmp_path, TABLE.replace("255,0,0", "254,0,0"))),
+        read_table(table(tmp_path, TABLE + "edge,1,1,1,ignored\n")),
+        replace(first, ignore_edges=True),
+        first.in_order(("car", "sky", "road")),
+    ]
+    found = {replace(plain, colours=one).identity().fingerprint for one in (None, *others)}
+    assert len(found) == 1 + len(others)

@@ -53,8 +53,10 @@ class Pairs:
         return f"{self.labels}/{self.label_names[index]}"
 
     def identity(self) -> Split:
-        """Returns the number of images and a fingerprint of their names and their label maps' names."""
-        return Split(len(self), fingerprint(*self.image_names.content(), *self.label_names.content()))
+        """Returns the number of images and a fingerprint of their names, their label maps' names and the colours."""
+        names = (*self.image_names.content(), *self.label_names.content())
+        coded = [] if self.colours is None else [self.colours.content()]
+        return Split(len(self), fingerprint(*names, *coded))
 
     def take(self, indices: Sequence[int]) -> "Pairs":
         """Returns the pairs at these indices."""
