@@ -7,6 +7,7 @@ import pytest
 
 from maekit.optim.settings import Optimisation
 from maekit.recipes.moved import OPTIM, in_todays_form, moved_key, todays_values
+from maekit.system.plain import JSON
 
 OLD: dict[str, Any] = {
     "model": {"backbone": "vit_test_patch8", "base_lr": 1e-3, "lr": None, "schedule": "cosine", "betas": [0.9, 0.95]},
@@ -58,6 +59,6 @@ def test_a_linear_heads_tuned_backbone_is_what_freeze_says_today(tuned: bool, fr
 
 
 def test_a_tasks_own_tune_backbone_beside_freeze_stays() -> None:
-    values = {"model.tune_backbone": True, "model.freeze": "backbone"}
+    values: dict[str, JSON] = {"model.tune_backbone": True, "model.freeze": "backbone"}
     assert todays_values(values) == values
     assert todays_values({"model.tune_backbone": True}) == {"model.freeze": None}
