@@ -15,11 +15,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from maekit.base.data import RunData, TransferData
-from maekit.base.settings import TrainedSettings
 from maekit.base.spec import DataSpec
 from maekit.classification.cached_features import cache_features
 from maekit.classification.data.imagenet import ImageNet as Data
-from maekit.classification.model import Classifier
+from maekit.classification.model import Classifier, ClassifierSettings
 from maekit.classification.probe_head import ProbeHead
 from maekit.data.images.batch import ImageBatch
 from maekit.system.ranges import check_range
@@ -28,7 +27,7 @@ __all__ = ["Data", "Model"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Settings(TrainedSettings):
+class Settings(ClassifierSettings):
     """A linear probe.
 
     Args:

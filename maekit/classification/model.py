@@ -11,8 +11,15 @@ from torch.nn import functional as F
 from maekit.backbone.protocol import Pooling
 from maekit.backbone.vit import ViTOptions
 from maekit.base.model import TransferModel
-from maekit.base.settings import TunedSettings
+from maekit.base.settings import BackboneSettings, TrainedSettings, TunedSettings
 from maekit.base.spec import DataSpec
+from maekit.classification.chosen_metrics import (
+    DEFAULT,
+    ChosenMetrics,
+    metric_names,
+    monitored_metric,
+    reliability_json,
+)
 from maekit.classification.metrics import ClassificationMetrics, class_json, confusion_json
 from maekit.classification.shown import ShownClasses
 from maekit.data.images.batch import ImageBatch, blank_images
@@ -21,7 +28,27 @@ from maekit.system.ranges import check_range
 
 
 @dataclass(frozen=True, kw_only=True)
-class FineTuningSettings(TunedSettings):
+class ClassifierSettings(TrainedSettings):
+    """What every classifier of one class an image has.
+
+    Args:
+        metrics: what is measured beside the loss, as top1,balanced_accuracy: of top1, top5, balanced_accuracy (mean
+            recall of the classes), macro_f1, auroc, kappa (quadratic, of classes whose labels have an order) and
+            calibration_error (15 bins); null for top1 and top5.
+        monitor: of these or loss, what chooses best.ckpt and what --run.patience waits for; null for the first.
+    """
+
+    metrics: str | list[str] | None = None
+    monitor: str | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses metrics that do not exist or are not measured, with the flag's name."""
+        super().__post_init__()
+        monitored_metric(self.monitor, metric_names(self.metrics))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FineTuningSettings(ClassifierSettings, TunedSettings):
     """A fine-tuned classifier.
 
     Args:
@@ -57,7 +84,15 @@ class Classifier(TransferModel):
     """ViT and a head that gives one score a class: metrics and predictions. A subclass builds the head and the loss."""
 
     monitor: tuple[str, Literal["max", "min"]] = ("top1", "max")
+    metric_names: tuple[str, ...] = DEFAULT
     pooling: Pooling = "class"
+
+    def __init__(self, spec: DataSpec, settings: BackboneSettings, **options: Unpack[ViTOptions]) -> None:
+        """Builds the backbone with `options`, see ViT, and chooses the metrics."""
+        super().__init__(spec, settings, **options)
+        if isinstance(settings, ClassifierSettings) and (settings.metrics, settings.monitor) != (None, None):
+            self.metric_names = metric_names(settings.metrics)
+            self.monitor = monitored_metric(settings.monitor, self.metric_names)
 
     def forward(self, images: Tensor) -> Tensor:
         """Returns logits [B, C] of images [B, 3, H, W], normalised."""
@@ -73,17 +108,24 @@ class Classifier(TransferModel):
         return blank_images(count, self.spec.image_size, self.spec.num_channels)
 
     def new_metrics(self) -> ClassificationMetrics:
-        """Returns metrics: top-1 and top-5 in percent, and the loss in nats."""
-        return ClassificationMetrics()
+        """Returns metrics: top-1 and top-5 in percent, or those that the settings name, and the loss in nats."""
+        return ClassificationMetrics() if self.metric_names == DEFAULT else ChosenMetrics(self.metric_names)
 
     def update_metrics(self, metrics: ClassificationMetrics, batch: ImageBatch) -> None:
         """Adds one evaluated batch."""
         metrics.update(self(batch.image), batch.label, batch.index)
 
     def results(self, metrics: ClassificationMetrics) -> dict[str, object]:
-        """Returns `confusion.json`, which classes were predicted for which, and `per_class.json`, the top-1 of each."""
+        """Returns `confusion.json`, `per_class.json`, the top-1 of each class, and perhaps `reliability.json`."""
         names, outcomes = self.spec.class_names, metrics.outcome_counts()
-        return {"confusion.json": confusion_json(names, outcomes), "per_class.json": class_json(names, outcomes)}
+        more: dict[str, object] = {}
+        if isinstance(metrics, ChosenMetrics) and "calibration_error" in metrics.names:
+            more = {"reliability.json": reliability_json(metrics.reliability())}
+        return {
+            "confusion.json": confusion_json(names, outcomes),
+            "per_class.json": class_json(names, outcomes),
+            **more,
+        }
 
     @torch.inference_mode()
     def class_probabilities(self, images: Tensor) -> Tensor:

@@ -13,6 +13,7 @@ _ELSEWHERE = (
     "data.num_workers",
     "data.device_batch_size",
     "model.gradient_checkpointing",
+    "model.metrics",
     "trainer.accelerator",
     "trainer.devices",
     "trainer.num_nodes",

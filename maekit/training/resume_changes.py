@@ -11,6 +11,7 @@ from maekit.errors import UserError
 from maekit.recipes.recipe import Values, flat
 from maekit.recipes.settings import Settings
 from maekit.runs.folder import shown
+from maekit.runs.read import Run
 
 Changes = dict[str, tuple[object, object]]
 
@@ -113,6 +114,24 @@ def may_differ(changes: Changes, given: Collection[str]) -> frozenset[str]:
                 f"change it, or --{key} {_flag(then)} to keep it"
             )
     return frozenset(_OPTIONS[key] for key in changes if key in _OPTIONS)
+
+
+def require_same_monitor(folder: Path, metric: str) -> None:
+    """Refuses to judge a run by another metric than before: the values of its best checkpoints are of that one.
+
+    Args:
+        folder: the run's; what it does not record is not checked.
+        metric: by which this session would judge, such as `top1`.
+
+    Raises:
+        UserError: the run was judged by another one.
+    """
+    recorded = Run(folder).monitor
+    if recorded is not None and recorded[0] != metric:
+        raise UserError(
+            f"got {metric} as the metric that chooses best.ckpt, expected {recorded[0]}, by which {shown(folder)} has "
+            "chosen so far; leave it, or start a new run from its weights with --model.weights FILE"
+        )
 
 
 def keep_unused(changes: Changes, values: Values) -> list[str]:

@@ -42,7 +42,7 @@ from maekit.training.module import TransferModule
 from maekit.training.nan_guard import first_bad
 from maekit.training.processes.environment import environment_of, waiting_line
 from maekit.training.progress_state import steps_of
-from maekit.training.resume_changes import Resume, plan_lines
+from maekit.training.resume_changes import Resume, plan_lines, require_same_monitor
 from maekit.training.search.device_batch import resolve_auto
 from maekit.training.start import check_alike
 from maekit.training.trainer import loggers, make_trainer, quiet
@@ -181,6 +181,8 @@ def accept(run: Run, resume: Resume) -> list[str]:
         raise UserError(
             f"{resume.path} is at step {resume.step}, beyond --run.stop_at_step {stop}; leave that out, or give more"
         )
+    if run.folder is not None:
+        require_same_monitor(run.folder, run.module.model.monitor[0])
     checkpoint = AtomicCheckpointIO().load_checkpoint(resume.path)
     run.resume = run.module.resume = resume
     state = run.module.resumed_optimizer(checkpoint)

@@ -1,5 +1,6 @@
 """Classification metrics: equal to scikit-learn's, exact under any split over batches and processes."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +11,7 @@ from sklearn.metrics import log_loss, top_k_accuracy_score
 from torch import Tensor
 from torch.multiprocessing.spawn import start_processes
 
+from maekit.classification.chosen_metrics import METRICS, ChosenMetrics
 from maekit.classification.metrics import ClassificationMetrics
 
 Batch = tuple[Tensor, Tensor, Tensor]
@@ -27,8 +29,8 @@ def _padding(num_rows: int, num_classes: int = 8) -> Batch:
     return torch.full((num_rows, num_classes), torch.nan), torch.zeros(num_rows).long(), torch.full((num_rows,), -1)
 
 
-def _computed(*batches: Batch) -> dict[str, Tensor]:
-    metrics = ClassificationMetrics()
+def _computed(*batches: Batch, names: Sequence[str] = ()) -> dict[str, Tensor]:
+    metrics = ChosenMetrics(names) if names else ClassificationMetrics()
     for batch in batches:
         metrics.update(*batch)
     return metrics.compute()
@@ -55,6 +57,8 @@ def test_any_split_gives_the_same_bits(sizes: list[int]) -> None:
     padded = [tuple(torch.cat(p) for p in zip(part, _padding(2), strict=True)) for part in _split(whole, sizes)]
     values = _computed(*padded)  # type: ignore[arg-type]
     torch.testing.assert_close(values, _computed(whole), rtol=0, atol=0)
+    chosen = _computed(*padded, names=[*METRICS])  # type: ignore[arg-type]
+    torch.testing.assert_close(chosen, _computed(whole, names=[*METRICS]), rtol=0, atol=0)
 
 
 def test_top5_of_fewer_classes_counts_everything() -> None:
@@ -101,11 +105,11 @@ def _rank(rank: int, folder: str) -> None:
     values = {}
     for name, sizes in _SHARES.items():
         share = _split(_images(), [sum(batches) for batches in sizes])[rank]
-        metrics = ClassificationMetrics()
-        for batch in _split(share, sizes[rank]):
-            metrics.update(*batch)
-            metrics.update(*_padding(3))
-        values[name] = metrics.compute()
+        for metrics in (ClassificationMetrics(), ChosenMetrics([*METRICS])):
+            for batch in _split(share, sizes[rank]):
+                metrics.update(*batch)
+                metrics.update(*_padding(3))
+            values[f"{name}, {type(metrics).__name__}"] = metrics.compute()
     torch.save(values, f"{folder}/{rank}.pt")
     dist.destroy_process_group()
 
@@ -118,6 +122,9 @@ def test_two_processes_give_the_bits_of_one(tmp_path: Path) -> None:
     finally:
         for process in context.processes:
             process.kill()
+    usual, chosen = _computed(_images()), _computed(_images(), names=[*METRICS])
     for rank in range(2):
         values = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
-        torch.testing.assert_close(values, dict.fromkeys(_SHARES, _computed(_images())), rtol=0, atol=0)
+        for name in _SHARES:
+            torch.testing.assert_close(values[f"{name}, ClassificationMetrics"], usual, rtol=0, atol=0)
+            torch.testing.assert_close(values[f"{name}, ChosenMetrics"], chosen, rtol=0, atol=0)

@@ -135,6 +135,14 @@ def test_a_study_of_a_real_recipe() -> None:
     assert Definition.from_json(json.loads(json.dumps(definition.as_json()))) == definition
 
 
+def test_cells_are_compared_by_the_metric_that_a_flag_chooses() -> None:
+    flags = ("--model.metrics=top1,calibration_error", "--model.monitor=calibration_error")
+    definition = asked("model.drop_path=0,0.1", flags=flags)
+    assert (definition.metric, definition.mode) == ("val/calibration_error", "min")
+    with pytest.raises(UserError, match=r"model\.monitor as a key of the study"):
+        asked("model.monitor=top1,loss")
+
+
 def test_a_changed_recipe_is_seen(tmp_path: Path) -> None:
     before = asked(f"{DECAY}=0.65,1")
     assert before.differences(asked(f"{DECAY}=0.65,1", flags=("--data.num_workers", "0"))) == []

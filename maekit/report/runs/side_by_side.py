@@ -12,8 +12,8 @@ from maekit.runs.differences import is_hyper_parameter, names_data
 from maekit.runs.read import Mode, Run
 from maekit.system.plain import JSON
 
-_LESS = {"loss", "error", "mce"}
-_MORE = re.compile(r"top\d+|miou|macc|aacc|psnr|a[pr](\d+|[sml])?")
+_LESS = {"loss", "error", "mce", "mae", "rmse"}
+_MORE = re.compile(r"top\d+|miou|macc|aacc|psnr|a[pr](\d+|[sml])?|accuracy|f1|auroc|kappa|map|r2")
 
 
 class Metric(NamedTuple):

@@ -3,10 +3,11 @@
 import json
 import re
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -83,7 +84,7 @@ def define(request: Request, module: ModuleType) -> Definition:
         grid_cells(space)
     varied = {axis.key for axis in space}
     fixed = {key: value for key, value in flat(settings.values) if is_hyper_parameter(key) and key not in varied}
-    metric, mode = module.Model.monitor
+    metric, mode = _monitor(settings, module, data.spec())
     names = [request.preset.name] if request.preset else short_keys(axis.key for axis in space).values()
     definition = Definition(
         name=request.name or re.sub(r"[^A-Za-z0-9._+-]", "-", "-".join(names))[:80],
@@ -138,6 +139,8 @@ def _check_keys(keys: Sequence[str], settings: Settings) -> None:
             raise UserError(
                 f"got {key} as a key of the study, expected one of model, optim, data or trainer; give it as --{key}"
             )
+        if key in ("model.monitor", "model.metrics"):
+            raise UserError(f"got {key} as a key of the study, expected one metric for all runs; give it as --{key}")
         if key in settings.given:
             raise UserError(f"got {key} both as a flag and as a key of the study; leave out --{key}")
     for key in ("run.seed", "run.folder", "run.name", "run.stop_at_step"):
@@ -189,6 +192,14 @@ def _refusal(settings: Settings, module: ModuleType, spec: DataSpec) -> str | No
     except Exception:  # a task that cannot be built on the meta device is checked by its runs
         return None
     return None
+
+
+def _monitor(settings: Settings, module: ModuleType, spec: DataSpec) -> tuple[str, Literal["max", "min"]]:
+    """The metric that the runs are compared by, which settings may choose; that of the class if it cannot be built."""
+    found: tuple[str, Literal["max", "min"]] = module.Model.monitor
+    with suppress(Exception), torch.device("meta"):
+        found = module.Model.build(spec, settings.values["model"]).monitor
+    return found
 
 
 def _check_rates(space: Space, settings: Settings) -> None:
