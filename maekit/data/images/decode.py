@@ -101,7 +101,7 @@ def read_image(
     """
     # Another library may have switched this on; a truncated picture must not be read as a whole one.
     ImageFile.LOAD_TRUNCATED_IMAGES = False
-    _set_pixel_limit()
+    set_pixel_limit()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # broken EXIF data and sizes short of Pillow's limit do no harm
@@ -176,7 +176,7 @@ def orientation(image: Image.Image) -> int:
     return found if isinstance(found, int) and 1 <= found <= 8 else 1
 
 
-def _set_pixel_limit() -> None:
+def set_pixel_limit() -> None:
     """Sets Pillow's limit, which guards against files that decompress to fill the memory, from the environment."""
     given = os.environ.get(PIXEL_LIMIT)
     if given:

@@ -56,6 +56,11 @@ def _turned(pixels: Tensor, data: np.ndarray) -> Tensor:
                 turn = orientation(image)
     except Exception:  # broken in a part that torchvision does not read
         return pixels
+    return turned(pixels, turn)
+
+
+def turned(pixels: Tensor, turn: int) -> Tensor:
+    """Returns pixels [H, W, C] turned by an EXIF orientation, 1 to 8."""
     if turn >= 5:
         pixels = pixels.transpose(0, 1)
     axes = {2: (1,), 3: (0, 1), 4: (0,), 6: (1,), 7: (0, 1), 8: (0,)}.get(turn, ())

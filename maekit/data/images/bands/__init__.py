@@ -1,0 +1,1 @@
+"""Image files of any channels: reading, naming their bands, statistics of each band."""
