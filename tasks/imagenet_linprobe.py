@@ -86,8 +86,9 @@ class Model(Classifier):
 
     def training_losses(self, batch: ImageBatch) -> dict[str, Tensor]:
         """Cross entropy in fp32."""
-        return {"loss": F.cross_entropy(self(batch.image).float(), batch.label)}
+        return {"loss": self.cross_entropy(self(batch.image), batch.label)}
 
     def training_data(self, data: TransferData, device: torch.device) -> RunData:
         """The images, or their features where they are to be cached."""
+        super().training_data(data, device)
         return cache_features(self.backbone, self.pooled, data, device) if self.cached_features else data

@@ -126,7 +126,10 @@ def read_card(path: Path) -> Card:
     target = card.get("target", "classes")
     if "target" not in card and names == NO_CLASSES:
         names, ids, target = (), (), "none"
-    spec = DataSpec(names, (height, width), ids, palette, mean, std, target, values, value_mean, value_std, bands)
+    counts, images = tuple(card.get("class_counts", ())), int(card.get("train_images", 0))
+    spec = DataSpec(
+        names, (height, width), ids, palette, mean, std, target, values, value_mean, value_std, bands, counts, images
+    )
     return Card(
         card["task"],
         card["recipe"],

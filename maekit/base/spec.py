@@ -28,6 +28,8 @@ class DataSpec:
         value_mean: of each value over the training images, in the unit of the data: a head predicts standardised ones.
         value_std: of each value, likewise, above 0.
         bands: name of each channel in the order the model is given: R, G and B first, in this order, then the others.
+        class_counts: how many training images have each class; empty where that is not known.
+        train_images: how many training images there are; 0 where that is not known.
     """
 
     class_names: tuple[str, ...]
@@ -41,6 +43,8 @@ class DataSpec:
     value_mean: tuple[float, ...] = ()
     value_std: tuple[float, ...] = ()
     bands: tuple[str, ...] = RGB
+    class_counts: tuple[int, ...] = ()
+    train_images: int = 0
 
     def __post_init__(self) -> None:
         """Refuses names of what the target is not: data without classes have no name of one."""

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 
 from maekit.backbone.protocol import Pooling
 from maekit.backbone.vit import ViTOptions
+from maekit.base.data import RunData, TransferData
 from maekit.base.model import TransferModel
 from maekit.base.settings import BackboneSettings, TrainedSettings, TunedSettings
 from maekit.base.spec import DataSpec
@@ -20,11 +21,13 @@ from maekit.classification.chosen_metrics import (
     monitored_metric,
     reliability_json,
 )
+from maekit.classification.class_weights import class_weights, weighted_cross_entropy
 from maekit.classification.metrics import ClassificationMetrics, class_json, confusion_json
 from maekit.classification.shown import ShownClasses
 from maekit.data.images.batch import ImageBatch, blank_images
 from maekit.errors import UserError
 from maekit.system.ranges import check_range
+from maekit.system.terminal import say
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +35,16 @@ class ClassifierSettings(TrainedSettings):
     """What every classifier of one class an image has.
 
     Args:
+        class_weights: what the classes count in the training loss: `none`, all the same; `auto`, each class as much as
+            any other however few images it has; or a CSV, JSON or YAML file of class names and weights. Their mean over
+            the training images is made 1.
         metrics: what is measured beside the loss, as top1,balanced_accuracy: of top1, top5, balanced_accuracy (mean
             recall of the classes), macro_f1, auroc, kappa (quadratic, of classes whose labels have an order) and
             calibration_error (15 bins); null for top1 and top5.
         monitor: of these or loss, what chooses best.ckpt and what --run.patience waits for; null for the first.
     """
 
+    class_weights: str = "none"
     metrics: str | list[str] | None = None
     monitor: str | None = None
 
@@ -86,10 +93,15 @@ class Classifier(TransferModel):
     monitor: tuple[str, Literal["max", "min"]] = ("top1", "max")
     metric_names: tuple[str, ...] = DEFAULT
     pooling: Pooling = "class"
+    weighting: str = "none"
+    class_weights: Tensor | None
 
     def __init__(self, spec: DataSpec, settings: BackboneSettings, **options: Unpack[ViTOptions]) -> None:
         """Builds the backbone with `options`, see ViT, and chooses the metrics."""
         super().__init__(spec, settings, **options)
+        self.register_buffer("class_weights", None, persistent=False)
+        if isinstance(settings, ClassifierSettings):
+            self.weighting = settings.class_weights
         if isinstance(settings, ClassifierSettings) and (settings.metrics, settings.monitor) != (None, None):
             self.metric_names = metric_names(settings.metrics)
             self.monitor = monitored_metric(settings.monitor, self.metric_names)
@@ -102,6 +114,44 @@ class Classifier(TransferModel):
     def pooled(self, images: Tensor) -> Tensor:
         """Returns what the head classifies, [B, D], of images [B, 3, H, W], normalised."""
         return self.backbone.pool(self.backbone(images).tokens, self.pooling)
+
+    def cross_entropy(self, logits: Tensor, target: Tensor, label_smoothing: float = 0.0) -> Tensor:
+        """Returns the mean cross entropy in fp32, of weighted classes where the settings ask for it.
+
+        Args:
+            logits: [B, C].
+            target: int64 classes [B]; or shares of the classes [B, C], smoothed already.
+            label_smoothing: share of the target spread over all classes, in [0, 1).
+        """
+        logits = logits.float()
+        if self.weighting != "none":
+            if self.class_weights is None:  # without a run, as in a replay
+                self.class_weights = class_weights(self.weighting, self.spec).values.to(logits.device)
+            return weighted_cross_entropy(logits, target, self.class_weights, label_smoothing)
+        smoothing = label_smoothing if target.ndim == 1 else 0.0
+        return F.cross_entropy(logits, target, label_smoothing=smoothing)
+
+    def training_data(self, data: TransferData, device: torch.device) -> RunData:
+        """Returns the data; weights of the classes are read, and said.
+
+        Raises:
+            UserError: their file does not fit the data, or nobody knows how many images each class has.
+        """
+        if self.weighting == "none":
+            return data
+        if not self.spec.class_counts:
+            raise UserError(
+                f"got --model.class_weights {self.weighting} of data that do not say how many images each class has, "
+                "expected `class_counts` in the spec of its `Data`; add them, or leave --model.class_weights none"
+            )
+        self.class_weights, line = class_weights(self.weighting, self.spec)
+        say(f"loss    {line}")
+        if data.sample_weights() is not None:
+            say(
+                "note    class weights come on top of images that are drawn unevenly (--data.sampling): both favour "
+                "rare classes, and one of them is usual"
+            )
+        return data
 
     def example_batch(self, count: int) -> ImageBatch:
         """Returns `count` black images of the first class."""
@@ -187,7 +237,5 @@ class FineTunedClassifier(Classifier):
         """Returns `loss`, the cross entropy in fp32 against smoothed labels [B] or mixed targets [B, C]."""
         if isinstance(batch, ImageBatch) and self.mix is not None:
             batch = self.drawn(batch)
-        logits = self(batch.image).float()
-        if isinstance(batch, MixedBatch):
-            return {"loss": F.cross_entropy(logits, batch.target)}
-        return {"loss": F.cross_entropy(logits, batch.label, label_smoothing=self.label_smoothing)}
+        target = batch.target if isinstance(batch, MixedBatch) else batch.label
+        return {"loss": self.cross_entropy(self(batch.image), target, self.label_smoothing)}

@@ -75,7 +75,7 @@ class AnyImages(LabelledImages):
 
     def spec(self) -> DataSpec:
         """Returns the image size asked for, and that there are no classes."""
-        return replace(super().spec(), class_names=(), class_ids=(), target="none")
+        return replace(super().spec(), class_names=(), class_ids=(), class_counts=(), target="none")
 
     def summary(self) -> str:
         """Returns counts, folder and origin in one line."""

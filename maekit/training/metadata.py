@@ -23,6 +23,8 @@ def card(settings: Settings, model: TransferModel, data: RunData) -> dict[str, o
         "value_mean": list(model.spec.value_mean),
         "value_std": list(model.spec.value_std),
         "bands": list(model.spec.bands),
+        "class_counts": list(model.spec.class_counts),
+        "train_images": model.spec.train_images,
         "class_ids": list(model.spec.class_ids),
         "image_size": list(model.spec.image_size),
         "palette": [list(colour) for colour in model.spec.palette],

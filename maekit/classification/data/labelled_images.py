@@ -131,10 +131,18 @@ class LabelledImages(Augmentation, TransferData):
         return replace(self.published, image_size=(self.image_size, self.image_size))
 
     def spec(self) -> DataSpec:
-        """Returns the classes found and the image size asked for."""
+        """Returns the classes found, how many training images have each, and the image size asked for."""
         splits, size = self._read(), HeightWidth(self.image_size, self.image_size)
         mean, std = (tuple(map(float, numbers)) for numbers in (self.mean, self.std))
-        return DataSpec(splits.names, size, splits.train.classes, mean=mean, std=std)
+        return DataSpec(
+            splits.names,
+            size,
+            splits.train.classes,
+            mean=mean,
+            std=std,
+            class_counts=_class_counts(splits.train.labels, len(splits.names)),
+            train_images=len(splits.train),
+        )
 
     def identity(self) -> DataIdentity:
         """Returns folder, classes and a fingerprint of each split's names and labels."""
@@ -196,6 +204,13 @@ class LabelledImages(Augmentation, TransferData):
         if self._splits is None:
             self._splits = self.read_splits(self.data_root())
         return self._splits
+
+
+def _class_counts(labels: np.ndarray, num_classes: int) -> tuple[int, ...]:
+    """Returns how many images have each class, of classes [n] or rows of labels [n, L]; empty of values."""
+    if labels.ndim == 2:
+        return tuple(labels.sum(0, dtype=np.int64).tolist()) if labels.dtype == np.uint8 else ()
+    return tuple(np.bincount(labels, minlength=num_classes).tolist())
 
 
 def _classes_without_val(val: Listing, names: Sequence[str]) -> str:
