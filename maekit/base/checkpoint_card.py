@@ -105,6 +105,12 @@ def _classes(spec: DataSpec) -> tuple[str, ...]:
     return tuple(f"{ident} {name}" for ident, name in zip(spec.ids(), spec.class_names, strict=True))
 
 
+def measured_in(contents: Mapping[str, Any]) -> dict[str, float]:
+    """Returns the values that a checkpoint carries for predictions, such as a tuned threshold; empty without any."""
+    found = contents.get(KEY, {}).get("measured", {})
+    return {str(name): float(value) for name, value in found.items()}
+
+
 def read_card(path: Path) -> Card:
     """Reads the card of a checkpoint without loading its tensors into memory.
 

@@ -13,6 +13,7 @@ from maekit.backbone.freeze import add_lora, freeze_embeddings, tune_last_blocks
 from maekit.backbone.lora import target_names
 from maekit.backbone.sizes import load_size
 from maekit.backbone.vit import ViT, ViTOptions
+from maekit.base.checkpoint_card import measured_in
 from maekit.base.data import RunData, TransferData
 from maekit.base.settings import AdaptedSettings, BackboneSettings, TrainedSettings
 from maekit.base.shown import Shown
@@ -22,6 +23,7 @@ from maekit.recipes.model_settings import make_settings, settings_class
 from maekit.weights.get.find import find_weights
 from maekit.weights.load.bands import Bands, NewBands
 from maekit.weights.load.classes import Classes
+from maekit.weights.load.head_target import HeadTarget
 from maekit.weights.load.load import Report, load_weights, read_state
 from maekit.weights.read.safe_load import load_file
 from maekit.weights.state.start import completed
@@ -58,6 +60,8 @@ class TransferModel(nn.Module, ABC):
         on_host: fields of a batch that stay on the CPU, since the model reads them: reading them from a device waits.
         local_batch_norm: whether BatchNorm measures each device's own batch, by the recipe, and is never synchronised.
         compiled: what of it `compile_losses` compiles, in words.
+        kept_metrics: names of metrics that predictions need, such as a tuned threshold: checkpoints carry them.
+        measured: the values of these metrics in the newest validation, or as the loaded checkpoint has them.
         ema_decay: decay a step of the weights' moving average, which is then what is evaluated and kept; None for none.
     """
 
@@ -73,6 +77,8 @@ class TransferModel(nn.Module, ABC):
     evaluates_only: ClassVar[bool] = False
     on_host: ClassVar[tuple[str, ...]] = ()
     local_batch_norm: bool = False
+    kept_metrics: ClassVar[tuple[str, ...]] = ()
+    measured: Mapping[str, float] = {}
     ema_decay: float | None = None
     compiled: ClassVar[str] = "the training losses"
     head: nn.Module
@@ -200,6 +206,7 @@ class TransferModel(nn.Module, ABC):
         state = completed(contents, path, lambda file: read_state(file).tensors, weights)["state_dict"]
         assert isinstance(state, Mapping)
         self.load_state_dict({key.removeprefix("model."): t for key, t in state.items() if key.startswith("model.")})
+        self.measured = measured_in(contents)
 
     def load_start(self, *, complete: bool) -> Report | None:
         """Loads the weights that the flag `--model.weights` names.
@@ -228,6 +235,7 @@ class TransferModel(nn.Module, ABC):
             allow_resized=self.expect_resized,
             leave_out=self.class_layers if self.new_head and not complete else (),
             classes=Classes(self.spec.class_names, self.spec.class_ids) if self.spec.class_names else None,
+            target=HeadTarget(self.spec.target, self.spec.value_names),
             bands=Bands(self.spec.bands, self.spec.mean, self.spec.std, self.new_bands, evaluated=complete),
         )
 

@@ -23,6 +23,7 @@ from maekit.classification.chosen_metrics import (
 )
 from maekit.classification.class_weights import class_weights, weighted_cross_entropy
 from maekit.classification.metrics import ClassificationMetrics, class_json, confusion_json
+from maekit.classification.pooled import PooledModel
 from maekit.classification.shown import ShownClasses
 from maekit.data.images.batch import ImageBatch, blank_images
 from maekit.errors import UserError
@@ -87,12 +88,11 @@ class FineTuningSettings(ClassifierSettings, TunedSettings):
         check_range("model.head_init_std", self.head_init_std, "(0, inf)")
 
 
-class Classifier(TransferModel):
+class Classifier(PooledModel):
     """ViT and a head that gives one score a class: metrics and predictions. A subclass builds the head and the loss."""
 
     monitor: tuple[str, Literal["max", "min"]] = ("top1", "max")
     metric_names: tuple[str, ...] = DEFAULT
-    pooling: Pooling = "class"
     weighting: str = "none"
     class_weights: Tensor | None
 
@@ -105,15 +105,6 @@ class Classifier(TransferModel):
         if isinstance(settings, ClassifierSettings) and (settings.metrics, settings.monitor) != (None, None):
             self.metric_names = metric_names(settings.metrics)
             self.monitor = monitored_metric(settings.monitor, self.metric_names)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Returns logits [B, C] of images [B, 3, H, W], normalised."""
-        logits: Tensor = self.head(self.pooled(images))
-        return logits
-
-    def pooled(self, images: Tensor) -> Tensor:
-        """Returns what the head classifies, [B, D], of images [B, 3, H, W], normalised."""
-        return self.backbone.pool(self.backbone(images).tokens, self.pooling)
 
     def cross_entropy(self, logits: Tensor, target: Tensor, label_smoothing: float = 0.0) -> Tensor:
         """Returns the mean cross entropy in fp32, of weighted classes where the settings ask for it.

@@ -53,10 +53,15 @@ class ShownClasses(Shown):
 
     def example_picture(self, data: RunData, index: int) -> Image:
         """Returns the image as the model sees it."""
-        images = data.data if isinstance(data, CachedFeatures) else data
-        normalise = Normalise(data.input_transform()["mean"], data.input_transform()["std"])
-        return single_view(normalise.undo(images.val_dataset()[Draw(0, index)][0]))
+        return example_view(data, index)
 
     def prediction_writer(self, folder: Path, input: Mapping[str, Any]) -> ClassTable:
         """Returns what writes a CSV with the best classes of each image."""
         return ClassTable(folder, self.model.spec.class_names, EvalTransform(**input), self.model.class_probabilities)
+
+
+def example_view(data: RunData, index: int) -> Image:
+    """Returns a validation image as the model sees it, by its place in the listing from 0."""
+    images = data.data if isinstance(data, CachedFeatures) else data
+    normalise = Normalise(data.input_transform()["mean"], data.input_transform()["std"])
+    return single_view(normalise.undo(images.val_dataset()[Draw(0, index)][0]))

@@ -238,6 +238,7 @@ class TransferModule(RunModule):
     def on_validation_epoch_end(self) -> None:
         """Logs `val/<metric>` on every rank, keeps table and results, and resets the metrics."""
         values = {f"val/{name}": value for name, value in self.metrics.compute().items()}
+        self.model.measured = {name: float(values[f"val/{name}"]) for name in self.model.kept_metrics}
         self.table = self.model.table(self.metrics)
         self.results = self.model.results(self.metrics)
         self.metrics.reset()
@@ -249,7 +250,8 @@ class TransferModule(RunModule):
 
     def on_save_checkpoint(self, checkpoint: CheckpointDict) -> None:
         """Adds the metadata; with an EMA, replaces the weights by their average."""
-        checkpoint[CARD] = {**self.card, "step": checkpoint["global_step"]}
+        measured = {"measured": dict(self.model.measured)} if self.model.measured else {}
+        checkpoint[CARD] = {**self.card, **measured, "step": checkpoint["global_step"]}
         put_average(checkpoint, self.trainer)
         leave_out(checkpoint, self.start)
 

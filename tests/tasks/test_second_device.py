@@ -45,6 +45,7 @@ WAITS: dict[str, dict[str, dict[str, int]]] = {
         "ade20k_linear": {"to_cpu": 1},
         "ade20k_upernet": {"to_cpu": 1},
         "imagenet_robustness": {"to_cpu": 1, "to_device": 1},
+        "multilabel_finetune": {"to_cpu": 2},
     },
 }
 

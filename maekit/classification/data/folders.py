@@ -9,84 +9,42 @@ import numpy as np
 from maekit.base.findings import Findings
 from maekit.base.spec import DataSpec
 from maekit.classification.data.check import check_class_folders
-from maekit.classification.data.labelled_images import LabelledImages, Splits
-from maekit.classification.data.tables import TableFlags, TableSplits, given_classes, read_table
+from maekit.classification.data.labelled_images import Splits
+from maekit.classification.data.table_images import TableImages
+from maekit.classification.data.tables.classes import read_table
+from maekit.classification.data.tables.rows import TableSplits, given_classes
 from maekit.data.digits import digits_root, make_digits
 from maekit.data.folders.file_names import EXPECTED_IMAGES
 from maekit.data.folders.layout import class_folders, find_layout, same_classes
 from maekit.data.folders.listing import Listing, list_classes, require_images, split
-from maekit.data.folders.shares import parse_fold
 from maekit.data.folders.text import readable_names
 from maekit.data.tables.folds import fold_of_each, require_pairs
 from maekit.errors import UserError
-from maekit.system.ranges import check_range
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class ClassFolders(LabelledImages):
+class ClassFolders(TableImages):
     """A folder of `train/<class>/` and `val/<class>/`, or of class folders alone; or a table of images.
 
     Args:
-        synthetic: made data to use where no root is given: `digits` are scikit-learn's handwritten digits.
-        val_fraction: share of each class set aside for validation where there is no val folder, above 0 and
-            below 1.
-        split_seed: chooses which images that share, or a fold, holds.
-        table: a CSV, TSV or Parquet file with a row for each image, instead of class folders; its paths begin in
-            `root` or beside it.
-        path_column: the table's column of the images' paths; null: the one with a usual name, such as `file`.
-        label_column: its column of the classes; null: likewise, such as `label`.
-        split_column: its column that says train, val or test; null: likewise, such as `split`, if there is one. Images
-            of test are set aside.
-        group_column: its column of what images have in common, such as the patient; a group is never divided between
-            training and validation.
-        weight_column: its column of what each image counts, above 0.
         classes: the classes of a table in label order: names, or a file with one a line; null: all its labels, sorted.
         sampling: how often images are drawn: `balanced`, each class equally often; `weighted`, by the weight column;
             `uniform`, each image once an epoch; null: weighted where there is a weight column, else uniform. What is
             not uniform is drawn with replacement, and an epoch has as many images as before.
-        fold: validate on one of k equal parts and train on the others, as 2/5; each class is spread evenly over them.
     """
 
     published: ClassVar[DataSpec] = DataSpec(("class_0000", "class_0001"), (224, 224))
     expected: ClassVar[str] = "a folder of train/<class>/ and val/<class>/, or of class folders"
 
-    synthetic: Literal["digits"] | None = None
-    val_fraction: float
-    split_seed: int = 0
-    table: str | None = None
-    path_column: str | None = None
-    label_column: str | None = None
-    split_column: str | None = None
-    group_column: str | None = None
-    weight_column: str | None = None
     classes: list[str] | str | None = None
     sampling: Literal["uniform", "balanced", "weighted"] | None = None
-    fold: str | None = None
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 0 < self.val_fraction < 1:
-            raise UserError(f"data.val_fraction: got {self.val_fraction}, expected above 0 and below 1")
-        check_range("data.split_seed", self.split_seed, "[0, inf)")
-        self._fold = None if self.fold is None else parse_fold(self.fold)
-        self._require_table()
-
-    def _require_table(self) -> None:
-        """Refuses a column where there is no table."""
-        of_table = ("path_column", "label_column", "split_column", "group_column", "weight_column")
-        given = [name for name in of_table if getattr(self, name) is not None]
         if self.sampling == "weighted" and self.weight_column is None:
             raise UserError(
                 "got data.sampling weighted without data.weight_column, expected both; add the column's name"
             )
-        if self.table is None and given:
-            raise UserError(f"got data.{given[0]} without data.table, expected both; add --data.table FILE")
-
-    def data_root(self) -> Path:
-        """Returns the absolute path of the data folder, which is the table's without another one."""
-        if self.root is None and self.table is not None:
-            return Path(self.table).expanduser().absolute().parent
-        return super().data_root()
 
     def sample_weights(self) -> np.ndarray | None:
         """Returns the weights by which training images are drawn, [images]; None draws each once an epoch."""
@@ -127,18 +85,8 @@ class ClassFolders(LabelledImages):
     def read_table(self, root: Path) -> TableSplits:
         """Reads the table and divides its images; see `maekit.classification.data.tables`."""
         assert self.table is not None
-        kinds = ("path", "label", "split", "group", "weight")
-        return read_table(
-            TableFlags(
-                file=Path(self.table).expanduser().absolute(),
-                columns={kind: getattr(self, f"{kind}_column") for kind in kinds},
-                classes=None if self.classes is None else given_classes(self.classes),
-                val_fraction=self.val_fraction,
-                split_seed=self.split_seed,
-                fold=self._fold,
-            ),
-            root,
-        )
+        classes = None if self.classes is None else given_classes(self.classes)
+        return read_table(self.table_flags(Path(self.table), classes), root)
 
     def _in_folds(self, root: Path, train: Listing, val: Listing | None) -> Splits:
         """Divides class folders without a validation split into folds."""

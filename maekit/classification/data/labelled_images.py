@@ -215,7 +215,7 @@ def _class_counts(labels: np.ndarray, num_classes: int) -> tuple[int, ...]:
 
 def _classes_without_val(val: Listing, names: Sequence[str]) -> str:
     """Returns which classes have no validation images, for the summary; empty if each has some."""
-    counts = np.bincount(val.labels, minlength=len(names)).tolist()
+    counts = _class_counts(val.labels, len(names))
     empty = [name for name, count in zip(names, counts, strict=True) if not count]
     if not empty:
         return ""

@@ -115,14 +115,29 @@ class Share:
             UserError: there are fewer units than parts.
         """
         shares, chosen = self.parts
-        units, owner = np.unique(self.groups(names), return_inverse=True)
-        if len(units) < len(shares):
-            what = "groups" if self.group_pattern else "images"
-            raise UserError(f"{len(units)} {what} to divide into {len(shares)} parts; add images, or take fewer folds")
-        counts = np.zeros((len(units), present.shape[1] + 1))  # the last column counts the images
-        np.add.at(counts, owner, np.column_stack([present, np.ones(len(names))]).astype(np.float64))
-        order = sorted(range(len(units)), key=lambda unit: rank_of(self.seed, str(units[unit])))
-        return np.asarray(_divide(counts, np.array(shares), order)[owner] == chosen)
+        return np.asarray(part_of_each(self.groups(names), present, shares, self.seed) == chosen)
+
+
+def part_of_each(units: Sequence[str], present: np.ndarray, shares: Sequence[float], seed: int) -> np.ndarray:
+    """Returns the part of each image, [N] int64, by iterative stratification; see `Share.held_out`.
+
+    Args:
+        units: of each image its group, or its own name where it is in none.
+        present: [N, C] bool, the classes in each; C may be 0.
+        shares: of the parts, in sum 1.
+        seed: makes other parts.
+
+    Raises:
+        UserError: there are fewer units than parts.
+    """
+    names, owner = np.unique(units, return_inverse=True)
+    if len(names) < len(shares):
+        what = "groups" if len(names) < len(units) else "images"
+        raise UserError(f"{len(names)} {what} to divide into {len(shares)} parts; add images, or take fewer folds")
+    counts = np.zeros((len(names), present.shape[1] + 1))  # the last column counts the images
+    np.add.at(counts, owner, np.column_stack([present, np.ones(len(units))]).astype(np.float64))
+    order = sorted(range(len(names)), key=lambda unit: rank_of(seed, str(names[unit])))
+    return np.asarray(_divide(counts, np.array(shares), order)[owner])
 
 
 def _divide(counts: np.ndarray, shares: np.ndarray, order: list[int]) -> np.ndarray:

@@ -25,7 +25,7 @@ class Columns:
 
     Attributes:
         path: has the path of each image.
-        label: has its class.
+        labels: have its class, its labels or its values; one column, or several.
         split: says which split it is in; None where the table has no such column.
         group: images of one value stay on one side of a split; None for none.
         weight: how much an image counts; None for none.
@@ -33,7 +33,7 @@ class Columns:
     """
 
     path: str
-    label: str
+    labels: tuple[str, ...]
     split: str | None
     group: str | None
     weight: str | None
@@ -41,38 +41,57 @@ class Columns:
 
     def names(self) -> list[str]:
         """Returns the columns that are read, each once."""
-        found = (self.path, self.label, self.split, self.group, self.weight)
+        found = (self.path, *self.labels, self.split, self.group, self.weight)
         return list(dict.fromkeys(name for name in found if name is not None))
 
 
-def choose_columns(table: Path, names: Sequence[str], given: dict[str, str | None]) -> Columns:
+def choose_columns(
+    table: Path,
+    names: Sequence[str],
+    given: dict[str, str | None],
+    *,
+    several: bool = False,
+    usual: Sequence[str] = (),
+) -> Columns:
     """Chooses the columns of a table.
 
     Args:
         table: for errors.
         names: of its columns.
         given: of `path`, `label`, `split`, `group` and `weight` the name that a flag gives, or None.
+        several: whether `label` may be several names with commas between.
+        usual: more names that the label's column usually has, in lower case.
 
     Raises:
         UserError: a column that was named is not there; of path or label there is no column of a usual name; or there
             are several.
     """
-    for kind, name in given.items():
+    labels = _label_names(given["label"], names, several)
+    wanted = [(kind, name) for kind, name in given.items() if kind != "label"]
+    for kind, name in (*wanted, *(("label", name) for name in labels)):
         if name is not None and name not in names:
             raise UserError(
                 f"{table}: no column '{name}'{nearest(name, names)} (it has {_listed(names)}); mend "
                 f"--data.{kind}_column"
             )
-    found = {kind: given[kind] or _usual(table, names, kind) for kind in USUAL}
+    known = {**USUAL, "label": (*USUAL["label"], *usual)}
+    found = {kind: given[kind] or _usual(table, names, kind, known[kind]) for kind in known}
     chosen = [f"{kind} from '{name}'" for kind, name in found.items() if name is not None and given[kind] is None]
     chosen += _unused_group(names, given["group"])
     path, label = found["path"], found["label"]
     assert path is not None and label is not None
-    return Columns(path, label, found["split"], given["group"], given["weight"], ", ".join(chosen))
+    return Columns(path, tuple(labels) or (label,), found["split"], given["group"], given["weight"], ", ".join(chosen))
 
 
-def _usual(table: Path, names: Sequence[str], kind: str) -> str | None:
-    fits = [name for name in names if _plain(name) in USUAL[kind]]
+def _label_names(given: str | None, names: Sequence[str], several: bool) -> list[str]:
+    if given is None:
+        return []
+    parts = [name.strip() for name in given.split(",") if name.strip()]
+    return parts if several and given not in names else [given]
+
+
+def _usual(table: Path, names: Sequence[str], kind: str, known: Sequence[str]) -> str | None:
+    fits = [name for name in names if _plain(name) in known]
     if len(fits) > 1:
         raise UserError(
             f"{table}: columns {_listed(fits)} may each be the {kind}; say which: --data.{kind}_column {fits[0]}"

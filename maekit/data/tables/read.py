@@ -11,6 +11,7 @@ from maekit.data.folders.text import read_text
 from maekit.errors import UserError
 
 DELIMITERS = ",;\t|"
+DELIMITED = (".csv", ".tsv")
 PARQUET = (".parquet", ".pq")
 
 

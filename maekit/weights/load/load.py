@@ -22,6 +22,7 @@ from maekit.weights.load.bands import FILTERS, Bands, at_bands, not_trained
 from maekit.weights.load.class_order import Comparison, class_rows, compare_classes, reorder
 from maekit.weights.load.classes import Classes, file_classes
 from maekit.weights.load.fit import check_size, problems
+from maekit.weights.load.head_target import HeadTarget, other_target
 from maekit.weights.load.report import Report
 from maekit.weights.state.foreign import seems
 from maekit.weights.state.state_file import StateFile, in_words, read_state, stored_grid
@@ -39,6 +40,7 @@ def load_weights(
     leave_out: Sequence[str] = (),
     classes: Classes | None = None,
     bands: Bands | None = None,
+    target: HeadTarget | None = None,
 ) -> Report:
     """Copies a file's tensors into `model.backbone` (a `Backbone`) and `model.head`, or changes nothing and says why.
 
@@ -59,6 +61,7 @@ def load_weights(
             refused where it is of other ones; None compares nothing.
         bands: the channels the model is given, to whose the file's patch filters are adapted, and their normalisation,
             which is compared with the file's; None where the model has the file's own.
+        target: what the model's head predicts, which is compared with what the file's does; None compares nothing.
 
     Raises:
         UserError: anything else is missing, left over, of another shape or kind, or not finite; a head would be
@@ -80,6 +83,7 @@ def load_weights(
     if state.num_heads not in (None, backbone.num_heads):
         wrong.append(f"got {state.num_heads} attention heads, expected {backbone.num_heads}")
     wrong += [compared.problem] if compared.problem else []
+    wrong += other_target(fit, state.meta, target)
     wrong += ["{} is of a {}x{} patch grid, expected {}x{}".format(n, *grids[n][0], *grids[n][1]) for n in unwanted]
     if wrong:
         what = in_words(state.layout, state.kind)

@@ -64,12 +64,12 @@ def test_a_damaged_table_is_refused_in_one_line(tmp_path: Path, content: bytes, 
 
 def test_columns_have_usual_names_or_are_given() -> None:
     found = choose_columns(Path("t.csv"), ["Image_ID", "Class Name", "Patient ID", "subset"], NOTHING)
-    assert (found.path, found.label, found.split, found.group) == ("Image_ID", "Class Name", "subset", None)
+    assert (found.path, found.labels, found.split, found.group) == ("Image_ID", ("Class Name",), "subset", None)
     assert "path from 'Image_ID', label from 'Class Name', split from 'subset'" in found.note
     assert "'Patient ID' is not used: --data.group_column Patient ID" in found.note
     given = NOTHING | {"path": "a", "label": "b", "group": "c"}
     chosen = choose_columns(Path("t.csv"), ["a", "b", "c", "file", "image"], given)
-    assert (chosen.path, chosen.label, chosen.group, chosen.note) == ("a", "b", "c", "")
+    assert (chosen.path, chosen.labels, chosen.group, chosen.note) == ("a", ("b",), "c", "")
     assert chosen.names() == ["a", "b", "c"]
 
 

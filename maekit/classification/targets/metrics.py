@@ -29,10 +29,15 @@ class _Rows(Metric):
 
     def joined(self) -> tuple[Tensor, Tensor]:
         """Returns predictions and truths [n, N], float64 on the CPU, of the images in their order."""
-        rows, places = _whole(self.rows).double().cpu(), _whole(self.places).cpu()
+        rows, places = _whole(self.rows).cpu().double(), _whole(self.places).cpu()
         order = places.argsort(stable=True)
         predicted, truth = rows[order[places[order] >= 0]].chunk(2, dim=1)
         return predicted, truth
+
+    def of_all(self) -> tuple[Tensor, Tensor]:
+        """Returns `joined` of all processes, before `compute` or after it; every process must call it."""
+        with self.sync_context(dist_sync_fn=self.dist_sync_fn):
+            return self.joined()
 
 
 def _whole(parts: "list[Tensor] | Tensor") -> Tensor:
@@ -76,13 +81,18 @@ class GradeMetrics(_Rows):
 
 
 class LabelScores(NamedTuple):
-    """F1 at a threshold, and on how many images it was tuned and measured."""
+    """F1 at a threshold, the number of images it was tuned on, and the places [m] of those it was measured on."""
 
     threshold: float
     macro: float
     micro: float
     tuned_on: int
-    measured_on: int
+    measured: Tensor
+
+    @property
+    def measured_on(self) -> int:
+        """The number of images that F1 was measured on."""
+        return len(self.measured)
 
 
 class LabelMetrics(_Rows):
@@ -107,14 +117,14 @@ class LabelMetrics(_Rows):
         found = {
             "map": _mean(precision),
             "auroc": _mean(area),
-            "labels_left_out": torch.tensor(labels.shape[1] - len(seen)),
+            "labels_left_out": torch.tensor(float(labels.shape[1] - len(seen))),
         }
         return found | {
             "f1_macro": torch.tensor(f1.macro),
             "f1_micro": torch.tensor(f1.micro),
             "threshold": torch.tensor(f1.threshold, dtype=torch.float64),
-            "tuned_on": torch.tensor(f1.tuned_on),
-            "f1_images": torch.tensor(f1.measured_on),
+            "tuned_on": torch.tensor(float(f1.tuned_on)),
+            "f1_images": torch.tensor(float(f1.measured_on)),
         }
 
 
@@ -129,12 +139,12 @@ def label_scores(predicted: Tensor, truth: Tensor, threshold: float | None) -> L
     nothing but their number.
     """
     if threshold is not None:
-        return LabelScores(threshold, *f1_scores(predicted, truth, threshold), 0, len(truth))
+        return LabelScores(threshold, *f1_scores(predicted, truth, threshold), 0, torch.arange(len(truth)))
     order = torch.randperm(len(truth), generator=torch.Generator().manual_seed(HALVES_SEED))
     tuned, measured = order[: len(order) // 2], order[len(order) // 2 :]
     steps = [step / 100 for step in range(1, 100)]
     best = max(steps, key=lambda step: (f1_scores(predicted[tuned], truth[tuned], step)[0], -abs(step - 0.5)))
-    return LabelScores(best, *f1_scores(predicted[measured], truth[measured], best), len(tuned), len(measured))
+    return LabelScores(best, *f1_scores(predicted[measured], truth[measured], best), len(tuned), measured)
 
 
 def f1_scores(predicted: Tensor, truth: Tensor, threshold: float) -> tuple[float, float]:

@@ -5,14 +5,14 @@ import pytest
 import sklearn.metrics
 import torch
 
-from maekit.classification.target_losses import (
+from maekit.classification.targets.losses import (
     OrderedThresholds,
     asymmetric_loss,
     binary_loss,
     grade_loss,
     predicted_grades,
 )
-from maekit.classification.target_metrics import GradeMetrics, LabelMetrics, ValueMetrics, _Rows
+from maekit.classification.targets.metrics import GradeMetrics, LabelMetrics, ValueMetrics, _Rows
 
 
 def _filled(metrics: _Rows, predicted: torch.Tensor, truth: torch.Tensor) -> _Rows:

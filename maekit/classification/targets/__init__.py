@@ -1,0 +1,1 @@
+"""Several labels an image, numbers, and grades: models, losses, metrics, what is shown."""

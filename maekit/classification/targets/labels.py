@@ -1,0 +1,124 @@
+"""A model of several labels an image: one probability a label, and a threshold from which a label is given."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor
+
+from maekit.base.spec import DataSpec
+from maekit.classification.targets.label_results import labels_json, per_label_json
+from maekit.classification.targets.losses import asymmetric_loss, binary_loss
+from maekit.classification.targets.metrics import LabelMetrics, label_scores
+from maekit.classification.targets.mix import MixedBatch, PairMix
+from maekit.classification.targets.model import TargetModel, TargetSettings
+from maekit.classification.targets.shown_labels import ShownLabels
+from maekit.data.images.batch import ImageBatch
+from maekit.errors import UserError
+from maekit.system.ranges import check_range
+
+UNTUNED = 0.5
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelSettings(TargetSettings):
+    """A fine-tuned model of several labels an image.
+
+    Args:
+        label_loss: `bce`, binary cross entropy, or `asymmetric` (arXiv 2009.14119), for many labels of which an image
+            has few.
+        label_smoothing: how far labels of 0 and 1 are moved to 1/2, in [0, 1); bce alone.
+        mixup: alpha of mixup's Beta distribution; 0 turns mixup off; bce alone.
+        cutmix: alpha of cutmix's Beta distribution; 0 turns cutmix off; bce alone.
+        mix_probability: how often a batch is mixed at all, in [0, 1].
+        mix_switch_probability: how often cutmix is taken when both are on, in [0, 1].
+        threshold: probability from which a label is given, above 0 and below 1; null: the one with the best macro F1
+            on half of the validation images, of which F1 is not reported.
+    """
+
+    label_loss: Literal["bce", "asymmetric"]
+    label_smoothing: float
+    mixup: float
+    cutmix: float
+    mix_probability: float
+    mix_switch_probability: float
+    threshold: float | None = None
+
+    def __post_init__(self) -> None:
+        """Refuses values outside their range and contradictions, with the flag's name."""
+        super().__post_init__()
+        check_range("model.label_smoothing", self.label_smoothing, "[0, 1)")
+        check_range("model.mixup", self.mixup, "[0, inf)")
+        check_range("model.cutmix", self.cutmix, "[0, inf)")
+        check_range("model.mix_probability", self.mix_probability, "[0, 1]")
+        check_range("model.mix_switch_probability", self.mix_switch_probability, "[0, 1]")
+        check_range("model.threshold", self.threshold, "(0, 1)")
+        for name in ("label_smoothing", "mixup", "cutmix") if self.label_loss == "asymmetric" else ():
+            if value := getattr(self, name):
+                raise UserError(
+                    f"got model.{name} {value} with model.label_loss asymmetric, whose targets are 0 or 1, expected 0; "
+                    f"add --model.{name} 0, or --model.label_loss bce"
+                )
+
+
+class LabelModel(TargetModel):
+    """A ViT and a linear head with one logit a label; a task builds its `head`."""
+
+    monitor: tuple[str, Literal["max", "min"]] = ("map", "max")
+    headline: ClassVar[tuple[str, ...]] = ("map", "f1_macro", "auroc")
+    kept_metrics: ClassVar[tuple[str, ...]] = ("threshold",)
+
+    def __init__(self, spec: DataSpec, settings: LabelSettings) -> None:
+        """Builds the backbone, and what mixes images."""
+        super().__init__(spec, settings)
+        self.label_loss, self.label_smoothing, self.threshold = (
+            settings.label_loss,
+            settings.label_smoothing,
+            settings.threshold,
+        )
+        self.mix = PairMix(settings.mixup, settings.cutmix, settings.mix_probability, settings.mix_switch_probability)
+
+    def drawn(self, batch: ImageBatch) -> "ImageBatch | MixedBatch":
+        """Returns the batch with its images and labels mixed in pairs, where mixup or cutmix is on."""
+        return self.mix(batch.image, batch.label.float()) if self.mix.is_on else batch
+
+    def training_losses(self, batch: "ImageBatch | MixedBatch") -> dict[str, Tensor]:
+        """Returns `loss`, the mean over images and labels in fp32, of labels [B, L] or mixed targets [B, L]."""
+        if isinstance(batch, ImageBatch) and self.mix.is_on:
+            batch = self.drawn(batch)
+        target = batch.target if isinstance(batch, MixedBatch) else batch.label
+        logits = self(batch.image)
+        if self.label_loss == "asymmetric":
+            return {"loss": asymmetric_loss(logits, target)}
+        return {"loss": binary_loss(logits, target, self.label_smoothing)}
+
+    def new_metrics(self) -> LabelMetrics:
+        """Returns metrics: mAP, AUROC and F1, in 0..1, and the threshold."""
+        return LabelMetrics(self.threshold)
+
+    def update_metrics(self, metrics: LabelMetrics, batch: ImageBatch) -> None:
+        """Adds one evaluated batch."""
+        metrics.update(self(batch.image).float().sigmoid(), batch.label, batch.index)
+
+    def results(self, metrics: LabelMetrics) -> dict[str, object]:
+        """Returns `labels.json` and `per_class.json`: average precision, F1 and more of each label."""
+        predicted, truth = metrics.of_all()
+        scores = label_scores(predicted, truth, self.threshold)
+        labels = labels_json(self.spec.class_names, predicted, truth, scores)
+        return {"labels.json": labels, "per_class.json": per_label_json(labels)}
+
+    @torch.inference_mode()
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Returns probabilities [B, L] in fp32 of images [B, C, H, W], normalised."""
+        logits: Tensor = self(images)
+        return logits.float().sigmoid()
+
+    def threshold_in_use(self) -> float:
+        """Returns the probability from which a label is given: the setting's, the tuned one, or 0.5 before it is."""
+        measured: Mapping[str, float] = self.measured
+        return self.threshold or measured.get("threshold", UNTUNED)
+
+    def shown(self) -> ShownLabels:
+        """Returns the losses of images, the images, and a CSV with the labels of each."""
+        return ShownLabels(self)

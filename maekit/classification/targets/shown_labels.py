@@ -1,0 +1,90 @@
+"""What is shown of a model of several labels: the loss of an image, the image, a table of labels."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar, Literal, Protocol
+
+from PIL.Image import Image
+from torch import Tensor
+from torch.nn import functional as F
+
+from maekit.base.data import RunData
+from maekit.base.shown import Judged, Shown
+from maekit.base.spec import DataSpec
+from maekit.classification.predictions import ImageTable
+from maekit.classification.shown import example_view
+from maekit.data.images.batch import ImageBatch
+from maekit.data.images.transforms import EvalTransform
+from maekit.drawing.views import short_name
+
+NAMED = 3  # labels that a caption names
+
+
+class GivesLabels(Protocol):
+    """A model of L labels, whose names are in its `spec`."""
+
+    spec: DataSpec
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Returns logits [B, L] of images [B, C, H, W], normalised."""
+
+    def probabilities(self, images: Tensor) -> Tensor:
+        """Returns probabilities [B, L] in fp32 of images [B, C, H, W], normalised."""
+
+    def threshold_in_use(self) -> float:
+        """Returns the probability from which a label is given."""
+
+
+class ShownLabels(Shown):
+    """The mean binary cross entropy of each image, the image, and a CSV with the labels of each image."""
+
+    score: ClassVar[tuple[str, Literal["low", "high"]] | None] = ("loss", "low")
+
+    def __init__(self, model: GivesLabels) -> None:
+        self.model = model
+
+    def judge(self, batch: ImageBatch) -> list[Judged]:
+        """Returns the binary cross entropy of each image, the mean over the labels, in nats."""
+        logits, labels = self.model(batch.image).float(), batch.label.float()
+        losses = F.binary_cross_entropy_with_logits(logits, labels, reduction="none").mean(1)
+        given = logits.sigmoid() >= self.model.threshold_in_use()
+        rows = zip(losses.tolist(), labels.tolist(), given.tolist(), strict=True)
+        return [Judged(loss, f"true {self._names(true)}, predicted {self._names(said)}") for loss, true, said in rows]
+
+    def _names(self, has: Sequence[float]) -> str:
+        names = [short_name(name) for name, there in zip(self.model.spec.class_names, has, strict=True) if there]
+        return (" + ".join(names[:NAMED]) + (" + ..." if names[NAMED:] else "")) or "none"
+
+    def example_picture(self, data: RunData, index: int) -> Image:
+        """Returns the image as the model sees it."""
+        return example_view(data, index)
+
+    def prediction_writer(self, folder: Path, input: Mapping[str, Any]) -> "LabelCsv":
+        """Returns what writes a CSV with the labels of each image and the probability of each label."""
+        return LabelCsv(folder, EvalTransform(**input), self.model)
+
+
+class LabelCsv(ImageTable):
+    """A CSV with one row an image: file, its labels from the threshold on, and the probability of each label.
+
+    Args:
+        folder: where `predictions.csv` is written.
+        transform: RGB image to [3, H, W].
+        model: gives probabilities and the threshold.
+    """
+
+    def __init__(self, folder: Path, transform: EvalTransform, model: GivesLabels) -> None:
+        self.model, self.names = model, model.spec.class_names
+        super().__init__(folder, transform, ["labels", *self.names])
+
+    def rows(self, images: Tensor) -> list[list[str]]:
+        """Returns the labels with semicolons between, then the probabilities."""
+        threshold = self.model.threshold_in_use()
+        every = self.model.probabilities(images).tolist()
+        return [
+            [
+                ";".join(name for name, p in zip(self.names, row, strict=True) if p >= threshold),
+                *(f"{p:.6f}" for p in row),
+            ]
+            for row in every
+        ]
