@@ -7,6 +7,7 @@ from maekit.runs.read import Run
 from maekit.system.numbers import plural
 from maekit.system.plain import finite_number, table
 
+NO_CLASSES = ["image"]  # what a pre-training records, whose data have none
 NOT_RECORDED = "the run does not record its data: it is of an older version"
 
 
@@ -48,7 +49,7 @@ def recorded_data(run: Run) -> RecordedData | None:
         return None
     return RecordedData(
         folder=str(found["folder"]),
-        classes=tuple(map(str, classes)),
+        classes=() if classes == NO_CLASSES else tuple(map(str, classes)),
         images={name: int(number) for name, number in images.items() if number is not None},
         fingerprints={name: str(fingerprint) for name, fingerprint in fingerprints.items()},
         summary=str(found.get("summary", "")),

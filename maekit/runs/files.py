@@ -11,6 +11,7 @@ from maekit.system.plain import JSON
 
 CONFIG, ENVIRONMENT, METRICS = "config.yaml", "environment.json", "metrics.json"
 CLASSES, HISTORY, EVALUATION, PER_CLASS = "classes.txt", "history.json", "evaluation.json", "per_class.json"
+NAN_STEP = "nan_step.pt"
 
 
 class Content(NamedTuple):

@@ -12,7 +12,8 @@ class Reached:
 
     Attributes:
         step: optimizer steps done.
-        value: the metric there; None where it is no number.
+        value: the metric there, or its best one of a finished run that has a patience, since that is what such a run
+            is for; None where it is no number.
         best: its best value so far.
         seconds: of the whole run so far, in all its sessions.
         images_per_second: in training.
@@ -41,6 +42,9 @@ def reached(folder: Path, stop: int | None, metric: str) -> Reached | None:
     if step is None or not ended:
         return None
     value = run.val.get(metric.removeprefix("val/"))
+    best = run.best
+    if run.status == "finished" and run.flat_config.get("run.patience") is not None and f"val/{best.metric}" == metric:
+        value = best.value
     if stop is not None and step > stop:  # it has been trained on since: a study whose database was lost
         step, value = stop, dict(curve(folder, metric)).get(stop, value)
     return Reached(

@@ -112,6 +112,24 @@ def add_parts(folder: Path, num_classes: int = 3) -> None:
         Image.new("RGB", (16, 16), "teal").save(folder / "pictures" / f"step_{step:07}.png")
 
 
+def add_targets(folder: Path) -> None:
+    """Adds what runs of labels, values and probabilities keep of an evaluation; numbers are None where undefined."""
+    scores = [("cat", 0.9, 30), ("dog", 0.4, 3), ("owl", None, 0)]
+    labels = [
+        {"name": name, "images": images, "ap": ap, "auroc": ap, "f1": ap, "precision": ap, "recall": ap}
+        for name, ap, images in scores
+    ]
+    content = {"threshold": 0.37, "tuned_on": 50, "measured_on": 51, "labels": labels}
+    (folder / "labels.json").write_text(json.dumps(content))
+    shown = [{"image": at, "true": [at / 10, 1.0], "predicted": [at / 10 + 0.5, 2.0]} for at in range(700)]
+    errors = {"mae": 0.5, "rmse": 0.5, "r2": None, "mean": 35.0, "std": 20.0}
+    both = [{"name": "age", "unit": "years", **errors}, {"name": "mass", "unit": "", **errors}]
+    (folder / "values.json").write_text(json.dumps({"images": 900, "values": both, "shown": shown}))
+    bins = [{"low": 0.0, "high": 0.5, "images": 0, "confidence": None, "accuracy": None}]
+    bins.append({"low": 0.5, "high": 1.0, "images": 9, "confidence": 0.75, "accuracy": 0.6})
+    (folder / "reliability.json").write_text(json.dumps({"calibration_error": 0.15, "bins": bins}))
+
+
 def write_csv(file: Path, rows: list[dict[str, Any]]) -> None:
     """Writes a table as a run does."""
     with file.open("w", newline="") as lines:

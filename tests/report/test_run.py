@@ -15,7 +15,7 @@ from maekit.report.runs.report import run_document
 from maekit.runs.find import find_runs
 from maekit.runs.read import read_run
 from tests.paper.helpers import make_run as paper_run
-from tests.report.helpers import STEPS, add_parts, blocks, make_run, table, write_csv
+from tests.report.helpers import STEPS, add_parts, add_targets, blocks, make_run, table, write_csv
 
 
 def report_of(folder: Path) -> Document:
@@ -115,6 +115,63 @@ def test_classes_without_a_value_come_last(whole: Path) -> None:
         ("class_1", 89.0, 101),
         ("class_0", None, 100),
     )
+
+
+def test_labels_stand_with_the_weakest_first_instead_of_the_classes(whole: Path) -> None:
+    add_targets(whole)
+    labels = table(report_of(whole), "labels")
+    assert [(row[0], row[1], row[-1]) for row in labels.rows] == [("dog", 0.4, 3), ("cat", 0.9, 30), ("owl", None, 0)]
+    assert "threshold 0.37, chosen on 50 images and measured on the 51 others" in labels.note
+    assert not [one for one in blocks(report_of(whole), Table, "Classes") if one.name == "classes"]
+
+
+def test_values_are_plotted_over_the_true_ones_with_a_diagonal(whole: Path) -> None:
+    add_targets(whole)
+    document = report_of(whole)
+    assert table(document, "values").rows[0] == ("age (years)", 0.5, 0.5, None, 35.0, 20.0)
+    age, mass = blocks(document, LineChart, "Values")
+    diagonal, images = age.series
+    assert diagonal.points == ((0.0, 0.0), (70.4, 70.4)) and not images.points
+    assert len(images.dots) == 500 and all(predicted == true + 0.5 for true, predicted in images.dots)
+    assert age.x_label == "true age (years)" and "500 of 900" in age.caption
+    assert mass.series[1].dots[0] == (1.0, 2.0)
+
+
+def test_the_reliability_and_an_ordered_confusion(whole: Path) -> None:
+    add_targets(whole)
+    content = json.loads((whole / "confusion.json").read_text())
+    (whole / "confusion.json").write_text(json.dumps({**content, "ordered": True}))
+    document = report_of(whole)
+    [chart] = blocks(document, LineChart, "Classes")
+    assert chart.series[1].points == ((0.75, 0.6),) and "0.15" in chart.caption
+    assert table(document, "reliability_bins").rows[0] == (0.0, 0.5, 0, None, None)
+    [confusion] = blocks(document, HeatMap, "Classes")
+    assert confusion.caption.startswith("300 of 317 ") and "309 at most one grade off" in confusion.caption
+
+
+@pytest.mark.parametrize("name", ["labels.json", "values.json", "reliability.json"])
+def test_a_damaged_result_of_a_target_is_said(whole: Path, name: str) -> None:
+    add_targets(whole)
+    (whole / name).write_text('{"labels": [{}], "threshold": 0.5, "values": 3, "bins": [1]}')
+    missing = blocks(report_of(whole), Text, "What is missing")[0].lines
+    assert any(name[1:] in line for line in missing)
+
+
+def test_data_without_classes_miss_none(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "0", task="mae_pretrain")
+    about = json.loads((folder / "environment.json").read_text())
+    split = {"images": 8, "fingerprint": "ab"}
+    about["data"] = {"folder": "photos", "classes": ["image"], "splits": {"train": split, "val": split}}
+    (folder / "environment.json").write_text(json.dumps(about))
+    document = report_of(folder)
+    assert "classes" not in dict(blocks(document, Facts, "Data")[0].pairs)
+    assert not any("confusion.json" in line for line in blocks(document, Text, "What is missing")[0].lines)
+
+
+def test_a_kept_step_of_an_earlier_session_is_said(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "0")
+    (folder / "nan_step.pt").write_bytes(b"")
+    assert any("nan_step.pt is of an earlier session" in line for line in report_of(folder).summary)
 
 
 def test_examples_and_the_newest_picture(whole: Path) -> None:

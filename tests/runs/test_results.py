@@ -12,6 +12,7 @@ import pytest
 from maekit.errors import UserError
 from maekit.runs.differences import Difference, differences, is_hyper_parameter
 from maekit.runs.find import find_runs, labels
+from maekit.runs.reached import reached
 from maekit.runs.read import Best, read_run
 
 
@@ -43,6 +44,17 @@ def test_a_whole_run(tmp_path: Path) -> None:
     assert run.rows("val") == [{"step": 5.0, "top1": 50.0}, {"step": 10.0, "top1": 99.0}]
     assert run.rows("layers") == []
     assert differences(run) == [Difference("model.drop_path", None, 0.1)]
+
+
+@pytest.mark.parametrize(("patience", "expected"), [(None, 70.0), (3, 90.0)])
+def test_a_run_with_a_patience_counts_by_its_best_value(tmp_path: Path, patience: int | None, expected: float) -> None:
+    """A run that waited in vain for an improvement is by then worse than what it keeps."""
+    (tmp_path / "config.yaml").write_text(json.dumps({"run": {"patience": patience}}))
+    best = {"metric": "val/top1", "value": 90.0, "step": 4}
+    metrics = {"status": "finished", "step": 10, "val": {"top1": 70.0}, "best": best}
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    found = reached(tmp_path, None, "val/top1")
+    assert found is not None and found.value == expected
 
 
 def test_a_changed_hyper_parameter_differs(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NotRequired, TypedDict, TypeVar
 
 from maekit.report.document import Block, HeatMap, Picture, Pictures, Section, Table, Text
+from maekit.report.runs.targets import label_blocks, reliability_blocks, value_blocks
 from maekit.runs.files import EVALUATION, PER_CLASS, read_mapping
 from maekit.runs.read import Run
 from maekit.system.numbers import number
@@ -26,11 +27,12 @@ class _Pair(TypedDict):
 
 
 class _Confusion(TypedDict):
-    """`confusion.json`: the counts of a whole matrix, or of the most frequent pairs where there are many classes."""
+    """`confusion.json`: a whole matrix, or the most frequent pairs of many classes; whether these have an order."""
 
     classes: list[str]
     counts: NotRequired[list[list[int]]]
     pairs: NotRequired[list[_Pair]]
+    ordered: NotRequired[bool]
 
 
 class _ClassScore(TypedDict):
@@ -69,7 +71,7 @@ class _Examples(TypedDict):
 
 
 def classes(run: Run, missing: list[str]) -> Section | None:
-    """The confusion and the table of the classes, as far as the run has them.
+    """The confusion, the table of the classes or labels, and the reliability, as far as the run has them.
 
     Args:
         run: the run.
@@ -77,9 +79,20 @@ def classes(run: Run, missing: list[str]) -> Section | None:
     """
     blocks = [
         *_from_json(run.folder / "confusion.json", _confusion, missing),
-        *_from_json(run.folder / PER_CLASS, _per_class, missing),
+        *(_from_json(run.folder / "labels.json", label_blocks, missing) or _of_classes(run, missing)),
+        *_from_json(run.folder / "reliability.json", reliability_blocks, missing),
     ]
     return Section("Classes", (Text((f"{evaluated(run)}.",)), *blocks)) if blocks else None
+
+
+def _of_classes(run: Run, missing: list[str]) -> list[Block]:
+    return _from_json(run.folder / PER_CLASS, _per_class, missing)
+
+
+def values(run: Run, missing: list[str]) -> Section | None:
+    """Errors of the predicted values, and plots of them over the true ones; arguments as for `classes`."""
+    blocks = _from_json(run.folder / "values.json", value_blocks, missing)
+    return Section("Values", (Text((f"{evaluated(run)}.",)), *blocks)) if blocks else None
 
 
 def evaluated(run: Run) -> str:
@@ -126,7 +139,7 @@ def _confusion(found: _Confusion, _: Path) -> list[Block]:
         if len(counts) != len(names) or any(len(row) != len(names) for row in counts):
             raise ValueError(f"expected {len(names)} x {len(names)} counts")
         if len(names) <= _MOST_CELLS:
-            return [_confusion_map(names, counts)]
+            return [_confusion_map(names, counts, ordered=bool(found.get("ordered")))]
         pairs = [(true, predicted, count) for true, row in enumerate(counts) for predicted, count in enumerate(row)]
     else:
         pairs = [(int(pair["true"]), int(pair["predicted"]), int(pair["count"])) for pair in found["pairs"]]
@@ -136,12 +149,14 @@ def _confusion(found: _Confusion, _: Path) -> list[Block]:
     return [Table("confused", ("class", "taken for", "images"), rows, "Classes most often taken for another", note)]
 
 
-def _confusion_map(names: list[str], counts: list[list[int]]) -> HeatMap:
+def _confusion_map(names: list[str], counts: list[list[int]], *, ordered: bool) -> HeatMap:
     total = sum(map(sum, counts))
     right = sum(counts[at][at] for at in range(len(names)))
+    near = sum(count for at, row in enumerate(counts) for count in row[max(at - 1, 0) : at + 2])
+    steps = f"{near:,} at most one grade off; " if ordered else ""
     return HeatMap(
         "confusion",
-        "Confusion",
+        "Confusion of the grades, in their order" if ordered else "Confusion",
         "predicted",
         "true",
         tuple(names),
@@ -149,7 +164,7 @@ def _confusion_map(names: list[str], counts: list[list[int]]) -> HeatMap:
         tuple(tuple(float(count) if count else None for count in row) for row in counts),
         log=True,
         unit="images",
-        caption=f"{right:,} of {total:,} validation images on the diagonal; an empty cell is 0.",
+        caption=f"{right:,} of {total:,} validation images on the diagonal; {steps}an empty cell is 0.",
     )
 
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from maekit.paper.fill import Group, targets
 from maekit.paper.tables import Cell
 from maekit.report.document import Document, Section, Text
-from maekit.report.runs.classes import classes, examples
+from maekit.report.runs.classes import classes, examples, values
 from maekit.report.runs.curves import curves, layers
 from maekit.report.runs.published import published, published_lines
 from maekit.report.runs.sections import (
@@ -20,7 +20,9 @@ from maekit.report.runs.sections import (
 )
 from maekit.report.runs.side_by_side import watched
 from maekit.report.words import TOY, is_toy, setting, small_recipe, task_name
+from maekit.runs.data import recorded_data
 from maekit.runs.differences import Difference, differences
+from maekit.runs.files import NAN_STEP
 from maekit.runs.read import Run
 from maekit.system.numbers import number, plural
 
@@ -40,13 +42,14 @@ def run_document(run: Run, created: str) -> Document:
         curves(run),
         layers(run),
         classes(run, missing),
+        values(run, missing),
         examples(run, missing),
         configuration(run),
         cost(run),
         environment(run),
     ]
     if run.status != "validated":
-        missing.extend(_not_recorded(sections))
+        missing.extend(_not_recorded(run, sections))
     if missing:
         sections.append(Section("What is missing", (Text(tuple(f"{line[0].upper()}{line[1:]}." for line in missing)),)))
     sections.append(whole_configuration(run))
@@ -70,6 +73,8 @@ def summary(run: Run, beside: Sequence[tuple[Cell, Group]]) -> list[str]:
         lines.append(f"Every hyper-parameter is that of the recipe {run.recipe}.")
     if cost_line(run):
         lines.append(f"It took {cost_line(run)}.")
+    if run.status == "finished" and (run.folder / NAN_STEP).is_file():
+        lines.append(f"{NAN_STEP} is of an earlier session that failed; the run went on to its end since.")
     lines.extend(f"Note: {problem}." for problem in run.problems)
     return lines
 
@@ -95,7 +100,7 @@ def _headline(run: Run) -> str:
     return f"{monitor} {number(value)}{also}. {far}."
 
 
-def _not_recorded(sections: list[Section | None]) -> list[str]:
+def _not_recorded(run: Run, sections: list[Section | None]) -> list[str]:
     """One line for each section that newer or longer runs have and this one has not."""
     there = {section.title for section in sections if section is not None}
     parts = {
@@ -103,4 +108,7 @@ def _not_recorded(sections: list[Section | None]) -> list[str]:
         "Classes": "there is no confusion.json and no per_class.json, so the classes are not told apart",
         "Examples": "there are no examples and no pictures",
     }
+    found = recorded_data(run)
+    if found is not None and not found.classes:
+        del parts["Classes"]
     return [words for title, words in parts.items() if title not in there]
