@@ -26,8 +26,8 @@ class Judged(NamedTuple):
 class PredictionWriter(Protocol):
     """What runs a model on the images of `maekit predict`, and writes the predictions."""
 
-    def prepare(self, image: Image) -> Any:
-        """Returns what `write` needs of one RGB image of any size."""
+    def prepare(self, image: Any) -> Any:
+        """Returns what `write` needs of one image of any size: PIL's in RGB, or of bands a tensor [H, W, C]."""
 
     def write(self, files: Sequence[Path], samples: Sequence[Any], device: torch.device) -> None:
         """Runs the model, which is on `device`, on the samples of the next files, and keeps its predictions."""

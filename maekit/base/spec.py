@@ -65,8 +65,16 @@ class DataSpec:
         return self.class_ids or self.class_names
 
 
-def shown_channels(bands: Sequence[str]) -> tuple[int, int, int]:
-    """Returns the channels that a picture shows as red, green and blue: those, else the first three, or one as grey."""
+def shown_channels(bands: Sequence[str], shown: Sequence[str] = ()) -> tuple[int, int, int]:
+    """Returns the channels that a picture shows as red, green and blue.
+
+    Args:
+        bands: name of each channel.
+        shown: the names of three, or of one to show in grey; empty: R, G and B, else the first three, or one as grey.
+    """
+    if shown:
+        first, *more = (bands.index(name) for name in shown)
+        return (first, more[0], more[1]) if more else (first, first, first)
     if set(RGB) <= set(bands):
         return bands.index("R"), bands.index("G"), bands.index("B")
     return (0, 1, 2) if len(bands) >= len(RGB) else (0, 0, 0)

@@ -4,10 +4,9 @@ import csv
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
-from PIL.Image import Image
 from torch import Tensor
 
 
@@ -16,13 +15,13 @@ class ImageTable(ABC):
 
     Args:
         folder: where `predictions.csv` is written.
-        transform: RGB image to [3, H, W].
+        transform: image as read to [channels, H, W].
         columns: heads of the columns after `file`.
     """
 
     writes_images: ClassVar[bool] = False  # so the output folder may be inside the folder of images
 
-    def __init__(self, folder: Path, transform: Callable[[Image], Tensor], columns: Sequence[str]) -> None:
+    def __init__(self, folder: Path, transform: Callable[[Any], Tensor], columns: Sequence[str]) -> None:
         self.path = folder / "predictions.csv"
         self.transform = transform
         folder.mkdir(parents=True, exist_ok=True)
@@ -32,10 +31,10 @@ class ImageTable(ABC):
 
     @abstractmethod
     def rows(self, images: Tensor) -> list[list[str]]:
-        """Returns the cells after the file, one row an image, of images [B, 3, H, W]."""
+        """Returns the cells after the file, one row an image, of images [B, channels, H, W]."""
 
-    def prepare(self, image: Image) -> Tensor:
-        """Returns the tensor [3, H, W] that the model is given for an image."""
+    def prepare(self, image: Any) -> Tensor:
+        """Returns the tensor [channels, H, W] that the model is given for an image."""
         return self.transform(image)
 
     def write(self, files: Sequence[Path], samples: Sequence[Tensor], device: torch.device) -> None:
@@ -56,8 +55,8 @@ class ClassTable(ImageTable):
     Args:
         folder: where `predictions.csv` is written.
         class_names: one name a class, in label order.
-        transform: RGB image to [3, H, W].
-        probabilities: images [B, 3, H, W] to probabilities [B, C].
+        transform: image as read to [channels, H, W].
+        probabilities: images [B, channels, H, W] to probabilities [B, C].
         top: how many classes a row names.
     """
 
@@ -65,7 +64,7 @@ class ClassTable(ImageTable):
         self,
         folder: Path,
         class_names: Sequence[str],
-        transform: Callable[[Image], Tensor],
+        transform: Callable[[Any], Tensor],
         probabilities: Callable[[Tensor], Tensor],
         top: int = 5,
     ) -> None:

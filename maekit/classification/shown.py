@@ -15,7 +15,7 @@ from maekit.base.spec import DataSpec, Draw
 from maekit.classification.cached_features import CachedFeatures
 from maekit.classification.predictions import ClassTable
 from maekit.data.images.batch import ImageBatch
-from maekit.data.images.transforms import EvalTransform, Normalise
+from maekit.data.images.transforms import EvalTransform, normalise_of
 from maekit.drawing.views import short_name, single_view
 
 
@@ -25,10 +25,10 @@ class Classifies(Protocol):
     spec: DataSpec
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Returns logits [B, C] of images [B, 3, H, W], normalised."""
+        """Returns logits [B, C] of images [B, channels, H, W], normalised."""
 
     def class_probabilities(self, images: Tensor) -> Tensor:
-        """Returns probabilities [B, C] in fp32 of images [B, 3, H, W], normalised."""
+        """Returns probabilities [B, C] in fp32 of images [B, channels, H, W], normalised."""
 
 
 class ShownClasses(Shown):
@@ -63,5 +63,5 @@ class ShownClasses(Shown):
 def example_view(data: RunData, index: int) -> Image:
     """Returns a validation image as the model sees it, by its place in the listing from 0."""
     images = data.data if isinstance(data, CachedFeatures) else data
-    normalise = Normalise(data.input_transform()["mean"], data.input_transform()["std"])
+    normalise = normalise_of(data.input_transform())
     return single_view(normalise.undo(images.val_dataset()[Draw(0, index)][0]))

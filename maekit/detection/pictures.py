@@ -7,8 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
+from maekit.data.images.bands.pixels import size_of
 from maekit.detection.data.annotation import Annotation, TextRle
-from maekit.detection.data.transforms import size_of
 from maekit.detection.metrics.coco_masks import CocoResults, decode_masks, truth_rle
 from maekit.detection.tags import Box, Tag, draw_tags, ink_on
 from maekit.drawing.legend import Entry, with_legend

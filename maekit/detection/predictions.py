@@ -3,15 +3,15 @@
 import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from maekit.base.result_places import ResultPlaces
+from maekit.data.images.bands.pixels import size_of
 from maekit.data.images.decode import upright
-from maekit.detection.data.transforms import size_of
 from maekit.detection.mask_rcnn.types import Detections
 from maekit.detection.metrics.coco_eval import SeenImage, standard_results
 from maekit.detection.metrics.coco_masks import coco_results
@@ -26,7 +26,7 @@ class DetectionSample(NamedTuple):
     """An image on its way through the model.
 
     Attributes:
-        pixels: [3, S, S], padded.
+        pixels: [C, S, S], padded.
         inside: size of the picture in it.
         picture: the image, scaled down if it is large.
         size: of the file.
@@ -49,10 +49,11 @@ class DetectionWriter:
         folder: where the results go; no image may lie in it or below it.
         class_names: one a class, in label order.
         category_ids: COCO's id of each class.
-        transform: turns an RGB image into pixels [3, S, S], padded below and on the right, and the size of the picture
-            in it.
-        detect: turns images [1, 3, S, S] on the device, the sizes [1, 2] of the pictures in them and the sizes [1, 2]
+        transform: turns an image into pixels [C, S, S], padded below and on the right, and the size of the picture in
+            it.
+        detect: turns images [1, C, S, S] on the device, the sizes [1, 2] of the pictures in them and the sizes [1, 2]
             of their files into the objects found in each.
+        picture_of: turns pixels [H, W, C] of bands into the RGB image that people see; None for a model of RGB.
         draw_above: the lowest score, 0 to 1, of an object that is drawn.
 
     Raises:
@@ -64,9 +65,10 @@ class DetectionWriter:
         folder: Path,
         class_names: Sequence[str],
         category_ids: Sequence[int],
-        transform: Callable[[Image.Image], tuple[Tensor, HeightWidth]],
+        transform: Callable[[Any], tuple[Tensor, HeightWidth]],
         detect: Callable[[Tensor, Tensor, Tensor], Sequence[Detections]],
         *,
+        picture_of: Callable[[Tensor], Image.Image] | None = None,
         draw_above: float = 0.5,
     ) -> None:
         if not 0 <= draw_above <= 1:
@@ -75,16 +77,24 @@ class DetectionWriter:
             raise UserError(f"got {len(category_ids)} category ids for {len(class_names)} classes, expected one each")
         self.names, self.category_ids = class_names, [int(category) for category in category_ids]
         self.transform, self.detect, self.draw_above = transform, detect, draw_above
+        self.picture_of = picture_of
         self.places = ResultPlaces(folder, ("",))
         self.images: list[dict[str, object]] = []
         self.num_results = 0
         self.partial = folder / ".predictions.json.partial"  # left by an interrupted run and overwritten by the next
         self.partial.write_text("[")
 
-    def prepare(self, image: Image.Image) -> DetectionSample:
-        """Returns a file's pixels for the model, and its picture, large ones scaled down to save memory."""
-        picture = upright(image).convert("RGB")
-        pixels, inside = self.transform(picture)
+    def prepare(self, image: Image.Image | Tensor) -> DetectionSample:
+        """Returns a file's pixels for the model, and its picture, large ones scaled down to save memory.
+
+        Pixels [H, W, C] of bands are upright already.
+        """
+        if isinstance(image, Tensor):
+            assert self.picture_of is not None, "the model is of bands"
+            picture = self.picture_of(image)
+        else:
+            image = picture = upright(image).convert("RGB")
+        pixels, inside = self.transform(image)
         size = size_of(picture)
         picture.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
         return DetectionSample(pixels, inside, picture, size)

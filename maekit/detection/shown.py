@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from maekit.base.data import RunData
 from maekit.base.shown import Judged, Shown, evenly_spread
 from maekit.base.spec import DataSpec, Draw
-from maekit.data.images.transforms import Normalise
+from maekit.data.images.transforms import normalise_of
 from maekit.detection.data.batch import DetEvalBatch
 from maekit.detection.data.transforms import DetEvalTransform
 from maekit.detection.mask_rcnn.boxes import sizes_of
@@ -31,7 +31,7 @@ class Detects(Protocol):
     category_ids: list[int]
 
     def detect(self, images: Tensor, size: Tensor, original: Tensor) -> list[Detections]:
-        """Returns what is in images [B, 3, S, S] that hold pictures of `size` [B, 2], in pixels of their files.
+        """Returns what is in images [B, C, S, S] that hold pictures of `size` [B, 2], in pixels of their files.
 
         The files' sizes are `original` [B, 2]; all sizes are heights and widths.
         """
@@ -74,7 +74,7 @@ class ShownDetections(Shown):
 
     def _panel(self, data: RunData, indices: Sequence[int]) -> Image.Image:
         images, device = data.val_dataset(), next(self.model.parameters()).device
-        normalise = Normalise(data.input_transform()["mean"], data.input_transform()["std"])
+        normalise = normalise_of(data.input_transform())
         rows = []
         for index in indices:
             one = data.collate([images[Draw(0, index)]])
@@ -89,4 +89,11 @@ class ShownDetections(Shown):
     def prediction_writer(self, folder: Path, input: Mapping[str, Any]) -> DetectionWriter:
         """Returns what draws boxes, masks, names and scores on the images, and writes COCO's result dicts."""
         model, transform = self.model, DetEvalTransform(**input)
-        return DetectionWriter(folder, model.spec.class_names, model.category_ids, transform, model.detect)
+        return DetectionWriter(
+            folder,
+            model.spec.class_names,
+            model.category_ids,
+            transform,
+            model.detect,
+            picture_of=transform.normalise.picture,
+        )

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from PIL import Image, ImageDraw
 
-from maekit.detection.data.transforms import size_of
+from maekit.data.images.bands.pixels import size_of
 from maekit.drawing.text import Colour, Font
 from maekit.system.size import HeightWidth
 

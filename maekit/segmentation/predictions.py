@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -10,6 +10,7 @@ from PIL import Image
 from torch import Tensor
 
 from maekit.base.result_places import ResultPlaces
+from maekit.data.images.bands.pixels import size_of
 from maekit.data.images.decode import upright
 from maekit.drawing.text import Colour
 from maekit.drawing.views import LARGEST
@@ -21,7 +22,7 @@ class Sample(NamedTuple):
     """An image that waits for its prediction.
 
     Attributes:
-        pixels: [3, H, W], the model's input.
+        pixels: [C, H, W], the model's input.
         picture: the upright image, no side above 1600 pixels.
         size: of the upright image in pixels.
     """
@@ -41,8 +42,9 @@ class SegmentationWriter:
         folder: where the results go; no image may lie in it or below it.
         class_names: one a class, in label order; at most 255.
         palette: one colour a class.
-        transform: turns an RGB image into the model's pixels [3, H, W].
-        labels_of: turns pixels [3, H, W] on the device, and the file's size, into labels, int64 [h, w].
+        transform: turns an image into the model's pixels [C, H, W].
+        labels_of: turns pixels [C, H, W] on the device, and the file's size, into labels, int64 [h, w].
+        picture_of: turns pixels [H, W, C] of bands into the RGB image that people see; None for a model of RGB.
 
     Raises:
         UserError: more classes than a byte can hold, or another number of colours than of names.
@@ -53,17 +55,26 @@ class SegmentationWriter:
         folder: Path,
         class_names: Sequence[str],
         palette: Sequence[Colour],
-        transform: Callable[[Image.Image], Tensor],
+        transform: Callable[[Any], Tensor],
         labels_of: Callable[[Tensor, HeightWidth], Tensor],
+        picture_of: Callable[[Tensor], Image.Image] | None = None,
     ) -> None:
         check_palette(palette, class_names)
         self.names, self.palette, self.transform, self.labels_of = class_names, palette, transform, labels_of
+        self.picture_of = picture_of
         self.places = ResultPlaces(folder, ("", "_labels"))
 
-    def prepare(self, image: Image.Image) -> Sample:
-        """Returns what `write` needs of an image, which is rotated by its EXIF orientation as viewers do."""
-        picture = upright(image).convert("RGB")
-        pixels, size = self.transform(picture), HeightWidth(picture.height, picture.width)
+    def prepare(self, image: Image.Image | Tensor) -> Sample:
+        """Returns what `write` needs of an image, which is rotated by its EXIF orientation as viewers do.
+
+        Pixels [H, W, C] of bands are upright already.
+        """
+        if isinstance(image, Tensor):
+            assert self.picture_of is not None, "the model is of bands"
+            pixels, size, picture = self.transform(image), size_of(image), self.picture_of(image)
+        else:
+            picture = upright(image).convert("RGB")
+            pixels, size = self.transform(picture), size_of(picture)
         picture.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
         return Sample(pixels, picture, size)
 

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from maekit.base.data import RunData
 from maekit.base.shown import Judged, Shown, evenly_spread
 from maekit.base.spec import DataSpec, Draw
-from maekit.data.images.transforms import Normalise
+from maekit.data.images.transforms import normalise_of
 from maekit.drawing.text import Colour
 from maekit.segmentation.data.dataset import SegEvalBatch
 from maekit.segmentation.data.transforms.transforms import SegEvalTransform
@@ -29,7 +29,7 @@ class LabelsPixels(Protocol):
     palette: tuple[Colour, ...]
 
     def labels(self, image: Tensor, size: HeightWidth) -> Tensor:
-        """Returns the class of each pixel at `size`, int64 [h, w], of one image [3, H, W], normalised, of any size."""
+        """Returns the class of each pixel at `size`, int64 [h, w], of one image [C, H, W], normalised, of any size."""
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """Returns the parameters, which are on the model's device."""
@@ -62,7 +62,7 @@ class ShownLabels(Shown):
 
     def _panel(self, data: RunData, indices: Sequence[int]) -> Image.Image:
         images, device = data.val_dataset(), next(self.model.parameters()).device
-        normalise = Normalise(data.input_transform()["mean"], data.input_transform()["std"])
+        normalise = normalise_of(data.input_transform())
         rows = []
         for index in indices:
             sample = images[Draw(0, index)]
@@ -76,4 +76,6 @@ class ShownLabels(Shown):
     def prediction_writer(self, folder: Path, input: Mapping[str, Any]) -> SegmentationWriter:
         """Returns what writes colour overlays with a legend, and the labels themselves."""
         model, transform = self.model, SegEvalTransform(**input)
-        return SegmentationWriter(folder, model.spec.class_names, model.palette, transform, model.labels)
+        return SegmentationWriter(
+            folder, model.spec.class_names, model.palette, transform, model.labels, transform.normalise.picture
+        )

@@ -69,7 +69,7 @@ class LabelCsv(ImageTable):
 
     Args:
         folder: where `predictions.csv` is written.
-        transform: RGB image to [3, H, W].
+        transform: image as read to [channels, H, W].
         model: gives probabilities and the threshold.
     """
 

@@ -10,7 +10,10 @@ from PIL import Image
 from torch import Tensor
 from torch.nn import functional as F
 
+from maekit.data.augment.band_augment import BandRandAugment
 from maekit.data.augment.rand_augment import RandAugment, apply
+from maekit.data.images.bands.facts import Bands
+from maekit.data.images.bands.pixels import size_of
 from maekit.data.images.transforms import BICUBIC, Normalise
 from maekit.errors import UserError
 from maekit.system.ranges import check_numbers
@@ -60,11 +63,21 @@ class TrainTransform:
 
     The mean is also the colour that rotations and translations uncover.
 
+    Pictures of bands, pixels [H, W, C] of any numbers, are cropped, mirrored, moved by RandAugment's geometric
+    operations and erased; its operations for 8-bit RGB are left out.
+
+    Args:
+        numbers: of the augmentation.
+        bands: the channels with their mean and std, where pictures are not 8-bit RGB.
+
+    Attributes:
+        left_out: RandAugment's operations that bands leave out.
+
     Raises:
         UserError: a number is out of range, or timm does not know the policy; it names the flag.
     """
 
-    def __init__(self, numbers: Augmentation) -> None:
+    def __init__(self, numbers: Augmentation, bands: Bands | None = None) -> None:
         check_numbers("data.crop_scale", numbers.crop_scale, "(0, 1]", 2)
         for name, limits in (("crop_scale", numbers.crop_scale), ("crop_ratio", numbers.crop_ratio)):
             if len(limits) != 2 or not 0 < limits[0] <= limits[1]:
@@ -80,17 +93,16 @@ class TrainTransform:
         self.crop_ratio = (numbers.crop_ratio[0], numbers.crop_ratio[1])
         self.crop_box = clipped_crop_box if numbers.crop_clip else random_crop_box
         self.horizontal_flip = numbers.horizontal_flip
-        self.normalise = Normalise(numbers.mean, numbers.std)
-        self.augment = RandAugment(numbers.rand_augment, numbers.mean) if numbers.rand_augment else None
+        self.normalise = Normalise(numbers.mean, numbers.std, bands)
+        policy = numbers.rand_augment
+        self.augment = RandAugment(policy, numbers.mean) if policy and bands is None else None
+        self.move = BandRandAugment(policy) if policy and bands is not None else None
+        self.left_out = self.move.left_out if self.move else ()
         self.erase = _random_erasing(numbers.random_erasing) if numbers.random_erasing else None
 
     def __call__(self, image: Image.Image | Tensor) -> Tensor:
-        """Returns [3, S, S] float32 of an RGB image of any size: PIL's, or pixels [H, W, 3] uint8."""
-        if isinstance(image, Image.Image):
-            size = HeightWidth(image.height, image.width)
-        else:
-            size = HeightWidth(image.shape[0], image.shape[1])
-        box, flip = self.draw_crop(size)
+        """Returns [C, S, S] float32 of an image of any size: PIL's in RGB, or pixels [H, W, C]."""
+        box, flip = self.draw_crop(size_of(image))
         return self.finish(self.crop(image, box), flip)
 
     def draw_crop(self, size: HeightWidth) -> tuple[Box, bool]:
@@ -117,6 +129,9 @@ class TrainTransform:
     def _fast(self, pixels: Tensor, flip: bool) -> Tensor:
         if flip:
             pixels = pixels.flip(1)
+        if self.normalise.bands is not None:
+            planes = self.normalise.planes(pixels.permute(2, 0, 1))
+            return self.move(planes) if self.move else planes
         return self.normalise.planes(apply(self.augment.draw() if self.augment else (), pixels))
 
 
@@ -164,12 +179,12 @@ def _draw_sides(size: HeightWidth, scale: Range, ratio: Range) -> HeightWidth:
 
 
 def crop_resize(pixels: Tensor, box: Box, size: int) -> Tensor:
-    """Returns the box as [size, size, 3] uint8, resized by antialiased bicubic interpolation.
+    """Returns the box as [size, size, C], resized by antialiased bicubic interpolation.
 
     The weights are Pillow's; intermediate rounding is not, by 0.3 of 255 levels on average on photographs.
 
     Args:
-        pixels: [H, W, 3] uint8.
+        pixels: [H, W, C] uint8, or float32, which is not cut to a range.
         box: left, top, right, bottom within the image.
         size: height and width of the result in pixels.
     """

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from copy import deepcopy
 from functools import partial
-from typing import NamedTuple, Protocol, TypeVar
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
 from PIL import Image
@@ -56,14 +56,7 @@ class RandAugment:
     def __init__(self, policy: str, mean: Sequence[float]) -> None:
         from timm.data import auto_augment  # takes three seconds to import, and evaluation does not need it
 
-        fill = tuple(min(255, round(255 * channel)) for channel in mean)
-        try:
-            self.timm: TimmPolicy = auto_augment.rand_augment_transform(
-                policy, {"img_mean": fill, "interpolation": BICUBIC}
-            )
-        except (AssertionError, ValueError, KeyError):
-            expected = "a policy of timm's such as rand-m9-mstd0.5-inc1, or null"
-            raise UserError(f"data.rand_augment: got '{policy}', expected {expected}") from None
+        self.timm: TimmPolicy = timm_policy(policy, tuple(min(255, round(255 * channel)) for channel in mean))
         faster: dict[Callable[..., object], Operation] = {
             auto_augment.sharpness: faster_ops.sharpness,
             auto_augment.shear_x: faster_ops.shear_x,
@@ -84,6 +77,21 @@ class RandAugment:
         """Draws as a call does, from the same generators in the same order, and returns the steps to apply."""
         steps: tuple[Step, ...] = self.recorder(())
         return steps
+
+
+def timm_policy(policy: str, fill: tuple[int, ...]) -> Any:
+    """Returns timm's RandAugment of a policy, a `TimmPolicy`; `fill` is the colour of uncovered pixels, in 0..255.
+
+    Raises:
+        UserError: timm does not know the policy.
+    """
+    from timm.data import auto_augment
+
+    try:
+        return auto_augment.rand_augment_transform(policy, {"img_mean": fill, "interpolation": BICUBIC})
+    except (AssertionError, ValueError, KeyError):
+        expected = "a policy of timm's such as rand-m9-mstd0.5-inc1, or null"
+        raise UserError(f"data.rand_augment: got '{policy}', expected {expected}") from None
 
 
 def apply(steps: Sequence[Step], pixels: Tensor) -> Tensor:

@@ -12,7 +12,9 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from maekit.data.images.transforms import Normalise
+from maekit.data.images.bands.facts import Bands
+from maekit.data.images.bands.pixels import resize, size_of
+from maekit.data.images.transforms import Normalise, given_bands
 from maekit.detection.data.batch import InstanceMask
 from maekit.detection.data.polygons import clip_polygon
 from maekit.errors import UserError
@@ -41,9 +43,12 @@ class Move(NamedTuple):
     left: int
     after: HeightWidth
 
-    def picture(self, image: Image.Image) -> np.ndarray:
-        """Returns [h, w, 3] uint8 of an RGB image."""
-        return self._pixels(image, BILINEAR)
+    def picture(self, image: Image.Image | Tensor) -> np.ndarray:
+        """Returns [h, w, 3] uint8 of an RGB image; of pixels [H, W, C] of bands [h, w, C]."""
+        if not isinstance(image, Tensor):
+            return self._pixels(image, BILINEAR)
+        large = resize(image.flip(1) if self.flip else image, self.resized, "bilinear")
+        return large[self.top : self.top + self.after.height, self.left : self.left + self.after.width].numpy()
 
     def shape(self, mask: InstanceMask) -> InstanceMask | None:
         """Returns the part of a shape inside the window, polygons or a bitmap [h, w] of [H, W]; None if it is empty."""
@@ -81,6 +86,7 @@ class DetTrainTransform:
         horizontal_flip: probability of mirroring.
         mean: of the three channels, in 0..1.
         std: of the three channels, above 0.
+        bands: the channels with their own mean and std, where images are not 8-bit RGB.
     """
 
     def __init__(
@@ -91,6 +97,7 @@ class DetTrainTransform:
         horizontal_flip: float,
         mean: Sequence[float],
         std: Sequence[float],
+        bands: Bands | None = None,
     ) -> None:
         check_image_size(image_size)
         if len(scale_range) != 2 or not 0 < scale_range[0] <= scale_range[1]:
@@ -99,26 +106,26 @@ class DetTrainTransform:
             raise UserError(f"data.horizontal_flip: got {horizontal_flip}, expected a probability of 0 to 1")
         self.image_size, self.horizontal_flip = image_size, horizontal_flip
         self.scale_range = scale_range[0], scale_range[1]
-        self.normalise = Normalise(mean, std)
+        self.normalise = Normalise(mean, std, bands)
 
     def __call__(
-        self, image: Image.Image, masks: Sequence[InstanceMask], labels: Sequence[int]
+        self, image: Image.Image | Tensor, masks: Sequence[InstanceMask], labels: Sequence[int]
     ) -> tuple[Tensor, HeightWidth, Tensor, Tensor, list[InstanceMask]]:
         """Transforms one sample.
 
         Args:
-            image: RGB, of any size.
+            image: RGB, of any size; or [H, W, C] of bands.
             masks: shapes of the objects in the image's pixels, bitmaps of the image's size.
             labels: one a shape.
 
         Returns:
-            [3, S, S] float32; size of the picture in it; boxes [K, 4] float32, labels [K] int64 and shapes of the
+            [C, S, S] float32; size of the picture in it; boxes [K, 4] float32, labels [K] int64 and shapes of the
             objects that are visible in the picture. The boxes are those of the visible parts.
         """
         return self.moved(self.draw(size_of(image)), image, masks, labels)
 
     def moved(
-        self, move: Move, image: Image.Image, masks: Sequence[InstanceMask], labels: Sequence[int]
+        self, move: Move, image: Image.Image | Tensor, masks: Sequence[InstanceMask], labels: Sequence[int]
     ) -> tuple[Tensor, HeightWidth, Tensor, Tensor, list[InstanceMask]]:
         """Transforms one sample by a geometry that is drawn already; see `__call__`.
 
@@ -153,10 +160,15 @@ class DetEvalTransform:
 
     Args:
         image_size: height and width of the result in pixels.
-        mean: of the three channels, in 0..1.
-        std: of the three channels, above 0.
+        mean: of red, green and blue, in 0..1; of bands in the unit of the file.
+        std: of the same, above 0.
         white: value that became 255 in pictures of more than 8 bits, None without such pictures; checkpoints hold it.
         clip: whether brighter values became white; see `decode.Reading`, which does both.
+        bands: names of the channels, where images are not 8-bit RGB; this and the next are those of `Bands`.
+        file_bands: names of a file's channels.
+        dtype: of the files.
+        unit: value of the file that counts as 1; None without bands.
+        shown_bands: those that pictures show.
     """
 
     def __init__(
@@ -167,26 +179,28 @@ class DetEvalTransform:
         std: Sequence[float],
         white: float | None = None,
         clip: bool = False,
+        bands: Sequence[str] = (),
+        file_bands: Sequence[str] = (),
+        dtype: str = "",
+        unit: float | None = None,
+        shown_bands: Sequence[str] = (),
     ) -> None:
         check_image_size(image_size)
         self.image_size = image_size
         self.level: dict[str, float | bool] = {} if white is None else {"white": white, "clip": clip}
-        self.normalise = Normalise(mean, std)
+        self.normalise = Normalise(mean, std, given_bands(bands, file_bands, dtype, mean, std, unit, shown_bands))
 
-    def __call__(self, image: Image.Image) -> tuple[Tensor, HeightWidth]:
-        """Returns [3, S, S] float32 of an RGB image, and the size of the picture in it."""
+    def __call__(self, image: Image.Image | Tensor) -> tuple[Tensor, HeightWidth]:
+        """Returns [C, S, S] float32 of an RGB image or of pixels [H, W, C], and the size of the picture in it."""
         size = evaluation_size(size_of(image), self.image_size)
+        if isinstance(image, Tensor):
+            return padded(resize(image, size, "bilinear").numpy(), self.image_size, self.normalise), size
         small = image.resize((size.width, size.height), BILINEAR)
         return padded(np.asarray(small), self.image_size, self.normalise), size
 
     def describe(self) -> dict[str, Any]:
         """Returns the arguments of this transform, so that `DetEvalTransform(**description)` is the same one."""
         return {"image_size": self.image_size, **self.normalise.describe(), **self.level}
-
-
-def size_of(image: Image.Image) -> HeightWidth:
-    """Returns the size of a Pillow image in pixels."""
-    return HeightWidth(image.height, image.width)
 
 
 def evaluation_size(size: HeightWidth, side: int) -> HeightWidth:
@@ -212,9 +226,9 @@ def box_of(mask: InstanceMask) -> np.ndarray:
 
 
 def padded(pixels: np.ndarray, side: int, normalise: Normalise) -> Tensor:
-    """Returns [3, side, side] float32 of [h, w, 3] uint8: normalised, with zeros below and on the right."""
-    square = torch.zeros(3, side, side)
-    height, width = pixels.shape[:2]
+    """Returns [C, side, side] float32 of [h, w, C]: normalised, with zeros below and on the right."""
+    height, width, channels = pixels.shape
+    square = torch.zeros(channels, side, side)
     square[:, :height, :width] = normalise.planes(torch.from_numpy(np.array(pixels.transpose(2, 0, 1), order="C")))
     return square
 

@@ -27,6 +27,7 @@ class Bands:
         mean: of each of `names`, in the unit of the file.
         std: of each of `names`, likewise, above 0.
         unit: the file's number that counts as 1, as 255 does in 8 bits: `DataSpec.mean` is `mean / unit`.
+        shown: the three of `names`, or the one in grey, that pictures show; empty: R, G, B, else the first three.
     """
 
     names: tuple[str, ...]
@@ -35,6 +36,7 @@ class Bands:
     mean: tuple[float, ...]
     std: tuple[float, ...]
     unit: float
+    shown: tuple[str, ...] = ()
 
     def plain(self) -> dict[str, Any]:
         """Returns plain values for a checkpoint's input transform, which `bands_of` reads."""
@@ -45,6 +47,7 @@ class Bands:
             "mean": list(self.mean),
             "std": list(self.std),
             "unit": self.unit,
+            **({"shown_bands": list(self.shown)} if self.shown else {}),
         }
 
 
@@ -53,4 +56,5 @@ def bands_of(input: Mapping[str, Any]) -> Bands | None:
     if not input.get("bands"):
         return None
     names, file_names, mean, std = (tuple(input[name]) for name in ("bands", "file_bands", "mean", "std"))
-    return Bands(names, file_names, input["dtype"], mean, std, float(input["unit"]))
+    shown = tuple(input.get("shown_bands", ()))
+    return Bands(names, file_names, input["dtype"], mean, std, float(input["unit"]), shown)

@@ -114,12 +114,17 @@ class Distort(A.ImageOnlyTransform):  # type: ignore[misc]
         return distort(img, drawn)
 
 
-def joint_transform(numbers: SegAugmentation) -> A.Compose:
-    """Returns the steps in the published order: resize, crop, mirror, distort."""
+def joint_transform(numbers: SegAugmentation, *, colours: bool = True) -> A.Compose:
+    """Returns the steps in the published order: resize, crop, mirror, distort.
+
+    Args:
+        numbers: of the steps.
+        colours: whether images are 8-bit RGB, for which the distortion is; else it is left out.
+    """
     steps = [
         RandomFit(numbers.resize, numbers.resize_ratio),
         VariedCrop(numbers.crop_size, numbers.cat_max_ratio),
         A.HorizontalFlip(p=numbers.horizontal_flip),
-        *([Distort()] if numbers.photometric else []),
+        *([Distort()] if numbers.photometric and colours else []),
     ]
     return A.Compose(steps, is_check_shapes=False)  # the reader has checked the shapes, and knows the file names

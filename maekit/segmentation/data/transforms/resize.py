@@ -45,9 +45,10 @@ def evaluation_size(size: HeightWidth, box: Sequence[int], min_side: int, diviso
 
 
 def resize_image(image: np.ndarray, size: HeightWidth) -> np.ndarray:
-    """Returns [H, W, 3] uint8 at another size: bilinear without antialiasing, OpenCV's and mmcv's default."""
+    """Returns [H, W, C] at another size: bilinear without antialiasing, OpenCV's and mmcv's default."""
     one_thread()
-    return np.asarray(cv2.resize(image, (size.width, size.height), interpolation=cv2.INTER_LINEAR))
+    small = np.asarray(cv2.resize(image, (size.width, size.height), interpolation=cv2.INTER_LINEAR))
+    return small.reshape(*small.shape[:2], -1)  # OpenCV drops a single channel
 
 
 def resize_label(label: np.ndarray, size: HeightWidth) -> np.ndarray:

@@ -2,7 +2,7 @@
 
 import random
 from collections.abc import Sequence
-from typing import NotRequired, TypedDict
+from typing import NotRequired, TypedDict, cast
 
 import numpy as np
 import torch
@@ -10,10 +10,11 @@ from PIL import Image
 from torch import Tensor
 from torch.nn.functional import pad
 
-from maekit.data.images.transforms import Normalise
+from maekit.data.images.bands.facts import Bands
+from maekit.data.images.bands.pixels import size_of
+from maekit.data.images.transforms import Normalise, given_bands
 from maekit.segmentation.data.transforms.resize import evaluation_size, resize_image
 from maekit.segmentation.data.transforms.settings import SegAugmentation, check_augmentation, check_sizes
-from maekit.system.size import HeightWidth
 
 IGNORED = 255
 
@@ -24,25 +25,33 @@ class SegTrainTransform:
     Resize, crop and mirroring are albumentations' (`joint.py`). Normalising is ours: equal up to float32's rounding,
     in a tenth of the time. All draws come from Python's `random`, which `maekit.base.data.seeded` seeds.
 
+    Args:
+        numbers: of the augmentation.
+        bands: the channels with their mean and std, where images are not 8-bit RGB, for which the colours' steps are.
+
+    Attributes:
+        left_out: steps that bands leave out.
+
     Raises:
         UserError: a number is out of range; it names the flag.
     """
 
-    def __init__(self, numbers: SegAugmentation) -> None:
+    def __init__(self, numbers: SegAugmentation, bands: Bands | None = None) -> None:
         check_augmentation(numbers)
         from maekit.segmentation.data.transforms.joint import joint_transform
 
         self.crop_size = numbers.crop_size
-        self.normalise = Normalise(numbers.mean, numbers.std)
-        self.joint = joint_transform(numbers)
+        self.normalise = Normalise(numbers.mean, numbers.std, bands)
+        self.joint = joint_transform(numbers, colours=bands is None)
+        self.left_out = ("photometric distortion",) if numbers.photometric and bands is not None else ()
 
-    def __call__(self, image: Image.Image | np.ndarray, label: np.ndarray) -> tuple[Tensor, Tensor]:
-        """Returns one training crop: [3, S, S] float32 and [S, S] int64 of the crop size S.
+    def __call__(self, image: Image.Image | np.ndarray | Tensor, label: np.ndarray) -> tuple[Tensor, Tensor]:
+        """Returns one training crop: [C, S, S] float32 and [S, S] int64 of the crop size S.
 
         Padding is 0 in the normalised image and 255, ignored, in the labels.
 
         Args:
-            image: RGB, of any size.
+            image: RGB, of any size; or [H, W, C] of bands.
             label: [H, W] uint8, of the image's size; 255 is ignored.
         """
         pixels, classes = self.augment(np.asarray(image), label)
@@ -55,7 +64,7 @@ class SegTrainTransform:
         return picture, target
 
     def augment(self, image: np.ndarray, label: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Returns [h, w, 3] and [h, w] uint8 after all random steps, no side above the crop size."""
+        """Returns [h, w, C] and [h, w] uint8 after all random steps, no side above the crop size."""
         # All steps share one stream. Given a seed, albumentations starts a stream with it for each step: the first
         # draws of all steps are then equal, so that exactly the images enlarged beyond some factor are mirrored.
         stream = random.Random(random.getrandbits(64))
@@ -74,6 +83,11 @@ class EvalDescription(TypedDict):
     std: list[float]
     white: NotRequired[float]
     clip: NotRequired[bool]
+    bands: NotRequired[list[str]]
+    file_bands: NotRequired[list[str]]
+    dtype: NotRequired[str]
+    unit: NotRequired[float]
+    shown_bands: NotRequired[list[str]]
 
 
 class SegEvalTransform:
@@ -82,12 +96,17 @@ class SegEvalTransform:
     Args:
         resize: limits for the longer and the shorter side in pixels.
         min_side: smallest side of the result, see `evaluation_size`.
-        mean: of the three channels, in 0..1.
-        std: of the three channels, above 0.
+        mean: of red, green and blue, in 0..1; of bands in the unit of the file.
+        std: of the same, above 0.
         divisor: both sides are rounded up to its multiple; None for any size.
         white: value that was read as 255 in images of more than 8 bits; None where there were none. `decode.Reading`
             applies it; it is here so that a checkpoint keeps it.
         clip: whether brighter values were clipped to white, likewise.
+        bands: names of the channels, where images are not 8-bit RGB; this and the next are those of `Bands`.
+        file_bands: names of a file's channels.
+        dtype: of the files.
+        unit: value of the file that counts as 1; None without bands.
+        shown_bands: those that pictures show.
     """
 
     def __init__(
@@ -100,24 +119,25 @@ class SegEvalTransform:
         divisor: int | None = None,
         white: float | None = None,
         clip: bool = False,
+        bands: Sequence[str] = (),
+        file_bands: Sequence[str] = (),
+        dtype: str = "",
+        unit: float | None = None,
+        shown_bands: Sequence[str] = (),
     ) -> None:
         check_sizes(min_side, resize)
         self.white, self.clip = white, clip
         self.resize, self.min_side, self.divisor = list(resize), min_side, divisor
-        self.normalise = Normalise(mean, std)
+        self.normalise = Normalise(mean, std, given_bands(bands, file_bands, dtype, mean, std, unit, shown_bands))
 
-    def __call__(self, image: Image.Image) -> Tensor:
-        """Returns [3, h, w] float32 of an RGB image of any size."""
-        size = evaluation_size(HeightWidth(image.height, image.width), self.resize, self.min_side, self.divisor)
+    def __call__(self, image: Image.Image | Tensor) -> Tensor:
+        """Returns [C, h, w] float32 of an image of any size: PIL's in RGB, or pixels [H, W, C] of bands."""
+        size = evaluation_size(size_of(image), self.resize, self.min_side, self.divisor)
         pixels = resize_image(np.asarray(image), size)
         return self.normalise.planes(torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1))))
 
     def describe(self) -> EvalDescription:
         """Returns the arguments as plain values, without `white` and `clip` where no image has more than 8 bits."""
-        numbers = self.normalise.describe()
-        description = EvalDescription(
-            resize=self.resize, min_side=self.min_side, divisor=self.divisor, mean=numbers["mean"], std=numbers["std"]
-        )
-        if self.white is not None:
-            description |= {"white": self.white, "clip": self.clip}
-        return description
+        description = {"resize": self.resize, "min_side": self.min_side, "divisor": self.divisor}
+        level = {} if self.white is None else {"white": self.white, "clip": self.clip}
+        return cast(EvalDescription, {**description, **self.normalise.describe(), **level})
