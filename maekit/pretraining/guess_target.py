@@ -73,7 +73,7 @@ def try_targets(model: Pretrainer, images: Tensor, noise: Tensor) -> Trial:
     for target in (NormalisedPixels(true.shape[-1]), Pixels(true.shape[-1])):
         wanted = target(true)
         left = (predicted - wanted).square().sum() / wanted.square().sum().clamp(min=1e-12)
-        quality = psnr(target.pixels(predicted, true) * std + mean, true * std + mean)
+        quality = psnr(target.pixels(predicted, true) * std + mean, true * std + mean, cut=model.is_rgb)
         found.append((1 - float(left), float(quality.mean())))
     (normalised, psnr_normalised), (plain, psnr_plain) = found
     return Trial(normalised, plain, psnr_normalised, psnr_plain, len(images))

@@ -13,7 +13,7 @@ from maekit.backbone.protocol import Features, Hidden
 from maekit.base.data import RunData, TransferData
 from maekit.base.model import TransferModel
 from maekit.base.settings import AdaptedSettings
-from maekit.base.spec import DataSpec, Draw, shown_channels
+from maekit.base.spec import RGB, DataSpec, Draw, shown_channels
 from maekit.data.images.batch import ImageBatch, blank_images
 from maekit.errors import UserError
 from maekit.pretraining.decoder import MAEDecoder
@@ -195,7 +195,7 @@ class Pretrainer(TransferModel):
         """
         noise = self.seeded_noise(batch.image, batch.index.tolist())
         losses, predicted, true = self.patch_losses(batch.image, self.draw_masking(batch.image, noise))
-        return losses.mean(1), psnr(self._pixels(predicted), self._pixels(true))
+        return losses.mean(1), psnr(self._pixels(predicted), self._pixels(true), cut=self.is_rgb)
 
     @torch.inference_mode()
     def reconstruct(self, images: Tensor, noise: Tensor | None = None) -> Reconstruction:
@@ -203,13 +203,11 @@ class Pretrainer(TransferModel):
         values, masking = self(images, noise)
         size, grid = self.backbone.patch_size, self.backbone.patch_grid(images)
         true = patchify(images, size).float()
-        original, predicted = (
-            self._pixels(true),
-            self._pixels(self.head.target.pixels(values.float(), true)).clamp(0, 1),
-        )
+        original, predicted = self._pixels(true), self._pixels(self.head.target.pixels(values.float(), true))
+        predicted = predicted.clamp(0, 1) if self.is_rgb else predicted
         hidden = masking.masked[..., None]
         grey, pasted = torch.where(hidden, 0.5, original), torch.where(hidden, predicted, original)
-        quality = psnr(_take(predicted, masking.hidden), _take(original, masking.hidden))
+        quality = psnr(_take(predicted, masking.hidden), _take(original, masking.hidden), cut=self.is_rgb)
         first, second, third, fourth = (unpatchify(part, size, grid) for part in (original, grey, predicted, pasted))
         return Reconstruction(first, second, third, fourth, quality, masking.masked, shown_channels(self.spec.bands))
 
@@ -241,6 +239,11 @@ class Pretrainer(TransferModel):
             self.class_tokens, *splits, images=self.probe_images, neighbours=self.probe_neighbours,
             device=next(self.parameters()).device, num_workers=data.num_workers or 0,
         )  # fmt: skip
+
+    @property
+    def is_rgb(self) -> bool:
+        """Whether images are red, green and blue, whose pixels are in 0..1."""
+        return self.spec.bands == RGB
 
     def class_tokens(self, images: Tensor) -> Tensor:
         """Returns class tokens [B, D] of images [B, C, H, W], normalised, with nothing hidden."""

@@ -1,10 +1,12 @@
 """Pictures of what a masked autoencoder makes of images: original, masked, reconstruction, both together."""
 
 from collections.abc import Sequence
+from math import isqrt
 
 from PIL import Image
 from torch import Tensor
 
+from maekit.data.images.transforms import Normalise
 from maekit.drawing import sheet
 from maekit.drawing.views import fitted
 from maekit.pretraining.reconstruction import Reconstruction
@@ -41,6 +43,23 @@ def row_of(r: Reconstruction, index: int, largest: int = CELL) -> Row:
     """Returns the four pictures of one image, none of their sides over `largest` pixels."""
     images = (r.original, r.masked, r.prediction, r.pasted)
     return tuple(fitted(_picture(image[index][list(r.shown)]), largest) for image in images)
+
+
+def as_seen(r: Reconstruction, normalise: Normalise) -> Reconstruction:
+    """Returns a reconstruction of bands as pictures show it: three bands of each image, in 0..1.
+
+    Args:
+        r: of B images, on the CPU.
+        normalise: of the images; a reconstruction of RGB stays as it is.
+    """
+    if normalise.bands is None:
+        return r
+    original, prediction, pasted = (normalise.seen(images) for images in (r.original, r.prediction, r.pasted))
+    (height, width), patches = r.original.shape[2:], r.masked_patches.shape[1]
+    side = isqrt(height * width // patches)
+    hidden = r.masked_patches.view(-1, 1, height // side, width // side)
+    masked = original.masked_fill(hidden.repeat_interleave(side, 2).repeat_interleave(side, 3), 0.5)
+    return Reconstruction(original, masked, prediction, pasted, r.psnr, r.masked_patches)
 
 
 def sheet_of(rows: Sequence[Row], headings: Sequence[str]) -> Image.Image:

@@ -12,9 +12,10 @@ from PIL import Image
 from torch import Tensor
 
 from maekit.base.result_places import ResultPlaces
+from maekit.data.images.bands.pixels import size_of
 from maekit.data.images.decode import upright
 from maekit.data.images.transforms import EvalTransform
-from maekit.pretraining.pictures import Row, decibels, picture_of, row_of, sheet_of
+from maekit.pretraining.pictures import Row, as_seen, decibels, picture_of, row_of, sheet_of
 from maekit.pretraining.reconstruction import Reconstructs
 from maekit.system.files import atomic_write_text
 
@@ -24,7 +25,7 @@ MOST_ROWS = 16  # of the contact sheet, the first images: a picture of thousands
 
 
 class Sample(NamedTuple):
-    """An image on its way through the model: its pixels [3, S, S], and the seed of its mask."""
+    """An image on its way through the model: its pixels [C, S, S], and the seed of its mask."""
 
     pixels: Tensor
     seed: int
@@ -60,9 +61,9 @@ class ReconstructionWriter:
         self.psnr: list[float] = []
         self.hidden: list[list[int]] = []
 
-    def prepare(self, image: Image.Image) -> Sample:
-        """Returns the image's pixels, upright, and the seed of its mask."""
-        picture = upright(image).convert("RGB")
+    def prepare(self, image: Image.Image | Tensor) -> Sample:
+        """Returns the image's pixels, upright, and the seed of its mask; of bands they are upright already."""
+        picture = image if isinstance(image, Tensor) else upright(image).convert("RGB")
         return Sample(self.transform(picture), _seed_of(picture, self.seed))
 
     def noise(self, samples: Sequence[Sample]) -> Tensor:
@@ -77,7 +78,7 @@ class ReconstructionWriter:
             UserError: an image lies in the folder of the results.
         """
         pixels = torch.stack([sample.pixels for sample in samples]).to(device, non_blocking=True)
-        outcome = self.model.reconstruct(pixels, self.noise(samples)).on_host()
+        outcome = as_seen(self.model.reconstruct(pixels, self.noise(samples)).on_host(), self.transform.normalise)
         for index, (file, psnr) in enumerate(zip(files, outcome.psnr.tolist(), strict=True)):
             (place,) = self.places.take(file)
             caption = f"{file.name}: {decibels(psnr)}"
@@ -102,8 +103,9 @@ class ReconstructionWriter:
         return self.places.folder
 
 
-def _seed_of(image: Image.Image, seed: int) -> int:
-    """A number of 63 bits from a seed and an RGB image's pixels."""
-    digest = blake2b(f"{seed} {image.size}".encode(), digest_size=8)
-    digest.update(image.tobytes())
+def _seed_of(image: Image.Image | Tensor, seed: int) -> int:
+    """A number of 63 bits from a seed and the pixels of an RGB image, or of [H, W, C]."""
+    size = size_of(image)
+    digest = blake2b(f"{seed} {(size.width, size.height)}".encode(), digest_size=8)
+    digest.update(image.numpy().tobytes() if isinstance(image, Tensor) else image.tobytes())
     return int.from_bytes(digest.digest(), "big") >> 1

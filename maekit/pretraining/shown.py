@@ -12,7 +12,8 @@ from maekit.base.data import RunData
 from maekit.base.shown import Judged, Shown
 from maekit.base.spec import Draw
 from maekit.data.images.batch import ImageBatch
-from maekit.pretraining.pictures import contact_sheet
+from maekit.data.images.transforms import normalise_of
+from maekit.pretraining.pictures import as_seen, contact_sheet
 from maekit.pretraining.predictions import ReconstructionWriter
 from maekit.pretraining.reconstruction import Reconstructs
 
@@ -54,7 +55,8 @@ class ShownReconstructions(Shown):
     def _sheet(self, data: RunData, indices: Sequence[int]) -> Image:
         images, device = data.val_dataset(), next(self.model.parameters()).device
         batch = torch.stack([images[Draw(0, index)][0] for index in indices]).to(device, non_blocking=True)
-        return contact_sheet(self.model.reconstruct(batch, self.model.seeded_noise(batch, indices)).on_host())
+        outcome = self.model.reconstruct(batch, self.model.seeded_noise(batch, indices)).on_host()
+        return contact_sheet(as_seen(outcome, normalise_of(data.input_transform())))
 
     def prediction_writer(self, folder: Path, input: Mapping[str, Any]) -> ReconstructionWriter:
         """Returns what writes a picture of each image: original, masked, reconstructed."""

@@ -157,6 +157,12 @@ def make_target(kind: Kind, patch_values: int, num_components: int | None) -> Ta
     return NormalisedPixels(patch_values) if kind == "normalised_pixels" else Pixels(patch_values)
 
 
-def psnr(predicted: Tensor, true: Tensor) -> Tensor:
-    """Returns [B] dB of patches [B, M, P] in 0..1, of which predictions beyond are cut off."""
-    return -10 * (predicted.clamp(0, 1) - true).square().mean((1, 2)).clamp(min=1e-10).log10()
+def psnr(predicted: Tensor, true: Tensor, *, cut: bool = True) -> Tensor:
+    """Returns [B] dB of patches [B, M, P], of which 0..1 is black to white.
+
+    Args:
+        predicted: of the hidden patches.
+        true: likewise.
+        cut: cut predictions to 0..1; False for bands, which may hold less and more.
+    """
+    return -10 * ((predicted.clamp(0, 1) if cut else predicted) - true).square().mean((1, 2)).clamp(min=1e-10).log10()

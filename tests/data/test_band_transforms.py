@@ -175,3 +175,17 @@ def test_pictures_of_eight_bits_are_as_they_are() -> None:
     image = picture(20, 10)
     shown = np.asarray(evaluation(GREY).normalise.picture(pixels(image)))
     assert (shown == np.asarray(image.convert("RGB"))).all()
+
+
+def test_seen_is_what_undo_draws() -> None:
+    """Reconstructions are in shares of the unit; pictures of both ways are the same."""
+    image = deep(24, 24)
+    for bands in (
+        DEEP,
+        replace(DEEP, shown=("B9",)),
+        replace(GREY, names=THIRTEEN, mean=(90.0,) * 13, std=(9.0,) * 13),
+    ):
+        normalise = normalise_of(bands.plain())
+        seen = normalise.seen(image.permute(2, 0, 1)[None] / bands.unit)[0]
+        drawn = torch.from_numpy(np.array(normalise.picture(image))).permute(2, 0, 1)
+        assert ((255 * seen).round() - drawn).abs().max() <= 1

@@ -77,6 +77,14 @@ class Normalise:
             return tensor.mul(self.std[places]).add(self.mean[places]).div(1 if self.bands is None else 255)
         return tensor.add(SHOWN_STD).div(2 * SHOWN_STD)
 
+    def seen(self, values: Tensor) -> Tensor:
+        """Returns [B, 3, H, W] as pictures show it of images [B, C, H, W] in shares of `Bands.unit`; see `undo`."""
+        if self.bands is None:
+            return values
+        shown = list(shown_channels(self.bands.names, self.bands.shown))
+        normalised = (values[:, shown] * self.bands.unit - self.mean[shown]) / self.std[shown]
+        return self.stretched(normalised, shown).clamp(0, 1)
+
     def picture(self, image: Image.Image | Tensor) -> Image.Image:
         """Returns an image as read, of the file's size, as people see it: RGB; see `undo`."""
         return self.undo(self(image)) if isinstance(image, Tensor) else image.convert("RGB")
