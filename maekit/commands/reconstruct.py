@@ -71,8 +71,7 @@ def main(args: argparse.Namespace) -> int:
     from maekit.pretraining.predictions import ReconstructionWriter
 
     model = _load(args)
-    mean, std = (list(values) for values in (model.spec.mean, model.spec.std))
-    input = {"image_size": model.spec.image_size[0], "crop_fraction": 1.0, "mean": mean, "std": std}
+    input = given.input = _input(model, args.weights)
     writer = ReconstructionWriter(args.output, model, input, seed=args.seed)
     lines = [_description(model, args)]
     device = torch.device(next(model.parameters()).device)
@@ -109,12 +108,8 @@ def _check(args: argparse.Namespace, given: GivenImages) -> list[Path]:
 
 
 def _load(args: argparse.Namespace) -> "Pretrainer":
-    from maekit.base.spec import RGB
     from maekit.pretraining.from_weights import load_pretrainer
     from maekit.system.hardware import choose_device
-    from maekit.weights.get.find import find_weights
-    from maekit.weights.read.bands import require_readable
-    from maekit.weights.state.state_file import read_state
 
     normalised = {"auto": None, "true": True, "false": False}[args.norm_pix_loss]
     chosen = choose_device(args.device)
@@ -128,10 +123,24 @@ def _load(args: argparse.Namespace) -> "Pretrainer":
         )
     except UserError as error:  # a model's own flags have a prefix that this command's do not
         raise UserError(str(error).replace("--model.mask", "--mask")) from error
-    if model.spec.bands != RGB:
-        state = read_state(find_weights(args.weights))
-        require_readable(state.tensors, state.meta, args.weights)
     return model.to(chosen)
+
+
+def _input(model: "Pretrainer", weights: str) -> dict[str, object]:
+    """Returns the arguments of the evaluation transform: the whole short side, bands as the file says they are read."""
+    from maekit.data.images.bands.facts import bands_of
+    from maekit.weights.get.find import find_weights
+    from maekit.weights.read.bands import require_readable
+    from maekit.weights.read.metadata import recorded_input
+    from maekit.weights.state.state_file import read_state
+
+    state = read_state(find_weights(weights))
+    require_readable(state.tensors, state.meta, weights)
+    size = {"image_size": model.spec.image_size[0], "crop_fraction": 1.0}
+    bands = bands_of(recorded_input(state.meta))
+    if bands is None:
+        return {**size, "mean": list(model.spec.mean), "std": list(model.spec.std)}
+    return {**size, **bands.plain()}
 
 
 def _first(stream: "Iterator[Batch]") -> "list[Batch]":

@@ -1,6 +1,6 @@
 """One sheet of many pictures: rows on white, with a title, column heads, row headings and captions. Pillow only."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -97,10 +97,10 @@ def contact_sheet(tiles: Sequence[Tile], *, columns: int, title: str = "", side:
     return picture_sheet(rows, title=title, column=side)
 
 
-def thumbnail(path: Path, side: int = SIDE) -> Image.Image | None:
+def thumbnail(path: Path, read: Callable[[Path], Image.Image] = UPRIGHT, side: int = SIDE) -> Image.Image | None:
     """Returns an image no larger than twice a tile, so that many fit in memory; None if it cannot be read."""
     try:
-        image = UPRIGHT(path)
+        image = read(path)
     except UserError:
         return None
     image.thumbnail((2 * side, 2 * side), Image.Resampling.LANCZOS)

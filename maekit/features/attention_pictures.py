@@ -1,13 +1,17 @@
 """Draws attention: where the class token looks, each head, and patch features in colour."""
 
+from typing import TypeVar
+
 import numpy as np
 from PIL import Image
 from torch import Tensor
 
+from maekit.data.images.bands.pixels import resize, size_of
 from maekit.data.images.transforms import BICUBIC
 from maekit.drawing.sheet import GAP, Tile, contact_sheet, stacked
 from maekit.system.size import HeightWidth
 
+Picture = TypeVar("Picture", Image.Image, Tensor)
 LONGEST_ASPECT = 4
 NEAREST = Image.Resampling.NEAREST
 _LARGE, _HEADS_A_ROW = 384, 8
@@ -15,16 +19,16 @@ _LARGE, _HEADS_A_ROW = 384, 8
 _HEAT = np.array([(0, 0, 4), (81, 18, 124), (183, 55, 84), (252, 137, 20), (252, 253, 191)], dtype=np.float64)
 
 
-def whole_view(image: Image.Image, size: int | HeightWidth, patch_size: int) -> Image.Image:
+def whole_view(image: Picture, size: int | HeightWidth, patch_size: int) -> Picture:
     """Returns an image as the backbone is given it.
 
     Args:
-        image: RGB.
+        image: RGB, or pixels [H, W, C] of bands.
         size: of the short side in pixels, where the whole image is shown (up to four times as long as wide) and both
             sides are rounded to whole patches; or height and width, where the centre is cut out.
         patch_size: in pixels.
     """
-    width, height = image.size
+    height, width = size_of(image)
     if isinstance(size, int):
         scale = size / min(width, height)
         sides = (min(side * scale, LONGEST_ASPECT * size) for side in (height, width))
@@ -35,6 +39,9 @@ def whole_view(image: Image.Image, size: int | HeightWidth, patch_size: int) -> 
     cut_width, cut_height = min(wide / scale, width), min(tall / scale, height)
     left, top = (width - cut_width) / 2, (height - cut_height) / 2
     box = (left, top, min(left + cut_width, width), min(top + cut_height, height))
+    if isinstance(image, Tensor):
+        x0, y0, x1, y1 = (round(edge) for edge in box)
+        return resize(image[y0:y1, x0:x1], HeightWidth(tall, wide))
     return image.resize((wide, tall), BICUBIC, box=box)
 
 

@@ -21,7 +21,7 @@ class Extractor:
     Attributes:
         source: the weights.
         vit: the backbone on its device, in evaluation mode.
-        transform: RGB image to [3, S, S].
+        transform: image as read to [C, S, S].
         pooling: the class token, the mean of the patch tokens, or all patch tokens.
         block: the block (from 0) whose tokens are taken.
         precision: of the backbone's arithmetic; features are float32.
@@ -48,7 +48,7 @@ class Extractor:
         return reading_of(self.transform.describe())
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Returns features [B, D] or [B, h*w, D], float32 on the CPU, for images [B, 3, S, S]."""
+        """Returns features [B, D] or [B, h*w, D], float32 on the CPU, for images [B, C, S, S]."""
         half = self.precision == "bf16"
         with torch.inference_mode(), torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=half):
             tokens = self.vit(images.to(self.device, non_blocking=True), num_blocks=self.block + 1).tokens.float()

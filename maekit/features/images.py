@@ -87,7 +87,7 @@ def _top(name: str) -> str:
 
 
 class Read(NamedTuple):
-    """A batch of `total` images: those that could be read [B, 3, S, S], and number and reason of each other one."""
+    """A batch of `total` images: those that could be read [B, C, S, S], and number and reason of each other one."""
 
     total: int
     images: Tensor | None
@@ -99,7 +99,7 @@ class ImageReader(Dataset[tuple[int, Tensor | str]]):
 
     Args:
         folder: the images.
-        transform: RGB image to [3, S, S].
+        transform: image as read to [C, S, S].
         reading: upright, and what is white.
     """
 

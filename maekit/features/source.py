@@ -8,6 +8,7 @@ from typing import cast
 import torch
 
 from maekit.backbone.vit import ViT
+from maekit.data.images.bands.facts import bands_of
 from maekit.data.images.transforms import EvalInput, EvalTransform
 from maekit.system.size import HeightWidth
 from maekit.weights.chosen import split_key
@@ -126,9 +127,8 @@ def _input(state: StateFile) -> tuple[EvalInput, list[str]]:
         input["clip"] = clip
     if given.get("reduced_decode") is True:
         input["reduced_decode"] = True
-    if "bands" in given:  # all that says how files of such bands are read
-        more = {name: given[name] for name in EvalInput.__annotations__ if name in given and name not in input}
-        input = cast(EvalInput, {**input, **more})
+    if bands := bands_of(given):  # all that says how files of such bands are read, in their own unit
+        input = cast(EvalInput, {**input, **bands.plain()})
     return input, [f"images prepared with ImageNet's {', '.join(unknown)}"] if unknown else []
 
 

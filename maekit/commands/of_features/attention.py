@@ -107,7 +107,7 @@ class _Viewer:
             pixels: Tensor = self.normalise(image)[None].to(self.device)
             with torch.inference_mode():
                 view = view_block(self.vit, pixels, self.block)
-            yield file, image, View(*(part.cpu() for part in view))
+            yield file, self.normalise.picture(image), View(*(part.cpu() for part in view))
 
 
 def _size(given: str | None) -> int | HeightWidth | None:

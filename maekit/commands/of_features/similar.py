@@ -2,8 +2,9 @@
 
 import argparse
 import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from maekit.commands.shared.flags import add_device_argument, add_moved_images_argument, check_least, check_moved_images
 from maekit.errors import UserError
@@ -53,7 +54,7 @@ def main(args: argparse.Namespace) -> int:
         for similarity, path in found:
             print(f"{similarity:.4f}  {path}")
     if args.output is not None:
-        draw(args.image, found, args.output, quiet=args.json)
+        draw(args.image, found, args.output, folder.metadata["transform"], quiet=args.json)
     return 0
 
 
@@ -72,13 +73,15 @@ def search(args: argparse.Namespace, folder: "FeatureFolder") -> list[tuple[floa
     return [(value, row) for value, row in rows if folder.image(row, args.images).resolve() != own][: args.top]
 
 
-def draw(image: Path, found: list[tuple[float, Path]], output: Path, *, quiet: bool) -> None:
-    """Draws a contact sheet of the query image and the images found."""
+def draw(image: Path, found: list[tuple[float, Path]], output: Path, input: Mapping[str, Any], *, quiet: bool) -> None:
+    """Draws a contact sheet of the query image and the images found; `input` says how their files are read."""
+    from maekit.drawing.files import Seen
     from maekit.drawing.sheet import Tile, contact_sheet, thumbnail
     from maekit.system.files import atomic_write
 
-    tiles = [Tile(thumbnail(image), ("query", image.name), marked=True)]
-    tiles += [Tile(thumbnail(path), (f"{n}: {value:.3f}", path.name)) for n, (value, path) in enumerate(found, 1)]
+    seen = Seen(input)
+    tiles = [Tile(thumbnail(image, seen), ("query", image.name), marked=True)]
+    tiles += [Tile(thumbnail(path, seen), (f"{n}: {value:.3f}", path.name)) for n, (value, path) in enumerate(found, 1)]
     sheet = contact_sheet(tiles, columns=min(_COLUMNS, len(tiles)))
     with atomic_write(output) as file:
         sheet.save(file, "PNG")

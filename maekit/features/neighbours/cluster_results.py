@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from maekit.drawing.files import Seen
 from maekit.drawing.sheet import Row, Tile, contact_sheet, picture_sheet, thumbnail
 from maekit.drawing.views import fitted
 from maekit.features.files.folder import FeatureFolder
@@ -30,12 +31,12 @@ def write_results(folder: FeatureFolder, clusters: Clusters, output: Path, image
         for old in output.glob("cluster_[0-9][0-9][0-9]*.png"):
             old.unlink()
     _write_table(folder, clusters, output / "clusters.csv")
-    overview = []
+    overview, seen = [], Seen(folder.metadata["transform"])
     for number in range(int(clusters.assigned.max()) + 1):
         rows = clusters.members(number).tolist()
         heading = f"cluster {number}: {len(rows):,} images{_classes(folder, rows)}"
         nearest = [(folder.image(row, images), clusters.distance[row]) for row in rows[:SHEET_IMAGES]]
-        tiles = [Tile(thumbnail(path), (f"{distance:.3f}", path.name)) for path, distance in nearest]
+        tiles = [Tile(thumbnail(path, seen), (f"{distance:.3f}", path.name)) for path, distance in nearest]
         sheet = contact_sheet(tiles, columns=min(COLUMNS, len(tiles)), title=heading)
         _save(sheet, output / f"cluster_{number:03}.png")
         if number < OVERVIEW_ROWS:
