@@ -1,5 +1,7 @@
 """Transforms of images of any channels with objects: the geometry and the objects of RGB."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -14,7 +16,7 @@ from maekit.detection.data.transforms import DetEvalTransform, DetTrainTransform
 GREY = Bands(("grey",), ("grey",), "uint8", (112.0,), (60.0,), 255.0)
 NAMES = tuple(f"B{number}" for number in range(1, 14))
 DEEP = Bands(NAMES, NAMES, "uint16", (112.0,) * 13, (60.0,) * 13, 4095.0)
-RGB = {"mean": [112 / 255] * 3, "std": [60 / 255] * 3}
+RGB: dict[str, Any] = {"mean": [112 / 255] * 3, "std": [60 / 255] * 3}
 SQUARE = InstanceMask((np.array([10.0, 10, 40, 10, 40, 30, 10, 30]),), None)
 
 

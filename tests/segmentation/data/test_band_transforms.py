@@ -30,7 +30,7 @@ def transform(bands: Bands | None, **more: Any) -> SegTrainTransform:
         "mean": [112 / 255] * 3,
         "std": [60 / 255] * 3,
     }
-    return SegTrainTransform(SegAugmentation(**{**numbers, **more}), bands)  # type: ignore[arg-type]
+    return SegTrainTransform(SegAugmentation(**{**numbers, **more}), bands)
 
 
 def scene(height: int = 60, width: int = 80) -> tuple[np.ndarray, np.ndarray]:
@@ -44,7 +44,7 @@ def scene(height: int = 60, width: int = 80) -> tuple[np.ndarray, np.ndarray]:
 @pytest.mark.parametrize("index", range(4))
 def test_channels_go_the_way_of_rgb(index: int) -> None:
     grey, label = scene()
-    images = {
+    images: dict[str, tuple[Bands | None, np.ndarray | Tensor]] = {
         "rgb": (None, np.repeat(grey[..., None], 3, 2)),
         "grey": (GREY, torch.from_numpy(grey[..., None].copy())),
         "deep": (DEEP, torch.from_numpy(np.repeat(grey[..., None], 13, 2)).float()),
