@@ -125,7 +125,8 @@ def read_card(path: Path) -> Card:
         )
     height, width = card["image_size"]
     palette = tuple((red, green, blue) for red, green, blue in card.get("palette", ()))
-    mean, std = (tuple(card["input"].get(name, ())) for name in ("mean", "std"))
+    unit = card["input"].get("unit") or 1.0
+    mean, std = (tuple(each / unit for each in card["input"].get(name, ())) for name in ("mean", "std"))
     names, ids = (tuple(card.get(name, ())) for name in ("class_names", "class_ids"))
     values, value_mean, value_std = (tuple(card.get(name, ())) for name in ("value_names", "value_mean", "value_std"))
     bands = tuple(card.get("bands", RGB))

@@ -149,6 +149,16 @@ class TransferData(RunData):
         """Returns the published spec at the image size asked for; nothing is read."""
         return self.published
 
+    def train_files(self) -> list[str]:
+        """Returns the paths of the training images, for `maekit data stats`; only the listing is read.
+
+        Raises:
+            UserError: these data have no statistics of their own.
+        """
+        raise UserError(
+            "statistics of these data are not measured; leave out --task to measure all images below --root"
+        )
+
     @abstractmethod
     def plain_train_dataset(self) -> DrawDataset:
         """Returns the training samples through the evaluation transform, without any randomness."""

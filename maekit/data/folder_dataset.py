@@ -1,7 +1,6 @@
 """The images of a listing as samples: read, transformed, and seeded by (seed, epoch, index)."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from functools import partial
 from typing import Any, Literal
 
@@ -13,6 +12,7 @@ from maekit.data.folders.listing import Listing
 from maekit.data.images.batch import Sample
 from maekit.data.images.decode import UPRIGHT, Reading
 from maekit.data.images.fast_decode import load_decoder, read_pixels
+from maekit.data.images.reading_of import AnyReading, at_least
 from maekit.data.images.transforms import EvalTransform
 
 
@@ -24,8 +24,8 @@ class FolderDataset(DrawDataset):
         transform: image to [C, H, W] float32.
         seed: of the augmentation; None if the transform draws nothing.
         decoder: how images for a `TrainTransform` are read: `fast` as tensors, `pillow` as PIL images. An
-            `EvalTransform` always gets PIL images.
-        reading: whether pictures are turned, and which value is white.
+            `EvalTransform` always gets PIL images. Bands are tensors for both.
+        reading: whether pictures are turned, and which value is white; or which bands are read.
         reduced: decode JPEGs for a `TrainTransform` no larger than the crop needs. An `EvalTransform` says it itself.
     """
 
@@ -36,19 +36,20 @@ class FolderDataset(DrawDataset):
         seed: int | None,
         *,
         decoder: Literal["fast", "pillow"] = "pillow",
-        reading: Reading = UPRIGHT,
+        reading: AnyReading = UPRIGHT,
         reduced: bool = False,
     ) -> None:
         if isinstance(transform, EvalTransform):
-            reading = replace(reading, least=transform.least)
+            reading = at_least(reading, transform.least)
         self.listing, self.transform, self.seed, self.reading = listing, transform, seed, reading
-        fast = decoder == "fast" and isinstance(transform, TrainTransform)
-        self.read: Callable[[str], Any] = partial(read_pixels, reading=reading) if fast else reading
-        self.crops = (
-            ReducedCrops(transform, reading, fast) if reduced and isinstance(transform, TrainTransform) else None
-        )
-        if fast:
-            load_decoder()
+        self.read: Callable[[str], Any] = reading
+        self.crops: ReducedCrops | None = None
+        if isinstance(transform, TrainTransform) and isinstance(reading, Reading):
+            fast = decoder == "fast"
+            self.read = partial(read_pixels, reading=reading) if fast else reading
+            self.crops = ReducedCrops(transform, reading, fast) if reduced else None
+            if fast:
+                load_decoder()
 
     def __len__(self) -> int:
         return len(self.listing)

@@ -7,7 +7,8 @@ from typing import Any
 
 from PIL import Image
 
-from maekit.data.images.decode import UPRIGHT, reading_of
+from maekit.data.images.decode import UPRIGHT
+from maekit.data.images.reading_of import reading_of
 from maekit.data.images.transforms import normalise_of
 
 

@@ -1,7 +1,5 @@
 """Draws attention: where the class token looks, each head, and patch features in colour."""
 
-from typing import TypeVar
-
 import numpy as np
 from PIL import Image
 from torch import Tensor
@@ -11,7 +9,7 @@ from maekit.data.images.transforms import BICUBIC
 from maekit.drawing.sheet import GAP, Tile, contact_sheet, stacked
 from maekit.system.size import HeightWidth
 
-Picture = TypeVar("Picture", Image.Image, Tensor)
+Picture = Image.Image | Tensor
 LONGEST_ASPECT = 4
 NEAREST = Image.Resampling.NEAREST
 _LARGE, _HEADS_A_ROW = 384, 8

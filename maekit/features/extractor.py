@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from maekit.backbone.vit import ViT
-from maekit.data.images.decode import Reading, reading_of
+from maekit.data.images.reading_of import AnyReading, reading_of
 from maekit.data.images.transforms import EvalTransform
 from maekit.errors import UserError
 from maekit.features.metadata import Metadata, Method, Pooling, Precision
@@ -43,7 +43,7 @@ class Extractor:
         return (height * width, self.vit.embed_dim) if self.pooling == "patches" else (self.vit.embed_dim,)
 
     @property
-    def reading(self) -> Reading:
+    def reading(self) -> AnyReading:
         """How image files are read: upright, and with the transform's white."""
         return reading_of(self.transform.describe())
 

@@ -15,7 +15,8 @@ from torch.utils.data import DataLoader, Dataset
 from maekit.data.folders.file_names import EXPECTED_IMAGES, LeftOut
 from maekit.data.folders.listing import Names, scan_images
 from maekit.data.folders.splits import split_of
-from maekit.data.images.decode import MEND, UPRIGHT, Reading
+from maekit.data.images.decode import MEND, UPRIGHT
+from maekit.data.images.reading_of import AnyReading
 from maekit.data.images.transforms import EvalTransform
 from maekit.errors import UserError, nearest
 
@@ -100,10 +101,10 @@ class ImageReader(Dataset[tuple[int, Tensor | str]]):
     Args:
         folder: the images.
         transform: image as read to [C, S, S].
-        reading: upright, and what is white.
+        reading: upright, and what is white, or which bands.
     """
 
-    def __init__(self, folder: ImageFolder, transform: EvalTransform, reading: Reading = UPRIGHT) -> None:
+    def __init__(self, folder: ImageFolder, transform: EvalTransform, reading: AnyReading = UPRIGHT) -> None:
         self.root, self.names, self.transform, self.reading = str(folder.root), folder.names, transform, reading
 
     def __len__(self) -> int:

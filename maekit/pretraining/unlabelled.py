@@ -18,6 +18,8 @@ from maekit.data.folders.file_names import EXPECTED_IMAGES
 from maekit.data.folders.layout import require_folder
 from maekit.data.folders.listing import Listing, Names, require_images, scan_images, split, sub_folders
 from maekit.data.folders.splits import find_split, split_of
+from maekit.data.images.bands.flags import Asked
+from maekit.data.images.bands.stats_file import NAME
 from maekit.data.images.picture_form import choose_form
 from maekit.errors import UserError
 from maekit.system.ranges import check_range
@@ -59,7 +61,6 @@ class AnyImages(LabelledImages):
             raise UserError(f"data.val_fraction: got {self.val_fraction}, expected above 0 and below 1")
         check_range("data.split_seed", self.split_seed, "[0, inf)")
         check_range("data.probe_image_size", self.probe_image_size, "[1, inf)")
-        self._probe_eval = self.eval_transform(self.probe_image_size or self.image_size)
         self._probe: tuple[FolderDataset, FolderDataset] | None = None
 
     def read_splits(self, root: Path) -> Splits:
@@ -96,9 +97,17 @@ class AnyImages(LabelledImages):
                 train, val = split(train, self.val_fraction, self.split_seed)
             parts = [(len(part), part.path) for part in (train, val)]
             name = "ImageNet-1K" if is_imagenet(train.classes) else ""
-            reading = choose_form(parts, self.orientation, self.white, name).reading
-            self._probe = tuple(FolderDataset(part, self._probe_eval, None, reading=reading) for part in (train, val))  # type: ignore[assignment]
+            form = choose_form(parts, self.orientation, self.white, name, self._asked_of_probe(), root)
+            evaluated = self.eval_transform(self.probe_image_size or self.image_size, form.bands)
+            self._probe = tuple(FolderDataset(part, evaluated, None, reading=form.reading) for part in (train, val))  # type: ignore[assignment]
         return self._probe
+
+    def _asked_of_probe(self) -> Asked:
+        """The bands that labelled images are read with: those of the run, by its statistics."""
+        bands = self.form().bands
+        if bands is None:
+            return Asked()
+        return Asked(bands.names, bands.file_names, self._asked.stats or self.data_root() / NAME)
 
     def published_name(self, train: Listing) -> str:
         """Returns ImageNet-1K if the images lie in folders named after its 1,000 synsets."""

@@ -36,6 +36,10 @@ BAD: dict[str, dict[str, tuple[str, ...]]] = {
         "--recipe": ("nonsense",),
     },
     "data make": {"--task": ("nonsense",), "--root": ()},
+    "data stats": {
+        "--task": ("nonsense",), "--root": ("nothere",), "--config": ("nothere.yaml",), "--recipe": ("nonsense",),
+        "--out": (), "--bands": ("0", "65", "a,a"), "--file_bands": ("a,a",),
+    },
     "embed": {
         "--weights": ("nothere",), "--output": (), "--pooling": ("cls",), "--block": ("99", "-99", "x"),
         "--image_size": ("0", "-8", "x"), "--crop_fraction": ("0", "2", "-1", "x", "nan"), "--batch_size": COUNT,
@@ -145,6 +149,7 @@ def words(command: str, place: Path, free: Path) -> list[str]:
         "copy": ["imagenet_finetune", new],
         "data check": ["--task=imagenet_finetune", f"--root={few_digits()}"],
         "data make": ["--task=imagenet_finetune", f"--root={new}"],
+        "data stats": [*task, f"--root={few_digits()}", f"--out={new}"],
         "embed": [photos, "--weights=mae_vit_smoke", f"--output={new}", "--num_workers=0"],
         "knn": [features],
         "predict": [f"--ckpt_path={place / 'run'}", f"--images={photos}", f"--output={new}"],

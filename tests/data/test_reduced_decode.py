@@ -15,8 +15,9 @@ from maekit.data.augment.augment import Augmentation, Box, TrainTransform
 from maekit.data.augment.reduced_crop import above_its_end, factor_of, jpeg_header, reduced_crop
 from maekit.data.folder_dataset import FolderDataset
 from maekit.data.folders.listing import Listing, list_classes
-from maekit.data.images.decode import Reading, reading_of
+from maekit.data.images.decode import Reading
 from maekit.data.images.fast_decode import frame
+from maekit.data.images.reading_of import reading_of
 from maekit.data.images.reduced_size import decode_note, whole_factor
 from maekit.data.images.transforms import BICUBIC, EvalTransform
 from maekit.errors import UserError

@@ -11,6 +11,7 @@ from maekit.data.folders.duplicates import same_images
 from maekit.data.folders.listing import Listing
 from maekit.data.folders.splits import expected_names
 from maekit.data.images.decode import UPRIGHT
+from maekit.data.images.reading_of import AnyReading
 from maekit.errors import UserError
 
 NO_VAL = f"validation: no folder {expected_names('val')}; data.val_fraction of each class will be set aside"
@@ -79,7 +80,7 @@ def check_pictures(
         findings: facts and problems are added to it.
         full: decode every file and compare all files of the two splits.
     """
-    reading = UPRIGHT
+    reading: AnyReading = UPRIGHT
     try:
         data.setup()
         findings.facts += data.notes()

@@ -15,6 +15,8 @@ from maekit.data.augment.augment import Augmentation, TrainTransform
 from maekit.data.folder_dataset import FolderDataset
 from maekit.data.folders.file_names import LeftOut
 from maekit.data.folders.listing import Listing
+from maekit.data.images.bands.facts import Bands
+from maekit.data.images.bands.flags import BandFlags
 from maekit.data.images.batch import ImageBatch, Sample, collate_images
 from maekit.data.images.picture_form import Orientation, PictureForm, White, choose_form, require_white
 from maekit.data.images.reduced_size import ReducedDecode, decode_note
@@ -42,7 +44,7 @@ class Splits(NamedTuple):
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class LabelledImages(Augmentation, TransferData):
+class LabelledImages(Augmentation, BandFlags, TransferData):
     """Augmented training images and centre-cropped validation images; a subclass reads which there are.
 
     Args:
@@ -75,6 +77,7 @@ class LabelledImages(Augmentation, TransferData):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_white(self.white)
+        self._asked = self.asked_bands()
         self._eval = self.eval_transform(self.image_size)
         TrainTransform(self)  # refuses what is out of range before any image is read
         self._splits: Splits | None = None
@@ -102,39 +105,53 @@ class LabelledImages(Augmentation, TransferData):
         self.form()
 
     def form(self) -> PictureForm:
-        """Returns how the pictures are read: turned or not, and what is white.
+        """Returns how the pictures are read: turned or not, and what is white; or which bands.
 
         Raises:
-            UserError: the sample does not show which value is white.
+            UserError: the sample does not show which value is white, or the bands cannot be read.
         """
         if self._form is None:
             self._form = self.form_of(*self._read()[:2])
+            if self._form.bands:
+                self._require_whole()
+                self._eval = self.eval_transform(self.image_size, self._form.bands)
         return self._form
 
     def form_of(self, train: Listing, val: Listing | None) -> PictureForm:
         """Returns how the pictures of two splits are read; see `form`."""
         parts = [(len(part), part.path) for part in (train, val) if part is not None]
-        return choose_form(parts, self.orientation, self.white, self.published_name(train))
+        return choose_form(
+            parts, self.orientation, self.white, self.published_name(train), self._asked, self.data_root()
+        )
 
-    def eval_transform(self, image_size: int) -> EvalTransform:
-        """Returns the evaluation transform for images of a height and width in pixels."""
+    def eval_transform(self, image_size: int, bands: Bands | None = None) -> EvalTransform:
+        """Returns the evaluation transform for images of a height and width in pixels; `bands` is None for RGB."""
+        fraction = self.eval_crop_fraction
+        if bands is not None:
+            return EvalTransform(image_size=image_size, crop_fraction=fraction, **bands.plain())
         return EvalTransform(
             image_size=image_size,
-            crop_fraction=self.eval_crop_fraction,
+            crop_fraction=fraction,
             mean=self.mean,
             std=self.std,
             reduced_decode=self.reduced_decode == "always",
         )
 
+    def _require_whole(self) -> None:
+        """Refuses to decode bands at a part of their size: only JPEGs of 8-bit RGB can be."""
+        if self.reduced_decode != "never":
+            raise UserError(f"got data.reduced_decode {self.reduced_decode} beside bands, expected never; leave it out")
+
     def assumed_spec(self) -> DataSpec:
-        """Returns the published spec at the image size asked for; nothing is read."""
-        return replace(self.published, image_size=(self.image_size, self.image_size))
+        """Returns the published spec at the image size and of the bands asked for; no image is read."""
+        sizes = (self.image_size, self.image_size)
+        return replace(self.published, image_size=sizes, **self._asked.assumed())
 
     def spec(self) -> DataSpec:
         """Returns the classes found, how many training images have each, and the image size asked for."""
         splits, size = self._read(), HeightWidth(self.image_size, self.image_size)
         mean, std = (tuple(map(float, numbers)) for numbers in (self.mean, self.std))
-        return DataSpec(
+        spec = DataSpec(
             splits.names,
             size,
             splits.train.classes,
@@ -143,6 +160,8 @@ class LabelledImages(Augmentation, TransferData):
             class_counts=_class_counts(splits.train.labels, len(splits.names)),
             train_images=len(splits.train),
         )
+        bands = self.form().bands if self._asked else None
+        return spec if bands is None else replace(spec, **bands.for_spec())
 
     def identity(self) -> DataIdentity:
         """Returns folder, classes and a fingerprint of each split's names and labels."""
@@ -162,25 +181,34 @@ class LabelledImages(Augmentation, TransferData):
         not_judged = _classes_without_val(val, names) if len(names) > 1 else ""
         form = self.form()
         decoding = decode_note(self.reduced_decode, form.jpeg_side, self.image_size)
-        return [note for note in (not_judged, left_out, *form.notes, decoding) if note]
+        skipped = TrainTransform(self, form.bands).left_out
+        colours = f"RandAugment leaves out {', '.join(skipped)}, which are for 8-bit RGB" if skipped else ""
+        return [note for note in (not_judged, left_out, *form.notes, colours, decoding) if note]
 
     def train_dataset(self, seed: int) -> FolderDataset:
         """Returns the training images, augmented by (seed, epoch, index)."""
-        train, reading = self._read().train, self.form().reading
-        reduced = self.reduced_decode != "never"
-        return FolderDataset(train, TrainTransform(self), seed, decoder=self.decoder, reading=reading, reduced=reduced)
+        train, form = self._read().train, self.form()
+        transform, reduced = TrainTransform(self, form.bands), self.reduced_decode != "never"
+        return FolderDataset(train, transform, seed, decoder=self.decoder, reading=form.reading, reduced=reduced)
 
     def plain_train_dataset(self) -> FolderDataset:
         """Returns the training images, resized and centre-cropped."""
-        return FolderDataset(self._read().train, self._eval, None, reading=self.form().reading)
+        reading = self.form().reading  # first: it decides what `_eval` is
+        return FolderDataset(self._read().train, self._eval, None, reading=reading)
 
     def val_dataset(self) -> FolderDataset:
         """Returns the validation images, resized and centre-cropped."""
-        return FolderDataset(self._read().val, self._eval, None, reading=self.form().reading)
+        reading = self.form().reading
+        return FolderDataset(self._read().val, self._eval, None, reading=reading)
+
+    def train_files(self) -> list[str]:
+        """Returns the paths of the training images."""
+        return list(self._read().train.paths())
 
     def input_transform(self) -> dict[str, Any]:
         """Returns the arguments of the `EvalTransform` in use, with the white of pictures of more than 8 bits."""
-        return {**self._eval.describe(), **self.form().reading.plain()}
+        white = self.form().reading.plain()
+        return {**self._eval.describe(), **white}
 
     @staticmethod
     def collate(samples: list[Sample]) -> ImageBatch:

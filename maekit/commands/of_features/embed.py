@@ -110,7 +110,7 @@ def source_for(images: "ImageFolder", weights: str) -> "Source":
     source = find_source(weights)
     given = GivenImages(source.input)
     given.choose_reading([images.root / images.names[index] for index in range(len(images))])
-    white = given.reading.white if given.reading else None
+    white = given.reading.plain().get("white") if given.reading else None
     return source if white is None else replace(source, input={"clip": False, **source.input, "white": white})
 
 

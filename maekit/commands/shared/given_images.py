@@ -10,8 +10,9 @@ from maekit.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from PIL.Image import Image
+    from torch import Tensor
 
-    from maekit.data.images.decode import Reading
+    from maekit.data.images.reading_of import AnyReading
 
 SKIPPED = "skipped.txt"
 SAMPLE = 200  # files that are looked into to find out what is white
@@ -36,7 +37,7 @@ class GivenImages:
     skipped: list[tuple[str, str]] = field(default_factory=list)
     num_unread: int = 0
     notices: list[str] = field(default_factory=list)
-    reading: "Reading | None" = None
+    reading: "AnyReading | None" = None
 
     def find(self, path: Path) -> list[Path]:
         """Returns the image itself, or every image below a folder, sorted by relative path.
@@ -62,14 +63,16 @@ class GivenImages:
 
     def choose_reading(self, files: Sequence[Path]) -> None:
         """Decides what is white from the card or a sample of the files; prints to stderr what is not 8-bit RGB."""
-        from maekit.data.images.decode import reading_of
+        from maekit.data.images.decode import Reading
         from maekit.data.images.picture_form import notes
+        from maekit.data.images.reading_of import reading_of
         from maekit.data.images.survey import choose_white, survey_files
 
-        found = survey_files(files[:: max(1, len(files) // SAMPLE)])
         self.reading = reading_of(self.input)
+        plain = isinstance(self.reading, Reading)
+        found = survey_files(files[:: max(1, len(files) // SAMPLE)] if plain else ())
         lines = [*self.notices, *notes(found, turn=True)]
-        if self.reading.white is None:
+        if isinstance(self.reading, Reading) and self.reading.white is None:
             try:
                 white, notice = choose_white(found, None, flag="")
                 self.reading = replace(self.reading, white=white)
@@ -79,8 +82,8 @@ class GivenImages:
         for line in lines:
             print(f"maekit: {line}", file=sys.stderr)
 
-    def read(self, file: Path) -> "Image | None":
-        """Returns one image as upright 8-bit RGB, or None if it cannot be read, which is printed to stderr."""
+    def read(self, file: Path) -> "Image | Tensor | None":
+        """Returns one image, upright: 8-bit RGB, or bands [H, W, C]; None if it cannot be read, printed to stderr."""
         from maekit.data.images.decode import UPRIGHT
 
         try:
@@ -90,7 +93,7 @@ class GivenImages:
             return None
 
     def batches(
-        self, files: Sequence[Path], prepare: "Callable[[Image], Sample]", size: int
+        self, files: Sequence[Path], prepare: "Callable[[Image | Tensor], Sample]", size: int
     ) -> Iterator[tuple[list[Path], list[Sample]]]:
         """Yields up to `size` files at a time with what `prepare` makes of their images; leaves out the unusable."""
         names: list[Path] = []

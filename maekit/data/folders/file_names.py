@@ -37,6 +37,7 @@ def _readable() -> tuple[str, ...]:
 
 IMAGE_SUFFIXES = _readable()
 _SUFFIXES = frozenset(IMAGE_SUFFIXES)
+_ARRAY = ".npy"
 EXPECTED_IMAGES = "expected image files (.jpg, .png, .tif, .webp, ...)"
 
 
@@ -49,6 +50,11 @@ def suffix(name: str) -> str:
 def is_image_name(name: str) -> bool:
     """Whether a file's suffix is that of an image format that can be read here."""
     return suffix(name) in _SUFFIXES
+
+
+def is_array_name(name: str) -> bool:
+    """Whether a file is NumPy's by its name: an image where a folder has none of other formats."""
+    return suffix(name) == _ARRAY
 
 
 def is_passed_over(name: str) -> bool:

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from maekit.base.identity import Split, fingerprint
-from maekit.data.folders.file_names import EXPECTED_IMAGES, LeftOut, is_image_name, is_passed_over
+from maekit.data.folders.file_names import EXPECTED_IMAGES, LeftOut, is_array_name, is_image_name, is_passed_over
 from maekit.errors import UserError
 
 SCAN_THREADS = 8
@@ -113,12 +113,13 @@ def image_names(folder: str | Path) -> list[str]:
     return scan_images(folder)[0]
 
 
-def scan_images(folder: str | Path, prefix: str = "") -> tuple[list[str], LeftOut]:
+def scan_images(folder: str | Path, prefix: str = "", *, arrays: bool = True) -> tuple[list[str], LeftOut]:
     """Lists the images below a folder at any depth, without hidden files and folders and those of file systems.
 
     Args:
         folder: the folder.
         prefix: put before each path.
+        arrays: whether arrays (.npy) are its images where there is no other.
 
     Returns:
         The images as sorted relative paths, and what was left out.
@@ -129,6 +130,9 @@ def scan_images(folder: str | Path, prefix: str = "") -> tuple[list[str], LeftOu
     found: list[str] = []
     left_out = LeftOut()
     _scan(str(folder), prefix, found, left_out, ())
+    if arrays and not found:
+        found = [name for name in left_out.files if is_array_name(name)]
+        left_out.files = [name for name in left_out.files if not is_array_name(name)]
     return sorted(found), left_out
 
 

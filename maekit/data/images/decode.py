@@ -2,7 +2,6 @@
 
 import os
 import warnings
-from collections.abc import Mapping
 from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
@@ -10,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageFile, ImageOps, UnidentifiedImageError
 
-from maekit.data.images.reduced_size import short_side, shortened, whole_factor
+from maekit.data.images.deep_colour import deep_mode, deep_pixels
+from maekit.data.images.reduced_size import shortened, whole_factor
 from maekit.errors import UserError
 from maekit.system.size import HeightWidth
 
@@ -59,34 +59,14 @@ class Reading:
 UPRIGHT = Reading()
 
 
-def reading_of(input: Mapping[str, object], white: float | None = None) -> Reading:
-    """Returns how a user's pictures are read for a model: upright, with the white and the decoding it was trained with.
-
-    Args:
-        input: the input transform in a checkpoint's card.
-        white: the user's value instead; brighter values are then clipped.
-    """
-    known, short = input.get("white"), _least(input)
-    if white is None and isinstance(known, int | float):
-        return Reading(True, float(known), bool(input.get("clip", False)), short)
-    return Reading(True, white, white is not None, short)
-
-
-def _least(input: Mapping[str, object]) -> int | None:
-    size, fraction = input.get("image_size"), input.get("crop_fraction")
-    if not input.get("reduced_decode") or not isinstance(size, int) or not isinstance(fraction, int | float):
-        return None
-    return short_side(size, fraction)
-
-
 def read_image(
     path: str | Path, white: float | None = None, *, clip: bool = False, factor: int = 1, rows: int | None = None
 ) -> Image.Image:
     """Reads the first frame of an image file as 8-bit RGB, as it is stored: `upright` turns it.
 
     Grey, 1-bit, palette and CMYK become RGB. Alpha is dropped, so that hidden colours appear, as with torchvision's
-    ImageFolder, with which the published numbers were made. Grey of more than 8 bits is scaled to 8 bits, where
-    Pillow alone would clip it; of 16-bit colour Pillow gives the upper 8 bits.
+    ImageFolder, with which the published numbers were made. More than 8 bits are scaled to 8, where Pillow alone would
+    clip grey, and take the upper 8 bits of colours.
 
     Args:
         path: of the file.
@@ -110,7 +90,7 @@ def read_image(
                     # libjpeg then computes 8/factor pixels of each block of 8. Pillow takes the largest of 8, 4, 2 that
                     # leaves this size.
                     image.draft(None, (image.width // factor, image.height // factor))
-                return _rgb(image, white, clip)
+                return _rgb(image, path, white, clip)
     except UnidentifiedImageError:
         raise UserError(_not_an_image(Path(path))) from None
     except (FileNotFoundError, PermissionError) as error:
@@ -198,25 +178,38 @@ def _too_large(path: str | Path) -> str:
 
 
 def _not_an_image(path: Path) -> str:
+    with path.open("rb") as file:
+        head = file.read(8)
+    if head.startswith((b"\x93NUMPY", b"II", b"MM\0")):
+        kind = "a NumPy array" if b"NUMPY" in head else "a TIFF file that is no 8-bit picture"
+        return f"{path}: is {kind}; name its bands to read it: --data.bands NAMES, or their number"
     found = "is an empty file" if path.stat().st_size == 0 else "is not an image of a known format, whatever its name"
     return f"{path}: {found}; {MEND}"
 
 
-def _rgb(image: Image.Image, white: float | None, clip: bool) -> Image.Image:
+def _rgb(image: Image.Image, path: str | Path, white: float | None, clip: bool) -> Image.Image:
     """Converts any Pillow mode to RGB; the result no longer needs the file."""
+    deep = deep_mode(image)
     image.load()
+    if deep:
+        pixels = deep_pixels(path, deep)
+        colours = _eight_bit(pixels[..., 0] if deep == "LA" else pixels[..., :3], white, clip).convert("RGB")
+        return _with_orientation(colours, orientation(image))
     if image.mode == "RGB":
         return image
     if image.mode[0] in "IF":
         turned = orientation(image)  # after loading: Pillow turns a TIFF itself, and then reports 1
-        image = _eight_bit(np.asarray(image), white, clip).convert("RGB")
-        image.getexif()[ORIENTATION] = turned
-        return image
+        return _with_orientation(_eight_bit(np.asarray(image), white, clip).convert("RGB"), turned)
     return (image.convert("RGBA") if image.mode == "P" and "transparency" in image.info else image).convert("RGB")
 
 
+def _with_orientation(image: Image.Image, turn: int) -> Image.Image:
+    image.getexif()[ORIENTATION] = turn
+    return image
+
+
 def _eight_bit(pixels: np.ndarray, white: float | None, clip: bool) -> Image.Image:
-    """Scales [H, W] 0..white to 0..255, rounding to the nearest."""
+    """Scales [H, W] or [H, W, 3] of 0..white to 0..255, rounding to the nearest."""
     low, high = pixels.min(), pixels.max()
     if np.isnan(low) or low < 0:
         found = "NaN" if np.isnan(low) else f"{low:,}"

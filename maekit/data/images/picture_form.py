@@ -2,9 +2,15 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
+from maekit.data.images.bands.choose import choose_bands
+from maekit.data.images.bands.facts import Bands
+from maekit.data.images.bands.flags import Asked
+from maekit.data.images.bands.reading import BandReading
 from maekit.data.images.decode import Reading
+from maekit.data.images.reading_of import AnyReading
 from maekit.data.images.survey import Survey, choose_white, survey
 from maekit.errors import UserError
 
@@ -17,14 +23,19 @@ class PictureForm:
     """How files are read, and why.
 
     Attributes:
-        reading: whether pictures are turned, and which value is white.
+        reading: whether pictures are turned, and which value is white; or which bands are read.
         notes: parts of a sentence on all that is not plain 8-bit RGB as stored.
         jpeg_side: median of the shorter sides of sampled JPEGs in pixels; 0 where none were sampled, or few are JPEGs.
     """
 
-    reading: Reading
+    reading: AnyReading
     notes: tuple[str, ...]
     jpeg_side: int = 0
+
+    @property
+    def bands(self) -> Bands | None:
+        """The bands that are read; None where pictures are read as 8-bit RGB."""
+        return self.reading.bands if isinstance(self.reading, BandReading) else None
 
 
 def require_white(white: White) -> None:
@@ -38,7 +49,12 @@ def require_white(white: White) -> None:
 
 
 def choose_form(
-    parts: Sequence[tuple[int, Callable[[int], str]]], orientation: Orientation, white: White, published: str
+    parts: Sequence[tuple[int, Callable[[int], str]]],
+    orientation: Orientation,
+    white: White,
+    published: str,
+    asked: Asked = Asked(),  # noqa: B008 - frozen
+    folder: Path = Path(),
 ) -> PictureForm:
     """Decides how the pictures of a data set are read, from a sample of them if the flags are `auto`.
 
@@ -48,11 +64,20 @@ def choose_form(
         white: the flag's value.
         published: name of the published data set that this is, whose numbers were made from pictures as they are
             stored; empty for any other data.
+        asked: the flags of bands.
+        folder: of the data, where their statistics are looked for.
 
     Raises:
-        UserError: which value is white is unclear.
+        UserError: which value is white is unclear, or the bands cannot be read; see `choose_bands`.
     """
     turn = orientation == "upright" or (orientation == "auto" and not published)
+    chosen = choose_bands(parts, asked, folder, upright=turn)
+    if chosen.reading is not None:
+        if white != "auto":
+            raise UserError(
+                f"got data.white {white} beside bands, which are read in the unit of their files; leave it out"
+            )
+        return PictureForm(chosen.reading, chosen.notes)
     given = None if white == "auto" else float(white)
     if published:
         kept = () if turn else (f"as stored, EXIF orientation ignored, as for {published}'s published numbers",)
@@ -63,19 +88,28 @@ def choose_form(
     return PictureForm(Reading(turn, level, given is not None), lines, found.jpeg_side)
 
 
-def upright_form(parts: Sequence[tuple[int, Callable[[int], str]]], white: White, *, known: bool) -> PictureForm:
+def upright_form(
+    parts: Sequence[tuple[int, Callable[[int], str]]],
+    white: White,
+    *,
+    known: bool,
+    asked: Asked = Asked(),  # noqa: B008 - frozen
+    folder: Path = Path(),
+) -> PictureForm:
     """Decides which value is white, for pictures that are always turned by their EXIF orientation.
 
     Args:
         parts: for each split the number of pictures and a function from index to path.
         white: the flag's value.
         known: whether these are published or made data of 8 bits; then no sample is read.
+        asked: the flags of bands.
+        folder: of the data, where their statistics are looked for.
 
     Raises:
-        UserError: which value is white is unclear.
+        UserError: which value is white is unclear, or the bands cannot be read; see `choose_bands`.
     """
-    if not known:
-        return choose_form(parts, "upright", white, "")
+    if asked or not known:
+        return choose_form(parts, "upright", white, "", asked, folder)
     given = None if white == "auto" else float(white)
     return PictureForm(Reading(True, given, given is not None), ())
 
@@ -93,6 +127,6 @@ def notes(found: Survey, turn: bool) -> tuple[str, ...]:
         lines.append(f"{found.turned} {of} {how}")
     if found.transparent:
         lines.append(f"{found.transparent} {of} have transparent pixels, whose hidden colours are used")
-    if colour := found.deep("colour"):
-        lines.append(f"{len(colour)} {of} have colours of 16 bits, of which the upper 8 are used")
+    if colour := found.deep("upper"):
+        lines.append(f"{len(colour)} {of} have CMYK colours of 16 bits, of which the upper 8 are used")
     return tuple(lines)

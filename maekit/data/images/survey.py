@@ -10,6 +10,7 @@ from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
 from maekit.data.images.decode import FULL_RANGE, open_image, orientation
+from maekit.data.images.deep_colour import deep_mode, deep_pixels, has_16_bits
 from maekit.errors import UserError
 
 SAMPLE = 200
@@ -27,9 +28,10 @@ class Look:
         path: of its file.
         turned: whether its EXIF orientation is not upright.
         transparent: whether it has transparent pixels.
-        depth: `whole` or `float` for grey of more than 8 bits, `colour` for colour of 16 bits, else empty.
+        depth: `whole` or `float` for pictures of more than 8 bits, `upper` for colours of 16 bits of which only the
+            upper 8 can be read (CMYK), else empty.
         low: smallest pixel, if `depth` is not empty.
-        high: largest pixel, if `depth` is not empty; for colour of its upper 8 bits.
+        high: largest pixel, if `depth` is not empty; for `upper` of its upper 8 bits.
         jpeg_side: pixels of a JPEG's shorter side; 0 for another format.
     """
 
@@ -79,8 +81,12 @@ def survey(parts: Sequence[tuple[int, Callable[[int], str]]]) -> Survey:
     Args:
         parts: for each split the number of pictures and a function from index to path.
     """
-    paths = dict.fromkeys(path for count, path_of in parts for path in _chosen(count, path_of))
-    return survey_files(paths)
+    return survey_files(spaced_paths(parts))
+
+
+def spaced_paths(parts: Sequence[tuple[int, Callable[[int], str]]]) -> list[str]:
+    """Returns up to 200 evenly spaced paths of each split, and up to 200 that are not JPEGs by their names."""
+    return list(dict.fromkeys(path for count, path_of in parts for path in _chosen(count, path_of)))
 
 
 def survey_files(paths: Iterable[str | Path]) -> Survey:
@@ -103,10 +109,10 @@ def look_at(path: str | Path) -> Look | None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with open_image(path) as image:
-                depth = _depth(image)  # before the orientation, for which a PNG is loaded and loses its raw mode
+                depth, deep = _depth(image), deep_mode(image)  # before the orientation: a PNG is loaded for it
                 turned = orientation(image) != 1
                 if depth:
-                    pixels = np.asarray(image)
+                    pixels = deep_pixels(path, deep)[..., :3] if deep else np.asarray(image)
                     return Look(str(path), turned, False, depth, float(pixels.min()), float(pixels.max()))
                 seen_through = _has_alpha(image) and np.asarray(image.convert("RGBA"))[..., 3].min() < 255
                 side = min(image.size) if isinstance(image, JpegImageFile) else 0
@@ -118,9 +124,7 @@ def look_at(path: str | Path) -> Look | None:
 def _depth(image: Image.Image) -> str:
     if image.mode[0] in "IF":
         return "whole" if image.mode[0] == "I" else "float"
-    tiles = getattr(image, "tile", [])  # of a file that is not loaded yet
-    modes = [part for tile in tiles for part in np.ravel(np.array(tile[3], dtype=object)) if isinstance(part, str)]
-    return "colour" if any(";16" in mode for mode in modes) else ""
+    return "whole" if deep_mode(image) else "upper" if has_16_bits(image) else ""
 
 
 def _has_alpha(image: Image.Image) -> bool:
@@ -172,8 +176,8 @@ def _unclear(deep: list[Look], brightest: Look, mixed: bool) -> str:
 
 
 def _refuse_dark_colour(found: Survey) -> None:
-    """Refuses 16-bit colour whose upper 8 bits are almost empty: Pillow reads only those."""
-    colour = found.deep("colour")
+    """Refuses 16-bit CMYK whose upper 8 bits are almost empty: Pillow reads only those."""
+    colour = found.deep("upper")
     brightest = max(colour, key=lambda look: look.high, default=None)
     if brightest and brightest.high < LEAST_UPPER:
         reach = f"upper 8 bits, which alone are read, reach {brightest.high:g} of 255"

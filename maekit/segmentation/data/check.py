@@ -8,7 +8,7 @@ from typing import NamedTuple
 from maekit.base.findings import Findings
 from maekit.data.folders.check import FEW, class_problems, file_problem
 from maekit.data.folders.duplicates import same_images
-from maekit.data.images.decode import Reading
+from maekit.data.images.reading_of import AnyReading
 from maekit.data.loader import usable_cores
 from maekit.errors import UserError
 from maekit.segmentation.data.colours import ColourTable
@@ -29,7 +29,7 @@ class Look(NamedTuple):
     label_map: MapLook | None = None
 
 
-def check_pairs(maps: LabelMaps, reading: Reading, findings: Findings, *, classes: int | None, full: bool) -> None:
+def check_pairs(maps: LabelMaps, reading: AnyReading, findings: Findings, *, classes: int | None, full: bool) -> None:
     """Adds to the findings: counts, class count, label values, sizes and unreadable files.
 
     All files are listed. The quick check reads 1,000 training and 2,000 validation pairs, chosen at random: each label
@@ -37,7 +37,7 @@ def check_pairs(maps: LabelMaps, reading: Reading, findings: Findings, *, classe
 
     Args:
         maps: pairs of both splits, class names, and the coding where it is given.
-        reading: which value is white in images of more than 8 bits.
+        reading: which value is white in images of more than 8 bits, or which bands are read.
         findings: added to.
         classes: number of classes of the head that is to be used; None where it is sized from the data.
         full: decode every file.
@@ -65,14 +65,14 @@ def check_pairs(maps: LabelMaps, reading: Reading, findings: Findings, *, classe
     findings.facts.append(f"files: {len(all_looks):,} of {len(train.pairs) + len(val.pairs):,} pairs read{partly}")
 
 
-def look(image: str, label: str, full: bool, reading: Reading, colours: ColourTable | None = None) -> Look:
+def look(image: str, label: str, full: bool, reading: AnyReading, colours: ColourTable | None = None) -> Look:
     """Reads one pair, and its whole image if `full`."""
     problem = file_problem(image, full, reading)
     if problem:
         return Look(problem)
     try:
         label_map, label_size = look_at(label, colours), sizes(label)[0]
-        upright, stored = sizes(image)
+        upright, stored = sizes(image, reading)
         require_same_size(image, stored if stored == label_size else upright, label, label_size)
     except UserError as error:
         return Look(str(error))
@@ -101,7 +101,7 @@ def _judge(maps: LabelMaps, train: Evidence, val: Evidence, findings: Findings) 
     findings.facts += notes
 
 
-def _look_at(pairs: Pairs, most: int, full: bool, reading: Reading) -> list[Look]:
+def _look_at(pairs: Pairs, most: int, full: bool, reading: AnyReading) -> list[Look]:
     """Reads up to `most` pairs, or all if `full`: a few in this process, many in one process a core."""
     count = len(pairs) if full else min(len(pairs), most)
     chosen = sorted(random.Random(0).sample(range(len(pairs)), count))

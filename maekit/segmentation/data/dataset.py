@@ -8,7 +8,8 @@ from torch.utils.data import default_collate
 
 from maekit.base.data import DrawDataset, seeded
 from maekit.base.spec import Draw
-from maekit.data.images.decode import UPRIGHT, Reading
+from maekit.data.images.decode import UPRIGHT
+from maekit.data.images.reading_of import AnyReading
 from maekit.segmentation.data.labels.coding import Coding
 from maekit.segmentation.data.labels.read import read_pair
 from maekit.segmentation.data.layout.layout import Pairs
@@ -19,7 +20,7 @@ class SegBatch(NamedTuple):
     """Training crops.
 
     Attributes:
-        image: [B, 3, H, W] float32, normalised by the data's mean and standard deviation.
+        image: [B, C, H, W] float32, normalised by the data's mean and standard deviation.
         label: [B, H, W] int64 in 0..C-1, 255 is ignored.
         index: [B] int64, the sample's place in its listing.
     """
@@ -33,7 +34,7 @@ class SegEvalBatch(NamedTuple):
     """Whole images of different sizes.
 
     Attributes:
-        images: B tensors [3, h, w] float32, resized for evaluation and normalised, not padded.
+        images: B tensors [C, h, w] float32, resized for evaluation and normalised, not padded.
         labels: B tensors [H, W] int64 at the size of the file, in 0..C-1, 255 is ignored.
         index: [B] int64, the sample's place in its listing; -1 marks padding, which no metric counts.
     """
@@ -47,7 +48,7 @@ class SegSample(NamedTuple):
     """One sample.
 
     Attributes:
-        image: [3, h, w] float32, normalised.
+        image: [C, h, w] float32, normalised.
         label: [H, W] int64, 255 is ignored.
         index: the sample's place in its listing; -1 marks padding.
         whole: whether this is a whole image for evaluation, not a training crop.
@@ -67,11 +68,12 @@ class SegTrainDataset(DrawDataset):
         coding: of the label maps.
         transform: turns image and label into two tensors.
         seed: of the augmentation.
-        reading: which value is white in images of more than 8 bits; its `upright` is not used, see `read_pair`.
+        reading: which value is white in images of more than 8 bits, or which bands are read; its `upright` is not used,
+            see `read_pair`.
     """
 
     def __init__(
-        self, pairs: Pairs, coding: Coding, transform: SegTrainTransform, seed: int, reading: Reading = UPRIGHT
+        self, pairs: Pairs, coding: Coding, transform: SegTrainTransform, seed: int, reading: AnyReading = UPRIGHT
     ) -> None:
         self.pairs, self.coding, self.transform, self.seed, self.reading = pairs, coding, transform, seed, reading
 
@@ -94,10 +96,13 @@ class SegEvalDataset(DrawDataset):
         pairs: image and label files.
         coding: of the label maps.
         transform: turns an image into a tensor.
-        reading: which value is white in images of more than 8 bits; its `upright` is not used, see `read_pair`.
+        reading: which value is white in images of more than 8 bits, or which bands are read; its `upright` is not used,
+            see `read_pair`.
     """
 
-    def __init__(self, pairs: Pairs, coding: Coding, transform: SegEvalTransform, reading: Reading = UPRIGHT) -> None:
+    def __init__(
+        self, pairs: Pairs, coding: Coding, transform: SegEvalTransform, reading: AnyReading = UPRIGHT
+    ) -> None:
         self.pairs, self.coding, self.transform, self.reading = pairs, coding, transform, reading
 
     def __len__(self) -> int:

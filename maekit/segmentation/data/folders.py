@@ -11,6 +11,7 @@ from maekit.base.identity import DataIdentity
 from maekit.base.spec import DataSpec
 from maekit.data.digit_scenes import OWN_FORM, SceneForm, make_scenes, scenes_root
 from maekit.data.folders.shares import Share
+from maekit.data.images.bands.flags import BandFlags
 from maekit.data.images.picture_form import PictureForm, White, require_white, upright_form
 from maekit.errors import UserError
 from maekit.segmentation.data.check import check_pairs
@@ -36,7 +37,7 @@ from maekit.system.ranges import check_range
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class SegmentationFolders(SegAugmentation, TransferData):
+class SegmentationFolders(SegAugmentation, BandFlags, TransferData):
     """`images/{train,val}` with `masks/{train,val}`, and the class names in `classes.txt`.
 
     Other common names and orders of the folders are found too; see `find_folders`. An image and its label map have the
@@ -90,6 +91,7 @@ class SegmentationFolders(SegAugmentation, TransferData):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_white(self.white)
+        self._asked = self.asked_bands()
         check_range("data.split_seed", self.split_seed, "[0, inf)")
         self.share = Share(self.val_fraction, self.split_seed, self.fold, self.group_pattern)
         SegTrainTransform(self)  # refuses numbers that are out of range before any image is read
@@ -158,7 +160,7 @@ class SegmentationFolders(SegAugmentation, TransferData):
 
     @cached_property
     def pictures(self) -> PictureForm:
-        """How image files become 8-bit RGB."""
+        """How image files become 8-bit RGB, or which bands of them are read."""
         return self._picture_form_of(self.label_maps.tree)
 
     def resolved(self) -> dict[str, bool]:
@@ -178,14 +180,16 @@ class SegmentationFolders(SegAugmentation, TransferData):
 
     def assumed_spec(self) -> DataSpec:
         """Returns the published spec at the crop size asked for; nothing is read."""
-        return replace(self.published, image_size=(self.crop_size, self.crop_size))
+        return replace(self.published, image_size=(self.crop_size, self.crop_size), **self._asked.assumed())
 
     def spec(self) -> DataSpec:
         """Returns the classes found, the crop size asked for and the colours."""
         tree = self.label_maps.tree
         names, table = tree.names, tree.train.pairs.colours
         colours = self.palette_of(names) if table is None else table.colours
-        return DataSpec(names, (self.crop_size, self.crop_size), palette=tuple(colours))
+        spec = DataSpec(names, (self.crop_size, self.crop_size), palette=tuple(colours))
+        bands = self.pictures.bands if self._asked else None
+        return spec if bands is None else replace(spec, **bands.for_spec())
 
     @classmethod
     def palette_of(cls, names: tuple[str, ...]) -> list[Colour]:
@@ -203,27 +207,43 @@ class SegmentationFolders(SegAugmentation, TransferData):
         tree, decision = self.label_maps.tree, self.label_maps.decision
         pairs = f"{len(tree.train.pairs):,} training and {len(tree.val.pairs):,} validation images"
         coding = f"label maps: {decision.coding.describe()}{f'; {decision.why}' if decision.why else ''}"
-        notes = "; ".join([coding, *tree.notes, *self.pictures.notes, *self._notes])
+        skipped = self._train_transform().left_out
+        left_out = [f"{', '.join(skipped)} is left out, which is for 8-bit RGB"] if skipped else []
+        notes = "; ".join([coding, *tree.notes, *self.pictures.notes, *left_out, *self._notes])
         return f"{pairs} of {len(tree.names):,} classes in {self._data_root()} ({notes})"
 
     def train_dataset(self, seed: int) -> SegTrainDataset:
         """Returns random crops of the training images, by (seed, epoch, index)."""
         maps, reading = self.label_maps, self.pictures.reading
-        return SegTrainDataset(maps.tree.train.pairs, maps.coding, SegTrainTransform(self), seed, reading)
+        return SegTrainDataset(maps.tree.train.pairs, maps.coding, self._train_transform(), seed, reading)
+
+    def _train_transform(self) -> SegTrainTransform:
+        return SegTrainTransform(self, self.pictures.bands)
+
+    @cached_property
+    def _evaluation(self) -> SegEvalTransform:
+        bands = self.pictures.bands
+        if bands is None:
+            return self._eval
+        return SegEvalTransform(resize=self.resize, min_side=self.crop_size, **bands.plain())
+
+    def train_files(self) -> list[str]:
+        """Returns the paths of the training images."""
+        return self.read_tree(self._data_root()).train.pairs.image_paths()
 
     def plain_train_dataset(self) -> SegEvalDataset:
         """Returns the training images as they would be evaluated."""
         maps = self.label_maps
-        return SegEvalDataset(maps.tree.train.pairs, maps.coding, self._eval, self.pictures.reading)
+        return SegEvalDataset(maps.tree.train.pairs, maps.coding, self._evaluation, self.pictures.reading)
 
     def val_dataset(self) -> SegEvalDataset:
         """Returns the validation images, resized, and their labels at the file's own size."""
         maps = self.label_maps
-        return SegEvalDataset(maps.tree.val.pairs, maps.coding, self._eval, self.pictures.reading)
+        return SegEvalDataset(maps.tree.val.pairs, maps.coding, self._evaluation, self.pictures.reading)
 
     def input_transform(self) -> dict[str, Any]:
         """Returns the arguments of the `SegEvalTransform` in use."""
-        return {**self._eval.describe(), **self.pictures.reading.plain()}
+        return {**self._evaluation.describe(), **self.pictures.reading.plain()}
 
     @staticmethod
     def collate(samples: list[SegSample]) -> SegBatch | SegEvalBatch:
@@ -261,7 +281,8 @@ class SegmentationFolders(SegAugmentation, TransferData):
 
     def _picture_form_of(self, tree: SegTree) -> PictureForm:
         parts = [(len(part.pairs), part.pairs.image) for part in (tree.train, tree.val)]
-        return upright_form(parts, self.white, known=tree.published or self.root is None)
+        known = tree.published or self.root is None
+        return upright_form(parts, self.white, known=known, asked=self._asked, folder=self._data_root())
 
     @property
     def _coding_is_known(self) -> bool:

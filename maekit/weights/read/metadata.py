@@ -46,9 +46,10 @@ def normalisation(meta: Mapping[str, object]) -> tuple[list[float], list[float]]
     """Returns mean and standard deviation of each channel in 0..1 for inputs; None if not said."""
     card = card_of(meta)
     for values in (table(card.get("input")), card, table(meta.get("input"))):
-        mean, std = _numbers(values.get("mean")), _numbers(values.get("std"))
+        mean, std, unit = _numbers(values.get("mean")), _numbers(values.get("std")), values.get("unit")
         if mean and std and len(mean) == len(std):
-            return mean, std
+            scale = unit if isinstance(unit, int | float) and unit > 0 else 1  # of bands: see `Bands.unit`
+            return [each / scale for each in mean], [each / scale for each in std]
     return None
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 
 from maekit.base.spec import Draw
+from maekit.data.images.bands.pixels import size_of
 from maekit.detection.data.coco.coco import COCO
 from maekit.detection.data.coco.dataset import DetSample, read_sized
 from maekit.errors import UserError
@@ -59,7 +60,7 @@ def test_views(turn: int, tmp_path: Path) -> None:
         levels = (found.image - expected.image)[inside].abs() * torch.tensor(STD).view(3, 1, 1) * 255
         assert 0 < levels.mean() <= 2  # 0: nothing was reduced
         assert same_objects(found, expected)
-    widths = [read_sized(tmp_path / "a.jpg", size, ratio=ratio).width for ratio in (2, 3, 6, 12)]
+    widths = [size_of(read_sized(tmp_path / "a.jpg", size, ratio=ratio)).width for ratio in (2, 3, 6, 12)]
     assert widths == [size.width, size.width // 2, size.width // 4, size.width // 8]
 
 

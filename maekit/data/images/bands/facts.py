@@ -38,6 +38,11 @@ class Bands:
     unit: float
     shown: tuple[str, ...] = ()
 
+    def for_spec(self) -> dict[str, Any]:
+        """Returns what a `DataSpec` has of them: `bands`, and `mean` and `std` in 0..1."""
+        mean, std = (tuple(each / self.unit for each in numbers) for numbers in (self.mean, self.std))
+        return {"bands": self.names, "mean": mean, "std": std}
+
     def plain(self) -> dict[str, Any]:
         """Returns plain values for a checkpoint's input transform, which `bands_of` reads."""
         return {

@@ -9,11 +9,11 @@ from PIL import Image
 from maekit.base.spec import RGB
 from maekit.data.images.bands.file_form import FileForm, UnfitError, unique
 from maekit.data.images.decode import open_image, orientation
+from maekit.data.images.deep_colour import deep_mode, deep_pixels
 
 GREY, ALPHA = "grey", "A"
 _NAMES = {"L": (GREY,), "I;16": (GREY,), "I;16B": (GREY,), "I;16L": (GREY,), "LA": (GREY, ALPHA), "RGBA": (*RGB, ALPHA)}
-_NAMES |= {"F": (GREY,)}
-_DEEP = {"LA;16B": (GREY, ALPHA), "RGB;16B": RGB, "RGBA;16B": (*RGB, ALPHA)}  # Pillow's words for PNG's 16-bit rows
+_NAMES |= {"F": (GREY,), "RGB": RGB}
 
 
 def look(path: Path) -> FileForm:
@@ -27,7 +27,7 @@ def look(path: Path) -> FileForm:
         deep, turn = _deep(image), orientation(image)
         if image.mode == "I":
             raise UnfitError("grey of 32-bit integers, expected 8 or 16 bits; save it so")
-        names = _DEEP[deep] if deep else _NAMES.get(image.mode, RGB)
+        names = _NAMES[deep] if deep else _NAMES.get(image.mode, RGB)
         kind = "uint16" if deep or image.mode.startswith("I") else "float32" if image.mode == "F" else "uint8"
         plain = kind == "uint8" and names[:3] == RGB
         return FileForm(image.height, image.width, unique(names), kind, plain=plain, turn=turn)
@@ -37,8 +37,8 @@ def read(path: Path) -> np.ndarray:
     """Returns the pixels [H, W, C], as stored, 8 or 16 bits or float32."""
     with _opened(path) as image:
         if deep := _deep(image):
-            image.verify()  # checks every chunk's sum; OpenCV gives what it has of a damaged file
-            return _deep_pixels(path, deep)
+            image.verify()  # checks every chunk's sum
+            return deep_pixels(path, deep)
         image.load()
         known = image.mode in _NAMES
         pixels = np.asarray(image if known else image.convert("RGB"))
@@ -52,16 +52,5 @@ def _opened(path: Path) -> Image.Image:
 
 
 def _deep(image: Image.Image) -> str:
-    """Pillow's word for the rows of a PNG of 16-bit colours; empty for any other picture."""
-    modes = [tile[3] for tile in getattr(image, "tile", []) if isinstance(tile[3], str)]
-    return modes[0] if image.format == "PNG" and modes and modes[0] in _DEEP else ""
-
-
-def _deep_pixels(path: Path, deep: str) -> np.ndarray:
-    import cv2
-
-    pixels = cv2.imdecode(np.fromfile(path, np.uint8), cv2.IMREAD_UNCHANGED)
-    if pixels is None or pixels.dtype != np.uint16 or pixels.ndim != 3:
-        raise UnfitError("a PNG of 16 bits that OpenCV cannot read; save it as TIFF or NPY")
-    order = {"RGB;16B": [2, 1, 0], "RGBA;16B": [2, 1, 0, 3], "LA;16B": [0, -1]}[deep]
-    return np.ascontiguousarray(pixels[..., order])
+    """The mode of a PNG of 16-bit colours; empty for any other picture."""
+    return deep_mode(image) if image.format == "PNG" else ""

@@ -1,6 +1,6 @@
 """Reads the bands of an image file that a model is given."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +9,12 @@ from torch import Tensor
 
 from maekit.data.images.bands.facts import Bands
 from maekit.data.images.bands.file_form import FileForm
-from maekit.data.images.bands.read import read
+from maekit.data.images.bands.pixels import size_of
+from maekit.data.images.bands.read import look, read
 from maekit.data.images.fast_decode import turned
 from maekit.errors import UserError
 from maekit.system.numbers import plural
+from maekit.system.size import HeightWidth
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,20 @@ class BandReading:
         kept = chosen if form.dtype == "uint8" else chosen.astype(np.float32)
         tensor = torch.from_numpy(np.require(kept, requirements=["C", "W"]))
         return turned(tensor, form.turn).contiguous() if self.upright else tensor
+
+    def sizes(self, path: str | Path) -> tuple[HeightWidth, HeightWidth]:
+        """Returns the size of an image after its EXIF rotation, and the size it is stored in, from its header alone."""
+        form = look(path, len(self.bands.file_names))
+        stored = HeightWidth(form.height, form.width)
+        return (HeightWidth(form.width, form.height) if form.turn >= 5 else stored), stored
+
+    def fitting(self, path: str | Path, size: HeightWidth) -> Tensor:
+        """Returns the bands turned upright, unless only the image as it is stored has the size of its annotations."""
+        image = replace(self, upright=True)(path)
+        if size_of(image) == size:
+            return image
+        stored = replace(self, upright=False)(path)
+        return stored if size_of(stored) == size else image
 
     def _filled(self, pixels: np.ndarray, nodata: float) -> np.ndarray:
         mean = np.array(self.bands.mean)

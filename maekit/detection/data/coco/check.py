@@ -10,8 +10,11 @@ import numpy as np
 from maekit.base.findings import Findings
 from maekit.data.folders.check import FEW, class_problems, file_problem
 from maekit.data.folders.shares import Share
-from maekit.data.images.decode import Reading, stored_size
+from maekit.data.images.bands.flags import Asked
+from maekit.data.images.bands.reading import BandReading
+from maekit.data.images.decode import stored_size
 from maekit.data.images.picture_form import White, choose_form
+from maekit.data.images.reading_of import AnyReading
 from maekit.data.loader import usable_cores
 from maekit.detection.data.coco.boxes import compare_boxes
 from maekit.detection.data.coco.dataset import AS_STORED, SWAPPED, read_sized
@@ -47,6 +50,7 @@ def check_coco(
     full: bool,
     white: White = "auto",
     share: Share | None = None,
+    asked: Asked = Asked(),  # noqa: B008 - frozen
 ) -> Findings:
     """Verifies annotation files, that their images are there and of the size they say, boxes and shapes.
 
@@ -60,6 +64,7 @@ def check_coco(
         full: decode every file.
         white: value of the flag `--data.white`.
         share: says which images are one group.
+        asked: the flags of bands.
     """
     findings = Findings()
     files = [file for part in parts if (file := _read(part, root, findings))]
@@ -81,7 +86,7 @@ def check_coco(
     findings.problems += class_problems(tuple(train.categories.values()), classes)
     mixed = share.overlap(list(train.names), list(val.names)) if share else None
     findings.problems += [line for line in [shared, mixed, _crowds(train)] if line]
-    reading = _reading(files, white, findings)
+    reading = _reading(files, white, asked, root or train.path.parent, findings)
     looks = [_look_at(file, most, full, reading) for file, most in zip(files, MAX_QUICK, strict=True)]
     for file, found in zip(files, looks, strict=True):
         findings.problems += _image_problems(file, found)
@@ -91,10 +96,10 @@ def check_coco(
     return findings
 
 
-def _reading(files: Sequence[CocoFile], white: White, findings: Findings) -> Reading:
+def _reading(files: Sequence[CocoFile], white: White, asked: Asked, folder: Path, findings: Findings) -> AnyReading:
     """Returns how fit would read the images, and adds the reason, or the problem, to the findings."""
     try:
-        form = choose_form([(len(file), file.image) for file in files], "upright", white, "")
+        form = choose_form([(len(file), file.image) for file in files], "upright", white, "", asked, folder)
     except UserError as error:
         findings.problems.append(str(error))
         return AS_STORED
@@ -165,11 +170,12 @@ def file_problems(file: CocoFile) -> list[str]:
     return first + lines
 
 
-def look(path: str, size: HeightWidth, full: bool, reading: Reading = AS_STORED) -> str | None:
+def look(path: str, size: HeightWidth, full: bool, reading: AnyReading = AS_STORED) -> str | None:
     """Returns what is wrong with one image that should have this size; it is decoded if `full`."""
     problem = file_problem(path, full, reading)
     try:
-        if not problem and stored_size(path) != size:
+        stored = reading.sizes(path)[1] if isinstance(reading, BandReading) and not problem else None
+        if not problem and (stored or stored_size(path)) != size:
             read_sized(path, size, reading)
     except UserError as error:
         return str(error)
@@ -195,7 +201,7 @@ def _tally(file: CocoFile, wrong: np.ndarray) -> Tally:
     return tally
 
 
-def _look_at(file: CocoFile, most: int, full: bool, reading: Reading) -> list[str | None]:
+def _look_at(file: CocoFile, most: int, full: bool, reading: AnyReading) -> list[str | None]:
     """Checks a sample of the images that exist, in one process for each core if there are many."""
     count = len(file) if full else min(len(file), most)
     chosen = sorted(random.Random(0).sample(range(len(file)), count))

@@ -1,7 +1,7 @@
 """COCO 2017, or another data set with annotation files of its form, as the data of a detection task."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -13,6 +13,8 @@ from maekit.base.findings import Findings
 from maekit.base.identity import DataIdentity
 from maekit.base.spec import DataSpec
 from maekit.data.folders.shares import Share
+from maekit.data.images.bands.facts import Bands
+from maekit.data.images.bands.flags import BandFlags
 from maekit.data.images.picture_form import PictureForm, White, choose_form, require_white
 from maekit.data.images.reduced_size import ReducedTraining, decode_note
 from maekit.detection.data.batch import DetBatch, DetEvalBatch
@@ -54,7 +56,7 @@ def spec_of(categories: dict[int, str], image_size: int) -> DataSpec:
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class COCO(TransferData):
+class COCO(BandFlags, TransferData):
     """COCO 2017 as it is unpacked, or images with annotation files of its form and any categories.
 
     Data in YOLO's form are read too, where the folder has no JSON file for training; see `find_yolo`.
@@ -111,19 +113,26 @@ class COCO(TransferData):
     def __post_init__(self) -> None:
         super().__post_init__()
         require_white(self.white)
+        self._asked = self.asked_bands()
         self.share = Share(self.val_fraction, self.split_seed, self.fold, self.group_pattern)
         self.places = Places(self.train_json, self.val_json, self.train_images, self.val_images)
         self._eval = DetEvalTransform(image_size=self.image_size, mean=self.mean, std=self.std)
         self._train_transform()  # refuses numbers that are out of range before any image is read
 
-    def _train_transform(self) -> DetTrainTransform:
+    def _train_transform(self, bands: Bands | None = None) -> DetTrainTransform:
         return DetTrainTransform(
             image_size=self.image_size,
             scale_range=self.scale_range,
             horizontal_flip=self.horizontal_flip,
             mean=self.mean,
             std=self.std,
+            bands=bands,
         )
+
+    @cached_property
+    def _evaluation(self) -> DetEvalTransform:
+        bands = self.pictures.bands
+        return self._eval if bands is None else DetEvalTransform(image_size=self.image_size, **bands.plain())
 
     @property
     def category_ids(self) -> tuple[int, ...]:
@@ -150,20 +159,29 @@ class COCO(TransferData):
 
     @cached_property
     def pictures(self) -> PictureForm:
-        """What is white in pictures of more than 8 bits; whether a picture is turned follows from its annotated size.
+        """What is white in pictures of more than 8 bits, or which bands are read.
+
+        Whether a picture is turned follows from its annotated size.
 
         Raises:
-            UserError: a sample of the pictures does not show what is white.
+            UserError: a sample of the pictures does not show what is white, or the bands cannot be read.
         """
-        return choose_form([(len(file), file.image) for file in self.files], "upright", self.white, "")
+        folder = self._data_root() or self.files[0].path.parent
+        parts = [(len(file), file.image) for file in self.files]
+        form = choose_form(parts, "upright", self.white, "", self._asked, folder)
+        if form.bands and self.reduced_decode != "never":
+            raise UserError("got data.reduced_decode train beside bands, expected never; leave it out")
+        return form
 
     def assumed_spec(self) -> DataSpec:
         """Returns COCO's categories and the size asked for; nothing is read."""
-        return spec_of(CATEGORIES, self.image_size)
+        return replace(spec_of(CATEGORIES, self.image_size), **self._asked.assumed())
 
     def spec(self) -> DataSpec:
         """Returns the categories found and the size asked for."""
-        return spec_of(self.files[0].categories, self.image_size)
+        spec = spec_of(self.files[0].categories, self.image_size)
+        bands = self.pictures.bands if self._asked else None
+        return spec if bands is None else replace(spec, **bands.for_spec())
 
     def identity(self) -> DataIdentity:
         """Returns folder, category ids with names, and a fingerprint of each split's images and annotations."""
@@ -183,19 +201,24 @@ class COCO(TransferData):
     def train_dataset(self, seed: int) -> DetTrainDataset:
         """Returns random views of the training images that hold an object, by (seed, epoch, index)."""
         reduced = self.reduced_decode == "train"
-        return DetTrainDataset(self.files[0], self._train_transform(), seed, self.pictures.reading, reduced=reduced)
+        transform = self._train_transform(self.pictures.bands)
+        return DetTrainDataset(self.files[0], transform, seed, self.pictures.reading, reduced=reduced)
+
+    def train_files(self) -> list[str]:
+        """Returns the paths of the training images."""
+        return [self.files[0].image(row) for row in range(len(self.files[0]))]
 
     def plain_train_dataset(self) -> DetEvalDataset:
         """Returns all training images as they would be evaluated."""
-        return DetEvalDataset(self.files[0], self._eval, self.pictures.reading)
+        return DetEvalDataset(self.files[0], self._evaluation, self.pictures.reading)
 
     def val_dataset(self) -> DetEvalDataset:
         """Returns all validation images with their annotations, in the order of the image ids."""
-        return DetEvalDataset(self.files[1], self._eval, self.pictures.reading)
+        return DetEvalDataset(self.files[1], self._evaluation, self.pictures.reading)
 
     def input_transform(self) -> dict[str, Any]:
         """Returns the arguments of the `DetEvalTransform` in use, with the white of pictures of more than 8 bits."""
-        return {**self._eval.describe(), **self.pictures.reading.plain()}
+        return {**self._evaluation.describe(), **self.pictures.reading.plain()}
 
     @staticmethod
     def collate(samples: list[DetSample] | list[DetEvalSample]) -> DetBatch | DetEvalBatch:
@@ -211,7 +234,9 @@ class COCO(TransferData):
         """Verifies annotation files and images; see `check_coco`."""
         root = self._data_root()
         parts = self.places.parts(root, self.share)
-        return check_coco(parts, root, classes=classes, full=full, white=self.white, share=self.share)
+        return check_coco(
+            parts, root, classes=classes, full=full, white=self.white, share=self.share, asked=self._asked
+        )
 
     def _data_root(self) -> Path | None:
         if self.root is not None:

@@ -11,7 +11,10 @@ from torch.utils.data import default_collate
 
 from maekit.base.data import DrawDataset, seeded
 from maekit.base.spec import Draw
+from maekit.data.images.bands.pixels import size_of
+from maekit.data.images.bands.reading import BandReading
 from maekit.data.images.decode import Reading, read_image, upright
+from maekit.data.images.reading_of import AnyReading
 from maekit.data.images.reduced_size import annotated_factor, full_size
 from maekit.detection.data.annotation import Annotation
 from maekit.detection.data.batch import DetBatch, DetEvalBatch, InstanceMask
@@ -26,7 +29,7 @@ SWAPPED = "width and height are swapped"
 
 
 class DetSample(NamedTuple):
-    """One training sample: image [3, S, S], size of the picture in it, boxes [K, 4], labels [K], K masks, index."""
+    """One training sample: image [C, S, S], size of the picture in it, boxes [K, 4], labels [K], K masks, index."""
 
     image: Tensor
     size: HeightWidth
@@ -37,7 +40,7 @@ class DetSample(NamedTuple):
 
 
 class DetEvalSample(NamedTuple):
-    """One evaluation sample: image [3, S, S], sizes of the picture in it and of the file, id, annotations, index."""
+    """One evaluation sample: image [C, S, S], sizes of the picture in it and of the file, id, annotations, index."""
 
     image: Tensor
     size: HeightWidth
@@ -54,7 +57,7 @@ class DetTrainDataset(DrawDataset):
         file: annotations and folder of the images.
         transform: image and shapes to tensors.
         seed: of the augmentation.
-        reading: what is white in pictures of more than 8 bits.
+        reading: what is white in pictures of more than 8 bits, or which bands are read.
         reduced: decode JPEGs no larger than a view needs.
     """
 
@@ -63,7 +66,7 @@ class DetTrainDataset(DrawDataset):
         file: CocoFile,
         transform: DetTrainTransform,
         seed: int,
-        reading: Reading = AS_STORED,
+        reading: AnyReading = AS_STORED,
         *,
         reduced: bool = False,
     ) -> None:
@@ -94,10 +97,10 @@ class DetEvalDataset(DrawDataset):
     Args:
         file: annotations and folder of the images.
         transform: image to tensor.
-        reading: what is white in pictures of more than 8 bits.
+        reading: what is white in pictures of more than 8 bits, or which bands are read.
     """
 
-    def __init__(self, file: CocoFile, transform: DetEvalTransform, reading: Reading = AS_STORED) -> None:
+    def __init__(self, file: CocoFile, transform: DetEvalTransform, reading: AnyReading = AS_STORED) -> None:
         self.file, self.transform, self.reading = file, transform, reading
 
     def __len__(self) -> int:
@@ -115,31 +118,46 @@ def _shape(file: CocoFile, place: int, size: HeightWidth) -> InstanceMask:
     return InstanceMask(outlines, None if outlines else bitmap_of_counts(file.objects.runs[place], size))
 
 
-def read_sized(path: str | Path, size: HeightWidth, reading: Reading = AS_STORED, ratio: float = 1.0) -> Image.Image:
-    """Reads an image as RGB, turned by its EXIF orientation, unless only the stored image has the expected size.
+def read_sized(
+    path: str | Path, size: HeightWidth, reading: AnyReading = AS_STORED, ratio: float = 1.0
+) -> Image.Image | Tensor:
+    """Reads an image as RGB, or pixels [H, W, C] of bands.
+
+    It is turned by its EXIF orientation, unless only the stored image has the expected size.
 
     detectron2, which the published numbers were made with, turns images too, and so do annotation tools.
 
     Args:
         path: of the file.
         size: in the annotation file, in pixels.
-        reading: what is white in pictures of more than 8 bits; the size decides whether the picture is turned.
+        reading: what is white in pictures of more than 8 bits, or which bands are read; the size decides whether the
+            picture is turned.
         ratio: how many times as large as needed it is: a JPEG is decoded at 1/2, 1/4 or 1/8 accordingly.
 
     Raises:
         UserError: it cannot be read, or has another size either way.
     """
+    if isinstance(reading, BandReading):
+        bands = reading.fitting(path, size)
+        _require_size(path, size_of(bands), size)
+        return bands
     factor = annotated_factor(path, size, ratio)
     stored = read_image(path, reading.white, clip=reading.clip, factor=factor)
     image = upright(stored)
     if full_size(image, factor) != size and full_size(stored, factor) == size:
         image = stored
-    if (found := full_size(image, factor)) != size:
-        what = f"{path}: {found.width} x {found.height} pixels, its annotation file says {size.width} x {size.height}"
-        if found == (size.width, size.height):
-            raise UserError(f"{what}: {SWAPPED}; swap them in the file")
-        raise UserError(f"{what}; annotate the image as it is, or restore the one that was annotated")
+    _require_size(path, full_size(image, factor), size)
     return image
+
+
+def _require_size(path: str | Path, found: HeightWidth, size: HeightWidth) -> None:
+    """Refuses an image of another size than its annotations."""
+    if found == size:
+        return
+    what = f"{path}: {found.width} x {found.height} pixels, its annotation file says {size.width} x {size.height}"
+    if found == (size.width, size.height):
+        raise UserError(f"{what}: {SWAPPED}; swap them in the file")
+    raise UserError(f"{what}; annotate the image as it is, or restore the one that was annotated")
 
 
 def collate_objects(samples: list[DetSample] | list[DetEvalSample]) -> DetBatch | DetEvalBatch:

@@ -6,8 +6,12 @@ from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
+from torch import Tensor
 
-from maekit.data.images.decode import MEND, UPRIGHT, Reading, read_image, upright
+from maekit.data.images.bands.pixels import size_of
+from maekit.data.images.bands.reading import BandReading
+from maekit.data.images.decode import MEND, UPRIGHT, read_image, upright
+from maekit.data.images.reading_of import AnyReading
 from maekit.errors import UserError
 from maekit.segmentation.data.colours import ColourTable
 from maekit.segmentation.data.labels.coding import Coding
@@ -31,19 +35,28 @@ class LabelMap(NamedTuple):
 
 
 def read_pair(
-    image: str | Path, label: str | Path, coding: Coding, reading: Reading = UPRIGHT, colours: ColourTable | None = None
-) -> tuple[Image.Image, np.ndarray]:
+    image: str | Path,
+    label: str | Path,
+    coding: Coding,
+    reading: AnyReading = UPRIGHT,
+    colours: ColourTable | None = None,
+) -> tuple[Image.Image | Tensor, np.ndarray]:
     """Reads an image and its label map.
 
     Both are rotated by their EXIF orientation: an annotator sees them so, and mmsegmentation reads images so by
     default (OpenCV applies the tag). An image that has its label map's size only without the rotation is not rotated.
 
     Returns:
-        The RGB image, and [H, W] uint8 of its size, as `read_label` returns it.
+        The RGB image, or pixels [H, W, C] of bands; and [H, W] uint8 of its size, as `read_label` returns it.
 
     Raises:
         UserError: a file cannot be read, the sizes differ, or a value is out of range.
     """
+    if isinstance(reading, BandReading):
+        classes = read_label(label, coding, colours)
+        bands = reading.fitting(image, HeightWidth(*classes.shape))
+        require_same_size(image, size_of(bands), label, HeightWidth(*classes.shape))
+        return bands, classes
     stored, classes = read_image(image, reading.white, clip=reading.clip), read_label(label, coding, colours)
     size, picture = HeightWidth(*classes.shape), upright(stored)
     if _size_of(picture) != size and _size_of(stored) == size:
@@ -112,8 +125,10 @@ def read_map(path: str | Path, colours: ColourTable | None = None) -> LabelMap:
     return LabelMap(values.astype(np.uint8) if values.dtype == bool else values, palette)
 
 
-def sizes(path: str | Path) -> tuple[HeightWidth, HeightWidth]:
+def sizes(path: str | Path, reading: AnyReading = UPRIGHT) -> tuple[HeightWidth, HeightWidth]:
     """Returns the size of a readable image file after its EXIF rotation, and the size it is stored in."""
+    if isinstance(reading, BandReading):
+        return reading.sizes(path)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with Image.open(path) as image:

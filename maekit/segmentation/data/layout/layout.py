@@ -113,7 +113,7 @@ def pair_up(parts: Parts) -> Paired:
         UserError: label maps are JPEG files, or an image has several.
     """
     images, labels = parts.images, parts.labels
-    (pictures, left_out), (maps, left_out_maps) = scan_images(images), scan_images(labels)
+    (pictures, left_out), (maps, left_out_maps) = scan_images(images), scan_images(labels, arrays=False)
     if parts.stems is not None:
         pictures = [name for name in pictures if stem_of(name) in parts.stems]
     found = pair_names(pictures, maps, labels)

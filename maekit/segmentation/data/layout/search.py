@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from maekit.data.folders.file_names import is_image_name, is_passed_over
+from maekit.data.folders.file_names import is_array_name, is_image_name, is_passed_over
 from maekit.data.folders.layout import nearby_root, require_folder
 from maekit.data.folders.listing import sub_folders
 from maekit.data.folders.splits import SplitName, split_of
@@ -124,7 +124,7 @@ def holds_images(folder: Path) -> bool:
     """Returns whether there is an image file in a folder or below it."""
     for _, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if not is_passed_over(name)]
-        if any(is_image_name(name) and not is_passed_over(name) for name in names):
+        if any((is_image_name(name) or is_array_name(name)) and not is_passed_over(name) for name in names):
             return True
     return False
 

@@ -1,0 +1,89 @@
+"""The flags that say which bands of the files a model is given."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from maekit.base.spec import RGB
+from maekit.data.images.bands.facts import MOST, in_order
+from maekit.data.images.bands.stats_file import read_stats
+from maekit.errors import UserError
+
+
+@dataclass(kw_only=True, eq=False, repr=False)
+class BandFlags:
+    """Which bands of the files a model is given. A data set of images inherits them, which makes them flags.
+
+    Args:
+        bands: bands that the model is given: names such as B4,B3,B2,B8, or their number, such as 13; null: R, G and B
+            of 8-bit pictures, or with `stats` all bands that it names.
+        file_bands: names of all channels of a file in its order, where files do not say them; null: the files' own
+            names, else those of the statistics, else `bands`.
+        stats: file of `maekit data stats`, the mean and standard deviation of each band; null: stats.json in the data
+            folder where bands are given that are not R, G and B of 8-bit pictures.
+    """
+
+    bands: list[str] | int | str | None = None
+    file_bands: list[str] | str | None = None
+    stats: str | None = None
+
+    def asked_bands(self) -> "Asked":
+        """Returns the flags' values, checked.
+
+        Raises:
+            UserError: a name stands twice, or there are none or more than 64.
+        """
+        stats = None if self.stats is None else Path(self.stats).expanduser().absolute()
+        return Asked(_names_or_count(self.bands), _names("file_bands", self.file_bands), stats)
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What the flags ask for.
+
+    Attributes:
+        bands: names or their number; None where the flag is not given.
+        file_names: of all channels of a file, in its order; None likewise.
+        stats: file of statistics; None likewise.
+    """
+
+    bands: tuple[str, ...] | int | None = None
+    file_names: tuple[str, ...] | None = None
+    stats: Path | None = None
+
+    def __bool__(self) -> bool:
+        return self != Asked()
+
+    def assumed(self) -> dict[str, Any]:
+        """Returns the bands that a `DataSpec` has by the flags alone, where no data is at hand; empty for RGB."""
+        names = self.bands if self.bands is not None else self.file_names
+        if names is None and self.stats is not None:
+            names = read_stats(self.stats).bands
+        if isinstance(names, int):
+            names = self.file_names or tuple(f"B{number}" for number in range(1, names + 1))
+        return {} if names is None or set(names) == set(RGB) else {"bands": in_order(names), "mean": (), "std": ()}
+
+
+def _names_or_count(value: Sequence[str] | int | str | None) -> tuple[str, ...] | int | None:
+    if isinstance(value, str) and value.strip().lstrip("+-").isdecimal():
+        value = int(value)
+    if isinstance(value, int):
+        if not 1 <= value <= MOST:
+            raise UserError(f"data.bands: got {value}, expected 1 to {MOST} bands")
+        return value
+    return _names("bands", value)
+
+
+def _names(flag: str, value: Sequence[str] | str | None) -> tuple[str, ...] | None:
+    if value is None:
+        return None
+    names = tuple(name.strip() for name in (value.split(",") if isinstance(value, str) else value))
+    if not names or not all(names) or any("," in name for name in names):
+        raise UserError(f"data.{flag}: got {value!r}, expected names with commas between them, such as B4,B3,B2,B8")
+    twice = next((name for place, name in enumerate(names) if name in names[:place]), None)
+    if twice is not None:
+        raise UserError(f"data.{flag}: got '{twice}' twice, expected each name once; a channel has one name")
+    if len(names) > MOST:
+        raise UserError(f"data.{flag}: got {len(names)} names, expected 1 to {MOST}; leave some out")
+    return names
