@@ -12,7 +12,6 @@ from torch import Tensor
 from maekit.base.spec import DataSpec
 from maekit.segmentation.data.ade20k import ADE20K as Data
 from maekit.segmentation.data.dataset import SegBatch
-from maekit.segmentation.head.pixel_loss import pixel_cross_entropy
 from maekit.segmentation.head.upernet import UperNetHead
 from maekit.segmentation.model import Segmenter
 from maekit.segmentation.settings import UperNetSettings
@@ -53,5 +52,5 @@ class Model(Segmenter):
     def training_losses(self, batch: SegBatch) -> dict[str, Tensor]:
         """Returns both losses, and `loss`, their weighted sum."""
         logits, aux_logits = self.head.both(self.maps(batch.image))
-        decode, auxiliary = (pixel_cross_entropy(each, batch.label) for each in (logits, aux_logits))
+        decode, auxiliary = (self.pixel_loss(each, batch.label) for each in (logits, aux_logits))
         return {"loss": decode + self.aux_weight * auxiliary, "decode": decode, "auxiliary": auxiliary}

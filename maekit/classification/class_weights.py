@@ -1,24 +1,18 @@
 """Weights of the classes in a classifier's loss: by how rare each class is, or as a file says."""
 
-import csv
-import json
-import math
-from collections.abc import Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
-import yaml
 from torch import Tensor
 from torch.nn import functional as F
 
+from maekit.base.data import RunData
 from maekit.base.spec import DataSpec
-from maekit.data.folders.text import read_text
-from maekit.errors import UserError, nearest
-from maekit.system.numbers import plural
-
-MAPPINGS = (".json", ".yaml", ".yml")
-FORM = "expected one `class,weight` a line (CSV), or a mapping of class to weight (JSON, YAML)"
+from maekit.data.tables.class_weights import file_weights
+from maekit.errors import UserError
+from maekit.system.terminal import say
 
 
 class ClassWeights(NamedTuple):
@@ -56,13 +50,65 @@ def class_weights(given: str, spec: DataSpec) -> ClassWeights:
     return ClassWeights(torch.tensor(values, dtype=torch.float32), f"class weights {ends}, mean 1 an image, by {how}")
 
 
+def positive_weights(given: str, spec: DataSpec) -> ClassWeights:
+    """Returns what the images that have a label count, beside 1 for those that have not, for each of several labels.
+
+    `auto` is (n - n_c) / n_c of n training images, of which n_c have the label: both sides then count the same (torch's
+    BCEWithLogitsLoss, `pos_weight`); it is 1 for a label that no image has. Weights of a file are taken as they are.
+
+    Args:
+        given: as for `class_weights`.
+        spec: names of the labels, how many training images have each, and how many there are.
+
+    Raises:
+        UserError: as `class_weights`.
+    """
+    if given == "auto":
+        values = [(spec.train_images - count) / count if count else 1.0 for count in spec.class_counts]
+        values = values or [1.0] * len(spec.class_names)
+    else:
+        values = file_weights(Path(given), spec)
+    pairs = sorted(zip(values, spec.class_names, strict=True))
+    ends = " to ".join(f"{value:.3g} ('{name}')" for value, name in (pairs[0], pairs[-1]))
+    how = "absent by present images" if given == "auto" else given
+    return ClassWeights(torch.tensor(values, dtype=torch.float32), f"images with a label count {ends}, by {how}")
+
+
+def said_weights(weights: Callable[[str, DataSpec], ClassWeights], given: str, data: RunData, spec: DataSpec) -> Tensor:
+    """Returns the weights for a training, and says what they are.
+
+    Args:
+        weights: `class_weights` or `positive_weights`.
+        given: `auto` or a file.
+        data: what is trained on.
+        spec: of the model.
+
+    Raises:
+        UserError: as `class_weights`, or nobody knows how many images each class has.
+    """
+    if not spec.class_counts:
+        raise UserError(
+            f"got --model.class_weights {given} of data that do not say how many images each class has, expected "
+            "`class_counts` in the spec of its `Data`; add them, or leave --model.class_weights none"
+        )
+    values, line = weights(given, spec)
+    say(f"loss    {line}")
+    if data.sample_weights() is not None:
+        say(
+            "note    class weights come on top of images that are drawn unevenly (--data.sampling): both favour rare "
+            "classes, and one of them is usual"
+        )
+    return values
+
+
 def weighted_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Returns the mean over images of the cross entropy times the weight of the image's class, in fp32.
+    """Returns the weighted mean over images of the cross entropy, the weights those of the images' classes, in fp32.
 
     An image that mixup made counts as its two classes by their shares. Label smoothing spreads a share of the image's
-    loss, weight included, over all classes. The sum is divided by the number of images, since the weights' mean is 1:
-    so the loss of a step is the same however it is divided over devices. torch's `cross_entropy(weight=)` divides by
-    the batch's own weights, which takes them away from a batch of one class.
+    loss, weight included, over all classes. The sum is divided by that of the weights, as torch's
+    `cross_entropy(weight=)` does: divided by the number of images, one image in a thousand that counts 42 times
+    as much shook the training (benchmarks/rare_class.py). So a batch of one class has no weights, and the loss of a
+    step depends a little on how it is divided into device batches.
 
     Args:
         logits: [B, C].
@@ -77,83 +123,4 @@ def weighted_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor, labe
         own = (target.to(log_shares.dtype) - label_smoothing / classes) / (1 - label_smoothing)
     own = own * weights
     spread = own.sum(1, keepdim=True) / classes
-    return -((1 - label_smoothing) * own * log_shares + label_smoothing * spread * log_shares).sum() / len(logits)
-
-
-def file_weights(file: Path, spec: DataSpec) -> list[float]:
-    """Returns the weights of a file in label order; its classes are the data's names or, as folder names, their ids.
-
-    Raises:
-        UserError: as `class_weights`.
-    """
-    if not file.is_file():
-        raise UserError(f"model.class_weights: got '{file}', expected auto, none or a file that exists; mend the path")
-    found = _pairs(file)
-    labels = spec.ids() if set(found) & set(spec.ids()) else spec.class_names
-    unknown = next((name for name in found if name not in set(labels)), None)
-    if unknown is not None:
-        raise UserError(
-            f"{file}: '{unknown}' is none of the {len(labels):,} classes of the data{nearest(unknown, labels)}; mend "
-            "its name, or remove it"
-        )
-    missing = next((name for name in labels if name not in found), None)
-    if missing is not None:
-        raise UserError(
-            f"{file}: got no weight for class '{missing}', expected one for each of the {len(labels):,} classes"
-            f"{nearest(missing, found)}; add it"
-        )
-    return [found[name] for name in labels]
-
-
-def _pairs(file: Path) -> dict[str, float]:
-    """The classes of a file and their weights, as far as they are numbers above 0."""
-    rows = _rows(file)
-    if rows and file.suffix.lower() not in MAPPINGS and _number(rows[0][1]) is None:
-        rows = rows[1:]  # a header
-    found: dict[str, float] = {}
-    for name, text in rows:
-        value = _number(text)
-        if value is None or not 0 < value < math.inf:
-            raise UserError(f"{file}: got '{text}' for class '{name}', expected a weight above 0; mend it")
-        if name in found:
-            raise UserError(f"{file}: got class '{name}' twice, expected each class once; remove one")
-        found[name] = value
-    if not found:
-        raise UserError(f"{file}: got no weights, {FORM}")
-    return found
-
-
-def _rows(file: Path) -> Sequence[tuple[str, object]]:
-    text, ending = read_text(file), file.suffix.lower()
-    if ending in MAPPINGS:
-        return _mapping(file, text)
-    lines = csv.reader(text.splitlines(), delimiter="\t" if ending == ".tsv" else ",")
-    cells = [[cell.strip() for cell in line] for line in lines if any(cell.strip() for cell in line)]
-    if bad := next((line for line in cells if len(line) != 2), None):
-        raise UserError(f"{file}: got a line of {plural(len(bad), 'cell')}, '{','.join(bad)}', {FORM}; mend it")
-    return [(name, weight) for name, weight in cells]
-
-
-def _mapping(file: Path, text: str) -> Sequence[tuple[str, object]]:
-    """The pairs of a mapping, as text and with repeats: `no` and `01` are names of classes, too."""
-    try:
-        if file.suffix.lower() == ".json":
-            pairs = json.loads(text, object_pairs_hook=list)
-        else:
-            node = yaml.compose(text, Loader=yaml.BaseLoader)
-            pairs = node.value if isinstance(node, yaml.MappingNode) else None
-            pairs = pairs and [(key.value, value.value) for key, value in pairs]
-    except (yaml.YAMLError, ValueError) as error:
-        raise UserError(f"{file}: cannot be read ({' '.join(str(error).split())}), {FORM}; mend it") from None
-    if not isinstance(pairs, list) or not all(isinstance(pair, tuple) for pair in pairs):
-        raise UserError(f"{file}: got no mapping, {FORM}; mend it")
-    return pairs
-
-
-def _number(value: object) -> float | None:
-    if isinstance(value, bool):
-        return None
-    try:
-        return float(str(value))
-    except ValueError:
-        return None
+    return -((1 - label_smoothing) * own * log_shares + label_smoothing * spread * log_shares).sum() / own.sum()

@@ -21,14 +21,13 @@ from maekit.classification.chosen_metrics import (
     monitored_metric,
     reliability_json,
 )
-from maekit.classification.class_weights import class_weights, weighted_cross_entropy
+from maekit.classification.class_weights import class_weights, said_weights, weighted_cross_entropy
 from maekit.classification.metrics import ClassificationMetrics, class_json, confusion_json
 from maekit.classification.pooled import PooledModel
 from maekit.classification.shown import ShownClasses
 from maekit.data.images.batch import ImageBatch, blank_images
 from maekit.errors import UserError
 from maekit.system.ranges import check_range
-from maekit.system.terminal import say
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,20 +127,8 @@ class Classifier(PooledModel):
         Raises:
             UserError: their file does not fit the data, or nobody knows how many images each class has.
         """
-        if self.weighting == "none":
-            return data
-        if not self.spec.class_counts:
-            raise UserError(
-                f"got --model.class_weights {self.weighting} of data that do not say how many images each class has, "
-                "expected `class_counts` in the spec of its `Data`; add them, or leave --model.class_weights none"
-            )
-        self.class_weights, line = class_weights(self.weighting, self.spec)
-        say(f"loss    {line}")
-        if data.sample_weights() is not None:
-            say(
-                "note    class weights come on top of images that are drawn unevenly (--data.sampling): both favour "
-                "rare classes, and one of them is usual"
-            )
+        if self.weighting != "none":
+            self.class_weights = said_weights(class_weights, self.weighting, data, self.spec)
         return data
 
     def example_batch(self, count: int) -> ImageBatch:

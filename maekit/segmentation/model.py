@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 from typing import ClassVar, Literal
 
 import torch
@@ -9,8 +10,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from maekit.backbone.protocol import Features
+from maekit.base.data import RunData, TransferData
 from maekit.base.model import TransferModel
 from maekit.base.spec import DataSpec
+from maekit.data.tables.class_weights import file_weights
 from maekit.segmentation.data.dataset import SegBatch, SegEvalBatch
 from maekit.segmentation.data.palette import spread_palette
 from maekit.segmentation.head.pixel_loss import pixel_cross_entropy
@@ -20,6 +23,7 @@ from maekit.segmentation.shown import ShownLabels
 from maekit.segmentation.windows import predict_labels, slide
 from maekit.system.ranges import check_numbers, check_range
 from maekit.system.size import HeightWidth
+from maekit.system.terminal import say
 
 
 class Segmenter(TransferModel):
@@ -30,6 +34,7 @@ class Segmenter(TransferModel):
 
     monitor: tuple[str, Literal["max", "min"]] = ("mIoU", "max")
     on_host: ClassVar[tuple[str, ...]] = ("index",)
+    class_weights: Tensor | None
 
     def __init__(
         self,
@@ -62,7 +67,8 @@ class Segmenter(TransferModel):
             layer_scale=layer_scale,
         )
         check_numbers("model.taps", taps, f"[0, {self.backbone.num_blocks - 1}]")
-        self.taps = taps
+        self.taps, self.weighting = taps, settings.class_weights
+        self.register_buffer("class_weights", None, persistent=False)
         self.palette = spec.palette or tuple(spread_palette(len(spec.class_names)))
         self.expect_resized = (*TransferModel.expect_resized, "patch_embed.proj.weight")
         self.evaluate_at = partial(
@@ -92,8 +98,31 @@ class Segmenter(TransferModel):
         return F.interpolate(logits, images.shape[2:], mode="bilinear", align_corners=False)
 
     def training_losses(self, batch: SegBatch) -> dict[str, Tensor]:
-        """Returns the cross entropy over all pixels, see `pixel_cross_entropy`."""
-        return {"loss": pixel_cross_entropy(self.head(self.maps(batch.image)), batch.label)}
+        """Returns the cross entropy over all pixels, see `pixel_loss`."""
+        return {"loss": self.pixel_loss(self.head(self.maps(batch.image)), batch.label)}
+
+    def pixel_loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Returns the mean cross entropy of logits [B, C, h, w] and labels [B, H, W], of weighted classes where asked.
+
+        See `pixel_cross_entropy`.
+        """
+        if self.weighting != "none" and self.class_weights is None:  # without a run, as in a replay
+            self.class_weights = torch.tensor(file_weights(Path(self.weighting), self.spec), device=logits.device)
+        return pixel_cross_entropy(logits, labels, weights=self.class_weights)
+
+    def training_data(self, data: TransferData, device: torch.device) -> RunData:
+        """Returns the data; weights of the classes are read, and said.
+
+        Raises:
+            UserError: their file does not fit the data.
+        """
+        if self.weighting != "none":
+            weights = file_weights(Path(self.weighting), self.spec)
+            self.class_weights = torch.tensor(weights)
+            pairs = sorted(zip(weights, self.spec.class_names, strict=True))
+            ends = " to ".join(f"{value:.3g} ('{name}')" for value, name in (pairs[0], pairs[-1]))
+            say(f"loss    a pixel counts {ends} by its class, as {self.weighting} says")
+        return data
 
     def example_batch(self, count: int) -> SegBatch:
         """Returns `count` black crops of the first class."""

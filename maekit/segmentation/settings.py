@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 
 from maekit.base.settings import TunedSettings
+from maekit.errors import UserError
 from maekit.system.ranges import check_numbers, check_range
 
 
@@ -17,6 +18,8 @@ class SegmenterSettings(TunedSettings):
         window_batch: evaluation windows that go through the model at once.
         scales: sizes of the image at which it is evaluated, to be averaged; null for its own alone.
         flip: whether to average with the mirrored image at evaluation.
+        class_weights: what a pixel of each class counts in the training loss: `none`, all the same, or a CSV, JSON or
+            YAML file of class names and weights.
     """
 
     dropout: float
@@ -25,6 +28,7 @@ class SegmenterSettings(TunedSettings):
     window_batch: int = 4
     scales: list[float] | None = None
     flip: bool = False
+    class_weights: str = "none"
 
     def __post_init__(self) -> None:
         """Refuses values outside their range, with the flag's name."""
@@ -32,6 +36,11 @@ class SegmenterSettings(TunedSettings):
         check_range("model.dropout", self.dropout, "[0, 1)")
         check_range("model.classifier_std", self.classifier_std, "(0, inf)")
         check_range("model.window_batch", self.window_batch, "[1, inf)")
+        if self.class_weights == "auto":
+            raise UserError(
+                "model.class_weights: got auto, expected none or a file of classes and weights: how many pixels each "
+                "class has is not counted; give --model.class_weights FILE"
+            )
         check_numbers("model.scales", self.scales, "(0, inf)", None if self.scales else 1)
 
 

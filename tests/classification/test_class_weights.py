@@ -12,7 +12,8 @@ from torch.nn import functional as F
 
 from maekit.base.checkpoint_card import read_card
 from maekit.base.spec import DataSpec
-from maekit.classification.class_weights import class_weights, weighted_cross_entropy
+from maekit.classification.class_weights import class_weights, positive_weights, weighted_cross_entropy
+from maekit.classification.targets.losses import binary_loss
 from maekit.errors import UserError
 from maekit.recipes.tasks import find_task
 from tests.helpers_run import tiny
@@ -75,14 +76,12 @@ def test_a_file_that_does_not_fit_is_one_line(tmp_path: Path, name: str, text: s
     assert fact in str(caught.value) and "\n" not in str(caught.value)
 
 
-def test_the_loss_is_torchs_over_images_and_of_any_division_into_batches() -> None:
+def test_the_loss_is_torchs() -> None:
     generator = torch.Generator().manual_seed(0)
     logits, labels = torch.randn(12, 3, generator=generator), torch.arange(12) % 3
     weights = class_weights("auto", SPEC).values
     loss = weighted_cross_entropy(logits, labels, weights)
-    torch.testing.assert_close(loss, F.cross_entropy(logits, labels, weight=weights, reduction="none").mean())
-    parts = [weighted_cross_entropy(logits[i::4], labels[i::4], weights) for i in range(4)]
-    torch.testing.assert_close(torch.stack(parts).mean(), loss)
+    torch.testing.assert_close(loss, F.cross_entropy(logits, labels, weight=weights))
     torch.testing.assert_close(
         weighted_cross_entropy(logits, labels, torch.ones(3), 0.1), F.cross_entropy(logits, labels, label_smoothing=0.1)
     )
@@ -93,12 +92,24 @@ def test_a_mixed_image_counts_as_its_two_classes() -> None:
     logits, first = torch.randn(6, 3, generator=generator), torch.tensor([0, 1, 2, 2, 0, 1])
     second, weights, smoothing = first.flip(0), class_weights("auto", SPEC).values, 0.1
     smoothed = [F.one_hot(part, 3) * (1 - smoothing) + smoothing / 3 for part in (first, second)]
-    expected = torch.zeros(())
+    total = divisor = torch.zeros(())
     for share, part in ((0.3, first), (0.7, second)):
         losses = F.cross_entropy(logits, part, label_smoothing=smoothing, reduction="none")
-        expected = expected + share * (weights[part] * losses).mean()
+        total, divisor = total + share * (weights[part] * losses).sum(), divisor + share * weights[part].sum()
     target = 0.3 * smoothed[0] + 0.7 * smoothed[1]
-    torch.testing.assert_close(weighted_cross_entropy(logits, target, weights, smoothing), expected)
+    torch.testing.assert_close(weighted_cross_entropy(logits, target, weights, smoothing), total / divisor)
+
+
+def test_weights_of_labels_are_absent_by_present_images(tmp_path: Path) -> None:
+    spec = DataSpec(("cat", "dog", "owl"), (8, 8), target="labels", class_counts=(50, 10, 0), train_images=100)
+    values, line = positive_weights("auto", spec)
+    torch.testing.assert_close(values, torch.tensor([1.0, 9.0, 1.0]))
+    assert "1 ('cat') to 9 ('dog')" in line
+    (tmp_path / "w.csv").write_text("cat,3\ndog,2\nowl,5\n")
+    torch.testing.assert_close(positive_weights(str(tmp_path / "w.csv"), spec).values, torch.tensor([3.0, 2.0, 5.0]))
+    logits, labels = torch.randn(8, 3, generator=torch.Generator().manual_seed(0)), torch.eye(3).repeat(3, 1)[:8]
+    each = F.binary_cross_entropy_with_logits(logits, labels, reduction="none")
+    torch.testing.assert_close(binary_loss(logits, labels, 0.0, values), (each * (labels * (values - 1) + 1)).mean())
 
 
 @pytest.mark.parametrize("task", ["imagenet_finetune", "imagenet_linprobe"])

@@ -115,7 +115,7 @@ FLAGS = {
     "optim.base_lr": real("0.1 --optim.lr=null", bad="0 -1"),
     "optim.betas": numbers("[0.9,0.95]", "[0,0]", bad="[0.9] [0.9,1] [-0.1,0.9] [0.9,0.9,0.9]"),
     "model.cached_features": SWITCH,
-    "model.class_weights": text("none", "auto"),
+    "model.class_weights": text("none"),
     "model.classifier_std": real("0.1", bad="0 -1"),
     "model.cutmix": NOT_NEGATIVE,
     "model.decoder_depth": COUNT,

@@ -18,6 +18,7 @@ from maekit.base.spec import DataSpec
 from maekit.cli import main
 from maekit.errors import UserError
 from maekit.segmentation.data.dataset import SegBatch, SegEvalBatch
+from maekit.segmentation.head.pixel_loss import pixel_cross_entropy
 from tests.helpers_model import optimisation
 from tests.numeric import SEEDS, assert_float64, assert_fp32, fp32_errors, moved
 from tests.segmentation import mmseg_peer
@@ -257,3 +258,18 @@ def test_own_label_maps_are_coded_alike_in_a_run_and_after_it(
     assert main(["validate", "--ckpt_path", str(run), "--json"]) == 0
     measured = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert measured["mIoU"] == pytest.approx(json.loads((run / "metrics.json").read_text())["val"]["mIoU"])
+
+
+def test_both_losses_weigh_the_classes_as_a_file_says(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "w.csv").write_text("".join(f"{label},{label + 1}\n" for label in range(CLASSES)))
+    net = model(class_weights=str(tmp_path / "w.csv")).eval()
+    images = torch.randn(2, 3, SIDE, SIDE, generator=torch.Generator().manual_seed(0))
+    batch = SegBatch(images, torch.arange(2 * SIDE * SIDE).view(2, SIDE, SIDE) % CLASSES, torch.arange(2))
+    losses, parts = net.training_losses(batch), net.head.both(net.maps(images))
+    for name, logits in zip(("decode", "auxiliary"), parts, strict=True):
+        expected = pixel_cross_entropy(logits, batch.label, weights=torch.arange(1.0, CLASSES + 1))
+        torch.testing.assert_close(losses[name], expected)
+    net.training_data(None, torch.device("cpu"))
+    assert "a pixel counts 1 ('0') to 7 ('6')" in capsys.readouterr().out
+    with pytest.raises(UserError, match="class_weights: got auto, expected none or a file"):
+        model(class_weights="auto")

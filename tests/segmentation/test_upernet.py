@@ -162,8 +162,11 @@ def test_taps_before_resizing_equal_resizing_before_the_convolution(
 
 
 @pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("weighted", [False, True])
 @pytest.mark.parametrize(("small", "size"), [((8, 6), (32, 24)), ((5, 7), (37, 23)), ((33, 30), (17, 40))])
-def test_the_loss_and_its_gradient_equal_those_of_resized_logits(small: tuple[int, int], size: tuple[int, int]) -> None:
+def test_the_loss_and_its_gradient_equal_those_of_resized_logits(
+    small: tuple[int, int], size: tuple[int, int], weighted: bool
+) -> None:
     """In float64 and written out, also where the sizes do not divide one another and where nothing counts."""
     generator = torch.Generator().manual_seed(0)
     logits = torch.randn(2, CLASSES, *small, generator=generator).mul_(3).requires_grad_()
@@ -171,12 +174,14 @@ def test_the_loss_and_its_gradient_equal_those_of_resized_logits(small: tuple[in
     labels[torch.rand(labels.shape, generator=generator) < 0.3] = 255
     resized = F.interpolate(logits.double(), size, mode="bilinear", align_corners=False)
     true = F.one_hot(labels.clamp(max=CLASSES), CLASSES + 1)[..., :CLASSES]
-    expected = -(resized.log_softmax(1) * true.permute(0, 3, 1, 2)).sum() / labels.numel()
-    assert_fp32_function(lambda values: pixel_cross_entropy(values, labels), [logits], expected)
+    weights = torch.arange(1, CLASSES + 1, dtype=torch.float32) / 4 if weighted else None
+    each = 1 if weights is None else weights[:, None, None]
+    expected = -(resized.log_softmax(1) * true.permute(0, 3, 1, 2) * each).sum() / labels.numel()
+    assert_fp32_function(lambda values: pixel_cross_entropy(values, labels, weights=weights), [logits], expected)
 
     def gradient(values: Tensor) -> Tensor:
         values = values.detach().requires_grad_()
-        return torch.autograd.grad(pixel_cross_entropy(values, labels) * 3.0, values)[0]
+        return torch.autograd.grad(pixel_cross_entropy(values, labels, weights=weights) * 3.0, values)[0]
 
     assert_fp32_function(gradient, [logits], torch.autograd.grad(expected * 3.0, logits)[0])
     nothing = pixel_cross_entropy(logits, torch.full_like(labels, 255))

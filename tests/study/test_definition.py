@@ -187,6 +187,7 @@ def test_ends_of_a_range_are_read_as_the_task_reads_them() -> None:
         (["data.image_size=0"], {}, ["data.image_size=0 to vary"]),
         (["data.total_batch_size=32,5000"], {}, ["1397 training images", "5000"]),
         (["trainer.max_epochs=1,2"], {"pruning": "halving"}, ["--pruner halving", "trainer.max_epochs"]),
+        ([f"{DECAY}=1"], {"pruning": "halving", "flags": ("--run.patience=3",)}, ["--run.patience null"]),
         ([], {"ranges": (f"{DECAY}=0.5:1",)}, [f"a range of {DECAY}", f"--grid {DECAY}"]),
         (["model.weights=none"], {"task": "imagenet_robustness"}, ["maekit validate"]),
     ],

@@ -7,7 +7,9 @@ from typing import ClassVar, Literal
 import torch
 from torch import Tensor
 
+from maekit.base.data import RunData, TransferData
 from maekit.base.spec import DataSpec
+from maekit.classification.class_weights import positive_weights, said_weights
 from maekit.classification.targets.label_results import labels_json, per_label_json
 from maekit.classification.targets.losses import asymmetric_loss, binary_loss
 from maekit.classification.targets.metrics import LabelMetrics, label_scores
@@ -35,6 +37,9 @@ class LabelSettings(TargetSettings):
         mix_switch_probability: how often cutmix is taken when both are on, in [0, 1].
         threshold: probability from which a label is given, above 0 and below 1; null: the one with the best macro F1
             on half of the validation images, of which F1 is not reported.
+        class_weights: what the images that have a label count in the loss, beside 1 for those that have not: `none`, 1;
+            `auto`, as much in all as those that have not; or a CSV, JSON or YAML file of labels and weights; bce alone.
+        monitor: what chooses best.ckpt and what --run.patience waits for.
     """
 
     label_loss: Literal["bce", "asymmetric"]
@@ -44,6 +49,8 @@ class LabelSettings(TargetSettings):
     mix_probability: float
     mix_switch_probability: float
     threshold: float | None = None
+    class_weights: str = "none"
+    monitor: Literal["map", "auroc", "f1_macro", "f1_micro", "loss"] = "map"
 
     def __post_init__(self) -> None:
         """Refuses values outside their range and contradictions, with the flag's name."""
@@ -54,6 +61,11 @@ class LabelSettings(TargetSettings):
         check_range("model.mix_probability", self.mix_probability, "[0, 1]")
         check_range("model.mix_switch_probability", self.mix_switch_probability, "[0, 1]")
         check_range("model.threshold", self.threshold, "(0, 1)")
+        if self.label_loss == "asymmetric" and self.class_weights != "none":
+            raise UserError(
+                f"got model.class_weights {self.class_weights} with model.label_loss asymmetric, which has weights of "
+                "its own, expected none; add --model.class_weights none, or --model.label_loss bce"
+            )
         for name in ("label_smoothing", "mixup", "cutmix") if self.label_loss == "asymmetric" else ():
             if value := getattr(self, name):
                 raise UserError(
@@ -68,6 +80,7 @@ class LabelModel(TargetModel):
     monitor: tuple[str, Literal["max", "min"]] = ("map", "max")
     headline: ClassVar[tuple[str, ...]] = ("map", "f1_macro", "auroc")
     kept_metrics: ClassVar[tuple[str, ...]] = ("threshold",)
+    positive_weights: Tensor | None
 
     def __init__(self, spec: DataSpec, settings: LabelSettings) -> None:
         """Builds the backbone, and what mixes images."""
@@ -77,6 +90,9 @@ class LabelModel(TargetModel):
             settings.label_smoothing,
             settings.threshold,
         )
+        self.weighting = settings.class_weights
+        self.register_buffer("positive_weights", None, persistent=False)
+        self.monitor = (settings.monitor, "min" if settings.monitor == "loss" else "max")
         self.mix = PairMix(settings.mixup, settings.cutmix, settings.mix_probability, settings.mix_switch_probability)
 
     def drawn(self, batch: ImageBatch) -> "ImageBatch | MixedBatch":
@@ -91,7 +107,19 @@ class LabelModel(TargetModel):
         logits = self(batch.image)
         if self.label_loss == "asymmetric":
             return {"loss": asymmetric_loss(logits, target)}
-        return {"loss": binary_loss(logits, target, self.label_smoothing)}
+        if self.weighting != "none" and self.positive_weights is None:  # without a run, as in a replay
+            self.positive_weights = positive_weights(self.weighting, self.spec).values.to(logits.device)
+        return {"loss": binary_loss(logits, target, self.label_smoothing, self.positive_weights)}
+
+    def training_data(self, data: TransferData, device: torch.device) -> RunData:
+        """Returns the data; weights of the labels are read, and said.
+
+        Raises:
+            UserError: their file does not fit the data.
+        """
+        if self.weighting != "none":
+            self.positive_weights = said_weights(positive_weights, self.weighting, data, self.spec)
+        return data
 
     def new_metrics(self) -> LabelMetrics:
         """Returns metrics: mAP, AUROC and F1, in 0..1, and the threshold."""

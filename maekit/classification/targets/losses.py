@@ -7,10 +7,15 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 
-def binary_loss(logits: Tensor, labels: Tensor, label_smoothing: float = 0.0) -> Tensor:
-    """Returns the mean binary cross entropy of logits [B, L] and labels [B, L] in [0, 1], smoothed to 1/2."""
+def binary_loss(
+    logits: Tensor, labels: Tensor, label_smoothing: float = 0.0, positive_weights: Tensor | None = None
+) -> Tensor:
+    """Returns the mean binary cross entropy of logits [B, L] and labels [B, L] in [0, 1], smoothed to 1/2.
+
+    The part of the images that have a label is multiplied by its weight of `positive_weights`, [L].
+    """
     labels = labels.float() * (1 - label_smoothing) + label_smoothing / 2
-    return F.binary_cross_entropy_with_logits(logits.float(), labels)
+    return F.binary_cross_entropy_with_logits(logits.float(), labels, pos_weight=positive_weights)
 
 
 def asymmetric_loss(

@@ -230,6 +230,12 @@ def _longest(definition: Definition, settings: Settings) -> int:
     longest = max(map(definition.steps_of, cells))
     if longest < 1:
         raise UserError("the run has no end; give --trainer.max_epochs or --trainer.max_steps")
+    patience = settings.values["run"]["patience"]
+    if definition.pruning == "halving" and patience is not None:
+        raise UserError(
+            f"--pruner halving: got run.patience {patience}, expected null, since runs are compared at the same step; "
+            "add --run.patience null"
+        )
     varied = [axis.key for axis in definition.space if axis.key in _LENGTH]
     if definition.pruning != "none" and varied:
         raise UserError(

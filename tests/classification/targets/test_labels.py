@@ -100,6 +100,12 @@ def test_a_threshold_outside_0_to_1_is_refused(value: str, capsys: pytest.Captur
     assert "model.threshold: got" in capsys.readouterr().err
 
 
+def test_the_asymmetric_loss_takes_no_weights_of_labels(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--model.label_loss=asymmetric", "--model.class_weights=auto"]
+    assert main(["fit", "--task", "multilabel_finetune", "--recipe", "smoke", *flags]) == 2
+    assert "got model.class_weights auto with model.label_loss asymmetric" in capsys.readouterr().err
+
+
 def test_pairs_are_mixed_in_the_shares_of_their_images() -> None:
     np.random.seed(0)
     image, target = torch.arange(4.0)[:, None, None, None].expand(4, 3, 8, 8), torch.arange(4.0)[:, None]
@@ -115,13 +121,15 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("labels")
     flags = ["--trainer.max_steps=4", "--run.name=run", f"--run.folder={folder}"]
     limits = [flag for flag in TINY if "limit_val" not in flag] + ["--trainer.limit_val_batches=3"]
+    flags += ["--model.class_weights=auto"]
     assert main(["fit", "--task", "multilabel_finetune", "--recipe", "smoke", *limits, *flags]) == 0
     return folder / "multilabel_finetune/smoke/run"
 
 
 def test_a_run_keeps_its_threshold_and_the_numbers_of_each_label(run: Path) -> None:
     measured = json.loads((run / "metrics.json").read_text())["val"]
-    assert read_card(run / "best.ckpt").spec.target == "labels"
+    spec = read_card(run / "best.ckpt").spec
+    assert spec.target == "labels" and all(0 < count < spec.train_images for count in spec.class_counts)
     kept = torch.load(run / "best.ckpt", weights_only=True)["maekit"]["measured"]
     found = json.loads((run / "labels.json").read_text())
     assert found["threshold"] == kept["threshold"] == pytest.approx(measured["threshold"])
