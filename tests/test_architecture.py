@@ -134,6 +134,7 @@ def test_heavy_libraries_are_where_they_belong(module: str) -> None:
 HEADS = (
     "maekit.classification.linear_head",
     "maekit.classification.probe_head",
+    "maekit.classification.targets.heads",
     "maekit.segmentation.head",
     "maekit.detection.mask_rcnn",
     "maekit.detection.pyramids",

@@ -48,8 +48,15 @@ class Card:
             raise UserError(f"{path} is of task {own}, got --task {name}; leave --task out, or give its own checkpoint")
 
     def require_classes(self, data: DataSpec, path: Path) -> None:
-        """Refuses data whose bands or classes are not the checkpoint's, in its order."""
+        """Refuses data whose bands, values or classes are not the checkpoint's, in its order."""
         self._require_bands(data, path)
+        if data.value_names != self.spec.value_names:
+            found, expected = (", ".join(names) or "none" for names in (data.value_names, self.spec.value_names))
+            raise UserError(
+                f"the data has the values {found}, expected {expected} as {path} was trained on; give "
+                "--data.label_column of the same values, or start a new run with --model.weights FILE --model.new_head "
+                "true"
+            )
         names, mine = _classes(data), _classes(self.spec)
         if names == mine:
             return

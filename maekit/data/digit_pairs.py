@@ -8,8 +8,9 @@ from PIL import Image
 
 from maekit.data.digits import DIGITS, Digit, cached, digits, make
 
-SIDE, DIGIT_SIDE = 64, 32
-NUM_TRAIN, NUM_VAL = 2000, 400
+SIDE, DIGIT_SIDE = 32, 16
+MOVED = 2  # pixels that a digit may lie above or below the middle
+NUM_TRAIN, NUM_VAL = 4000, 400
 GRADES = ("low", "medium", "high", "very high")  # sums up to 4, 9, 13 and 18
 HIGHEST = (4, 9, 13)
 TABLE = "pairs.csv"
@@ -22,7 +23,7 @@ def pairs_root() -> Path:
 
 
 def make_pairs(folder: Path) -> str:
-    """Writes 2,000 training and 400 validation images of 64 x 64 pixels with two handwritten digits each.
+    """Writes 4,000 training and 400 validation images of 32 x 32 pixels with two handwritten digits each.
 
     `pairs.csv` has the columns file, split, labels (`three;five`, or `three` where both are), sum (0 to 18) and grade
     (`low` to `very high`, of the sum). A handwritten digit is in images of one split only.
@@ -59,10 +60,10 @@ def write_pairs(folder: Path) -> None:
 
 
 def draw_pair(first: Digit, second: Digit, rng: np.random.RandomState) -> np.ndarray:
-    """Returns [64, 64] uint8: one digit on the left and one on the right, each at a random height."""
+    """Returns [32, 32] uint8: one digit on the left and one on the right, each near the middle of its half."""
     image = np.zeros((SIDE, SIDE), np.uint8)
     for digit, left in ((first, 0), (second, SIDE - DIGIT_SIDE)):
-        top = rng.randint(SIDE - DIGIT_SIDE + 1)
+        top = (SIDE - DIGIT_SIDE) // 2 + rng.randint(-MOVED, MOVED + 1)
         pixels = Image.fromarray(digit.pixels).resize((DIGIT_SIDE, DIGIT_SIDE), Image.Resampling.BICUBIC)
         image[top : top + DIGIT_SIDE, left : left + DIGIT_SIDE] = np.asarray(pixels)
     return image

@@ -197,6 +197,7 @@ FLAGS = {
     "model.threshold": real("0.5", "null", bad="0 1 -1 2"),
     "optim.trust_coefficient": real("0.01", bad="0 -1"),
     "model.tuned_blocks": real("0", "0.5", "1", "4", bad="-1 0.7 1.5 9"),
+    "model.value_loss": choice("l1", "l2", "huber", bad="null"),
     "optim.warmup_epochs": real("0 --optim.warmup_steps=null", "1.5 --optim.warmup_steps=null", bad="-1"),
     "optim.warmup_start": PROBABILITY,
     "optim.warmup_steps": whole("0", "5 --optim.warmup_epochs=null", bad="-1"),

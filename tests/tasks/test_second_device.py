@@ -46,6 +46,7 @@ WAITS: dict[str, dict[str, dict[str, int]]] = {
         "ade20k_upernet": {"to_cpu": 1},
         "imagenet_robustness": {"to_cpu": 1, "to_device": 1},
         "multilabel_finetune": {"to_cpu": 2},
+        "regression_finetune": {"to_cpu": 2},
     },
 }
 

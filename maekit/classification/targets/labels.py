@@ -131,7 +131,7 @@ class LabelModel(TargetModel):
 
     def results(self, metrics: LabelMetrics) -> dict[str, object]:
         """Returns `labels.json` and `per_class.json`: average precision, F1 and more of each label."""
-        predicted, truth = metrics.of_all()
+        predicted, truth, _ = metrics.of_all()
         scores = label_scores(predicted, truth, self.threshold)
         labels = labels_json(self.spec.class_names, predicted, truth, scores)
         return {"labels.json": labels, "per_class.json": per_label_json(labels)}

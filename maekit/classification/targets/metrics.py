@@ -10,6 +10,14 @@ from torchmetrics.functional.classification import binary_auroc, binary_average_
 HALVES_SEED = 0
 
 
+class Joined(NamedTuple):
+    """All evaluated images in their order: predictions and truths [n, N], float64 on the CPU, and their places [n]."""
+
+    predicted: Tensor
+    truth: Tensor
+    places: Tensor
+
+
 class _Rows(Metric):
     """Keeps predictions and truths of each image in fp32; rows of an index below 0 are not counted."""
 
@@ -27,14 +35,15 @@ class _Rows(Metric):
         self.rows.append(torch.cat([predicted.float(), truth.float()], dim=1))
         self.places.append(index)
 
-    def joined(self) -> tuple[Tensor, Tensor]:
-        """Returns predictions and truths [n, N], float64 on the CPU, of the images in their order."""
+    def joined(self) -> Joined:
+        """Returns the images in their order."""
         rows, places = _whole(self.rows).cpu().double(), _whole(self.places).cpu()
         order = places.argsort(stable=True)
-        predicted, truth = rows[order[places[order] >= 0]].chunk(2, dim=1)
-        return predicted, truth
+        order = order[places[order] >= 0]
+        predicted, truth = rows[order].chunk(2, dim=1)
+        return Joined(predicted, truth, places[order])
 
-    def of_all(self) -> tuple[Tensor, Tensor]:
+    def of_all(self) -> Joined:
         """Returns `joined` of all processes, before `compute` or after it; every process must call it."""
         with self.sync_context(dist_sync_fn=self.dist_sync_fn):
             return self.joined()
@@ -53,11 +62,8 @@ class ValueMetrics(_Rows):
 
     def compute(self) -> dict[str, Tensor]:
         """Returns scalars; R2 is the mean over the values, and NaN where a value is the same in all images."""
-        predicted, truth = self.joined()
-        errors = predicted - truth
-        spread = (truth - truth.mean(0)).square().sum(0)
-        r2 = (1 - errors.square().sum(0) / spread).where(spread > 0, torch.nan)
-        of_each = {"mae": errors.abs().mean(0), "rmse": errors.square().mean(0).sqrt(), "r2": r2}
+        predicted, truth, _ = self.joined()
+        of_each = value_errors(predicted, truth)
         found = {name: values.mean() for name, values in of_each.items()}
         if len(self.names) > 1:
             for name, values in of_each.items():
@@ -65,12 +71,20 @@ class ValueMetrics(_Rows):
         return found
 
 
+def value_errors(predicted: Tensor, truth: Tensor) -> dict[str, Tensor]:
+    """Returns MAE, RMSE and R2 [V] of values [n, V]; R2 is NaN where a value is the same in all images."""
+    errors = predicted - truth
+    spread = (truth - truth.mean(0)).square().sum(0)
+    r2 = (1 - errors.square().sum(0) / spread).where(spread > 0, torch.nan)
+    return {"mae": errors.abs().mean(0), "rmse": errors.square().mean(0).sqrt(), "r2": r2}
+
+
 class GradeMetrics(_Rows):
     """Accuracy in percent, MAE in grades and quadratic weighted kappa of grades [B, 1] in 0..K-1."""
 
     def compute(self) -> dict[str, Tensor]:
         """Returns scalars; kappa is NaN where all images have and are given the same grade."""
-        predicted, truth = self.joined()
+        predicted, truth, _ = self.joined()
         expected = (predicted - truth.T).square().mean()  # of each prediction with each truth
         kappa = 1 - (predicted - truth).square().mean() / expected
         return {
@@ -107,7 +121,7 @@ class LabelMetrics(_Rows):
 
     def compute(self) -> dict[str, Tensor]:
         """Returns scalars; labels that no image has, or that all have (for AUROC), are left out of the means."""
-        predicted, truth = self.joined()
+        predicted, truth, _ = self.joined()
         labels = truth.long()
         seen = [c for c in range(labels.shape[1]) if labels[:, c].any()]
         both = [c for c in seen if not labels[:, c].all()]
