@@ -18,9 +18,10 @@ from maekit.data.folders.file_names import EXPECTED_IMAGES
 from maekit.data.folders.layout import require_folder
 from maekit.data.folders.listing import Listing, Names, require_images, scan_images, split, sub_folders
 from maekit.data.folders.splits import find_split, split_of
+from maekit.data.images.bands.choose import Parts
 from maekit.data.images.bands.flags import Asked
 from maekit.data.images.bands.stats_file import NAME
-from maekit.data.images.picture_form import choose_form
+from maekit.data.images.picture_form import PictureForm, choose_form
 from maekit.errors import UserError
 from maekit.system.ranges import check_range
 
@@ -97,17 +98,25 @@ class AnyImages(LabelledImages):
                 train, val = split(train, self.val_fraction, self.split_seed)
             parts = [(len(part), part.path) for part in (train, val)]
             name = "ImageNet-1K" if is_imagenet(train.classes) else ""
-            form = choose_form(parts, self.orientation, self.white, name, self._asked_of_probe(), root)
+            form = self._form_of_probe(parts, name, root)
             evaluated = self.eval_transform(self.probe_image_size or self.image_size, form.bands)
             self._probe = tuple(FolderDataset(part, evaluated, None, reading=form.reading) for part in (train, val))  # type: ignore[assignment]
         return self._probe
 
-    def _asked_of_probe(self) -> Asked:
-        """The bands that labelled images are read with: those of the run, by its statistics."""
-        bands = self.form().bands
-        if bands is None:
-            return Asked()
-        return Asked(bands.names, bands.file_names, self._asked.stats or self.data_root() / NAME)
+    def _form_of_probe(self, parts: Parts, name: str, root: Path) -> PictureForm:
+        """Returns how labelled images are read: of bands those of the run, by its statistics."""
+        bands, asked = self.form().bands, Asked()
+        if bands is not None:
+            asked = Asked(bands.names, bands.file_names, self._asked.stats or self.data_root() / NAME)
+        try:
+            return choose_form(parts, self.orientation, self.white, name, asked, root)
+        except UserError as error:
+            if bands is None:
+                raise
+            raise UserError(
+                f"data.probe_root {self.probe_root}: got images of other bands, expected those of the run, "
+                f"{', '.join(bands.names)} ({error}); give such images, or --data.probe_root null"
+            ) from None
 
     def published_name(self, train: Listing) -> str:
         """Returns ImageNet-1K if the images lie in folders named after its 1,000 synsets."""

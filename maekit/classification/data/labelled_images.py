@@ -164,9 +164,11 @@ class LabelledImages(Augmentation, BandFlags, TransferData):
         return spec if bands is None else replace(spec, **bands.for_spec())
 
     def identity(self) -> DataIdentity:
-        """Returns folder, classes and a fingerprint of each split's names and labels."""
+        """Returns folder, classes and a fingerprint of each split's names and labels, and of the bands where asked."""
         train, val, _, _ = self._read()
-        return DataIdentity(self.data_root(), train.classes, {"train": train.identity(), "val": val.identity()})
+        bands = self.form().bands if self._asked else None
+        splits = {"train": train.identity(), "val": val.identity()}
+        return DataIdentity(self.data_root(), train.classes, splits if bands is None else bands.marked(splits))
 
     def summary(self) -> str:
         """Returns counts, folder and origin in one line."""

@@ -13,8 +13,10 @@ def deep_mode(image: Image.Image) -> str:
 
     To be asked before its pixels are loaded, which forgets how they lie in the file.
     """
+    if image.format not in ("PNG", "TIFF"):
+        return ""
     modes = {word.partition(";")[0] for word in _raw_modes(image) if ";16" in word}
-    return modes.pop() if image.format in ("PNG", "TIFF") and len(modes) == 1 and modes <= ORDER.keys() else ""
+    return modes.pop() if len(modes) == 1 and modes <= ORDER.keys() else ""
 
 
 def has_16_bits(image: Image.Image) -> bool:

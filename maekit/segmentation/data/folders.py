@@ -200,7 +200,8 @@ class SegmentationFolders(SegAugmentation, BandFlags, TransferData):
         """Returns folder, classes and a fingerprint of each split's images and label maps."""
         tree = self.label_maps.tree
         splits = {"train": tree.train.pairs.identity(), "val": tree.val.pairs.identity()}
-        return DataIdentity(self._data_root(), tree.names, splits)
+        bands = self.pictures.bands if self._asked else None
+        return DataIdentity(self._data_root(), tree.names, splits if bands is None else bands.marked(splits))
 
     def summary(self) -> str:
         """Returns one line: counts, classes and folder, the coding and its reason, and notes on the files."""

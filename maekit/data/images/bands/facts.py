@@ -1,9 +1,11 @@
 """What a run knows of the bands of its images, and a checkpoint keeps. No torch here."""
 
+import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from maekit.base.identity import Split, fingerprint
 from maekit.base.spec import RGB
 
 MOST = 64
@@ -42,6 +44,12 @@ class Bands:
         """Returns what a `DataSpec` has of them: `bands`, and `mean` and `std` in 0..1."""
         mean, std = (tuple(each / self.unit for each in numbers) for numbers in (self.mean, self.std))
         return {"bands": self.names, "mean": mean, "std": std}
+
+    def marked(self, splits: Mapping[str, Split]) -> dict[str, Split]:
+        """Returns the identities of splits that are read as these bands: other bands or statistics are other data."""
+        own = json.dumps(self.plain() | {"shown_bands": []}).encode()
+        prints = {name: fingerprint(split.fingerprint.encode(), own) for name, split in splits.items()}
+        return {name: Split(split.images, prints[name]) for name, split in splits.items()}
 
     def plain(self) -> dict[str, Any]:
         """Returns plain values for a checkpoint's input transform, which `bands_of` reads."""

@@ -87,13 +87,11 @@ def require_alike(path: str | Path, form: FileForm, file_names: tuple[str, ...],
     """
     if form.count != len(file_names):
         raise UserError(
-            f"{path}: {plural(form.count, 'channel')}, expected {len(file_names)} as the other files have "
+            f"{path}: {plural(form.count, 'channel')}, expected {len(file_names)} "
             f"({', '.join(file_names)}); save it with all of them, or remove it"
         )
     if form.dtype != dtype:
-        raise UserError(
-            f"{path}: numbers of type {form.dtype}, expected {dtype} as the other files have; save all files in one"
-        )
+        raise UserError(f"{path}: numbers of type {form.dtype}, expected {dtype}; save all files alike")
     own = {name for name in form.names if name}
     if own <= set(file_names) and any(
         name not in ("", other) for name, other in zip(form.names, file_names, strict=True)

@@ -187,7 +187,9 @@ class COCO(BandFlags, TransferData):
         """Returns folder, category ids with names, and a fingerprint of each split's images and annotations."""
         train, val = self.files
         classes = tuple(f"{ident} {name}" for ident, name in train.categories.items())
-        return DataIdentity(train.folder, classes, {"train": train.identity(), "val": val.identity()})
+        splits = {"train": train.identity(), "val": val.identity()}
+        bands = self.pictures.bands if self._asked else None
+        return DataIdentity(train.folder, classes, splits if bands is None else bands.marked(splits))
 
     def summary(self) -> str:
         """Returns counts, the folder, and what is left out or odd, in one line."""
