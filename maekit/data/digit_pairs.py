@@ -9,7 +9,6 @@ from PIL import Image
 from maekit.data.digits import DIGITS, Digit, cached, digits, make
 
 SIDE, DIGIT_SIDE = 32, 16
-MOVED = 2  # pixels that a digit may lie above or below the middle
 NUM_TRAIN, NUM_VAL = 4000, 400
 GRADES = ("low", "medium", "high", "very high")  # sums up to 4, 9, 13 and 18
 HIGHEST = (4, 9, 13)
@@ -51,7 +50,7 @@ def write_pairs(folder: Path) -> None:
             rng = np.random.RandomState(2 * number + (split == "val"))
             first, second = (pool[rng.randint(len(pool))] for _ in range(2))
             file = f"{split}/{number:05}.png"
-            Image.fromarray(draw_pair(first, second, rng)).convert("RGB").save(folder / file)
+            Image.fromarray(draw_pair(first, second)).convert("RGB").save(folder / file)
             rows.append((file, split, *_answers(first.label, second.label)))
     with (folder / TABLE).open("w", newline="", encoding="utf-8") as table:
         writer = csv.writer(table)
@@ -59,11 +58,11 @@ def write_pairs(folder: Path) -> None:
         writer.writerows(rows)
 
 
-def draw_pair(first: Digit, second: Digit, rng: np.random.RandomState) -> np.ndarray:
-    """Returns [32, 32] uint8: one digit on the left and one on the right, each near the middle of its half."""
+def draw_pair(first: Digit, second: Digit) -> np.ndarray:
+    """Returns [32, 32] uint8: one digit on the left and one on the right, in the middle of its half."""
     image = np.zeros((SIDE, SIDE), np.uint8)
+    top = (SIDE - DIGIT_SIDE) // 2
     for digit, left in ((first, 0), (second, SIDE - DIGIT_SIDE)):
-        top = (SIDE - DIGIT_SIDE) // 2 + rng.randint(-MOVED, MOVED + 1)
         pixels = Image.fromarray(digit.pixels).resize((DIGIT_SIDE, DIGIT_SIDE), Image.Resampling.BICUBIC)
         image[top : top + DIGIT_SIDE, left : left + DIGIT_SIDE] = np.asarray(pixels)
     return image

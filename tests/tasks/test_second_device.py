@@ -47,6 +47,7 @@ WAITS: dict[str, dict[str, dict[str, int]]] = {
         "imagenet_robustness": {"to_cpu": 1, "to_device": 1},
         "multilabel_finetune": {"to_cpu": 2},
         "regression_finetune": {"to_cpu": 2},
+        "ordinal_finetune": {"to_cpu": 2},
     },
 }
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from maekit.base.findings import Findings
-from maekit.classification.data.labelled_images import LabelledImages
+from maekit.classification.data.labelled_images import LabelledImages, Splits
 from maekit.data.folders.check import check_files, class_problems
 from maekit.data.folders.duplicates import same_images
 from maekit.data.folders.listing import Listing
@@ -64,6 +64,27 @@ def check_class_folders(
     findings.facts.append(f"validation: {len(val):,} images" if val else NO_VAL)
     findings.facts += nested(train)
     findings.problems += class_problems(train.classes, classes) + missing(train, val)
+    check_pictures(data, train, val, findings, full=full)
+    return findings
+
+
+def check_table(data: LabelledImages, read: Callable[[], Splits], *, classes: int | None, full: bool) -> Findings:
+    """Verifies a table of images, the number of its classes or labels, and its files.
+
+    Args:
+        data: the data set, as a run would use it.
+        read: reads the splits, or raises a UserError for what is wrong with the table.
+        classes: number of classes of the head to use; None if the head is sized from the data.
+        full: decode every file.
+    """
+    findings = Findings()
+    try:
+        train, val, names, origin = read()
+    except UserError as error:
+        findings.problems.append(str(error))
+        return findings
+    findings.facts += [f"training: {len(train):,} images", f"validation: {len(val):,} images", f"table: {origin}"]
+    findings.problems += class_problems(names, classes if names else None)
     check_pictures(data, train, val, findings, full=full)
     return findings
 

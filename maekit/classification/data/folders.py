@@ -72,6 +72,10 @@ class ClassFolders(TableImages):
             return Splits(found.train, found.val, readable_names(root, found.train.classes), found.origin)
         if self.classes is not None:
             raise UserError("got data.classes without data.table, expected both: class folders are their own classes")
+        return self.read_folders(root)
+
+    def read_folders(self, root: Path) -> Splits:
+        """Lists class folders, and sets a share aside if there is no validation split."""
         train, val = self.read_tree(root)
         require_images(train)
         origin = "its own validation split"

@@ -10,12 +10,11 @@ import numpy as np
 from maekit.base.findings import Findings
 from maekit.base.spec import DataSpec
 from maekit.base.task_of import tasks_of
-from maekit.classification.data.check import check_pictures
+from maekit.classification.data.check import check_table
 from maekit.classification.data.labelled_images import Splits
 from maekit.classification.data.table_images import TableImages
 from maekit.classification.data.tables.rows import TableSplits
 from maekit.data.digit_pairs import TABLE, make_pairs, pairs_root
-from maekit.data.folders.check import class_problems
 from maekit.data.folders.file_names import is_passed_over
 from maekit.data.folders.listing import files_in
 from maekit.data.tables.read import DELIMITED, PARQUET
@@ -103,13 +102,4 @@ class TargetTable(TableImages):
 
     def check(self, *, classes: int | None = None, full: bool = False) -> Findings:
         """Verifies the table, the number of labels and the files."""
-        findings = Findings()
-        try:
-            train, val, names, origin = self._read()
-        except UserError as error:
-            findings.problems.append(str(error))
-            return findings
-        findings.facts += [f"training: {len(train):,} images", f"validation: {len(val):,} images", f"table: {origin}"]
-        findings.problems += class_problems(names, classes if names else None)
-        check_pictures(self, train, val, findings, full=full)
-        return findings
+        return check_table(self, self._read, classes=classes, full=full)

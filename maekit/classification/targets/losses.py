@@ -67,8 +67,19 @@ class OrderedThresholds(nn.Module):
 
 def grade_loss(logits: Tensor, grades: Tensor) -> Tensor:
     """Returns CORAL's loss, the mean binary cross entropy of logits [B, K-1] and of grades [B] in 0..K-1."""
+    return grade_losses(logits, grades).mean()
+
+
+def grade_losses(logits: Tensor, grades: Tensor) -> Tensor:
+    """Returns CORAL's loss [B] of each image, the mean over the thresholds; see `grade_loss`."""
     above = grades[:, None] > torch.arange(logits.shape[1], device=logits.device)
-    return F.binary_cross_entropy_with_logits(logits.float(), above.float())
+    return F.binary_cross_entropy_with_logits(logits.float(), above.float(), reduction="none").mean(1)
+
+
+def grade_probabilities(logits: Tensor) -> Tensor:
+    """Returns probabilities [B, K] in fp32 of logits [B, K-1] that never rise."""
+    above = logits.float().sigmoid()
+    return torch.cat([1 - above[:, :1], above[:, :-1] - above[:, 1:], above[:, -1:]], dim=1)
 
 
 def predicted_grades(logits: Tensor) -> Tensor:
