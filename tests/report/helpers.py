@@ -123,7 +123,7 @@ def add_targets(folder: Path) -> None:
     (folder / "labels.json").write_text(json.dumps(content))
     shown = [{"image": at, "true": [at / 10, 1.0], "predicted": [at / 10 + 0.5, 2.0]} for at in range(700)]
     errors = {"mae": 0.5, "rmse": 0.5, "r2": None, "mean": 35.0, "std": 20.0}
-    both = [{"name": "age", "unit": "years", **errors}, {"name": "mass", "unit": "", **errors}]
+    both = [{"name": "age", "unit": "years", **errors}, {"name": "mass", **errors}]
     (folder / "values.json").write_text(json.dumps({"images": 900, "values": both, "shown": shown}))
     bins = [{"low": 0.0, "high": 0.5, "images": 0, "confidence": None, "accuracy": None}]
     bins.append({"low": 0.5, "high": 1.0, "images": 9, "confidence": 0.75, "accuracy": 0.6})

@@ -39,7 +39,6 @@ class LabelSettings(TargetSettings):
             on half of the validation images, of which F1 is not reported.
         class_weights: what the images that have a label count in the loss, beside 1 for those that have not: `none`, 1;
             `auto`, as much in all as those that have not; or a CSV, JSON or YAML file of labels and weights; bce alone.
-        monitor: what chooses best.ckpt and what --run.patience waits for.
     """
 
     label_loss: Literal["bce", "asymmetric"]
@@ -50,7 +49,6 @@ class LabelSettings(TargetSettings):
     mix_switch_probability: float
     threshold: float | None = None
     class_weights: str = "none"
-    monitor: Literal["map", "auroc", "f1_macro", "f1_micro", "loss"] = "map"
 
     def __post_init__(self) -> None:
         """Refuses values outside their range and contradictions, with the flag's name."""
@@ -78,6 +76,12 @@ class LabelModel(TargetModel):
     """A ViT and a linear head with one logit a label; a task builds its `head`."""
 
     monitor: tuple[str, Literal["max", "min"]] = ("map", "max")
+    monitors: ClassVar[Mapping[str, Literal["max", "min"]]] = {
+        "map": "max",
+        "auroc": "max",
+        "f1_macro": "max",
+        "f1_micro": "max",
+    }
     headline: ClassVar[tuple[str, ...]] = ("map", "f1_macro", "auroc")
     kept_metrics: ClassVar[tuple[str, ...]] = ("threshold",)
     positive_weights: Tensor | None
@@ -92,7 +96,6 @@ class LabelModel(TargetModel):
         )
         self.weighting = settings.class_weights
         self.register_buffer("positive_weights", None, persistent=False)
-        self.monitor = (settings.monitor, "min" if settings.monitor == "loss" else "max")
         self.mix = PairMix(settings.mixup, settings.cutmix, settings.mix_probability, settings.mix_switch_probability)
 
     def drawn(self, batch: ImageBatch) -> "ImageBatch | MixedBatch":

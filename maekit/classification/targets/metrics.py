@@ -85,7 +85,9 @@ class GradeMetrics(_Rows):
     def compute(self) -> dict[str, Tensor]:
         """Returns scalars; kappa is NaN where all images have and are given the same grade."""
         predicted, truth, _ = self.joined()
-        expected = (predicted - truth.T).square().mean()  # of each prediction with each truth
+        mean, true_mean = predicted.mean(), truth.mean()
+        # of each prediction with each truth, without a table of all pairs
+        expected = predicted.square().mean() + truth.square().mean() - 2 * mean * true_mean
         kappa = 1 - (predicted - truth).square().mean() / expected
         return {
             "accuracy": 100 * (predicted == truth).double().mean(),

@@ -1,5 +1,6 @@
 """A model of one number or several an image."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -42,6 +43,7 @@ class ValueModel(TargetModel):
     """A ViT and a linear head with one standardised number a value; a task builds its `head`."""
 
     monitor: tuple[str, Literal["max", "min"]] = ("r2", "max")
+    monitors: ClassVar[Mapping[str, Literal["max", "min"]]] = {"r2": "max", "mae": "min", "rmse": "min"}
     headline: ClassVar[tuple[str, ...]] = ("r2", "mae", "rmse")
     head: ValueHead
 

@@ -1,7 +1,7 @@
 """What an evaluation found of labels and of values, and how far its probabilities can be trusted: tables and plots."""
 
 from pathlib import Path
-from typing import TypedDict
+from typing import NotRequired, TypedDict
 
 from maekit.report.document import Block, LineChart, Series, Table, picked
 from maekit.system.numbers import number
@@ -35,7 +35,7 @@ class _Value(TypedDict):
     """A value's errors in the unit of the data, and its mean and deviation over the training images."""
 
     name: str
-    unit: str
+    unit: NotRequired[str]
     mae: float | None
     rmse: float | None
     r2: float | None
@@ -107,7 +107,8 @@ def value_blocks(found: Values, _: Path) -> list[Block]:
 
 
 def _with_unit(value: _Value) -> str:
-    return f"{value['name']} ({value['unit']})" if value["unit"] else str(value["name"])
+    unit = value.get("unit")
+    return f"{value['name']} ({unit})" if unit else str(value["name"])
 
 
 def _scatter(found: Values, place: int) -> LineChart:

@@ -17,6 +17,9 @@ from maekit.classification.targets.heads import ValueHead
 from maekit.cli import main
 from maekit.data.digit_pairs import pairs_root
 from maekit.errors import UserError
+from maekit.report.document import Block, LineChart
+from maekit.report.runs import classes as report
+from maekit.runs.read import Run, read_run
 from tests.classification.targets.helpers import Change, changed, data, made, without
 from tests.conftest import TINY
 
@@ -70,12 +73,24 @@ def test_what_a_table_of_values_cannot_mean_is_refused(
     assert "\n" not in str(error.value)
 
 
+def test_a_metric_that_the_task_does_not_measure_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["fit", *SMOKE, "--model.monitor=r3"]) == 2
+    assert "model.monitor: got r3, expected one of r2, mae, rmse" in capsys.readouterr().err
+
+
+def report_values(run: Run) -> tuple[Block, ...]:
+    section = report.values(run, [])
+    assert section is not None
+    return section.blocks
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of 4 steps on the sums of pairs of digits."""
     folder = tmp_path_factory.mktemp("values")
     limits = [flag for flag in TINY if "limit_val" not in flag] + ["--trainer.limit_val_batches=3"]
     flags = ["--trainer.max_steps=4", "--run.name=run", f"--run.folder={folder}", "--model.mixup=0.4"]
+    flags += ["--model.monitor=mae"]
     assert main(["fit", *SMOKE, *limits, *flags]) == 0
     return folder / "regression_finetune/smoke/run"
 
@@ -90,6 +105,9 @@ def test_a_run_keeps_values_in_their_unit(run: Path) -> None:
     assert val["mae"] == pytest.approx(sklearn.metrics.mean_absolute_error(true, predicted), abs=1e-6)
     assert val["r2"] == pytest.approx(sklearn.metrics.r2_score(true, predicted), abs=1e-6)
     assert found["values"][0]["name"] == "sum"
+    assert (measured["best"]["metric"], read_run(run).monitor) == ("val/mae", ("mae", "min"))
+    [plot] = [block for block in report_values(read_run(run)) if isinstance(block, LineChart)]
+    assert sorted(plot.series[1].dots) == sorted((row["true"][0], row["predicted"][0]) for row in shown)
     card = read_card(run / "best.ckpt")
     assert card.spec.value_mean == pytest.approx([found["values"][0]["mean"]])
     assert not (run / "classes.txt").exists() and not (run / "confusion.json").exists()
