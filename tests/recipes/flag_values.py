@@ -54,6 +54,7 @@ FLAGS = {
     "data.bands": text("13", "B4,B3,B2,B8", "[R,G,B]", "grey", "null", bad="0 65 a,a a,,b"),
     "data.file_bands": text("null", "B2,B3,B4", "[B2,B3]", bad="a,a"),
     "data.stats": text("null"),
+    "data.shown_bands": text("null", "R,G,B", "[R,G,B]", bad="R,G R,R,G"),
     "data.fold": text("1/5", "5/5", "null", bad="0/5 6/5 1/1 nonsense"),
     "data.group_column": text("null", "patient --data.table=table.csv"),
     "data.label_column": text("null", "label --data.table=table.csv"),

@@ -1,7 +1,7 @@
 """Decides which bands of a data set's files a model is given: from flags, a sample of the files and statistics."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from maekit.base.spec import RGB
@@ -52,6 +52,7 @@ def choose_bands(parts: Parts, asked: Asked, folder: Path, *, upright: bool = Tr
     count = None if asked.file_names is None else len(asked.file_names)
     forms = [look(path, count) for path in paths]
     if _are_rgb(forms, asked):
+        _require_as_they_are(asked)
         return Chosen()
     stats, source = _statistics(asked, folder)
     first = forms[0]
@@ -65,7 +66,8 @@ def choose_bands(parts: Parts, asked: Asked, folder: Path, *, upright: bool = Tr
             f"{folder / NAME} or --data.stats FILE; make them: {stats_command(folder, asked)}"
         )
     _require_fit(stats, source, names, first.dtype)
-    reading = BandReading(_bands(chosen, names, stats, source), upright)
+    bands = replace(_bands(chosen, names, stats, source), shown=asked.require_shown(chosen))
+    reading = BandReading(bands, upright)
     if first.dtype == "float32":
         for path in paths:
             reading(path)
@@ -89,7 +91,16 @@ def _are_rgb(forms: Sequence[FileForm], asked: Asked) -> bool:
     """Whether these are 8-bit pictures of which R, G and B are asked for, which are read as such data always are."""
     if asked.file_names is not None or asked.stats is not None or not all(form.plain for form in forms):
         return False
-    return isinstance(asked.bands, tuple) and set(asked.bands) == set(RGB)
+    return asked.bands is None or (isinstance(asked.bands, tuple) and set(asked.bands) == set(RGB))
+
+
+def _require_as_they_are(asked: Asked) -> None:
+    """Refuses to show other bands of 8-bit RGB pictures than these."""
+    if asked.require_shown(RGB) not in ((), RGB):
+        raise UserError(
+            f"data.shown_bands: got {', '.join(asked.shown or ())}, expected R,G,B: 8-bit RGB pictures are shown as "
+            "they are; leave it out"
+        )
 
 
 def _statistics(asked: Asked, folder: Path) -> tuple[Stats | None, Path]:

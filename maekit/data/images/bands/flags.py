@@ -8,7 +8,7 @@ from typing import Any
 from maekit.base.spec import RGB
 from maekit.data.images.bands.facts import MOST, in_order
 from maekit.data.images.bands.stats_file import read_stats
-from maekit.errors import UserError
+from maekit.errors import UserError, nearest
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -22,20 +22,26 @@ class BandFlags:
             names, else those of the statistics, else `bands`.
         stats: file of `maekit data stats`, the mean and standard deviation of each band; null: stats.json in the data
             folder where bands are given that are not R, G and B of 8-bit pictures.
+        shown_bands: the three that pictures show as red, green and blue, or the one in grey; null: R, G and B, else the
+            first three, or the only one.
     """
 
     bands: list[str] | int | str | None = None
     file_bands: list[str] | str | None = None
     stats: str | None = None
+    shown_bands: list[str] | str | None = None
 
     def asked_bands(self) -> "Asked":
         """Returns the flags' values, checked.
 
         Raises:
-            UserError: a name stands twice, or there are none or more than 64.
+            UserError: a name stands twice, or there are none or more than 64; or neither one nor three are shown.
         """
         stats = None if self.stats is None else Path(self.stats).expanduser().absolute()
-        return Asked(_names_or_count(self.bands), _names("file_bands", self.file_bands), stats)
+        shown = _names("shown_bands", self.shown_bands)
+        if shown is not None and len(shown) not in (1, 3):
+            raise UserError(f"data.shown_bands: got {len(shown)} names, expected three, or one to show in grey")
+        return Asked(_names_or_count(self.bands), _names("file_bands", self.file_bands), stats, shown)
 
 
 @dataclass(frozen=True)
@@ -46,14 +52,31 @@ class Asked:
         bands: names or their number; None where the flag is not given.
         file_names: of all channels of a file, in its order; None likewise.
         stats: file of statistics; None likewise.
+        shown: bands that pictures show; None likewise.
     """
 
     bands: tuple[str, ...] | int | None = None
     file_names: tuple[str, ...] | None = None
     stats: Path | None = None
+    shown: tuple[str, ...] | None = None
 
     def __bool__(self) -> bool:
         return self != Asked()
+
+    def require_shown(self, names: Sequence[str]) -> tuple[str, ...]:
+        """Returns the bands that pictures show; empty where the flag is not given.
+
+        Args:
+            names: of the bands that a model is given.
+
+        Raises:
+            UserError: another band is to be shown.
+        """
+        other = next((name for name in self.shown or () if name not in names), None)
+        if other is not None:
+            near = nearest(other, names) or "; show some of these"
+            raise UserError(f"data.shown_bands: got '{other}', expected bands of the model: {', '.join(names)}{near}")
+        return self.shown or ()
 
     def assumed(self) -> dict[str, Any]:
         """Returns the bands that a `DataSpec` has by the flags alone, where no data is at hand; empty for RGB."""
