@@ -62,7 +62,8 @@ def _adapted(fit: Fit, filters: Tensor, own: Tensor, theirs: Filters, ours: Band
     note = [theirs.note] if theirs.note else []
     if theirs.names == ours.names:
         return fit, note
-    found = dict(fit.found)
+    filters = filters.to(torch.promote_types(filters.dtype, torch.float32))  # sums of a file in half precision
+    found = {**fit.found, FILTERS: filters}
     if len(ours.names) == 1 and ours.names[0] not in theirs.names and ours.new != "fresh":
         found |= _grey(found, theirs, ours)
         lines = [f"{ours.names[0]}: the sum of the filters of {', '.join(theirs.names)}, at their mean and std"]
@@ -131,7 +132,7 @@ def _grey(found: Mapping[str, Tensor], theirs: Filters, ours: Bands) -> dict[str
     offset = (scaled.sum((2, 3)) * (ours.mean[0] - mean)).sum(1)
     result = {FILTERS: (scaled.sum(1, keepdim=True) * ours.std[0]).to(found[FILTERS].dtype)}
     if BIAS in found:
-        result[BIAS] = (found[BIAS].double() + offset).to(found[BIAS].dtype)
+        result[BIAS] = (found[BIAS].double() + offset).to(found[FILTERS].dtype)
     return result
 
 
