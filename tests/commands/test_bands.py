@@ -103,7 +103,12 @@ def few_cubes(task: str, root: Path) -> dict[str, Any]:
     return flags | {"data.file_bands": NAMES, "data.synthetic": None}
 
 
-@pytest.mark.parametrize("task", ["imagenet_finetune", "ade20k_upernet", "coco_maskrcnn", "mae_pretrain"])
+DENSE = ("ade20k_upernet", "coco_maskrcnn")
+
+
+@pytest.mark.parametrize(
+    "task", ["imagenet_finetune", "mae_pretrain", *(pytest.param(name, marks=pytest.mark.slow) for name in DENSE)]
+)
 def test_thirteen_bands_train_show_and_predict(task: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root, runs = tmp_path / "data", tmp_path / "runs"
     short = {"run.folder": str(runs), "run.name": "a", "trainer.max_steps": 2, "trainer.val_check_interval": 2}
