@@ -71,11 +71,16 @@ class Card:
         )
 
     def _require_bands(self, data: DataSpec, path: Path) -> None:
-        """Refuses data of other bands than the checkpoint's."""
+        """Refuses data of other bands than the checkpoint's, or normalised by other statistics of them."""
         if data.bands != self.spec.bands:
             raise UserError(
                 f"the data has the bands {', '.join(data.bands)}, expected {', '.join(self.spec.bands)} as {path} was "
                 "trained on; give data of these bands, or start a new run with --model.weights FILE"
+            )
+        if self.input.get("bands") and (data.mean, data.std) != (self.spec.mean, self.spec.std):
+            raise UserError(
+                f"the data's bands have other statistics than those {path} was trained with, expected the same: give "
+                "--data.stats FILE of its training images"
             )
 
     def require_readable(self, path: Path) -> None:

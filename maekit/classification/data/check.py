@@ -6,12 +6,12 @@ from typing import NamedTuple
 
 from maekit.base.findings import Findings
 from maekit.classification.data.labelled_images import LabelledImages, Splits
-from maekit.data.folders.check import check_files, class_problems
+from maekit.data.folders.check import ReadFile, check_files, class_problems
 from maekit.data.folders.duplicates import same_images
 from maekit.data.folders.listing import Listing
 from maekit.data.folders.splits import expected_names
+from maekit.data.images.bands.read import read
 from maekit.data.images.decode import UPRIGHT
-from maekit.data.images.reading_of import AnyReading
 from maekit.errors import UserError
 
 NO_VAL = f"validation: no folder {expected_names('val')}; data.val_fraction of each class will be set aside"
@@ -101,7 +101,7 @@ def check_pictures(
         findings: facts and problems are added to it.
         full: decode every file and compare all files of the two splits.
     """
-    reading: AnyReading = UPRIGHT
+    reading: ReadFile = read if data.asked_bands() else UPRIGHT  # of unclear bands all channels
     try:
         data.setup()
         findings.facts += data.notes()

@@ -17,6 +17,7 @@ from maekit.data.folders.file_names import LeftOut
 from maekit.data.folders.listing import Listing
 from maekit.data.images.bands.facts import Bands
 from maekit.data.images.bands.flags import BandFlags
+from maekit.data.images.bands.stats_file import NAME
 from maekit.data.images.batch import ImageBatch, Sample, collate_images
 from maekit.data.images.picture_form import Orientation, PictureForm, White, choose_form, require_white
 from maekit.data.images.reduced_size import ReducedDecode, decode_note
@@ -141,6 +142,11 @@ class LabelledImages(Augmentation, BandFlags, TransferData):
         """Refuses to decode bands at a part of their size: only JPEGs of 8-bit RGB can be."""
         if self.reduced_decode != "never":
             raise UserError(f"got data.reduced_decode {self.reduced_decode} beside bands, expected never; leave it out")
+
+    def resolved(self) -> dict[str, Any]:
+        """Returns the file of statistics that was found beside the data: an evaluation on other images needs it too."""
+        found = self.stats is None and self._asked and self.form().bands
+        return {"stats": str(self.data_root() / NAME)} if found else {}
 
     def assumed_spec(self) -> DataSpec:
         """Returns the published spec at the image size and of the bands asked for; no image is read."""

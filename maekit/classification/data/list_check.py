@@ -12,10 +12,10 @@ import numpy as np
 from maekit.base.findings import Findings
 from maekit.classification.data.check import Released, note_same_images
 from maekit.classification.data.labelled_images import LabelledImages
-from maekit.data.folders.check import check_files, class_problems
+from maekit.data.folders.check import ReadFile, check_files, class_problems
 from maekit.data.folders.listing import SCAN_THREADS, Listing, files_in
+from maekit.data.images.bands.read import read
 from maekit.data.images.decode import UPRIGHT
-from maekit.data.images.reading_of import AnyReading
 from maekit.errors import UserError
 
 MAX_NAMED = 3
@@ -69,7 +69,7 @@ def check_lists(data: LabelledImages, lists: Lists, findings: Findings, *, class
             kept[gone] = False
             listing = listing.take(np.flatnonzero(kept).tolist())
         present.append(listing)
-    reading: AnyReading = UPRIGHT
+    reading: ReadFile = read if data.asked_bands() else UPRIGHT  # of unclear bands all channels
     try:
         form = data.form_of(*present)
         findings.facts += form.notes

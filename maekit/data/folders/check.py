@@ -2,6 +2,7 @@
 
 import os
 import random
+from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
@@ -10,7 +11,6 @@ from PIL import Image
 from maekit.base.findings import Findings
 from maekit.data.folders.listing import Listing
 from maekit.data.images.decode import UPRIGHT
-from maekit.data.images.reading_of import AnyReading
 from maekit.data.loader import usable_cores
 from maekit.errors import UserError
 
@@ -18,10 +18,11 @@ MAX_QUICK = 10_000
 MAX_QUICK_DECODED = 2_000
 FEW = 200
 TAIL_BYTES = 64
+ReadFile = Callable[[str], object]
 LAST_BYTES = {"JPEG": b"\xff\xd9", "PNG": b"IEND"}
 
 
-def file_problem(path: str, decode: bool, reading: AnyReading = UPRIGHT) -> str | None:
+def file_problem(path: str, decode: bool, reading: ReadFile = UPRIGHT) -> str | None:
     """Returns one line if an image file cannot be read. Without `decode` only its beginning and end are looked at."""
     try:
         if decode or not _looks_whole(path):
@@ -58,7 +59,7 @@ def class_problems(names: tuple[str, ...], head_classes: int | None) -> list[str
     return problems
 
 
-def check_files(splits: list[Listing], full: bool, findings: Findings, reading: AnyReading = UPRIGHT) -> None:
+def check_files(splits: list[Listing], full: bool, findings: Findings, reading: ReadFile = UPRIGHT) -> None:
     """Reads up to 10,000 files, or all if `full`, in one process a core if there are many; adds facts and problems."""
     files = [(split, index) for split in splits for index in range(len(split))]
     chosen = files if full else random.Random(0).sample(files, min(len(files), MAX_QUICK))
@@ -70,7 +71,7 @@ def check_files(splits: list[Listing], full: bool, findings: Findings, reading: 
     findings.facts.append(f"files: {len(paths):,} of {len(files):,} read{partly}")
 
 
-def _run(jobs: list[tuple[str, bool, AnyReading]]) -> list[str | None]:
+def _run(jobs: list[tuple[str, bool, ReadFile]]) -> list[str | None]:
     if len(jobs) <= FEW:
         return [file_problem(*job) for job in jobs]
     with ProcessPoolExecutor(usable_cores()) as pool:

@@ -182,7 +182,7 @@ def _not_an_image(path: Path) -> str:
         head = file.read(8)
     if head.startswith((b"\x93NUMPY", b"II", b"MM\0")):
         kind = "a NumPy array" if b"NUMPY" in head else "a TIFF file that is no 8-bit picture"
-        return f"{path}: is {kind}; name its bands to read it: --data.bands NAMES, or their number"
+        return f"{path}: is {kind}; --data.bands NAMES, or their number, trains on such files"
     found = "is an empty file" if path.stat().st_size == 0 else "is not an image of a known format, whatever its name"
     return f"{path}: {found}; {MEND}"
 

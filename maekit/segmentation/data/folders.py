@@ -12,6 +12,7 @@ from maekit.base.spec import DataSpec
 from maekit.data.digit_scenes import OWN_FORM, SceneForm, make_scenes, scenes_root
 from maekit.data.folders.shares import Share
 from maekit.data.images.bands.flags import BandFlags
+from maekit.data.images.bands.stats_file import NAME
 from maekit.data.images.picture_form import PictureForm, White, require_white, upright_form
 from maekit.errors import UserError
 from maekit.segmentation.data.check import check_pairs
@@ -163,9 +164,11 @@ class SegmentationFolders(SegAugmentation, BandFlags, TransferData):
         """How image files become 8-bit RGB, or which bands of them are read."""
         return self._picture_form_of(self.label_maps.tree)
 
-    def resolved(self) -> dict[str, bool]:
-        """Returns whether 0 is unlabelled, as given or decided."""
-        return {"reduce_zero_label": self.label_maps.coding.reduce_zero_label}
+    def resolved(self) -> dict[str, Any]:
+        """Returns whether 0 is unlabelled, as given or decided, and the file of statistics found beside the data."""
+        found = self.stats is None and self._asked and self.pictures.bands
+        stats = {"stats": str(self._data_root() / NAME)} if found else {}
+        return {"reduce_zero_label": self.label_maps.coding.reduce_zero_label, **stats}
 
     def require_trainable(self) -> None:
         """Refuses label maps with a wrong value, without a counted pixel, or without one of the classes.

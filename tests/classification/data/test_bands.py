@@ -12,6 +12,7 @@ import torch
 from PIL import Image
 
 from maekit import cli
+from maekit.base.checkpoint_card import Card
 from maekit.base.spec import Draw
 from maekit.data.images.reading_of import reading_of
 from maekit.data.images.transforms import EvalTransform
@@ -83,6 +84,19 @@ def test_other_bands_and_other_statistics_are_other_data(tmp_path: Path) -> None
     assert data_of(root, "bands=5").identity().splits["train"].fingerprint != prints[0]
 
 
+def test_a_checkpoint_is_not_evaluated_by_other_statistics(tmp_path: Path) -> None:
+    root = folders(tmp_path, as_array)
+    assert cli.main(["data", "stats", "--root", str(root)]) == 0
+    data = data_of(root, "bands=5")
+    assert data.resolved() == {"stats": str(root / "stats.json")}
+    card = Card("imagenet_finetune", "smoke", {}, data.spec(), data.input_transform(), 0)
+    card.require_classes(data_of(root, "bands=5").spec(), Path("best.ckpt"))
+    content = json.loads((root / "stats.json").read_text())
+    (root / "stats.json").write_text(json.dumps(content | {"std": [2.0] * 5}))
+    with pytest.raises(UserError, match="other statistics"):
+        card.require_classes(data_of(root, "bands=5").spec(), Path("best.ckpt"))
+
+
 def test_red_green_and_blue_of_8_bits_are_the_same_data_in_any_order(tmp_path: Path) -> None:
     root = folders(tmp_path, as_png)
     plain, same = data_of(root), data_of(root, "bands=B,G,R")
@@ -113,7 +127,10 @@ def test_check_reads_as_a_run_does(tmp_path: Path, capsys: pytest.CaptureFixture
     assert f"maekit data stats --root {root}" in capsys.readouterr().out
     assert cli.main(["data", "stats", "--root", str(root)]) == 0
     assert cli.main(words) == 0
-    whole = (root / "val" / "x" / "1.tif").read_bytes()
-    (root / "val" / "x" / "1.tif").write_bytes(whole[: len(whole) // 2])
+    for name in ("val/x/1.tif", "val/y/0.tif"):
+        whole = (root / name).read_bytes()
+        (root / name).write_bytes(whole[: len(whole) // 2])
     assert cli.main(words) == 1
-    assert "val/x/1.tif" in capsys.readouterr().out
+    output = capsys.readouterr().out
+    assert "val/x/1.tif" in output
+    assert "val/y/0.tif" in output

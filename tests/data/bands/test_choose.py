@@ -15,6 +15,7 @@ from maekit.data.images.bands.flags import BandFlags
 from maekit.data.images.bands.make_stats import make_stats
 from maekit.data.images.bands.stats_file import write_stats
 from maekit.errors import UserError
+from maekit.system.size import HeightWidth
 
 DRAW = np.random.default_rng(0)
 IMAGE = DRAW.integers(0, 4000, (10, 12, 5)).astype(np.uint16)
@@ -157,6 +158,14 @@ def test_a_float_image_with_a_number_that_is_not_finite_is_refused(value: float,
     image = DRAW.random((6, 6, 2)).astype(np.float32)
     np.save(tmp_path / "a.npy", image)
     write_stats(tmp_path / "stats.json", make_stats([str(tmp_path / "a.npy")], BandFlags(bands=2).asked_bands())[0])
+    if np.isnan(value):
+        (tmp_path / "other").mkdir()
+        bad = np.where(np.arange(72).reshape(6, 6, 2) == 5, np.float32(value), image)
+        np.save(tmp_path / "other" / "a.npy", bad)
+        stats, _ = make_stats([str(tmp_path / "other" / "a.npy")], BandFlags(bands=2).asked_bands())
+        write_stats(tmp_path / "other.json", stats)
+        with pytest.raises(UserError, match="1 pixel without a value"):
+            chosen(tmp_path, ["a.npy"], bands=2, stats=str(tmp_path / "other.json"))
     image[3, 4, 1] = value
     np.save(tmp_path / "b.npy", image)
     with pytest.raises(UserError, match="row 3, column 4") as error:
@@ -167,12 +176,57 @@ def test_a_float_image_with_a_number_that_is_not_finite_is_refused(value: float,
     assert only(tmp_path / "b.npy").shape == (6, 6, 1)
 
 
+def test_pixels_that_a_file_marks_as_without_a_value_are_the_mean_of_their_band(tmp_path: Path) -> None:
+    image = DRAW.integers(0, 99, (6, 6, 2)).astype(np.int16)
+    image[2, 3, 1] = -9999
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        image,
+        photometric="minisblack",
+        planarconfig="contig",
+        extratags=[(42113, 2, 0, "-9999", True)],
+    )
+    write_stats(tmp_path / "stats.json", make_stats([str(tmp_path / "a.tif")], BandFlags(bands=2).asked_bands())[0])
+    found = chosen(tmp_path, ["a.tif"], bands=2)
+    assert found.reading is not None
+    pixels = found.reading(tmp_path / "a.tif").numpy()
+    mean = np.delete(image[..., 1].ravel(), 15).mean()
+    assert pixels[2, 3, 1] == np.rint(mean)
+    image[2, 3, 1] = np.rint(mean)
+    assert np.array_equal(pixels, image)
+    assert "-9999" in found.notes[0]
+
+
+@pytest.mark.parametrize("turn", [1, 3, 6, 8])
+def test_pictures_are_turned_by_their_orientation(turn: int, tmp_path: Path) -> None:
+    tifffile.imwrite(
+        tmp_path / "a.tif",
+        IMAGE,
+        photometric="minisblack",
+        planarconfig="contig",
+        extratags=[(274, 3, 1, turn, True)],
+    )
+    write_stats(tmp_path / "stats.json", make_stats([str(tmp_path / "a.tif")], BandFlags(bands=5).asked_bands())[0])
+    found = chosen(tmp_path, ["a.tif"], bands=5).reading
+    assert found is not None
+    expected = np.rot90(IMAGE, {1: 0, 3: 2, 6: -1, 8: 1}[turn])
+    assert np.array_equal(found(tmp_path / "a.tif").numpy(), expected)
+    assert found.sizes(tmp_path / "a.tif")[0] == expected.shape[:2]
+    assert found.fitting(tmp_path / "a.tif", HeightWidth(*IMAGE.shape[:2])).shape == IMAGE.shape
+
+
 def test_rgb_of_8_bits_is_read_as_ever_in_whatever_order_it_is_asked_for(tmp_path: Path) -> None:
     Image.fromarray((IMAGE[..., :3] >> 4).astype(np.uint8)).save(tmp_path / "a.png")
     for names in ("R,G,B", "B,G,R"):
         assert chosen(tmp_path, ["a.png"], bands=names).reading is None
     with pytest.raises(UserError, match="R, G, B"):
         chosen(tmp_path, ["a.png"], bands="R,NIR")
+    Image.fromarray((IMAGE[..., 0] >> 4).astype(np.uint8)).save(tmp_path / "grey.png")
+    assert chosen(tmp_path, ["a.png", "grey.png"], bands="B,G,R").reading is None
+    with pytest.raises(UserError, match="expected 3"):
+        chosen(tmp_path, ["a.png", "grey.png"], bands="R,G")
+    with pytest.raises(UserError, match=r"got '[RGB]'|grey\.png"):
+        chosen(tmp_path, ["grey.png"], bands="R,G,B")
 
 
 def test_the_only_channel_is_grey_or_has_the_name_that_is_given(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def written(folder: Path, images: list[np.ndarray]) -> list[str]:
 def test_they_are_numpys(dtype: str, offset: float, spread: float, tmp_path: Path) -> None:
     shapes = [(30, 40, 3), (5, 7, 3), (64, 64, 3)]
     images = [(offset + spread * DRAW.random(shape)).astype(dtype) for shape in shapes]
-    stats = measure(written(tmp_path, images), NAMES, dtype)
+    stats, _ = measure(written(tmp_path, images), NAMES, dtype)
     pixels = np.concatenate([image.reshape(-1, 3) for image in images]).astype(np.float64)
     assert np.allclose(stats.mean, pixels.mean(0), rtol=1e-12)
     assert np.allclose(stats.std, pixels.std(0), rtol=1e-6)
@@ -44,15 +44,15 @@ def test_they_are_numpys(dtype: str, offset: float, spread: float, tmp_path: Pat
 def test_they_do_not_depend_on_how_the_files_are_divided(tmp_path: Path) -> None:
     image = (1e4 + DRAW.integers(0, 50_000, (64, 8, 3))).astype(np.uint16)
     (tmp_path / "parts").mkdir()
-    whole = measure(written(tmp_path, [image]), NAMES, "uint16")
-    parts = measure(written(tmp_path / "parts", np.split(image, 8)), NAMES, "uint16")
+    whole, _ = measure(written(tmp_path, [image]), NAMES, "uint16")
+    parts, _ = measure(written(tmp_path / "parts", np.split(image, 8)), NAMES, "uint16")
     assert (whole.mean, whole.std) == (parts.mean, parts.std)
 
 
 def test_pixels_without_a_value_are_left_out_and_counted(tmp_path: Path) -> None:
     image = DRAW.random((8, 9, 3)).astype(np.float32)
     image[:2, 0, 1] = np.nan
-    stats = measure(written(tmp_path, [image]), NAMES, "float32")
+    stats, _ = measure(written(tmp_path, [image]), NAMES, "float32")
     assert stats.missing == (0, 2, 0)
     assert np.isclose(stats.mean[1], np.nanmean(image[..., 1].astype(np.float64)))
     tifffile.imwrite(
@@ -62,8 +62,9 @@ def test_pixels_without_a_value_are_left_out_and_counted(tmp_path: Path) -> None
         planarconfig="contig",
         extratags=[(42113, 2, 0, "-9999", True)],
     )
-    marked = measure([str(tmp_path / "a.tif")], NAMES, "float32")
+    marked, files = measure([str(tmp_path / "a.tif")], NAMES, "float32")
     assert (marked.missing, marked.mean, marked.std) == (stats.missing, stats.mean, stats.std)
+    assert files == [str(tmp_path / "a.tif")]
     image[0, 0, 0] = np.inf
     with pytest.raises(UserError, match="infinity"):
         measure(written(tmp_path, [image]), NAMES, "float32")
@@ -87,7 +88,7 @@ def test_the_number_that_counts_as_1(dtype: str, high: float, unit: float) -> No
     ],
 )
 def test_a_file_of_another_form_is_refused(key: str, value: object, fact: str, tmp_path: Path) -> None:
-    stats = measure(written(tmp_path, [DRAW.integers(0, 9, (8, 9, 3)).astype(np.uint8)]), NAMES, "uint8")
+    stats, _ = measure(written(tmp_path, [DRAW.integers(0, 9, (8, 9, 3)).astype(np.uint8)]), NAMES, "uint8")
     write_stats(tmp_path / "stats.json", stats)
     content = json.loads((tmp_path / "stats.json").read_text()) | {key: value}
     (tmp_path / "stats.json").write_text(json.dumps(content))

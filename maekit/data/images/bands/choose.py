@@ -49,8 +49,7 @@ def choose_bands(parts: Parts, asked: Asked, folder: Path, *, upright: bool = Tr
         _require_pictures(parts)
         return Chosen()
     paths = spaced_paths(parts)
-    count = None if asked.file_names is None else len(asked.file_names)
-    forms = [look(path, count) for path in paths]
+    forms = [look(path, asked.count) for path in paths]
     if _are_rgb(forms, asked):
         _require_as_they_are(asked)
         return Chosen()
@@ -66,6 +65,8 @@ def choose_bands(parts: Parts, asked: Asked, folder: Path, *, upright: bool = Tr
             f"{folder / NAME} or --data.stats FILE; make them: {stats_command(folder, asked)}"
         )
     _require_fit(stats, source, names, first.dtype)
+    if first.nodata is None:
+        _require_values(stats, source, chosen)
     bands = replace(_bands(chosen, names, stats, source), shown=asked.require_shown(chosen))
     reading = BandReading(bands, upright)
     if first.dtype == "float32":
@@ -91,7 +92,10 @@ def _are_rgb(forms: Sequence[FileForm], asked: Asked) -> bool:
     """Whether these are 8-bit pictures of which R, G and B are asked for, which are read as such data always are."""
     if asked.file_names is not None or asked.stats is not None or not all(form.plain for form in forms):
         return False
-    return asked.bands is None or (isinstance(asked.bands, tuple) and set(asked.bands) == set(RGB))
+    if asked.bands is None:
+        return True
+    coloured = any(form.names[:3] == RGB for form in forms)  # a few grey ones among them are no matter
+    return coloured and isinstance(asked.bands, tuple) and set(asked.bands) == set(RGB)
 
 
 def _require_as_they_are(asked: Asked) -> None:
@@ -129,6 +133,16 @@ def _require_fit(stats: Stats, source: Path, names: tuple[str, ...], dtype: str)
         )
     if stats.dtype != dtype:
         raise UserError(f"{source}: statistics of {stats.dtype}, expected {dtype} as the files have; {again}")
+
+
+def _require_values(stats: Stats, source: Path, chosen: tuple[str, ...]) -> None:
+    """Refuses bands that have NaN in a training image, where the files have no mark for pixels without a value."""
+    for name, missing in zip(stats.bands, stats.missing, strict=True):
+        if missing and name in chosen:
+            raise UserError(
+                f"{source}: band {name} has {plural(missing, 'pixel')} without a value (NaN) in the training images, "
+                "expected none; `maekit data stats` names the first file; fill them and make the statistics again"
+            )
 
 
 def _bands(chosen: tuple[str, ...], names: tuple[str, ...], stats: Stats, source: Path) -> Bands:

@@ -22,7 +22,7 @@ class FileForm:
         width: pixels, as stored.
         names: of each channel in the file's order; empty where the file does not say.
         dtype: of its numbers: uint8, uint16, int16 or float32 (float16 and float64 are read as float32).
-        plain: whether Pillow reads it as 8-bit RGB without a loss.
+        plain: whether Pillow reads it as 8-bit RGB without a loss, grey repeated.
         nodata: the number that marks pixels without a value, by the file's own word; None where it names none.
         turn: its EXIF orientation, 1 to 8.
     """

@@ -60,6 +60,13 @@ class Asked:
     stats: Path | None = None
     shown: tuple[str, ...] | None = None
 
+    @property
+    def count(self) -> int | None:
+        """The channels of a file by `file_names`, or by `bands` where it is a number; None where neither says."""
+        if self.file_names is not None:
+            return len(self.file_names)
+        return self.bands if isinstance(self.bands, int) else None
+
     def __bool__(self) -> bool:
         return self != Asked()
 

@@ -11,7 +11,7 @@ from maekit.system.numbers import number, plural
 
 
 def make_stats(paths: Sequence[str], asked: Asked, workers: int = 1) -> tuple[Stats, tuple[str, ...]]:
-    """Returns the statistics of all channels of some files, and what the user should know of their names.
+    """Returns the statistics of all channels of some files, and what the user should know of names and files.
 
     Args:
         paths: of the files; one or more.
@@ -25,7 +25,13 @@ def make_stats(paths: Sequence[str], asked: Asked, workers: int = 1) -> tuple[St
     if isinstance(asked.bands, tuple) and len(asked.bands) != form.count:
         asked = Asked(None, asked.file_names)
     names, note = named(paths[0], form, asked, None)
-    return measure(paths, names, form.dtype, workers), note
+    stats, lacking = measure(paths, names, form.dtype, workers)
+    lines = (
+        [f"{plural(len(lacking), 'file')} with pixels without a value, which are left out; the first: {lacking[0]}"]
+        if lacking
+        else []
+    )
+    return stats, (*note, *lines)
 
 
 def table_lines(stats: Stats) -> list[str]:

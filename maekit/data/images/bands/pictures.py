@@ -29,8 +29,7 @@ def look(path: Path) -> FileForm:
             raise UnfitError("grey of 32-bit integers, expected 8 or 16 bits; save it so")
         names = _NAMES[deep] if deep else _NAMES.get(image.mode, RGB)
         kind = "uint16" if deep or image.mode.startswith("I") else "float32" if image.mode == "F" else "uint8"
-        plain = kind == "uint8" and names[:3] == RGB
-        return FileForm(image.height, image.width, unique(names), kind, plain=plain, turn=turn)
+        return FileForm(image.height, image.width, unique(names), kind, plain=kind == "uint8", turn=turn)
 
 
 def read(path: Path) -> np.ndarray:

@@ -113,6 +113,6 @@ def require_finite(path: str | Path, pixels: np.ndarray, names: tuple[str, ...])
     row, column, channel = (int(place[0]) for place in np.nonzero(~finite))
     found = pixels[row, column, channel]
     raise UserError(
-        f"{path}: band {names[channel]} is {found} at row {row}, column {column} ({int((~finite).sum()):,} such "
-        "numbers), expected finite ones; fill them, or remove the file"
+        f"{path}: band {names[channel]} is {found} at row {row}, column {column} "
+        f"({plural(int((~finite).sum()), 'such number')}), expected finite ones; fill them, or remove the file"
     )

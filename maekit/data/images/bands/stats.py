@@ -79,10 +79,11 @@ def _sums(path: str, name: str, plane: np.ndarray, nodata: float | None) -> Sums
     return Sums(values.size, missing, Fraction(total, values.size), squares - Fraction(total**2, values.size), *ends)
 
 
-def measure(paths: Sequence[str], names: tuple[str, ...], dtype: str, workers: int = 1) -> Stats:
-    """Returns the statistics of all channels of files, which do not depend on the number of processes.
+def measure(paths: Sequence[str], names: tuple[str, ...], dtype: str, workers: int = 1) -> tuple[Stats, list[str]]:
+    """Returns the statistics of all channels of files, and the files that have pixels without a value.
 
     Means and deviations of whole numbers are exact up to the last rounding, those of floats are computed in float64.
+    The number of processes changes nothing.
 
     Args:
         paths: of the files.
@@ -94,15 +95,17 @@ def measure(paths: Sequence[str], names: tuple[str, ...], dtype: str, workers: i
         UserError: a file cannot be used, or a band has no pixel with a value.
     """
     totals: list[Sums] = []
-    for sums in _all(paths, names, dtype, workers):
+    lacking = []
+    for path, sums in zip(paths, _all(paths, names, dtype, workers), strict=True):
         totals = [total + one for total, one in zip(totals, sums, strict=True)] if totals else sums
+        lacking += [path] if any(one.missing for one in sums) else []
     empty = next((name for name, total in zip(names, totals, strict=True) if not total.count), None)
     if empty is not None:
         raise UserError(
             f"{paths[0]}: band {empty} has no pixel with a value in {len(paths):,} files; leave it out of them"
         )
     high = max(total.high for total in totals)
-    return Stats(
+    stats = Stats(
         bands=names,
         dtype=dtype,
         unit=unit_of(dtype, high),
@@ -114,6 +117,7 @@ def measure(paths: Sequence[str], names: tuple[str, ...], dtype: str, workers: i
         min=tuple(total.low for total in totals),
         max=tuple(total.high for total in totals),
     )
+    return stats, lacking
 
 
 def _all(paths: Sequence[str], names: tuple[str, ...], dtype: str, workers: int) -> Iterator[list[Sums]]:

@@ -87,6 +87,8 @@ def check_coco(
     mixed = share.overlap(list(train.names), list(val.names)) if share else None
     findings.problems += [line for line in [shared, mixed, _crowds(train)] if line]
     reading = _reading(files, white, asked, root or train.path.parent, findings)
+    if reading is None:
+        return findings
     looks = [_look_at(file, most, full, reading) for file, most in zip(files, MAX_QUICK, strict=True)]
     for file, found in zip(files, looks, strict=True):
         findings.problems += _image_problems(file, found)
@@ -96,13 +98,18 @@ def check_coco(
     return findings
 
 
-def _reading(files: Sequence[CocoFile], white: White, asked: Asked, folder: Path, findings: Findings) -> AnyReading:
-    """Returns how fit would read the images, and adds the reason, or the problem, to the findings."""
+def _reading(
+    files: Sequence[CocoFile], white: White, asked: Asked, folder: Path, findings: Findings
+) -> AnyReading | None:
+    """Returns how fit would read the images, and adds the reason, or the problem, to the findings.
+
+    None where it is unclear which bands they have.
+    """
     try:
         form = choose_form([(len(file), file.image) for file in files], "upright", white, "", asked, folder)
     except UserError as error:
         findings.problems.append(str(error))
-        return AS_STORED
+        return None if asked else AS_STORED
     findings.facts += form.notes
     return form.reading
 

@@ -15,6 +15,7 @@ from maekit.base.spec import DataSpec
 from maekit.data.folders.shares import Share
 from maekit.data.images.bands.facts import Bands
 from maekit.data.images.bands.flags import BandFlags
+from maekit.data.images.bands.stats_file import NAME
 from maekit.data.images.picture_form import PictureForm, White, choose_form, require_white
 from maekit.data.images.reduced_size import ReducedTraining, decode_note
 from maekit.detection.data.batch import DetBatch, DetEvalBatch
@@ -166,12 +167,19 @@ class COCO(BandFlags, TransferData):
         Raises:
             UserError: a sample of the pictures does not show what is white, or the bands cannot be read.
         """
-        folder = self._data_root() or self.files[0].path.parent
         parts = [(len(file), file.image) for file in self.files]
-        form = choose_form(parts, "upright", self.white, "", self._asked, folder)
+        form = choose_form(parts, "upright", self.white, "", self._asked, self._stats_folder())
         if form.bands and self.reduced_decode != "never":
             raise UserError("got data.reduced_decode train beside bands, expected never; leave it out")
         return form
+
+    def resolved(self) -> dict[str, Any]:
+        """Returns the file of statistics that was found beside the data: an evaluation on other images needs it too."""
+        found = self.stats is None and self._asked and self.pictures.bands
+        return {"stats": str(self._stats_folder() / NAME)} if found else {}
+
+    def _stats_folder(self) -> Path:
+        return self._data_root() or self.files[0].path.parent
 
     def assumed_spec(self) -> DataSpec:
         """Returns COCO's categories and the size asked for; nothing is read."""
