@@ -59,3 +59,17 @@ def test_a_picture_with_nan_or_of_another_size_is_refused(root: Path) -> None:
         dataset[Draw(0, 1)]
     with pytest.raises(UserError, match="band B2 is nan"):
         build(root, **BANDS).setup()
+
+
+def test_sizes_that_yolo_does_not_give_are_those_of_the_arrays(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        for folder in ("images", "labels"):
+            (tmp_path / folder / split).mkdir(parents=True)
+        np.save(tmp_path / "images" / split / "a.npy", np.arange(40 * 30 * 4).reshape(40, 30, 4).astype(np.uint16))
+        (tmp_path / "labels" / split / "a.txt").write_text("0 0.1 0.1 0.5 0.1 0.5 0.5\n")
+    (tmp_path / "classes.txt").write_text("thing\n")
+    words = ["data", "stats", "--root", str(tmp_path), "--task", "coco_maskrcnn", "--recipe", "smoke"]
+    assert cli.main(words) == 0
+    data = build(tmp_path, bands=4)
+    assert data.files[0].size(0) == (40, 30)
+    assert data.train_dataset(0)[Draw(0, 0)].image.shape == (4, 64, 64)

@@ -6,7 +6,7 @@ from collections.abc import Collection
 import numpy as np
 from PIL import Image
 
-from maekit.data.images.decode import read_image
+from maekit.data.images.bands.read import look
 from maekit.detection.data.coco.find_images import join
 from maekit.errors import UserError
 from maekit.system.size import HeightWidth
@@ -49,6 +49,6 @@ def upright_size(path: str) -> HeightWidth:
             with Image.open(path) as image:
                 turned = image.getexif().get(ORIENTATION) in TURNED
                 return HeightWidth(image.width, image.height) if turned else HeightWidth(image.height, image.width)
-    except Exception:  # of any class: Pillow's readers raise what they stumble over; this raises a UserError
-        decoded = read_image(path)
-        return HeightWidth(decoded.height, decoded.width)
+    except Exception:  # of any class: Pillow's readers raise what they stumble over
+        form = look(path)  # files that Pillow does not know; it raises a UserError
+        return HeightWidth(form.width, form.height) if form.turn in TURNED else HeightWidth(form.height, form.width)
