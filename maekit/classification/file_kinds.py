@@ -1,12 +1,12 @@
 """The files of classifiers and linear probes: their kinds, the names of their heads, and what they serve for."""
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 
 from maekit.weights.families.facts import Facts, Head
 from maekit.weights.families.family import ClassHead, Described, Family, FileKind, Part, Rename, Rows
 from maekit.weights.families.fit import ANEW, Attempt
 from maekit.weights.families.purpose import Purpose, Use, problem_in, size_flags
-from maekit.weights.read.metadata import model_settings
+from maekit.weights.read.metadata import card_of, model_settings
 
 _CLASSIFIER = {
     "fc_norm.weight": "head.fc_norm.weight",
@@ -51,10 +51,17 @@ def _describe(part: Part) -> Described:
     weight = tensors.get("head.weight", tensors.get("head.1.weight"))
     probe_on_mean = part.kind == "linear_probe" and model_settings(part.metadata).get("pooling") == "mean"
     on_mean = "fc_norm.weight" in tensors or probe_on_mean
+    count = 0 if weight is None else _number_of_grades(part.metadata) or weight.shape[0]
     return Described(
         missing=tuple(name for name in names if name not in tensors),
-        classifier=None if weight is None else Head(weight.shape[0], "mean" if on_mean else "class"),
+        classifier=Head(count, "mean" if on_mean else "class") if count else None,
     )
+
+
+def _number_of_grades(metadata: Mapping[str, object]) -> int | None:
+    """Returns the number of grades of a head that gives one score, as its card has it; None for any other head."""
+    card = card_of(metadata)
+    return len(card["class_names"]) if card.get("target") == "grades" else None
 
 
 def _kind_of_head(names: Collection[str]) -> str | None:
@@ -109,7 +116,7 @@ def _validation(facts: Facts) -> Use:
         return Use(False, why)
     if facts.kind == "classifier_mean" and facts.final_norm:
         return Use(False, "it normalises tokens before pooling and after, which no model here does")
-    data = f"on data of {head.num_classes} classes"
+    data = f"on data of {head.num_classes} {facts.predicts}"
     if facts.kind != "linear_probe":
         return Use(True, f"with --model.pooling {head.pooling} and {size}, {data}")
     if head.pooling == "mean" and facts.layout == "maekit":

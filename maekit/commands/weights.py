@@ -143,7 +143,7 @@ def _rows(facts: "Facts") -> Iterator[tuple[str, str]]:
     head = facts.classifier
     probe = " on batch-normalised features (linear probe)" if facts.kind == "linear_probe" else ""
     pooling = {"mean": "mean of the patch tokens", "class": "class token"}
-    yield "classifier", f"{head.num_classes} classes, {pooling[head.pooling]}{probe}" if head else "none"
+    yield "classifier", f"{head.num_classes} {facts.predicts}, {pooling[head.pooling]}{probe}" if head else "none"
     yield "class names", f"{facts.class_names} in the file" if facts.class_names else "not in the file"
     for word in ("task", "recipe", "epoch", "step"):
         if (value := getattr(facts, word)) is not None:

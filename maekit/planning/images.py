@@ -38,7 +38,7 @@ def images_of(module: ModuleType, settings: Settings) -> Images:
         return Images(data.spec(), len(data.train_dataset(0)), len(data.val_dataset()), data.summary())
     spec = data.assumed_spec()
     counts = type(data).published_counts
-    classes = f"{len(spec.class_names):,} classes" if spec.target == "classes" else "no classes"
+    classes = f"{len(spec.class_names):,} {spec.target}" if spec.class_names else "no classes"
     if counts is None:
         return Images(spec, None, None, f"assumed: {classes}; give --data.root for your own")
     train, val = counts

@@ -133,6 +133,7 @@ def _recorded(kind: str, meta: Mapping[str, object]) -> dict[str, Any]:
     card = card_of(meta)
     names = None if kind == "pretraining" else card.get("class_names", meta.get("class_names"))
     return {
+        "predicts": of(str, card.get("target")) or "classes",
         "class_names": len(names) if isinstance(names, (list, tuple)) else 0,
         "epoch": of(int, meta.get("epoch")),
         "step": of(int, card.get("step", meta.get("global_step"))),

@@ -48,6 +48,7 @@ class Facts:
         image_size: pixels (h, w) that go with it.
         decoder: None where there is none.
         classifier: None where there is none.
+        predicts: what its head predicts, as `DataSpec.target`: classes where the file does not say.
         class_names: how many class names the file gives.
         epoch: as the file says; None where it does not.
         step: optimizer steps, likewise.
@@ -87,6 +88,7 @@ class Facts:
     image_size: HeightWidth | None
     decoder: Decoder | None
     classifier: Head | None
+    predicts: str
     class_names: int
     epoch: int | None
     step: int | None
