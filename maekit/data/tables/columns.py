@@ -13,10 +13,14 @@ USUAL = {
         *("imgpath", "imgname", "fname", "relativepath"),
     ),
     "label": ("label", "labels", "class", "classname", "classlabel", "target", "category", "diagnosis", "species", "y"),
+    "mask": (
+        *("mask", "masks", "maskpath", "maskfile", "maskname", "maskid", "label", "labelpath", "labelmap", "labelfile"),
+        *("annotation", "annotationpath", "segmentation", "segmentationpath", "target", "gt", "groundtruth"),
+    ),
     "split": ("split", "set", "subset", "partition", "dataset"),
 }
 GROUPS = ("patient", "patientid", "subject", "subjectid", "group", "groupid", "site", "plot", "scene", "case", "caseid")
-NEEDED = {"path": True, "label": True, "split": False}
+NEEDED = {"path": True, "label": True, "mask": True, "split": False}
 
 
 @dataclass(frozen=True)
@@ -25,7 +29,8 @@ class Columns:
 
     Attributes:
         path: has the path of each image.
-        labels: have its class, its labels or its values; one column, or several.
+        labels: have its class, its labels or its values, one column or several, or the path of its label map; empty
+            where the labels are not in the table.
         split: says which split it is in; None where the table has no such column.
         group: images of one value stay on one side of a split; None for none.
         weight: how much an image counts; None for none.
@@ -58,15 +63,16 @@ def choose_columns(
     Args:
         table: for errors.
         names: of its columns.
-        given: of `path`, `label`, `split`, `group` and `weight` the name that a flag gives, or None.
+        given: of `path`, `label` or `mask` where there is one, `split`, `group` and `weight` the name that a flag
+            gives, or None.
         several: whether `label` may be several names with commas between.
         usual: more names that the label's column usually has, in lower case.
 
     Raises:
-        UserError: a column that was named is not there; of path or label there is no column of a usual name; or there
-            are several.
+        UserError: a column that was named is not there; of path, label or mask there is no column of a usual name; or
+            there are several.
     """
-    labels = _label_names(given["label"], names, several)
+    labels = _label_names(given.get("label"), names, several)
     wanted = [(kind, name) for kind, name in given.items() if kind != "label"]
     for kind, name in (*wanted, *(("label", name) for name in labels)):
         if name is not None and name not in names:
@@ -74,13 +80,16 @@ def choose_columns(
                 f"{table}: no column '{name}'{nearest(name, names)} (it has {_listed(names)}); mend "
                 f"--data.{kind}_column"
             )
-    known = {**USUAL, "label": (*USUAL["label"], *usual)}
+    known = {kind: words for kind, words in USUAL.items() if kind in given}
+    if "label" in known:
+        known["label"] = (*known["label"], *usual)
     found = {kind: given[kind] or _usual(table, names, kind, known[kind]) for kind in known}
     chosen = [f"{kind} from '{name}'" for kind, name in found.items() if name is not None and given[kind] is None]
     chosen += _unused_group(names, given["group"])
-    path, label = found["path"], found["label"]
-    assert path is not None and label is not None
-    return Columns(path, tuple(labels) or (label,), found["split"], given["group"], given["weight"], ", ".join(chosen))
+    path, label = found["path"], found.get("label") or found.get("mask")
+    assert path is not None
+    labels = labels or ([] if label is None else [label])
+    return Columns(path, tuple(labels), found["split"], given["group"], given["weight"], ", ".join(chosen))
 
 
 def _label_names(given: str | None, names: Sequence[str], several: bool) -> list[str]:

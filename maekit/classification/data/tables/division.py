@@ -1,6 +1,5 @@
 """Divides the rows of a table into training and validation: as its splits say, a share, or a fold."""
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +7,9 @@ import numpy as np
 from maekit.classification.data.tables.rows import Cells, Rows, TableFlags, TableSplits
 from maekit.data.folders.listing import Listing
 from maekit.data.folders.shares import Fold, part_of_each
-from maekit.data.folders.splits import SPLIT_NAMES, SplitName, split_of
+from maekit.data.folders.splits import split_of
 from maekit.data.tables.folds import fold_of_each, require_pairs
+from maekit.data.tables.rows import require_both, splits_of
 from maekit.errors import UserError
 
 BINS = 10  # of equally many images, in which values are spread evenly over folds
@@ -72,17 +72,7 @@ def _folds(flags: TableFlags, rows: Rows, count: int) -> np.ndarray:
 
 
 def _by_column(table: Path, rows: Rows) -> tuple[Listing, Listing, str]:
-    known: list[SplitName | None] = [split_of(split) for split in rows.splits]
-    if None in known:
-        word = rows.splits[known.index(None)]
-        usual = ", ".join(name for names in SPLIT_NAMES.values() for name in names[:2])
-        raise UserError(f"{table}: got '{word}' as a split, expected one of {usual}; mend the rows")
-    if "val" not in known and "test" in known:
-        raise UserError(
-            f"{table}: its rows are of training and test, none of validation; name some rows `val`, "
-            "or give --data.fold 1/5, which divides the training rows"
-        )
-    _require_whole_groups(table, known, rows.groups)
+    known = splits_of(table, rows.splits, rows.groups)
     used = [row for row, split in enumerate(known) if split != "test"]
     held_out = np.array([known[row] == "val" for row in used])
     aside = f"{len(known) - len(used):,} test rows set aside" if len(used) < len(known) else ""
@@ -90,21 +80,9 @@ def _by_column(table: Path, rows: Rows) -> tuple[Listing, Listing, str]:
     return train, val, ", ".join(part for part in ("splits as the table says", aside) if part)
 
 
-def _require_whole_groups(table: Path, splits: Sequence[str | None], groups: Sequence[str]) -> None:
-    side: dict[str, str | None] = {}
-    for split, group in zip(splits, groups, strict=False):  # without a group column there are none
-        if side.setdefault(group, split) != split:
-            raise UserError(
-                f"{table}: group '{group}' is in {side[group]} and in {split}, expected one side; mend its rows, leave "
-                "--data.group_column out, or give --data.fold 1/5, which keeps groups whole"
-            )
-
-
 def _both(table: Path, listing: Listing, held_out: np.ndarray) -> tuple[Listing, Listing]:
     train, val = (listing.take(np.flatnonzero(chosen).tolist()) for chosen in (~held_out, held_out))
-    for part, name in ((train, "training"), (val, "validation")):
-        if not len(part):
-            raise UserError(f"{table}: no row is of {name}, expected one or more; mend its split column")
+    require_both(table, len(train), len(val))
     if train.labels.ndim > 1:
         return train, val
     empty = np.flatnonzero(np.bincount(train.labels, minlength=len(train.classes)) == 0)

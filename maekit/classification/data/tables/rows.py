@@ -1,6 +1,5 @@
 """The rows of a table, whatever a model learns of them: files, splits, groups and weights."""
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -8,13 +7,14 @@ from typing import NamedTuple
 
 import numpy as np
 
-from maekit.data.folders.listing import Listing, Names, files_in
+from maekit.data.folders.listing import Listing, Names
 from maekit.data.folders.shares import Fold
 from maekit.data.folders.text import read_text
 from maekit.data.tables.columns import Columns, choose_columns
 from maekit.data.tables.paths import Found, find_files
 from maekit.data.tables.read import column_names, read_columns
-from maekit.errors import UserError, nearest
+from maekit.data.tables.rows import require_once, require_table, weights_of
+from maekit.errors import UserError
 
 MISSING = {"", "nan", "null", "none", "na", "n/a"}
 
@@ -104,30 +104,12 @@ def read_cells(flags: TableFlags, root: Path, *, several: bool = False, usual: S
         UserError: a file or a column is missing, or an image is listed twice.
     """
     table = flags.file
-    if not table.is_file():
-        raise UserError(
-            f"{table}: no such table{nearest(table.name, sorted(files_in(table.parent)))}; give --data.table FILE"
-        )
+    require_table(table)
     columns = choose_columns(table, column_names(table), flags.columns, several=several, usual=usual)
     read = read_columns(table, columns.names())
     cells = Cells(table, columns, read, find_files(table, read[columns.path], [root, table.parent]))
-    _require_once(table, cells.found.names, [", ".join(row) for row in zip(*cells.labels(), strict=True)])
+    require_once(table, cells.found.names, [", ".join(row) for row in zip(*cells.labels(), strict=True)])
     return cells
-
-
-def _require_once(table: Path, names: Sequence[str], labels: Sequence[str]) -> None:
-    """Refuses an image that is listed twice: with two labels, or in two rows that count it twice."""
-    twice = [name for name, count in Counter(names).items() if count > 1]
-    if not twice:
-        return
-    rows = [row for row, name in enumerate(names) if name == twice[0]]
-    said = sorted({labels[row] for row in rows})
-    what = f"with the labels {', '.join(said)}" if len(said) > 1 else f"with one label, '{said[0]}'"
-    places = ", ".join(str(row + 2) for row in rows[:4])
-    raise UserError(
-        f"{table}: {len(twice):,} images are listed more than once, the first '{twice[0]}' in rows {places} {what}; "
-        "expected one row an image: remove the others"
-    )
 
 
 def sorted_rows(cells: Cells, classes: tuple[str, ...], labels: np.ndarray) -> Rows:
@@ -144,22 +126,10 @@ def sorted_rows(cells: Cells, classes: tuple[str, ...], labels: np.ndarray) -> R
     names, columns = cells.found.names, cells.columns
     first = labels.tolist() if labels.ndim == 1 else [0] * len(names)
     order = sorted(range(len(names)), key=lambda row: (first[row], names[row]))
-    weights = None if columns.weight is None else _weights(cells.table, columns.weight, cells.read)[order]
+    weights = None if columns.weight is None else weights_of(cells.table, columns.weight, cells.read[columns.weight])[order]
 
     def column(name: str | None) -> list[str]:
         return [] if name is None else [cells.read[name][row] for row in order]
 
     listing = Listing(cells.found.root, classes, Names(names[row] for row in order), labels[order], weights=weights)
     return Rows(listing, column(columns.split), column(columns.group))
-
-
-def _weights(table: Path, column: str, read: dict[str, list[str]]) -> np.ndarray:
-    weights = np.empty(len(read[column]), dtype=np.float32)
-    for row, value in enumerate(read[column]):
-        try:
-            weights[row] = float(value)
-        except ValueError:
-            weights[row] = np.nan
-        if not 0 < weights[row] < np.inf:
-            raise UserError(f"{table}: row {row + 2} has '{value}' in '{column}', expected a weight above 0; mend it")
-    return weights
