@@ -1,6 +1,6 @@
 """What tells one data set from another: its folder, its classes, and a fingerprint of what it lists."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -30,16 +30,29 @@ class DataIdentity:
         folder: where the data was found.
         classes: what tells the classes of two data sets apart, in label order; see `DataSpec.class_ids`.
         splits: `train` and `val`.
+        whole: hash of the images of both splits together, which all folds of a list have in common; empty where the
+            splits are no folds.
     """
 
     folder: Path
     classes: tuple[str, ...]
     splits: Mapping[str, Split]
+    whole: str = ""
 
     def plain(self) -> dict[str, Any]:
-        """Returns plain values for JSON and checkpoints: folder, classes, and for each split images and fingerprint."""
+        """Returns plain values for JSON and checkpoints: folder, classes, counts, fingerprints, whole."""
         splits = {name: {"images": part.images, "fingerprint": part.fingerprint} for name, part in self.splits.items()}
-        return {"folder": str(self.folder), "classes": list(self.classes), "splits": splits}
+        whole = {"whole": self.whole} if self.whole else {}
+        return {"folder": str(self.folder), "classes": list(self.classes), "splits": splits, **whole}
+
+
+def whole_fingerprint(images: Iterable[str]) -> str:
+    """Returns a hash of the images of both splits together, whatever the split and the place of each is.
+
+    Args:
+        images: a text for each image, with what tells it from another image or label.
+    """
+    return fingerprint("\n".join(sorted(images)).encode(errors="surrogateescape"))
 
 
 def fingerprint(*parts: bytes | np.ndarray) -> str:

@@ -234,14 +234,17 @@ def _compared_run(label: str, run: "Run", data_set: int) -> ComparedRun:
 
 def _notes(runs: Sequence["Run"], names: list[str]) -> Iterator[str]:
     from maekit.report.runs.sections import how_far
-    from maekit.runs.data import data_sets, data_words
+    from maekit.runs.data import data_sets, data_words, joined_key
 
     tasks = list(dict.fromkeys(run.task for run in runs))
     if len(tasks) > 1:
         yield f"the runs are of different tasks ({', '.join(tasks)}), so no best is marked"
     sets = data_sets(runs)
     if len(set(sets)) > 1:
-        yield "the runs are of different data, or do not record it, so no best is marked:"
+        if len(set(data_sets(runs, joined_key))) == 1:
+            yield "the runs are of different folds, so no best is marked; `maekit report` joins them:"
+        else:
+            yield "the runs are of different data, or do not record it, so no best is marked:"
         for name, run, number in zip(names, runs, sets, strict=True):
             yield f"  {name}: set {number + 1}, {data_words(run)}"
     for name, run in zip(names, runs, strict=True):

@@ -35,7 +35,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     vary.add_argument(
         "--preset", help="layer_decay, or paper: what the papers searched; --grid of a key replaces its list"
     )
-    vary.add_argument("--seeds", default="3", metavar="N | S,S,...", help="seeds 0 to N-1, or these; default: 3")
+    seeds_help = "seeds 0 to N-1, or these; default: 3, or 1 with --folds"
+    vary.add_argument("--seeds", metavar="N | S,S,...", help=seeds_help)
+    folds_help = "train each cell on each of K folds (data.fold 1/K ... K/K), and rank by the mean over them"
+    vary.add_argument("--folds", type=int, metavar="K", help=folds_help)
     vary.add_argument("--sampler", default="grid", choices=("grid", "random", "tpe"), help="default: grid, all cells")
     vary.add_argument("--trials", type=int, metavar="N", help="cells to sample, for --sampler random and tpe")
     vary.add_argument(
@@ -107,6 +110,10 @@ def as_json(study: Study) -> dict[str, object]:
     }
 
 
+def _seeds(args: argparse.Namespace) -> str:
+    return str(args.seeds or ("1" if args.folds else "3"))
+
+
 def seeds_of(text: str) -> tuple[int, ...]:
     """Parses `--seeds`: `3` is 0, 1 and 2; `0,5` is those two; `5,` is one seed.
 
@@ -129,7 +136,14 @@ def _check(args: argparse.Namespace, flags: list[str]) -> None:
         name = flag.split("=")[0]
         if name.startswith("--") and "." not in name:
             raise UserError(f"unknown flag '{name}'{nearest(name, [f'--{own}' for own in vars(args)])}")
-    seeds_of(args.seeds)
+    seeds_of(_seeds(args))
+    if args.folds is not None and args.folds < 2:
+        raise UserError(f"--folds: got {args.folds}, expected 2 or more")
+    if args.folds and args.pruner == "median":
+        raise UserError(
+            "--pruner median compares single runs, and folds differ in difficulty; use halving, which compares cells "
+            "by their mean over the folds, or none"
+        )
     if args.name is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+=,-]*", args.name):
         raise UserError(f"--name: got '{args.name}', expected a folder's name of letters, digits and ._+=,-")
     if args.reduction < 2:
@@ -159,12 +173,13 @@ def _define(args: argparse.Namespace, flags: list[str], preset: Preset | None) -
         grids=tuple(args.grid),
         ranges=tuple(args.range),
         preset=preset,
-        seeds=seeds_of(args.seeds),
+        seeds=seeds_of(_seeds(args)),
         sampler=args.sampler,
         num_cells=args.trials,
         pruning=args.pruner,
         reduction=args.reduction,
         name=args.name,
+        folds=args.folds,
     )
     return define(request, recipe.task.load())
 
@@ -172,12 +187,12 @@ def _define(args: argparse.Namespace, flags: list[str], preset: Preset | None) -
 def _print_runs(args: argparse.Namespace, definition: "Definition", preset: Preset | None, folder: Path) -> int:
     """Lists the runs of a study with their steps."""
     runs = definition.runs() if args.trial is None else [definition.runs()[args.trial]]
-    rows = [(cell_name(cell, seed), cell, seed, definition.steps_of(cell)) for cell, seed in runs]
+    rows = [(cell_name(cell, *repeat), cell, repeat, definition.steps_of(cell)) for cell, repeat in runs]
     total = sum(row[3] for row in rows) if rows else definition.full_steps()
     if args.json:
         listed = [
-            {"name": name, "values": cell, "seed": seed, "steps": steps, "flags": flags_of(cell, seed)}
-            for name, cell, seed, steps in rows
+            {"name": name, "values": cell, **repeat._asdict(), "steps": steps, "flags": flags_of(cell, *repeat)}
+            for name, cell, repeat, steps in rows
         ]
         source = preset.source if preset else None
         study = {"folder": str(folder), "definition": definition.as_json(), "source": source}
@@ -190,8 +205,9 @@ def _print_runs(args: argparse.Namespace, definition: "Definition", preset: Pres
         print(f"preset  {'published' if preset.published else 'not published as such'}: {preset.source}")
     for name, _, _, steps in rows:
         print(f"{steps:>10,} steps  {name}")
-    count = f"cells {definition.total_cells} x seeds {len(definition.seeds)}" if args.trial is None else "one run"
-    print(f"{total:>10,} steps in all, {count}{_steps_with_pruning(definition)}")
+    count = f"cells {definition.total_cells} x seeds {len(definition.seeds)}"
+    count += f" x folds {definition.folds}" if definition.folds else ""
+    print(f"{total:>10,} steps in all, {count if args.trial is None else 'one run'}{_steps_with_pruning(definition)}")
     return 0
 
 
@@ -203,7 +219,7 @@ def _steps_with_pruning(definition: "Definition") -> str:
 
     left, steps, before = definition.total_cells, 0, 0
     for rung in rung_steps(definition.max_steps, left, definition.reduction):
-        steps += left * (rung - before) * len(definition.seeds)
+        steps += left * (rung - before) * len(definition.repeats)
         left, before = num_kept(left, definition.reduction), rung
     return f"; halving does {steps:,}, {100 * steps / definition.full_steps():.0f} %"
 
@@ -219,10 +235,10 @@ def _print_script(args: argparse.Namespace, flags: list[str], definition: "Defin
 def _command(args: argparse.Namespace, flags: list[str], folder: Path) -> list[str]:
     """This command with absolute paths, without the flags about the database and the machine."""
     command = ["maekit", "sweep", "--task", args.task, "--output", str(folder.absolute())]
-    for name in ("recipe", "preset", "trials", "name"):
+    for name in ("recipe", "preset", "trials", "name", "seeds", "folds"):
         if getattr(args, name) is not None:
             command += [f"--{name}", str(getattr(args, name))]
-    for name, default in (("seeds", "3"), ("sampler", "grid"), ("pruner", "none"), ("reduction", 4)):
+    for name, default in (("sampler", "grid"), ("pruner", "none"), ("reduction", 4)):
         if getattr(args, name) != default:
             command += [f"--{name}", str(getattr(args, name))]
     for name, values in (("config", args.config), ("grid", args.grid), ("range", args.range)):

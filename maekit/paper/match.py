@@ -74,6 +74,8 @@ def refusal(run: Run, cell: Cell, which: str) -> str | None:
     ours, config = cell.ours, run.flat_config
     if is_made(config):
         return f"made data (data.synthetic {config['data.synthetic']}), not the paper's"
+    if run.fold is not None:
+        return f"validated on fold {run.fold} of its images, not on the published validation images"
     wanted = "validated" if ours.evaluation else "finished"
     if run.status != wanted:
         return _unlike(run, wanted)

@@ -24,7 +24,7 @@ def task_name(task: str) -> str:
 def is_toy(recipe: str, config: Mapping[str, object]) -> bool:
     """Whether a run was on made data: what is known of its configuration, by dotted keys, else its recipe tells."""
     made = config["data.synthetic"] if "data.synthetic" in config else recipe.startswith("smoke")
-    return bool(made) and config.get("data.root") is None
+    return bool(made) and config.get("data.root") is None and config.get("data.table") is None
 
 
 def small_recipe(recipe: str, config: Mapping[str, object]) -> str:

@@ -1,6 +1,6 @@
 """What a run recorded of its data, and which runs are of the same data: only these are compared."""
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 
 from maekit.runs.read import Run
@@ -20,6 +20,7 @@ class RecordedData:
         classes: names or other marks by which its classes differ from others, in label order.
         images: number of images by split.
         fingerprints: hash of the listing by split; a moved folder keeps it.
+        whole: hash of the images of all splits together, where these are folds of one list; else empty.
         summary: a sentence by the data set's class: counts, classes, where the validation images are from.
     """
 
@@ -28,6 +29,7 @@ class RecordedData:
     images: Mapping[str, int]
     fingerprints: Mapping[str, str]
     summary: str
+    whole: str = ""
 
     @property
     def counts(self) -> str:
@@ -53,6 +55,7 @@ def recorded_data(run: Run) -> RecordedData | None:
         images={name: int(number) for name, number in images.items() if number is not None},
         fingerprints={name: str(fingerprint) for name, fingerprint in fingerprints.items()},
         summary=str(found.get("summary", "")),
+        whole=str(found.get("whole", "")),
     )
 
 
@@ -68,10 +71,23 @@ def data_key(run: Run) -> Hashable:
     return ("not recorded", *places, run.class_names or ())
 
 
-def data_sets(runs: Sequence[Run]) -> list[int]:
-    """The number of each run's data set, from 0, in the order in which they come."""
+def joined_key(run: Run) -> Hashable:
+    """As `data_key`, but equal also for two runs on folds of the same images, divided in the same way."""
+    found = recorded_data(run)
+    if found is None or run.fold is None or not found.whole:
+        return data_key(run)
+    return ("folds", found.classes, found.whole, run.fold.parts, run.flat_config.get("data.split_seed"))
+
+
+def data_sets(runs: Sequence[Run], key: Callable[[Run], Hashable] = data_key) -> list[int]:
+    """The number of each run's data set, from 0, in the order in which they come.
+
+    Args:
+        runs: the runs.
+        key: what tells two data sets apart: `data_key`, or `joined_key`, which counts folds as one data set.
+    """
     numbers: dict[Hashable, int] = {}
-    return [numbers.setdefault(data_key(run), len(numbers)) for run in runs]
+    return [numbers.setdefault(key(run), len(numbers)) for run in runs]
 
 
 def same_data(runs: Sequence[Run]) -> bool:
@@ -83,11 +99,13 @@ def data_words(run: Run) -> str:
     """Folder, counts and fingerprint of a run's data, or that it did not record them."""
     found = recorded_data(run)
     if found is not None:
-        return f"{found.folder} ({found.counts})"
+        fold = "" if run.fold is None else f"fold {run.fold}: "
+        return f"{found.folder} ({fold}{found.counts})"
     root = run.flat_config.get("data.root") or run.flat_config.get("data.synthetic") or "an unknown folder"
     return f"{root} ({NOT_RECORDED})"
 
 
 def is_made(config: Mapping[str, object]) -> bool:
-    """Whether a configuration, by dotted keys, uses made data; a given folder takes precedence."""
-    return config.get("data.synthetic") is not None and config.get("data.root") is None
+    """Whether a configuration, by dotted keys, uses made data; a given folder or table takes precedence."""
+    given = any(config.get(key) is not None for key in ("data.root", "data.table"))
+    return config.get("data.synthetic") is not None and not given

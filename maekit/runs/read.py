@@ -12,6 +12,7 @@ from maekit.recipes.recipe import flat
 from maekit.runs.early import EarlyStop, early_stop_of
 from maekit.runs.files import CLASSES, CONFIG, ENVIRONMENT, METRICS, Content, read_mapping
 from maekit.runs.rows import Row, number_rows
+from maekit.system.folds import Fold, parse_fold
 from maekit.system.plain import JSON, finite_number, table
 
 Status = Literal["finished", "stopped", "validated", "paused", "unfinished"]
@@ -125,6 +126,15 @@ class Run:
     def total_batch(self) -> int | None:
         """Images of an optimizer step."""
         return _integer(self.environment.get("total_batch"))
+
+    @property
+    def fold(self) -> Fold | None:
+        """The fold that the run was validated on; None for a run without folds."""
+        given = self.flat_config.get("data.fold")
+        try:
+            return parse_fold(given) if isinstance(given, str) else None
+        except UserError:
+            return None
 
     @property
     def seed(self) -> int | None:

@@ -7,31 +7,33 @@ import json
 import math
 import statistics
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypedDict
 
 from maekit.errors import UserError
 from maekit.study.define.space import Cell
 from maekit.study.saved import SavedTrial, Study
+from maekit.system.folds import fold_means
 from maekit.system.plain import finite_number
 
 
 @dataclass(frozen=True)
 class CellResult:
-    """One cell over its seeds.
+    """One cell over its seeds, or over its folds.
 
     Attributes:
         values: the cell's keys and values.
-        by_seed: seed -> final metric, of the runs that trained to the end.
-        mean: over those seeds; None without any.
+        by_seed: seed -> final metric, of the runs that trained to the end; with folds the mean over a seed's folds.
+        mean: over those seeds, or with folds over these; None without any.
         std: their standard deviation, with n - 1; None for fewer than two.
         standard_error: std / sqrt(n).
         num_finished: runs that trained to the end.
         num_failed: runs that failed.
         num_pruned: runs that were stopped before the end.
         last_step: the furthest optimizer step of the cell's runs.
-        last_mean: mean over the seeds of the metric where pruned runs were stopped; None if any run finished.
+        last_mean: mean over the runs of the metric where pruned ones were stopped; None if any run finished.
         reasons: why runs failed or were stopped, without repeats.
+        by_fold: fold, as `2/5`, -> mean over its seeds, of the runs that trained to the end; empty without folds.
     """
 
     values: Cell
@@ -45,6 +47,12 @@ class CellResult:
     last_step: int
     last_mean: float | None
     reasons: tuple[str, ...]
+    by_fold: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def points(self) -> tuple[float, ...]:
+        """What the mean is of: the values of the folds, or of the seeds without folds."""
+        return tuple((self.by_fold or self.by_seed).values())
 
     def number(self, key: str) -> float:
         """The cell's value of a numeric key."""
@@ -85,8 +93,8 @@ class Agreement(TypedDict):
 def cell_results(study: Study) -> list[CellResult]:
     """The study's cells, the best first; only runs that trained to the end count.
 
-    Order: cells whose seeds all finished, by their mean; then cells with some seeds, since a cell that fails now and
-    then is not the best; then pruned cells, the furthest first; then the rest.
+    Order: cells whose runs all finished, by their mean; then cells with some of them, since a cell that fails now and
+    then is not the best, and folds differ; then pruned cells, the furthest first; then the rest.
     """
     cells = {_key(cell): cell for cell in study.definition.cells()}
     trials: dict[str, list[SavedTrial]] = {key: [] for key in cells}
@@ -95,11 +103,11 @@ def cell_results(study: Study) -> list[CellResult]:
         cells.setdefault(key, trial["values"])
         trials.setdefault(key, []).append(trial)
     sign = -1.0 if study.definition.mode == "max" else 1.0
-    num_seeds = len(study.definition.seeds)
+    num_repeats = len(study.definition.repeats)
 
     def order(result: CellResult) -> tuple[float, ...]:
         if result.mean is not None:
-            return (0 if result.num_finished >= num_seeds else 1, 0, sign * result.mean)
+            return (0 if result.num_finished >= num_repeats else 1, 0, sign * result.mean)
         if result.last_mean is not None:
             return (2, -result.last_step, sign * result.last_mean)
         return (3, 0, 0)
@@ -120,7 +128,7 @@ def spent_steps(study: Study) -> int:
 
 
 def full_grid_steps(study: Study) -> int:
-    """Optimizer steps of every cell and seed, each run to its end."""
+    """Optimizer steps of every cell, seed and fold, each run to its end."""
     return study.definition.full_steps()
 
 
@@ -154,34 +162,44 @@ def halving_agreement(halving: Study, full: Study) -> Agreement:
 
 
 def _result(study: Study, cell: Cell, trials: Sequence[SavedTrial]) -> CellResult:
-    by_seed = {trial["seed"]: trial["value"] for trial in trials if is_full_length(study, trial)}
-    finished = {seed: float(value) for seed, value in sorted(by_seed.items()) if value is not None}
-    values = list(finished.values())
+    by_run = {_repeat(trial): trial["value"] for trial in trials if is_full_length(study, trial)}
+    finished = {repeat: float(value) for repeat, value in sorted(by_run.items()) if value is not None}
+    by_seed = {
+        seed: statistics.fmean(value for (own, _), value in finished.items() if own == seed) for seed, _ in finished
+    }
+    by_fold = fold_means((fold, value) for (_, fold), value in finished.items() if fold)
+    values = list((by_fold or by_seed).values())
     std = statistics.stdev(values) if len(values) > 1 else None
     stopped = [trial for trial in trials if trial["state"] == "pruned" and trial["reason"] != "duplicate"]
     last = _last_values(trials) if stopped and not values else []
     reasons = [trial["reason"] for trial in trials if trial["state"] == "failed" or trial in stopped]
     return CellResult(
         values=cell,
-        by_seed=finished,
+        by_seed=by_seed,
         mean=statistics.fmean(values) if values else None,
         std=std,
         standard_error=std / math.sqrt(len(values)) if std is not None else None,
-        num_finished=len(values),
-        num_failed=len({trial["seed"] for trial in trials if trial["state"] == "failed"} - {*finished}),
-        num_pruned=len({trial["seed"] for trial in stopped}),
+        num_finished=len(finished),
+        num_failed=len({_repeat(trial) for trial in trials if trial["state"] == "failed"} - {*finished}),
+        num_pruned=len({_repeat(trial) for trial in stopped}),
         last_step=max((trial["end_step"] or 0 for trial in trials), default=0),
         last_mean=statistics.fmean(last) if last else None,
         reasons=tuple(dict.fromkeys(reason for reason in reasons if reason)),
+        by_fold=by_fold,
     )
 
 
+def _repeat(trial: SavedTrial) -> tuple[int, str]:
+    """The seed and the fold of a trial; the fold is empty without folds."""
+    return trial["seed"], trial.get("fold") or ""
+
+
 def _last_values(trials: Sequence[SavedTrial]) -> list[float]:
-    """For each seed, the metric of its trial that trained furthest."""
-    last: dict[int, float] = {}
+    """For each seed and fold, the metric of its trial that trained furthest."""
+    last: dict[tuple[int, str], float] = {}
     for trial in sorted(trials, key=lambda trial: trial["end_step"] or 0):
         if (value := finite_number(trial["value"])) is not None:
-            last[trial["seed"]] = float(value)
+            last[_repeat(trial)] = float(value)
     return list(last.values())
 
 

@@ -4,7 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 from maekit.errors import UserError
 from maekit.study.define.definition import Definition
@@ -21,6 +21,7 @@ class SavedTrial(TypedDict):
         number: in the order of the queue, from 0.
         values: the cell.
         seed: the run's seed.
+        fold: the fold it is validated on, as `2/5`; None, or missing in files of earlier versions, without folds.
         rung: of halving; None without it.
         state: `complete`, `pruned`, `failed`, `running` or `waiting`.
         value: the metric where the trial ended.
@@ -39,6 +40,7 @@ class SavedTrial(TypedDict):
     number: int
     values: Cell
     seed: int
+    fold: NotRequired[str | None]
     rung: int | None
     state: Literal["complete", "pruned", "failed", "running", "waiting"]
     value: float | None

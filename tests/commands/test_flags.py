@@ -85,6 +85,7 @@ BAD: dict[str, dict[str, tuple[str, ...]]] = {
     "sweep": {
         "--task": ("nonsense",), "--recipe": ("nonsense",), "--config": ("nothere.yaml",), "--grid": ("x", "model.x=1"),
         "--range": ("x", "optim.layer_decay=1"), "--preset": ("x",), "--seeds": ("0", "-1", "x"), "--sampler": ("x",),
+        "--folds": ("0", "1", "-1", "x", "2/5"),
         "--trials": ("0", "x"), "--pruner": ("x",), "--reduction": ("1", "0", "x"), "--output": (), "--name": (),
         "--storage": (), "--parallel": (), "--trial": ("-1", "x"),
     },

@@ -19,7 +19,7 @@ from maekit.system.parent import watch
 
 def value(flags: dict[str, str], step: int) -> float:
     """The metric: a hill over layer_decay with its top at 0.75, a little noise of the seed, rising with the step."""
-    decay, seed = float(flags["optim.layer_decay"]), flags["run.seed"]
+    decay, seed = float(flags["optim.layer_decay"]), flags["run.seed"] + flags.get("data.fold", "")
     lr = float(flags.get("optim.lr", 0))
     noise = int(hashlib.md5(f"{decay} {lr} {seed}".encode()).hexdigest()[:6], 16) / 2**24
     return round((90 - 40 * abs(decay - 0.75) - 5 * abs(lr - 0.001) * 1000 + noise) * step / (step + 3), 6)

@@ -35,8 +35,8 @@ class FakeEngine:
         self.calls.append((definition, folder, {"storage": storage, "slots": [s.name for s in slots], **options}))
         say("begin")
         runs = [
-            trial(decay_of(cell), seed, decay_of(cell) + seed, self.state, steps=10, end_step=10)
-            for cell, seed in definition.runs()
+            trial(decay_of(cell), seed, decay_of(cell) + seed, self.state, steps=10, end_step=10, fold=fold)
+            for cell, (seed, fold) in definition.runs()
         ]
         return Study(folder, definition, tuple(runs))
 
@@ -124,6 +124,7 @@ def test_a_dry_run_lists_runs_and_steps(fake: FakeEngine, capsys: pytest.Capture
         "name": "layer_decay=0.65,seed=1",
         "values": {"optim.layer_decay": 0.65},
         "seed": 1,
+        "fold": None,
         "steps": 90,
         "flags": ["--optim.layer_decay=0.65", "--run.seed=1"],
     }

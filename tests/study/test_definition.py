@@ -80,10 +80,16 @@ def test_runs_are_counted_cell_by_cell_the_seeds_fastest() -> None:
     runs = made().runs()
     assert len(runs) == 8
     assert runs[:3] == [
-        ({DECAY: 0.65, "optim.betas": [0.9, 0.95]}, 0),
-        ({DECAY: 0.65, "optim.betas": [0.9, 0.95]}, 1),
-        ({DECAY: 0.65, "optim.betas": None}, 0),
+        ({DECAY: 0.65, "optim.betas": [0.9, 0.95]}, (0, None)),
+        ({DECAY: 0.65, "optim.betas": [0.9, 0.95]}, (1, None)),
+        ({DECAY: 0.65, "optim.betas": None}, (0, None)),
     ]
+    folded = made(folds=2).runs()
+    assert [repeat for _, repeat in folded[:4]] == [(0, "1/2"), (0, "2/2"), (1, "1/2"), (1, "2/2")]
+    assert made(folds=2).full_steps() == 2 * made().full_steps()
+    assert any("folds" in line for line in made().differences(made(folds=2)))
+    old = {key: value for key, value in made().as_json().items() if key != "folds"}  # of an earlier version
+    assert Definition.from_json(old) == made()
 
 
 def test_steps_follow_the_epochs_and_the_batch_of_the_cell() -> None:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import numpy as np
 
 from maekit.base.data import TransferData
-from maekit.base.identity import DataIdentity
+from maekit.base.identity import DataIdentity, whole_fingerprint
 from maekit.base.spec import DataSpec
 from maekit.data.augment.augment import Augmentation, TrainTransform
 from maekit.data.folder_dataset import FolderDataset
@@ -96,6 +96,11 @@ class LabelledImages(Augmentation, BandFlags, TransferData):
         """Returns the name of the published data set that these images are, all its classes; empty for any other."""
         return ""
 
+    @property
+    def folded(self) -> bool:
+        """Whether the validation images are one fold of all, and the training images the others."""
+        return False
+
     @classmethod
     @abstractmethod
     def digits_root(cls) -> Path:
@@ -174,7 +179,9 @@ class LabelledImages(Augmentation, BandFlags, TransferData):
         train, val, _, _ = self._read()
         bands = self.form().bands if self._asked else None
         splits = {"train": train.identity(), "val": val.identity()}
-        return DataIdentity(self.data_root(), train.classes, splits if bands is None else bands.marked(splits))
+        whole = whole_fingerprint(line for part in (train, val) for line in part.lines()) if self.folded else ""
+        marked = splits if bands is None else bands.marked(splits)
+        return DataIdentity(self.data_root(), train.classes, marked, whole)
 
     def summary(self) -> str:
         """Returns counts, folder and origin in one line."""

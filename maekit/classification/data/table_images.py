@@ -6,8 +6,8 @@ from typing import Literal
 
 from maekit.classification.data.labelled_images import LabelledImages
 from maekit.classification.data.tables.rows import TableFlags
-from maekit.data.folders.shares import parse_fold
 from maekit.errors import UserError
+from maekit.system.folds import parse_fold
 from maekit.system.ranges import check_range
 
 KINDS = ("path", "label", "split", "group", "weight")
@@ -59,6 +59,11 @@ class TableImages(LabelledImages):
         given = [name for name in of_table if getattr(self, name) is not None]
         if self.table is None and given:
             raise UserError(f"got data.{given[0]} without data.table, expected both; add --data.table FILE")
+
+    @property
+    def folded(self) -> bool:
+        """Whether the validation images are one fold of all, and the training images the others."""
+        return self.fold is not None
 
     def data_root(self) -> Path:
         """Returns the absolute path of the data folder, which is the table's without another one."""

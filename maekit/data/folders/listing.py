@@ -85,6 +85,10 @@ class Listing:
         labels = self.labels.astype(np.int32) if self.labels.ndim == 1 else self.labels
         return Split(len(self), fingerprint(*self.names.content(), labels, *self._weights()))
 
+    def lines(self) -> Iterator[str]:
+        """Returns a text for each image with its path and label, whatever its place in the listing is."""
+        return (f"{name} {self.labels[at].tolist()}" for at, name in enumerate(self.names))
+
     def _weights(self) -> list[np.ndarray]:
         return [] if self.weights is None else [self.weights]
 

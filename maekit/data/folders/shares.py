@@ -5,31 +5,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
-from typing import NamedTuple
 
 import numpy as np
 
 from maekit.errors import UserError
-
-
-class Fold(NamedTuple):
-    """One of so many parts: `number`, from 1, is validated on, the others are trained on."""
-
-    number: int
-    parts: int
-
-
-def parse_fold(text: str) -> Fold:
-    """Reads `2/5`: the second of five folds.
-
-    Raises:
-        UserError: it has another form, or there is no such fold.
-    """
-    found = re.fullmatch(r"\s*(\d+)\s*/\s*(\d+)\s*", text)
-    fold = Fold(int(found[1]), int(found[2])) if found else Fold(0, 0)
-    if fold.parts < 2 or not 1 <= fold.number <= fold.parts:
-        raise UserError(f"data.fold: got {text!r}, expected one such as 2/5, the second of five folds")
-    return fold
+from maekit.system.folds import parse_fold
 
 
 def rank_of(seed: int, name: str) -> bytes:

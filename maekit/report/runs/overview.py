@@ -4,9 +4,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from maekit.report.document import Block, Document, Facts, LineChart, Section, Series, Table, Text
-from maekit.report.runs.side_by_side import Group, groups, results, setting_of, split_keys, varying, watched
+from maekit.report.runs.side_by_side import REPEATS, Group, groups, results, setting_of, split_keys, varying, watched
 from maekit.report.words import TOY, is_toy, task_name
-from maekit.runs.data import data_sets, data_words, same_data
+from maekit.runs.data import data_sets, data_words, joined_key
 from maekit.runs.find import labels
 from maekit.runs.read import Run
 from maekit.study.define.space import short_keys
@@ -43,7 +43,8 @@ def _summary(runs: Sequence[Run], tasks: Sequence[str]) -> list[str]:
         monitor = watched(best.runs[0]) if best is not None else None
         if best is not None and monitor is not None:
             name, most = monitor[0], "highest" if monitor[1] == "max" else "lowest"
-            where = "" if same_data([run for run in runs if run.task == task]) else f" on {data_words(found[0])}"
+            alone = all(run in found for run in runs if run.task == task)
+            where = "" if alone else f" on {data_words(found[0])}"
             lines.append(f"{task_name(task)}{where}: the {most} {name} is {_mean_std(best)}, {_what(best, found)}.")
     toys = sum(is_toy(run.recipe, run.flat_config) for run in runs)
     if toys:
@@ -53,20 +54,21 @@ def _summary(runs: Sequence[Run], tasks: Sequence[str]) -> list[str]:
 
 
 def _comparable(runs: Sequence[Run], tasks: Sequence[str]) -> Iterator[tuple[str, list[Run]]]:
-    """The runs of each task and data set: results on different data are not ranked."""
+    """The runs of each task and data set, folds of the same images as one: results on different data are not ranked."""
     for task in tasks:
         of_task = [run for run in runs if run.task == task]
-        sets = data_sets(of_task)
+        sets = data_sets(of_task, joined_key)
         for one in dict.fromkeys(sets):
             yield task, [run for run, own in zip(of_task, sets, strict=True) if own == one]
 
 
 def _ranked(found: Sequence[Group]) -> list[Group]:
-    """The best mean first, those without any result last."""
+    """The best mean first, then those of which a fold is missing, since folds differ; those without any result last."""
     known = [(group.mean, group) for group in found if group.mean is not None]
     monitor = watched(known[0][1].runs[0]) if known else None
     more = monitor is None or monitor[1] == "max"
-    ranked = [group for _, group in sorted(known, key=lambda pair: pair[0], reverse=more)]
+    known.sort(key=lambda pair: pair[0], reverse=more)
+    ranked = [group for _, group in sorted(known, key=lambda pair: bool(pair[1].missing))]
     return [*ranked, *(group for group in found if group.mean is None)]
 
 
@@ -77,15 +79,17 @@ def _best(found: Sequence[Group]) -> Group | None:
 
 def _what(group: Group, runs: Sequence[Run]) -> str:
     """A group's recipe, and the values of the keys in which the runs of the task differ."""
-    keys = [key for key in split_keys(varying(runs))[0] if key != "run.seed"][:_MOST_NAMED]
+    keys = [key for key in split_keys(varying(runs))[0] if key not in REPEATS][:_MOST_NAMED]
     return ", ".join([group.runs[0].recipe, *(f"{key} {setting_of(group.runs[0], key)}" for key in keys)])
 
 
 def _mean_std(group: Group) -> str:
     assert group.mean is not None
+    count = f"{len(group.values)} runs" if group.parts is None else f"{len(group.values)} of {group.parts} folds"
+    missing = f"; fold {', '.join(group.missing)} missing" if group.missing else ""
     if group.std is None:
-        return f"{number(group.mean)} (1 run)"
-    return f"{number(group.mean)} ± {number(group.std)} ({len(group.values)} runs, mean and standard deviation)"
+        return f"{number(group.mean)} ({'1 run' if group.parts is None else count}{missing})"
+    return f"{number(group.mean)} ± {number(group.std)} ({count}, mean and standard deviation{missing})"
 
 
 def _task(task: str, runs: list[Run], named: dict[Path, str]) -> Section:
@@ -109,9 +113,9 @@ def _blocks(place: str, runs: list[Run], named: dict[Path, str]) -> list[Block]:
         named: the runs' labels.
     """
     monitor = next((name[0] for run in runs if (name := watched(run))), None)
-    keys = [key for key in split_keys(varying(runs))[0] if key != "run.seed"]
+    keys = [key for key in split_keys(varying(runs))[0] if key not in REPEATS]
     blocks: list[Block] = []
-    if len(groups(runs)) < len(runs):
+    if len(groups(runs)) < len(runs) or any(run.fold for run in runs):
         blocks.append(_groups(place, runs, keys[:_MOST_KEYS], monitor))
     blocks.append(_runs(place, runs, keys[:_MOST_KEYS], monitor, named))
     if monitor:
@@ -122,7 +126,7 @@ def _blocks(place: str, runs: list[Run], named: dict[Path, str]) -> list[Block]:
 
 
 def _groups(place: str, runs: list[Run], keys: list[str], monitor: str | None) -> Table:
-    short = short_keys(keys)
+    short, folds = short_keys(keys), any(run.fold for run in runs)
     columns = ("recipe", *(short[key] for key in keys), "n", f"{monitor or 'metric'}, mean", "std")
     rows = tuple(
         (
@@ -131,21 +135,30 @@ def _groups(place: str, runs: list[Run], keys: list[str], monitor: str | None) -
             len(group.values),
             group.mean,
             group.std,
+            *([group.parts, ", ".join(group.missing)] if folds else []),
         )
         for group in _ranked(groups(runs))
     )
     note = "Runs that differ in their seed alone stand together; std is over n - 1 and empty for one run."
-    return Table(f"groups_{place}", columns, rows, "Over the seeds", note)
+    if not folds:
+        return Table(f"groups_{place}", columns, rows, "Over the seeds", note)
+    note = (
+        "Runs that differ in their fold and seed alone stand together: n folds have a finished run, each counts with "
+        "the mean of its seeds, std is over n - 1. Folds train on overlapping images, so their std says less than that "
+        "of independent runs; a row of which folds are missing stands below the whole ones."
+    )
+    return Table(f"groups_{place}", (*columns, "folds", "missing"), rows, "Over the folds", note)
 
 
 def _runs(place: str, runs: list[Run], keys: list[str], monitor: str | None, named: dict[Path, str]) -> Table:
-    short = short_keys(keys)
-    settings = tuple(short[key] for key in keys)
+    short, folds = short_keys(keys), any(run.fold for run in runs)
+    settings = (*(short[key] for key in keys), *(["fold"] if folds else []))
     columns = ("run", *settings, "seed", monitor or "metric", "best", "status", "recipe", "steps", "hours", "images/s")
     rows = tuple(
         (
             named[run.folder],
             *(_value(run, key) for key in keys),
+            *([str(run.fold) if run.fold else None] if folds else []),
             run.seed,
             results(run).get(monitor) if monitor else None,
             run.best.value if run.status in ("finished", "stopped") else None,

@@ -70,6 +70,7 @@ def data(run: Run) -> Section:
     classes = f"{len(found.classes):,}: {', '.join(found.classes[:_MOST_CLASSES])}" if found.classes else ""
     pairs = (
         ("folder", found.folder),
+        ("fold", "" if run.fold is None else f"{run.fold}: report the runs on all folds together for their mean"),
         *((f"{split} images", f"{number:,}") for split, number in found.images.items()),
         ("classes", classes + (", ..." if len(found.classes) > _MOST_CLASSES else "")),
         *((f"{split} fingerprint", mark) for split, mark in found.fingerprints.items()),

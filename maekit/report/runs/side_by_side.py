@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from maekit.report.words import setting
-from maekit.runs.data import data_key, same_data
+from maekit.runs.data import joined_key, same_data
 from maekit.runs.differences import is_hyper_parameter, names_data
 from maekit.runs.read import Mode, Run
+from maekit.system.folds import fold_means, missing_folds
 from maekit.system.plain import JSON
 
+REPEATS = ("run.seed", "data.fold")  # keys in which runs of one group may differ
 _LESS = {"loss", "error", "mce", "mae", "rmse"}
 _MORE = re.compile(r"top\d+|miou|macc|aacc|psnr|a[pr](\d+|[sml])?|accuracy|f1|auroc|kappa|map|r2")
 
@@ -33,15 +35,23 @@ class Metric(NamedTuple):
 
 
 class Group(NamedTuple):
-    """Runs that differ in their seed alone.
+    """Runs that differ in their seed and their fold alone.
 
     Attributes:
-        runs: at least one.
-        values: the monitored metric of those that are finished.
+        runs: at least one; all on folds, or none.
+        values: the monitored metric of those that are finished; with folds the mean over the seeds of each.
+        missing: the folds that no finished run was validated on, as `2/5`; empty without folds.
     """
 
     runs: tuple[Run, ...]
     values: tuple[float, ...]
+    missing: tuple[str, ...] = ()
+
+    @property
+    def parts(self) -> int | None:
+        """The number of folds of the data; None without folds."""
+        fold = self.runs[0].fold
+        return None if fold is None else fold.parts
 
     @property
     def mean(self) -> float | None:
@@ -106,15 +116,18 @@ def split_keys(keys: Iterable[str], *, one_data_set: bool = True) -> tuple[list[
 
 
 def groups(runs: Sequence[Run]) -> list[Group]:
-    """Runs of one task, recipe and data set whose hyper-parameters are the same, in the order of their first."""
+    """Runs of one task, recipe and data set whose hyper-parameters are the same, in the order of their first.
+
+    Runs on folds of the same images are of one data set here.
+    """
     found: dict[Hashable, list[Run]] = {}
     for run in runs:
-        own = {key: value for key, value in run.flat_config.items() if is_hyper_parameter(key)}
+        own = {key: value for key, value in run.flat_config.items() if is_hyper_parameter(key) and key not in REPEATS}
         # of a run whose configuration is lost nobody knows whose group it is
         settings = _hashable(own) if run.config else run.folder
-        key = (run.task, run.recipe, run.status == "validated", data_key(run), settings)
+        key = (run.task, run.recipe, run.status == "validated", joined_key(run), settings)
         found.setdefault(key, []).append(run)
-    return [Group(tuple(members), _monitored(members)) for members in found.values()]
+    return [_group(tuple(members)) for members in found.values()]
 
 
 def better(name: str, runs: Sequence[Run]) -> Mode | None:
@@ -147,9 +160,14 @@ def _metric(name: str, runs: Sequence[Run], values: tuple[float | None, ...]) ->
     return Metric(name, mode, values, tuple(at for at, value in enumerate(values) if value == best))
 
 
-def _monitored(runs: Sequence[Run]) -> tuple[float, ...]:
-    found = (results(run).get(name[0]) for run in runs if (name := watched(run)))
-    return tuple(value for value in found if value is not None)
+def _group(runs: tuple[Run, ...]) -> Group:
+    measured = [(run, results(run).get(name[0])) for run in runs if (name := watched(run))]
+    found = [(run, value) for run, value in measured if value is not None]
+    fold = runs[0].fold
+    if fold is None:
+        return Group(runs, tuple(value for _, value in found))
+    means = fold_means((str(run.fold), value) for run, value in found)
+    return Group(runs, tuple(means.values()), tuple(missing_folds(means, fold.parts)))
 
 
 def _hashable(value: object) -> Hashable:

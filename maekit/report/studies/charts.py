@@ -60,7 +60,7 @@ def heat_map(study: Study, results: Sequence[CellResult]) -> HeatMap | None:
         tuple(short_value(value) for value in columns),
         tuple(short_value(value) for value in rows),
         tuple(cells),
-        caption=f"{metric}, mean over the seeds{of}. An empty cell has no finished run.",
+        caption=f"{metric}, mean over the {study.definition.repeated_over}{of}. An empty cell has no finished run.",
     )
 
 
@@ -79,26 +79,29 @@ def rung_chart(study: Study) -> LineChart | None:
         for step, found in sorted(at_rung.items())
     )
     short, metric = short_keys(keys)[keys[0]], metric_name(study)
-    title, words = f"{metric} by {short}, at each rung", "Mean over the seeds; a line has the cells that came so far."
+    title, over = f"{metric} by {short}, at each rung", study.definition.repeated_over
+    words = f"Mean over the {over}; a line has the cells that came so far."
     return LineChart("rungs_by_key", title, short, metric, series, caption=words) if series else None
 
 
 def cell_curves(study: Study, results: Sequence[CellResult]) -> LineChart | None:
-    """The metric of the best cells over the steps, mean over their seeds; None where nothing is recorded."""
+    """The metric of the best cells over the steps, mean over their seeds and folds; None where nothing is recorded."""
     series = [Series(cell_label(study, one.values), _mean_curve(study, one.values)) for one in results[:_MOST_LINES]]
     series = [one for one in series if one.points]
     if not series:
         return None
     metric = metric_name(study)
     more = len(results) - _MOST_LINES
-    caption = f"The mean over the seeds that have come so far{f'; the {_MOST_LINES} best cells' if more > 0 else ''}."
+    best = f"; the {_MOST_LINES} best cells" if more > 0 else ""
+    caption = f"The mean over the {study.definition.repeated_over} that have come so far{best}."
     return LineChart("cells", f"{metric} as the runs went", "step", metric, tuple(series), caption=caption)
 
 
 def cell_label(study: Study, cell: Cell, without: str | None = None) -> str:
-    """A cell in words, `layer_decay=0.65, lr=1e-4`, one of its keys left out if asked."""
+    """A cell in words, `layer_decay=0.65, lr=1e-4`, one of its keys left out if asked; of no key the recipe."""
     names = short_keys(axis.key for axis in study.definition.space)
-    return ", ".join(f"{names.get(key, key)}={short_value(value)}" for key, value in cell.items() if key != without)
+    words = ", ".join(f"{names.get(key, key)}={short_value(value)}" for key, value in cell.items() if key != without)
+    return words if cell else study.definition.recipe
 
 
 def metric_name(study: Study) -> str:
@@ -113,7 +116,8 @@ def _curve(study: Study, known: Sequence[CellResult], key: str) -> LineChart:
     kept = dict(list(lines.items())[:_MOST_LINES])  # results come best first, so these hold the best cells
     metric = metric_name(study)
     caption = (
-        f"Mean over the seeds of {metric} after the last step; the band is one standard deviation, dots are seeds."
+        f"Mean over the {study.definition.repeated_over} of {metric} after the last step; the band is one standard "
+        f"deviation, dots are {'folds' if study.definition.folds else 'seeds'}."
     )
     if len(kept) < len(lines):
         caption += f" The {len(kept)} lines with the best cells, of {len(lines)}."
@@ -131,12 +135,12 @@ def _line(label: str, members: Sequence[CellResult], key: str) -> Series:
             for one in ordered
             if one.mean is not None and one.std is not None
         ),
-        dots=tuple((one.number(key), value) for one in ordered for value in one.by_seed.values()),
+        dots=tuple((one.number(key), value) for one in ordered for value in one.points),
     )
 
 
 def _scatter(study: Study, known: Sequence[CellResult], key: str) -> LineChart:
-    dots = tuple(sorted((one.number(key), value) for one in known for value in one.by_seed.values()))
+    dots = tuple(sorted((one.number(key), value) for one in known for value in one.points))
     series = (Series("runs", (), dots=dots),) if dots else ()
     return _over_key(study, known, key, series, "Each dot is one run; the other keys differ as well.")
 
@@ -152,13 +156,13 @@ def _over_key(
 
 
 def _mean_curve(study: Study, cell: Cell) -> tuple[tuple[float, float], ...]:
-    """Mean over the seeds at each step, as study.json has it, else as the runs' own tables have it."""
-    by_seed: dict[int, dict[float, float]] = {}
+    """Mean over seeds and folds at each step, as study.json has it, else as the runs' own tables have it."""
+    by_run: dict[tuple[int, str | None], dict[float, float]] = {}
     for trial in study.trials:
         if trial["values"] == cell:
-            by_seed.setdefault(trial["seed"], {}).update(_steps(study, trial))
-    steps = sorted({step for points in by_seed.values() for step in points})
-    means = {step: [points[step] for points in by_seed.values() if step in points] for step in steps}
+            by_run.setdefault((trial["seed"], trial.get("fold")), {}).update(_steps(study, trial))
+    steps = sorted({step for points in by_run.values() for step in points})
+    means = {step: [points[step] for points in by_run.values() if step in points] for step in steps}
     return tuple((step, statistics.fmean(values)) for step, values in means.items())
 
 

@@ -16,7 +16,7 @@ from maekit.study.results import (
     halving_agreement,
     spent_steps,
 )
-from maekit.study.saved import Study
+from maekit.study.saved import SavedTrial, Study
 from maekit.system.numbers import number
 from maekit.system.plain import JSON, is_number
 
@@ -43,7 +43,8 @@ def study_document(study: Study, full: Study | None, created: str) -> Document:
         _definition(study),
         _trials(study),
     ]
-    keys = short_keys(axis.key for axis in study.definition.space).values()
+    keys = [*short_keys(axis.key for axis in study.definition.space).values()]
+    keys += [f"{study.definition.folds} folds"] if study.definition.folds else []
     title = f"Study of {', '.join(keys)}: {task_name(study.definition.task)}, {study.definition.recipe}"
     found = tuple(section for section in sections if section is not None)
     return Document(title, summary(study, results, agreement), found, created)
@@ -59,10 +60,12 @@ def _charts(study: Study, results: Sequence[CellResult]) -> Section:
 def _ranking(study: Study, results: Sequence[CellResult]) -> Section:
     keys = [axis.key for axis in study.definition.space]
     names = short_keys(keys)
-    columns = ["rank", *(names[key] for key in keys), metric_name(study), "std", "std error", "n"]
+    folds = study.definition.folds
+    columns = ["rank", *(names[key] for key in keys), metric_name(study), "std", "std error"]
+    columns += ["folds", "n"] if folds else ["n"]
     rows = [
         [rank if one.mean is not None else None, *(_value(one.values.get(key)) for key in keys)]
-        + [one.mean, one.std, one.standard_error, one.num_finished]
+        + [one.mean, one.std, one.standard_error, *([len(one.by_fold)] if folds else []), one.num_finished]
         for rank, one in enumerate(results, 1)
     ]
     if any(one.num_failed for one in results):
@@ -75,6 +78,11 @@ def _ranking(study: Study, results: Sequence[CellResult]) -> Section:
             for row, one in zip(rows, results, strict=True)
         ]
     note = "n runs went to their end; std is over n - 1, std error is std / sqrt(n), both empty for one run."
+    if folds:
+        note = (
+            f"n runs went to their end, on so many of {folds} folds; mean and std are over the folds. These train on "
+            "overlapping images, so the std error is too small by an unknown amount."
+        )
     table = Table("ranking", tuple(columns), tuple(map(tuple, rows)), "Cells, the best first", note)
     return Section("Ranking", (table,))
 
@@ -89,7 +97,8 @@ def _halving(study: Study, agreement: Agreement | None) -> Section | None:
         names = "; ".join(cell_label(study, cell) for cell in kept) if kept is not None else ""
         rows.append((step, cells, None if kept is None else len(kept), names))
         cells = cells if kept is None else len(kept)
-    note = "Cells are compared by their mean over the seeds; those that go on do so bit for bit where they paused."
+    over = study.definition.repeated_over
+    note = f"Cells are compared by their mean over the {over}; those that go on do so bit for bit where they paused."
     table = Table("rungs", ("step", "cells", "went on", "which"), tuple(rows), "Rungs", note)
     chart = rung_chart(study)
     blocks: list[Block] = [table, *([chart] if chart is not None else [])]
@@ -118,10 +127,10 @@ def _failures(study: Study) -> Section | None:
     if not failed:
         return None
     rows = tuple(
-        (one["number"], cell_label(study, one["values"]), one["seed"], one.get("end_step"), one.get("reason"))
+        (one["number"], cell_label(study, one["values"]), *_repeat(study, one), one.get("end_step"), one.get("reason"))
         for one in failed
     )
-    columns = ("trial", "cell", "seed", "at step", "reason")
+    columns = ("trial", "cell", *_repeat_columns(study), "at step", "reason")
     return Section("Failures", (Table("failures", columns, rows, "Trials that failed, and why"),))
 
 
@@ -133,7 +142,7 @@ def _cost(study: Study) -> Section:
     pairs = [
         ("hours of runs", number(run_seconds(study) / 3600)),
         ("optimizer steps", f"{spent:,}"),
-        ("every cell and seed to its end", f"{full:,} optimizer steps"),
+        (f"every {study.definition.one_run} to its end", f"{full:,} optimizer steps"),
         ("share of that", f"{number(100 * spent / full)} %" if full else ""),
         ("speed of a run", f"{number(statistics.median(speeds))} images/s (median)" if speeds else ""),
         ("most memory of a run", f"{number(max(memory))} GiB" if memory else ""),
@@ -156,6 +165,7 @@ def _definition(study: Study) -> Section:
         ("recipe", what.recipe),
         *axes,
         ("seeds", ", ".join(map(str, what.seeds))),
+        ("folds", f"{what.folds}, each validated on once" if what.folds else ""),
         ("sampler", what.sampler),
         ("pruning", pruning),
         ("compared by", f"{metric_name(study)} after the last step, {what.mode} is best"),
@@ -179,7 +189,7 @@ def _trials(study: Study) -> Section | None:
         (
             trial["number"],
             *(_value(trial["values"].get(key)) for key in keys),
-            trial["seed"],
+            *_repeat(study, trial),
             trial["state"],
             trial["value"],
             trial.get("best"),
@@ -192,9 +202,17 @@ def _trials(study: Study) -> Section | None:
         )
         for trial in study.trials
     )
-    columns = ("trial", *(names[key] for key in keys), "seed", "state", metric_name(study), "best", "steps", "end step")
-    columns = (*columns, "seconds", "images/s", "GiB", "folder")
+    columns = ("trial", *(names[key] for key in keys), *_repeat_columns(study), "state", metric_name(study), "best")
+    columns = (*columns, "steps", "end step", "seconds", "images/s", "GiB", "folder")
     return Section("Trials", (Table("trials", columns, rows, "Every trial"),)) if rows else None
+
+
+def _repeat(study: Study, trial: SavedTrial) -> tuple[int | str | None, ...]:
+    return (trial["seed"], trial.get("fold")) if study.definition.folds else (trial["seed"],)
+
+
+def _repeat_columns(study: Study) -> tuple[str, ...]:
+    return ("seed", "fold") if study.definition.folds else ("seed",)
 
 
 def _value(value: JSON) -> str | float:

@@ -6,6 +6,7 @@ from maekit.report.studies.charts import cell_label, metric_name
 from maekit.report.words import TOY, is_toy
 from maekit.study.results import Agreement, CellResult, full_grid_steps, spent_steps
 from maekit.study.saved import Study
+from maekit.system.folds import missing_folds
 from maekit.system.numbers import duration, number, plural
 
 
@@ -21,8 +22,8 @@ def summary(study: Study, results: Sequence[CellResult], agreement: Agreement | 
     if is_toy(study.definition.recipe, study.definition.fixed):
         lines.append(f"This is a study {TOY}.")
     lines.append(_states(study))
-    spent, full = spent_steps(study), full_grid_steps(study)
-    share = f", {number(100 * spent / full)} % of the {full:,} of every cell and seed" if full else ""
+    spent, full, every = spent_steps(study), full_grid_steps(study), study.definition.one_run
+    share = f", {number(100 * spent / full)} % of the {full:,} of every {every}" if full else ""
     lines.append(f"It took {plural(spent, 'optimizer step')}{share}, in {duration(run_seconds(study))} of runs.")
     return [*lines, *([agreement_line(study, agreement)] if agreement else [])]
 
@@ -32,13 +33,16 @@ def _best(study: Study, results: Sequence[CellResult]) -> str:
         return "No run has come to its end yet, so there is no best cell."
     best = results[0]
     assert best.mean is not None
-    wanted = study.definition.total_cells * len(study.definition.seeds)
+    wanted = study.definition.total_cells * len(study.definition.repeats)
     ended = sum(one.num_finished + one.num_failed + one.num_pruned for one in results) >= wanted
     what = f"{cell_label(study, best.values)} with {metric_name(study)} {number(best.mean)}"
     line = f"Best{'' if ended else ' so far'}: {what}"
+    repeats = "fold" if study.definition.folds else "seed"
     if best.std is None or best.standard_error is None:
-        return f"{line}, of {plural(best.num_finished, 'seed')}: how much of that is chance, one seed does not tell."
-    line += f" ± {number(best.std)} (mean and standard deviation of {best.num_finished} seeds)."
+        of = f"{plural(len(best.points), repeats)}{_missing(study, best)}"
+        return f"{line}, of {of}: how much of that is chance, one {repeats} does not tell."
+    count = f"{len(best.points)} {repeats}s{_missing(study, best)}"
+    line += f" ± {number(best.std)} (mean and standard deviation of {count})."
     near = [
         cell_label(study, one.values)
         for one in results[1:]
@@ -48,6 +52,12 @@ def _best(study: Study, results: Sequence[CellResult]) -> str:
         return f"{line} No other cell went to its end."
     error = f"within one standard error of it ({number(best.standard_error)})"
     return f"{line} {_listed(near)} {error}." if near else f"{line} No other cell is {error}."
+
+
+def _missing(study: Study, best: CellResult) -> str:
+    """The folds that a cell has no finished run of, in words; empty if it has all."""
+    missing = missing_folds(best.by_fold, study.definition.folds) if study.definition.folds else []
+    return f"; fold {', '.join(missing)} missing" if missing else ""
 
 
 def _listed(names: Sequence[str]) -> str:
@@ -60,6 +70,7 @@ def _states(study: Study) -> str:
     counts = ", ".join(f"{states.count(state)} {state}" for state in dict.fromkeys(states))
     cells = plural(study.definition.total_cells, "cell")
     wanted = f"{cells} x {plural(len(study.definition.seeds), 'seed')}"
+    wanted += f" x {study.definition.folds} folds" if study.definition.folds else ""
     return f"{wanted}; {plural(len(states), 'trial')}{f' ({counts})' if counts else ''}."
 
 

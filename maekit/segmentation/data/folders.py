@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 from maekit.base.data import TransferData
 from maekit.base.findings import Findings
-from maekit.base.identity import DataIdentity
+from maekit.base.identity import DataIdentity, whole_fingerprint
 from maekit.base.spec import DataSpec
 from maekit.data.digit_scenes import OWN_FORM, SceneForm, make_scenes, scenes_root
 from maekit.data.folders.shares import Share
@@ -204,7 +204,10 @@ class SegmentationFolders(SegAugmentation, BandFlags, TransferData):
         tree = self.label_maps.tree
         splits = {"train": tree.train.pairs.identity(), "val": tree.val.pairs.identity()}
         bands = self.pictures.bands if self._asked else None
-        return DataIdentity(self._data_root(), tree.names, splits if bands is None else bands.marked(splits))
+        marked = splits if bands is None else bands.marked(splits)
+        lines = (line for part in (tree.train.pairs, tree.val.pairs) for line in part.lines())
+        whole = whole_fingerprint(lines) if self.fold is not None else ""
+        return DataIdentity(self._data_root(), tree.names, marked, whole)
 
     def summary(self) -> str:
         """Returns one line: counts, classes and folder, the coding and its reason, and notes on the files."""

@@ -23,8 +23,10 @@ from maekit.runs.differences import is_hyper_parameter
 from maekit.study.define.definition import Definition
 from maekit.study.define.presets import Preset
 from maekit.study.define.space import Choice, Interval, Space, grid_cells, parse_grid, parse_range, short_keys
+from maekit.system.folds import all_folds
 from maekit.system.plain import JSON, is_number
 
+FOLD = "data.fold"
 _RATES = ("optim.base_lr", "optim.lr")
 _LENGTH = ("trainer.max_steps", "trainer.max_epochs", "data.total_batch_size")
 
@@ -46,6 +48,7 @@ class Request:
         pruning: `none`, `median` or `halving`.
         reduction: halving keeps one cell in so many.
         name: the study's; None takes the preset's name, or the keys.
+        folds: each cell is run on each of so many folds; None without folds.
     """
 
     recipe: Recipe
@@ -60,6 +63,7 @@ class Request:
     pruning: str
     reduction: int
     name: str | None
+    folds: int | None = None
 
 
 def define(request: Request, module: ModuleType) -> Definition:
@@ -75,17 +79,17 @@ def define(request: Request, module: ModuleType) -> Definition:
     axes = _given_axes(request)
     settings = resolve(request.recipe, module, request.flags, training=True)
     settings.require_training()
-    _check_keys([*axes], settings)
-    data: TransferData = module.Data(**settings.values["data"])
-    data.setup()
+    _check_keys([*axes], settings, folds=request.folds is not None)
+    data, num_images = _smallest_data(request, settings, module)
     space = _checked_space(request, axes, settings, module, data.spec())
     _check_rates(space, settings)
     if request.sampler == "grid":
         grid_cells(space)
-    varied = {axis.key for axis in space}
+    varied = {axis.key for axis in space} | ({FOLD} if request.folds else set())
     fixed = {key: value for key, value in flat(settings.values) if is_hyper_parameter(key) and key not in varied}
     metric, mode = _monitor(settings, module, data.spec())
-    names = [request.preset.name] if request.preset else short_keys(axis.key for axis in space).values()
+    names = [request.preset.name] if request.preset else [*short_keys(axis.key for axis in space).values()]
+    names += [f"{request.folds}folds"] if request.folds else []
     definition = Definition(
         name=request.name or re.sub(r"[^A-Za-z0-9._+-]", "-", "-".join(names))[:80],
         task=request.recipe.task.given_as,
@@ -101,11 +105,35 @@ def define(request: Request, module: ModuleType) -> Definition:
         metric=f"val/{metric}",
         mode=mode,
         max_steps=0,
-        num_images=len(data.train_dataset(0)),
+        num_images=num_images,
         fixed=json.loads(json.dumps(fixed)),
         preset=request.preset.name if request.preset else None,
+        folds=request.folds,
     )
     return replace(definition, max_steps=_longest(definition, settings))
+
+
+def _smallest_data(request: Request, settings: Settings, module: ModuleType) -> tuple[TransferData, int]:
+    """The data, and the number of training images; with folds every fold is read, and the smallest number counts.
+
+    Raises:
+        UserError: the task's data cannot be divided into folds, or a fold cannot be used.
+    """
+    values = settings.values["data"]
+    if request.folds is None:
+        choices: list[dict[str, Any]] = [values]
+    elif FOLD in dict(flat(settings.values)):
+        choices = [{**values, "fold": fold} for fold in all_folds(request.folds)]
+    else:
+        raise UserError(
+            f"--folds: the data of {request.recipe.task.given_as} cannot be divided into folds; use --seeds"
+        )
+    found: list[tuple[TransferData, int]] = []
+    for choice in choices:
+        data: TransferData = module.Data(**choice)
+        data.setup()
+        found.append((data, len(data.train_dataset(0))))
+    return min(found, key=lambda pair: pair[1])
 
 
 def _given_axes(request: Request) -> dict[str, list[str] | Interval]:
@@ -121,17 +149,20 @@ def _given_axes(request: Request) -> dict[str, list[str] | Interval]:
         axes[key] = axis
     preset = request.preset.grid if request.preset else {}
     axes = {**{key: axes.pop(key, values) for key, values in preset.items()}, **axes}
-    if not axes:
-        raise UserError("nothing to vary; add --grid KEY=V,V,..., --range KEY=LOW:HIGH or --preset layer_decay")
+    if not axes and not request.folds:
+        ways = "--grid KEY=V,V,..., --range KEY=LOW:HIGH, --preset layer_decay or --folds 5"
+        raise UserError(f"nothing to vary; add {ways}")
     return axes
 
 
-def _check_keys(keys: Sequence[str], settings: Settings) -> None:
+def _check_keys(keys: Sequence[str], settings: Settings, *, folds: bool) -> None:
     """Refuses keys that do not exist, that the study sets itself, or that were given as flags too."""
     known, task = dict(flat(settings.values)), settings.recipe.task.given_as
     for key in keys:
         if key == "run.seed":
             raise UserError("got run.seed as a key of the study, expected --seeds 3 or --seeds 0,1,2")
+        if key == FOLD:
+            raise UserError(f"got {FOLD} as a key of the study, expected --folds 5: a cell's mean is over its folds")
         if key not in known:
             hint = moved_key(key) or nearest_key(key, list(known))
             raise UserError(f"unknown key '{key}' to vary{hint} (all keys: maekit fit --task {task} --help)")
@@ -143,9 +174,10 @@ def _check_keys(keys: Sequence[str], settings: Settings) -> None:
             raise UserError(f"got {key} as a key of the study, expected one metric for all runs; give it as --{key}")
         if key in settings.given:
             raise UserError(f"got {key} both as a flag and as a key of the study; leave out --{key}")
-    for key in ("run.seed", "run.folder", "run.name", "run.stop_at_step"):
+    own = {"run.seed": "--seeds", **({FOLD: "--folds alone"} if folds else {})}
+    for key in (*own, "run.folder", "run.name", "run.stop_at_step"):
         if key in settings.given:
-            use = "--seeds" if key == "run.seed" else "--output DIR"
+            use = own.get(key, "--output DIR")
             raise UserError(f"got --{key}, which a study sets for each run itself; use {use}")
 
 

@@ -6,11 +6,19 @@ Standard library only.
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from maekit.errors import UserError
 from maekit.study.define.space import Cell, Choice, Interval, Space, grid_cells, short_value
+from maekit.system.folds import all_folds
 from maekit.system.plain import JSON
+
+
+class Repeat(NamedTuple):
+    """What the runs of one cell differ in: the seed, and the fold, as `2/5`; None without folds."""
+
+    seed: int
+    fold: str | None
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,7 @@ class Definition:
         fixed: dotted key -> value of every hyper-parameter that is not varied.
         preset: the preset that gave the space, or None.
         sampler_seed: seed of the random and the TPE sampler.
+        folds: each cell and seed is run on each of so many folds; None without folds.
     """
 
     name: str
@@ -56,14 +65,33 @@ class Definition:
     fixed: Mapping[str, JSON] = field(repr=False)
     preset: str | None = None
     sampler_seed: int = 0
+    folds: int | None = None
 
     def cells(self) -> list[Cell]:
         """A grid's cells; empty for a sampler, which samples them one by one."""
         return grid_cells(self.space) if self.sampler == "grid" else []
 
-    def runs(self) -> list[tuple[Cell, int]]:
-        """A grid's cells with their seeds, in the order that `--trial` counts: the seeds vary fastest."""
-        return [(cell, seed) for cell in self.cells() for seed in self.seeds]
+    @property
+    def repeats(self) -> tuple[Repeat, ...]:
+        """The runs of each cell: every seed, with folds on every fold."""
+        folds = (None,) if self.folds is None else all_folds(self.folds)
+        return tuple(Repeat(seed, fold) for seed in self.seeds for fold in folds)
+
+    @property
+    def one_run(self) -> str:
+        """What there is a run of, in words."""
+        return "cell and seed" if self.folds is None else "cell, seed and fold"
+
+    @property
+    def repeated_over(self) -> str:
+        """What a cell's mean is over, in words."""
+        if self.folds is None:
+            return "seeds"
+        return "folds and seeds" if len(self.seeds) > 1 else "folds"
+
+    def runs(self) -> list[tuple[Cell, Repeat]]:
+        """A grid's cells with their repeats, in the order that `--trial` counts: folds, then seeds vary fastest."""
+        return [(cell, repeat) for cell in self.cells() for repeat in self.repeats]
 
     @property
     def total_cells(self) -> int:
@@ -82,10 +110,10 @@ class Definition:
         return min(limits, default=self.max_steps)
 
     def full_steps(self) -> int:
-        """Optimizer steps of all cells and seeds, each run to its end; with a sampler an upper bound."""
+        """Optimizer steps of all cells, seeds and folds, each run to its end; with a sampler an upper bound."""
         cells = self.cells()
-        one_seed = sum(map(self.steps_of, cells)) if cells else self.total_cells * self.max_steps
-        return one_seed * len(self.seeds)
+        once = sum(map(self.steps_of, cells)) if cells else self.total_cells * self.max_steps
+        return once * len(self.repeats)
 
     def as_json(self) -> dict[str, JSON]:
         """Plain values, from which `from_json` makes an equal definition."""
@@ -132,6 +160,8 @@ class Definition:
             "training images": self.num_images,
             "steps": self.max_steps,
         }
+        if self.folds is not None:
+            own["folds"] = self.folds
         if self.pruning == "halving":
             own["reduction"] = self.reduction
         for axis in self.space:

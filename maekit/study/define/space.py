@@ -93,31 +93,34 @@ def short_value(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value)
 
 
-def cell_name(cell: Mapping[str, JSON], seed: int) -> str:
+def cell_name(cell: Mapping[str, JSON], seed: int, fold: str | None = None) -> str:
     """The folder name of one run, such as `layer_decay=0.65,lr=1e-4,seed=1`; at most 120 characters.
 
     Characters that are unsafe in file names become `-`. A name that was changed or cut ends with eight hexadecimal
-    digits of a hash of the whole cell and seed, so that it stays unique.
+    digits of a hash of the whole cell, seed and fold, so that it stays unique.
 
     Args:
         cell: dotted key -> value.
         seed: the run's seed.
+        fold: the run's, as `2/5`, which becomes `fold=2of5`; None without folds.
     """
     names = short_keys(cell)
-    whole = ",".join([*(f"{names[key]}={short_value(value)}" for key, value in cell.items()), f"seed={seed}"])
+    repeat = f"seed={seed}" if fold is None else f"seed={seed},fold={fold.replace('/', 'of')}"
+    whole = ",".join([*(f"{names[key]}={short_value(value)}" for key, value in cell.items()), repeat])
     safe = re.sub(r"[^A-Za-z0-9._=,+-]", "-", whole)
     if safe == whole and len(safe) <= _MAX_NAME:
         return safe
-    exact = json.dumps([sorted(cell.items()), seed], default=str)
+    exact = json.dumps([sorted(cell.items()), seed, *([] if fold is None else [fold])], default=str)
     digest = blake2b(exact.encode(), digest_size=4).hexdigest()
-    end = f",seed={seed},{digest}"
-    return safe.removesuffix(f",seed={seed}")[: _MAX_NAME - len(end)] + end
+    end = f",{repeat},{digest}"
+    return safe.removesuffix(f",{repeat}")[: _MAX_NAME - len(end)] + end
 
 
-def flags_of(cell: Mapping[str, JSON], seed: int) -> list[str]:
-    """The flags with which `maekit fit` trains a cell with a seed."""
+def flags_of(cell: Mapping[str, JSON], seed: int, fold: str | None = None) -> list[str]:
+    """The flags with which `maekit fit` trains a cell with a seed, and on all folds but one."""
     texts = {key: value if isinstance(value, str) else json.dumps(value) for key, value in cell.items()}
-    return [f"--{key}={text}" for key, text in texts.items()] + [f"--run.seed={seed}"]
+    repeat = [f"--run.seed={seed}", *([] if fold is None else [f"--data.fold={fold}"])]
+    return [*(f"--{key}={text}" for key, text in texts.items()), *repeat]
 
 
 def parse_grid(text: str) -> tuple[str, list[str]]:

@@ -20,8 +20,13 @@ def is_final(trial: FrozenTrial | None) -> bool:
     return trial is not None and trial.state in FINAL and not lost_its_worker(trial)
 
 
+def specs_of(definition: Definition, cell: Cell, rung: int | None = None) -> list[TrialSpec]:
+    """The trials of one cell: every seed, with folds on every fold."""
+    return [TrialSpec(cell, seed, rung, fold) for seed, fold in definition.repeats]
+
+
 class Plan:
-    """Every cell with every seed, each to its end. Halving and TPE override this below."""
+    """Every cell with every seed and fold, each to its end. Halving and TPE override this below."""
 
     def __init__(self, definition: Definition) -> None:
         self.definition = definition
@@ -35,7 +40,7 @@ class Plan:
             kept: the cells that went on after each rung.
             idle: this worker could start a run, and none waits.
         """
-        return [TrialSpec(cell, seed) for cell in self.cells for seed in self.definition.seeds]
+        return [spec for cell in self.cells for spec in specs_of(self.definition, cell)]
 
     def is_complete(self, trials: Sequence[FrozenTrial], kept: Kept) -> bool:
         """Whether all trials that there will ever be have ended."""
@@ -66,13 +71,13 @@ class TPEPlan(Plan):
                 cells.append(cell)
         if idle and len(cells) < self.definition.total_cells and (new := next_cell(self.definition, trials)):
             cells.append(new)
-        return [TrialSpec(cell, seed) for cell in cells for seed in self.definition.seeds]
+        return [spec for cell in cells for spec in specs_of(self.definition, cell)]
 
 
 class HalvingPlan(Plan):
     """Successive halving by cells: all cells train to a rung, then the best 1/reduction of them go on from there.
 
-    Cells are compared by their mean over the seeds; a cell of which a seed failed does not go on. Optuna's own
+    Cells are compared by their mean over seeds and folds; a cell of which a run failed does not go on. Optuna's own
     `SuccessiveHalvingPruner` compares single runs, so that a lucky seed decides, and decides with the runs it has seen
     so far, so that the first runs always train to the end. A run that goes on resumes from its checkpoint, so no step
     is trained twice.
@@ -86,10 +91,7 @@ class HalvingPlan(Plan):
         """All cells on the first rung, and on each further rung those that were kept."""
         rungs = [self.cells, *kept][: self.num_rungs]
         return [
-            TrialSpec(cell, seed, rung)
-            for rung, cells in enumerate(rungs)
-            for cell in cells
-            for seed in self.definition.seeds
+            spec for rung, cells in enumerate(rungs) for cell in cells for spec in specs_of(self.definition, cell, rung)
         ]
 
     def is_complete(self, trials: Sequence[FrozenTrial], kept: Kept) -> bool:
@@ -112,13 +114,13 @@ class HalvingPlan(Plan):
         if rung >= self.num_rungs - 1:
             return None
         cells, existing = [self.cells, *kept][rung], current(trials)
-        specs = [TrialSpec(cell, seed, rung) for cell in cells for seed in self.definition.seeds]
+        specs = [spec for cell in cells for spec in specs_of(self.definition, cell, rung)]
         if not all(is_final(existing.get(spec.key)) for spec in specs):
             return None
         return self.ranked(existing, cells, rung)[: num_kept(len(cells), self.definition.reduction)]
 
     def ranked(self, existing: Mapping[str, FrozenTrial], cells: Sequence[Cell], rung: int) -> list[Cell]:
-        """The cells of a rung, best first, without those of which a seed failed.
+        """The cells of a rung, best first, without those of which a run failed.
 
         Args:
             existing: `current` trials by spec key.
@@ -127,7 +129,7 @@ class HalvingPlan(Plan):
         """
         means: list[tuple[float, int]] = []
         for number, cell in enumerate(cells):
-            trials = [existing[TrialSpec(cell, seed, rung).key] for seed in self.definition.seeds]
+            trials = [existing[spec.key] for spec in specs_of(self.definition, cell, rung)]
             values = [trial.value for trial in trials if trial.state == TrialState.COMPLETE and trial.value is not None]
             if len(values) == len(trials):
                 means.append((fmean(values), number))

@@ -65,6 +65,7 @@ def saved_trial(trial: FrozenTrial) -> SavedTrial:
         "number": trial.number,
         "values": spec.cell,
         "seed": spec.seed,
+        "fold": spec.fold,
         "rung": spec.rung,
         "state": _STATES[trial.state],
         "value": trial.value if trial.state != TrialState.FAIL else None,

@@ -30,27 +30,29 @@ _SPEC = "leg"  # the attribute's name in databases since the first version
 
 @dataclass(frozen=True)
 class TrialSpec:
-    """What one trial does: trains one cell with one seed up to a rung, or to the end.
+    """What one trial does: trains one cell with one seed, and with folds on one, up to a rung, or to the end.
 
     Attributes:
         cell: dotted key -> value.
         seed: the run's seed.
         rung: how many times halving has compared the cells before; None without halving.
+        fold: the fold that is validated on, as `2/5`; None without folds.
     """
 
     cell: Cell
     seed: int
     rung: int | None = None
+    fold: str | None = None
 
     @cached_property
     def key(self) -> str:
         """Equal for equal specs, whatever the order of the cell's keys."""
-        return json.dumps([self.cell, self.seed, self.rung], sort_keys=True)
+        return json.dumps([self.cell, self.seed, self.rung, self.fold], sort_keys=True)
 
     @property
     def run_name(self) -> str:
         """The run's folder; all rungs of a run share it."""
-        return cell_name(self.cell, self.seed)
+        return cell_name(self.cell, self.seed, self.fold)
 
 
 def has_spec(trial: FrozenTrial) -> bool:

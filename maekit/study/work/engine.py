@@ -74,7 +74,8 @@ def run_study(
     url = "" if only is not None else storage_url or default_url(folder)
     spec = None
     if only is not None:
-        spec = TrialSpec(*runs[only], 0 if definition.pruning == "halving" else None)
+        cell, repeat = runs[only]
+        spec = TrialSpec(cell, repeat.seed, 0 if definition.pruning == "halving" else None, repeat.fold)
     with _locked(folder, shared=join or only is not None) as alone, Signals() as signals:
         try:
             _check_folder(folder, definition)

@@ -114,7 +114,7 @@ def fit_flags(study_folder: Path, plan: Plan, spec: TrialSpec) -> list[str]:
         *("--task", of.task, "--recipe", of.recipe),
         *(word for file in of.config for word in ("--config", file)),
         *of.flags,
-        *flags_of(spec.cell, spec.seed),
+        *flags_of(spec.cell, spec.seed, spec.fold),
         f"--run.folder={study_folder / 'runs'}",
         f"--run.name={spec.run_name}",
         *([f"--run.stop_at_step={stop}"] if stop is not None else []),

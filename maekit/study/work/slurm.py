@@ -68,7 +68,7 @@ def script(definition: Definition, command: list[str], folder: Path, storage: st
         UserError: the study needs a database that several machines can share.
     """
     count = int(parallel) if parallel.isdecimal() and int(parallel) > 1 else None
-    runs = definition.total_cells * len(definition.seeds)
+    runs = definition.total_cells * len(definition.repeats)
     if storage is None:
         return _one_run_each(definition, command, count, runs)
     if storage.startswith("sqlite"):

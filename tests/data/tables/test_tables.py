@@ -5,12 +5,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from maekit.data.folders.shares import parse_fold
 from maekit.data.tables.columns import choose_columns
 from maekit.data.tables.folds import fold_of_each
 from maekit.data.tables.paths import find_files
 from maekit.data.tables.read import column_names, read_columns
 from maekit.errors import UserError
+from maekit.system.folds import parse_fold
 
 NOTHING: dict[str, str | None] = dict.fromkeys(("path", "label", "split", "group", "weight"))
 

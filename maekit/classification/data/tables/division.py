@@ -6,11 +6,12 @@ import numpy as np
 
 from maekit.classification.data.tables.rows import Cells, Rows, TableFlags, TableSplits
 from maekit.data.folders.listing import Listing
-from maekit.data.folders.shares import Fold, part_of_each
+from maekit.data.folders.shares import part_of_each
 from maekit.data.folders.splits import split_of
 from maekit.data.tables.folds import fold_of_each, require_pairs
 from maekit.data.tables.rows import require_both, splits_of
 from maekit.errors import UserError
+from maekit.system.folds import Fold
 
 BINS = 10  # of equally many images, in which values are spread evenly over folds
 

@@ -8,13 +8,13 @@ from typing import NamedTuple
 import numpy as np
 
 from maekit.data.folders.listing import Listing, Names
-from maekit.data.folders.shares import Fold
 from maekit.data.folders.text import read_text
 from maekit.data.tables.columns import Columns, choose_columns
 from maekit.data.tables.paths import Found, find_files
 from maekit.data.tables.read import column_names, read_columns
 from maekit.data.tables.rows import require_once, require_table, weights_of
 from maekit.errors import UserError
+from maekit.system.folds import Fold
 
 MISSING = {"", "nan", "null", "none", "na", "n/a"}
 
@@ -126,7 +126,9 @@ def sorted_rows(cells: Cells, classes: tuple[str, ...], labels: np.ndarray) -> R
     names, columns = cells.found.names, cells.columns
     first = labels.tolist() if labels.ndim == 1 else [0] * len(names)
     order = sorted(range(len(names)), key=lambda row: (first[row], names[row]))
-    weights = None if columns.weight is None else weights_of(cells.table, columns.weight, cells.read[columns.weight])[order]
+    weights = None
+    if columns.weight is not None:
+        weights = weights_of(cells.table, columns.weight, cells.read[columns.weight])[order]
 
     def column(name: str | None) -> list[str]:
         return [] if name is None else [cells.read[name][row] for row in order]

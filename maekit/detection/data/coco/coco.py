@@ -10,7 +10,7 @@ import yaml
 
 from maekit.base.data import TransferData
 from maekit.base.findings import Findings
-from maekit.base.identity import DataIdentity
+from maekit.base.identity import DataIdentity, whole_fingerprint
 from maekit.base.spec import DataSpec
 from maekit.data.folders.shares import Share
 from maekit.data.images.bands.facts import Bands
@@ -38,6 +38,7 @@ from maekit.detection.data.coco.remarks import (
     wrong_boxes,
 )
 from maekit.detection.data.coco.scenes import make_object_scenes, object_scenes_root
+from maekit.detection.data.coco.shared_images import image_lines
 from maekit.detection.data.transforms import DetEvalTransform, DetTrainTransform
 from maekit.errors import UserError
 
@@ -197,7 +198,9 @@ class COCO(BandFlags, TransferData):
         classes = tuple(f"{ident} {name}" for ident, name in train.categories.items())
         splits = {"train": train.identity(), "val": val.identity()}
         bands = self.pictures.bands if self._asked else None
-        return DataIdentity(train.folder, classes, splits if bands is None else bands.marked(splits))
+        marked = splits if bands is None else bands.marked(splits)
+        lines = (line for file in self.files for line in image_lines(file))
+        return DataIdentity(train.folder, classes, marked, whole_fingerprint(lines) if self.fold is not None else "")
 
     def summary(self) -> str:
         """Returns counts, the folder, and what is left out or odd, in one line."""

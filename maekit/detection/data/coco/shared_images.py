@@ -1,7 +1,8 @@
-"""Images that are in both splits, which makes a validation look better than it is."""
+"""Images that are in both splits, which makes a validation look better than it is, and those that all folds share."""
 
 import os
 from collections import defaultdict
+from collections.abc import Iterator
 from hashlib import blake2b
 from pathlib import Path
 from typing import NamedTuple
@@ -55,6 +56,14 @@ def shared_images(train: CocoFile, val: CocoFile) -> Shared:
     step = max(1, -(-len(pairs) // MAX_COMPARED))
     copies = [mine for mine, theirs in pairs[::step] if _equal(mine, theirs)]
     return Shared(len(same), len(copies), next(iter([*same, *copies]), ""), len(val))
+
+
+def image_lines(file: CocoFile) -> Iterator[str]:
+    """Returns a text for each image with its name and the classes and boxes of its annotations."""
+    objects = file.objects
+    for index, name in enumerate(file.names):
+        places = file.order[file.starts[index] : file.starts[index + 1]]
+        yield f"{name} {objects.category_ids[places].tolist()} {objects.boxes[places].tolist()}"
 
 
 def _equal(mine: str, theirs: str) -> bool:

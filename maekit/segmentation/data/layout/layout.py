@@ -1,6 +1,6 @@
 """Pairs the images of a segmentation data set with their label maps."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -57,6 +57,10 @@ class Pairs:
         names = (*self.image_names.content(), *self.label_names.content())
         coded = [] if self.colours is None else [self.colours.content()]
         return Split(len(self), fingerprint(*names, *coded))
+
+    def lines(self) -> Iterator[str]:
+        """Returns a text for each pair with the names of image and label map."""
+        return (f"{image} {label}" for image, label in zip(self.image_names, self.label_names, strict=True))
 
     def take(self, indices: Sequence[int]) -> "Pairs":
         """Returns the pairs at these indices."""
