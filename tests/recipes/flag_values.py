@@ -62,6 +62,7 @@ FLAGS = {
     "data.split_column": text("null", "split --data.table=table.csv"),
     "data.sampling": choice("uniform", "balanced", "null", "weighted --data.weight_column=w --data.table=table.csv"),
     "data.table": text("null", "table.csv"),
+    "data.mask_column": text("null", "mask --data.table=table.csv"),
     "data.weight_column": text("null", "weight --data.table=table.csv"),
     "data.colour_edges": choice("refuse", "ignore"),
     "data.colours": text("null"),

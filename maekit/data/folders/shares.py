@@ -81,7 +81,14 @@ class Share:
         more = f" and {len(both) - 1:,} more" if both[1:] else ""
         return f"data.group_pattern: group {both[0]!r}{more} is in training and in validation; give it to one of them"
 
-    def held_out(self, names: Sequence[str], present: np.ndarray) -> np.ndarray:
+    def held_out(
+        self,
+        names: Sequence[str],
+        present: np.ndarray,
+        groups: Sequence[str] = (),
+        classes: Sequence[str] = (),
+        where: object = "",
+    ) -> np.ndarray:
         """Returns [N] bool, whether each image is for validation.
 
         Iterative stratification (Sechidis et al. 2011): the rarest class first, each unit to the part that lacks most
@@ -90,12 +97,31 @@ class Share:
         Args:
             names: N names of images.
             present: [N, C] bool, the classes in each; C may be 0.
+            groups: of each image, from a table; empty for those by the pattern.
+            classes: C names; with them a fold is refused where a class is in one unit alone.
+            where: what to name in that error.
 
         Raises:
-            UserError: there are fewer units than parts.
+            UserError: there are fewer units than parts, or see `classes`.
         """
         shares, chosen = self.parts
-        return np.asarray(part_of_each(self.groups(names), present, shares, self.seed) == chosen)
+        units = groups or self.groups(names)
+        if self.fold is not None and classes:
+            _require_spread(units, present, classes, where)
+        return np.asarray(part_of_each(units, present, shares, self.seed) == chosen)
+
+
+def _require_spread(units: Sequence[str], present: np.ndarray, classes: Sequence[str], where: object) -> None:
+    names, owner = np.unique(units, return_inverse=True)
+    counts = np.zeros((len(names), present.shape[1]), dtype=bool)
+    np.logical_or.at(counts, owner, present)
+    lone = np.flatnonzero(counts.sum(axis=0) == 1)
+    if len(lone):
+        what = "group" if len(names) < len(units) else "image"
+        raise UserError(
+            f"{where}: class '{classes[lone[0]]}' is in one {what}, expected two or more, since each class is to be in "
+            "training and in validation; add images, remove the class, or say which images are for validation"
+        )
 
 
 def part_of_each(units: Sequence[str], present: np.ndarray, shares: Sequence[float], seed: int) -> np.ndarray:

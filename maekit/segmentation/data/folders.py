@@ -5,12 +5,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import numpy as np
+
 from maekit.base.data import TransferData
 from maekit.base.findings import Findings
 from maekit.base.identity import DataIdentity, whole_fingerprint
 from maekit.base.spec import DataSpec
 from maekit.data.digit_scenes import OWN_FORM, SceneForm, make_scenes, scenes_root
-from maekit.data.folders.shares import Share
 from maekit.data.images.bands.flags import BandFlags
 from maekit.data.images.bands.stats_file import NAME
 from maekit.data.images.picture_form import PictureForm, White, require_white, upright_form
@@ -26,24 +27,26 @@ from maekit.segmentation.data.dataset import (
     SegTrainDataset,
     collate_scenes,
 )
+from maekit.segmentation.data.division import Division
 from maekit.segmentation.data.labels.coding import Coding
 from maekit.segmentation.data.labels.decision import Decision
 from maekit.segmentation.data.labels.label_maps import LabelMaps, given_coding
+from maekit.segmentation.data.labels.present import possible_classes
 from maekit.segmentation.data.layout.layout import Pairs
-from maekit.segmentation.data.layout.tree import SegTree, read_splits
+from maekit.segmentation.data.layout.tree import SegTree
 from maekit.segmentation.data.palette import Colour, spread_palette
 from maekit.segmentation.data.transforms.settings import SegAugmentation
 from maekit.segmentation.data.transforms.transforms import SegEvalTransform, SegTrainTransform
-from maekit.system.ranges import check_range
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class SegmentationFolders(SegAugmentation, BandFlags, TransferData):
+class SegmentationFolders(SegAugmentation, BandFlags, Division, TransferData):
     """`images/{train,val}` with `masks/{train,val}`, and the class names in `classes.txt`.
 
     Other common names and orders of the folders are found too; see `find_folders`. An image and its label map have the
     same name but for the suffix and words such as `_mask`; a label map holds one class number a pixel (grey or palette
-    PNG), 255 is ignored. Without a validation split a share of the training images is set aside.
+    PNG), 255 is ignored. Without a validation split a share of the training images is set aside. A table may list
+    images and label maps instead.
 
     Args:
         synthetic: made data to use where no root is given: `scenes` are scikit-learn's digits on textures.
@@ -58,12 +61,6 @@ class SegmentationFolders(SegAugmentation, BandFlags, TransferData):
             smoothing: refuse, or ignore those pixels.
         allow_empty: train although a class has no pixel in the training label maps, or a label map none that
             counts.
-        val_fraction: share of the images set aside for validation where there is no such split, above 0 and below
-            1.
-        split_seed: chooses which images that share holds.
-        fold: the second of five folds is 2/5: that fold is for validation, the others for training; null for a share.
-        group_pattern: regular expression whose first group in an image's name is its group, as ^([^_]+)_ for a
-            patient; images of one group are never on both sides.
         white: value that becomes white in pictures of more than 8 bits a channel, as 4095; brighter ones are
             clipped. auto: found in a sample of them, and printed.
 
@@ -83,18 +80,13 @@ class SegmentationFolders(SegAugmentation, BandFlags, TransferData):
     colours: str | None = None
     colour_edges: Literal["refuse", "ignore"] = "refuse"
     allow_empty: bool = False
-    val_fraction: float = 0.1
-    split_seed: int = 0
-    fold: str | None = None
-    group_pattern: str | None = None
     white: White = "auto"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         require_white(self.white)
         self._asked = self.asked_bands()
-        check_range("data.split_seed", self.split_seed, "[0, inf)")
-        self.share = Share(self.val_fraction, self.split_seed, self.fold, self.group_pattern)
+        self.checked_share()
         SegTrainTransform(self)  # refuses numbers that are out of range before any image is read
         self._eval = SegEvalTransform(resize=self.resize, min_side=self.crop_size, mean=self.mean, std=self.std)
         self._notes: list[str] = []
@@ -105,11 +97,22 @@ class SegmentationFolders(SegAugmentation, BandFlags, TransferData):
         Raises:
             UserError: the folder does not have the expected form.
         """
-        tree = read_splits(root, self.class_names, self.share)
-        table = self._table(root, tree.train.pairs)
+        tree = self.read_divided(root, self.class_names, self._possible, allow_lone=self.allow_empty)
+        table = self._colours(root, tree.train.pairs)
         return tree if table is None else tree.coloured(table.in_order(tree.names))
 
-    def _table(self, root: Path, train: Pairs) -> ColourTable | None:
+    def _possible(self, pairs: Pairs) -> tuple[Pairs, dict[int, str]]:
+        """Returns pairs with their table of colours, and the name of each value that may be a class."""
+        root = self._data_root()
+        names, table = self.class_names(root, pairs), self._colours(root, pairs)
+        values = possible_classes(names, self.reduce_zero_label, self.label_values, table)
+        return replace(pairs, colours=table), values
+
+    def sample_weights(self) -> np.ndarray | None:
+        """Returns the weights by which training images are drawn, [images]; None draws each once an epoch."""
+        return self.label_maps.tree.train.pairs.weights
+
+    def _colours(self, root: Path, train: Pairs) -> ColourTable | None:
         path = Path(self.colours).expanduser() if self.colours else find_table(root, train.label(0))
         if path is None:
             return None
@@ -125,7 +128,7 @@ class SegmentationFolders(SegAugmentation, BandFlags, TransferData):
             UserError: there are none, or they cannot be used.
         """
         names = given_classes(self.classes) if self.classes else read_classes(root)
-        table = None if names else self._table(root, train)
+        table = None if names else self._colours(root, train)
         if table is not None:
             return table.names
         if names is None:
@@ -282,21 +285,27 @@ class SegmentationFolders(SegAugmentation, BandFlags, TransferData):
             return LabelMaps(
                 tree, Decision(Coding(len(tree.names), False), f"by the colours of {table.path}"), self.allow_empty
             )
-        known = self.form.unlabelled if tree.published or self.root is None else None
+        known = self.form.unlabelled if tree.published or self._is_made else None
         given = given_coding(tree, self.reduce_zero_label, self.label_values, known)
         return LabelMaps(tree, given, self.allow_empty)
 
     def _picture_form_of(self, tree: SegTree) -> PictureForm:
         parts = [(len(part.pairs), part.pairs.image) for part in (tree.train, tree.val)]
-        known = tree.published or self.root is None
+        known = tree.published or self._is_made
         return upright_form(parts, self.white, known=known, asked=self._asked, folder=self._data_root())
 
     @property
     def _coding_is_known(self) -> bool:
         """True for the published data set and for made data, whose label maps need no check."""
-        return self.root is None or self.label_maps.tree.published
+        return self._is_made or self.label_maps.tree.published
+
+    @property
+    def _is_made(self) -> bool:
+        return self.root is None and self.table is None
 
     def _data_root(self) -> Path:
+        if self.root is None and self.table is not None:
+            return self.table_file().parent
         if self.root is not None:
             return Path(self.root).expanduser().absolute()
         if self.synthetic is not None:

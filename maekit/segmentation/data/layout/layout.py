@@ -1,6 +1,6 @@
 """Pairs the images of a segmentation data set with their label maps."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +29,7 @@ class Pairs:
         image_names: one a sample.
         label_names: one a sample.
         colours: of the classes, where the label maps are coded by colours.
+        weights: [n] float32, above 0, what each image counts; None where the data do not say.
     """
 
     images: Path
@@ -36,6 +37,7 @@ class Pairs:
     image_names: Names
     label_names: Names
     colours: ColourTable | None = None
+    weights: np.ndarray | None = None
 
     def __len__(self) -> int:
         return len(self.image_names)
@@ -56,7 +58,8 @@ class Pairs:
         """Returns the number of images and a fingerprint of their names, their label maps' names and the colours."""
         names = (*self.image_names.content(), *self.label_names.content())
         coded = [] if self.colours is None else [self.colours.content()]
-        return Split(len(self), fingerprint(*names, *coded))
+        weights = [] if self.weights is None else [self.weights]
+        return Split(len(self), fingerprint(*names, *coded, *weights))
 
     def lines(self) -> Iterator[str]:
         """Returns a text for each pair with the names of image and label map."""
@@ -65,7 +68,8 @@ class Pairs:
     def take(self, indices: Sequence[int]) -> "Pairs":
         """Returns the pairs at these indices."""
         images, labels = (Names(names[i] for i in indices) for names in (self.image_names, self.label_names))
-        return Pairs(self.images, self.labels, images, labels, self.colours)
+        weights = None if self.weights is None else self.weights[list(indices)]
+        return Pairs(self.images, self.labels, images, labels, self.colours, weights)
 
 
 class Paired(NamedTuple):
@@ -121,9 +125,7 @@ def pair_up(parts: Parts) -> Paired:
     if parts.stems is not None:
         pictures = [name for name in pictures if stem_of(name) in parts.stems]
     found = pair_names(pictures, maps, labels)
-    lossy = next((label for _, label in found.pairs if label.lower().endswith(LOSSY)), None)
-    if lossy:
-        raise UserError(f"{labels / lossy}: a label map as JPEG, which changes its values; save label maps as PNG")
+    require_lossless(labels, [label for _, label in found.pairs])
     pairs = Pairs(images, labels, Names(image for image, _ in found.pairs), Names(label for _, label in found.pairs))
     problems = _alone(images, found.lone_images, "label map", labels, found.lone_labels, left_out_maps)
     if not parts.shared:
@@ -135,12 +137,28 @@ def pair_up(parts: Parts) -> Paired:
     return Paired(pairs, problems, notes)
 
 
-def set_aside(paired: Paired, share: Share) -> tuple[Paired, Paired]:
-    """Sets aside a share of the pairs for validation, see `listing.split`; folds and groups are not stratified."""
+def require_lossless(folder: Path, names: Iterable[str]) -> None:
+    """Refuses label maps that are JPEG files.
+
+    Raises:
+        UserError: with the first of them.
+    """
+    lossy = next((name for name in names if name.lower().endswith(LOSSY)), None)
+    if lossy:
+        raise UserError(f"{folder / lossy}: a label map as JPEG, which changes its values; save label maps as PNG")
+
+
+def set_aside(paired: Paired, share: Share, held_out: Callable[[Pairs], np.ndarray]) -> tuple[Paired, Paired]:
+    """Sets aside a part of the pairs for validation: a share as `listing.split`, a fold or groups as `held_out` says.
+
+    Args:
+        paired: all pairs.
+        share: which of them.
+        held_out: returns which pairs a fold or whole groups hold, [n] bool; it may read the label maps.
+    """
     pairs = paired.pairs
     if share.fold is not None or share.group_pattern is not None:
-        names = list(pairs.image_names)
-        held = share.held_out(names, np.zeros((len(names), 0), dtype=bool))
+        held = held_out(pairs)
         kept, taken = (pairs.take(np.flatnonzero(part).tolist()) for part in (~held, held))
         return Paired(kept, paired.problems, paired.notes), Paired(taken, [], [])
     order = {name: index for index, name in enumerate(pairs.image_names)}

@@ -5,10 +5,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
+
 from maekit.data.folders.shares import Share
 from maekit.errors import UserError
 from maekit.segmentation.data.colours import ColourTable
 from maekit.segmentation.data.layout.layout import Paired, Pairs, pair_splits, set_aside
+from maekit.segmentation.data.layout.listed import Listed, divide
 
 
 class SegTree(NamedTuple):
@@ -34,13 +37,19 @@ class SegTree(NamedTuple):
         return self._replace(train=train, val=val)
 
 
-def read_splits(root: Path, class_names: Callable[[Path, Pairs], tuple[str, ...]], share: Share) -> SegTree:
+def read_splits(
+    root: Path,
+    class_names: Callable[[Path, Pairs], tuple[str, ...]],
+    share: Share,
+    held_out: Callable[[Pairs, list[str]], np.ndarray],
+) -> SegTree:
     """Pairs the images of both splits with their label maps; without a validation split some images are set aside.
 
     Args:
         root: the data folder.
         class_names: returns the class names, given the folder and the training pairs.
         share: which images are set aside where there is no validation split.
+        held_out: returns which pairs, of which the groups may be given, a fold or whole groups hold, [n] bool.
 
     Raises:
         UserError: the folder does not have the expected form.
@@ -48,7 +57,7 @@ def read_splits(root: Path, class_names: Callable[[Path, Pairs], tuple[str, ...]
     train, val = pair_splits(root)
     names, notes = class_names(root, train.pairs), [*train.notes]
     if val is None:
-        train, val = set_aside(train, share)
+        train, val = set_aside(train, share, lambda pairs: held_out(pairs, []))
         notes.append(share.describe())
     elif share.fold is not None:
         advice = "take it away, or give a folder without a validation split"
@@ -59,3 +68,20 @@ def read_splits(root: Path, class_names: Callable[[Path, Pairs], tuple[str, ...]
     if not len(val.pairs):
         raise UserError(f"{root}: one image with a label map and no validation split; add images")
     return SegTree(train, val, names, tuple(notes))
+
+
+def read_table_splits(
+    listed: Listed,
+    root: Path,
+    class_names: Callable[[Path, Pairs], tuple[str, ...]],
+    share: Share,
+    held_out: Callable[[Pairs, list[str]], np.ndarray],
+) -> SegTree:
+    """Divides the rows of a table; see `read_splits` for the arguments.
+
+    Raises:
+        UserError: the table cannot be divided, or there are no class names.
+    """
+    names = class_names(root, listed.pairs)
+    train, val = divide(listed, share, held_out)
+    return SegTree(train, val, names, tuple(train.notes))
