@@ -21,6 +21,10 @@ class Split:
     images: int
     fingerprint: str
 
+    def with_mark(self, more: np.ndarray) -> "Split":
+        """Returns the split with a fingerprint of more than its listing, such as weights."""
+        return Split(self.images, fingerprint(self.fingerprint.encode(), more))
+
 
 @dataclass(frozen=True)
 class DataIdentity:

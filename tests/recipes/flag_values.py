@@ -50,6 +50,7 @@ LORA = "--model.lora_rank=4"
 
 FLAGS = {
     "data.allow_empty": SWITCH,
+    "data.annotations": choice("auto", "coco", "yolo"),
     "data.cat_max_ratio": SHARE,
     "data.bands": text("13", "B4,B3,B2,B8", "[R,G,B]", "grey", "null", bad="0 65 a,a a,,b"),
     "data.file_bands": text("null", "B2,B3,B4", "[B2,B3]", bad="a,a"),

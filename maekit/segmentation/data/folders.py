@@ -105,8 +105,7 @@ class SegmentationFolders(SegAugmentation, BandFlags, Division, TransferData):
         """Returns pairs with their table of colours, and the name of each value that may be a class."""
         root = self._data_root()
         names, table = self.class_names(root, pairs), self._colours(root, pairs)
-        values = possible_classes(names, self.reduce_zero_label, self.label_values, table)
-        return replace(pairs, colours=table), values
+        return replace(pairs, colours=table), possible_classes(names, self.reduce_zero_label, self.label_values, table)
 
     def sample_weights(self) -> np.ndarray | None:
         """Returns the weights by which training images are drawn, [images]; None draws each once an epoch."""
@@ -208,8 +207,7 @@ class SegmentationFolders(SegAugmentation, BandFlags, Division, TransferData):
         splits = {"train": tree.train.pairs.identity(), "val": tree.val.pairs.identity()}
         bands = self.pictures.bands if self._asked else None
         marked = splits if bands is None else bands.marked(splits)
-        lines = (line for part in (tree.train.pairs, tree.val.pairs) for line in part.lines())
-        whole = whole_fingerprint(lines) if self.fold is not None else ""
+        whole = whole_fingerprint(tree.lines()) if self.fold is not None else ""
         return DataIdentity(self._data_root(), tree.names, marked, whole)
 
     def summary(self) -> str:

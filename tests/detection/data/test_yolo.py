@@ -166,3 +166,19 @@ def test_a_given_split_keeps_groups_apart(tmp_path: Path) -> None:
     (root / "val.json").unlink()
     train, val = build(root, val_fraction=0.25, train_images="images/train").files
     assert (len(train), len(val)) == (NUM - 1, 1)
+
+
+def test_a_folder_with_both_forms_says_which_is_read(tmp_path: Path) -> None:
+    root = write(tmp_path / "data", "yolo")
+    coco = write(tmp_path / "coco", "coco")
+    for name in ("train.json", "val.json"):
+        (coco / name).rename(root / name)
+    both, yolo = build(root), build(root, annotations="yolo")
+    assert both.files[0].path.name == "train.json"
+    assert "data.yaml has labels in YOLO's form too, which are not used: --data.annotations yolo does" in both.summary()
+    assert yolo.files[0].path.name == "data.yaml" and "YOLO" not in yolo.summary()
+    assert "YOLO" not in build(root, annotations="coco").summary()
+    (root / "data.yaml").write_text("names: [red", encoding="utf-8")  # what is not used stops nothing
+    assert build(root).files[0].path.name == "train.json"
+    with pytest.raises(UserError, match="no labels in YOLO's form"):
+        build(write(tmp_path / "other", "coco"), annotations="yolo").setup()

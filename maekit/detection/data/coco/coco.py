@@ -6,13 +6,13 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
+import numpy as np
 import yaml
 
 from maekit.base.data import TransferData
 from maekit.base.findings import Findings
 from maekit.base.identity import DataIdentity, whole_fingerprint
 from maekit.base.spec import DataSpec
-from maekit.data.folders.shares import Share
 from maekit.data.images.bands.facts import Bands
 from maekit.data.images.bands.flags import BandFlags
 from maekit.data.images.bands.stats_file import NAME
@@ -28,7 +28,7 @@ from maekit.detection.data.coco.dataset import (
     collate_objects,
 )
 from maekit.detection.data.coco.file import CocoFile
-from maekit.detection.data.coco.layout import EXPECTED, Part, Places, read_part
+from maekit.detection.data.coco.layout import EXPECTED, Form, Part, Places, read_part
 from maekit.detection.data.coco.remarks import (
     absent_images,
     nothing_to_evaluate,
@@ -39,6 +39,8 @@ from maekit.detection.data.coco.remarks import (
 )
 from maekit.detection.data.coco.scenes import make_object_scenes, object_scenes_root
 from maekit.detection.data.coco.shared_images import image_lines
+from maekit.detection.data.division import Division
+from maekit.detection.data.listed import Listed
 from maekit.detection.data.transforms import DetEvalTransform, DetTrainTransform
 from maekit.errors import UserError
 
@@ -58,10 +60,11 @@ def spec_of(categories: dict[int, str], image_size: int) -> DataSpec:
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
-class COCO(BandFlags, TransferData):
+class COCO(BandFlags, Division, TransferData):
     """COCO 2017 as it is unpacked, or images with annotation files of its form and any categories.
 
-    Data in YOLO's form are read too, where the folder has no JSON file for training; see `find_yolo`.
+    Data in YOLO's form are read too, where the folder has no JSON file for training; see `find_yolo`. A table may
+    divide the images of one list; their boxes and shapes are read from COCO's or YOLO's files.
 
     Classes are in the order of the category ids, which may have gaps. Training leaves out crowds and images without any
     other object; evaluation has all. An annotation with a box and no usable shape counts for box AP alone, and one
@@ -69,6 +72,7 @@ class COCO(BandFlags, TransferData):
 
     Args:
         synthetic: made data to use where no root is given: `scenes` are scikit-learn's digits on textures.
+        annotations: form of the annotations, where a folder has COCO's and YOLO's; auto: COCO's, which is said.
         train_json: annotations of the training images, relative to the root; null for COCO 2017's own name, or
             annotations/train.json, train.json and the like.
         val_json: annotations of the validation images.
@@ -80,12 +84,6 @@ class COCO(BandFlags, TransferData):
         horizontal_flip: probability of mirroring a training image; 0 where left and right differ, as in digits.
         mean: of the three channels, in 0..1.
         std: of the three channels, in 0..1.
-        val_fraction: share of the images set aside for validation where there is one list only, above 0 and below 1;
-            each class in its proportion, as far as images with several allow.
-        split_seed: chooses which images that share holds.
-        fold: the second of five folds is 2/5: that fold is for validation, the others for training; null for a share.
-        group_pattern: regular expression whose first group in an image's name is its group, as ^([^_]+)_ for a
-            patient; images of one group are never on both sides.
         white: value that becomes white in pictures of more than 8 bits a channel, as 4095; brighter ones are
             clipped. auto: found in a sample of them, and printed.
         reduced_decode: `train` decodes training JPEGs at 1/2, 1/4 or 1/8 of their size where the view is made smaller
@@ -96,6 +94,7 @@ class COCO(BandFlags, TransferData):
     published_counts: ClassVar[tuple[int, int] | None] = (117_266, 5_000)  # images of train2017 that hold an object
 
     synthetic: Literal["scenes"] | None = None
+    annotations: Form = "auto"
     train_json: str | None = None
     val_json: str | None = None
     train_images: str | None = None
@@ -105,10 +104,6 @@ class COCO(BandFlags, TransferData):
     horizontal_flip: float
     mean: list[float]
     std: list[float]
-    val_fraction: float = 0.1
-    split_seed: int = 0
-    fold: str | None = None
-    group_pattern: str | None = None
     white: White = "auto"
     reduced_decode: ReducedTraining = "never"
 
@@ -116,7 +111,7 @@ class COCO(BandFlags, TransferData):
         super().__post_init__()
         require_white(self.white)
         self._asked = self.asked_bands()
-        self.share = Share(self.val_fraction, self.split_seed, self.fold, self.group_pattern)
+        self.share = self.checked_share()
         self.places = Places(self.train_json, self.val_json, self.train_images, self.val_images)
         self._eval = DetEvalTransform(image_size=self.image_size, mean=self.mean, std=self.std)
         self._train_transform()  # refuses numbers that are out of range before any image is read
@@ -153,7 +148,7 @@ class COCO(BandFlags, TransferData):
             UserError: no folder was given, or see `read_parts`.
         """
         root = self._data_root()
-        files = read_parts(self.places.parts(root, self.share), root)
+        files = read_parts(self._parts(root), root)
         problem = self.share.overlap(*(list(file.names) for file in files))
         if problem:
             raise UserError(problem)
@@ -197,6 +192,8 @@ class COCO(BandFlags, TransferData):
         train, val = self.files
         classes = tuple(f"{ident} {name}" for ident, name in train.categories.items())
         splits = {"train": train.identity(), "val": val.identity()}
+        if self._weights is not None:
+            splits["train"] = splits["train"].with_mark(self._weights)
         bands = self.pictures.bands if self._asked else None
         marked = splits if bands is None else bands.marked(splits)
         lines = (line for file in self.files for line in image_lines(file))
@@ -246,12 +243,31 @@ class COCO(BandFlags, TransferData):
     def check(self, *, classes: int | None = None, full: bool = False) -> Findings:
         """Verifies annotation files and images; see `check_coco`."""
         root = self._data_root()
-        parts = self.places.parts(root, self.share)
+        parts = self._parts(root)
         return check_coco(
             parts, root, classes=classes, full=full, white=self.white, share=self.share, asked=self._asked
         )
 
+    def _parts(self, root: Path | None) -> tuple[Part, Part]:
+        return self.places.parts(root, self.share, self._listed, self.annotations)
+
+    @cached_property
+    def _listed(self) -> Listed | None:
+        return self.listed(self._data_root())
+
+    def sample_weights(self) -> np.ndarray | None:
+        """Returns the weights by which training images are drawn, [images with an object]; None draws each once."""
+        weights = self._weights
+        return None if weights is None else weights[self.files[0].trainable()]
+
+    @cached_property
+    def _weights(self) -> np.ndarray | None:
+        """What each training image counts, [images] float32."""
+        return None if self._listed is None else self._listed.weights(self.files[0].folder, list(self.files[0].names))
+
     def _data_root(self) -> Path | None:
+        if self.root is None and self.table is not None and self.places.need_root():
+            return self.table_file().parent
         if self.root is not None:
             return Path(self.root).expanduser().absolute()
         if not self.places.need_root():

@@ -2,17 +2,20 @@
 
 import re
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 from maekit.data.folders.layout import nearby_root, require_folder, still_packed
 from maekit.data.folders.listing import files_in, sub_folders
 from maekit.data.folders.shares import Share
 from maekit.data.folders.splits import SPLIT_NAMES, SplitName, split_of, splits_among
 from maekit.detection.data.coco.file import CocoFile, scan_coco, scan_yolo
+from maekit.detection.data.listed import Images, Listed
 from maekit.detection.data.yolo.find import YoloSplit, find_yolo
 from maekit.errors import UserError, nearest
 
+Form = Literal["auto", "coco", "yolo"]
 EXPECTED = "train2017, val2017 and annotations/instances_train2017.json, annotations/instances_val2017.json"
 
 JSONS = (
@@ -40,6 +43,8 @@ class Part(NamedTuple):
         others: more folders that they may be in; empty if a flag names the folder.
         yolo: its images where the data set has YOLO's form.
         share: which of the images are for validation, where both splits are of one list; else None.
+        listed: a table that divides them, and may leave some out; None without one.
+        note: what else is in the folder and is not used; empty if nothing.
     """
 
     name: SplitName
@@ -48,6 +53,8 @@ class Part(NamedTuple):
     others: tuple[Path, ...] = ()
     yolo: YoloSplit | None = None
     share: Share | None = None
+    listed: Listed | None = None
+    note: str = ""
 
 
 class Places(NamedTuple):
@@ -58,30 +65,51 @@ class Places(NamedTuple):
     train_images: str | None = None
     val_images: str | None = None
 
-    def parts(self, root: Path | None, share: Share | None = None) -> tuple[Part, Part]:
+    def parts(
+        self, root: Path | None, share: Share | None = None, listed: Listed | None = None, form: Form = "auto"
+    ) -> tuple[Part, Part]:
         """Returns both splits; without a root, paths are relative to the current folder.
 
         Args:
             root: the data folder.
             share: sets images aside for validation where there is one list only; None to refuse that.
+            listed: a table that divides the one list.
+            form: of the annotations; auto takes COCO's where a folder has both, and notes it.
+
+        Raises:
+            UserError: there are two lists, and a fold or a table to divide one; or nothing has the form.
         """
         base = (root or Path()).expanduser().absolute()
-        if not any(self) and base.is_dir() and not _find_json(base, "train").is_file():
-            yolo = find_yolo(base)
-            if yolo is not None:
-                return _yolo_parts(base, *yolo, share)
+        yolo = None if any(self) or form == "coco" or not base.is_dir() else _yolo_of(base, form)
+        note = ""
+        if yolo is not None and (form == "yolo" or not _find_json(base, "train").is_file()):
+            return _yolo_parts(base, *yolo, share, listed)
+        if form == "yolo":
+            raise UserError(f"{base}: no labels in YOLO's form in it, expected data.yaml, or images/ and labels/")
+        if yolo is not None:
+            note = f"{yolo[0].source} has labels in YOLO's form too, which are not used: --data.annotations yolo does"
         train = _part(base, "train", self.train_json, self.train_images)
         val = _part(base, "val", self.val_json, self.val_images)
         alone = None if share is None or self.val_json or val.json.is_file() else _only_list(base, train)
         if alone is not None:
-            part = _part(base, "train", str(alone), self.train_images)._replace(share=share)
-            return part, part._replace(name="val")
-        _refuse_fold(share, val.json)
-        return train, val
+            part = _part(base, "train", str(alone), self.train_images)._replace(share=share, listed=listed)
+            return part, part._replace(name="val", note=note)
+        _refuse_division(share, listed, val.json)
+        return train, val._replace(note=note)
 
     def need_root(self) -> bool:
         """Returns whether a path is missing or relative."""
         return not all(given and Path(given).expanduser().is_absolute() for given in self)
+
+
+def _yolo_of(base: Path, form: Form) -> tuple[YoloSplit, YoloSplit | None] | None:
+    """Returns the splits in YOLO's form; beside COCO's, what cannot be read in YOLO's is not asked for."""
+    try:
+        return find_yolo(base)
+    except UserError:
+        if form == "auto" and _find_json(base, "train").is_file():
+            return None
+        raise
 
 
 def _only_list(base: Path, train: Part) -> Path | None:
@@ -93,19 +121,24 @@ def _only_list(base: Path, train: Part) -> Path | None:
     return there[0] if there[0] == train.json or _split_of(there[0], base) in (None, "train") else None
 
 
-def _refuse_fold(share: Share | None, val: Path) -> None:
+def _refuse_division(share: Share | None, listed: Listed | None, val: Path) -> None:
+    if listed is not None:
+        advice = "leave the table out, or put all images into the training list"
+        raise UserError(f"data.table: got {listed.table}, but {val} is a validation split; {advice}")
     if share is not None and share.fold is not None:
         advice = "take it away, and put all images into the training list"
         raise UserError(f"data.fold: got {share.fold}, but {val} is a validation split; {advice}")
 
 
-def _yolo_parts(base: Path, train: YoloSplit, val: YoloSplit | None, share: Share | None) -> tuple[Part, Part]:
+def _yolo_parts(
+    base: Path, train: YoloSplit, val: YoloSplit | None, share: Share | None, listed: Listed | None
+) -> tuple[Part, Part]:
     if val is None and share is not None:
-        part = Part("train", train.source, train.folder, (), train, share)
+        part = Part("train", train.source, train.folder, (), train, share, listed)
         return part, part._replace(name="val")
     if val is None:
         raise UserError(f"{base}: data in YOLO's form without validation images; name them as val in data.yaml")
-    _refuse_fold(share, val.source)
+    _refuse_division(share, listed, val.source)
     return Part("train", train.source, train.folder, (), train), Part("val", val.source, val.folder, (), val)
 
 
@@ -179,9 +212,14 @@ def read_part(part: Part, root: Path | None) -> tuple[CocoFile | None, list[str]
         UserError: without its annotation file or its folder of images, with what is there instead; or `scan_coco`'s.
     """
     file, problems = _read_list(part, root)
+    file = replace(file, notes=(*file.notes, part.note)) if file is not None and part.note else file
     if file is None or part.share is None:
         return file, problems
-    keep = part.share.held_out(list(file.names), file.present())
+    names, classes = list(file.names), list(file.categories.values())
+    if part.listed is not None:
+        sides = part.listed.sides(Images(file.path, file.folder, names, file.present(), classes), part.share)
+        return (file.take(sides.val, *sides.notes) if part.name == "val" else file.take(sides.train)), problems
+    keep = part.share.held_out(names, file.present(), (), classes, file.path)
     if part.name == "val":
         return file.take(keep, part.share.describe()), problems
     return file.take(~keep), problems

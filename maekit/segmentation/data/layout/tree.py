@@ -1,6 +1,6 @@
 """The two splits of a folder of images with label maps, and the names of its classes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
@@ -30,6 +30,10 @@ class SegTree(NamedTuple):
     names: tuple[str, ...]
     notes: tuple[str, ...] = ()
     published: bool = False
+
+    def lines(self) -> Iterator[str]:
+        """Returns a text for each pair of both splits."""
+        return (line for part in (self.train, self.val) for line in part.pairs.lines())
 
     def coloured(self, table: ColourTable) -> "SegTree":
         """Returns the tree with label maps that are read by a table of colours."""
