@@ -1,4 +1,4 @@
-"""The same digits in two formats give the same metrics, bit for bit: colour and index masks, YOLO and COCO."""
+"""The same digits in several formats give the same metrics, bit for bit: colour and index masks, YOLO, COCO, tables."""
 
 import json
 import subprocess
@@ -75,8 +75,33 @@ def objects(root: Path, yolo: bool) -> None:
         (root / "data.yaml").write_text(f"train: images/train\nval: images/val\nnames:\n{names}")
 
 
-def metrics(task: str, root: Path) -> tuple[object, object]:
-    command = f"fit --task {task} --recipe smoke --data.root {root} --run.folder {root}-runs {FLAGS}"
+def listed_masks(root: Path) -> str:
+    """The masks of class numbers, with a table that divides them, in an order of its own; returns its flags."""
+    masks(root, coloured=False)
+    rows = [f"images/{s}/{at}.png,masks/{s}/{at}.png,{s}" for s, count in SPLITS.items() for at in range(count)]
+    (root / "table.csv").write_text("\n".join(["image,mask,split", *sorted(rows, key=lambda row: row[::-1])]))
+    return f"--data.table {root}/table.csv"
+
+
+def listed_objects(root: Path) -> str:
+    """The objects of COCO's form in one list of both splits, which a table divides; returns its flags."""
+    objects(root, yolo=False)
+    train, val = (json.loads((root / f"{split}.json").read_text()) for split in SPLITS)
+    for split, part, more in (("train", train, 0), ("val", val, 1_000)):
+        for image in part["images"]:
+            image |= {"id": image["id"] + more, "file_name": f"{split}/{image['file_name']}"}
+        for one in part["annotations"]:
+            one |= {"id": one["id"] + more, "image_id": one["image_id"] + more}
+    whole = {key: train[key] + val[key] for key in ("images", "annotations")} | {"categories": train["categories"]}
+    (root / "val.json").unlink()
+    (root / "train.json").write_text(json.dumps(whole))
+    rows = [f"images/{image['file_name']},{image['file_name'].split('/')[0]}" for image in whole["images"]]
+    (root / "splits.csv").write_text("\n".join(["file,split", *reversed(rows)]))
+    return f"--data.table {root}/splits.csv --data.train_json train.json --data.train_images images"
+
+
+def metrics(task: str, root: Path, more: str = "") -> tuple[object, object]:
+    command = f"fit --task {task} --recipe smoke --data.root {root} --run.folder {root}-runs {FLAGS} {more}"
     subprocess.run([sys.executable, "-m", "maekit", *command.split()], check=True, capture_output=True)
     found = json.loads(next(Path(f"{root}-runs").rglob("metrics.json")).read_text())
     return found["val"], found["best"]
@@ -84,13 +109,17 @@ def metrics(task: str, root: Path) -> tuple[object, object]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("task", "write"), [("ade20k_upernet", masks), ("coco_maskrcnn", objects)], ids=["colour masks", "YOLO"]
+    ("task", "write", "listed"),
+    [("ade20k_upernet", masks, listed_masks), ("coco_maskrcnn", objects, listed_objects)],
+    ids=["masks", "objects"],
 )
-def test_another_form_of_the_same_data_gives_the_same_metrics(
-    task: str, write: Callable[[Path, bool], None], tmp_path: Path
+def test_other_forms_of_the_same_data_give_the_same_metrics(
+    task: str, write: Callable[[Path, bool], None], listed: Callable[[Path], str], tmp_path: Path
 ) -> None:
+    """Colours or YOLO's form, and a table of masks or of COCO's images."""
     found = []
     for other in (False, True):
         write(tmp_path / str(other), other)
         found.append(metrics(task, tmp_path / str(other)))
-    assert found[0] == found[1]
+    flags = listed(tmp_path / "listed")
+    assert found[0] == found[1] == metrics(task, tmp_path / "listed", flags)
