@@ -190,3 +190,26 @@ def _colour(fields: list[str]) -> Colour | None:
         return None
     red, green, blue = map(int, fields)
     return red, green, blue
+
+
+def choose_table(
+    root: Path, given: str | None, label_map: str, other: str, *, ignore_edges: bool
+) -> ColourTable | None:
+    """Returns the table of colours that a flag gives, else the one beside coloured masks; None without one.
+
+    Args:
+        root: the data folder.
+        given: `data.colours`.
+        label_map: path of one of the label maps.
+        other: the flag that gives another coding; empty if there is none.
+        ignore_edges: see `ColourTable`.
+
+    Raises:
+        UserError: the table cannot be read, or another coding is given too.
+    """
+    path = Path(given).expanduser() if given else find_table(root, label_map)
+    if path is None:
+        return None
+    if other:
+        raise UserError(f"got data.colours with {other}, expected one of the two; colours name their classes")
+    return replace(read_table(path), ignore_edges=ignore_edges)

@@ -18,7 +18,7 @@ from maekit.data.images.picture_form import PictureForm, White, require_white, u
 from maekit.errors import UserError
 from maekit.segmentation.data.check import check_pairs
 from maekit.segmentation.data.classes import given_classes, lacking_classes, read_classes
-from maekit.segmentation.data.colours import ColourTable, find_table, read_table
+from maekit.segmentation.data.colours import ColourTable, choose_table
 from maekit.segmentation.data.dataset import (
     SegBatch,
     SegEvalBatch,
@@ -112,13 +112,9 @@ class SegmentationFolders(SegAugmentation, BandFlags, Division, TransferData):
         return self.label_maps.tree.train.pairs.weights
 
     def _colours(self, root: Path, train: Pairs) -> ColourTable | None:
-        path = Path(self.colours).expanduser() if self.colours else find_table(root, train.label(0))
-        if path is None:
-            return None
-        if self.reduce_zero_label is True or self.label_values:
-            other = "data.label_values" if self.label_values else "data.reduce_zero_label true"
-            raise UserError(f"got data.colours with {other}, expected one of the two; colours name their classes")
-        return replace(read_table(path), ignore_edges=self.colour_edges == "ignore")
+        zero = "data.reduce_zero_label true" if self.reduce_zero_label is True else ""
+        other, ignore = "data.label_values" if self.label_values else zero, self.colour_edges == "ignore"
+        return choose_table(root, self.colours, train.label(0), other, ignore_edges=ignore)
 
     def class_names(self, root: Path, train: Pairs) -> tuple[str, ...]:
         """Returns the class names of `data.classes` or `classes.txt`.
