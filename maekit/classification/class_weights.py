@@ -106,8 +106,8 @@ def weighted_cross_entropy(logits: Tensor, target: Tensor, weights: Tensor, labe
 
     An image that mixup made counts as its two classes by their shares. Label smoothing spreads a share of the image's
     loss, weight included, over all classes. The sum is divided by that of the weights, as torch's
-    `cross_entropy(weight=)` does: divided by the number of images, one image in a thousand that counts 42 times
-    as much shook the training (benchmarks/rare_class.py). So a batch of one class has no weights, and the loss of a
+    `cross_entropy(weight=)` does: divided by the number of images, the rare images that count 47 times as much
+    as others cost accuracy (benchmarks/rare_class.py). So a batch of one class has no weights, and the loss of a
     step depends a little on how it is divided into device batches.
 
     Args:

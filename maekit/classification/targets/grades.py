@@ -1,7 +1,8 @@
 """A model of grades: one score an image, and ordered thresholds that divide it."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -24,6 +25,7 @@ class GradeModel(TargetModel):
     """A ViT and a head that gives the logits of being above each grade but the last; a task builds its `head`."""
 
     monitor: tuple[str, Literal["max", "min"]] = ("kappa", "max")
+    monitors: ClassVar[Mapping[str, Literal["max", "min"]]] = {"kappa": "max", "accuracy": "max", "mae": "min"}
 
     def example_batch(self, count: int) -> ImageBatch:
         """Returns `count` black images of the first grade."""

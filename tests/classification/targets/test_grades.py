@@ -16,6 +16,7 @@ from maekit.classification.targets.losses import OrderedThresholds, grade_probab
 from maekit.cli import main
 from maekit.data.digit_pairs import GRADES, pairs_root
 from maekit.errors import UserError
+from maekit.runs.read import read_run
 from tests.classification.targets.helpers import Change, data, made
 from tests.conftest import TINY
 
@@ -82,7 +83,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run of 4 steps on the grades of pairs of digits."""
     folder = tmp_path_factory.mktemp("grades")
     limits = [flag for flag in TINY if "limit_val" not in flag] + ["--trainer.limit_val_batches=3"]
-    flags = ["--trainer.max_steps=4", "--run.name=run", f"--run.folder={folder}"]
+    flags = ["--trainer.max_steps=4", "--run.name=run", f"--run.folder={folder}", "--model.monitor=accuracy"]
     assert main(["fit", "--task", "ordinal_finetune", "--recipe", "smoke", *limits, *flags]) == 0
     return folder / "ordinal_finetune/smoke/run"
 
@@ -98,6 +99,7 @@ def test_a_run_keeps_the_confusion_of_grades_in_order(run: Path) -> None:
     assert val["accuracy"] == pytest.approx(100 * (true == predicted).mean())
     assert val["mae"] == pytest.approx(np.abs(true - predicted).mean())
     assert json.loads((run / "per_class.json").read_text())["metric"] == "accuracy"
+    assert read_run(run).monitor == ("accuracy", "max")
 
 
 def test_predictions_are_a_grade_and_its_probabilities(
