@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 
 from maekit.base.data import TransferData
@@ -281,6 +282,28 @@ def test_plain_pictures_have_no_note_on_white(tmp_path: Path) -> None:
     data = build(ImageNet, folders(tmp_path, "train", "val"))
     assert data.form().notes == ()
     assert "white" not in data.input_transform()
+
+
+def frames(path: Path, *kinds: int) -> None:
+    """A TIFF file of pages of these NewSubfileTypes."""
+    with tifffile.TiffWriter(path) as file:
+        for kind in kinds:
+            file.write(RNG.integers(0, 256, (24, 24), dtype=np.uint8), subfiletype=kind, metadata=None)
+
+
+def test_pages_and_channels_that_are_not_used_are_reported(tmp_path: Path) -> None:
+    folders(tmp_path, "train", "val", ext="tif")
+    notes = " ".join(check(ClassFolders, tmp_path).facts)
+    assert "pages" not in notes and "channel" not in notes
+    first, second = sorted((tmp_path / "train" / "cat").iterdir())[:2]
+    frames(first, 0, 1)  # an overview is no page of its own
+    assert "pages" not in " ".join(check(ClassFolders, tmp_path).facts)
+    frames(first, 0, 0)
+    near_infrared = RNG.integers(0, 256, (24, 24, 4), dtype=np.uint8)
+    tifffile.imwrite(second, near_infrared, photometric="rgb", extrasamples=["unspecified"])
+    notes = " ".join(check(ClassFolders, tmp_path).facts)
+    assert "1 of 12 sampled pictures have several pages" in notes
+    assert "1 of 12 sampled pictures have a channel beside their colours" in notes
 
 
 def test_transparent_pictures_are_reported(tmp_path: Path) -> None:

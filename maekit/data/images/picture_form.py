@@ -115,7 +115,7 @@ def upright_form(
 
 
 def notes(found: Survey, turn: bool) -> tuple[str, ...]:
-    """Describes a sample for the user: pictures turned or not, alpha dropped, bits dropped.
+    """Describes a sample for the user: pictures turned or not; alpha, pages, channels and bits that are dropped.
 
     Args:
         found: the sample.
@@ -127,6 +127,16 @@ def notes(found: Survey, turn: bool) -> tuple[str, ...]:
         lines.append(f"{found.turned} {of} {how}")
     if found.transparent:
         lines.append(f"{found.transparent} {of} have transparent pixels, whose hidden colours are used")
+    if found.more_pages:
+        lines.append(
+            f"{found.more_pages} {of} have several pages or frames, of which the first alone is used; --data.bands N "
+            "takes the pages of a TIFF file as N bands"
+        )
+    if found.more_channels:
+        lines.append(
+            f"{found.more_channels} {of} have a channel beside their colours that is not transparency and is left out; "
+            "--data.bands takes it"
+        )
     if colour := found.deep("upper"):
         lines.append(f"{len(colour)} {of} have CMYK colours of 16 bits, of which the upper 8 are used")
     return tuple(lines)

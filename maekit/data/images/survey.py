@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 from maekit.data.images.decode import FULL_RANGE, open_image, orientation
 from maekit.data.images.deep_colour import deep_mode, deep_pixels, has_16_bits
@@ -18,6 +19,8 @@ SEARCHED = 5_000  # names that are searched for files other than JPEGs
 JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
 WHITES = (255, 1023, 4095, 16383, FULL_RANGE)  # 8, 10, 12, 14 and 16 bits
 LEAST, LEAST_FLOAT, LEAST_UPPER = 32, 128, 64
+NEW_SUBFILE_TYPE, SMALLER_OR_MASK = 254, 1 | 4  # TIFF 6.0: what a page is; an overview, or a mask
+EXTRA_SAMPLES, UNSPECIFIED = 338, 0  # TIFF 6.0: what a sample beside the colours is; not alpha
 
 
 @dataclass(frozen=True)
@@ -33,6 +36,9 @@ class Look:
         low: smallest pixel, if `depth` is not empty.
         high: largest pixel, if `depth` is not empty; for `upper` of its upper 8 bits.
         jpeg_side: pixels of a JPEG's shorter side; 0 for another format.
+        more_pages: whether it has more pages or frames than the first, which alone is read; a JPEG's previews, a TIFF
+            file's overviews and masks do not count.
+        more_channels: whether it has a channel that is neither a colour nor transparency.
     """
 
     path: str = ""
@@ -42,6 +48,8 @@ class Look:
     low: float = 0.0
     high: float = 0.0
     jpeg_side: int = 0
+    more_pages: bool = False
+    more_channels: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,6 +71,16 @@ class Survey:
     def transparent(self) -> int:
         """Number of pictures with transparent pixels."""
         return sum(look.transparent for look in self.looks)
+
+    @property
+    def more_pages(self) -> int:
+        """Number of pictures of several pages or frames."""
+        return sum(look.more_pages for look in self.looks)
+
+    @property
+    def more_channels(self) -> int:
+        """Number of pictures with a channel that is neither a colour nor transparency."""
+        return sum(look.more_channels for look in self.looks)
 
     @property
     def jpeg_side(self) -> int:
@@ -110,13 +128,16 @@ def look_at(path: str | Path) -> Look | None:
             warnings.simplefilter("ignore")
             with open_image(path) as image:
                 depth, deep = _depth(image), deep_mode(image)  # before the orientation: a PNG is loaded for it
+                channels, pages = _has_more_channels(image), _has_more_pages(image)
                 turned = orientation(image) != 1
                 if depth:
                     pixels = deep_pixels(path, deep)[..., :3] if deep else np.asarray(image)
-                    return Look(str(path), turned, False, depth, float(pixels.min()), float(pixels.max()))
-                seen_through = _has_alpha(image) and np.asarray(image.convert("RGBA"))[..., 3].min() < 255
+                    low, high = float(pixels.min()), float(pixels.max())
+                    return Look(str(path), turned, False, depth, low, high, 0, pages, channels)
+                alpha = _has_alpha(image) and not channels
+                seen_through = alpha and np.asarray(image.convert("RGBA"))[..., 3].min() < 255
                 side = min(image.size) if isinstance(image, JpegImageFile) else 0
-                return Look(str(path), turned, bool(seen_through), jpeg_side=side)
+                return Look(str(path), turned, bool(seen_through), "", 0.0, 0.0, side, pages, channels)
     except Exception:  # decoding will raise it again, as one line
         return None
 
@@ -129,6 +150,23 @@ def _depth(image: Image.Image) -> str:
 
 def _has_alpha(image: Image.Image) -> bool:
     return image.mode in ("RGBA", "LA", "PA", "RGBa", "La") or "transparency" in image.info
+
+
+def _has_more_pages(image: Image.Image) -> bool:
+    if isinstance(image, TiffImageFile):
+        kinds = []
+        for page in range(getattr(image, "n_frames", 1)):
+            image.seek(page)
+            kinds.append(image.tag_v2.get(NEW_SUBFILE_TYPE, 0))
+        image.seek(0)
+        return sum(not kind & SMALLER_OR_MASK for kind in kinds) > 1
+    return image.format in ("GIF", "PNG", "WEBP") and getattr(image, "n_frames", 1) > 1
+
+
+def _has_more_channels(image: Image.Image) -> bool:
+    """Whether a TIFF file has samples beside its colours that it does not call alpha."""
+    extra = image.tag_v2.get(EXTRA_SAMPLES, ()) if isinstance(image, TiffImageFile) else ()
+    return UNSPECIFIED in (extra if isinstance(extra, tuple) else (extra,))
 
 
 def choose_white(
