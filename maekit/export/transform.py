@@ -26,6 +26,7 @@ class Transform(NamedTuple):
         mean: of the channels, in 0..1.
         std: of the channels.
         assumed: what of it the file does not say, in words.
+        unit: value of a pixel that counts as 1 in mean and std: 255 of 8 bits.
     """
 
     size: HeightWidth
@@ -34,12 +35,14 @@ class Transform(NamedTuple):
     mean: list[float]
     std: list[float]
     assumed: tuple[str, ...]
+    unit: float = 255.0
 
     def lines(self) -> list[str]:
         """Returns the transform in one line, and a second line if something was assumed."""
         height, width = self.size
         how = f"short side to {self.short} px (bicubic), then the centre" if self.short else "squeezed (bicubic) to"
-        text = f"transform: {how} {height}x{width} px, mean {self.mean}, std {self.std}"
+        deep = "" if self.unit == 255 else f" of pixels divided by {self.unit:g}"
+        text = f"transform: {how} {height}x{width} px, mean {self.mean}, std {self.std}{deep}"
         missing = f"assumed: ImageNet's {' and '.join(self.assumed)}, since the file does not say them"
         return [text, missing] if self.assumed else [text]
 
@@ -55,7 +58,8 @@ def evaluation_transform(state: StateFile, size: HeightWidth) -> Transform:
     if len(mean) != channels:  # ImageNet's, of other bands than its own: their average
         mean, std = [sum(mean) / len(mean)] * channels, [sum(std) / len(std)] * channels
     short = int(size.height / share) if size.height == size.width else None
-    return Transform(size, short, share, list(mean), list(std), assumed)
+    unit = float(recorded_input(state.meta).get("unit") or 255)
+    return Transform(size, short, share, list(mean), list(std), assumed, unit)
 
 
 def image_size(state: StateFile, tensors: Mapping[str, Tensor]) -> HeightWidth | None:

@@ -174,12 +174,12 @@ def _preprocessor(transform: Transform) -> dict[str, object]:
     For an oblong image, which no evaluation of maekit's crops, it is ViTImageProcessor, which squeezes.
     """
     size = {"height": transform.size.height, "width": transform.size.width}
-    values = {"do_rescale": True, "rescale_factor": 1 / 255, "do_normalize": True, "do_resize": True}
+    values = {"do_rescale": True, "rescale_factor": 1 / transform.unit, "do_normalize": True, "do_resize": True}
     common = {**values, "resample": _BICUBIC, "image_mean": transform.mean, "image_std": transform.std}
     if transform.short is None:
         return {"image_processor_type": "ViTImageProcessor", "size": size, **common}
     sizes = {"size": {"shortest_edge": transform.short}, "do_center_crop": True, "crop_size": size}
-    return {"image_processor_type": "BitImageProcessor", **sizes, "do_convert_rgb": True, **common}
+    return {"image_processor_type": "BitImageProcessor", **sizes, "do_convert_rgb": len(transform.mean) == 3, **common}
 
 
 def _json(contents: Mapping[str, object]) -> str:

@@ -136,6 +136,10 @@ def test_thirteen_bands_train_show_and_predict(task: str, tmp_path: Path, capsys
             assert cli.main([command, str(photos), *weights, str(tmp_path / command)]) == 0, command
         features = json.loads((tmp_path / "embed" / "features.json").read_text())
         assert features["transform"]["bands"][:3] == ["R", "G", "B"]
+        assert cli.main(["weights", "convert", str(folder), str(tmp_path / "hf"), "--to", "hf"]) == 0
+        exported = json.loads((tmp_path / "hf" / "preprocessor_config.json").read_text())
+        assert exported["rescale_factor"] == pytest.approx(1 / features["transform"]["unit"])
+        assert not exported["do_convert_rgb"]
         assert (
             cli.main(
                 ["cluster", "--features", str(tmp_path / "embed"), "--clusters", "2", "--output", str(tmp_path / "c")]
