@@ -69,7 +69,9 @@ def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentPa
     say_all([f"start   {args.weights}: {start.describe()}", *(f"        {line}" for line in start.lines)])
     own = [*as_flags(start.settings), f"--data.root={args.images}", f"--data.probe_root={labels}"]
     flags = [*own, "--trainer.devices=1", *flags]
-    name, resumed = _name(args, _settings(args, flags).values["run"])
+    settings = _settings(args, flags)
+    start.require_bands(settings.recipe.task.load().Data(**settings.values["data"]).spec().bands)
+    name, resumed = _name(args, settings.values["run"])
     goes_on = resumed is not None and resumed.parent.name == name
     weights: Path | None = start.path
     if not start.has_decoder and not goes_on:

@@ -8,6 +8,7 @@ from maekit.errors import UserError
 from maekit.features.source import find_source
 from maekit.pretraining.from_weights import DecoderSettings, decoder_settings, known_norm_pix_loss
 from maekit.weights.load.assumed import assumed_heads
+from maekit.weights.read.bands import file_bands
 from maekit.weights.read.shape import measure
 from maekit.weights.state.state_file import StateFile, read_state
 
@@ -18,13 +19,15 @@ class Start:
 
     Attributes:
         path: the file.
-        settings: flags and their values: backbone, image size, mean and standard deviation, and the decoder's.
+        settings: flags and their values: backbone, image size, mean and std of R, G, B, and the decoder's.
+        bands: names of the bands that its patch filters take, in the order of `DataSpec.bands`.
         has_decoder: whether the file has the decoder; else it is fresh.
         lines: what is taken for granted because the file does not say it.
     """
 
     path: Path
     settings: dict[str, object]
+    bands: tuple[str, ...]
     has_decoder: bool
     lines: tuple[str, ...]
 
@@ -32,6 +35,19 @@ class Start:
         """Returns what the file is, in words."""
         decoder = "with its decoder" if self.has_decoder else "without a decoder"
         return f"{self.settings['model.backbone']} at {self.settings['data.image_size']} px, {decoder}"
+
+    def require_bands(self, bands: tuple[str, ...]) -> None:
+        """Refuses images of other bands, on which the features before cannot be judged.
+
+        Raises:
+            UserError: names both.
+        """
+        if self.bands != bands:
+            raise UserError(
+                f"{self.path} is of the bands {', '.join(self.bands)}, expected those of the images, "
+                f"{', '.join(bands)}; pre-train on these first: maekit fit with --model.weights {self.path} "
+                "--model.new_head true"
+            )
 
 
 def start_of(weights: str) -> Start:
@@ -53,14 +69,15 @@ def start_of(weights: str) -> Start:
     settings: dict[str, object] = {
         "model.backbone": size.name,
         "data.image_size": source.input["image_size"],
-        "data.mean": source.input["mean"],
-        "data.std": source.input["std"],
     }
+    if not source.input.get("bands"):  # those have statistics of the images' own
+        settings |= {"data.mean": source.input["mean"], "data.std": source.input["std"]}
     has_decoder = "decoder_embed.weight" in state.tensors
     if has_decoder:
         settings |= {f"model.{name}": value for name, value in _decoder(weights, source.path, state).items()}
     assumed = tuple(f"assumed: {line}: the file does not say" for line in assumed_heads(state))
-    return Start(source.path, settings, has_decoder, (*source.assumed, *assumed))
+    bands = file_bands(state.meta, state.tensors["patch_embed.proj.weight"].shape[1]).in_order
+    return Start(source.path, settings, bands, has_decoder, (*source.assumed, *assumed))
 
 
 def _decoder(weights: str, path: Path, state: StateFile) -> DecoderSettings:

@@ -132,6 +132,8 @@ def test_thirteen_bands_train_show_and_predict(task: str, tmp_path: Path, capsys
     assert len([*(tmp_path / "out").glob("[01]*.png")]) >= (2 if task != "imagenet_finetune" else 0)
     if task == "mae_pretrain":
         weights = ["--weights", str(folder / "best.ckpt"), "--output"]
+        assert cli.main(["adapt", str(root), "--weights", "mae_vit_smoke", f"--data.file_bands={NAMES}"]) == 2
+        assert "pre-train on these first" in capsys.readouterr().err
         for command in ("reconstruct", "embed", "attention"):
             assert cli.main([command, str(photos), *weights, str(tmp_path / command)]) == 0, command
         features = json.loads((tmp_path / "embed" / "features.json").read_text())
