@@ -54,10 +54,14 @@ class Share:
         return [1 / count] * count, number - 1
 
     def describe(self) -> str:
+        """Returns what is set aside where there is no validation split, in words."""
+        return f"no validation split: {self.words()}"
+
+    def words(self) -> str:
         """Returns what is set aside, in words."""
         what = f"fold {self.fold}" if self.fold else f"{self.fraction:g} of the images"
         groups = f", whole groups by {self.group_pattern}" if self.group_pattern else ""
-        return f"no validation split: {what} set aside, split_seed {self.seed}{groups}"
+        return f"{what} set aside, split_seed {self.seed}{groups}"
 
     def groups(self, names: Sequence[str]) -> list[str]:
         """Returns the group of each image, its own name where no pattern is given.

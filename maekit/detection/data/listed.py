@@ -139,7 +139,8 @@ class Listed:
             names = [images.names[index] for index in kept]
             groups = [rows.groups[place[index]] for index in kept] if rows.groups else []
             held = share.held_out(names, images.present[kept], groups, images.classes, images.file)
-            notes.append(share.describe() + (", groups whole" if groups else ""))
+            notes.append(share.words() + (", groups whole" if groups else ""))
+        notes += ["its splits tell test rows alone"] if rows.splits else []
         require_both(self.table, int((~held).sum()), int(held.sum()))
         train, val = np.zeros((2, len(place)), dtype=bool)
         train[kept], val[kept] = ~held, held

@@ -87,7 +87,8 @@ def divide(listed: Listed, share: Share, held_out: Callable[[Pairs, list[str]], 
         notes.append("splits as the table says")
     else:
         held = held_out(pairs, [listed.groups[row] for row in kept] if listed.groups else [])
-        notes.append(share.describe() + (", groups whole" if listed.groups else ""))
+        notes.append(share.words() + (", groups whole" if listed.groups else ""))
+        notes += ["its splits tell test rows alone"] if listed.splits else []
     notes += [f"{sum(test):,} test rows set aside"] if any(test) else []
     require_both(table, int((~held).sum()), int(held.sum()))
     train, val = (pairs.take(np.flatnonzero(part).tolist()) for part in (~held, held))

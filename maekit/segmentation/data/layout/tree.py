@@ -61,8 +61,10 @@ def read_splits(
     train, val = pair_splits(root)
     names, notes = class_names(root, train.pairs), [*train.notes]
     if val is None:
+        whole = len(train.pairs)
         train, val = set_aside(train, share, lambda pairs: held_out(pairs, []))
-        notes.append(share.describe())
+        by_class = share.fold is not None or share.group_pattern is not None
+        notes.append(share.describe() + (f", each class in its proportion by {whole:,} label maps" if by_class else ""))
     elif share.fold is not None:
         advice = "take it away, or give a folder without a validation split"
         raise UserError(f"data.fold: got {share.fold}, but {val.pairs.images} is a validation split; {advice}")
