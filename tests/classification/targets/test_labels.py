@@ -40,6 +40,8 @@ def test_lists_and_columns_of_labels_are_the_same_data(tmp_path: Path) -> None:
     assert "1.11 labels an image" in lists.summary()
     assert "9 training and 3 validation images of 2 labels" in lists.summary()
     assert "2 rows have no label" in lists.summary()
+    assert "labels divided at ';'" in lists.summary()
+    assert "divided" not in labels(table, label_separator=";").summary()
 
 
 def test_labels_that_cannot_be_learned_are_said(tmp_path: Path) -> None:

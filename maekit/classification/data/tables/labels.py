@@ -29,16 +29,22 @@ def read_labels(flags: TableFlags, root: Path, separator: str | None) -> TableSp
             it is a class, unless `flags` give the classes.
     """
     cells = read_cells(flags, root, several=True)
+    how = ""
     if len(cells.columns.labels) > 1:
         classes, labels = _of_columns(cells, flags.classes)
     else:
-        classes, labels = _of_lists(cells, flags.classes, separator)
+        (texts,) = cells.labels()
+        if separator is None:
+            found = next((mark for mark in SEPARATORS if any(mark in text for text in texts)), None)
+            how = f"labels divided at '{found}', the first of {' '.join(SEPARATORS)} that some row has" if found else ""
+            separator = found or SEPARATORS[0]
+        classes, labels = _of_lists(cells, flags.classes, texts, separator)
     if flags.classes is None and (labels.sum(1) == 1).all():
         raise UserError(
             f"{flags.file}: each of its {len(labels):,} rows has one label of {len(classes)}, expected rows with "
             f"several or none; use {tasks_of('classes')}, or give --data.classes to train with one all the same"
         )
-    splits = divided(flags, cells, sorted_rows(cells, classes, labels), _none_note(labels))
+    splits = divided(flags, cells, sorted_rows(cells, classes, labels), how, _none_note(labels))
     return splits._replace(origin="; ".join([splits.origin, *_unseen(splits)]))
 
 
@@ -78,11 +84,10 @@ def _of_columns(cells: Cells, given: tuple[str, ...] | None) -> tuple[tuple[str,
     return classes, labels
 
 
-def _of_lists(cells: Cells, given: tuple[str, ...] | None, separator: str | None) -> tuple[tuple[str, ...], np.ndarray]:
+def _of_lists(
+    cells: Cells, given: tuple[str, ...] | None, texts: Sequence[str], separator: str
+) -> tuple[tuple[str, ...], np.ndarray]:
     """Labels from one column, sorted or in the order of the classes that are given."""
-    (texts,) = cells.labels()
-    if separator is None:
-        separator = next((mark for mark in SEPARATORS if any(mark in text for text in texts)), ";")
     rows = [_split(text, separator) for text in texts]
     classes = given or tuple(sorted({label for row in rows for label in row}))
     place = {name: number for number, name in enumerate(classes)}
