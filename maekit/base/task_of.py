@@ -7,9 +7,9 @@ from maekit.recipes.tasks import shipped_tasks
 
 
 def tasks_of(target: Target) -> str:
-    """Returns `--task NAME` of the first shipped task whose data have a target and that takes a table of images."""
+    """Returns `--task NAME` of the first shipped task whose data have a target and that reads it from a table."""
     for task in shipped_tasks():
         data = task.load().Data
-        if data.target == target and "table" in {field.name for field in fields(data)}:
+        if data.target == target and "label_column" in {field.name for field in fields(data)}:
             return f"--task {task.name}"
     return "another task"
