@@ -10,6 +10,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 
+from maekit.base.checkpoint_card import measured_in
 from maekit.base.data import RunData
 from maekit.base.model import TransferModel
 from maekit.errors import UserError
@@ -268,6 +269,7 @@ class TransferModule(RunModule):
             counters = counters_at(fresh, step, self.plan.accumulation, self.steps_per_epoch)
             checkpoint["loops"] = {"fit_loop": counters}
             take_trained(checkpoint)
+            self.model.measured = measured_in(checkpoint)  # a checkpoint before the next validation has it too
             if self.resume is not None and "val" in self.resume.new_data:
                 forget_best(checkpoint)  # measured on other images
 

@@ -19,6 +19,7 @@ from maekit.data.folders.layout import class_folders, find_layout, same_classes
 from maekit.data.folders.listing import Listing, list_classes, require_images, split
 from maekit.data.folders.text import readable_names
 from maekit.data.tables.folds import fold_of_each, require_pairs
+from maekit.data.tables.read import tables_in
 from maekit.errors import UserError
 
 
@@ -58,9 +59,13 @@ class ClassFolders(TableImages):
         return None
 
     def notes(self) -> list[str]:
-        """Returns what the summary adds, with how images are drawn."""
+        """Returns what the summary adds, with how images are drawn, and tables that are not read."""
         drawn = {"balanced": "each class is drawn equally often", "weighted": "images are drawn by their weights"}
-        return [*super().notes(), *([drawn[self._drawn()]] if self._drawn() in drawn else [])]
+        lines = [drawn[self._drawn()]] if self._drawn() in drawn else []
+        if self.root is not None and self.table is None and not self.published_name(self._read().train):
+            names = tables_in(self.data_root())
+            lines += [f"{names[0]} in it is not read: --data.table {self.data_root() / names[0]}"] if names else []
+        return [*super().notes(), *lines]
 
     def _drawn(self) -> str:
         return self.sampling or ("uniform" if self.weight_column is None else "weighted")
@@ -141,12 +146,13 @@ class ClassFolders(TableImages):
 
     def check(self, *, classes: int | None = None, full: bool = False) -> Findings:
         """Verifies layout, class count and files; see `check_class_folders`."""
-        if self.table is None:
+        if self.table is None and self.fold is None:
             return check_class_folders(self, self.read_tree, self.missing, classes=classes, full=full)
         findings = check_class_folders(
-            self, lambda root: self.read_table(root)[:2], self.missing, classes=classes, full=full
+            self, lambda root: self.read_splits(root)[:2], self.missing, classes=classes, full=full
         )
-        findings.facts += [] if self._splits is None else [f"table: {self._splits.origin}"]
+        how = "table" if self.table is not None else "division"
+        findings.facts += [] if self._splits is None else [f"{how}: {self._splits.origin}"]
         return findings
 
     @classmethod

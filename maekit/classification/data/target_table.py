@@ -15,9 +15,7 @@ from maekit.classification.data.labelled_images import Splits
 from maekit.classification.data.table_images import TableImages
 from maekit.classification.data.tables.rows import TableSplits
 from maekit.data.digit_pairs import TABLE, make_pairs, pairs_root
-from maekit.data.folders.file_names import is_passed_over
-from maekit.data.folders.listing import files_in
-from maekit.data.tables.read import DELIMITED, PARQUET
+from maekit.data.tables.read import tables_in
 from maekit.errors import UserError
 
 
@@ -61,8 +59,7 @@ class TargetTable(TableImages):
         return Splits(found.train, found.val, found.train.classes, note + found.origin)
 
     def _only_table(self, root: Path) -> Path:
-        endings = (*DELIMITED, *PARQUET)
-        names = sorted(name for name in files_in(root) if name.lower().endswith(endings) and not is_passed_over(name))
+        names = tables_in(root)
         if len(names) == 1:
             return root / names[0]
         what = f"{len(names)} tables ({', '.join(names[:4])})" if names else "no table"

@@ -150,6 +150,12 @@ class LabelModel(TargetModel):
         measured: Mapping[str, float] = self.measured
         return self.threshold or measured.get("threshold", UNTUNED)
 
+    def threshold_origin(self) -> str:
+        """Returns in words why that is the threshold."""
+        if self.threshold is not None:
+            return "the run's --model.threshold"
+        return "tuned on its validation images" if "threshold" in self.measured else "no validation has tuned it yet"
+
     def shown(self) -> ShownLabels:
         """Returns the losses of images, the images, and a CSV with the labels of each."""
         return ShownLabels(self)

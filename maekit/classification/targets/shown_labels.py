@@ -16,6 +16,7 @@ from maekit.classification.shown import example_view
 from maekit.data.images.batch import ImageBatch
 from maekit.data.images.transforms import EvalTransform
 from maekit.drawing.views import short_name
+from maekit.system.terminal import say
 
 NAMED = 3  # labels that a caption names
 
@@ -33,6 +34,9 @@ class GivesLabels(Protocol):
 
     def threshold_in_use(self) -> float:
         """Returns the probability from which a label is given."""
+
+    def threshold_origin(self) -> str:
+        """Returns in words why that is the threshold."""
 
 
 class ShownLabels(Shown):
@@ -76,6 +80,7 @@ class LabelCsv(ImageTable):
     def __init__(self, folder: Path, transform: EvalTransform, model: GivesLabels) -> None:
         self.model, self.names = model, model.spec.class_names
         super().__init__(folder, transform, ["labels", *self.names])
+        say(f"labels  are given from a probability of {model.threshold_in_use():g} on: {model.threshold_origin()}")
 
     def rows(self, images: Tensor) -> list[list[str]]:
         """Returns the labels with semicolons between, then the probabilities."""

@@ -7,12 +7,20 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from maekit.data.folders.file_names import is_passed_over
+from maekit.data.folders.listing import files_in
 from maekit.data.folders.text import read_text
 from maekit.errors import UserError
 
 DELIMITERS = ",;\t|"
 DELIMITED = (".csv", ".tsv")
 PARQUET = (".parquet", ".pq")
+
+
+def tables_in(folder: Path) -> list[str]:
+    """Returns the names of the tables in a folder, by their endings, sorted; hidden files are none."""
+    names = (name for name in files_in(folder) if name.lower().endswith((*DELIMITED, *PARQUET)))
+    return sorted(name for name in names if not is_passed_over(name))
 
 
 def column_names(path: Path) -> list[str]:

@@ -38,6 +38,17 @@ def test_a_sound_folder(root: Path) -> None:
     ]
 
 
+def test_a_fold_is_checked_as_it_would_be_read(root: Path) -> None:
+    findings = check(ClassFolders, (root / "train").rename(root / "animals"), fold="1/2")
+    assert findings.facts[:2] == ["training: 4 images of 2 classes", "validation: 4 images"]
+    assert "division: fold 1 of 2, split_seed 0" in findings.facts
+
+
+def test_a_table_beside_class_folders_is_said_not_to_be_read(root: Path) -> None:
+    (root / "labels.csv").write_text("file,label\n")
+    assert f"labels.csv in it is not read: --data.table {root / 'labels.csv'}" in check(ClassFolders, root).facts
+
+
 @pytest.mark.parametrize("full", [False, True])
 @pytest.mark.parametrize("decoded", [0, 2000])
 def test_unreadable_files_are_all_found(root: Path, full: bool, decoded: int, monkeypatch: pytest.MonkeyPatch) -> None:

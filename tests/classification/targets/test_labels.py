@@ -145,7 +145,7 @@ def test_a_run_keeps_its_threshold_and_the_numbers_of_each_label(run: Path) -> N
 
 
 def test_predictions_are_the_labels_from_the_kept_threshold_on(
-    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     images = tmp_path / "images"
@@ -154,6 +154,7 @@ def test_predictions_are_the_labels_from_the_kept_threshold_on(
         (images / path.name).write_bytes(path.read_bytes())
     assert main(["predict", "--ckpt_path", str(run), "--images", str(images)]) == 0
     threshold = torch.load(run / "best.ckpt", weights_only=True)["maekit"]["measured"]["threshold"]
+    assert f"from a probability of {threshold:g} on: tuned on its validation images" in capsys.readouterr().out
     with (tmp_path / "predictions/predictions.csv").open() as file:
         rows = list(csv.DictReader(file))
     assert len(rows) == 3
