@@ -80,6 +80,12 @@ def test_repeat_preserves_the_sum_over_channels(names: tuple[str, ...]) -> None:
     assert torch.allclose(model.state_dict()[FILTERS].sum(1), source.state_dict()[FILTERS].sum(1), atol=1e-6)
 
 
+@pytest.mark.parametrize(("new", "unused"), [("mean", 0), ("repeat", 0), ("fresh", 1)])
+def test_filters_that_new_bands_are_made_of_are_not_called_unused(new: NewBands, unused: int) -> None:
+    _, lines = adapted(vit(3), Bands(("R", "NIR", "SWIR"), new=new))
+    assert sum(line == "G, B: in the file, not used" for line in lines) == unused
+
+
 @pytest.mark.parametrize("names", [("c", "a", "b"), ("b",), ("a", "c")])
 def test_a_file_of_named_bands_goes_by_name_bit_for_bit(names: tuple[str, ...]) -> None:
     source, own = vit(3), card("a", "b", "c")

@@ -159,7 +159,7 @@ def _by_name(filters: Tensor, own: Tensor, theirs: Sequence[str], ours: Bands) -
     divided = ours.new == "repeat" and any(count > 1 for count in times)
     lines = [f"{', '.join(named)}: by name" + (", each divided by how often it is used" if divided else "")]
     lines = (lines if named else []) + ([f"{', '.join(new)}: {what[ours.new]}"] if new else [])
-    unused = left and not (ours.new == "repeat" and new)
+    unused = left and not (new and ours.new != "fresh")
     return torch.stack(columns, 1), lines + ([f"{', '.join(left)}: in the file, not used"] if unused else [])
 
 
