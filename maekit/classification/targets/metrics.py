@@ -130,17 +130,12 @@ class LabelMetrics(_Rows):
         precision = [binary_average_precision(predicted[:, c], labels[:, c]).double() for c in seen]
         area = [binary_auroc(predicted[:, c], labels[:, c]).double() for c in both]
         f1 = label_scores(predicted, truth, self.threshold)
-        found = {
+        return {
             "map": _mean(precision),
             "auroc": _mean(area),
-            "labels_left_out": torch.tensor(float(labels.shape[1] - len(seen))),
-        }
-        return found | {
             "f1_macro": torch.tensor(f1.macro),
             "f1_micro": torch.tensor(f1.micro),
             "threshold": torch.tensor(f1.threshold, dtype=torch.float64),
-            "tuned_on": torch.tensor(float(f1.tuned_on)),
-            "f1_images": torch.tensor(float(f1.measured_on)),
         }
 
 

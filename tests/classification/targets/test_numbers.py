@@ -12,7 +12,7 @@ from maekit.classification.targets.losses import (
     grade_loss,
     predicted_grades,
 )
-from maekit.classification.targets.metrics import GradeMetrics, LabelMetrics, ValueMetrics, _Rows
+from maekit.classification.targets.metrics import GradeMetrics, LabelMetrics, ValueMetrics, _Rows, label_scores
 
 
 def _filled(metrics: _Rows, predicted: torch.Tensor, truth: torch.Tensor) -> _Rows:
@@ -36,14 +36,14 @@ def test_labels_are_measured_as_scikit_learn_does() -> None:
     )
     assert found["auroc"].item() == pytest.approx(sklearn.metrics.roc_auc_score(y, p, average="macro"), abs=1e-6)
     assert found["f1_macro"].item() == pytest.approx(sklearn.metrics.f1_score(y, p >= 0.5, average="macro"), abs=1e-6)
-    assert found["labels_left_out"] == 1
 
 
 def test_a_threshold_is_tuned_on_images_that_are_not_measured() -> None:
     truth = torch.tensor([[1.0], [0.0]]).repeat(20, 1)
-    tuned = _filled(LabelMetrics(), truth * 0.2 + 0.1, truth).compute()
-    assert 0.1 < tuned["threshold"] <= 0.3
-    assert (tuned["f1_macro"], tuned["tuned_on"], tuned["f1_images"]) == (1, 20, 20)
+    metrics = _filled(LabelMetrics(), truth * 0.2 + 0.1, truth)
+    found, scores = metrics.compute(), label_scores(*metrics.of_all()[:2], None)
+    assert 0.1 < found["threshold"] == scores.threshold <= 0.3
+    assert (found["f1_macro"], scores.macro, scores.tuned_on, scores.measured_on) == (1, 1, 20, 20)
 
 
 def test_values_and_grades_are_measured_as_scikit_learn_does() -> None:
