@@ -159,6 +159,19 @@ class TransferData(RunData):
             "statistics of these data are not measured; leave out --task to measure all images below --root"
         )
 
+    def image_labels(self) -> dict[str, Any]:
+        """Returns what is known of each image of both splits by its absolute path; only the listings are read.
+
+        A class or a grade is its number, other targets are rows of `Listing.labels`.
+
+        Raises:
+            UserError: these data say no one thing of an image.
+        """
+        raise UserError(
+            "got a task whose data have no label of a whole image, expected one that learns a class, labels, values or "
+            "a grade of each; name another with --task"
+        )
+
     @abstractmethod
     def plain_train_dataset(self) -> DrawDataset:
         """Returns the training samples through the evaluation transform, without any randomness."""

@@ -51,7 +51,7 @@ BAD: dict[str, dict[str, tuple[str, ...]]] = {
     "knn": {
         "--train": ("nothere",), "--val": ("nothere",), "--features": ("nothere",), "--device": DEVICE,
         "--neighbours": ("0", "-1", "x", "5,0", ""), "--temperature": ("0", "-1", "x", "nan"), "--vote": ("x",),
-        "--batch_size": COUNT,
+        "--batch_size": COUNT, "--task": ("nonsense", "ade20k_upernet"),
     },
     "lr-find": {
         "--task": ("nonsense",), "--recipe": ("nonsense",), "--config": ("nothere.yaml",), "--output": (),

@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 from sklearn.cluster import KMeans
-from sklearn.metrics import normalized_mutual_info_score
+from sklearn.metrics import average_precision_score, cohen_kappa_score, normalized_mutual_info_score, r2_score
 from sklearn.metrics.pairwise import cosine_similarity
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor
 
+from maekit.features.files.listings import read_lines
 from maekit.features.neighbours.clusters import find_clusters, purity
 from tests.features.helpers import digits, pictures, refused, run, weights
 from tests.numeric import LEAST
@@ -60,6 +61,70 @@ def test_knn_is_scikit_learns(place: Path, capsys: pytest.CaptureFixture[str]) -
         assert row["top5"] == pytest.approx(top5)
     printed = run(capsys, *words)
     assert f"         3   {100 * found['neighbours']['3']['top1']:7.2f}" in printed
+
+
+def table(place: Path, folder: Path) -> Path:
+    """A table of the digits that `place` embedded, all but the last of validation: names, parity, number, a grade."""
+    lines = ["file,split,labels,number,grade"]
+    for split in ("train", "val"):
+        names = read_lines(place / split / "files.txt")
+        for name in names if split == "train" else names[:-1]:
+            digit = int(name.partition("/")[0].removeprefix("n"))
+            labels = ";".join(["odd"] * (digit % 2) + ["large"] * (digit > 4))
+            lines.append(f"{place / 'in' / split / name},{split},{labels},{digit},{min(digit // 3, 2)}")
+    path = folder / "table.csv"
+    path.write_text("\n".join(lines) + "\n")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("task", "column", "kind"),
+    [("multilabel", "labels", "labels"), ("regression", "number", "values"), ("ordinal", "grade", "grades")],
+)
+def test_knn_tells_what_a_table_says(
+    task: str, column: str, kind: str, place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = table(place, tmp_path)
+    words = ["knn", "--train", place / "train", "--val", place / "val", "--neighbours", 5, "--task", f"{task}_finetune"]
+    words += ["--data.table", file, "--data.label_column", column]
+    found = json.loads(run(capsys, *words, "--json"))
+    with file.open() as lines:
+        rows = list(csv.DictReader(lines))
+    cells = [row[column] for row in rows]
+    names = sorted({part for cell in cells for part in cell.split(";") if part})
+    told = np.array([[name in cell.split(";") for name in names] for cell in cells], float)
+    told = told if kind == "labels" else np.array(cells, float)[:, None]
+    bank, queries = (np.load(place / split / "features.npy").astype(float) for split in ("train", "val"))
+    peer = KNeighborsRegressor(
+        5, metric="cosine", algorithm="brute", weights=lambda distance: np.exp((1 - distance) / 0.07)
+    ).fit(bank, told[:80])
+    predicted, truth = peer.predict(queries[:19]), told[80:]
+    row = found["neighbours"]["5"]
+    assert (found["num_train"], found["num_val"]) == (80, 19)
+    if kind == "labels":
+        assert found["num_labels"] == 2
+        assert row["map"] == pytest.approx(average_precision_score(truth, predicted), abs=1e-4)
+    elif kind == "values":
+        assert row["r2"] == pytest.approx(r2_score(truth, predicted), abs=1e-4)
+        assert row["mae"] == pytest.approx(np.abs(truth - predicted).mean(), abs=1e-4)
+    else:
+        nearest = np.floor(predicted + 0.5)
+        assert row["kappa"] == pytest.approx(cohen_kappa_score(truth, nearest, weights="quadratic"), abs=1e-4)
+        assert row["accuracy"] == pytest.approx((truth == nearest).mean())
+    assert f"1 image of {place / 'val'} left out: not in the data" in run(capsys, *words)
+
+
+def test_knn_takes_classes_of_a_table_and_refuses_data_of_other_images(
+    place: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    task = ["--task", "imagenet_finetune", "--data.table", table(place, tmp_path), "--data.label_column", "grade"]
+    found = json.loads(run(capsys, "knn", "--features", place / "train", *task, "--json"))
+    assert found["num_classes"] == 3 and 0 < found["neighbours"]["20"]["top1"] <= 1
+    line = refused(capsys, "knn", "--features", place / "flat", *task)
+    assert "the data have none of its 6 images" in line
+    assert "without --task" in refused(capsys, "knn", "--features", place / "train", *task[2:])
+    unlabelled = ["--task", "mae_pretrain", "--data.root", place / "in/flat"]
+    assert "no label of a whole image" in refused(capsys, "knn", "--features", place / "flat", *unlabelled)
 
 
 def test_knn_of_one_folder_leaves_the_image_itself_out(place: Path, capsys: pytest.CaptureFixture[str]) -> None:

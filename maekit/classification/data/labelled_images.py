@@ -1,5 +1,6 @@
 """Images with one label each: the base of every data set of classification and pre-training."""
 
+import os
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -219,6 +220,16 @@ class LabelledImages(Augmentation, BandFlags, TransferData):
     def train_files(self) -> list[str]:
         """Returns the paths of the training images."""
         return list(self._read().train.paths())
+
+    def image_labels(self) -> dict[str, Any]:
+        """Returns the label of each image of both splits by its absolute path."""
+        if self.published.target == "none":
+            return super().image_labels()
+        found: dict[str, Any] = {}
+        for part in self._read()[:2]:
+            folder = Path(part.root).resolve()
+            found |= {os.path.normpath(folder / name): part.label(at) for at, name in enumerate(part.names)}
+        return found
 
     def input_transform(self) -> dict[str, Any]:
         """Returns the arguments of the `EvalTransform` in use, with the white of pictures of more than 8 bits."""

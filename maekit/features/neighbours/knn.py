@@ -70,15 +70,34 @@ def vote(found: Neighbours, labels: Tensor, num_classes: int, temperature: float
     Raises:
         UserError: the temperature is not above 0.
     """
+    votes = _votes(found, temperature)
+    scores = votes.new_zeros(len(votes), num_classes)
+    scores.scatter_add_(1, labels.to(votes.device, torch.int64)[found.rows], votes)
+    return scores / votes.sum(dim=1, keepdim=True)
+
+
+def mean_of_neighbours(found: Neighbours, targets: Tensor, temperature: float | None) -> Tensor:
+    """Returns the mean of the neighbours' targets, each counting as much as its votes: [Q, N] float32; see `vote`.
+
+    Args:
+        found: the neighbours.
+        targets: [M, N] of the bank: 0 and 1 for labels, values, or the numbers of grades.
+        temperature: see `vote`.
+    """
+    votes = _votes(found, temperature)
+    near = targets.to(votes.device, torch.float32)[found.rows]
+    return (votes[:, :, None] * near).sum(dim=1) / votes.sum(dim=1, keepdim=True)
+
+
+def _votes(found: Neighbours, temperature: float | None) -> Tensor:
+    """How many votes each neighbour has, [Q, K]."""
     if temperature is not None and not temperature > 0:
         raise UserError(f"temperature: got {temperature}, expected above 0, or a majority vote without one")
     votes = torch.ones_like(found.similarity)
     if temperature is not None:
         nearest = found.similarity[:, :1]  # dividing all by the largest changes no share, and nothing overflows
         votes = ((found.similarity - nearest) / temperature).exp()
-    scores = votes.new_zeros(len(votes), num_classes)
-    scores.scatter_add_(1, labels.to(votes.device, torch.int64)[found.rows], votes)
-    return scores / votes.sum(dim=1, keepdim=True)
+    return votes
 
 
 def knn_scores(
