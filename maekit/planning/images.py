@@ -26,19 +26,21 @@ class Images:
 
 
 def images_of(module: ModuleType, settings: Settings) -> Images:
-    """Returns the facts of `--data.root` or made data; of the published data set where neither is given.
+    """Returns the facts of `--data.root`, a table or made data; of the published data set where none is given.
 
     Raises:
         UserError: the folder cannot be read, or a setting is out of range.
     """
     values = settings.values["data"]
     data: TransferData = module.Data(**values)
-    if values.get("root") is not None or values.get("synthetic") is not None:
+    if any(values.get(name) is not None for name in ("root", "synthetic", "table")):
         data.setup()
         return Images(data.spec(), len(data.train_dataset(0)), len(data.val_dataset()), data.summary())
     spec = data.assumed_spec()
     counts = type(data).published_counts
-    classes = f"{len(spec.class_names):,} {spec.target}" if spec.class_names else "no classes"
+    names = spec.class_names or spec.value_names
+    kind = "value" if spec.target == "values" and len(names) == 1 else spec.target
+    classes = f"{len(names):,} {kind}" if names else "no classes"
     if counts is None:
         return Images(spec, None, None, f"assumed: {classes}; give --data.root for your own")
     train, val = counts

@@ -5,6 +5,7 @@ import re
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from maekit.cli import main
 from maekit.planning.devices import GIB, find_devices
@@ -33,6 +34,19 @@ def test_a_recipe_alone_names_the_task_and_prints_commands_that_keep_the_total_b
         flags = dict(zip(words[2::2], words[3::2], strict=True))
         assert flags["--optim.layer_decay"] == "0.7" and flags["--trainer.devices"] == "4"
         assert 4096 % (4 * int(flags["--data.device_batch_size"])) == 0
+
+
+def test_data_of_a_table_are_counted_and_values_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    small = "--model.backbone=vit_smoke_patch8", "--data.image_size=32", "--devices=1x8GiB", "--data.total_batch_size=4"
+    words = "--task=regression_finetune", "--recipe=base", *small, "--data.device_batch_size=4"
+    assert "assumed: 1 value; give --data.root" in planned(capsys, *words)
+    rows = ["file,value,split"]
+    for number in range(6):
+        Image.new("RGB", (8, 8)).save(tmp_path / f"{number}.png")
+        rows.append(f"{number}.png,{number},{'val' if number > 3 else 'train'}")
+    (tmp_path / "table.csv").write_text("\n".join(rows))
+    text = planned(capsys, *words, f"--data.table={tmp_path / 'table.csv'}")
+    assert "4 training and 2 validation images with value" in text
 
 
 def test_json_has_every_setting_and_a_card_has_a_time(capsys: pytest.CaptureFixture[str]) -> None:

@@ -15,6 +15,7 @@ from maekit.classification.data.labelled_images import Splits
 from maekit.classification.data.table_images import TableImages
 from maekit.classification.data.tables.rows import TableSplits
 from maekit.data.digit_pairs import TABLE, make_pairs, pairs_root
+from maekit.data.folders.layout import require_folder
 from maekit.data.tables.read import tables_in
 from maekit.errors import UserError
 
@@ -59,6 +60,7 @@ class TargetTable(TableImages):
         return Splits(found.train, found.val, found.train.classes, note + found.origin)
 
     def _only_table(self, root: Path) -> Path:
+        require_folder(root)
         names = tables_in(root)
         if len(names) == 1:
             return root / names[0]

@@ -93,6 +93,8 @@ def test_data_of_another_task_are_told_which_one(tmp_path: Path) -> None:
     (tmp_path / "folders").mkdir()
     with pytest.raises(UserError, match=r"no table .*--task imagenet_finetune"):
         data(LabelTable, None, root=str(tmp_path / "folders")).setup()
+    with pytest.raises(UserError, match=r"no such folder .*did you mean 'folders'"):
+        data(LabelTable, None, root=str(tmp_path / "folder")).setup()
 
 
 @pytest.mark.parametrize("value", ["0", "1.5"])
