@@ -12,7 +12,7 @@ from maekit.backbone.protocol import Pooling
 from maekit.backbone.vit import ViTOptions
 from maekit.base.data import RunData, TransferData
 from maekit.base.model import TransferModel
-from maekit.base.settings import BackboneSettings, TrainedSettings, TunedSettings
+from maekit.base.settings import BackboneSettings, TrainedSettings
 from maekit.base.spec import DataSpec
 from maekit.classification.chosen_metrics import (
     DEFAULT,
@@ -23,6 +23,7 @@ from maekit.classification.chosen_metrics import (
 )
 from maekit.classification.class_weights import class_weights, said_weights, weighted_cross_entropy
 from maekit.classification.metrics import ClassificationMetrics, class_json, confusion_json
+from maekit.classification.mix_settings import MixSettings
 from maekit.classification.pooled import PooledModel
 from maekit.classification.shown import ShownClasses
 from maekit.data.images.batch import ImageBatch, blank_images
@@ -55,35 +56,20 @@ class ClassifierSettings(TrainedSettings):
 
 
 @dataclass(frozen=True, kw_only=True)
-class FineTuningSettings(ClassifierSettings, TunedSettings):
+class FineTuningSettings(ClassifierSettings, MixSettings):
     """A fine-tuned classifier.
 
     Args:
         pooling: `mean` averages the patch tokens and norms them; `class` takes the class token.
-        label_smoothing: share of the target spread over all classes, in [0, 1).
-        mixup: alpha of mixup's Beta distribution; 0 turns mixup off.
-        cutmix: alpha of cutmix's Beta distribution; 0 turns cutmix off.
-        mix_probability: how often a batch is mixed at all, in [0, 1].
-        mix_switch_probability: how often cutmix is taken when both are on, in [0, 1].
         head_init_std: standard deviation of the classifier's initial weights.
     """
 
     pooling: Pooling
-    label_smoothing: float
-    mixup: float
-    cutmix: float
-    mix_probability: float
-    mix_switch_probability: float
     head_init_std: float
 
     def __post_init__(self) -> None:
         """Refuses values outside their range, with the flag's name."""
         super().__post_init__()
-        check_range("model.label_smoothing", self.label_smoothing, "[0, 1)")
-        check_range("model.mixup", self.mixup, "[0, inf)")
-        check_range("model.cutmix", self.cutmix, "[0, inf)")
-        check_range("model.mix_probability", self.mix_probability, "[0, 1]")
-        check_range("model.mix_switch_probability", self.mix_switch_probability, "[0, 1]")
         check_range("model.head_init_std", self.head_init_std, "(0, inf)")
 
 

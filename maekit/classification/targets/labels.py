@@ -10,6 +10,7 @@ from torch import Tensor
 from maekit.base.data import RunData, TransferData
 from maekit.base.spec import DataSpec
 from maekit.classification.class_weights import positive_weights, said_weights
+from maekit.classification.mix_settings import MixSettings
 from maekit.classification.targets.label_results import labels_json, per_label_json
 from maekit.classification.targets.losses import asymmetric_loss, binary_loss
 from maekit.classification.targets.metrics import LabelMetrics, label_scores
@@ -24,17 +25,12 @@ UNTUNED = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
-class LabelSettings(TargetSettings):
+class LabelSettings(TargetSettings, MixSettings):
     """A fine-tuned model of several labels an image.
 
     Args:
         label_loss: `bce`, binary cross entropy, or `asymmetric` (arXiv 2009.14119), for many labels of which an image
-            has few.
-        label_smoothing: how far labels of 0 and 1 are moved to 1/2, in [0, 1); bce alone.
-        mixup: alpha of mixup's Beta distribution; 0 turns mixup off; bce alone.
-        cutmix: alpha of cutmix's Beta distribution; 0 turns cutmix off; bce alone.
-        mix_probability: how often a batch is mixed at all, in [0, 1].
-        mix_switch_probability: how often cutmix is taken when both are on, in [0, 1].
+            has few; that takes neither label smoothing nor mixup nor cutmix.
         threshold: probability from which a label is given, above 0 and below 1; null: the one with the best macro F1
             on half of the validation images, of which F1 is not reported.
         class_weights: what the images that have a label count in the loss, beside 1 for those that have not: `none`, 1;
@@ -42,22 +38,12 @@ class LabelSettings(TargetSettings):
     """
 
     label_loss: Literal["bce", "asymmetric"]
-    label_smoothing: float
-    mixup: float
-    cutmix: float
-    mix_probability: float
-    mix_switch_probability: float
     threshold: float | None = None
     class_weights: str = "none"
 
     def __post_init__(self) -> None:
         """Refuses values outside their range and contradictions, with the flag's name."""
         super().__post_init__()
-        check_range("model.label_smoothing", self.label_smoothing, "[0, 1)")
-        check_range("model.mixup", self.mixup, "[0, inf)")
-        check_range("model.cutmix", self.cutmix, "[0, inf)")
-        check_range("model.mix_probability", self.mix_probability, "[0, 1]")
-        check_range("model.mix_switch_probability", self.mix_switch_probability, "[0, 1]")
         check_range("model.threshold", self.threshold, "(0, 1)")
         if self.label_loss == "asymmetric" and self.class_weights != "none":
             raise UserError(

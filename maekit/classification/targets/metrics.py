@@ -7,6 +7,8 @@ from torch import Tensor
 from torchmetrics import Metric
 from torchmetrics.functional.classification import binary_auroc, binary_average_precision
 
+from maekit.classification.chosen_metrics import quadratic_kappa
+
 HALVES_SEED = 0
 
 
@@ -85,14 +87,11 @@ class GradeMetrics(_Rows):
     def compute(self) -> dict[str, Tensor]:
         """Returns scalars; kappa is NaN where all images have and are given the same grade."""
         predicted, truth, _ = self.joined()
-        mean, true_mean = predicted.mean(), truth.mean()
-        # of each prediction with each truth, without a table of all pairs
-        expected = predicted.square().mean() + truth.square().mean() - 2 * mean * true_mean
-        kappa = 1 - (predicted - truth).square().mean() / expected
+        kappa = quadratic_kappa(torch.cat([truth, predicted], dim=1).long())
         return {
             "accuracy": 100 * (predicted == truth).double().mean(),
             "mae": (predicted - truth).abs().mean(),
-            "kappa": kappa,
+            "kappa": torch.tensor(kappa, dtype=torch.float64),
         }
 
 
