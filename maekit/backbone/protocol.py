@@ -19,10 +19,12 @@ class Features(NamedTuple):
         tokens: [B, P + N, D], the P prefix tokens (class token, registers) first, then the patches row by row; after
             the last block that was run, and through the final norm if the backbone has one.
         maps: [B, D, h, w] at each block that was asked for, in that order: the residual stream, without a norm.
+        class_tokens: [B, D] at each of these blocks, as the maps; none where the backbone has no class token.
     """
 
     tokens: Tensor
     maps: tuple[Tensor, ...]
+    class_tokens: tuple[Tensor, ...] = ()
 
 
 class Hidden(NamedTuple):

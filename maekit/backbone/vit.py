@@ -149,7 +149,8 @@ class ViT(Backbone):
                 tapped[index] = tokens
         shape = (len(images), self.embed_dim, *grid)
         maps = (self.patch_tokens(tapped[index]).transpose(1, 2).reshape(shape) for index in taps)
-        return Features(self.norm(tokens), tuple(maps))
+        class_tokens = () if self.cls_token is None else tuple(tapped[index][:, 0] for index in taps)
+        return Features(self.norm(tokens), tuple(maps), class_tokens)
 
     def residual_stream(self, images: Tensor, num_blocks: int) -> tuple[Tensor, Grid]:
         """Returns the raw tokens [B, P + h*w, D] of images after so many blocks, and the grid, to look inside."""

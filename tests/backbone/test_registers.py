@@ -39,8 +39,10 @@ def test_tokens_and_maps_equal_timms() -> None:
     assert_float64(ours.patch_tokens(found.tokens), expected[:, 5:])
     assert_float64(ours.pool(found.tokens, "mean"), expected[:, 5:].mean(1))
     assert_float64(ours.pool(found.tokens, "class"), expected[:, 0])
-    maps = theirs.get_intermediate_layers(images, n=[0, 2], reshape=True)
-    assert_float64(found.maps, tuple(maps))
+    pairs = theirs.get_intermediate_layers(images, n=[0, 2], reshape=True, return_prefix_tokens=True)
+    assert_float64(found.maps, tuple(maps for maps, _ in pairs))
+    assert_float64(found.class_tokens, tuple(prefix[:, 0] for _, prefix in pairs))
+    assert vit(class_token=False)(images, taps=[0, 2]).class_tokens == ()
 
 
 def test_registers_share_the_class_tokens_biases() -> None:
