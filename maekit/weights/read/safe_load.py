@@ -6,14 +6,17 @@ import re
 import warnings
 import zipfile
 from argparse import Namespace
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import safetensors
 import safetensors.torch
 import torch
+from torch import Tensor
 
 from maekit.errors import UserError, nearest
+from maekit.weights.read.archives import load_npz, load_torchscript
 from maekit.weights.read.safe_pickle import DType, load_pickle, scalar
 
 _TORCH_LEGACY = b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19."  # the pickled magic number that opens such a file
@@ -73,9 +76,10 @@ _ALLOWED: list[Any] = [
 
 
 def load_file(path: str | Path, *, map_location: Any = "cpu", mmap: bool = True) -> object:
-    """Reads a checkpoint of torch (both formats), safetensors or a pickle of arrays; only plain values are built.
+    """Reads a checkpoint of torch (both formats), safetensors, a pickle or `.npz` of arrays; only builds plain values.
 
-    Those are tensors, also for the numpy arrays of a pickle that torch.save did not write (detectron2's), numbers,
+    Those are tensors, also for the numpy arrays of a pickle that torch.save did not write (detectron2's) or of an
+    `.npz`, and of a TorchScript program those of its state dict (its code is not run), numbers,
     text, and lists and dicts of them. In files of torch.save, besides its own types `argparse.Namespace` and numpy
     scalars (as plain numbers) are let through, because released files hold them; empty objects stand in for those of
     mmengine's checkpoints. Nothing that a pickle asks to call is called.
@@ -99,6 +103,8 @@ def load_file(path: str | Path, *, map_location: Any = "cpu", mmap: bool = True)
             return safetensors.torch.load_file(path)
         if kind == "pickle":
             return load_pickle(path)
+        if kind == "zip" and (reader := _other_zip(path)):
+            return reader(path)
         stored = kind == "zip" and _torch_zip(path)
         return _torch_load(path, map_location, mmap and bool(stored))
     except UserError:
@@ -196,13 +202,20 @@ def _foreign(head: bytes) -> str:
     return "something unknown; name a file of torch.save or safetensors"
 
 
+def _other_zip(path: Path) -> Callable[[Path], dict[str, Tensor]] | None:
+    """Returns what reads an archive that torch.save did not write; None for its own and for unknown ones."""
+    with zipfile.ZipFile(path) as archive:
+        names = [entry.filename.rpartition("/")[2] for entry in archive.infolist()]
+    if "constants.pkl" in names:
+        return load_torchscript
+    return load_npz if names and all(name.endswith(".npy") for name in names) else None
+
+
 def _torch_zip(path: Path) -> bool:
     """Refuses an archive that torch.save did not write, and says whether it is uncompressed (mmap needs that)."""
     with zipfile.ZipFile(path) as archive:
         entries = archive.infolist()
     names = [entry.filename.rpartition("/")[2] for entry in entries]
-    if "constants.pkl" in names:
-        raise UserError(f"{path} is a TorchScript program, not a checkpoint; save its state_dict() with torch.save")
     if "data.pkl" not in names:
         raise UserError(f"{path} is a zip archive that torch.save did not write; convert it to safetensors")
     return all(entry.compress_type == zipfile.ZIP_STORED for entry in entries)

@@ -54,8 +54,8 @@ class _Array:
         self.tensor = _tensor(data, dtype, shape, "F" if fortran else "C")
 
 
-class _Named:
-    """What a name in the pickle stands for: it can be called with what the pickle says, and not be changed."""
+class Named:
+    """What a name in a pickle stands for: it can be called with what the pickle says, and not be changed."""
 
     __slots__ = ("_call",)
 
@@ -63,6 +63,7 @@ class _Named:
         self._call = call
 
     def __call__(self, *args: object) -> object:
+        """Calls what it stands for."""
         return self._call(*args)
 
     def __setstate__(self, state: object) -> None:
@@ -103,7 +104,7 @@ class _Unpickler(pickle.Unpickler):
         call = _STAND_INS.get(f"{module}.{name}")
         if call is None:
             raise pickle.UnpicklingError(f"Unsupported global: {module}.{name}")
-        return _Named(call)
+        return Named(call)
 
 
 def _code(dtype: DType) -> str:
@@ -126,6 +127,6 @@ def _plain(value: Any) -> Any:
         return {_plain(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
-    if isinstance(value, (_Named, DType)):
+    if isinstance(value, (Named, DType)):
         return None
     return value
