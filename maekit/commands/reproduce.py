@@ -36,6 +36,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="the value at a run's end (default), or that of its best.ckpt",
     )
     parser.add_argument("--seeds", type=int, default=1, metavar="N", help="runs a cell should have; default: 1")
+    parser.add_argument(
+        "--comparisons",
+        action="store_true",
+        help="count runs of the other pre-trainings' rows as missing too (MoCo v3, BEiT, supervised, ...); with --row "
+        "this is not needed",
+    )
     parser.add_argument("--missing", action="store_true", help="print the commands of the missing runs alone")
     parser.add_argument(
         "--run",
@@ -89,7 +95,8 @@ def _check_flags(args: argparse.Namespace, flags: Sequence[str]) -> None:
         raise UserError(f"no table given; add --table NAME, one of: {', '.join(table_names())}, all")
     if args.seeds < 1:
         raise UserError(f"--seeds: got {args.seeds}, expected 1 or more")
-    own = ["--table", "--row", "--column", "--runs", "--which", "--seeds", "--missing", "--run", "--json"]
+    own = ["--table", "--row", "--column", "--runs", "--which", "--seeds", "--missing", "--comparisons"]
+    own += ["--run", "--json"]
     for place, flag in enumerate(flags):
         if flag.startswith("--"):
             section, dot, _ = flag[2:].split("=")[0].partition(".")
@@ -121,12 +128,18 @@ def _look(args: argparse.Namespace, tables: list[Table], flags: Sequence[str]) -
     runs = _runs(args)
     filled = [[place for place in fill(table, runs, args.which) if _shown(args, place)] for table in tables]
     flags = _with_folder(args, flags)
-    missing = missing_runs([place for places in filled for place in places], runs, seeds=args.seeds, flags=flags)
+    wanted = [place for places in filled for place in places if _is_wanted(args, place)]
+    missing = missing_runs(wanted, runs, seeds=args.seeds, flags=flags)
     return View(tables, filled, missing, unused(tables, runs, args.which), runs, args.which)
 
 
 def _shown(args: argparse.Namespace, place: Filled) -> bool:
     return args.row in (None, place.cell.row) and args.column in (None, place.cell.column)
+
+
+def _is_wanted(args: argparse.Namespace, place: Filled) -> bool:
+    """Whether a cell's missing runs are asked for: those of other pre-trainings only where somebody asks."""
+    return bool(args.comparisons or args.row or not place.cell.ours.comparison)
 
 
 def _runs(args: argparse.Namespace) -> list[Run]:
@@ -157,8 +170,10 @@ def _run(args: argparse.Namespace, view: View, flags: Sequence[str]) -> list[tup
     for one in view.missing:
         unset = [word for word in one.words if word.startswith("$") and word[1:] not in os.environ]
         if unset:
+            is_weights = one.words[one.words.index(unset[0]) - 1] == "--model.weights"
+            flag, what = ("--model.weights", "FILE") if is_weights else ("--data.root", "FOLDER")
             raise UserError(
-                f"{unset[0]} is not set; give --data.root FOLDER, or export {unset[0][1:]}=FOLDER ({one.cells[0]})"
+                f"{unset[0]} is not set; give {flag} {what}, or export {unset[0][1:]}={what} ({one.cells[0]})"
             )
     idle = [one for one in view.missing if not one.live]
     for one in view.missing:

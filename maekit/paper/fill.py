@@ -20,7 +20,7 @@ class Group:
 
     Attributes:
         recipe: its name.
-        origin: of evaluations: the kind of weights.
+        origin: the weights: of evaluations, and where a cell takes any of a pre-training; else empty.
         differs: the hyper-parameters in which they differ from the recipe.
         samples: the runs.
         by_key: the mean value by seed, or by weights where these were evaluated; runs of one seed count once.

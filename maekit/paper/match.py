@@ -1,12 +1,12 @@
 """Which cell a run belongs to, and why a run fills none. Only what a run's folder records counts."""
 
-import fnmatch
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
 from maekit.errors import UserError
+from maekit.paper.origin import BACKBONE, is_of_row, is_same_size, origin, pretraining_of
 from maekit.paper.tables import Cell
 from maekit.recipes.recipe import flat, load_recipe
 from maekit.recipes.tasks import find_task
@@ -15,8 +15,6 @@ from maekit.runs.differences import Difference, differences, is_hyper_parameter,
 from maekit.runs.files import PER_CLASS, read_mapping
 from maekit.runs.read import Run, read_run
 from maekit.system.plain import JSON, finite_number, table
-
-FILE_ENDINGS = (".pth", ".pt", ".ckpt", ".safetensors", ".bin")
 
 
 @dataclass(frozen=True)
@@ -28,7 +26,8 @@ class Sample:
         value: the metric, in the table's unit.
         key: runs of one key count once: the seed of a training, the weights of an evaluation.
         differs: the hyper-parameters in which it differs from its recipe.
-        origin: the pattern of the evaluated weights; evaluations of different patterns are not averaged.
+        origin: the pattern of the evaluated weights, or the weights of a cell that takes any of a pre-training; runs of
+            different ones are not averaged.
     """
 
     run: Run
@@ -51,7 +50,11 @@ def why_not_here(run: Run, cells: Sequence[Cell]) -> str | None:
         return f"{_problem(run, 'config.yaml')}, so its data and hyper-parameters are not known"
     if any(is_of(run, cell) for cell in of_recipe):
         return None
-    if any(_has(run, cell) for cell in of_recipe):
+    found = [cell for cell in of_recipe if _has(run, cell)]
+    of_training = [cell for cell in found if not cell.ours.evaluation]
+    if run.status != "validated" and of_training and not any(is_of_row(run, cell) for cell in of_training):
+        return f"no cell of recipe {run.recipe} is of weights pre-trained as {pretraining_of(run)}"
+    if found:
         return f"no cell is of an evaluation of {_word(run.flat_config.get('model.weights'))}"
     keys = sorted({key for cell in of_recipe for key in cell.ours.when})
     return "no cell is of " + ", ".join(f"{key} {_word(run.flat_config.get(key))}" for key in keys)
@@ -65,8 +68,8 @@ def is_of(run: Run, cell: Cell) -> bool:
     if run.task != cell.ours.task or run.recipe not in cell.ours.recipes or not _has(run, cell):
         return False
     if not cell.ours.evaluation:
-        return run.status != "validated"
-    return run.status in ("validated", "unfinished") and _origin(run, cell) is not None
+        return run.status != "validated" and is_of_row(run, cell)
+    return run.status in ("validated", "unfinished") and origin(run, cell) is not None
 
 
 def refusal(run: Run, cell: Cell, which: str) -> str | None:
@@ -94,8 +97,8 @@ def sample(run: Run, cell: Cell, which: str) -> Sample:
     assert value is not None
     weights = str(run.flat_config.get("model.weights"))
     key = weights if cell.ours.evaluation else str(run.seed if run.seed is not None else run.folder)
-    origin = (_origin(run, cell) or "") if cell.ours.evaluation else ""
-    return Sample(run, value, key, cell_differences(run, cell), origin)
+    of = (origin(run, cell) or weights) if cell.ours.evaluation or not cell.ours.weights else ""
+    return Sample(run, value, key, cell_differences(run, cell), of)
 
 
 def value_of(run: Run, cell: Cell, which: str) -> float | None:
@@ -108,7 +111,8 @@ def value_of(run: Run, cell: Cell, which: str) -> float | None:
 def cell_differences(run: Run, cell: Cell) -> tuple[Difference, ...]:
     """The hyper-parameters in which a run differs from the recipe, as it was when the run began or as it is now.
 
-    The keys by which the cell is defined (`when`) are left out; other weights than the cell's are a difference.
+    The keys by which the cell is defined (`when`) are left out; other weights than the cell's are a difference. In a
+    row of another pre-training the backbone follows from the weights, so only another size is one.
     """
     config = run.flat_config
     found = {item.key: item for item in differences(run)}
@@ -118,7 +122,9 @@ def cell_differences(run: Run, cell: Cell) -> tuple[Difference, ...]:
         if is_hyper_parameter(key) and key in config and config[key] != value and not settled:
             found[key] = now
     found.pop("model.weights", None)
-    if _origin(run, cell) is None:
+    if cell.ours.comparison and BACKBONE in found and is_same_size(run, found[BACKBONE].recipe):
+        del found[BACKBONE]
+    if cell.ours.weights and origin(run, cell) is None:
         found["model.weights"] = Difference("model.weights", cell.ours.start, config.get("model.weights"))
     trained = _differences_of_training(run) if cell.ours.evaluation else []
     return (*(found[key] for key in sorted(found) if key not in cell.ours.when), *trained)
@@ -163,12 +169,6 @@ def _has(run: Run, cell: Cell) -> bool:
         if key not in config or (config[key] != wanted and not unsaid):
             return False
     return bool(config)
-
-
-def _origin(run: Run, cell: Cell) -> str | None:
-    """The first of the cell's patterns that the run's weights match; None without one."""
-    weights = str(run.flat_config.get("model.weights"))
-    return next((pattern for pattern in cell.ours.weights if _matches(weights, pattern)), None)
 
 
 def _cut_config(run: Run) -> str | None:
@@ -228,14 +228,6 @@ def _no_value(run: Run, cell: Cell, which: str) -> str | None:
     if metric in table(run.metrics.get("val")):
         return f"its {metric} is not a number"
     return f"metrics.json has no {metric}"
-
-
-def _matches(weights: str, pattern: str) -> bool:
-    """Whether `--model.weights` matches a pattern: the end of a path, or a name without its ending."""
-    if "/" in pattern:
-        return fnmatch.fnmatchcase("/" + weights.lstrip("/"), pattern)
-    name = Path(weights)
-    return (name.stem if name.suffix in FILE_ENDINGS else name.name) == pattern
 
 
 def _word(value: object) -> str:

@@ -39,14 +39,17 @@ class Ours:
         task: the task's name.
         recipes: the recipes; the first is the one whose command is given.
         metric: the name in `metrics.json`, without its split.
-        weights: patterns of the weights to start from; one without a slash is a file's name without its ending.
+        weights: patterns of the weights to start from; one without a slash is a file's name without its ending. None:
+            any of its pre-training, where no such file was released.
         flags: what the command needs beside recipe and weights.
-        start: the weights that the command names.
+        start: the weights that the command names, or a variable of the shell where no such file was released.
         when: dotted keys of the configuration and the values they must have.
         classes: how many classes the data must have; None does not ask.
         val_images: how many images must have been measured, where the run says it; None does not ask.
         images: how many images each split of the data must have, where the run records it.
         evaluation: the cell is filled by an evaluation of weights, not by a training.
+        comparison: the row compares another pre-training than the recipe's: only runs from its weights belong to it.
+        pretraining: the word for the pre-training of the row's weights, such as moco_v3; empty where any may be in it.
         noise: the published standard deviation over seeds, in points.
         noise_source: where that stands.
     """
@@ -62,6 +65,8 @@ class Ours:
     val_images: int | None = None
     images: Mapping[str, int] = field(default_factory=dict)
     evaluation: bool = False
+    comparison: bool = False
+    pretraining: str = ""
     noise: float | None = None
     noise_source: str = ""
 
@@ -175,12 +180,14 @@ def _cell(found: "_TableFile", given: "_RowFile", row: Row, column: str) -> Cell
         metric=merged["metric"],
         weights=tuple(merged["weights"]),
         flags=tuple(merged.get("flags", ())),
-        start=merged.get("start", merged["weights"][0]),
+        start=merged["start"] if "start" in merged else merged["weights"][0],
         when=merged.get("when", {}),
         classes=merged.get("classes"),
         val_images=merged.get("val_images"),
         images=merged.get("images", {}),
         evaluation=merged.get("evaluation", False),
+        comparison=merged.get("comparison", False),
+        pretraining=merged.get("pretraining", ""),
         noise=noise["value"] if noise else None,
         noise_source=noise["source"] if noise else "",
     )
@@ -220,6 +227,8 @@ class _OursFile(TypedDict, total=False):
     val_images: int
     images: dict[str, int]
     evaluation: bool
+    comparison: bool
+    pretraining: str
     noise: _NoiseFile
 
 

@@ -160,6 +160,12 @@ class Run:
         return None
 
     @property
+    def pretraining(self) -> str:
+        """The pre-training of the weights it started from, such as `moco_v3`; empty where that is not recorded."""
+        recorded = self.environment.get("pretraining")
+        return recorded if isinstance(recorded, str) else ""
+
+    @property
     def early_stop(self) -> EarlyStop | None:
         """Why a finished run ended before its last step; None where it did not."""
         return early_stop_of(self.metrics)

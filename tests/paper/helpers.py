@@ -21,6 +21,7 @@ def make_run(
     changed: dict[str, Any] | None = None,
     classes: int = 1000,
     status: str = "finished",
+    pretraining: str | None = None,
     **metrics: Any,
 ) -> Path:
     """Writes config.yaml, environment.json, metrics.json and classes.txt; `changed` are dotted keys."""
@@ -37,6 +38,7 @@ def make_run(
         "recipe_values": dict(flat(values)),
         "monitor": [f"val/{next(iter(val))}", "max"],
         "folder": str(folder.parent),
+        **({"pretraining": pretraining} if pretraining else {}),
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
     (folder / "environment.json").write_text(json.dumps(environment))
