@@ -69,6 +69,17 @@ def test_a_program_of_other_bytes_is_one_line(tmp_path: Path, data: bytes, expec
     assert expected in one_line(tmp_path / "a.pt")
 
 
+def test_modules_that_hold_each_other_are_read_once(tmp_path: Path) -> None:
+    """Forty modules, each of which holds the next twice: 2^40 places, and the last holds the first."""
+    made = b"c__torch__\nM\n)\x81"
+    first = made + b"q\x00"
+    chain = b"".join(b"}(X\x01\x00\x00\x00a" + made + b"q" + bytes([k]) for k in range(1, 41))
+    held = b"".join(b"X\x01\x00\x00\x00bh" + bytes([k]) + b"ub" for k in range(40, 0, -1))
+    back = b"}X\x01\x00\x00\x00ch\x00sb"
+    write(tmp_path / "a.pt", b"\x80\x02" + first + chain + back + held + b".")
+    assert "holds nothing, expected tensors by name" in one_line(tmp_path / "a.pt")
+
+
 def test_nothing_in_a_program_runs(tmp_path: Path) -> None:
     write(tmp_path / "a.pt", pickle.dumps(Evil(tmp_path / "mark"), protocol=2))
     assert "it was not executed" in one_line(tmp_path / "a.pt")

@@ -26,7 +26,6 @@ _STORAGES = {
     "ByteStorage": torch.uint8,
     "BoolStorage": torch.bool,
 }
-_DEEPEST = 30  # modules within modules
 
 
 def load_npz(path: Path) -> dict[str, Tensor]:
@@ -53,7 +52,7 @@ def load_torchscript(path: Path) -> dict[str, Tensor]:
         pickled = next(name for name in archive.namelist() if name.endswith("/data.pkl"))
         with archive.open(pickled) as file:
             root = _Unpickler(file, archive, pickled.removesuffix(".pkl")).load()
-    return dict(_tensors(root, "", _DEEPEST))
+    return dict(_tensors(root, "", set()))
 
 
 class _Module:
@@ -65,13 +64,15 @@ class _Module:
         self.inside = state if isinstance(state, Mapping) else {}
 
 
-def _tensors(module: object, prefix: str, depth: int) -> Iterator[tuple[str, Tensor]]:
-    if not isinstance(module, _Module) or not depth:
+def _tensors(module: object, prefix: str, seen: set[int]) -> Iterator[tuple[str, Tensor]]:
+    """Yields tensors by name; a module that is held twice, as a crafted program may have, gives its own once."""
+    if not isinstance(module, _Module) or id(module) in seen:
         return
+    seen.add(id(module))
     for name, value in module.inside.items():
         if isinstance(value, Tensor):
             yield f"{prefix}{name}", value
-        yield from _tensors(value, f"{prefix}{name}.", depth - 1)
+        yield from _tensors(value, f"{prefix}{name}.", seen)
 
 
 def _rebuild(storage: Tensor, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: object) -> Tensor:
