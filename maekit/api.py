@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from maekit.base.checkpoint_card import Card, read_card
 from maekit.base.data import TransferData
+from maekit.base.follow import follow_weights
 from maekit.base.model import TransferModel
 from maekit.errors import UserError
 from maekit.optim.batch_plan import require_batch
@@ -62,7 +63,9 @@ def build(
     files = [config] if isinstance(config, str | Path) else config
     stacked = load_recipe(find_task(str(task)), recipe, [Path(file) for file in files])
     module = stacked.task.load()
-    return Session(resolve(stacked, module, as_flags(overrides or {}), training=True), module)
+    settings = resolve(stacked, module, as_flags(overrides or {}), training=True)
+    say_all(follow_weights(settings, module.Model))
+    return Session(settings, module)
 
 
 class Session:
@@ -127,10 +130,8 @@ class Session:
             self._start_afresh()
             self.data.require_trainable()
         options, weights = self.settings.values["run"], self.settings.given_weights()
-        extend, options["extend"] = (
-            options["extend"],
-            False,
-        )  # for this call only, as is new_data: not kept in checkpoints
+        # for this call only, as is new_data: not kept in checkpoints
+        extend, options["extend"] = options["extend"], False
         new_data, options["new_data"] = options["new_data"], False
         images = len(self.data.train_dataset(options["seed"]))
         base_lr, few = self.settings.values["optim"]["base_lr"], partial(small_batch, self.settings.recipe)

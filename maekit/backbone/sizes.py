@@ -1,5 +1,6 @@
 """The ViT sizes by name, read from sizes.yaml. No torch here: the command line asks without loading it."""
 
+import re
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
@@ -44,3 +45,8 @@ def load_size(name: str) -> Size:
         known = ", ".join(sizes)
         raise UserError(f"got the ViT size '{name}', expected one of {known}{nearest(name, sizes)}")
     return sizes[name]
+
+
+def with_patch(name: str, patch_size: int) -> str:
+    """Returns the name of the same ViT with another patch, in pixels."""
+    return re.sub(r"_patch\d+", f"_patch{patch_size}", name, count=1)

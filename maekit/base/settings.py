@@ -1,7 +1,7 @@
 """The settings a recipe's `model:` section fills: frozen dataclasses, whose fields are the flags `--model.*`."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 from maekit.errors import UserError
 from maekit.system.ranges import check_range
@@ -12,12 +12,14 @@ class BackboneSettings:
     """What every model has.
 
     Args:
-        backbone: the ViT's size by name, such as vit_base_patch16.
+        backbone: the ViT by name, such as vit_base_patch16; that of the weights where they are of another than the
+            recipe's.
         weights: what to start from: a file, a transformers folder, hf:OWNER/NAME, a published file's name such as
             mae_vit_huge, which is downloaded, or the word `none` for random weights; required. Of several sets of
             weights in a file FILE#KEY means one, such as run.pth#model_ema.
     """
 
+    of_depth: ClassVar[tuple[str, ...]] = ()  # lists of blocks, which a ViT of another depth makes wrong
     backbone: str
     weights: str | None = None
 

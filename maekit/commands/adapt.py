@@ -119,10 +119,14 @@ def _name(args: argparse.Namespace, options: Mapping[str, Any]) -> tuple[str, Pa
 
 
 def _settings(args: argparse.Namespace, flags: list[str]) -> "Settings":
+    from maekit.base.follow import follow_weights
     from maekit.recipes.settings import resolve
 
     recipe = load_recipe(_task(args), args.recipe, args.config)
-    return resolve(recipe, recipe.task.load(), flags, training=True)
+    module = recipe.task.load()
+    settings = resolve(recipe, module, flags, training=True)
+    follow_weights(settings, module.Model)
+    return settings
 
 
 def _session(args: argparse.Namespace, flags: list[str]) -> "Session":

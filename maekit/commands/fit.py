@@ -10,7 +10,6 @@ from maekit.commands.shared.session import (
     add_session_arguments,
     chosen_recipe,
     ending_together,
-    given_checkpoint,
     open_session,
 )
 from maekit.runs.checkpoint_path import requeued_checkpoint
@@ -30,10 +29,10 @@ def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentPa
     parent.watch()
     with ending_together():
         recipe = chosen_recipe(args, flags, parser, "resume")
-        session = open_session(args, recipe, flags, "maekit fit") if recipe is not None else None
-    if recipe is None or session is None:
+        opened = open_session(args, recipe, flags, "maekit fit", "resume") if recipe is not None else None
+    if recipe is None or opened is None:
         return 0
-    path = given_checkpoint(args, recipe, session, "resume")
+    session, path = opened
     if path is None:
         path = _of_requeued(session, recipe.task.name, recipe.name)
     session.fit(path, words=sys.argv[1:])

@@ -45,9 +45,10 @@ def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentPa
         return 0
     if args.output is not None and args.output.exists():
         raise UserError(f"--output {args.output}: exists already, expected a new folder; give another one")
-    session = open_session(args, recipe, flags, "maekit lr-find")
-    if session is None:
+    opened = open_session(args, recipe, flags, "maekit lr-find")
+    if opened is None:
         return 0
+    session, _ = opened
     curve = session.lr_find(args.first, args.last, args.steps, progress=None if args.json else print_step)
     if args.json:
         print(json.dumps(as_json(curve)))

@@ -1,4 +1,7 @@
-"""`maekit lr-table`: prints layer, learning rate and weight decay of each parameter; needs no weights or data."""
+"""`maekit lr-table`: prints layer, learning rate and weight decay of each parameter; needs no weights or data.
+
+Of weights that are named and there the shapes are read, since they decide the backbone.
+"""
 
 import argparse
 import json
@@ -9,6 +12,7 @@ from maekit.commands.shared.flags import add_recipe_arguments
 from maekit.errors import UserError
 from maekit.recipes.recipe import load_recipe
 from maekit.recipes.tasks import find_task
+from maekit.system.terminal import print_aside
 
 if TYPE_CHECKING:
     from maekit.base.model import TransferModel
@@ -62,6 +66,7 @@ def table(args: argparse.Namespace, flags: list[str]) -> "tuple[list[ParameterRo
     recipe = load_recipe(find_task(args.task), args.recipe, args.config)
     import torch
 
+    from maekit.base.follow import follow_weights
     from maekit.optim.settings import Optimisation
     from maekit.recipes.settings import resolve
 
@@ -69,6 +74,7 @@ def table(args: argparse.Namespace, flags: list[str]) -> "tuple[list[ParameterRo
     if module.Model.evaluates_only:
         raise UserError(f"task {recipe.task.name} evaluates only, so it has no learning rates; see `maekit validate`")
     settings = resolve(recipe, module, flags, training=False, prog="maekit lr-table")
+    print_aside(follow_weights(settings, module.Model, download=False))
     with torch.device("meta"):
         model = module.Model.build(module.Data.published, settings.values["model"])
     rows = Optimisation(**settings.values["optim"]).rows(

@@ -8,6 +8,7 @@ from maekit.commands.shared.flags import add_recipe_arguments
 from maekit.errors import UserError
 from maekit.recipes.recipe import Recipe, load_recipe, recipe_names
 from maekit.recipes.tasks import find_task, shipped_tasks
+from maekit.system.terminal import print_aside
 
 if TYPE_CHECKING:
     from maekit.recipes.settings import Settings
@@ -80,9 +81,11 @@ def checked(recipe: Recipe, flags: list[str]) -> "Settings":
     Raises:
         UserError: a flag is wrong, or the task only evaluates.
     """
+    from maekit.base.follow import follow_weights
     from maekit.recipes.settings import resolve
 
-    settings = resolve(recipe, recipe.task.load(), flags, training=True, prog="maekit plan")
+    module = recipe.task.load()
+    settings = resolve(recipe, module, flags, training=True, prog="maekit plan")
     if "optim" not in settings.values:
         raise UserError(
             f"task {recipe.task.name} only evaluates, so there is no training to plan; see `maekit validate --task "
@@ -90,4 +93,5 @@ def checked(recipe: Recipe, flags: list[str]) -> "Settings":
         )
     if twice := [f"--{key}" for key in OWN if key in settings.given]:
         raise UserError(f"got {twice[0]}, expected --devices COUNTxKIND, such as --devices 4x24GiB, in its place")
+    print_aside(follow_weights(settings, module.Model, download=False))
     return settings

@@ -10,7 +10,6 @@ from maekit.commands.shared.session import (
     add_session_arguments,
     chosen_recipe,
     ending_together,
-    given_checkpoint,
     open_session,
 )
 from maekit.errors import UserError
@@ -35,12 +34,12 @@ def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentPa
     """Validates; prints the task's table, if it has one, and its headline metrics, or all metrics as JSON."""
     with ending_together():
         recipe = chosen_recipe(args, flags, parser)
-        session = open_session(args, recipe, flags, "maekit validate") if recipe is not None else None
-    if recipe is None or session is None:
+        opened = open_session(args, recipe, flags, "maekit validate") if recipe is not None else None
+    if recipe is None or opened is None:
         return 0
+    session, path = opened
     if not args.json:
         say(f"data    {session.data.summary()}")
-    path = given_checkpoint(args, recipe, session)
     if path is not None and rank() == 0:
         from maekit.base.checkpoint_card import read_card
 

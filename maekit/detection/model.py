@@ -63,6 +63,7 @@ class DetectorSettings(TunedSettings):
         detector: who runs the Mask R-CNN: maekit, or detectron2's modules where that is installed.
     """
 
+    of_depth: ClassVar[tuple[str, ...]] = ("global_blocks", "taps")
     window: int
     global_blocks: list[int]
     relative_position: Literal["decomposed", "shared"] | None
@@ -89,6 +90,7 @@ class Detector(TransferModel):
     headline: ClassVar[tuple[str, ...]] = ("box_AP", "box_AP50", "mask_AP", "mask_AP50")
     on_host: ClassVar[tuple[str, ...]] = ("size", "original", "image_id", "index")
     class_layers = OF_CLASSES
+    expect_resized = (*TransferModel.expect_resized, "patch_embed.proj.weight")
     compiled: ClassVar[str] = "the backbone and the pyramid"
     head: DetectionHead
 
@@ -109,7 +111,6 @@ class Detector(TransferModel):
         self.category_ids = category_ids_of(spec)
         self.expect_new = (*TransferModel.expect_new, "blocks.*.attn.position.*", "shared_bias.*")
         self.expect_unused = (*TransferModel.expect_unused, "cls_token", "norm.*", "fc_norm.*")
-        self.expect_resized = (*TransferModel.expect_resized, "patch_embed.proj.weight")
 
     def maps(self, images: Tensor) -> Sequence[Tensor]:
         """Returns the pyramid's maps p2 to p6 of images [B, 3, S, S], normalised and padded."""

@@ -34,6 +34,12 @@ class Recipe:
     origins: Mapping[str, Path] = field(repr=False)
     files: tuple[Path, ...]
 
+    def own_file(self, key: str) -> Path | None:
+        """Returns the user's own file, or the checkpoint, that sets a dotted key; None where the task's recipe does."""
+        stem = self.task.configs / self.task.name
+        origin = self.origins.get(key)
+        return None if origin in (None, Path(f"{stem}.yaml"), Path(f"{stem}-{self.name}.yaml")) else origin
+
 
 def recipe_names(task: Task) -> list[str]:
     """Returns the names of a task's recipes: the base recipe first, then the overlays by name."""

@@ -34,6 +34,7 @@ class Segmenter(TransferModel):
 
     monitor: tuple[str, Literal["max", "min"]] = ("mIoU", "max")
     on_host: ClassVar[tuple[str, ...]] = ("index",)
+    expect_resized = (*TransferModel.expect_resized, "patch_embed.proj.weight")
     class_weights: Tensor | None
 
     def __init__(
@@ -70,7 +71,6 @@ class Segmenter(TransferModel):
         self.taps, self.weighting = taps, settings.class_weights
         self.register_buffer("class_weights", None, persistent=False)
         self.palette = spec.palette or tuple(spread_palette(len(spec.class_names)))
-        self.expect_resized = (*TransferModel.expect_resized, "patch_embed.proj.weight")
         self.evaluate_at = partial(
             predict_labels,
             num_classes=len(spec.class_names),

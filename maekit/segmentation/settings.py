@@ -1,6 +1,7 @@
 """The settings of segmentation models, which are the flags `--model.*` of their tasks."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from maekit.base.settings import TunedSettings
 from maekit.errors import UserError
@@ -56,6 +57,7 @@ class UperNetSettings(SegmenterSettings):
         aux_weight: of the auxiliary loss, 0 or more.
     """
 
+    of_depth: ClassVar[tuple[str, ...]] = ("taps",)
     taps: list[int]
     layer_scale: float | None
     head_channels: int | None

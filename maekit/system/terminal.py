@@ -1,5 +1,6 @@
 """Prints lines on rank 0 only."""
 
+import sys
 from collections.abc import Iterable
 
 from maekit.system.rank import rank
@@ -15,3 +16,9 @@ def say_all(lines: Iterable[str]) -> None:
     """Prints several lines on rank 0; nothing on other ranks."""
     for line in lines:
         say(line)
+
+
+def print_aside(lines: Iterable[str]) -> None:
+    """Prints lines to stderr on rank 0, beside what a command prints for other programs; nothing on other ranks."""
+    for line in lines if rank() == 0 else ():
+        print(f"maekit: {line}", file=sys.stderr, flush=True)

@@ -14,10 +14,12 @@ from maekit.recipes.recipe import Recipe, flat, load_recipe
 from maekit.recipes.tasks import find_task
 from maekit.runs.checkpoint_path import Purpose, find_checkpoint, rank_checkpoint
 from maekit.system.launch import find_launch
+from maekit.system.terminal import print_aside, say_all
 
 if TYPE_CHECKING:
     from maekit.api import Session
     from maekit.base.checkpoint_card import Card
+    from maekit.recipes.settings import Settings
 
 
 def add_session_arguments(parser: argparse.ArgumentParser) -> None:
@@ -83,8 +85,15 @@ def _recipe_of(card: "Card", path: Path) -> Recipe:
     return Recipe(find_task(card.task), card.recipe, config, origins, (path,))
 
 
-def open_session(args: argparse.Namespace, recipe: Recipe, flags: list[str], prog: str) -> "Session | None":
-    """Checks the flags and builds model and data; returns None if only help or the configuration was asked for."""
+def open_session(
+    args: argparse.Namespace, recipe: Recipe, flags: list[str], prog: str, purpose: Purpose = "read"
+) -> "tuple[Session, Path | None] | None":
+    """Checks the flags and builds model and data.
+
+    Returns:
+        The session, and the file that `--ckpt_path` means, whose backbone the model then has; None if only help or the
+        configuration was asked for.
+    """
     from maekit.recipes.settings import help_text, resolve
 
     module = recipe.task.load()
@@ -92,11 +101,15 @@ def open_session(args: argparse.Namespace, recipe: Recipe, flags: list[str], pro
         print(help_text(recipe, module, prog))
         return None
     settings = resolve(recipe, module, flags, training=True)
+    from maekit.base.follow import follow_weights, held_by
+
     if args.print_config:
+        path = given_checkpoint(args, settings, purpose)
+        print_aside(follow_weights(settings, module.Model, held_by(path) if path else None, download=False))
         print(settings.yaml(), end="")
         return None
     from maekit.api import Session
-    from maekit.training.processes.meeting import one_outcome
+    from maekit.training.processes.meeting import on_first, one_outcome
     from maekit.training.start import meet, require_one_device
 
     fits = prog == "maekit fit"
@@ -106,13 +119,15 @@ def open_session(args: argparse.Namespace, recipe: Recipe, flags: list[str], pro
         require_one_device(settings, "a range test")
     else:
         meet(settings, trains=fits)
+    path = given_checkpoint(args, settings, purpose)
+    held = on_first(lambda: held_by(path)) if path else None
     with one_outcome():
-        return Session(settings, module)
+        lines = follow_weights(settings, module.Model, held)
+        (say_all if fits else print_aside)(lines)
+        return Session(settings, module), path
 
 
-def given_checkpoint(
-    args: argparse.Namespace, recipe: Recipe, session: "Session", purpose: Purpose = "read"
-) -> Path | None:
+def given_checkpoint(args: argparse.Namespace, settings: "Settings", purpose: Purpose = "read") -> Path | None:
     """Returns the file that `--ckpt_path` means, if it was given; a rank that a run started gets that of its run."""
     from maekit.training.processes.meeting import gathered, on_first
 
@@ -126,7 +141,7 @@ def given_checkpoint(
     if args.ckpt_path is None:
         return None
     of_run = rank_checkpoint() if purpose == "resume" and args.ckpt_path == "last" else None
-    options = session.settings.values["run"]
+    options, recipe = settings.values["run"], settings.recipe
     return of_run or on_first(
         lambda: find_checkpoint(
             args.ckpt_path,
@@ -134,6 +149,6 @@ def given_checkpoint(
             recipe.task.name,
             recipe.name,
             purpose=purpose,
-            name=options["name"] if "run.name" in session.settings.given else None,
+            name=options["name"] if "run.name" in settings.given else None,
         )
     )

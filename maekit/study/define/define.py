@@ -12,6 +12,7 @@ from typing import Any, Literal
 import torch
 
 from maekit.base.data import TransferData
+from maekit.base.follow import follow_weights
 from maekit.base.spec import DataSpec
 from maekit.errors import UserError
 from maekit.optim.batch_plan import require_batch
@@ -77,7 +78,7 @@ def define(request: Request, module: ModuleType) -> Definition:
         UserError: an unknown key, a value the task refuses, nothing to vary, or settings that exclude each other.
     """
     axes = _given_axes(request)
-    settings = resolve(request.recipe, module, request.flags, training=True)
+    settings = _resolved(request, module, ())
     settings.require_training()
     _check_keys([*axes], settings, folds=request.folds is not None)
     data, num_images = _smallest_data(request, settings, module)
@@ -86,6 +87,7 @@ def define(request: Request, module: ModuleType) -> Definition:
     if request.sampler == "grid":
         grid_cells(space)
     varied = {axis.key for axis in space} | ({FOLD} if request.folds else set())
+    varied |= {"model.backbone"} if "model.weights" in varied else set()  # each trial has that of its own
     fixed = {key: value for key, value in flat(settings.values) if is_hyper_parameter(key) and key not in varied}
     metric, mode = _monitor(settings, module, data.spec())
     names = [request.preset.name] if request.preset else [*short_keys(axis.key for axis in space).values()]
@@ -111,6 +113,13 @@ def define(request: Request, module: ModuleType) -> Definition:
         folds=request.folds,
     )
     return replace(definition, max_steps=_longest(definition, settings))
+
+
+def _resolved(request: Request, module: ModuleType, flags: Sequence[str]) -> Settings:
+    """The settings with these flags too, and the backbone of their weights, as a run would have them."""
+    settings = resolve(request.recipe, module, [*request.flags, *flags], training=True)
+    follow_weights(settings, module.Model)
+    return settings
 
 
 def _smallest_data(request: Request, settings: Settings, module: ModuleType) -> tuple[TransferData, int]:
@@ -196,7 +205,7 @@ def _checked_space(
         others = [f"--{other}={values[0]}" for other, values in texts.items() if other != key]
         values: list[Any] = []
         for text in texts[key]:
-            tried = resolve(request.recipe, module, [*request.flags, *others, f"--{key}={text}"], training=True)
+            tried = _resolved(request, module, [*others, f"--{key}={text}"])
             refusal = _refusal(tried, module, spec)
             if refusal:
                 raise UserError(refusal if refusal == without else f"{key}={text} to vary: {refusal}")

@@ -104,6 +104,25 @@ def find_weights(given: str | Path) -> Path:
     return download(official.url, folder, md5=official.md5)
 
 
+def weights_here(given: str | Path) -> Path | None:
+    """Returns what `find_weights` would, if it is on this machine's disks; None where it is missing or not downloaded.
+
+    Args:
+        given: as `find_weights` takes it.
+    """
+    file, key = split_key(given)
+    if str(file).startswith(HUB) and not Path(file).exists():
+        from maekit.weights.get.hub import downloaded_model
+
+        found = downloaded_model(str(file).removeprefix(HUB))
+        return None if found is None else with_key(found, key)
+    official = _by_any_name().get(str(file))
+    missing = not Path(file).expanduser().exists() and str(file) not in shipped_weights()
+    if missing and (official is None or not (cache_folder() / "weights" / official.file).is_file()):
+        return None
+    return find_weights(given)
+
+
 def is_released(given: str | Path) -> bool:
     """Whether a name, or the file name of a path, is that of a file that the authors of MAE released."""
     return Path(str(given)).name.removesuffix(".pth") in _by_any_name()

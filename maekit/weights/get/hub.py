@@ -40,6 +40,12 @@ def download_model(name: str) -> Path:
         raise UserError(_reason(error, repository, revision)) from error
 
 
+def downloaded_model(name: str) -> Path | None:
+    """Returns what `download_model` would, if it is in the hub's cache; None if it is not."""
+    repository, _, revision = name.partition("@")
+    return _cached(repository, revision or "main")
+
+
 def _endpoint() -> str:
     return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
 

@@ -63,12 +63,17 @@ class StateFile:
     lora_rank: int | None = None
 
 
-def read_state(path: str | Path) -> StateFile:
+def read_state(path: str | Path, *, values: bool = True) -> StateFile:
     """Reads weights in any layout of `layouts.registry`: a file, or a folder of transformers.
 
     Of several sets of tensors in a file `FILE#KEY` chooses one (see `choose_set`).
     Nothing in the file is executed. A wrapper before the whole encoder (`module.`, `model.`, `backbone.`, ...) is
     taken off.
+
+    Args:
+        path: the file, the folder, or `FILE#KEY`.
+        values: whether the tensors' numbers are wanted. Without them the tensors are on torch's meta device, no byte of
+            theirs is read, and of a checkpoint of only what changed nothing else is looked for.
 
     Raises:
         UserError: as `load_file` and `read_folder`; nothing in the file is a tensor by name; or it has two encoders.
@@ -82,7 +87,7 @@ def read_state(path: str | Path) -> StateFile:
         )
     if path.is_dir():
         folder = read_folder(path)
-        state = _identify(path, whole_set(folder.tensors), folder.meta)
+        state = _identify(path, whole_set(_outlines(folder.tensors, values)), folder.meta)
         heads = folder.decoder_heads if state.kind == "pretraining" else None
         return replace(
             state, layout="transformers", num_heads=folder.num_heads, knows_heads=True, decoder_heads=heads, chosen=None
@@ -90,14 +95,20 @@ def read_state(path: str | Path) -> StateFile:
     contents = load_file(path)
     if not isinstance(contents, Mapping):
         raise UserError(f"{path} holds a {type(contents).__name__}, expected a dict of tensors; save a state_dict()")
-    contents = completed(contents, path, lambda file: read_state(file).tensors)
+    contents = completed(contents, path, lambda file: read_state(file).tensors) if values else contents
     chosen = choose_set(path, contents, wanted)
+    chosen = replace(chosen, tensors=_outlines(chosen.tensors, values))
     inside = _NOT_META | chosen.tensors.keys() | chosen.places
     meta = {str(key): value for key, value in contents.items() if str(key) not in inside}
     if isinstance(arguments := meta.get("args"), Namespace):
         meta["args"] = vars(arguments)
     meta |= {name: value for name, value in read_metadata(path).items() if name != "format"} | timm_config(path)
     return _identify(given, chosen, meta)
+
+
+def _outlines(tensors: dict[str, Tensor], values: bool) -> dict[str, Tensor]:
+    """The tensors, or without their values their shapes and types alone."""
+    return tensors if values else {name: torch.empty_like(t, device="meta") for name, t in tensors.items()}
 
 
 def _identify(path: Path, chosen: WeightSet, meta: dict[str, object]) -> StateFile:
