@@ -15,7 +15,8 @@ _ADDED = (".attn.position.", ".gamma_")  # in names of parameters that a task ad
 
 
 def tune_last_blocks(backbone: ViT, tuned_blocks: float) -> None:
-    """Freezes a ViT except for its last blocks; the frozen part is a fixed function, without drop path.
+    """Freezes a ViT except for its last blocks; the frozen part is a fixed function, without drop path
+    or augmented rotary positions.
 
     Autograd keeps no activations of frozen blocks below the first tuned one, so gradient checkpointing recomputes
     nothing of them. What is tuned for each value of `tuned_blocks`; where the paper is silent, this is our choice:
@@ -36,6 +37,7 @@ def tune_last_blocks(backbone: ViT, tuned_blocks: float) -> None:
     if tuned_blocks == backbone.num_blocks:
         return
     backbone.requires_grad_(False)
+    backbone.augment_positions = False
     if tuned_blocks > 0:
         backbone.norm.requires_grad_(True)
     frozen = backbone.num_blocks - int(tuned_blocks)

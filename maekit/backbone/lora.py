@@ -18,6 +18,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from maekit.backbone.keyless import KeylessLinear, without_key
 from maekit.errors import UserError, nearest
 
 # The paper adapts attention alone (section 4.2). All linear layers are needed to match full tuning in QLoRA (arXiv
@@ -33,7 +34,7 @@ class LoraLinear(nn.Linear):
     which is kept so that a file can be merged without its configuration.
 
     Args:
-        base: the layer whose parameters are taken over.
+        base: the layer whose parameters are taken over; of a `KeylessLinear` the bias of the keys stays zero.
         rank: r.
         alpha: the update is scaled by alpha / r.
         dropout: of the input of A, in [0, 1).
@@ -51,10 +52,12 @@ class LoraLinear(nn.Linear):
         self.lora_b = nn.Parameter(base.weight.new_zeros(base.out_features, rank))
         self.register_buffer("lora_scale", base.weight.new_full((), alpha / rank))
         self.dropout = dropout
+        self.keyless = isinstance(base, KeylessLinear)
 
     def forward(self, input: Tensor) -> Tensor:
         """Returns [..., M] for inputs [..., D]."""
-        return F.linear(input, self.weight, self.bias) + self._update(input)
+        bias = without_key(self.bias) if self.keyless else self.bias
+        return F.linear(input, self.weight, bias) + self._update(input)
 
     def without_bias(self, input: Tensor) -> Tensor:
         """Returns [..., M] for inputs [..., D], with no bias added."""

@@ -6,6 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from maekit.backbone.sizes import PositionResize
 from maekit.errors import UserError
 
 
@@ -42,18 +43,32 @@ def sincos_pos_embed(dim: int, grid: tuple[int, int], class_token: bool) -> Tens
     return F.pad(table, (0, 0, int(class_token), 0))[None]
 
 
-def resize_pos_embed(table: Tensor, old_grid: tuple[int, int], new_grid: tuple[int, int], num_prefix: int) -> Tensor:
+def resize_pos_embed(
+    table: Tensor,
+    old_grid: tuple[int, int],
+    new_grid: tuple[int, int],
+    num_prefix: int,
+    how: PositionResize = "plain",
+) -> Tensor:
     """Returns the position table [1, P+h*w, D] of `old_grid` (h, w) for `new_grid`, in its dtype.
 
-    Bicubic, align_corners False, without antialiasing, computed in float32; the P = `num_prefix` rows before the
-    patches (the class token's) are kept as they are. The same grid gives the table itself. Differentiable.
-    Source: facebookresearch/mae @ efb2a80 util/pos_embed.py.
+    Bicubic, align_corners False, computed in float32; the P = `num_prefix` rows before the patches (the class token's)
+    are kept as they are. The same grid gives the table itself. Differentiable. `how` is
+
+    - plain: without antialiasing (facebookresearch/mae @ efb2a80 util/pos_embed.py);
+    - offset: so too, and sampled as if the new grid had a tenth of a patch more on each side (facebookresearch/dinov2,
+      vision_transformer.py: interpolate_offset 0.1);
+    - antialias: with antialiasing, whose cubic kernel is another one (there too, of the ViTs with registers).
     """
     if old_grid == new_grid:
         return table
     prefix, patches = table[:, :num_prefix], table[:, num_prefix:]
     image = patches.float().transpose(1, 2).reshape(1, -1, *old_grid)
-    resized = F.interpolate(image, size=new_grid, mode="bicubic", align_corners=False)
+    if how == "offset":
+        factors = [(new + 0.1) / old for new, old in zip(new_grid, old_grid, strict=True)]
+        resized = F.interpolate(image, scale_factor=factors, mode="bicubic", align_corners=False)
+    else:
+        resized = F.interpolate(image, size=new_grid, mode="bicubic", align_corners=False, antialias=how == "antialias")
     return torch.cat([prefix, resized.flatten(2).transpose(1, 2).to(table.dtype)], dim=1)
 
 

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 
 from maekit.backbone.attention import Grid
+from maekit.backbone.sizes import PositionResize
+from maekit.errors import UserError
 
 Pooling = Literal["mean", "class"]
 
@@ -50,8 +52,10 @@ class Backbone(nn.Module):
         num_blocks: number of transformer blocks.
         num_heads: attention heads of a block.
         num_prefix: P, the tokens before the patches: the class token, if any, and the registers.
+        has_class_token: whether the first of these is a class token.
         grid: patches (h, w) of the image size it was built for.
         pos_grid: patches (h, w) of the stored position table.
+        position_resize: how the table is brought to another grid, see `pos_embed.resize_pos_embed`.
     """
 
     embed_dim: int
@@ -60,8 +64,10 @@ class Backbone(nn.Module):
     num_blocks: int
     num_heads: int
     num_prefix: int
+    has_class_token: bool
     grid: Grid
     pos_grid: Grid
+    position_resize: PositionResize
 
     @abstractmethod
     def forward(
@@ -102,14 +108,22 @@ class Backbone(nn.Module):
         return tokens[:, self.num_prefix :]
 
     def pool(self, tokens: Tensor, how: Pooling) -> Tensor:
-        """Returns [B, D]: the class token, or the mean of the patches' tokens, of tokens [B, P + N, D]."""
+        """Returns [B, D]: the class token, or the mean of the patches' tokens, of tokens [B, P + N, D].
+
+        Raises:
+            UserError: there is no class token.
+        """
+        if how == "class" and not self.has_class_token:
+            raise UserError(
+                "got pooling 'class' for a ViT without a class token, expected 'mean'; set --model.pooling mean where "
+                "the task has that flag, or take another --model.backbone"
+            )
         return self.patch_tokens(tokens).mean(1) if how == "mean" else tokens[:, 0]
 
     def without_registers(self, tokens: Tensor) -> Tensor:
-        """Returns tokens [B, P + N, D] without the registers: the class token and the patches, [B, 1 + N, D]."""
-        if self.num_prefix == 1:
-            return tokens
-        return torch.cat([tokens[:, :1], self.patch_tokens(tokens)], dim=1)
+        """Returns tokens [B, P + N, D] without the registers: the class token, if any, and the patches."""
+        count = int(self.has_class_token)
+        return tokens if self.num_prefix == count else torch.cat([tokens[:, :count], self.patch_tokens(tokens)], dim=1)
 
     def patch_grid(self, images: Tensor) -> Grid:
         """Returns the patches (h, w) of images [B, C, H, W]."""

@@ -9,10 +9,12 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from maekit.backbone.attention import Grid
-from maekit.backbone.block import NORM_EPS, Block
+from maekit.backbone.block import Block
+from maekit.backbone.patch_embed import PatchEmbed, initialise
 from maekit.backbone.pos_embed import patch_grid, resize_pos_embed, sincos_pos_embed
 from maekit.backbone.positions import RelativePosition, block_position, check_relative_position, shared_tables
 from maekit.backbone.protocol import Backbone, Features, Hidden
+from maekit.backbone.rotary import Rotary
 from maekit.backbone.sizes import Size
 from maekit.errors import UserError
 
@@ -22,18 +24,6 @@ class ImageFeatures(NamedTuple):
 
     class_token: Tensor | None
     maps: tuple[Tensor, ...]
-
-
-class PatchEmbed(nn.Module):
-    """Cuts an image into square patches and projects each to a token."""
-
-    def __init__(self, embed_dim: int, patch_size: int, channels: int = 3):
-        super().__init__()
-        self.proj = nn.Conv2d(channels, embed_dim, kernel_size=patch_size, stride=patch_size)
-
-    def forward(self, images: Tensor) -> Tensor:
-        """Returns tokens [B, h*w, D], row by row, for images [B, C, H, W]."""
-        return torch.flatten(self.proj(images), 2).transpose(1, 2)
 
 
 class ViTOptions(TypedDict, total=False):
@@ -54,12 +44,12 @@ class ViT(Backbone):
     """A vision transformer with the parameter names of MAE and timm, freshly initialised as MAE does.
 
     Args:
-        size: width, depth, heads and patch.
+        size: width, depth, heads and patch, and the parts that its pre-training has.
         image_size: (height, width) in pixels, multiples of the patch; the default grid. Other sizes may be given.
         channels: of the images.
         pos_grid: the grid (h, w) the position table is stored for; None for that of `image_size`.
         drop_path: stochastic depth of the last block, 0 <= drop_path < 1; it grows linearly from 0 at the first.
-        class_token: whether a class token, and the registers that the size has, go before the patches.
+        class_token: whether the class token and the registers that the size has go before the patches.
         final_norm: whether the last block is followed by a LayerNorm.
         gradient_checkpointing: whether to recompute each block in the backward pass, for memory.
         window: side in patches of the windows that attention is confined to; 0 for none.
@@ -67,8 +57,8 @@ class ViT(Backbone):
         relative_position: what each block's attention knows of it: `table`, a table of biases for the grid of
             `image_size` only (BEiT); `decomposed`, tables of vectors for rows and for columns (ViTDet); `shared`, one
             table of biases for all windowed blocks and one for all others, which is for the grid of `image_size` only;
-            None for nothing. All begin at zero.
-        layer_scale: initial value of LayerScale in each block; None for none.
+            None for the size's own, if any. All begin at zero.
+        layer_scale: initial value of LayerScale in each block of a size that has none; None for none there.
     """
 
     def __init__(
@@ -88,27 +78,33 @@ class ViT(Backbone):
         layer_scale: float | None = None,
     ):
         super().__init__()
-        check_relative_position(relative_position, window=window, class_token=class_token)
+        own, prefix = size.relative_position, class_token and (size.class_token or size.num_registers > 0)
+        relative = check_relative_position(relative_position, own, window=window, prefix=prefix)
         if not 0.0 <= drop_path < 1.0:
             raise UserError(f"got drop_path {drop_path}, expected 0 <= drop_path < 1; set it so in the recipe")
         self.embed_dim, self.patch_size, self.num_blocks = size.embed_dim, size.patch_size, size.num_blocks
         self.channels = channels
         self.grid = patch_grid(*image_size, size.patch_size)
         self.pos_grid = pos_grid or self.grid
+        self.position_resize = size.position_resize
         self.gradient_checkpointing = gradient_checkpointing
         self.num_heads = size.num_heads
-        self.num_prefix = 1 + size.num_registers if class_token else 0
-        num_rows = int(class_token) + self.pos_grid[0] * self.pos_grid[1]
-        self.patch_embed = PatchEmbed(size.embed_dim, size.patch_size, channels)
-        self.cls_token = nn.Parameter(torch.empty(1, 1, size.embed_dim)) if class_token else None
-        registers = max(self.num_prefix - 1, 0)
+        self.has_class_token = class_token and size.class_token
+        registers = size.num_registers if class_token else 0
+        self.num_prefix = int(self.has_class_token) + registers
+        self.patch_embed = PatchEmbed(size.embed_dim, size.patch_size, channels, bias=size.patch_bias)
+        self.cls_token = nn.Parameter(torch.empty(1, 1, size.embed_dim)) if self.has_class_token else None
         self.reg_token = nn.Parameter(torch.empty(1, registers, size.embed_dim)) if registers else None
-        self.pos_embed = nn.Parameter(torch.empty(1, num_rows, size.embed_dim))
+        self.class_rows = int(self.has_class_token and size.class_position)
+        self.pos_embed = self._position_table(size)
+        self.rotary = Rotary(size) if size.positions == "rotary" else None
+        self.augment_positions = True
+        self.norm_pre = nn.LayerNorm(size.embed_dim, eps=size.norm_eps) if size.norm_pre else nn.Identity()
         self._check_blocks(global_blocks)
-        windows = [0 if index in global_blocks else window for index in range(size.num_blocks)]
-        shared = shared_tables(size, self.grid, windows) if relative_position == "shared" else None
-        prefix = self.num_prefix
-        position = partial(block_position, relative_position, size, self.grid, num_prefix=prefix, shared=shared)
+        self.windows = [0 if index in global_blocks else window for index in range(size.num_blocks)]
+        num_prefix = self.num_prefix
+        shared = shared_tables(size, self.grid, self.windows, num_prefix) if relative == "shared" else None
+        position = partial(block_position, relative, size, self.grid, num_prefix=num_prefix, shared=shared)
         self.shared_bias = shared
         self.blocks = nn.ModuleList(
             Block(
@@ -117,12 +113,19 @@ class ViT(Backbone):
                 drop_path=drop_path * index / max(size.num_blocks - 1, 1),
                 window=side,
                 position=position(side),
-                layer_scale=layer_scale,
+                layer_scale=layer_scale if size.layer_scale is None else size.layer_scale,
+                mlp=size.mlp,
+                mlp_hidden=size.mlp_hidden,
+                qkv_bias=size.qkv_bias,
+                qk_norm=size.qk_norm,
+                norm_eps=size.norm_eps,
             )
-            for index, side in enumerate(windows)
+            for index, side in enumerate(self.windows)
         )
-        self.norm = nn.LayerNorm(size.embed_dim, eps=NORM_EPS) if final_norm else nn.Identity()
-        self._initialise()
+        self.norm = nn.LayerNorm(size.embed_dim, eps=size.norm_eps) if final_norm else nn.Identity()
+        initialise(self, self.patch_embed, (self.cls_token, self.reg_token))
+        if self.pos_embed is not None:
+            self.pos_embed.data.copy_(sincos_pos_embed(self.embed_dim, self.pos_grid, self.class_rows > 0))
 
     def forward(
         self,
@@ -139,12 +142,13 @@ class ViT(Backbone):
         if taps and visible is not None:
             raise ValueError("got taps and visible patches, expected one of them: a map needs all patches")
         tokens, grid = self._start(images, visible, hidden)
+        rotations = self._rotations(tokens, grid, visible)
         tapped = {}
         recompute = self.gradient_checkpointing and torch.is_grad_enabled()
         for index in range(count):
             block = self.blocks[index]
             run = partial(checkpoint, block, use_reentrant=False) if recompute else block
-            tokens = run(tokens, grid)
+            tokens = run(tokens, grid, rotations.get(self.windows[index]))
             if index in taps:
                 tapped[index] = tokens
         shape = (len(images), self.embed_dim, *grid)
@@ -155,8 +159,9 @@ class ViT(Backbone):
     def residual_stream(self, images: Tensor, num_blocks: int) -> tuple[Tensor, Grid]:
         """Returns the raw tokens [B, P + h*w, D] of images after so many blocks, and the grid, to look inside."""
         tokens, grid = self._start(images)
+        rotations = self._rotations(tokens, grid)
         for index in range(num_blocks):
-            tokens = self.blocks[index](tokens, grid)
+            tokens = self.blocks[index](tokens, grid, rotations.get(self.windows[index]))
         return tokens, grid
 
     @property
@@ -167,7 +172,7 @@ class ViT(Backbone):
     def features(self, images: Tensor, blocks: Sequence[int]) -> ImageFeatures:
         """Returns the class token (final norm applied, if built) and the raw maps after `blocks`, in that order."""
         found = self(images, taps=blocks)
-        return ImageFeatures(self.pool(found.tokens, "class") if self.num_prefix else None, found.maps)
+        return ImageFeatures(self.pool(found.tokens, "class") if self.has_class_token else None, found.maps)
 
     def _start(
         self, images: Tensor, visible: Tensor | None = None, hidden: Hidden | None = None
@@ -177,24 +182,58 @@ class ViT(Backbone):
         The position table is resized where the grid is not the stored one.
         """
         grid = patch_grid(images.shape[2], images.shape[3], self.patch_size)
-        positions = resize_pos_embed(self.pos_embed, self.pos_grid, grid, self._class_rows)[:, self._class_rows :]
-        tokens: Tensor = self.patch_embed(images) + positions
+        tokens: Tensor = self.patch_embed(images)
+        positions = self._positions(grid)
+        if positions is not None:
+            tokens = tokens + positions
         if hidden is not None:
-            tokens = torch.where(hidden.masked[..., None], (hidden.token + positions).to(tokens.dtype), tokens)
+            seen = hidden.token if positions is None else hidden.token + positions
+            tokens = torch.where(hidden.masked[..., None], seen.to(tokens.dtype), tokens)
         if visible is not None:
             tokens = tokens.gather(1, visible[..., None].expand(-1, -1, tokens.shape[2]))
-        return self._with_prefix(tokens), grid
+        return self.norm_pre(self._with_prefix(tokens)), grid
+
+    def _positions(self, grid: Grid) -> Tensor | None:
+        """Returns the patches' positions [1, h*w, D] on a grid, of a table; None without one."""
+        if self.pos_embed is None:
+            return None
+        table = resize_pos_embed(self.pos_embed, self.pos_grid, grid, self.class_rows, self.position_resize)
+        return table[:, self.class_rows :]
+
+    def _rotations(self, tokens: Tensor, grid: Grid, visible: Tensor | None = None) -> dict[int, Tensor]:
+        """Returns what turns q and k in blocks by their windows' side; nothing without rotary positions."""
+        if self.rotary is None:
+            return {}
+        drawn = self.rotary.draw(tokens) if self.training and self.augment_positions else None
+        tables = {
+            side: self.rotary.table(grid, self.num_prefix, tokens, drawn, window=side) for side in set(self.windows)
+        }
+        if visible is not None:
+            (whole,) = tables.values()
+            start = whole[: self.num_prefix].expand(len(visible), -1, -1, -1)
+            return {0: torch.cat([start, whole[self.num_prefix :][visible]], dim=1)}
+        return tables
 
     def _with_prefix(self, tokens: Tensor) -> Tensor:
-        """Puts the class token, which has a position, and the registers, which have none, before patches [B, N, D]."""
-        if self.cls_token is None:
+        """Puts the class token, which may have a position, and the registers, which have none, before [B, N, D]."""
+        if not self.num_prefix:
             return tokens
-        prefix = [self.cls_token + self.pos_embed[:, :1], *([] if self.reg_token is None else [self.reg_token])]
+        prefix: list[Tensor] = [] if self.reg_token is None else [self.reg_token]
+        if self.cls_token is not None:
+            position = 0.0 if self.pos_embed is None or not self.class_rows else self.pos_embed[:, :1]
+            prefix.insert(0, self.cls_token + position)
         return torch.cat([*(part.expand(len(tokens), -1, -1) for part in prefix), tokens], dim=1)
 
+    def _position_table(self, size: Size) -> nn.Parameter | None:
+        if size.positions not in ("learned", "fixed"):
+            return None
+        rows = self.class_rows + self.pos_grid[0] * self.pos_grid[1]
+        return nn.Parameter(torch.empty(1, rows, size.embed_dim), requires_grad=size.positions == "learned")
+
     def freeze_positions(self) -> None:
-        """Keeps the position table as it is."""
-        self.pos_embed.requires_grad_(False)
+        """Keeps the position table, if any, as it is."""
+        if self.pos_embed is not None:
+            self.pos_embed.requires_grad_(False)
 
     def layer_of(self, name: str) -> int:
         """Returns the layer of a parameter by its name in the ViT, as layer-wise lr decay counts.
@@ -204,7 +243,7 @@ class ViT(Backbone):
         and for what is shared BEiT.
         """
         first, _, rest = name.partition(".")
-        if first in ("cls_token", "reg_token", "mask_token", "pos_embed", "patch_embed"):
+        if first in ("cls_token", "reg_token", "mask_token", "pos_embed", "patch_embed", "norm_pre"):
             return 0
         if first in ("norm", "shared_bias"):
             return self.num_blocks + 1
@@ -213,7 +252,8 @@ class ViT(Backbone):
             return int(index) + 1
         raise UserError(
             f"got the backbone parameter '{name}', expected patch_embed.*, cls_token, reg_token, mask_token, "
-            f"pos_embed, blocks.0.* to blocks.{self.num_blocks - 1}.*, shared_bias.* or norm.*; add it to layer_of"
+            f"pos_embed, norm_pre.*, blocks.0.* to blocks.{self.num_blocks - 1}.*, shared_bias.* or norm.*; add it to "
+            "layer_of"
         )
 
     def _check_blocks(self, blocks: Sequence[int], count: int | None = None) -> None:
@@ -226,21 +266,3 @@ class ViT(Backbone):
                 f"got the blocks {wrong}, expected numbers from 0 to {count - 1}: "
                 f"the ViT has {self.num_blocks} blocks{run}; correct the list of blocks in the recipe"
             )
-
-    @property
-    def _class_rows(self) -> int:  # rows of the position table before the patches'
-        return int(self.cls_token is not None)
-
-    @torch.no_grad()
-    def _initialise(self) -> None:
-        """Source: facebookresearch/mae @ efb2a80 models_mae.py; the patch embedding counts as a linear layer."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.xavier_uniform_(module.weight)
-                nn.init.zeros_(module.bias)
-        nn.init.xavier_uniform_(self.patch_embed.proj.weight.flatten(1))
-        if self.cls_token is not None:
-            nn.init.normal_(self.cls_token, std=0.02)
-        if self.reg_token is not None:
-            nn.init.normal_(self.reg_token, std=0.02)
-        self.pos_embed.copy_(sincos_pos_embed(self.embed_dim, self.pos_grid, self.cls_token is not None))

@@ -53,25 +53,26 @@ class Costs:
         self.copies: list[Tensor] = []  # of weights, which autocast keeps until it ends
         self.flops = 0
 
-    def of(self, block: Block, tokens: Tensor, grid: Grid) -> BlockCost:
+    def of(self, block: Block, tokens: Tensor, grid: Grid, rotation: Tensor | None) -> BlockCost:
         """Returns the cost of a call; the first one of its kind and shape is counted."""
         trained = tuple(parameter.requires_grad for parameter in block.parameters())
         kind = (type(block.attn.position), block.window, block.drop_path > 0, block.training, trained)
-        key = (*kind, tuple(tokens.shape), tokens.dtype, grid, torch.is_grad_enabled(), tokens.requires_grad)
+        turned = None if rotation is None else tuple(rotation.shape)
+        key = (*kind, tuple(tokens.shape), tokens.dtype, grid, turned, torch.is_grad_enabled(), tokens.requires_grad)
         if key not in self._known:
             self.ledger.paused = True
             made = torch.empty(tokens.shape, dtype=tokens.dtype, requires_grad=tokens.requires_grad)
-            self._known[key] = count_block(block, made, grid, self.target)
+            self._known[key] = count_block(block, made, grid, self.target, rotation)
             self.ledger.paused = False
         return self._known[key]
 
 
-def count_block(block: Block, tokens: Tensor, grid: Grid, target: Target) -> BlockCost:
-    """Returns the cost of a block, forward and backward, on fake tokens [B, N, D]."""
-    owned = [tokens, *block.parameters(), *block.buffers()]
+def count_block(block: Block, tokens: Tensor, grid: Grid, target: Target, rotation: Tensor | None = None) -> BlockCost:
+    """Returns the cost of a block, forward and backward, on fake tokens [B, N, D], turned by `rotation` or not."""
+    owned = [tokens, *([] if rotation is None else [rotation]), *block.parameters(), *block.buffers()]
     with target.kernels() as kernels, Ledger(owned, block.parameters()) as ledger:
         with target.autocast():
-            out = block(tokens, grid)
+            out = block(tokens, grid, rotation)
         saved, copies, forward_peak = ledger.saved(), ledger.weight_copies(), ledger.peak
         forward = ledger.flops + kernels.flops
         ledger.release()
@@ -89,9 +90,9 @@ class BlockStandIn(nn.Module):
         super().__init__()
         self.block, self.costs = block, costs
 
-    def forward(self, tokens: Tensor, grid: Grid) -> Tensor:
+    def forward(self, tokens: Tensor, grid: Grid, rotation: Tensor | None = None) -> Tensor:
         """Returns tokens [B, N, D] in the type of the block's result, which is the residual stream's."""
-        cost = self.costs.of(self.block, tokens, grid)
+        cost = self.costs.of(self.block, tokens, grid, rotation)
         weight = next((p for p in self.block.parameters() if p.requires_grad), None)
         if cost.weight_copies and torch.is_grad_enabled():
             copies = torch.empty(cost.weight_copies, dtype=torch.uint8)

@@ -171,7 +171,7 @@ def _at_grid(fit: Fit, state: StateFile, backbone: Backbone) -> tuple[Fit, dict[
             continue
         found[name] = table[:, theirs - ours :]
         if old != new:
-            found[name] = resize_pos_embed(found[name].float(), old, new, ours)
+            found[name] = resize_pos_embed(found[name].float(), old, new, ours, backbone.position_resize)
             grids[name] = (old, new)
     return replace(fit, found=found), grids
 
