@@ -17,7 +17,12 @@ _STUDY = "study.json"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of this command."""
     parser.add_argument(
-        "paths", type=Path, nargs="+", metavar="PATH", help="a run's folder, a study's, or a folder of runs; or several"
+        "paths",
+        type=Path,
+        nargs="+",
+        metavar="PATH",
+        help="a run's folder, a study's, or a folder of runs; or several: of studies of several tasks one table says "
+        "which weights are best for which",
     )
     parser.add_argument(
         "--output",
@@ -76,6 +81,12 @@ def make_document(paths: list[Path], against: Path | None) -> "Document":
 
         full = read_study(against) if against is not None else None
         return study_document(read_study(paths[0]), full, created_line())
+    are_studies = [(path / _STUDY).is_file() for path in paths]
+    if against is None and all(are_studies):
+        from maekit.report.studies.several import studies_document
+        from maekit.study.saved import read_study
+
+        return studies_document([read_study(path) for path in paths], created_line())
     if against is not None:
         raise UserError(f"--against is for one study, and {paths[0]} is none: there is no {_STUDY} in it")
     runs = find_runs(paths)

@@ -1,7 +1,8 @@
 """A study's ranking as text for the terminal, with what it cost and what failed. Standard library only."""
 
 from maekit.study.define.definition import Definition
-from maekit.study.define.space import short_keys, short_value
+from maekit.study.define.labels import value_label
+from maekit.study.define.space import short_keys
 from maekit.study.results import CellResult, cell_results, full_grid_steps, spent_steps
 from maekit.study.saved import Study
 from maekit.system.folds import missing_folds
@@ -27,7 +28,7 @@ def text_table(study: Study) -> list[str]:
     for rank, result in enumerate(results, 1):
         numbers = [_number(result.mean), _number(result.std), _number(result.standard_error)]
         numbers += [f"{len(result.by_fold)} of {definition.folds}"] if definition.folds else []
-        values = [short_value(result.values[key]) for key in keys]
+        values = [value_label(definition.space, key, result.values[key]) for key in keys]
         shown_rank = str(rank) if result.mean is not None else ""
         rows.append([shown_rank, *values, *numbers, str(result.num_finished), _remark(result, definition)])
     widths = [max(len(row[i]) for row in rows) for i in range(len(header))]

@@ -144,6 +144,7 @@ def make_study(
     *,
     axes: dict[str, list[Any]],
     recipe: str = "base",
+    task: str = "flowers",
     rungs: tuple[int, ...] = (),
     kept: tuple[tuple[tuple[Any, ...], ...], ...] = (),
 ) -> Path:
@@ -154,6 +155,7 @@ def make_study(
         values: one value of each key -> the metric of each seed; None for a run that failed.
         axes: key -> its values.
         recipe: the recipe's name.
+        task: the task's.
         rungs: steps of successive halving; none for a whole grid.
         kept: the cells that went on from each rung but the last.
     """
@@ -161,7 +163,7 @@ def make_study(
     num_seeds = max(map(len, values.values()))
     definition = Definition(
         name="by_hand",
-        task="flowers",
+        task=task,
         recipe=recipe,
         config=(),
         flags=(),

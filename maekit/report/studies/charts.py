@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 
 from maekit.report.document import HeatMap, LineChart, Series
 from maekit.runs.read import Run
-from maekit.study.define.space import Cell, Choice, Interval, short_keys, short_value
+from maekit.study.define.labels import value_label
+from maekit.study.define.space import Cell, Choice, Interval, short_keys
 from maekit.study.results import CellResult
 from maekit.study.saved import SavedTrial, Study
 from maekit.system.plain import JSON, is_number
@@ -57,8 +58,8 @@ def heat_map(study: Study, results: Sequence[CellResult]) -> HeatMap | None:
         f"{metric} by {names[across.key]} and {names[down.key]}",
         names[across.key],
         names[down.key],
-        tuple(short_value(value) for value in columns),
-        tuple(short_value(value) for value in rows),
+        tuple(value_label(study.definition.space, across.key, value) for value in columns),
+        tuple(value_label(study.definition.space, down.key, value) for value in rows),
         tuple(cells),
         caption=f"{metric}, mean over the {study.definition.repeated_over}{of}. An empty cell has no finished run.",
     )
@@ -100,7 +101,8 @@ def cell_curves(study: Study, results: Sequence[CellResult]) -> LineChart | None
 def cell_label(study: Study, cell: Cell, without: str | None = None) -> str:
     """A cell in words, `layer_decay=0.65, lr=1e-4`, one of its keys left out if asked; of no key the recipe."""
     names = short_keys(axis.key for axis in study.definition.space)
-    words = ", ".join(f"{names.get(key, key)}={short_value(value)}" for key, value in cell.items() if key != without)
+    labels = {key: value_label(study.definition.space, key, value) for key, value in cell.items() if key != without}
+    words = ", ".join(f"{names.get(key, key)}={label}" for key, label in labels.items())
     return words if cell else study.definition.recipe
 
 

@@ -5,8 +5,10 @@ from collections.abc import Sequence
 
 from maekit.report.document import Block, Document, Facts, Section, Table, Text
 from maekit.report.studies.charts import cell_curves, cell_label, heat_map, key_charts, metric_name, rung_chart
+from maekit.report.studies.pretrainings import pretrainings_section
 from maekit.report.studies.summary import agreement_line, known_or_not, run_seconds, summary
 from maekit.report.words import setting, task_name
+from maekit.study.define.labels import value_label
 from maekit.study.define.space import Choice, short_keys
 from maekit.study.results import (
     Agreement,
@@ -36,6 +38,7 @@ def study_document(study: Study, full: Study | None, created: str) -> Document:
     agreement = halving_agreement(study, full) if full is not None else None
     sections = [
         _charts(study, results),
+        pretrainings_section(study, results),
         _ranking(study, results),
         _halving(study, agreement),
         _failures(study),
@@ -64,7 +67,7 @@ def _ranking(study: Study, results: Sequence[CellResult]) -> Section:
     columns = ["rank", *(names[key] for key in keys), metric_name(study), "std", "std error"]
     columns += ["folds", "n"] if folds else ["n"]
     rows = [
-        [rank if one.mean is not None else None, *(_value(one.values.get(key)) for key in keys)]
+        [rank if one.mean is not None else None, *(_value(study, key, one.values.get(key)) for key in keys)]
         + [one.mean, one.std, one.standard_error, *([len(one.by_fold)] if folds else []), one.num_finished]
         for rank, one in enumerate(results, 1)
     ]
@@ -188,7 +191,7 @@ def _trials(study: Study) -> Section | None:
     rows = tuple(
         (
             trial["number"],
-            *(_value(trial["values"].get(key)) for key in keys),
+            *(_value(study, key, trial["values"].get(key)) for key in keys),
             *_repeat(study, trial),
             trial["state"],
             trial["value"],
@@ -215,6 +218,6 @@ def _repeat_columns(study: Study) -> tuple[str, ...]:
     return ("seed", "fold") if study.definition.folds else ("seed",)
 
 
-def _value(value: JSON) -> str | float:
+def _value(study: Study, key: str, value: JSON) -> str | float:
     """A number where it is one, so that the column sorts."""
-    return value if is_number(value) else setting(value)
+    return value if is_number(value) else value_label(study.definition.space, key, value)

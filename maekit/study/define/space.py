@@ -17,6 +17,7 @@ from maekit.errors import UserError
 from maekit.system.plain import JSON
 
 Cell: TypeAlias = dict[str, JSON]
+_MAX_VALUE = 40  # characters of a value in a name that would be too long
 _MAX_NAME = 120  # of the 255 bytes that file systems allow, since suffixes are added for the run's files and logs
 
 
@@ -110,6 +111,9 @@ def cell_name(cell: Mapping[str, JSON], seed: int, fold: str | None = None) -> s
     safe = re.sub(r"[^A-Za-z0-9._=,+-]", "-", whole)
     if safe == whole and len(safe) <= _MAX_NAME:
         return safe
+    if len(safe) > _MAX_NAME:  # of long values, such as files of weights, the end is kept
+        cut = [f"{names[key]}={short_value(value)[-_MAX_VALUE:]}" for key, value in cell.items()]
+        safe = re.sub(r"[^A-Za-z0-9._=,+-]", "-", ",".join([*cut, repeat]))
     exact = json.dumps([sorted(cell.items()), seed, *([] if fold is None else [fold])], default=str)
     digest = blake2b(exact.encode(), digest_size=4).hexdigest()
     end = f",{repeat},{digest}"
