@@ -1,7 +1,8 @@
 """ADE20K semantic segmentation with a linear head (the linear probe of DINOv2 and DINOv3).
 
 Backbone: a ViT with its final norm; frozen (`freeze`), or tuned.
-Head: dropout, BatchNorm and a 1x1 convolution on the last map, resized to the crop.
+Head: dropout, BatchNorm and a 1x1 convolution on the last map, resized to the crop; `--model.head mmseg:NAME` puts a
+    decode head of mmsegmentation in its place.
 Loss: cross entropy over all pixels.
 Metric: mIoU on whole images, in sliding windows; also mAcc, aAcc and the IoU of each class.
 Data: ADE20K, or any folder of images with label maps; random resize, crop, mirroring and colours.
@@ -15,7 +16,7 @@ from maekit.base.spec import DataSpec
 from maekit.segmentation.data.ade20k import ADE20K as Data
 from maekit.segmentation.head.layers import pixel_classifier
 from maekit.segmentation.model import Segmenter
-from maekit.segmentation.settings import SegmenterSettings
+from maekit.segmentation.settings import LinearSettings
 
 __all__ = ["Data", "Model"]
 
@@ -35,11 +36,14 @@ class Head(nn.Module):
 
 
 class Model(Segmenter):
-    """A ViT, frozen or tuned, and a linear head on its last map."""
+    """A ViT, frozen or tuned, and a linear head or another one on its last map."""
 
-    def __init__(self, spec: DataSpec, settings: SegmenterSettings) -> None:
+    def __init__(self, spec: DataSpec, settings: LinearSettings) -> None:
         """Builds backbone and head; `freeze`, which the recipe sets, freezes the backbone."""
         super().__init__(spec, settings, taps=[], final_norm=True)
+        if settings.head != "maekit":
+            self.use_mmseg_head(settings)
+            return
         dropout, std = settings.dropout, settings.classifier_std
         self.head = Head(self.backbone.embed_dim, len(spec.class_names), dropout=dropout, classifier_std=std)
 

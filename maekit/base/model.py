@@ -72,7 +72,7 @@ class TransferModel(nn.Module, ABC):
     expect_resized: tuple[str, ...] = ("pos_embed",)
     class_layers: tuple[str, ...] = ("head.*",)
     renewed_with_head: tuple[str, ...] = ()
-    least_images: ClassVar[int] = 1
+    least_images: int = 1
     pairs_images: bool = False
     evaluates_only: ClassVar[bool] = False
     on_host: ClassVar[tuple[str, ...]] = ()

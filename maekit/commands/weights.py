@@ -145,7 +145,7 @@ def _rows(facts: "Facts") -> Iterator[tuple[str, str]]:
     pooling = {"mean": "mean of the patch tokens", "class": "class token"}
     yield "classifier", f"{head.num_classes} {facts.predicts}, {pooling[head.pooling]}{probe}" if head else "none"
     yield "class names", f"{facts.class_names} in the file" if facts.class_names else "not in the file"
-    for word in ("task", "recipe", "epoch", "step"):
+    for word in ("task", "recipe", "head", "epoch", "step"):
         if (value := getattr(facts, word)) is not None:
             yield word, f"{value:,}" if isinstance(value, int) else value
 

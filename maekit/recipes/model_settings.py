@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import is_dataclass
 from inspect import signature
-from typing import TypeVar, get_type_hints
+from typing import TypeVar, get_args, get_origin, get_type_hints
 
 from maekit.errors import UserError
 
@@ -33,6 +33,12 @@ def settings_class(model: type) -> type:
     kind = get_type_hints(vars(model).get("__init__", model.__init__))["settings"]  # type: ignore[misc]
     assert isinstance(kind, type) and is_dataclass(kind), f"{place}: `settings` is annotated with no dataclass"
     return kind
+
+
+def mappings(kind: type) -> set[str]:
+    """Returns the fields of a class of settings that are mappings, whose keys are not known beforehand."""
+    hints = get_type_hints(kind)
+    return {name for name, hint in hints.items() if dict in (get_origin(part) for part in (hint, *get_args(hint)))}
 
 
 def make_settings(kind: type[S], values: Mapping[str, object]) -> S:

@@ -12,7 +12,7 @@ from yaml import safe_dump
 
 from maekit.errors import UserError, nearest
 from maekit.recipes.aliases import flag_answer
-from maekit.recipes.model_settings import settings_class
+from maekit.recipes.model_settings import mappings, settings_class
 from maekit.recipes.moved import moved_key
 from maekit.recipes.options import OWNED, RunOptions, TrainerOptions
 from maekit.recipes.recipe import Recipe, Values, flat, saved_header
@@ -91,10 +91,11 @@ def resolve(
     defaults = {str(key): value for key, value in vars(parser.get_defaults().as_flat()).items() if key != "config"}
     known = list(defaults)
     sections = {key.split(".")[0] for key in known}
+    free = tuple(f"model.{name}." for name in mappings(settings_class(module.Model)))
     values = {key: value for key, value in recipe.values.items() if training or key not in ("trainer", "run")}
     values = {key: _without_unset(key, section) for key, section in values.items()}
-    _check_keys(flat(values), known, sections, recipe)
-    given = _check_flags(flags, known)
+    _check_keys((each for each in flat(values) if not each[0].startswith(free)), known, sections, recipe)
+    given = _check_flags(flags, known, free)
     try:
         parsed = parser.parse_args(["--config", safe_dump(values), *flags])
     except ArgumentError as error:
@@ -156,7 +157,8 @@ def _check_keys(found: Iterable[tuple[str, object]], known: Sequence[str], secti
         raise UserError(f"unknown key '{key}' in {where}{hint} (all keys: maekit fit --task {recipe.task.name} --help)")
 
 
-def _check_flags(flags: Sequence[str], known: Sequence[str]) -> frozenset[str]:
+def _check_flags(flags: Sequence[str], known: Sequence[str], free: tuple[str, ...] = ()) -> frozenset[str]:
+    """Returns the keys that are given, and refuses unknown ones; `free` begins keys that are not known beforehand."""
     given = set()
     for before, flag in zip(("", *flags), flags, strict=False):
         if not flag.startswith("-") and "=" in flag and (not before.startswith("--") or "=" in before):
@@ -164,7 +166,7 @@ def _check_flags(flags: Sequence[str], known: Sequence[str]) -> frozenset[str]:
         letter = re.fullmatch(r"-[a-z]", flag)
         if letter or (flag.startswith("--") and flag not in ("--config", "--help")):
             key = flag.lstrip("-").split("=")[0].rstrip("+")
-            if key not in known:
+            if key not in known and not key.startswith(free):
                 raise UserError(f"unknown flag '{flag.split('=')[0]}'{flag_hint(key, known)}")
             given.add(key)
     return frozenset(given)

@@ -1,4 +1,4 @@
-"""The files of segmenters: a ViT with relative positions and LayerScale, and UperNet's heads."""
+"""The files of segmenters: a ViT with relative positions and LayerScale, and the heads of UperNet or their like."""
 
 from maekit.weights.families.family import ClassHead, Family, FileKind, Rows
 
@@ -6,7 +6,7 @@ FAMILY = Family(
     kinds=(
         FileKind(
             name="segmenter",
-            words="segmentation with UperNet",
+            words="segmentation with UperNet or another decode head",
             has=("head.decode.conv_seg.weight",),
             adapted="relative positions and LayerScale",
             adapted_names=r"blocks\.\d+\.(gamma_[12]|attn\.position\.table|attn\.relative_position_index)|shared_bias\..+",

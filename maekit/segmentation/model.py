@@ -16,9 +16,11 @@ from maekit.base.spec import DataSpec
 from maekit.data.tables.class_weights import file_weights
 from maekit.segmentation.data.dataset import SegBatch, SegEvalBatch
 from maekit.segmentation.data.palette import spread_palette
+from maekit.segmentation.head.mmseg.head import MmsegHead
+from maekit.segmentation.head.mmseg.inputs import Maps
 from maekit.segmentation.head.pixel_loss import pixel_cross_entropy
 from maekit.segmentation.metrics import SegmentationMetrics, class_json, class_table
-from maekit.segmentation.settings import SegmenterSettings
+from maekit.segmentation.settings import HeadSettings, SegmenterSettings
 from maekit.segmentation.shown import ShownLabels
 from maekit.segmentation.windows import predict_labels, slide
 from maekit.system.ranges import check_numbers, check_range
@@ -36,6 +38,8 @@ class Segmenter(TransferModel):
     on_host: ClassVar[tuple[str, ...]] = ("index",)
     expect_resized = (*TransferModel.expect_resized, "patch_embed.proj.weight")
     class_weights: Tensor | None
+    with_class_tokens: bool = False
+    about_head: str = ""
 
     def __init__(
         self,
@@ -81,10 +85,45 @@ class Segmenter(TransferModel):
             flip=settings.flip,
         )
 
+    def use_mmseg_head(self, settings: HeadSettings, *, aux_channels: int | None = None, aux_index: int = 0) -> None:
+        """Builds `self.head`, one of mmsegmentation's, on the maps after the taps, or on the last one without taps.
+
+        Args:
+            settings: name the head, with its arguments.
+            aux_channels: of an auxiliary head; None for none.
+            aux_index: the tap whose map that takes.
+
+        Raises:
+            UserError: see MmsegHead.
+        """
+        given = Maps(
+            num_maps=len(self.taps) or 1,
+            embed_dim=self.backbone.embed_dim,
+            patch_size=self.backbone.patch_size,
+            grid=self.backbone.grid,
+            class_token=bool(self.taps) and self.backbone.has_class_token,
+        )
+        head = MmsegHead(
+            settings.head,
+            settings.head_args or {},
+            given,
+            channels=settings.head_channels or self.backbone.embed_dim,
+            num_classes=len(self.spec.class_names),
+            dropout=settings.dropout,
+            classifier_std=settings.classifier_std,
+            aux_channels=aux_channels,
+            aux_index=aux_index,
+        )
+        self.head, self.least_images, self.about_head = head, head.least_images, head.about
+        self.with_class_tokens = head.kind == "tokens"
+
     def maps(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Returns what the head is given of crops [B, 3, H, W]: the maps [B, D, h, w] after the taps."""
+        """Returns what the head is given of crops [B, 3, H, W]: the maps [B, D, h, w] after the taps.
+
+        A head that reads class tokens is given these too, [B, D] for each tap, after the maps.
+        """
         found: Features = self.backbone(images, taps=self.taps)
-        return found.maps
+        return (*found.maps, *found.class_tokens) if self.with_class_tokens else found.maps
 
     def last_map(self, images: Tensor) -> Tensor:
         """Returns the last block's map [B, D, h, w] of crops [B, 3, H, W], after the final norm if there is one."""
@@ -111,11 +150,13 @@ class Segmenter(TransferModel):
         return pixel_cross_entropy(logits, labels, weights=self.class_weights)
 
     def training_data(self, data: TransferData, device: torch.device) -> RunData:
-        """Returns the data; weights of the classes are read, and said.
+        """Returns the data; a head of mmsegmentation is named, weights of the classes are read, and said.
 
         Raises:
             UserError: their file does not fit the data.
         """
+        if self.about_head:
+            say(f"head    {self.about_head}")
         if self.weighting != "none":
             weights = file_weights(Path(self.weighting), self.spec)
             self.class_weights = torch.tensor(weights)

@@ -207,7 +207,10 @@ def test_results_do_not_go_among_the_images(run: Run, tmp_path: Path) -> None:
         (fine_tuned, "tuned.pth (facebookresearch/mae, classifier, mean pooling) @it holds no decoder"),
         (probe, "probe.pth (facebookresearch/mae, linear probe) @it holds no decoder"),
         (alone, "alone.pth (facebookresearch/mae, encoder alone) @it holds no decoder"),
-        (segmenter, "seg.ckpt (a maekit run, segmentation with UperNet) @its ViT has relative positions"),
+        (
+            segmenter,
+            "seg.ckpt (a maekit run, segmentation with UperNet or another decode head) @its ViT has relative positions",
+        ),
         (detector, "det.ckpt (a maekit run, detection with Mask R-CNN) @its ViT has windows and relative positions"),
         (
             base_alone,

@@ -1,52 +1,28 @@
-"""mmsegmentation's modules, imported once: an independent UperNet to compare with.
+"""mmsegmentation's modules, imported as maekit does: an independent UperNet to compare with."""
 
-It imports compiled operators of mmcv that UperNet does not use and mmcv-lite does not have; a placeholder stands in.
-"""
-
-import functools
 import importlib
-import importlib.util
-import logging
-import sys
 import types
-import warnings
-from collections.abc import Callable, Sequence
-from typing import Any, NoReturn
+from collections.abc import Sequence
+from typing import Any
 
 import pytest
 from torch import Tensor, nn
 
-
-class _Absent(types.ModuleType):
-    """A module whose every function can be imported and none called."""
-
-    def __getattr__(self, name: str) -> Callable[..., NoReturn]:
-        if name.startswith("__"):
-            raise AttributeError(name)
-
-        def missing(*_: object, **__: object) -> NoReturn:
-            raise RuntimeError(f"mmcv._ext.{name} is not compiled here")
-
-        return missing
-
-
-@functools.cache
-def mmseg() -> types.ModuleType:
-    """`mmseg.models`; a test that asks for it is skipped where mmsegmentation is not installed."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # its own, and those of what it imports, are not ours to mend
-        pytest.importorskip("mmseg")
-        if importlib.util.find_spec("mmcv._ext") is None:
-            sys.modules["mmcv._ext"] = _Absent("mmcv._ext")
-        return importlib.import_module("mmseg.models")
+from maekit.segmentation.head.mmseg.library import mmseg_module as library_module
+from maekit.segmentation.head.mmseg.library import quiet
 
 
 def mmseg_module(name: str) -> Any:
-    """Imports a module of mmsegmentation, or skips the test."""
-    mmseg()
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return importlib.import_module(name)
+    """Imports a module of mmsegmentation; a test that asks for it is skipped where mmsegmentation is not installed."""
+    with quiet():
+        pytest.importorskip("mmseg")
+    return library_module(name)
+
+
+def mmseg() -> types.ModuleType:
+    """`mmseg.models`."""
+    module: types.ModuleType = mmseg_module("mmseg.models")
+    return module
 
 
 def pyramid(embed_dim: int) -> nn.Module:
@@ -81,14 +57,10 @@ def fcn_head(in_channels: int, channels: int, num_classes: int, num_convs: int, 
 def _head(name: str, **options: Any) -> nn.Module:
     """A decode head with the published settings, initialised as its own training would."""
     loss = {"type": "CrossEntropyLoss", "use_sigmoid": False, "loss_weight": 1.0}
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # about avg_non_ignore, which the published recipe leaves off
-        head: nn.Module = getattr(mmseg().decode_heads, name)(
-            norm_cfg={"type": "BN"}, align_corners=False, loss_decode=loss, **options
-        )
-    logging.disable(logging.INFO)  # it would print every parameter
-    head.init_weights()  # type: ignore[operator]
-    logging.disable(logging.NOTSET)
+    made = getattr(mmseg().decode_heads, name)
+    with quiet():
+        head: nn.Module = made(norm_cfg={"type": "BN"}, align_corners=False, loss_decode=loss, **options)
+        head.init_weights()  # type: ignore[operator]
     return head
 
 

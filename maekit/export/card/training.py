@@ -25,6 +25,7 @@ _NUMBERS = {
     "schedule": "optim.schedule",
     "warm-up epochs": "optim.warmup_epochs",
     "drop path": "model.drop_path",
+    "head": "model.head",
     "mask ratio": "model.mask_ratio",
     "masking": "model.masking",
     "target": "model.target",

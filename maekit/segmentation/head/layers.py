@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from maekit.errors import UserError
 from maekit.segmentation.head.resized_conv import conv_of_resized
 from maekit.system.size import HeightWidth
 
@@ -58,3 +59,16 @@ def pixel_classifier(channels: int, num_classes: int, std: float) -> nn.Conv2d:
     nn.init.normal_(conv.weight, std=std)
     nn.init.zeros_(conv.bias)  # type: ignore[arg-type]
     return conv
+
+
+def check_batch(images: int, least: int) -> None:
+    """Refuses to train on fewer images than BatchNorm needs where an image is pooled to one pixel.
+
+    Raises:
+        UserError: there are fewer.
+    """
+    if images < least:
+        raise UserError(
+            f"got a device batch of {images}, expected {least} or more, which BatchNorm needs where an image is pooled "
+            "to one pixel; set --data.device_batch_size"
+        )

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from maekit.errors import UserError
 from maekit.segmentation.head.fcn import FCNHead
 from maekit.segmentation.head.four_scales import FourScales
-from maekit.segmentation.head.layers import ConvBlock, JoinBlock, pixel_classifier
+from maekit.segmentation.head.layers import ConvBlock, JoinBlock, check_batch, pixel_classifier
 
 
 class UperHead(nn.Module):
@@ -47,11 +46,8 @@ class UperHead(nn.Module):
         Raises:
             UserError: training on a batch of one: BatchNorm needs more than one image pooled to one pixel.
         """
-        if self.training and len(maps[0]) < 2:
-            raise UserError(
-                "got a device batch of 1, expected 2 or more, which BatchNorm needs where an image is pooled to one "
-                "pixel; set --data.device_batch_size"
-            )
+        if self.training:
+            check_batch(len(maps[0]), 2)
         levels = self._top_down(maps)
         largest, *others = [conv(level) for conv, level in zip(self.fpn_convs, levels, strict=False)]
         joined = self.fpn_bottleneck(largest, [*others, levels[-1]])
@@ -72,12 +68,13 @@ class UperNetHead(nn.Module):
     """Turns four maps of a ViT into logits, and in training into those of an auxiliary classifier too.
 
     As in BEiT's and mmsegmentation's UperNet for ViTs, the maps are resized to four scales; UperNet takes all of them,
-    a small fully convolutional head the third.
+    a small fully convolutional head one of them.
 
     Args:
         embed_dim: D, the number of channels of each map.
         channels: of UperNet; D in the published models.
         aux_channels: of the auxiliary head.
+        aux_index: the map (from 0, largest first) that the auxiliary head takes.
         num_classes: C.
         dropout: of whole channels before each classifier, in [0, 1).
         classifier_std: deviation of each classifier's initial weights.
@@ -89,12 +86,13 @@ class UperNetHead(nn.Module):
         *,
         channels: int,
         aux_channels: int,
+        aux_index: int,
         num_classes: int,
         dropout: float,
         classifier_std: float,
     ) -> None:
         super().__init__()
-        self.num_classes = num_classes
+        self.num_classes, self.aux_index = num_classes, aux_index
         self.pyramid = FourScales(embed_dim)
         self.decode = UperHead([embed_dim] * 4, channels, num_classes, dropout=dropout, classifier_std=classifier_std)
         self.auxiliary = FCNHead(
@@ -109,4 +107,4 @@ class UperNetHead(nn.Module):
     def both(self, maps: Sequence[Tensor]) -> tuple[Tensor, Tensor]:
         """Returns the logits of `forward` and the auxiliary ones [B, C, h, w]."""
         scales = self.pyramid(maps)
-        return self.decode(scales), self.auxiliary(scales[2])
+        return self.decode(scales), self.auxiliary(scales[self.aux_index])

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 
 from maekit.errors import UserError
-from maekit.system.plain import of
+from maekit.system.plain import of, table
 from maekit.system.size import HeightWidth
 from maekit.weights.families.facts import Facts
 from maekit.weights.families.family import Part
@@ -139,5 +139,6 @@ def _recorded(kind: str, meta: Mapping[str, object]) -> dict[str, Any]:
         "step": of(int, card.get("step", meta.get("global_step"))),
         "task": of(str, card.get("task")),
         "recipe": of(str, card.get("recipe")),
+        "head": of(str, table(table(card.get("config")).get("model")).get("head")),
         "norm_pix_loss": norm_pix_loss(meta),
     }

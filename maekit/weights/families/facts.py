@@ -66,6 +66,7 @@ class Facts:
         sets: keys of other sets that hold an encoder, to be chosen as FILE#KEY.
         beside: number of tensors elsewhere in the file, by key.
         lora_rank: of adapters (LoRA), which are counted as merged into their layers; None without any.
+        head: of a run whose head can be chosen (`--model.head`), which one it has; None where the file does not say.
     """
 
     path: str
@@ -106,3 +107,4 @@ class Facts:
     sets: tuple[str, ...]
     beside: dict[str, int]
     lora_rank: int | None = None
+    head: str | None = None

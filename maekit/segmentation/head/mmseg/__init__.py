@@ -1,0 +1,1 @@
+"""mmsegmentation's own decode heads on maekit's maps, losses and data."""
