@@ -1,7 +1,7 @@
 """ImageNet-1K linear probe: a classifier on the frozen backbone's class token (MAE paper, Table 12).
 
 Backbone: a plain ViT, frozen; its features may be computed once and kept (`cached_features`).
-Head: BatchNorm without weights and a linear layer, on the class token or the mean of the patch tokens.
+Head: BatchNorm without weights (or none) and a linear layer, on the class token, the mean of the patch tokens, or both.
 Loss: cross entropy.
 Metric: top-1 on centre crops; also top-5, the loss, and the top-1 of each class.
 Data: ImageNet-1K, or any folder of class folders; random crops and mirroring.
@@ -32,14 +32,18 @@ class Settings(ClassifierSettings):
 
     Args:
         head_init_std: standard deviation of the classifier's initial weights.
-        pooling: what is classified: the `class` token after the final norm, as published, or the `mean` of the patch
-            tokens, normalised; for weights that were fine-tuned with mean pooling, which have no final norm.
+        pooling: what is classified: the `class` token after the final norm, as published for MAE; `class_mean`, it and
+            the mean of the patch tokens, both after that norm, one behind the other, as DINOv2 probes; or the `mean` of
+            the patch tokens, normalised, for weights that were fine-tuned with mean pooling and have no final norm.
+        batch_norm: bring the features to one scale first, by BatchNorm without weights, as published for MAE; DINO,
+            DINOv2 and MoCo v3 probe without.
         cached_features: run the backbone once over all images, without augmentation, and train on what it gave: minutes
             instead of hours, and not the paper's protocol.
     """
 
     head_init_std: float
-    pooling: Literal["class", "mean"] = "class"
+    pooling: Literal["class", "mean", "class_mean"] = "class"
+    batch_norm: bool = True
     cached_features: bool = False
 
     def __post_init__(self) -> None:
@@ -49,24 +53,30 @@ class Settings(ClassifierSettings):
 
 
 class Model(Classifier):
-    """A frozen ViT, BatchNorm without weights, and a linear classifier, which alone is trained."""
+    """A frozen ViT, perhaps BatchNorm without weights, and a linear classifier, which alone is trained."""
 
     local_batch_norm = True  # as published: facebookresearch/mae main_linprobe.py @ efb2a80
 
     def __init__(self, spec: DataSpec, settings: Settings) -> None:
         """Builds the probe and freezes the backbone."""
-        norm = settings.pooling == "class"
+        norm = settings.pooling != "mean"
         super().__init__(spec, settings, final_norm=norm)
         if not norm:
             self.expect_unused = (*Classifier.expect_unused, "norm.*")
-        self.pooling = settings.pooling
+        self.pooling = "class" if norm else "mean"
+        self.takes_both = settings.pooling == "class_mean"
         self.cached_features = settings.cached_features
-        self.head = ProbeHead(self.backbone.embed_dim, len(spec.class_names), init_std=settings.head_init_std)
+        self.width = self.backbone.embed_dim * (2 if self.takes_both else 1)
+        std, batch_norm = settings.head_init_std, settings.batch_norm
+        self.head = ProbeHead(self.width, len(spec.class_names), init_std=std, batch_norm=batch_norm)
         self.backbone.requires_grad_(False)
 
     @torch.no_grad()
     def pooled(self, images: Tensor) -> Tensor:
-        """Images [B, 3, H, W], normalised, to the features [B, D] that are classified, without a graph."""
+        """Images [B, 3, H, W], normalised, to the features [B, D or 2 D] that are classified, without a graph."""
+        if self.takes_both:
+            tokens = self.backbone(images).tokens
+            return torch.cat([self.backbone.pool(tokens, "class"), self.backbone.pool(tokens, "mean")], dim=1)
         features = super().pooled(images)
         if self.pooling == "class":
             return features
@@ -77,10 +87,10 @@ class Model(Classifier):
     def example_batch(self, count: int) -> ImageBatch:
         """Returns `count` black images of the first class, or features of them where these are cached."""
         batch = super().example_batch(count)
-        return batch._replace(image=torch.zeros(count, self.backbone.embed_dim)) if self.cached_features else batch
+        return batch._replace(image=torch.zeros(count, self.width)) if self.cached_features else batch
 
     def forward(self, images: Tensor) -> Tensor:
-        """Images [B, 3, H, W], or features [B, D] that `pooled` gave before, to logits [B, C]."""
+        """Images [B, 3, H, W], or features [B, D or 2 D] that `pooled` gave before, to logits [B, C]."""
         logits: Tensor = self.head(images if images.ndim == 2 else self.pooled(images))
         return logits
 
@@ -91,4 +101,6 @@ class Model(Classifier):
     def training_data(self, data: TransferData, device: torch.device) -> RunData:
         """The images, or their features where they are to be cached."""
         super().training_data(data, device)
-        return cache_features(self.backbone, self.pooled, data, device) if self.cached_features else data
+        if not self.cached_features:
+            return data
+        return cache_features(self.backbone, self.pooled, data, device, width=self.width)

@@ -119,7 +119,9 @@ class CachedFeatures(RunData):
 Pool = Callable[[Tensor], Tensor]
 
 
-def cache_features(backbone: ViT, pool: Pool, data: TransferData, device: torch.device) -> CachedFeatures:
+def cache_features(
+    backbone: ViT, pool: Pool, data: TransferData, device: torch.device, *, width: int
+) -> CachedFeatures:
     """Runs the backbone once on every training and validation image, or finds the features of an earlier run.
 
     The images are transformed as for evaluation. The features (float32, in the order of the listings) are stored in the
@@ -131,24 +133,26 @@ def cache_features(backbone: ViT, pool: Pool, data: TransferData, device: torch.
         pool: runs the backbone: images [B, 3, H, W] to features [B, D].
         data: the images.
         device: where to compute.
+        width: D, which tells what `pool` takes of the tokens.
 
     Raises:
         UserError: an image cannot be read, or the folder cannot be written.
     """
     splits = {"train": data.plain_train_dataset(), "val": data.val_dataset()}
     precision = str(torch.get_autocast_dtype(device.type)) if torch.is_autocast_enabled(device.type) else "float32"
-    folder = cache_folder() / "features" / _fingerprint(backbone, splits, precision)
+    folder = cache_folder() / "features" / _fingerprint(backbone, splits, precision, width)
     try:
         with locked(folder.with_suffix(".lock")):
             if not folder.is_dir():
-                _compute(backbone, pool, data, device, splits, folder)
+                _compute(backbone, pool, data, device, splits, folder, width)
     except OSError as error:
         raise UserError(f"{folder}: cannot be written ({error.strerror}); make room, or set MAEKIT_CACHE") from None
     return CachedFeatures(data, folder)
 
 
-def _fingerprint(backbone: ViT, splits: dict[str, DrawDataset], dtype: str) -> str:
-    digest = blake2b(_FORMAT + dtype.encode(), digest_size=12)
+def _fingerprint(backbone: ViT, splits: dict[str, DrawDataset], dtype: str, width: int) -> str:
+    wider = "" if width == backbone.embed_dim else str(width)  # of one token's width as in earlier versions
+    digest = blake2b(_FORMAT + (dtype + wider).encode(), digest_size=12)
     for name, tensor in backbone.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
@@ -164,6 +168,7 @@ def _compute(
     device: torch.device,
     splits: dict[str, DrawDataset],
     folder: Path,
+    width: int,
 ) -> None:
     """Fills a temporary folder beside `folder` and renames it, so that a killed run leaves no incomplete folder."""
     counts = " and ".join(f"{len(images):,} {split}" for split, images in splits.items())
@@ -180,7 +185,7 @@ def _compute(
             )
             sampler = EvalSampler(len(images), rank=0, world=1)
             loader = make_loader(images, sampler, size, workers, device.type == "cuda", data.collate)
-            _store(loader, pool, backbone.embed_dim, device, part, split)
+            _store(loader, pool, width, device, part, split)
         part.rename(folder)
     finally:
         backbone.train(mode)

@@ -61,7 +61,7 @@ def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentPa
 def table(args: argparse.Namespace, flags: list[str]) -> "tuple[list[ParameterRow], TransferModel]":
     """Returns the rows of a recipe's model, and the model.
 
-    The model is built on torch's meta device, for the classes of the published data set.
+    The model is built on torch's meta device, for the classes of the published data set at the recipe's image size.
     """
     recipe = load_recipe(find_task(args.task), args.recipe, args.config)
     import torch
@@ -75,8 +75,9 @@ def table(args: argparse.Namespace, flags: list[str]) -> "tuple[list[ParameterRo
         raise UserError(f"task {recipe.task.name} evaluates only, so it has no learning rates; see `maekit validate`")
     settings = resolve(recipe, module, flags, training=False, prog="maekit lr-table")
     print_aside(follow_weights(settings, module.Model, download=False))
+    spec = module.Data(**settings.values["data"]).assumed_spec()
     with torch.device("meta"):
-        model = module.Model.build(module.Data.published, settings.values["model"])
+        model = module.Model.build(spec, settings.values["model"])
     rows = Optimisation(**settings.values["optim"]).rows(
         model, model.backbone, settings.values["data"]["total_batch_size"]
     )

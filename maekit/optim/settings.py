@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from torch import nn
-from torch.optim import AdamW, Optimizer
+from torch.optim import SGD, AdamW, Optimizer
 
 from maekit.errors import UserError
 from maekit.optim.batch_plan import scaled_lr
@@ -29,11 +29,11 @@ class Optimisation:
         base_lr: peak lr for 256 images; the lr used is base_lr x total batch / 256. Give this or `lr`, not both.
         lr: absolute peak lr for the recipe's own total batch.
         layer_decay: factor per layer, in (0, 1]; 1 gives every layer the same lr.
-        weight_decay: AdamW's decoupled weight decay, or what LARS adds to the gradient; 0 or more.
+        weight_decay: AdamW's decoupled weight decay, or what LARS and SGD add to the gradient; 0 or more.
         no_weight_decay: which parameters are exempt from weight decay.
-        optimizer: `adamw`, or `lars` as the linear probe uses it.
+        optimizer: `adamw`; `lars` as MAE's linear probe uses it, or `sgd` as DINO's, DINOv2's and MoCo v3's do.
         betas: AdamW's two betas, each in [0, 1).
-        momentum: of LARS, in [0, 1).
+        momentum: of LARS and SGD, in [0, 1).
         trust_coefficient: of LARS, above 0: the step of a tensor is this share of its norm.
         schedule: shape of the lr after the warmup.
         warmup_epochs: length of the linear warmup in epochs (fractions allowed). Give this or `warmup_steps`.
@@ -55,7 +55,7 @@ class Optimisation:
     schedule: Literal["cosine", "poly", "multistep"]
     min_lr: float
     min_lr_scaled: bool
-    optimizer: Literal["adamw", "lars"] = "adamw"
+    optimizer: Literal["adamw", "lars", "sgd"] = "adamw"
     betas: list[float] | None = None
     momentum: float | None = None
     trust_coefficient: float | None = None
@@ -100,8 +100,9 @@ class Optimisation:
             _require(len(betas) == 2 and all(0 <= b < 1 for b in betas), "two optim.betas in [0, 1)", self.betas)
         else:
             momentum, trust = self.momentum, self.trust_coefficient
-            _require(momentum is not None and 0 <= momentum < 1, "optim.momentum in [0, 1) for lars", momentum)
-            _require(trust is not None and trust > 0, "optim.trust_coefficient above 0 for lars", trust)
+            name = self.optimizer
+            _require(momentum is not None and 0 <= momentum < 1, f"optim.momentum in [0, 1) for {name}", momentum)
+            _require(name == "sgd" or (trust or 0) > 0, "optim.trust_coefficient above 0 for lars", trust)
 
     def peak_lr(self, total_batch_size: int) -> float:
         """The head's peak learning rate at this total batch."""
@@ -125,7 +126,10 @@ class Optimisation:
         if self.optimizer == "adamw":
             assert self.betas is not None
             return AdamW(groups, betas=(self.betas[0], self.betas[1]), fused=True)
-        assert self.momentum is not None and self.trust_coefficient is not None
+        assert self.momentum is not None
+        if self.optimizer == "sgd":
+            return SGD(groups, momentum=self.momentum)
+        assert self.trust_coefficient is not None
         return LARS(groups, momentum=self.momentum, trust_coefficient=self.trust_coefficient)
 
     def factor(self, total_steps: int, steps_per_epoch: int) -> Schedule:

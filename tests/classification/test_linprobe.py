@@ -230,3 +230,61 @@ def test_an_open_feature_file_does_not_travel_to_workers(tmp_path: Path) -> None
     stored = features(run).val_dataset()
     assert stored.features.shape == (20, 48)
     assert stored.__getstate__()["_features"] is None
+
+
+DINOV2 = ("--model.pooling=class_mean", "--model.batch_norm=false")
+
+
+@pytest.mark.usefixtures("float64")
+def test_a_probe_as_dinov2s_is_its_formula() -> None:
+    """Its `create_linear_input`: class token and mean of the patch tokens, both normed, without registers."""
+    model = probe(
+        "smoke", None, *DINOV2, "--model.backbone=vit_smoke_patch8_reg4_dinov2", "--model.weights=none"
+    ).train()
+    images = batch()._replace(image=batch().image.double())
+    tokens = model.backbone(images.image).tokens
+    assert tokens.shape[1] == 1 + 4 + 4
+    both = torch.cat([tokens[:, 0], tokens[:, 5:].sum(1) / 4], dim=1)
+    logits = both @ model.head.fc.weight.T + model.head.fc.bias
+    assert_float64(model(images.image), logits)
+    expected = -(logits.log_softmax(-1)[torch.arange(6), images.label]).mean()
+    assert_fp32(model.training_losses(images)["loss"], expected)
+    assert [name for name, p in model.named_parameters() if p.requires_grad] == ["head.fc.weight", "head.fc.bias"]
+
+
+def test_without_batch_norm_a_device_batch_of_one_trains() -> None:
+    probe("smoke", None, *DINOV2).train().training_losses(batch(1))["loss"].backward()
+
+
+@pytest.mark.parametrize(
+    ("recipe", "lr"),
+    [
+        ("dinov2_base", 0.04),
+        ("dinov2_small_reg4", 0.04),
+        ("mocov3_small", 12.0),
+        ("mocov3_base", 12.0),
+        ("dino_base", 0.004),
+    ],
+)
+def test_probes_of_other_pre_trainings_train_their_classifier_by_sgd(recipe: str, lr: float) -> None:
+    with torch.device("meta"):
+        model = probe(recipe, DataSpec(tuple(map(str, range(1000))), (224, 224)))
+    optimisation_ = optimisation("imagenet_linprobe", recipe)
+    optimizer = optimisation_.make_optimizer(model, model.backbone, 1024)
+    assert isinstance(optimizer, torch.optim.SGD)
+    assert {(group["lr"], group["momentum"], group["weight_decay"]) for group in optimizer.param_groups} == {
+        (lr, 0.9, 0)
+    }
+    both = 2 if recipe.startswith("dino") else 1
+    assert model.head.fc.weight.shape == (1000, both * model.backbone.embed_dim)
+
+
+def test_cached_features_of_both_tokens_are_not_taken_for_those_of_one(tmp_path: Path) -> None:
+    flags: dict[str, Any] = {"model.cached_features": True, "trainer.max_steps": 1}
+    one, two = session(tmp_path, **flags), session(tmp_path, **flags, **{"model.pooling": "class_mean"})
+    one.fit()
+    two.fit()
+    one_head, two_head = (run.model.get_submodule("head.fc") for run in (one, two))
+    assert isinstance(one_head, torch.nn.Linear)
+    assert isinstance(two_head, torch.nn.Linear)
+    assert two_head.in_features == 2 * one_head.in_features

@@ -117,6 +117,7 @@ def test_the_published_rate() -> None:
     ("changed", "text"),
     [
         ({"momentum": None}, r"got None, expected optim.momentum in \[0, 1\) for lars"),
+        ({"momentum": None, "optimizer": "sgd"}, r"got None, expected optim.momentum in \[0, 1\) for sgd"),
         ({"trust_coefficient": 0.0}, "optim.trust_coefficient: got 0.0, expected above 0"),
         ({"optimizer": "adamw"}, r"got None, expected two optim.betas in \[0, 1\)"),
     ],

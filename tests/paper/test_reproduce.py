@@ -134,12 +134,13 @@ def test_the_same_as_json(capsys: pytest.CaptureFixture[str]) -> None:
 
 def test_without_any_run_every_cell_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
     data = found("--table all", capsys)
-    assert len(data["tables"]) == 11
+    assert len(data["tables"]) == 14
     assert not any(cell["filled"] for table in data["tables"] for cell in table["cells"])
     commands = [entry["command"] for entry in data["missing"]]
     assert len(commands) == len(set(commands))
-    # 3: 7 trainings and 3 evaluations; 4: 5 detectors; 5: 2; 6: 20; 11: 3 without an average; 12: 3; 13: 4; figure 9: 9
-    assert len(commands) == 10 + 5 + 2 + 20 + 3 + 3 + 4 + 9
+    # 3: 7 trainings and 3 evaluations; 4: 5 detectors; 5: 2; 6: 20; 11: 3 without an average; 12: 3; 13: 4; fig9: 9;
+    # DINOv2: 8 probes and 4 linear heads; DINOv3: 5 linear heads; DINO and MoCo v3: 2 probes each
+    assert len(commands) == 10 + 5 + 2 + 20 + 3 + 3 + 4 + 9 + 12 + 5 + 4
 
 
 def test_a_verdict_in_words(capsys: pytest.CaptureFixture[str]) -> None:
@@ -333,9 +334,9 @@ def test_a_run_that_may_still_be_on_is_left_alone(capsys: pytest.CaptureFixture[
 
 HELP = "; see `maekit reproduce --help`"
 WRONG = {
-    "": "no table given; add --table NAME, one of: 1, 2, 3, 4, 5, 6, 7, 11, 12, 13, fig9, all",
+    "": "no table given; add --table NAME, one of: 1, 2, 3, 4, 5, 6, 7, 11, 12, 13, dinov2, dinov3, fig9, probes, all",
     "--table fig8": "no table 'fig8'; did you mean 'fig9'? "
-    "(known: 1, 2, 3, 4, 5, 6, 7, 11, 12, 13, fig9, and all of them: all)",
+    "(known: 1, 2, 3, 4, 5, 6, 7, 11, 12, 13, dinov2, dinov3, fig9, probes, and all of them: all)",
     "--table 5 --column C": "no cell has --column 'C' (known: B; L)",
     "--table 6 --row 'iNaturalist 2020'": "no cell has --row 'iNaturalist 2020'; did you mean 'iNaturalist 2019'? "
     "(known: iNaturalist 2017; iNaturalist 2018; iNaturalist 2019; Places205; Places365)",
@@ -369,7 +370,7 @@ def test_an_empty_folder_that_was_named_is_an_error(elsewhere: Path, capsys: pyt
 def test_help_names_the_tables(capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = run("--help", capsys)
     assert status == 0
-    assert "1, 2, 3, 4, 5, 6, 7, 11, 12, 13, fig9, or all" in out
+    assert "1, 2, 3, 4, 5, 6, 7, 11, 12, 13, dinov2, dinov3, fig9, probes, or all" in " ".join(out.split())
 
 
 def test_it_needs_no_torch() -> None:

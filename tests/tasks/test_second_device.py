@@ -233,7 +233,7 @@ def test_cached_features_of_a_linear_probe(tmp_path: Path, monkeypatch: pytest.M
     for place in (torch.device("cpu"), DEVICE):
         monkeypatch.setenv("MAEKIT_CACHE", str(tmp_path / place.type))
         with stand_in():
-            found[place] = cache_features(backbone, pool, data, place).val_dataset().features
+            found[place] = cache_features(backbone, pool, data, place, width=backbone.embed_dim).val_dataset().features
     first, second = found.values()
     np.testing.assert_allclose(first, second, rtol=1e-4, atol=1e-4)
 

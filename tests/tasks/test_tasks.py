@@ -32,7 +32,7 @@ def test_every_recipe_builds_its_model(task: str, name: str) -> None:
     module = recipe.task.load()
     settings = resolve(recipe, module, [], training=True)
     with torch.device("meta"):
-        model = module.Model.build(module.Data.published, settings.values["model"])
+        model = module.Model.build(module.Data(**settings.values["data"]).assumed_spec(), settings.values["model"])
     total = settings.values["data"]["total_batch_size"]
     if model.evaluates_only:
         assert "optim" not in settings.values
