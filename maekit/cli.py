@@ -35,6 +35,7 @@ COMMANDS = {
     "knn": "measure features by their nearest neighbours",
     "similar": "find the images most like one image",
     "cluster": "group images by their features (k-means)",
+    "pca": "draw the features of all patches in colour",
     "attention": "draw where a model looks, and its patch features in colour",
     "replay": "compute a step whose loss was NaN again, layer by layer",
     "sweep": "study hyper-parameters, such as layer decay, over seeds",
@@ -42,7 +43,7 @@ COMMANDS = {
     "report": "make a page (HTML, Markdown, LaTeX, CSV) of a run, a study or a folder of runs",
     "compare": "put runs side by side: metrics, and where their configurations differ",
 }
-OF_FEATURES = {"embed", "knn", "similar", "cluster", "attention"}  # in a folder of their own
+OF_FEATURES = {"embed", "knn", "similar", "cluster", "pca", "attention"}  # in a folder of their own
 
 _ELSEWHERE = "choose a folder you can write to"
 _ADVICE = {

@@ -16,6 +16,7 @@ from torch.utils.data import Dataset
 
 from maekit.base.findings import Findings
 from maekit.base.identity import DataIdentity
+from maekit.base.pixel_labels import PixelLabels
 from maekit.base.spec import DataSpec, Draw, Target
 from maekit.errors import UserError
 from maekit.system.ranges import check_range
@@ -170,6 +171,17 @@ class TransferData(RunData):
         raise UserError(
             "got a task whose data have no label of a whole image, expected one that learns a class, labels, values or "
             "a grade of each; name another with --task"
+        )
+
+    def pixel_labels(self) -> PixelLabels:
+        """Returns the label maps of both splits; only the listings are read.
+
+        Raises:
+            UserError: these data have no label maps.
+        """
+        raise UserError(
+            "got features of patches and a task whose data have no label maps, expected one of segmentation; name "
+            "another with --task, or embed with --pooling class"
         )
 
     @abstractmethod

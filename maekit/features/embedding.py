@@ -23,6 +23,7 @@ from maekit.features.files.parquet import write_parquet
 from maekit.features.files.row_file import RowFile
 from maekit.features.images import ImageFolder, ImageReader, Read, image_loader
 from maekit.features.metadata import CompleteMetadata, Format, Metadata
+from maekit.features.patches.plan import PatchPlan, WholeReader
 from maekit.system.files import locked, write_json
 
 SAVE_SECONDS = 5.0  # between two writes of the progress: what a kill costs at most
@@ -43,15 +44,23 @@ class Progress:
     skipped: list[tuple[int, str]] = field(default_factory=list)
 
     @property
-    def rows(self) -> int:
-        """Number of features."""
+    def kept(self) -> int:
+        """Number of images that have features."""
         return self.done - len(self.skipped)
+
+    def rows(self, plan: PatchPlan | None) -> int:
+        """Number of rows: one an image, or one a patch."""
+        if plan is None:
+            return self.kept
+        counts = plan.counts()
+        return int(counts[: self.done].sum() - counts[[index for index, _ in self.skipped]].sum())
 
 
 class Counts(NamedTuple):
-    """Images that have features, and images that could not be read."""
+    """Rows of features, images that have some, and images that could not be read."""
 
     rows: int
+    kept: int
     skipped: int
 
 
@@ -64,12 +73,15 @@ def embed_folder(
     file_format: Format = "npy",
     batch_size: int = 64,
     num_workers: int | None = None,
+    plan: PatchPlan | None = None,
 ) -> Counts:
     """Writes the features of a folder's images, or resumes where a killed run stopped.
 
-    `output` then holds `features.npy` ([N, D], or [N, h*w, D] of patches) or `features.parquet`, `files.txt` (the
-    relative path of each row), `features.json`, with class folders `labels.npy` [N] int64 and `classes.txt`, and where
-    images could not be read `skipped.txt` with their reasons.
+    `output` then holds `features.npy` ([N, D], or [N, h*w, D] of a square's patches) or `features.parquet`, `files.txt`
+    (the relative path of each image), `features.json`, with class folders `labels.npy` [N] int64 and `classes.txt`, and
+    where images could not be read `skipped.txt` with their reasons. Of whole images, `features.npy` is [R, D], the
+    patches of the first image row by row, then those of the next; `grids.npy` [N, 2] int64 has each image's patches
+    (h, w), and `sizes.npy` [N, 2] int64 its height and width in pixels.
 
     Args:
         images: the folder.
@@ -79,6 +91,7 @@ def embed_folder(
         file_format: of the features.
         batch_size: images at a time; it does not change which images have features.
         num_workers: processes that read images; None to choose.
+        plan: the patches of each image, where the extractor is one of whole images.
 
     Raises:
         UserError: `output` holds other features, no image can be read, a feature is not finite, or the disk is full.
@@ -90,17 +103,22 @@ def embed_folder(
             if _refuse_others(output, metadata):
                 return _finished(output)
             write_json(output / _METADATA, metadata)
-            progress = _resume(output, extractor.shape, dtype, len(images))
+            progress = _resume(output, extractor.shape, dtype, len(images), plan)
             if progress.done < len(images):
                 workers = choose_workers(num_workers, 1) if len(images) - progress.done > batch_size else 0
                 pin = extractor.device.type == "cuda"
-                reader = ImageReader(images, extractor.transform, extractor.reading)
-                loader = image_loader(reader, progress.done, batch_size, workers, pin)
-                _compute(loader, extractor, output, progress, dtype)
-            _finish(images, output, metadata, progress)
-            return Counts(progress.rows, len(progress.skipped))
+                loader = image_loader(_reader(images, extractor, plan), progress.done, batch_size, workers, pin)
+                _compute(loader, extractor, output, progress, dtype, plan)
+            _finish(images, output, metadata, progress, plan)
+            return Counts(progress.rows(plan), progress.kept, len(progress.skipped))
     except OSError as error:
         raise UserError(f"{output}: cannot be written ({error.strerror}); choose another --output") from error
+
+
+def _reader(images: ImageFolder, extractor: Extractor, plan: PatchPlan | None) -> ImageReader:
+    if plan is None:
+        return ImageReader(images, extractor.transform, extractor.reading)
+    return WholeReader(images, extractor.transform, extractor.reading, extractor.view, plan)
 
 
 def _metadata(images: ImageFolder, extractor: Extractor, dtype: np.dtype, file_format: Format) -> Metadata:
@@ -112,7 +130,7 @@ def _metadata(images: ImageFolder, extractor: Extractor, dtype: np.dtype, file_f
         weights=extractor.source.given,
         **extractor.describe(),
         shape=list(extractor.shape),
-        grid=list(extractor.vit.grid),
+        grid=list(extractor.vit.grid) if extractor.whole is None else [],
         dtype=dtype.name,
         format=file_format,
         num_classes=len(images.classes),
@@ -145,30 +163,38 @@ def _finished(output: Path) -> Counts:
     metadata: CompleteMetadata = json.loads((output / _METADATA).read_text(encoding="utf-8"))
     _tidy(output, metadata)
     print("nothing to do: all images were done")
-    return Counts(metadata["num_rows"], metadata["num_skipped"])
+    return Counts(metadata.get("num_patches", metadata["num_rows"]), metadata["num_rows"], metadata["num_skipped"])
 
 
-def _resume(output: Path, shape: tuple[int, ...], dtype: np.dtype, num_images: int) -> Progress:
+def _resume(output: Path, shape: tuple[int, ...], dtype: np.dtype, num_images: int, plan: PatchPlan | None) -> Progress:
     try:
         saved = json.loads((output / _PROGRESS).read_text(encoding="utf-8"))
         progress = Progress(saved["done"], [(index, reason) for index, reason in saved["skipped"]])
     except (OSError, ValueError, KeyError, TypeError):
         return Progress()
     whole = progress.done == num_images and (output / _FEATURES).is_file()
-    if not whole and not RowFile.holds(output / _PART, shape, dtype, progress.rows):
+    if not whole and not RowFile.holds(output / _PART, shape, dtype, progress.rows(plan)):
         return Progress()
     print(f"resumed: {progress.done:,} of {num_images:,} images were done", flush=True)
     return progress
 
 
-def _compute(loader: DataLoader[Read], extractor: Extractor, output: Path, progress: Progress, dtype: np.dtype) -> None:
-    total, rows = progress.done + len(loader.sampler), RowFile(output / _PART, extractor.shape, dtype, progress.rows)  # type: ignore[arg-type]
+def _compute(
+    loader: DataLoader[Read],
+    extractor: Extractor,
+    output: Path,
+    progress: Progress,
+    dtype: np.dtype,
+    plan: PatchPlan | None,
+) -> None:
+    total = progress.done + len(loader.sampler)  # type: ignore[arg-type]
+    rows = RowFile(output / _PART, extractor.shape, dtype, progress.rows(plan))
     bar = tqdm(total=total, initial=progress.done, desc="embed", unit="image", disable=None, leave=False)
     saved = time.monotonic()
     try:
         for batch in loader:
-            if batch.images is not None:
-                rows.append(_finite(extractor(batch.images).numpy(), dtype))
+            if batch.groups:
+                rows.append(_finite(_features(batch, extractor), dtype))
             progress.skipped += batch.skipped
             progress.done += batch.total
             bar.update(batch.total)
@@ -183,9 +209,19 @@ def _compute(loader: DataLoader[Read], extractor: Extractor, output: Path, progr
         raise
     finally:
         bar.close()
-        if progress.rows == rows.rows:  # not in the middle of a batch
+        if progress.rows(plan) == rows.rows:  # not in the middle of a batch
             _save(output, progress, rows)
         rows.close()
+
+
+def _features(batch: Read, extractor: Extractor) -> np.ndarray:
+    """Returns the rows of a batch's images in their order."""
+    if len(batch.groups) == 1:
+        return extractor(batch.groups[0]).reshape(-1, *extractor.shape).numpy()
+    found: dict[int, np.ndarray] = {}
+    for group, places in zip(batch.groups, batch.places, strict=True):
+        found.update(zip(places, extractor(group).numpy(), strict=True))
+    return np.concatenate([found[place].reshape(-1, *extractor.shape) for place in sorted(found)])
 
 
 def _finite(features: np.ndarray, dtype: np.dtype) -> np.ndarray:
@@ -203,9 +239,9 @@ def _save(output: Path, progress: Progress, rows: RowFile) -> None:
     write_json(output / _PROGRESS, {"done": progress.done, "skipped": progress.skipped})
 
 
-def _finish(images: ImageFolder, output: Path, metadata: Metadata, progress: Progress) -> None:
+def _finish(images: ImageFolder, output: Path, metadata: Metadata, progress: Progress, plan: PatchPlan | None) -> None:
     """Turns the rows into the final files; each step is idempotent, since a kill may come between two."""
-    if not progress.rows:
+    if not progress.kept:
         for name in (_PART, _PROGRESS, _METADATA):
             (output / name).unlink(missing_ok=True)
         index, reason = progress.skipped[0]
@@ -215,11 +251,15 @@ def _finish(images: ImageFolder, output: Path, metadata: Metadata, progress: Pro
         )
     dtype, shape = np.dtype(metadata["dtype"]), tuple(metadata["shape"])
     if (output / _PART).is_file():
-        RowFile(output / _PART, shape, dtype, progress.rows).finish(output / _FEATURES)
+        RowFile(output / _PART, shape, dtype, progress.rows(plan)).finish(output / _FEATURES)
     write_lists(images, output, progress.skipped)
+    if plan is not None:
+        plan.write(output, progress.skipped)
     if metadata["format"] == "parquet":
         write_parquet(output)
-    counts = {"num_rows": progress.rows, "num_skipped": len(progress.skipped)}
+    counts = {"num_rows": progress.kept, "num_skipped": len(progress.skipped)}
+    if plan is not None:
+        counts["num_patches"] = progress.rows(plan)
     write_json(output / _METADATA, {**metadata, "complete": True, **counts})
     _tidy(output, metadata)
 

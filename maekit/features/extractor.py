@@ -10,8 +10,10 @@ from maekit.data.images.reading_of import AnyReading, reading_of
 from maekit.data.images.transforms import EvalTransform
 from maekit.errors import UserError
 from maekit.features.metadata import Metadata, Method, Pooling, Precision
+from maekit.features.patches.view import WholeView
 from maekit.features.source import Source, find_source, fingerprint
 from maekit.system.hardware import choose_device
+from maekit.system.size import HeightWidth
 
 
 @dataclass(frozen=True, eq=False)
@@ -26,6 +28,8 @@ class Extractor:
         block: the block (from 0) whose tokens are taken.
         precision: of the backbone's arithmetic; features are float32.
         device: of the backbone.
+        whole: the size of whole images, as `grid_of` takes it, all of whose patches are features; None for the
+            transform's square.
     """
 
     source: Source
@@ -35,12 +39,14 @@ class Extractor:
     block: int
     precision: Precision
     device: torch.device
+    whole: int | HeightWidth | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """Shape of one image's features: (D,), or (h*w, D) with pooling `patches`."""
+        """Shape of one row: (D,) of an image or of one of its patches, or (h*w, D) of the patches of a square."""
         height, width = self.vit.grid
-        return (height * width, self.vit.embed_dim) if self.pooling == "patches" else (self.vit.embed_dim,)
+        square = self.pooling == "patches" and self.whole is None
+        return (height * width, self.vit.embed_dim) if square else (self.vit.embed_dim,)
 
     @property
     def reading(self) -> AnyReading:
@@ -48,7 +54,7 @@ class Extractor:
         return reading_of(self.transform.describe())
 
     def __call__(self, images: Tensor) -> Tensor:
-        """Returns features [B, D] or [B, h*w, D], float32 on the CPU, for images [B, C, S, S]."""
+        """Returns features [B, D] or [B, h*w, D], float32 on the CPU, for images [B, C, H, W]."""
         half = self.precision == "bf16"
         with torch.inference_mode(), torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=half):
             tokens = self.vit(images.to(self.device, non_blocking=True), num_blocks=self.block + 1).tokens.float()
@@ -58,7 +64,7 @@ class Extractor:
 
     def describe(self) -> Method:
         """Returns plain values that decide what the features are."""
-        return {
+        method: Method = {
             "weights_hash": fingerprint(self.vit),
             "pooling": self.pooling,
             "block": self.block,
@@ -66,6 +72,14 @@ class Extractor:
             "precision": self.precision,
             "transform": self.transform.describe(),
         }
+        if self.whole is not None:
+            method["patch_view"] = [self.whole] if isinstance(self.whole, int) else list(self.whole)
+        return method
+
+    @property
+    def view(self) -> WholeView:
+        """What turns a whole image into pixels of a number of patches."""
+        return WholeView(self.transform.describe(), self.vit.patch_size)
 
 
 def make_extractor(
@@ -77,6 +91,7 @@ def make_extractor(
     crop_fraction: float | None = None,
     precision: Precision = "fp32",
     device: str = "auto",
+    whole: int | HeightWidth | None = None,
 ) -> Extractor:
     """Loads weights for features.
 
@@ -89,14 +104,17 @@ def make_extractor(
         crop_fraction: the centre crop's share of the resized short side, above 0 and at most 1; None for the weights'.
         precision: of the arithmetic.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, `mps`.
+        whole: the size of whole images, as `grid_of` takes it, all of whose patches are the features; None for the
+            square of `image_size`.
 
     Raises:
         UserError: the weights cannot be used, there is no such block, or the device cannot be used.
     """
     transform, place = source.transform(image_size, crop_fraction), choose_device(device)
-    vit = source.load(transform.image_size)
+    vit = source.load(whole or transform.image_size)
     chosen: Pooling = pooling or ("mean" if source.mean_pooled else "class")
-    return Extractor(source, vit.to(place), transform, chosen, block_index(vit, block), precision, place)
+    chosen = "patches" if whole else chosen
+    return Extractor(source, vit.to(place), transform, chosen, block_index(vit, block), precision, place, whole)
 
 
 def extractor_like(metadata: Metadata, weights: str | None, device: str) -> Extractor:
@@ -120,6 +138,7 @@ def extractor_like(metadata: Metadata, weights: str | None, device: str) -> Extr
         block=metadata["block"],
         precision=metadata["precision"],
         device=device,
+        whole=view_size(metadata),
     )
     if fingerprint(extractor.vit) != metadata["weights_hash"]:
         raise UserError(
@@ -127,6 +146,14 @@ def extractor_like(metadata: Metadata, weights: str | None, device: str) -> Extr
             "--weights, or embed again"
         )
     return extractor
+
+
+def view_size(metadata: Metadata) -> int | HeightWidth | None:
+    """Returns the size of whole images, as `grid_of` takes it, that features are of; None for those of a square."""
+    numbers = metadata.get("patch_view")
+    if numbers is None:
+        return None
+    return numbers[0] if len(numbers) == 1 else HeightWidth(*numbers)
 
 
 def block_index(vit: ViT, block: int) -> int:

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
@@ -88,10 +89,18 @@ def _top(name: str) -> str:
 
 
 class Read(NamedTuple):
-    """A batch of `total` images: those that could be read [B, C, S, S], and number and reason of each other one."""
+    """A batch of images.
+
+    Attributes:
+        total: how many there were.
+        groups: those that could be read, [b, C, H, W] of one size each.
+        places: for each group which of the readable images, from 0, its images are.
+        skipped: number and reason of each image that could not be read.
+    """
 
     total: int
-    images: Tensor | None
+    groups: list[Tensor]
+    places: list[list[int]]
     skipped: list[tuple[int, str]]
 
 
@@ -116,16 +125,24 @@ class ImageReader(Dataset[tuple[int, Tensor | str]]):
             return index, "its name has a line break, which no list of files can hold; rename it"
         path = f"{self.root}/{name}"
         try:
-            return index, self.transform(self.reading(path))
+            return index, self.prepare(self.reading(path), index)
         except UserError as error:
             return index, str(error).removeprefix(f"{path}: ").removesuffix(f"; {MEND}")
 
+    def prepare(self, image: Image.Image | Tensor, index: int) -> Tensor:
+        """Returns what the backbone is given of an image as read."""
+        return self.transform(image)
+
 
 def join(samples: list[tuple[int, Tensor | str]]) -> Read:
-    """Stacks samples of `ImageReader` into a batch."""
+    """Stacks samples of `ImageReader` into a batch, those of one size together."""
     good = [image for _, image in samples if isinstance(image, Tensor)]
     bad = [(index, reason) for index, reason in samples if isinstance(reason, str)]
-    return Read(len(samples), torch.stack(good) if good else None, bad)
+    places: dict[torch.Size, list[int]] = {}
+    for place, image in enumerate(good):
+        places.setdefault(image.shape, []).append(place)
+    groups = [torch.stack([good[place] for place in same]) for same in places.values()]
+    return Read(len(samples), groups, list(places.values()), bad)
 
 
 def image_loader(reader: ImageReader, first: int, batch_size: int, num_workers: int, pin: bool) -> DataLoader[Read]:

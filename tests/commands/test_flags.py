@@ -51,13 +51,14 @@ BAD: dict[str, dict[str, tuple[str, ...]]] = {
     "knn": {
         "--train": ("nothere",), "--val": ("nothere",), "--features": ("nothere",), "--device": DEVICE,
         "--neighbours": ("0", "-1", "x", "5,0", ""), "--temperature": ("0", "-1", "x", "nan"), "--vote": ("x",),
-        "--batch_size": COUNT, "--task": ("nonsense", "ade20k_upernet"),
+        "--batch_size": COUNT, "--task": ("nonsense", "ade20k_upernet"), "--labels": ("x",), "--bank_size": COUNT,
     },
     "lr-find": {
         "--task": ("nonsense",), "--recipe": ("nonsense",), "--config": ("nothere.yaml",), "--output": (),
         "--from": ("0", "-1", "x", "nan", "1000x"), "--to": ("0", "-1x", "x", "inf", "1e-9"), "--steps": COUNT,
     },
     "lr-table": {"--task": ("nonsense",), "--recipe": ("nonsense",), "--config": ("nothere.yaml",)},
+    "pca": {"--output": (), "--foreground": ("x",), "--overview": COUNT, "--images": ("nothere",)},
     "plan": {
         "--task": ("nonsense",), "--recipe": ("nonsense",), "--config": ("nothere.yaml",),
         "--devices": ("nonsense", "0x24GiB", "4x", "x24GiB", "4x0GiB", "1xcpu,2xcpu"),
@@ -136,6 +137,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copyfile(file, folder / "one.jpg")
     given = ["--weights=mae_vit_smoke", f"--output={folder / 'features'}", "--num_workers=0"]
     assert main(["embed", str(folder / "photos"), *given]) == 0
+    given[1] = f"--output={folder / 'patches'}"
+    assert main(["embed", str(folder / "photos"), *given, "--patches"]) == 0
     shutil.move(tiny(folder / "runs", trainer__max_steps=1).fit()["folder"], folder / "run")
     return folder
 
@@ -154,6 +157,7 @@ def words(command: str, place: Path, free: Path) -> list[str]:
         "data stats": [*task, f"--root={few_digits()}", f"--out={new}"],
         "embed": [photos, "--weights=mae_vit_smoke", f"--output={new}", "--num_workers=0"],
         "knn": [features],
+        "pca": [str(place / "patches"), f"--output={new}"],
         "predict": [f"--ckpt_path={place / 'run'}", f"--images={photos}", f"--output={new}"],
         "reconstruct": [photos, "--weights=mae_vit_smoke", f"--output={new}"],
         "report": [str(place / "run"), f"--output={new}"],

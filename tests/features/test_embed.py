@@ -285,7 +285,7 @@ def test_other_settings_in_the_same_folder_are_refused(tmp_path: Path, capsys: p
         ({"--weights": "in/00.png"}, "is not a checkpoint but"),
         ({"--block": 3}, "--block: got 3, expected 0 to 2, or -1 (the last) to -3"),
         ({"--image_size": 30}, "multiples of the patch size 8"),
-        ({"--image_size": 0}, "--image_size: got 0"),
+        ({"--image_size": 0}, "--image_size: got '0', expected pixels"),
         ({"--crop_fraction": 1.5}, "--crop_fraction: got 1.5"),
         ({"--batch_size": 0}, "--batch_size: got 0"),
         ({"--num_workers": -1}, "--num_workers: got -1"),

@@ -5,10 +5,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from maekit.commands.shared.flags import add_device_argument, add_weights_argument
+from maekit.commands.shared.flags import add_device_argument, add_weights_argument, parse_image_size
 from maekit.commands.shared.given_images import GivenImages
 from maekit.commands.shared.output import refuse_results_among_images
-from maekit.errors import UserError
 from maekit.system.size import HeightWidth
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace) -> int:
     """Draws one picture for each image; names unreadable images and leaves them out."""
-    size = _size(args.image_size)
+    size = parse_image_size(args.image_size)
     given = GivenImages()
     files = [file for path in args.images for file in given.find(path)]
     for path in args.images:
@@ -108,14 +107,3 @@ class _Viewer:
             with torch.inference_mode():
                 view = view_block(self.vit, pixels, self.block)
             yield file, self.normalise.picture(image), View(*(part.cpu() for part in view))
-
-
-def _size(given: str | None) -> int | HeightWidth | None:
-    """Returns the short side in pixels, or height and width; None if the flag was not given."""
-    if given is None:
-        return None
-    words = given.lower().split("x")
-    if not 1 <= len(words) <= 2 or not all(word.isdecimal() and int(word) for word in words):
-        raise UserError(f"--image_size: got '{given}', expected pixels such as 224, or HEIGHTxWIDTH such as 224x320")
-    height, width = int(words[0]), int(words[-1])
-    return height if len(words) == 1 else HeightWidth(height, width)

@@ -4,12 +4,14 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from maekit.commands.shared.flags import add_device_argument, add_weights_argument, check_least
+from maekit.commands.shared.flags import add_device_argument, add_weights_argument, check_least, parse_image_size
 from maekit.commands.shared.given_images import GivenImages
 from maekit.errors import UserError
 
 if TYPE_CHECKING:
+    from maekit.features.extractor import Extractor
     from maekit.features.images import ImageFolder
+    from maekit.features.patches.plan import PatchPlan
     from maekit.features.source import Source
 
 FORWARDS = False
@@ -29,13 +31,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--pooling",
         choices=("class", "mean", "patches"),
-        help="the class token, the mean of the patch tokens, or all patch tokens, [N, h*w, D]; default: mean for "
-        "weights that were fine-tuned with mean pooling, else class",
+        help="the class token, the mean of the patch tokens, or all patch tokens of the square, [N, h*w, D]; default: "
+        "mean for weights without a class token or fine-tuned with mean pooling, else class",
+    )
+    parser.add_argument(
+        "--patches",
+        action="store_true",
+        help="all patches of whole images, none of which is cut off, for `maekit knn` on label maps, `maekit pca` and "
+        "`maekit similar --patch`: features.npy [R, D], the images one after the other, and grids.npy [N, 2], each "
+        "image's patches (h, w)",
     )
     parser.add_argument(
         "--block", type=int, default=-1, help="take the tokens after this block, from 0 or from the end; default: last"
     )
-    parser.add_argument("--image_size", type=int, help="side in pixels the model is given; default: the weights' own")
+    parser.add_argument(
+        "--image_size",
+        help="side in pixels of the square that the model is given; with --patches the short side, the image keeping "
+        "its shape up to whole patches, or HEIGHTxWIDTH, as 512x512, into which each is squeezed; default: the "
+        "weights' own",
+    )
     parser.add_argument(
         "--crop_fraction", type=float, help="centre crop's share of the short side; default: the weights' own, or 0.875"
     )
@@ -56,16 +70,18 @@ def main(args: argparse.Namespace) -> int:
     from maekit.features.extractor import make_extractor
     from maekit.features.images import find_images
 
+    size = parse_image_size(args.image_size)
     images = find_images(args.folder)
     source = source_for(images, args.weights)
     extractor = make_extractor(
         source,
         pooling=args.pooling,
         block=args.block,
-        image_size=args.image_size,
+        image_size=size if isinstance(size, int) and not args.patches else None,
         crop_fraction=args.crop_fraction,
         precision=args.precision,
         device=args.device,
+        whole=(size or source.input["image_size"]) if args.patches else None,
     )
     if not extractor.vit.has_final_norm:
         print(f"note: {_without_norm(args.weights, extractor.pooling, given=args.pooling is not None)}")
@@ -75,6 +91,7 @@ def main(args: argparse.Namespace) -> int:
         print(f"{images.left_out.words()}; see skipped.txt")
     if images.note:
         print(images.note)
+    plan = None if extractor.whole is None else planned(images, extractor, args.output, half=args.half)
     counts = embed_folder(
         images,
         extractor,
@@ -83,12 +100,31 @@ def main(args: argparse.Namespace) -> int:
         file_format=args.format,
         batch_size=args.batch_size,
         num_workers=args.num_workers,
+        plan=plan,
     )
-    size = " x ".join(f"{number:,}" for number in (counts.rows, *extractor.shape))
+    shape = " x ".join(f"{number:,}" for number in (counts.rows, *extractor.shape))
     classes = f" of {len(images.classes)} classes" if images.classes else ""
     skipped = f"; {counts.skipped:,} could not be read, see skipped.txt" if counts.skipped else ""
-    print(f"{counts.rows:,} images{classes} -> {args.output / f'features.{args.format}'} ({size}){skipped}")
+    print(f"{counts.kept:,} images{classes} -> {args.output / f'features.{args.format}'} ({shape}){skipped}")
     return 0
+
+
+def planned(images: "ImageFolder", extractor: "Extractor", output: Path, *, half: bool) -> "PatchPlan":
+    """Counts the patches of all images, prints what their features need on the disk, and refuses what does not fit."""
+    from maekit.features.patches.plan import gib, plan_patches, require_room
+
+    assert extractor.whole is not None
+    plan = plan_patches(images, extractor.reading, extractor.whole, extractor.vit.patch_size)
+    count = int(plan.counts().sum())
+    needed = count * extractor.vit.embed_dim * (2 if half else 4)
+    there = sum(path.stat().st_size for path in output.glob("features.*") if path.suffix in (".npy", ".partial"))
+    print(
+        f"{count:,} patches of {len(images):,} images, {extractor.vit.embed_dim:,} numbers of {16 if half else 32} "
+        f"bits each: {gib(needed)}",
+        flush=True,
+    )
+    require_room(output, needed, there, half)
+    return plan
 
 
 def _without_norm(weights: str, pooling: str, *, given: bool) -> str:
@@ -116,8 +152,22 @@ def source_for(images: "ImageFolder", weights: str) -> "Source":
 
 def check(args: argparse.Namespace) -> None:
     """Refuses flags out of their range before anything is loaded."""
-    for name, least in (("batch_size", 1), ("num_workers", 0), ("image_size", 1)):
+    for name, least in (("batch_size", 1), ("num_workers", 0)):
         check_least(name, getattr(args, name), least)
+    size = parse_image_size(args.image_size)
+    if args.patches:
+        for flag, value in (("pooling", args.pooling), ("crop_fraction", args.crop_fraction)):
+            if value not in (None, "patches"):
+                raise UserError(
+                    f"--{flag} {value}: got it with --patches, which keeps all patches of whole images; leave one out"
+                )
+        if args.format == "parquet":
+            raise UserError("--format parquet holds one vector an image, not --patches; use --format npy")
+    elif size is not None and not isinstance(size, int):
+        raise UserError(
+            f"--image_size: got '{args.image_size}', expected the side of a square in pixels; add --patches for whole "
+            "images"
+        )
     if args.crop_fraction is not None and not 0 < args.crop_fraction <= 1:
         raise UserError(f"--crop_fraction: got {args.crop_fraction}, expected above 0 and at most 1")
     if args.format == "parquet":

@@ -1,4 +1,4 @@
-"""`maekit knn`: tell classes, labels, values or grades of images by their nearest features, without training."""
+"""`maekit knn`: tell classes, labels, values, grades or label maps of images by their nearest features, untrained."""
 
 import argparse
 import json
@@ -12,8 +12,13 @@ from maekit.errors import UserError
 if TYPE_CHECKING:
     from maekit.features.files.folder import FeatureFolder
     from maekit.features.neighbours.knn import Neighbours
+    from maekit.features.patches.folder import PatchFolder
 
 FORWARDS = True
+# Of images: facebookresearch/dino @ 7c446df, eval_knn.py. Of patches: arXiv 2306.01667 (30 neighbours and a memory of
+# 10,240,000 patches, appendix D) and vpariza/open-hummingbird-eval @ 0fd976f (a temperature of 0.02).
+NEIGHBOURS, TEMPERATURE = "20", 0.07
+PATCH_NEIGHBOURS, PATCH_TEMPERATURE, BANK_SIZE = "30", 0.02, 10_240_000
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -26,9 +31,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--features", type=Path, metavar="DIR", help="instead of both: each image by all others (leave-one-out)"
     )
     parser.add_argument(
-        "--neighbours", default="20", metavar="N,...", help="how many vote; several as 5,10,20,50; default: 20"
+        "--neighbours",
+        metavar="N,...",
+        help=f"how many vote; several as 5,10,20,50; default: {NEIGHBOURS}, of patches {PATCH_NEIGHBOURS}",
     )
-    parser.add_argument("--temperature", type=float, default=0.07, metavar="T", help="of the weights; default: 0.07")
+    parser.add_argument(
+        "--temperature",
+        type=float,
+        metavar="T",
+        help=f"of the weights; default: {TEMPERATURE}, of patches {PATCH_TEMPERATURE}",
+    )
     parser.add_argument(
         "--vote",
         choices=("weighted", "majority"),
@@ -38,11 +50,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--task",
         help="take what is known of the images from this task's data, with --data.table "
-        "FILE, and not from class folders; every --data.* flag of `maekit fit` applies",
+        "FILE, and not from class folders; every --data.* flag of `maekit fit` applies. Features of --patches need it: "
+        "a task of segmentation, whose label maps vote patch by patch (arXiv 2306.01667)",
     )
-    parser.add_argument("--batch_size", type=int, default=1024, help="images classified at a time")
+    parser.add_argument(
+        "--labels",
+        choices=("soft", "majority"),
+        help="of patches: a share for each class in it, or the class of most of its pixels; default: soft",
+    )
+    parser.add_argument(
+        "--bank_size",
+        type=int,
+        metavar="N",
+        help=f"most patches that vote; where there are more, each image gives its part; default: {BANK_SIZE:,}",
+    )
+    parser.add_argument("--batch_size", type=int, default=1024, help="images, or patches, compared at a time")
     add_device_argument(parser)
-    parser.add_argument("--json", action="store_true", help="print one JSON object; accuracies are 0 to 1")
+    parser.add_argument(
+        "--json", action="store_true", help="print one JSON object; accuracies are 0 to 1, mIoU and its like 0 to 100"
+    )
 
 
 def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentParser) -> int:
@@ -51,17 +77,31 @@ def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentPa
         raise UserError(f"got '{flags[0]}' without --task, expected a task whose flag it is; add --task TASK")
     if args.task is None:
         parser.parse_args(flags)  # refuses unknown flags
-    counts = _counts(args.neighbours)
-    check_least("batch_size", args.batch_size, 1)
-    if not args.temperature > 0:
+    for flag in ("batch_size", "bank_size"):
+        check_least(flag, getattr(args, flag), 1)
+    if args.temperature is not None and not args.temperature > 0:
         raise UserError(f"--temperature: got {args.temperature}, expected above 0; --vote majority needs none")
     if (args.features is None) == (args.train is None and args.val is None) or (args.train is None) != (
         args.val is None
     ):
         raise UserError("give --train DIR and --val DIR, or --features DIR alone (leave-one-out)")
-    temperature = args.temperature if args.vote == "weighted" else None
+    if args.neighbours is not None:
+        _counts(args.neighbours)
+    from maekit.features.patches.folder import holds_patches
+
+    if holds_patches(args.features or args.train):
+        return _segment(args, flags)
+    for flag in ("labels", "bank_size"):
+        if getattr(args, flag) is not None:
+            raise UserError(f"--{flag}: got it for features of images, expected those of patches; embed with --patches")
+    return _classify(args, flags)
+
+
+def _classify(args: argparse.Namespace, flags: list[str]) -> int:
+    """Tells what is known of whole images."""
     from maekit.features.files.folder import read_features
 
+    counts, temperature = _counts(args.neighbours or NEIGHBOURS), _temperature(args, TEMPERATURE)
     bank = read_features(args.features or args.train)
     queries = bank if args.features else read_features(args.val)
     read = Read(bank, queries, None, []) if args.task is None else read_told(args.task, flags, bank, queries)
@@ -77,23 +117,62 @@ def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentPa
         print(json.dumps({**names, **sizes, "vote": args.vote, "temperature": temperature, "neighbours": table}))
         return 0
     others = "each by all others" if args.features else f"by the {len(bank.files):,} of {bank.path}"
-    way = f"weighted vote, T = {temperature:g}" if temperature else "majority vote"
     what = f"{len(bank.classes)} classes" if told is None else told.words()
-    print(f"{len(queries.files):,} images of {queries.path}, {others}; {what}; {way}")
+    print(f"{len(queries.files):,} images of {queries.path}, {others}; {what}; {_way(temperature)}")
     print("\n".join([*notes, *_lines(table)]))
     return 0
 
 
+def _segment(args: argparse.Namespace, flags: list[str]) -> int:
+    """Segments images by the nearest patches of others."""
+    if args.task is None:
+        raise UserError(
+            f"{args.features or args.train}: got features of patches and no --task, expected one whose data have their "
+            "label maps; add --task TASK --data.root DIR"
+        )
+    from maekit.commands.shared.told_pixels import told_pixels
+    from maekit.features.patches.folder import read_patches
+
+    bank = read_patches(args.features or args.train)
+    queries = bank if args.features else read_patches(args.val)
+    _require_comparable(bank, queries)
+    counts, temperature = _counts(args.neighbours or PATCH_NEIGHBOURS), _temperature(args, PATCH_TEMPERATURE)
+    told = told_pixels(
+        args.task, flags, bank, queries, soft=args.labels != "majority", most=args.bank_size or BANK_SIZE
+    )
+    table = told.measured(counts, temperature, args.device, args.batch_size)
+    if args.json:
+        print(json.dumps({**told.facts(), "vote": args.vote, "temperature": temperature, "neighbours": table}))
+        return 0
+    print(f"{told.words()}; {_way(temperature)}")
+    print("\n".join([*told.notes, *_lines(table)]))
+    return 0
+
+
+def _temperature(args: argparse.Namespace, usual: float) -> float | None:
+    return (args.temperature or usual) if args.vote == "weighted" else None
+
+
+def _way(temperature: float | None) -> str:
+    return f"weighted vote, T = {temperature:g}" if temperature else "majority vote"
+
+
 def _lines(table: dict[int, dict[str, float]]) -> list[str]:
     """The table: accuracies in percent, all else as it is."""
+    if "mIoU" in next(iter(table.values())):
+        table = {count: {f"{name} %": value for name, value in row.items()} for count, row in table.items()}
     percent = {"top1": "top-1 %", "top5": "top-5 %", "accuracy": "accuracy %"}
     names = list(next(iter(table.values())))
     lines = ["neighbours" + "".join(f"   {percent.get(name, name):>7}" for name in names)]
     for count, row in table.items():
-        cells = (f"{100 * row[n]:.2f}" if n in percent else f"{row[n]:.4f}" for n in names)
+        cells = (_cell(100 * row[n] if n in percent else row[n], n in percent or n.endswith("%")) for n in names)
         widths = (len(f"{percent.get(name, name):>7}") for name in names)
         lines.append(f"{count:>10}" + "".join(f"   {cell:>{width}}" for cell, width in zip(cells, widths, strict=True)))
     return lines
+
+
+def _cell(value: float, percent: bool) -> str:
+    return f"{value:.2f}" if percent else f"{value:.4f}"
 
 
 def accuracies(
@@ -158,9 +237,9 @@ def _require_same_classes(bank: "FeatureFolder", queries: "FeatureFolder") -> No
         raise UserError(f"the classes differ: {' and '.join(words)}; embed folders with the same class folders")
 
 
-def _require_comparable(bank: "FeatureFolder", queries: "FeatureFolder") -> None:
+def _require_comparable(bank: "FeatureFolder | PatchFolder", queries: "FeatureFolder | PatchFolder") -> None:
     """Refuses two folders whose features were computed in another way."""
-    for key in ("weights_hash", "pooling", "block", "transform"):
+    for key in ("pooling", "patch_view", "transform", "block", "weights_hash"):
         if bank.metadata.get(key) != queries.metadata.get(key):
             raise UserError(
                 f"{bank.path} and {queries.path} were embedded with another {key} ({bank.metadata.get(key)} and "

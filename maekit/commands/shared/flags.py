@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from maekit.errors import UserError
+from maekit.system.size import HeightWidth
 
 
 def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
@@ -48,3 +49,14 @@ def check_least(flag: str, value: int | None, least: int) -> None:
     """Refuses a number below `least`; None means that the flag was not given."""
     if value is not None and value < least:
         raise UserError(f"--{flag}: got {value}, expected {least} or more")
+
+
+def parse_image_size(given: str | None) -> int | HeightWidth | None:
+    """Returns the value of --image_size: a short side in pixels, or height and width; None if it was not given."""
+    if given is None:
+        return None
+    words = given.lower().split("x")
+    if not 1 <= len(words) <= 2 or not all(word.isdecimal() and int(word) for word in words):
+        raise UserError(f"--image_size: got '{given}', expected pixels such as 224, or HEIGHTxWIDTH such as 224x320")
+    height, width = int(words[0]), int(words[-1])
+    return height if len(words) == 1 else HeightWidth(height, width)

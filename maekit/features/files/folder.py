@@ -52,14 +52,15 @@ def read_features(path: Path) -> FeatureFolder:
     Raises:
         UserError: there are none, they are incomplete, of patches, in Parquet, not finite, or a file is damaged.
     """
-    metadata = _metadata(path)
-    if not metadata["complete"]:
-        raise UserError(f"{path}: its features are not finished; give the same `maekit embed` command again")
+    metadata = read_metadata(path)
     if metadata["format"] != "npy":
         raise UserError(f"{path} holds features as Parquet, expected .npy; embed with --format npy")
     if metadata["pooling"] == "patches":
-        raise UserError(f"{path} holds the features of patches, expected one an image; embed with --pooling class")
-    features = _array(path, "features.npy", (metadata["num_rows"], *metadata["shape"]))
+        raise UserError(
+            f"{path} holds the features of patches, expected one an image; embed with --pooling class "
+            "(`maekit knn --task` and `maekit pca` take those of --patches)"
+        )
+    features = open_array(path, "features.npy", (metadata["num_rows"], *metadata["shape"]))
     for first in range(0, len(features), _ROWS):
         good = np.isfinite(features[first : first + _ROWS]).all(axis=1)
         if not good.all():
@@ -67,17 +68,22 @@ def read_features(path: Path) -> FeatureFolder:
             raise UserError(
                 f"{path / 'features.npy'}: row {row} has NaN or infinite numbers; remove {path}, embed again"
             )
-    files = _lines(path, "files.txt", len(features))
+    files = open_lines(path, "files.txt", len(features))
     if not metadata["num_classes"]:
         return FeatureFolder(path, metadata, torch.from_numpy(features), files, None, ())
-    classes = _lines(path, "classes.txt", metadata["num_classes"])
-    labels = np.array(_array(path, "labels.npy", (len(features),)))
+    classes = open_lines(path, "classes.txt", metadata["num_classes"])
+    labels = np.array(open_array(path, "labels.npy", (len(features),)))
     if not ((labels >= 0) & (labels < len(classes))).all():
         raise UserError(f"{path / 'labels.npy'}: labels outside 0 to {len(classes) - 1}; remove {path}, embed again")
     return FeatureFolder(path, metadata, torch.from_numpy(features), files, torch.from_numpy(labels), tuple(classes))
 
 
-def _metadata(path: Path) -> CompleteMetadata:
+def read_metadata(path: Path) -> CompleteMetadata:
+    """Returns what a folder's features.json says.
+
+    Raises:
+        UserError: there is none, it is damaged, or the features are not finished.
+    """
     file = path / "features.json"
     try:
         metadata: CompleteMetadata | None = json.loads(file.read_text(encoding="utf-8"))
@@ -88,10 +94,17 @@ def _metadata(path: Path) -> CompleteMetadata:
         metadata = None
     if not isinstance(metadata, dict) or not metadata.keys() >= _NEEDED:
         raise UserError(f"{file} is damaged or not of `maekit embed`; embed again")
+    if not metadata["complete"]:
+        raise UserError(f"{path}: its features are not finished; give the same `maekit embed` command again")
     return metadata
 
 
-def _array(path: Path, name: str, shape: tuple[int, ...]) -> np.ndarray:
+def open_array(path: Path, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """Maps an array of a folder of features into memory; writing to it does not change the file.
+
+    Raises:
+        UserError: it is missing, damaged or of another shape.
+    """
     try:
         array: np.ndarray = np.load(path / name, mmap_mode="c")
     except (OSError, ValueError, EOFError) as error:
@@ -101,7 +114,12 @@ def _array(path: Path, name: str, shape: tuple[int, ...]) -> np.ndarray:
     return array
 
 
-def _lines(path: Path, name: str, count: int) -> list[str]:
+def open_lines(path: Path, name: str, count: int) -> list[str]:
+    """Returns the lines of a list in a folder of features.
+
+    Raises:
+        UserError: it cannot be read, or has another number of lines.
+    """
     try:
         lines = read_lines(path / name)
     except OSError as error:

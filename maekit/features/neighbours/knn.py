@@ -1,7 +1,7 @@
 """Nearest neighbours by cosine similarity, exact and in bounded memory, and the classes they vote for."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +10,22 @@ from torch import Tensor
 from maekit.errors import UserError
 
 BANK_ROWS = 16384  # of the bank at a time: with 1024 queries 64 MiB of similarities
+
+
+class Rows(Protocol):
+    """Rows [M, D] that are read a part at a time, as a tensor is or an array on disk."""
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes, 2."""
+
+    @property
+    def shape(self) -> torch.Size:
+        """M and D."""
+
+    def __len__(self) -> int: ...
+
+    def __getitem__(self, place: slice) -> Tensor: ...
 
 
 class Neighbours(NamedTuple):
@@ -24,7 +40,7 @@ class Neighbours(NamedTuple):
 
 
 def nearest_neighbours(
-    queries: Tensor, bank: Tensor, neighbours: int, *, exclude_self: bool = False, batch: int = 1024
+    queries: Tensor, bank: Tensor | Rows, neighbours: int, *, exclude_self: bool = False, batch: int = 1024
 ) -> Neighbours:
     """Finds each query's nearest rows of the bank, on the queries' device.
 
@@ -72,7 +88,7 @@ def vote(found: Neighbours, labels: Tensor, num_classes: int, temperature: float
     """
     votes = _votes(found, temperature)
     scores = votes.new_zeros(len(votes), num_classes)
-    scores.scatter_add_(1, labels.to(votes.device, torch.int64)[found.rows], votes)
+    scores.scatter_add_(1, _of_rows(labels, found).to(votes.device, torch.int64), votes)
     return scores / votes.sum(dim=1, keepdim=True)
 
 
@@ -85,8 +101,13 @@ def mean_of_neighbours(found: Neighbours, targets: Tensor, temperature: float | 
         temperature: see `vote`.
     """
     votes = _votes(found, temperature)
-    near = targets.to(votes.device, torch.float32)[found.rows]
+    near = _of_rows(targets, found).to(votes.device, torch.float32)
     return (votes[:, :, None] * near).sum(dim=1) / votes.sum(dim=1, keepdim=True)
+
+
+def _of_rows(targets: Tensor, found: Neighbours) -> Tensor:
+    """The targets of the neighbours alone, [Q, K, ...]: those of a large bank stay where they are."""
+    return targets[found.rows.to(targets.device)]
 
 
 def _votes(found: Neighbours, temperature: float | None) -> Tensor:
@@ -147,7 +168,7 @@ def top_k_accuracy(scores: Tensor, labels: Tensor, k: int) -> float:
     return ((before < k) & (own[:, 0] > 0)).double().mean().item()
 
 
-def _check(queries: Tensor, bank: Tensor, neighbours: int, exclude_self: bool) -> None:
+def _check(queries: Tensor, bank: Tensor | Rows, neighbours: int, exclude_self: bool) -> None:
     if queries.ndim != 2 or bank.ndim != 2 or queries.shape[1] != bank.shape[1]:
         raise UserError(
             f"got queries {list(queries.shape)} and a bank {list(bank.shape)}, expected [Q, D] and [M, D] of one "

@@ -10,6 +10,7 @@ import numpy as np
 from maekit.base.data import TransferData
 from maekit.base.findings import Findings
 from maekit.base.identity import DataIdentity, whole_fingerprint
+from maekit.base.pixel_labels import PixelLabels
 from maekit.base.spec import DataSpec
 from maekit.data.digit_scenes import OWN_FORM, SceneForm, make_scenes, scenes_root
 from maekit.data.images.bands.flags import BandFlags
@@ -28,13 +29,12 @@ from maekit.segmentation.data.dataset import (
     collate_scenes,
 )
 from maekit.segmentation.data.division import Division
-from maekit.segmentation.data.labels.coding import Coding
-from maekit.segmentation.data.labels.decision import Decision
 from maekit.segmentation.data.labels.label_maps import LabelMaps, given_coding
 from maekit.segmentation.data.labels.present import possible_classes
 from maekit.segmentation.data.layout.layout import Pairs
 from maekit.segmentation.data.layout.tree import SegTree
 from maekit.segmentation.data.palette import Colour, spread_palette
+from maekit.segmentation.data.pixel_labels import pixel_labels_of
 from maekit.segmentation.data.transforms.settings import SegAugmentation
 from maekit.segmentation.data.transforms.transforms import SegEvalTransform, SegTrainTransform
 
@@ -235,6 +235,10 @@ class SegmentationFolders(SegAugmentation, BandFlags, Division, TransferData):
         """Returns the paths of the training images."""
         return self.read_tree(self._data_root()).train.pairs.image_paths()
 
+    def pixel_labels(self) -> PixelLabels:
+        """Returns the label maps of both splits."""
+        return pixel_labels_of(self.label_maps)
+
     def plain_train_dataset(self) -> SegEvalDataset:
         """Returns the training images as they would be evaluated."""
         maps = self.label_maps
@@ -274,11 +278,6 @@ class SegmentationFolders(SegAugmentation, BandFlags, Division, TransferData):
         return findings
 
     def _label_maps_of(self, tree: SegTree) -> LabelMaps:
-        table = tree.train.pairs.colours
-        if table is not None:
-            return LabelMaps(
-                tree, Decision(Coding(len(tree.names), False), f"by the colours of {table.path}"), self.allow_empty
-            )
         known = self.form.unlabelled if tree.published or self._is_made else None
         given = given_coding(tree, self.reduce_zero_label, self.label_values, known)
         return LabelMaps(tree, given, self.allow_empty)

@@ -71,7 +71,7 @@ class LabelMaps:
 def given_coding(
     tree: SegTree, reduce_zero_label: bool | Literal["auto"], values: Sequence[int] | None, known: bool | None
 ) -> Decision | None:
-    """Returns the coding given by flags or by a known data set; None where the label maps must show it.
+    """Returns the coding given by colours, by flags or by a known data set; None where the label maps must show it.
 
     Args:
         tree: content of the data folder.
@@ -82,7 +82,9 @@ def given_coding(
     Raises:
         UserError: the values do not fit the classes, or contradict `reduce_zero_label`.
     """
-    count = len(tree.names)
+    count, table = len(tree.names), tree.train.pairs.colours
+    if table is not None:
+        return Decision(Coding(count, False), f"by the colours of {table.path}")
     if values:
         return Decision(valued(values, count, reduce_zero_label))
     if reduce_zero_label != "auto":
