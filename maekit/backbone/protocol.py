@@ -92,6 +92,11 @@ class Backbone(nn.Module):
             UserError: there is no such block, or a side is no multiple of the patch.
         """
 
+    @property
+    @abstractmethod
+    def has_final_norm(self) -> bool:
+        """Whether the last block is followed by a norm; weights fine-tuned with mean pooling have none."""
+
     @abstractmethod
     def layer_of(self, name: str) -> int:
         """Returns the layer of a parameter by its name in the backbone, as layer-wise lr decay counts them.

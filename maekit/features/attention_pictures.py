@@ -1,4 +1,4 @@
-"""Draws attention: where the class token looks, each head, and patch features in colour."""
+"""Draws attention: where the class token or the patches look, each head, and patch features in colour."""
 
 import numpy as np
 from PIL import Image
@@ -50,8 +50,8 @@ def attention_picture(
 
     Args:
         image: RGB, as the backbone was given it.
-        attention: [heads, h, w] of the class token to the patches.
-        own: [heads] of the class token to itself.
+        attention: [heads, h, w] to the patches.
+        own: [heads] to class token and registers; 0 without any.
         colours: [h, w, 3] in 0..1.
         title: a line above all.
         joint: whether the colours are those of all images, for the caption.
@@ -62,7 +62,7 @@ def attention_picture(
     patches = Image.fromarray((colours.numpy() * 255).round().astype(np.uint8))
     large = [
         Tile(shown, (f"{image.width} wide, {image.height} high, in pixels",)),
-        Tile(overlay(shown, mean), (f"mean of {len(attention)} heads, {100 * float(own.mean()):.1f} % to itself",)),
+        Tile(overlay(shown, mean), (f"mean of {len(attention)} heads{_elsewhere(own)}",)),
         Tile(patches.resize(size, NEAREST), (f"first three principal components{' of all images' if joint else ''}",)),
     ]
     heads = [
@@ -76,16 +76,25 @@ def attention_picture(
     return stacked([above, contact_sheet(heads, columns=columns, title=note, side=side)])
 
 
+def _elsewhere(own: Tensor) -> str:
+    share = 100 * float(own.mean())
+    return f", {share:.1f} % to no patch" if share > 0 else ""
+
+
 def heat(values: Tensor) -> Image.Image:
     """Returns values [h, w] of 0 or more as colours from black to light yellow, the largest being the lightest."""
-    return Image.fromarray(_heat_colours(values.double().numpy()).round().astype(np.uint8))
+    shares = values.double() / max(float(values.max()), 1e-12)
+    return Image.fromarray(_heat_colours(shares.numpy()).round().astype(np.uint8))
 
 
-def overlay(image: Image.Image, values: Tensor) -> Image.Image:
-    """Returns a grey image with values [h, w] of 0 or more over it in colour, interpolated; 0 leaves it grey."""
+def overlay(image: Image.Image, values: Tensor, largest: float | None = None) -> Image.Image:
+    """Returns a grey image with values [h, w] of 0 or more over it in colour, interpolated; 0 leaves it grey.
+
+    The lightest colour is `largest`, or else the largest of the values.
+    """
     map_of = Image.fromarray(values.float().numpy()).resize(image.size, Image.Resampling.BILINEAR)
     share = np.asarray(map_of, dtype=np.float64)
-    share = (share / max(float(share.max()), 1e-12)).clip(0, 1)
+    share = (share / max(float(share.max()) if largest is None else largest, 1e-12)).clip(0, 1)
     grey = np.asarray(image.convert("L"), dtype=np.float64)[..., None] * 0.55
     opacity = 0.85 * np.sqrt(share)[..., None]
     mixed = grey * (1 - opacity) + _heat_colours(share) * opacity
@@ -93,8 +102,8 @@ def overlay(image: Image.Image, values: Tensor) -> Image.Image:
 
 
 def _heat_colours(values: np.ndarray) -> np.ndarray:
-    """Returns [h, w, 3] in 0..255."""
-    place = values / max(float(values.max()), 1e-12) * (len(_HEAT) - 1)
+    """Returns [h, w, 3] in 0..255 of values in 0..1."""
+    place = values * (len(_HEAT) - 1)
     low = np.minimum(place.astype(np.int64), len(_HEAT) - 2)
     colours: np.ndarray = _HEAT[low] + (place - low)[..., None] * (_HEAT[low + 1] - _HEAT[low])
     return colours

@@ -2,10 +2,11 @@
 
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 from torch import Tensor
 
-from maekit.backbone.vit import ViT
+from maekit.backbone.protocol import Backbone
 from maekit.data.images.reading_of import AnyReading, reading_of
 from maekit.data.images.transforms import EvalTransform
 from maekit.errors import UserError
@@ -33,7 +34,7 @@ class Extractor:
     """
 
     source: Source
-    vit: ViT
+    vit: Backbone
     transform: EvalTransform
     pooling: Pooling
     block: int
@@ -61,6 +62,22 @@ class Extractor:
             if self.pooling == "patches":
                 return self.vit.patch_tokens(tokens).cpu()
             return self.vit.pool(tokens, self.pooling).cpu()
+
+    def try_grids(self, grids: np.ndarray) -> None:
+        """Tries an empty image of the first of these grids, [N, 2], that is not the backbone's own.
+
+        Raises:
+            UserError: its positions are for its own grid alone.
+        """
+        other = next((grid for grid in grids.tolist() if min(grid) and tuple(grid) != tuple(self.vit.grid)), None)
+        if other is None:
+            return
+        sides = [side * self.vit.patch_size for side in other]
+        try:
+            self(torch.zeros(1, self.vit.channels, *sides))
+        except UserError as error:
+            own = "x".join(str(side * self.vit.patch_size) for side in self.vit.grid)
+            raise UserError(f"{error}: --image_size {own} squeezes every image into it") from error
 
     def describe(self) -> Method:
         """Returns plain values that decide what the features are."""
@@ -97,8 +114,8 @@ def make_extractor(
 
     Args:
         source: the weights.
-        pooling: what is kept of an image's tokens; None for the mean of the patches of weights that were fine-tuned
-            with mean pooling, and for the class token of others.
+        pooling: what is kept of an image's tokens; None for the mean of the patches of weights without a class token,
+            or fine-tuned with mean pooling, and for the class token of others.
         block: from 0, or from the end (-1 is the last); the final norm is applied to any block's tokens.
         image_size: side in pixels of the square the backbone is given; None for the weights' own.
         crop_fraction: the centre crop's share of the resized short side, above 0 and at most 1; None for the weights'.
@@ -112,7 +129,11 @@ def make_extractor(
     """
     transform, place = source.transform(image_size, crop_fraction), choose_device(device)
     vit = source.load(whole or transform.image_size)
-    chosen: Pooling = pooling or ("mean" if source.mean_pooled else "class")
+    if pooling == "class" and not vit.has_class_token:
+        raise UserError(
+            f"--pooling class: {source.given} has no class token, expected mean or patches; leave the flag out for mean"
+        )
+    chosen: Pooling = pooling or ("mean" if source.mean_pooled or not vit.has_class_token else "class")
     chosen = "patches" if whole else chosen
     return Extractor(source, vit.to(place), transform, chosen, block_index(vit, block), precision, place, whole)
 
@@ -156,7 +177,7 @@ def view_size(metadata: Metadata) -> int | HeightWidth | None:
     return numbers[0] if len(numbers) == 1 else HeightWidth(*numbers)
 
 
-def block_index(vit: ViT, block: int) -> int:
+def block_index(vit: Backbone, block: int) -> int:
     """Returns a block's number from 0 for one that may count from the end (-1 is the last).
 
     Raises:

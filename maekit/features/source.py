@@ -7,7 +7,7 @@ from typing import cast
 
 import torch
 
-from maekit.backbone.vit import ViT
+from maekit.backbone.protocol import Backbone
 from maekit.data.images.bands.facts import bands_of
 from maekit.data.images.transforms import EvalInput, EvalTransform
 from maekit.system.size import HeightWidth
@@ -58,7 +58,7 @@ class Source:
             input["crop_fraction"] = crop_fraction
         return EvalTransform(**input)
 
-    def load(self, image_size: int | HeightWidth) -> ViT:
+    def load(self, image_size: int | HeightWidth) -> Backbone:
         """Returns the backbone in evaluation mode for an image size in pixels (an int: the side of a square)."""
         return load_backbone(self.path, image_size=image_size)
 
@@ -83,10 +83,10 @@ def find_source(weights: str) -> Source:
     return Source(given, path, input, _mean_pooled(state), lines)
 
 
-def fingerprint(vit: ViT) -> str:
+def fingerprint(backbone: Backbone) -> str:
     """Returns 24 hex digits of the weights' bytes; the same encoder has the same ones in whatever file it lies."""
     digest = blake2b(digest_size=12)
-    for name, tensor in vit.state_dict().items():
+    for name, tensor in backbone.state_dict().items():
         digest.update(name.encode())
         digest.update(tensor.detach().cpu().contiguous().view(-1).view(torch.uint8).numpy())
     return digest.hexdigest()

@@ -81,7 +81,8 @@ BAD: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "show": {"--recipe": ("nonsense",)},
     "similar": {
-        "--features": ("nothere",), "--top": COUNT, "--output": (), "--images": ("nothere",), "--weights": ("nothere",),
+        "--features": ("nothere",), "--top": COUNT, "--patch": ("x", "1", "-1,2", "1,2,3"), "--output": (),
+        "--images": ("nothere",), "--weights": ("nothere",),
         "--device": DEVICE,
     },
     "sweep": {

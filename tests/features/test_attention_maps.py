@@ -12,7 +12,6 @@ from sklearn.decomposition import PCA
 from maekit.backbone.attention_view import view_block
 from maekit.backbone.sizes import load_size
 from maekit.backbone.vit import ViT
-from maekit.errors import UserError
 from maekit.features.attention_maps import SPREAD, PatchColours
 from maekit.features.attention_pictures import heat, overlay, whole_view
 from maekit.system.size import HeightWidth
@@ -48,12 +47,6 @@ def test_attention_is_that_of_timm_on_images_that_are_not_square(block: int) -> 
     errors = fp32_errors(found, others)
     for name, value in expected.items():
         assert_fp32(found[name], value, errors[name], name)
-
-
-def test_a_backbone_with_relative_positions_is_refused() -> None:
-    vit = ViT(load_size("vit_test_patch8"), image_size=(32, 32), relative_position="table")
-    with pytest.raises(UserError, match="need a plain ViT"):
-        view_block(vit, images(32, 32), 0)
 
 
 def test_colours_are_the_principal_components() -> None:

@@ -14,10 +14,13 @@ from sklearn.metrics import confusion_matrix
 from sklearn.neighbors import KNeighborsRegressor
 from torch import Tensor, nn
 
+from maekit.backbone.sizes import load_size
+from maekit.backbone.vit import ViT
 from maekit.base.pixel_labels import PixelLabels
 from maekit.data.images.decode import read_image
 from maekit.errors import UserError
 from maekit.features import embedding
+from maekit.features.extractor import make_extractor
 from maekit.features.files.row_file import RowFile
 from maekit.features.neighbours import knn
 from maekit.features.patches import segment
@@ -25,6 +28,7 @@ from maekit.features.patches.folder import PatchFolder, read_patches
 from maekit.features.patches.labels import class_shares, kept_patches
 from maekit.features.patches.segment import TakenRows, label_map, make_bank, measure
 from maekit.features.patches.view import grid_of
+from maekit.features.source import IMAGENET, Source
 from maekit.segmentation.metrics import SegmentationMetrics
 from maekit.system.size import HeightWidth
 from maekit.weights.load.backbone import load_backbone
@@ -339,3 +343,42 @@ def test_a_bank_without_a_class_is_refused() -> None:
     empty = PixelLabels(labels.class_names, {}, {}, lambda n: np.full_like(labels.read(n), 255), labels.new_metric)
     with pytest.raises(UserError, match="no pixel of the 2 label maps counts"):
         make_bank(folder, [0, 1], [0, 1], empty, soft=True, most=99)
+
+
+class Held(Source):
+    """Weights that are a backbone already."""
+
+    name = "vit_test_patch8_ijepa"
+
+    def load(self, image_size: int | HeightWidth) -> ViT:
+        height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
+        torch.manual_seed(0)
+        vit = ViT(load_size(self.name), image_size=(height, width))
+        for parameter in vit.parameters():
+            nn.init.normal_(parameter, std=0.2)
+        return vit.eval()
+
+
+def test_without_a_class_token_the_mean_is_taken_and_registers_are_no_patches(monkeypatch: pytest.MonkeyPatch) -> None:
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    source = Held("held", Path("held"), {**IMAGENET, "image_size": 32})
+    extractor = make_extractor(source, device="cpu")
+    tokens = extractor.vit(images).tokens
+    assert extractor.pooling == "mean" and tokens.shape == (2, 16, 48)
+    torch.testing.assert_close(extractor(images), tokens.mean(1))
+    with pytest.raises(UserError, match="--pooling class: held has no class token, expected mean or patches"):
+        make_extractor(source, pooling="class", device="cpu")
+    monkeypatch.setattr(Held, "name", "vit_test_patch8_dinov3")
+    extractor = make_extractor(source, device="cpu", whole=32)
+    wide = torch.randn(1, 3, 32, 56, generator=torch.Generator().manual_seed(0))
+    tokens = extractor.vit(wide).tokens
+    assert tokens.shape == (1, 1 + 4 + 28, 48)
+    torch.testing.assert_close(extractor(wide), tokens[:, 5:])
+
+
+def test_positions_of_one_grid_are_said_before_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Held, "name", "vit_test_patch8_beit")
+    extractor = make_extractor(Held("held", Path("held"), {**IMAGENET, "image_size": 32}), device="cpu", whole=32)
+    extractor.try_grids(np.array([[0, 0], [4, 4]]))
+    with pytest.raises(UserError, match=r"relative position table; .*: --image_size 32x32 squeezes every image"):
+        extractor.try_grids(np.array([[4, 4], [4, 5]]))

@@ -1,4 +1,4 @@
-"""`maekit attention`: draw where the class token looks, and the patches' features in colour."""
+"""`maekit attention`: draw where the class token looks, or all patches without one, and patch features in colour."""
 
 import argparse
 from collections.abc import Iterator
@@ -61,7 +61,8 @@ def main(args: argparse.Namespace) -> int:
         if not args.joint:
             colours.add(view.patches[0])
         shown = colours.colours(view.patches[0]).reshape(*view.attention.shape[2:], 3)
-        title = f"{file.name}: class token's attention in block {viewer.block}"
+        whose = "class token's attention" if viewer.vit.has_class_token else "mean attention of all patches"
+        title = f"{file.name}: {whose} in block {viewer.block}"
         picture = attention_picture(image, view.attention[0], view.own[0], shown, title, joint=args.joint)
         picture.save(places.take(file)[0], "PNG")
         done += 1
@@ -82,12 +83,14 @@ class _Viewer:
         source, self.device = find_source(weights), choose_device(device)
         for line in source.assumed:
             print(line)
-        if source.mean_pooled:
-            print(f"note: {weights} was fine-tuned on the mean of the patches: its class token was not trained")
         self.given = given
         given.input = {**source.input, "reduced_decode": False}  # views may be larger than the evaluation's
         self.normalise = source.transform().normalise
-        self.vit = source.load(source.input["image_size"]).to(self.device)
+        self.vit = source.load(size if isinstance(size, HeightWidth) else source.input["image_size"]).to(self.device)
+        if not self.vit.has_class_token:
+            print(f"note: {weights} has no class token: the attention is that of all patches, on average")
+        if source.mean_pooled and self.vit.has_class_token:
+            print(f"note: {weights} was fine-tuned on the mean of the patches: its class token was not trained")
         self.block = block_index(self.vit, block)
         self.size = size or int(source.input["image_size"])
 

@@ -83,6 +83,8 @@ def main(args: argparse.Namespace) -> int:
         device=args.device,
         whole=(size or source.input["image_size"]) if args.patches else None,
     )
+    if not extractor.vit.has_class_token and extractor.pooling == "mean" and args.pooling is None:
+        print(f"note: {args.weights} has no class token: the features are the mean of its patch tokens")
     if not extractor.vit.has_final_norm:
         print(f"note: {_without_norm(args.weights, extractor.pooling, given=args.pooling is not None)}")
     for line in source.assumed:
@@ -124,6 +126,7 @@ def planned(images: "ImageFolder", extractor: "Extractor", output: Path, *, half
         flush=True,
     )
     require_room(output, needed, there, half)
+    extractor.try_grids(plan.grids)
     return plan
 
 
