@@ -77,7 +77,6 @@ BAD: dict[str, dict[str, tuple[str, ...]]] = {
     "report": {"--output": (), "--against": ("nothere",)},
     "reproduce": {
         "--table": ("x",), "--row": ("x",), "--column": ("x",), "--runs": (), "--which": ("x",), "--seeds": COUNT,
-        "--comparisons": (),
     },
     "show": {"--recipe": ("nonsense",)},
     "similar": {
