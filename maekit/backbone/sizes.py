@@ -110,6 +110,16 @@ def _table() -> dict[str, Any]:
     return table
 
 
+def sizes() -> tuple[str, ...]:
+    """Returns the words that SIZE may be."""
+    return tuple(_table()["sizes"])
+
+
+def variants() -> tuple[str, ...]:
+    """Returns the words that VARIANT may be."""
+    return tuple(_table()["variants"])
+
+
 @cache
 def all_sizes() -> dict[str, Size]:
     """Returns the usual ViTs by name, the plain ones first; names of other patches and variants work too."""
@@ -122,26 +132,26 @@ def load_size(name: str) -> Size:
     Raises:
         UserError: the name has another form, or a part that is unknown, which is named with the nearest one.
     """
-    sizes, variants = _table()["sizes"], _table()["variants"]
+    rows, changes = _table()["sizes"], _table()["variants"]
     match = re.fullmatch(
         r"vit_(?P<size>\w+?)_patch(?P<patch>[1-9]\d*)(_reg(?P<registers>\d+))?(_(?P<variant>\w+))?", name
     )
     if match is None:
         raise UserError(
-            f"got the ViT '{name}', expected {_FORM} with SIZE of {', '.join(sizes)} and VARIANT of "
-            f"{', '.join(variants)}{nearest(name, _table()['usual'])}"
+            f"got the ViT '{name}', expected {_FORM} with SIZE of {', '.join(rows)} and VARIANT of "
+            f"{', '.join(changes)}{nearest(name, _table()['usual'])}"
         )
     size, variant = match["size"], match["variant"]
-    if size not in sizes:
-        raise _unknown(name, "size", size, sizes)
-    if variant is not None and variant not in variants:
-        raise _unknown(name, "variant", variant, variants)
+    if size not in rows:
+        raise _unknown(name, "size", size, rows)
+    if variant is not None and variant not in changes:
+        raise _unknown(name, "variant", variant, changes)
     registers = int(match["registers"]) if match["registers"] else None
-    parts = _parts(variant or "", size, registers or 0, variants.get(variant, {}))
+    parts = _parts(variant or "", size, registers or 0, changes.get(variant, {}))
     added = registers is not None and registers != parts.get("num_registers", 0)
     said = [f"vit_{size}_patch{int(match['patch'])}", f"reg{registers}" if added else "", variant or ""]
     given = {} if registers is None else {"num_registers": registers}
-    return Size("_".join(filter(None, said)), **{**sizes[size], **parts, **given, "patch_size": int(match["patch"])})
+    return Size("_".join(filter(None, said)), **{**rows[size], **parts, **given, "patch_size": int(match["patch"])})
 
 
 def _parts(variant: str, size: str, registers: int, row: Mapping[str, Any]) -> dict[str, Any]:

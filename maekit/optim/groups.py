@@ -69,7 +69,7 @@ def parameter_rows(
     parameters (head, neck, decoder) are of layer num_blocks + 1. As in facebookresearch/mae, BEiT and ViTDet,
     lr_scale = layer_decay ** (num_blocks + 1 - layer). A parameter that any rule of
     `no_weight_decay` names is not decayed: "1d" by its number of dimensions, "layer_norm" by its torch.nn.LayerNorm
-    module, the others by the last part of its name.
+    module, the others by the last part of its name; registers go with the class token.
 
     Raises:
         UserError: a parameter of the backbone has no layer or is not in `model`, or a rule is unknown.
@@ -102,7 +102,8 @@ def _check(model: nn.Module, backbone: LayeredBackbone, rules: Sequence[Rule]) -
 
 
 def _labels(name: str, parameter: nn.Parameter, norms: set[int]) -> set[str]:
-    labels = {name.rpartition(".")[2]}
+    last = name.rpartition(".")[2]
+    labels = {"cls_token" if last == "reg_token" else last}
     if parameter.ndim <= 1:
         labels.add("1d")
     if id(parameter) in norms:

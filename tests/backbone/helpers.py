@@ -8,8 +8,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 
-def bicubic_matrix(old: int, new: int) -> NDArray[np.float64]:
-    """The [new, old] matrix of Keys' bicubic kernel (a = -0.75), half-pixel centres, borders repeated."""
+def bicubic_matrix(old: int, new: int, more: float = 0.0) -> NDArray[np.float64]:
+    """The [new, old] matrix of Keys' bicubic kernel (a = -0.75), half-pixel centres, borders repeated.
+
+    Sampled as if there were `more` than `new` pixels.
+    """
 
     def kernel(x: float) -> float:
         x = abs(x)
@@ -19,7 +22,7 @@ def bicubic_matrix(old: int, new: int) -> NDArray[np.float64]:
 
     matrix = np.zeros((new, old))
     for row in range(new):
-        centre = (row + 0.5) * old / new - 0.5
+        centre = (row + 0.5) * old / (new + more) - 0.5
         for tap in range(math.floor(centre) - 1, math.floor(centre) + 3):
             matrix[row, min(max(tap, 0), old - 1)] += kernel(centre - tap)
     return matrix

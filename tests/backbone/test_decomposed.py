@@ -229,7 +229,7 @@ def test_tables_of_the_published_size() -> None:
         for i in range(12)
         for axis in "hw"
     }
-    assert vit.pos_embed.shape == (1, 196, 768)
+    assert vit.pos_embed is not None and vit.pos_embed.shape == (1, 196, 768)
     assert {vit.layer_of(name) for name in rows} == set(range(1, 13))
 
 

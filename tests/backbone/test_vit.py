@@ -82,7 +82,7 @@ def test_tokens_equal_timms_after_the_positions_are_resized_to_another_grid(
 def test_a_stored_grid_is_resized_on_every_forward_and_trained_where_it_is_stored() -> None:
     stored = _vit((64, 24), pos_grid=(4, 6))
     assert stored.grid == (8, 3)
-    assert stored.pos_embed.shape == (1, 25, 48)
+    assert stored.pos_embed is not None and stored.pos_embed.shape == (1, 25, 48)
     state = stored.state_dict()
     resized = ViT(TEST_SIZE, image_size=(64, 24))
     resized.load_state_dict(state | {"pos_embed": resized_by_matrices(state["pos_embed"], (4, 6), (8, 3), 1)})
@@ -190,6 +190,7 @@ def test_parameter_counts_are_the_published_ones(name: str, image_size: int, cou
 def test_a_fresh_vit_is_initialised_as_mae_is() -> None:
     torch.manual_seed(0)
     vit = ViT(load_size("vit_smoke_patch8"), image_size=(64, 96))
+    assert vit.pos_embed is not None
     torch.testing.assert_close(vit.pos_embed.data, sincos_pos_embed(96, (8, 12), class_token=True), rtol=0, atol=0)
     linears = [(m.weight, m.bias) for m in vit.modules() if isinstance(m, nn.Linear)]
     assert len(linears) == 4 * 4
