@@ -2,14 +2,15 @@
 
 Backbone: no class token and no final norm; windows, but for a few global blocks, with a relative position.
 Head: a pyramid of five maps, from the last map alone (ViTDet) or from four (the paper's Table 4), and Mask R-CNN on it.
-Losses: two of the proposals, three of the regions (class, box, mask), summed.
+Losses: two of the proposals, three of the regions (class, box, mask), summed; a cascade has class and box in each
+stage, and without shapes there is no mask.
 Metric: COCO's box AP; also mask AP and COCO's other numbers, and the AP of each class.
 Data: COCO, or any images with COCO-format JSON; large-scale jittering to a square.
 """
 
 from maekit.base.spec import DataSpec
 from maekit.detection.data.coco.coco import COCO as Data
-from maekit.detection.mask_rcnn.detectron2_engine import Detectron2MaskRCNN
+from maekit.detection.detectron2.engine import Detectron2MaskRCNN
 from maekit.detection.mask_rcnn.mask_rcnn import MaskRCNN
 from maekit.detection.model import DetectionHead, Detector, DetectorSettings, check_taps, make_pyramid, strides_of
 
@@ -38,4 +39,5 @@ class Model(Detector):
         channels, strides = settings.pyramid_channels, strides_of(self.backbone.patch_size)
         pyramid = make_pyramid(settings.pyramid, self.backbone.embed_dim, channels)
         engine = MaskRCNN if settings.detector == "maekit" else Detectron2MaskRCNN
-        self.head = DetectionHead(pyramid, engine(channels, len(spec.class_names), settings.mask_rcnn, strides=strides))
+        classes, masks = len(spec.class_names), spec.masks
+        self.head = DetectionHead(pyramid, engine(channels, classes, settings.mask_rcnn, strides=strides, masks=masks))

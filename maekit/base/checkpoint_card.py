@@ -50,6 +50,7 @@ class Card:
     def require_classes(self, data: DataSpec, path: Path) -> None:
         """Refuses data whose bands, values or classes are not the checkpoint's, in its order."""
         self._require_bands(data, path)
+        self._require_masks(data, path)
         if data.value_names != self.spec.value_names:
             found, expected = (", ".join(names) or "none" for names in (data.value_names, self.spec.value_names))
             raise UserError(
@@ -68,6 +69,17 @@ class Card:
         raise UserError(
             f"the data has {found} as {path} was trained on; give --data.root of the same classes, "
             "or start a new run with --model.weights FILE --model.new_head true"
+        )
+
+    def _require_masks(self, data: DataSpec, path: Path) -> None:
+        """Refuses data of boxes alone for a detector of masks, and the reverse."""
+        if data.masks == self.spec.masks:
+            return
+        found, expected = ("boxes and masks" if spec.masks else "boxes alone" for spec in (data, self.spec))
+        raise UserError(
+            f"the data has objects with {found} (data.masks {str(data.masks).lower()}), expected {expected} as {path} "
+            f"was trained on; give --data.masks {str(self.spec.masks).lower()}, or start a new run with "
+            "--model.weights FILE"
         )
 
     def _require_bands(self, data: DataSpec, path: Path) -> None:
@@ -146,8 +158,22 @@ def read_card(path: Path) -> Card:
     if "target" not in card and names == NO_CLASSES:
         names, ids, target = (), (), "none"
     counts, images = tuple(card.get("class_counts", ())), int(card.get("train_images", 0))
+    masks = bool(card.get("masks", True))
     spec = DataSpec(
-        names, (height, width), ids, palette, mean, std, target, values, value_mean, value_std, bands, counts, images
+        names,
+        (height, width),
+        ids,
+        palette,
+        mean,
+        std,
+        target,
+        values,
+        value_mean,
+        value_std,
+        bands,
+        counts,
+        images,
+        masks,
     )
     return Card(
         card["task"],

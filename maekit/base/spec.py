@@ -30,6 +30,7 @@ class DataSpec:
         bands: name of each channel in the order the model is given: R, G and B first, in this order, then the others.
         class_counts: how many training images have each class; empty where that is not known.
         train_images: how many training images there are; 0 where that is not known.
+        masks: whether objects have shapes, so that a detector learns masks; False where they have boxes alone.
     """
 
     class_names: tuple[str, ...]
@@ -45,6 +46,7 @@ class DataSpec:
     bands: tuple[str, ...] = RGB
     class_counts: tuple[int, ...] = ()
     train_images: int = 0
+    masks: bool = True
 
     def __post_init__(self) -> None:
         """Refuses names of what the target is not: data without classes have no name of one."""

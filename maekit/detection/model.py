@@ -13,8 +13,8 @@ from maekit.base.model import TransferModel
 from maekit.base.settings import TunedSettings
 from maekit.base.spec import DataSpec
 from maekit.detection.data.batch import DetBatch, DetEvalBatch, InstanceMask
+from maekit.detection.detectron2.engine import Detectron2MaskRCNN
 from maekit.detection.mask_rcnn.boxes import sizes_of
-from maekit.detection.mask_rcnn.detectron2_engine import Detectron2MaskRCNN
 from maekit.detection.mask_rcnn.mask_rcnn import MaskRCNN
 from maekit.detection.mask_rcnn.settings import MaskRCNNSettings
 from maekit.detection.mask_rcnn.types import Detections
@@ -47,7 +47,7 @@ class DetectionHead(nn.Module):
 
 @dataclass(frozen=True, kw_only=True)
 class DetectorSettings(TunedSettings):
-    """A ViT with a pyramid and Mask R-CNN.
+    """A ViT with a pyramid and Mask R-CNN, a cascade of it, or Faster R-CNN where objects have no shapes.
 
     Args:
         window: side in patches of the windows that attention is confined to; 0 for none.
@@ -123,7 +123,7 @@ class Detector(TransferModel):
         return lambda batch: self._losses(maps(batch.image), batch)
 
     def training_losses(self, batch: DetBatch) -> dict[str, Tensor]:
-        """Returns two losses of the proposals, three of the regions, and their sum `loss`."""
+        """Returns two losses of the proposals, those of the regions, and their sum `loss`; see `RegionHeads.losses`."""
         return self._losses(self.maps(batch.image), batch)
 
     def _losses(self, maps: Sequence[Tensor], batch: DetBatch) -> dict[str, Tensor]:
@@ -165,8 +165,8 @@ class Detector(TransferModel):
         return self.head.detector.detect(self.maps(images), size, original)
 
     def new_metrics(self) -> DetectionMetrics:
-        """Returns metrics: COCO's 12 numbers for boxes and 12 for masks, in percent."""
-        return DetectionMetrics(self.category_ids)
+        """Returns metrics: COCO's 12 numbers for boxes and 12 for masks, in percent; of boxes alone the first 12."""
+        return DetectionMetrics(self.category_ids, masks=self.spec.masks)
 
     def update_metrics(self, metrics: DetectionMetrics, batch: DetEvalBatch) -> None:
         """Detects the objects of a batch, and adds them and the annotations to the metrics."""

@@ -32,21 +32,22 @@ class Shown(NamedTuple):
     Attributes:
         box: x0 y0 x1 y1 in the pixels of the file.
         label: 0 to C-1.
-        rle: its mask at the file's size.
+        rle: its mask at the file's size; None of boxes alone.
         score: 0 to 1; None for an annotation.
         crowd: whether it stands for many objects.
     """
 
     box: Box
     label: int
-    rle: TextRle
+    rle: TextRle | None
     score: float | None = None
     crowd: bool = False
 
 
 def shown_results(found: CocoResults, above: float = 0.5) -> list[Shown]:
     """Returns the found objects with a score of at least `above`, the best first."""
-    rows = zip(found.boxes.tolist(), found.labels.tolist(), found.rles, found.scores.tolist(), strict=True)
+    rles = found.rles if found.rles is not None else [None] * len(found.scores)
+    rows = zip(found.boxes.tolist(), found.labels.tolist(), rles, found.scores.tolist(), strict=True)
     shown = [Shown(tuple(box), label, rle, score) for box, label, rle, score in rows if score >= above]
     return sorted(shown, key=lambda one: -(one.score or 0.0))
 
@@ -130,6 +131,8 @@ def _paint_mask(
     canvas: NDArray[np.uint8], one: Shown, size: HeightWidth, scale: tuple[float, float], line: int
 ) -> None:
     """Paints one mask, striped for a crowd; only the rows and columns that it covers are changed."""
+    if one.rle is None:
+        return
     whole = decode_masks([one.rle], size)[0]
     rows, columns = np.flatnonzero(whole.any(1)), np.flatnonzero(whole.any(0))
     if not len(rows):

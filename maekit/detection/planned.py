@@ -1,4 +1,4 @@
-"""The losses of a Mask R-CNN on tensors without values: with the most regions and anchors that a step may draw."""
+"""The losses of a Mask R-CNN or a cascade on tensors without values: with the most regions that a step may draw."""
 
 from collections.abc import Sequence
 
@@ -16,7 +16,8 @@ def most_losses(proposals: RegionProposals, heads: RegionHeads, maps: Sequence[T
     """Returns losses with the shapes of a step that draws as many anchors, regions and objects as it may.
 
     Which they are depends on values, so a pass without values cannot draw them: here they are the first ones, and each
-    map has its share of the regions. Boxes are drawn without gradients, in little memory, and are left out.
+    map has its share of the regions. A later stage of a cascade may match all regions. Boxes are drawn without
+    gradients, in little memory, and are left out.
 
     Args:
         proposals: the proposal head.
@@ -33,23 +34,27 @@ def most_losses(proposals: RegionProposals, heads: RegionHeads, maps: Sequence[T
     regions = images * settings.roi_batch
     objects = images * int(settings.roi_batch * settings.roi_positive)
     labels = maps[0].new_zeros(regions, dtype=torch.int64)
-    scores, boxes = heads.box_predictor(heads.box_head(_pooled(heads, maps, regions, settings.box_pool)))
-    own = boxes.float().view(regions, heads.num_classes, 4)[:objects, 0]
-    box = F.cross_entropy(scores.float(), labels, reduction="sum") + own.abs().sum()
+    box = rpn.new_zeros(())
+    for stage in range(settings.num_stages):
+        scores, boxes = heads.predict(_pooled(heads, maps, regions, settings.box_pool), stage)
+        own = boxes.float().view(regions, boxes.shape[1] // 4, 4)[: objects if stage == 0 else regions, 0]
+        box = box + F.cross_entropy(scores.float(), labels, reduction="sum") + own.abs().sum()
+    if heads.mask_head is None:
+        return {"rpn": rpn, "box": box}
     masks = heads.mask_head(_pooled(heads, maps, objects, settings.mask_pool))
     targets = masks.new_zeros(objects, *masks.shape[2:], dtype=torch.bool)
     return {"rpn": rpn, "box": box, "mask": mask_loss(masks, labels[:objects], targets)}
 
 
-def most_detections(proposals: RegionProposals, heads: RegionHeads, maps: Sequence[Tensor]) -> Tensor:
-    """Returns mask logits with the shapes of an evaluation that finds as many proposals and objects as it may."""
+def most_detections(proposals: RegionProposals, heads: RegionHeads, maps: Sequence[Tensor]) -> None:
+    """Runs the heads on as many proposals and objects as an evaluation may find."""
     maps = [image.contiguous() for image in maps]
     proposals(maps)
     settings, images = heads.settings, len(maps[0])
-    pooled = _pooled(heads, maps, images * settings.rpn_post_nms[1], settings.box_pool)
-    heads.box_predictor(heads.box_head(pooled))
-    masks: Tensor = heads.mask_head(_pooled(heads, maps, images * settings.max_detections, settings.mask_pool))
-    return masks
+    for stage in range(settings.num_stages):
+        heads.predict(_pooled(heads, maps, images * settings.rpn_post_nms[1], settings.box_pool), stage)
+    if heads.mask_head is not None:
+        heads.mask_head(_pooled(heads, maps, images * settings.max_detections, settings.mask_pool))
 
 
 def _pooled(heads: RegionHeads, maps: Sequence[Tensor], count: int, side: int) -> Tensor:

@@ -25,6 +25,7 @@ def card(settings: Settings, model: TransferModel, data: RunData) -> dict[str, o
         "bands": list(model.spec.bands),
         "class_counts": list(model.spec.class_counts),
         "train_images": model.spec.train_images,
+        "masks": model.spec.masks,
         "class_ids": list(model.spec.class_ids),
         "image_size": list(model.spec.image_size),
         "palette": [list(colour) for colour in model.spec.palette],

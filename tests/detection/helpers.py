@@ -9,6 +9,7 @@ from PIL import Image, ImageDraw
 
 NORMS = ["LN", "BN"]
 LOSSES = {"rpn_cls", "rpn_loc", "cls", "box_reg", "mask"}
+STAGED = {f"{name}_stage{stage}" for name in ("cls", "box_reg") for stage in range(3)}
 CATEGORIES = {4: "ring", 9: "bar"}
 
 TRAIN = {
@@ -24,6 +25,12 @@ SMALL = (
     "--trainer.accelerator=cpu", "--trainer.precision=32-true", "--trainer.log_every_n_steps=1",
     "--trainer.val_check_interval=2",
 )  # fmt: skip
+
+
+def losses_of(detector: str) -> set[str]:
+    """The names of the losses of `mask`, `boxes`, `cascade` or a `cascade of boxes`."""
+    names = (LOSSES - {"cls", "box_reg"}) | STAGED if "cascade" in detector else LOSSES
+    return names - {"mask"} if "boxes" in detector else names
 
 
 def own_data(root: Path) -> list[str]:

@@ -3,7 +3,6 @@
 import importlib
 import sys
 import warnings
-from typing import Any
 
 import numpy as np
 import pytest
@@ -11,21 +10,24 @@ import torch
 from torch import Tensor, nn
 
 from maekit.detection.data.batch import DetBatch, InstanceMask
-from maekit.detection.mask_rcnn.detectron2_engine import Detectron2MaskRCNN
+from maekit.detection.detectron2.engine import Detectron2MaskRCNN
 from maekit.detection.mask_rcnn.mask_rcnn import MaskRCNN
 from maekit.detection.mask_rcnn.paste import paste_masks
 from maekit.errors import UserError
 from maekit.system.size import HeightWidth
 from tests.detection.detectron2_peer import live
 from tests.detection.golden import detection_case as case
-from tests.detection.helpers import LOSSES, NORMS
+from tests.detection.helpers import NORMS, losses_of
+
+DETECTORS = ["mask", "boxes", "cascade", "cascade of boxes"]
 
 
-def _engines(norm: str = "LN", **changes: Any) -> tuple[MaskRCNN, Detectron2MaskRCNN]:
+def _engines(norm: str = "LN", detector: str = "mask") -> tuple[MaskRCNN, Detectron2MaskRCNN]:
     """Both with the same weights, loaded strictly in both directions, and all of ViTDet's numbers but the widths."""
-    settings = case.settings(case.NARROW, {"norm": norm}, changes)
-    ours = MaskRCNN(case.CHANNELS, case.CLASSES, settings)
-    theirs = Detectron2MaskRCNN(case.CHANNELS, case.CLASSES, settings)
+    settings = case.settings(case.NARROW, {"norm": norm}, case.CASCADE if "cascade" in detector else {})
+    masks = "boxes" not in detector
+    ours = MaskRCNN(case.CHANNELS, case.CLASSES, settings, masks=masks)
+    theirs = Detectron2MaskRCNN(case.CHANNELS, case.CLASSES, settings, masks=masks)
     case.fill(ours)
     theirs.load_state_dict(ours.state_dict(), strict=True)
     ours.load_state_dict(theirs.state_dict(), strict=True)
@@ -37,9 +39,10 @@ def _close(got: Tensor, expected: Tensor, atol: float) -> None:
 
 
 @live
+@pytest.mark.parametrize("detector", DETECTORS)
 @pytest.mark.parametrize("norm", NORMS)
-def test_proposals_and_detections_are_the_same(norm: str) -> None:
-    ours, theirs = (module.eval() for module in _engines(norm))
+def test_proposals_and_detections_are_the_same(norm: str, detector: str) -> None:
+    ours, theirs = (module.eval() for module in _engines(norm, detector))
     maps, (size, original) = case.maps(), case.sizes()
     best = ours.proposal_generator.best(ours.proposal_generator(maps), size, training=False)  # type: ignore[operator]
     features = dict(zip(theirs.levels, maps, strict=True))  # type: ignore[arg-type]
@@ -52,24 +55,32 @@ def test_proposals_and_detections_are_the_same(norm: str) -> None:
     found, peer = (engine.detect(maps, size, original) for engine in (ours, theirs))
     for one, other, at in zip(found, peer, original.tolist(), strict=True):
         assert len(one.boxes) == 100
+        assert (one.masks is None) == (other.masks is None) == ("boxes" in detector)
         for part, their_part, atol in zip(one, other, (1e-2, 1e-4, 0, 1e-3), strict=True):
-            _close(part, their_part, atol)
+            if part is not None and their_part is not None:
+                _close(part, their_part, atol)
+        if one.masks is None:
+            continue
         paste = importlib.import_module("detectron2.layers").paste_masks_in_image
         assert torch.equal(paste_masks(one.masks, one.boxes, HeightWidth(*at)), paste(one.masks, one.boxes, tuple(at)))
 
 
 @live
 @pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("kind", ["polygons", "bitmaps", "none"])
-def test_a_training_step_with_the_same_seed_is_the_same(norm: str, kind: str) -> None:
+@pytest.mark.parametrize(
+    ("detector", "kind"),
+    [("mask", "polygons"), ("mask", "bitmaps"), ("mask", "none"), ("boxes", "polygons"), ("boxes", "none"),
+     ("cascade", "bitmaps"), ("cascade", "none"), ("cascade of boxes", "polygons")],
+)  # fmt: skip
+def test_a_training_step_with_the_same_seed_is_the_same(norm: str, detector: str, kind: str) -> None:
     """Losses and every gradient; both engines draw from torch's generator in the same order."""
     batch = {"polygons": case.batch, "bitmaps": _bitmaps, "none": case.empty_batch}[kind]()
     steps = []
-    for engine in _engines(norm):
+    for engine in _engines(norm, detector):
         maps = case.maps()
         torch.manual_seed(5)
         losses = engine.train().losses(maps, batch)
-        assert losses.keys() == LOSSES
+        assert losses.keys() == losses_of(detector)
         total = sum(losses.values(), torch.zeros(()))
         found = torch.autograd.grad(total, [*engine.parameters(), *maps])
         names = [*dict(engine.named_parameters()), *map(str, range(len(maps)))]
@@ -78,8 +89,10 @@ def test_a_training_step_with_the_same_seed_is_the_same(norm: str, kind: str) ->
     for name, loss in their_losses.items():
         assert losses[name].item() == pytest.approx(loss.item(), rel=1e-5, abs=1e-7), name
     assert gradients.keys() == their_gradients.keys()
+    within = 1e-2 if "cascade" in detector else 1e-3  # boxes of later stages differ by roundings, and so their pixels
     for name, gradient in their_gradients.items():
-        _close(gradients[name], gradient, 1e-4 * gradient.abs().max().item() + 1e-9)
+        distance = (gradients[name] - gradient).norm().item()
+        assert distance <= within * gradient.norm().item() + 1e-8, name
 
 
 def _bitmaps() -> DetBatch:

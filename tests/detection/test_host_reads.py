@@ -28,10 +28,10 @@ STEP = {"nonzero": 1, "to_cpu": 1}
 DETECT = {"nonzero": 3, "to_cpu": 2}
 
 
-def _model(num_maps: int = 5, **changes: Any) -> MaskRCNN:
+def _model(num_maps: int = 5, *, masks: bool = True, **changes: Any) -> MaskRCNN:
     sizes = case.PUBLISHED["anchor_sizes"][:num_maps]
     settings = case.settings(case.NARROW, FEW, {"anchor_sizes": sizes, "max_detections": 12}, changes)
-    model = MaskRCNN(case.CHANNELS, case.CLASSES, settings, strides=case.STRIDES[:num_maps])
+    model = MaskRCNN(case.CHANNELS, case.CLASSES, settings, strides=case.STRIDES[:num_maps], masks=masks)
     case.fill(model)
     return model.train()
 
@@ -84,13 +84,34 @@ def test_the_host_waits_for_a_step_twice_and_for_detections_five_times(images: i
         assert waits.counts == DETECT, waits.lines
         assert len(found) == images
         for image in found:
-            assert [part.device.type for part in image] == ["cpu", "cpu", "cpu", maps[0].device.type]
+            devices = [part.device.type for part in image if part is not None]
+            assert devices == ["cpu", "cpu", "cpu", maps[0].device.type]
             waits.reset()
-            assert len(coco_results(image, HeightWidth(250, 200)).rles) == 12
+            assert len(coco_results(image, HeightWidth(250, 200)).rles or ()) == 12
             assert waits.counts == {"to_cpu": 1}  # of the pasted masks
 
 
-@pytest.mark.parametrize("changes", [{}, case.EXHAUSTIVE, case.EXHAUSTIVE | {"norm": "BN"}])
+@pytest.mark.parametrize("images", [1, 4])
+def test_each_further_stage_of_a_cascade_waits_once(images: int) -> None:
+    """For the boxes of the stage before. Without masks it waits as often, but none of them are pasted."""
+    for changes, masks, stages in ((case.CASCADE, True, 2), (case.CASCADE, False, 2), ({}, False, 0)):
+        model, maps, batch = _model(**changes, masks=masks), _maps(images), _batch(images)
+        with stand_in(lines=True) as waits:
+            model, maps, batch = to_device(model), to_device(maps), to_device(batch)
+            _step(model, maps, batch)
+            assert waits.counts == STEP | {"to_cpu": 1 + stages}, waits.lines
+            waits.reset()
+            found = model.eval().detect(maps, batch.size, batch.size)
+            assert waits.counts == DETECT | {"to_cpu": 2 + stages}, waits.lines
+            waits.reset()
+            assert all((coco_results(image, HeightWidth(250, 200)).rles is None) != masks for image in found)
+            assert waits.counts == ({"to_cpu": images} if masks else {})
+
+
+CHANGES = [{}, case.EXHAUSTIVE, case.EXHAUSTIVE | {"norm": "BN"}, case.EXHAUSTIVE | case.CASCADE]
+
+
+@pytest.mark.parametrize("changes", CHANGES)
 def test_a_step_on_an_accelerator_equals_one_on_a_cpu(changes: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the draws are the same, or all is drawn: each loss and gradient, in float64 throughout."""
     monkeypatch.setattr(Tensor, "float", Tensor.double)
@@ -107,7 +128,7 @@ def test_a_step_on_an_accelerator_equals_one_on_a_cpu(changes: dict[str, Any], m
 
 def test_detections_on_an_accelerator_equal_those_on_a_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
     model, maps, (size, original) = _model().eval(), _maps(2), case.sizes()
-    expected = [found._asdict() for found in model.detect(maps, size, original)]
+    expected: list[Any] = [found._asdict() for found in model.detect(maps, size, original)]
     assert all(len(found["boxes"]) == 12 for found in expected)
     with stand_in() as waits:
         moved = to_device((model, maps, size, original))

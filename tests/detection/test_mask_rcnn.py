@@ -18,55 +18,17 @@ from maekit.errors import UserError
 from maekit.system.size import HeightWidth
 from tests.detection.golden import detection_case as case
 from tests.detection.helpers import LOSSES, NORMS
-from tests.numeric import MARGIN, SEEDS, assert_fp32, fp32_errors, moved
+from tests.detection.helpers_golden import assert_equal_up_to_rounding, doubled, model_of, moved_maps, outcome
+from tests.numeric import MARGIN, SEEDS, assert_fp32, fp32_errors
 
 pytestmark = pytest.mark.numeric
-Golden = dict[str, Tensor]
+DTYPES = [torch.float32, torch.float32, torch.int64, torch.float32]  # boxes, scores, labels, masks
 
 
 @pytest.fixture(scope="module")
 def golden() -> dict[str, Any]:
     with np.load(Path(__file__).parent / "golden" / "detectron2_arrays.npz") as arrays:
         return {name: arrays[name] for name in arrays.files}
-
-
-def _model(norm: str = "LN", **changes: Any) -> MaskRCNN:
-    model = MaskRCNN(case.CHANNELS, case.CLASSES, case.settings(case.NARROW, case.EXHAUSTIVE, {"norm": norm}, changes))
-    case.fill(model)
-    return model
-
-
-def _double(norm: str) -> tuple[MaskRCNN, list[Tensor]]:
-    """The same model and maps, with convolutions, norms and linear layers in float64; the boxes stay float32."""
-    return _model(norm).double(), [image.detach().double().requires_grad_() for image in case.maps()]
-
-
-def _moved_maps(seed: int) -> list[Tensor]:
-    return [moved(image.detach(), seed).requires_grad_() for image in case.maps()]
-
-
-def _order(got: Tensor, expected: Tensor) -> Tensor:
-    """The row of `got` that is nearest to each row of `expected`, one to one; only near ties swap."""
-    assert got.shape == expected.shape
-    nearest = torch.cdist(expected.double(), got.double()).argmin(1)
-    assert nearest.sort().values.tolist() == list(range(len(expected)))
-    assert (nearest - torch.arange(len(expected))).abs().max() <= 3
-    return nearest
-
-
-def _equal_up_to_rounding(
-    recorded: dict[str, Tensor], double: dict[str, Tensor], singles: list[dict[str, Tensor]]
-) -> None:
-    """Rows are brought into the order of float64 by box and score; then each part is compared as `assert_fp32` does."""
-
-    def ordered(found: dict[str, Tensor]) -> dict[str, Tensor]:
-        order = _order(torch.cat([found["boxes"], found["scores"][:, None]], 1), rows)
-        return {name: value[order] for name, value in found.items()}
-
-    rows = torch.cat([double["boxes"], double["scores"][:, None]], 1)
-    errors = fp32_errors(double, map(ordered, singles))
-    for name, value in ordered(recorded).items():
-        assert_fp32(value, double[name], errors[name], name)
 
 
 @pytest.mark.parametrize("norm", NORMS)
@@ -76,15 +38,15 @@ def test_proposals_equal_detectron2s(norm: str, golden: dict[str, Any]) -> None:
         found = model.proposal_generator.best(predictions, case.sizes()[0], training=False)
         return [{"boxes": boxes, "scores": logits} for boxes, logits in found]
 
-    model = _model(norm).eval()
-    double = proposals(_double(norm)[0].eval(), _double(norm)[1])
-    singles = [proposals(model, _moved_maps(seed)) for seed in SEEDS]
+    model = model_of(norm).eval()
+    double = proposals(doubled(norm)[0].eval(), doubled(norm)[1])
+    singles = [proposals(model, moved_maps(seed)) for seed in SEEDS]
     for number, found in enumerate(proposals(model, case.maps())):
         recorded = {
             "boxes": torch.from_numpy(golden[f"{norm}_{number}_proposals"]),
             "scores": torch.from_numpy(golden[f"{norm}_{number}_objectness"]),
         }
-        _equal_up_to_rounding(recorded, double[number], [single[number] for single in singles])
+        assert_equal_up_to_rounding(recorded, double[number], [single[number] for single in singles])
         assert (found["scores"].diff() <= 0).all()
 
 
@@ -93,15 +55,14 @@ def test_detections_equal_detectron2s(norm: str, golden: dict[str, Any]) -> None
     def detections(model: MaskRCNN, maps: list[Tensor]) -> list[dict[str, Tensor]]:
         return [found._asdict() for found in model.detect(maps, *case.sizes())]
 
-    model = _model(norm).eval()
-    double = detections(_double(norm)[0].eval(), _double(norm)[1])
-    singles = [detections(model, _moved_maps(seed)) for seed in SEEDS]
+    model = model_of(norm).eval()
+    double = detections(doubled(norm)[0].eval(), doubled(norm)[1])
+    singles = [detections(model, moved_maps(seed)) for seed in SEEDS]
     for number, found in enumerate(detections(model, case.maps())):
         names = ("boxes", "scores", "labels", "masks")
         recorded = {name: torch.from_numpy(golden[f"{norm}_{number}_{name}"]) for name in names}
-        _equal_up_to_rounding(recorded, double[number], [single[number] for single in singles])
-        dtypes = [value.dtype for value in found.values()]
-        assert dtypes == [torch.float32, torch.float32, torch.int64, torch.float32]
+        assert_equal_up_to_rounding(recorded, double[number], [single[number] for single in singles])
+        assert [value.dtype for value in found.values()] == DTYPES
 
 
 @pytest.mark.parametrize("name", ["LN_0", "LN_1", "BN_0", "BN_1"])
@@ -127,14 +88,8 @@ def test_mask_targets_equal_detectron2s(golden: dict[str, Any]) -> None:
 def test_losses_and_gradients_equal_detectron2s_when_all_is_drawn(norm: str, golden: dict[str, Any]) -> None:
     """Of the gradients their norms were recorded: they differ by no more than the gradients do."""
 
-    def outcome(model: MaskRCNN, maps: list[Tensor]) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-        losses = model.train().losses(maps, case.batch())
-        named = dict(model.named_parameters()) | {f"map {number}": image for number, image in enumerate(maps)}
-        gradients = torch.autograd.grad(sum(losses.values(), torch.zeros(())), list(named.values()))
-        return losses, dict(zip(named, gradients, strict=True))
-
-    losses, gradients = outcome(*_double(norm))
-    singles = [outcome(_model(norm), _moved_maps(seed)) for seed in SEEDS]
+    losses, gradients = outcome(*doubled(norm))
+    singles = [outcome(model_of(norm), moved_maps(seed)) for seed in SEEDS]
     assert losses.keys() == LOSSES
     errors = fp32_errors(losses, [single for single, _ in singles])
     for name, loss in losses.items():
@@ -150,7 +105,7 @@ def test_losses_and_gradients_equal_detectron2s_when_all_is_drawn(norm: str, gol
 @pytest.mark.parametrize("regionless", [False, True])
 def test_every_parameter_has_a_gradient_also_without_objects(norm: str, regionless: bool) -> None:
     """One that has none would stop DDP. Without objects the masks' and boxes' are zeros, without regions all heads'."""
-    model, maps, batch = _model(norm).train(), case.maps(), case.empty_batch()
+    model, maps, batch = model_of(norm).train(), case.maps(), case.empty_batch()
     if regionless:  # every proposal is empty inside an image without height
         batch = batch._replace(size=torch.tensor([[0, 256], [0, 256]]))
     losses = model.losses(maps, batch)
@@ -166,7 +121,7 @@ def test_every_parameter_has_a_gradient_also_without_objects(norm: str, regionle
 
 
 def test_an_object_without_width_teaches_nothing() -> None:
-    model, maps, batch = _model(), case.maps(), case.batch()
+    model, maps, batch = model_of(), case.maps(), case.batch()
     boxes = torch.cat([batch.boxes[0][:1], torch.tensor([[7.0, 7, 7, 90]]), batch.boxes[0][1:]])
     labels = torch.cat([batch.labels[0][:1], torch.tensor([1]), batch.labels[0][1:]])
     masks = [[batch.masks[0][0], InstanceMask((), None), *batch.masks[0][1:]], []]
@@ -175,25 +130,27 @@ def test_an_object_without_width_teaches_nothing() -> None:
 
 
 def test_running_statistics_stay_when_there_is_no_object() -> None:
-    model = _model("BN").train()
-    before = {name: value.clone() for name, value in model.roi_heads.mask_head.named_buffers()}
+    model = model_of("BN").train()
+    head = model.get_submodule("roi_heads.mask_head")
+    before = {name: value.clone() for name, value in head.named_buffers()}
     model.losses(case.maps(), case.empty_batch())
-    assert all(torch.equal(value, before[name]) for name, value in model.roi_heads.mask_head.named_buffers())
+    assert all(torch.equal(value, before[name]) for name, value in head.named_buffers())
 
 
 def test_nothing_is_detected_where_nothing_can_be() -> None:
     """No proposal is finite; or none scores enough; or all are empty at the file's size."""
     size, original = case.sizes()
-    nothing = [_model(), _model(min_score=1.0), _model()]
+    nothing = [model_of(), model_of(min_score=1.0), model_of()]
     nn.init.constant_(nothing[0].proposal_generator.rpn_head.anchor_deltas.weight, math.nan)
     for model, at in zip(nothing, (original, original, torch.zeros_like(original)), strict=True):
         for found in model.eval().detect(case.maps(), size, at):
-            assert [tuple(part.shape) for part in found] == [(0, 4), (0,), (0,), (0, 28, 28)]
+            assert [tuple(part.shape) for part in found if part is not None] == [(0, 4), (0,), (0,), (0, 28, 28)]
+            assert found.masks is not None
             assert paste_masks(found.masks, found.boxes, HeightWidth(5, 7)).shape == (0, 5, 7)
 
 
 def test_draws_come_from_torchs_generator() -> None:
-    model, maps = _model(rpn_batch=32, roi_batch=16), case.maps()
+    model, maps = model_of(rpn_batch=32, roi_batch=16), case.maps()
 
     def losses(seed: int) -> list[float]:
         torch.manual_seed(seed)
@@ -205,7 +162,7 @@ def test_draws_come_from_torchs_generator() -> None:
 
 
 def test_bfloat16_autocast_keeps_boxes_scores_and_losses_in_float32() -> None:
-    model, maps, (size, original) = _model(), case.maps(), case.sizes()
+    model, maps, (size, original) = model_of(), case.maps(), case.sizes()
     exact = model.losses(maps, case.batch())
     with torch.autocast("cpu", torch.bfloat16):
         losses = model.losses(maps, case.batch())
@@ -214,7 +171,7 @@ def test_bfloat16_autocast_keeps_boxes_scores_and_losses_in_float32() -> None:
         assert loss.dtype == torch.float32
         assert loss.item() == pytest.approx(exact[name].item(), rel=0.1), name
     for image, height_width in zip(found, original.tolist(), strict=True):
-        assert {value.dtype for value in (image.boxes, image.scores, image.masks)} == {torch.float32}
+        assert [value.dtype for value in image if value is not None] == DTYPES
         assert (image.boxes >= 0).all()
         assert (image.boxes[:, 2:].amax(0) <= torch.tensor(height_width[::-1])).all()
 
@@ -222,7 +179,7 @@ def test_bfloat16_autocast_keeps_boxes_scores_and_losses_in_float32() -> None:
 def test_bitmaps_train_almost_as_the_polygons_they_were_drawn_from() -> None:
     batch = case.batch()
     masks = [[_bitmap(mask.polygons) for mask in batch.masks[0]], []]
-    model, maps = _model(), case.maps()
+    model, maps = model_of(), case.maps()
     polygons, bitmaps = model.losses(maps, batch), model.losses(maps, batch._replace(masks=masks))
     assert bitmaps["mask"].item() == pytest.approx(polygons["mask"].item(), rel=0.02)
     assert bitmaps["mask"] != polygons["mask"]
@@ -303,5 +260,5 @@ def test_initial_weights_have_the_published_spread() -> None:
 )
 def test_numbers_out_of_range_are_refused_in_one_line(changes: dict[str, Any], line: str) -> None:
     with pytest.raises(UserError) as caught:
-        _model(**changes)
+        model_of(**changes)
     assert str(caught.value) == line

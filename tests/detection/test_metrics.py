@@ -16,8 +16,8 @@ from maekit.detection.mask_rcnn.paste import paste_masks
 from maekit.detection.mask_rcnn.types import Detections
 from maekit.detection.metrics.coco_eval import NUMBERS, Scores, SeenImage, evaluate
 from maekit.detection.metrics.coco_masks import CocoResults, coco_results, decode_masks, encode_masks, truth_rle
-from maekit.detection.metrics.detection import DetectionMetrics
-from maekit.detection.metrics.table import class_table
+from maekit.detection.metrics.detection import DetectionMetrics, class_json
+from maekit.detection.metrics.table import class_table, summary_table
 from maekit.errors import UserError
 from maekit.system.size import HeightWidth
 from tests.detection.helpers_metrics import (
@@ -91,9 +91,9 @@ def test_the_order_of_the_images_and_a_second_sight_change_nothing() -> None:
 def test_nothing_is_evaluated_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = []
 
-    def counted(images: Sequence[SeenImage], category_ids: Sequence[int]) -> Scores:
+    def counted(images: Sequence[SeenImage], category_ids: Sequence[int], kinds: Sequence[str]) -> Scores:
         calls.append(len(images))
-        return evaluate(images, category_ids)
+        return evaluate(images, category_ids, kinds)
 
     monkeypatch.setattr("maekit.detection.metrics.detection.evaluate", counted)
     scenes = images(8)
@@ -110,6 +110,28 @@ def test_nothing_is_evaluated_twice(monkeypatch: pytest.MonkeyPatch) -> None:
     metrics.reset()
     assert metrics.results() == []
     assert all(value.isnan() for value in metrics.compute().values())
+
+
+def test_boxes_alone_have_the_box_numbers_and_no_others() -> None:
+    """With and without masks in the results; nothing says anything of masks."""
+    scenes = images(6)
+    whole, boxes, bare = filled(scenes), *(DetectionMetrics(CATEGORIES, masks=False) for _ in range(2))
+    for scene in scenes:
+        boxes.update(scene.given(), scene.image_id, scene.size, scene.truth)
+        bare.update(scene.given()._replace(rles=None), scene.image_id, scene.size, scene.truth)
+    expected = {name: value.item() for name, value in whole.compute().items() if name.startswith("box")}
+    for metrics in (boxes, bare):
+        assert {name: value.item() for name, value in metrics.compute().items()} == pytest.approx(expected, nan_ok=True)
+        assert len(expected) == 12
+        rows = metrics.results()
+        assert rows == [{k: v for k, v in row.items() if k != "segmentation"} for row in whole.results()]
+        assert not [line for line in (*class_table(NAMES, metrics), *summary_table(metrics)) if "mask" in line]
+        found = class_json(NAMES, metrics)
+        assert found["more"] is None
+        for row, other in zip(found["classes"], class_json(NAMES, whole)["classes"], strict=True):
+            assert row == other | {"more": None}
+    with pytest.raises(UserError, match=r"got \[1, 1, 1, 0\] boxes, scores, labels and masks"):
+        filled([]).update(found_square()._replace(rles=None), 1, SIZE, [])
 
 
 def test_the_given_annotations_stay_as_they_were() -> None:
@@ -143,7 +165,7 @@ def test_a_found_box_and_its_mask_have_sizes_of_their_own() -> None:
     frame[0, 5:55, 5:7] = frame[0, 5:7, 5:55] = True
     scene = CocoResults(
         np.array([[5.0, 5, 55, 55], [10, 10, 50, 50]]), np.array([0.9, 0.8]), np.array([0, 0]),
-        encode_masks(frame) + found_square().rles,
+        encode_masks(frame) + (found_square().rles or []),
     )  # fmt: skip
     metrics = DetectionMetrics([1])
     metrics.update(scene, 1, SIZE, [square(area=400)])
@@ -257,6 +279,7 @@ def test_masks_are_pasted_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> No
     eight = Detections(boxes, torch.linspace(1, 0, 8), torch.arange(8), torch.ones(8, 28, 28))
     results = coco_results(eight, HeightWidth(20, 30), pixels_at_once=3 * 20 * 30)
     assert sizes == [3, 3, 2]
+    assert results.rles is not None
     masks = decode_masks(results.rles, HeightWidth(20, 30))
     for number, mask in enumerate(masks):
         assert mask.sum() == 40
@@ -264,7 +287,8 @@ def test_masks_are_pasted_a_few_at_a_time(monkeypatch: pytest.MonkeyPatch) -> No
     assert (results.boxes == boxes.numpy()).all()
     assert (results.scores == eight.scores.numpy()).all()
     assert results.labels.tolist() == list(range(8))
-    assert coco_results(Detections(*(column[:0] for column in eight)), HeightWidth(20, 30)).rles == []
+    none = Detections(*(column[:0] for column in eight if column is not None))
+    assert coco_results(none, HeightWidth(20, 30)).rles == []
 
 
 @pytest.mark.parametrize(

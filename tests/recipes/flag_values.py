@@ -86,6 +86,7 @@ FLAGS = {
     "data.imagenet_sketch": text("a"),
     "data.label_separator": text("null", ";"),
     "data.label_values": numbers("null", "[1,2,3]"),
+    "data.masks": choice("auto", "true", "false", bad="null"),
     "data.mean": numbers("[0,0,0]", "[0.5,0.4,0.3]", bad=f"{CHANNELS} [-1,0,0] [127,127,127]"),
     "data.num_workers": whole("0", "2", "null", bad="-1"),
     "data.orientation": choice("auto", "upright", "stored"),
@@ -153,6 +154,12 @@ FLAGS = {
     "model.mask_rcnn.anchor_ratios": numbers("[0.5,1,2]", bad="[] [0] [-1]"),
     "model.mask_rcnn.anchor_sizes": numbers("[8,16,32,64,128]", bad="[] [0,1,1,1,1] [8]"),
     "model.mask_rcnn.box_pool": COUNT,
+    "model.mask_rcnn.cascade_box_weights": numbers(
+        "[[20,20,10,10]] --model.mask_rcnn.cascade_iou=[0.6]", "[]", bad="[[1]] [1]"
+    ),
+    "model.mask_rcnn.cascade_iou": numbers(
+        "[0.6] --model.mask_rcnn.cascade_box_weights=[[20,20,10,10]]", "[]", bad="[0.6] [1.5] [-1]"
+    ),
     "model.mask_rcnn.box_weights": numbers("[1,1,1,1]", bad="[1] [0,1,1,1]"),
     "model.mask_rcnn.fc_channels": COUNT,
     "model.mask_rcnn.head_channels": COUNT,

@@ -29,7 +29,7 @@ class DetBatch(NamedTuple):
         size: [B, 2] int64, height and width of the picture inside.
         boxes: B times [K, 4] float32, x0 y0 x1 y1 in pixels of the picture; K may be 0.
         labels: B times [K] int64 in 0..C-1, in the order of the class names.
-        masks: B times K shapes.
+        masks: B times K shapes; B times none where boxes alone are learned.
         index: [B] int64, the sample's place in its listing; -1 marks padding.
     """
 

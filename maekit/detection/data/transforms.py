@@ -58,6 +58,16 @@ class Move(NamedTuple):
         seen = tuple(piece for outline in mask.polygons for piece in self._outline(outline))
         return InstanceMask(seen, None) if seen else None
 
+    def box(self, box: np.ndarray) -> np.ndarray:
+        """Returns the part of a box x0 y0 x1 y1 inside the window, [4] float32; it may be empty."""
+        x, y = box[[0, 2]], box[[1, 3]]
+        if self.flip:
+            x = self.before.width - x[::-1]
+        x = x * (self.resized.width / self.before.width) - self.left
+        y = y * (self.resized.height / self.before.height) - self.top
+        x, y = x.clip(0, self.after.width), y.clip(0, self.after.height)
+        return np.array([x[0], y[0], x[1], y[1]], dtype=np.float32)
+
     def _pixels(self, image: Image.Image, resampling: Image.Resampling) -> np.ndarray:
         if self.flip:
             image = image.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
@@ -142,6 +152,19 @@ class DetTrainTransform:
         boxes = torch.from_numpy(np.array([box for box, _, _ in found], dtype=np.float32).reshape(-1, 4))
         kept = torch.tensor([label for _, label, _ in found], dtype=torch.int64)
         return picture, move.after, boxes, kept, [mask for _, _, mask in found]
+
+    def moved_boxes(
+        self, move: Move, image: Image.Image | Tensor, boxes: Sequence[np.ndarray], labels: Sequence[int]
+    ) -> tuple[Tensor, HeightWidth, Tensor, Tensor]:
+        """Transforms one sample whose objects have boxes x0 y0 x1 y1 and no shapes; see `moved`.
+
+        A mirrored, resized and cut box is the box of what it was around only where that fills it: as in detectron2.
+        """
+        pairs = [(move.box(box), label) for box, label in zip(boxes, labels, strict=True)]
+        found = [(box, label) for box, label in pairs if min(box[2] - box[0], box[3] - box[1]) > LEAST_SIDE]
+        picture = padded(move.picture(image), self.image_size, self.normalise)
+        seen = torch.from_numpy(np.array([box for box, _ in found], dtype=np.float32).reshape(-1, 4))
+        return picture, move.after, seen, torch.tensor([label for _, label in found], dtype=torch.int64)
 
     def draw(self, size: HeightWidth) -> Move:
         """Draws the geometry for an image of some size."""

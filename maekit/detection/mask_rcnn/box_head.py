@@ -1,4 +1,4 @@
-"""The box head: it predicts the class of each region, and a box for every class."""
+"""The box head: it predicts the class of each region, and a box for every class or one for all of them."""
 
 from torch import Tensor, nn
 
@@ -34,16 +34,22 @@ class BoxHead(MapModule, nn.Sequential):
 
 
 class BoxPredictor(nn.Module):
-    """Linear classes and boxes; weights from normals of deviation 0.01 and 0.001, biases 0; names are detectron2's."""
+    """Linear classes and boxes; weights from normals of deviation 0.01 and 0.001, biases 0; names are detectron2's.
 
-    def __init__(self, channels: int, num_classes: int) -> None:
+    Args:
+        channels: D, of the features.
+        num_classes: C, without background.
+        box_each: whether each class has a box of its own; else all classes share one.
+    """
+
+    def __init__(self, channels: int, num_classes: int, *, box_each: bool = True) -> None:
         super().__init__()
         self.cls_score = nn.Linear(channels, num_classes + 1)
-        self.bbox_pred = nn.Linear(channels, num_classes * 4)
+        self.bbox_pred = nn.Linear(channels, 4 * (num_classes if box_each else 1))
         for layer, deviation in ((self.cls_score, 0.01), (self.bbox_pred, 0.001)):
             nn.init.normal_(layer.weight, std=deviation)
             nn.init.zeros_(layer.bias)
 
     def forward(self, features: Tensor) -> tuple[Tensor, Tensor]:
-        """Turns features [R, D] into logits [R, C + 1], the last one background's, and deltas [R, C * 4]."""
+        """Turns features [R, D] into logits [R, C + 1], the last one background's, and deltas [R, C * 4] or [R, 4]."""
         return self.cls_score(features), self.bbox_pred(features)

@@ -35,6 +35,18 @@ def not_empty(boxes: Tensor) -> Tensor:
     return (boxes[..., 2] > boxes[..., 0]) & (boxes[..., 3] > boxes[..., 1])
 
 
+def deltas_of(deltas: Tensor, rows: Tensor, labels: Tensor) -> Tensor:
+    """Returns float32 [N, 4], the offsets of some rows [N] and their classes [N].
+
+    Args:
+        deltas: [R, C * 4], or [R, 4] for all classes together.
+        rows, labels: int64 [N].
+    """
+    if deltas.shape[1] == 4:
+        return deltas.float()[rows]
+    return deltas.float().view(len(deltas), deltas.shape[1] // 4, 4)[rows, labels]
+
+
 class BoxCoder(NamedTuple):
     """detectron2's Box2BoxTransform; all its numbers are Python's, so that no step copies them to an accelerator.
 

@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from maekit.detection.host import upload
-from maekit.detection.mask_rcnn.boxes import BoxCoder
+from maekit.detection.mask_rcnn.boxes import BoxCoder, deltas_of
 from maekit.detection.mask_rcnn.matching import draw, match, places
 from maekit.detection.mask_rcnn.types import Regions
 
@@ -57,7 +57,7 @@ def region_losses(
 
     Args:
         logits: [R, C + 1], the last one for background.
-        deltas: [R, C * 4].
+        deltas: [R, C * 4], or [R, 4] for all classes together.
         regions: those of each image, R in all, in the host's memory.
         true: the objects' boxes of each image, in the host's memory.
         coder: of deltas.
@@ -72,7 +72,7 @@ def region_losses(
     ]
     own, goal, row, label = (upload(part, logits.device) for part in (labels[rows], torch.cat(goals), rows, labels))
     cls = F.cross_entropy(logits.float(), label, reduction="sum") / num_regions
-    predicted = deltas.float().view(len(labels), num_classes, 4)[row, own]
+    predicted = deltas_of(deltas, row, own)
     return cls, (predicted - goal).abs().sum() / num_regions
 
 

@@ -1,9 +1,10 @@
-"""Mask R-CNN: proposals from a pyramid, and a class, a box and a mask for each.
+"""Mask R-CNN: proposals from a pyramid, and a class, a box and a mask for each; also a cascade, and boxes only.
 
 On an accelerator the host waits twice in a training step, however many images and maps there are: for the suppression
 of proposals, whose kernel reads how many are left (`suppression`), and for the drawn regions, in one copy: their masks
 are drawn on the host, and their number and sizes decide the shapes of what follows (`roi_heads`). `detect` waits five
-times a batch. What the numbers do not need is of fixed shape (`matching`), and copies to the device are not waited for.
+times a batch. Each stage of a cascade after the first waits once more, for the boxes of the one before (`cascade`).
+What the numbers do not need is of fixed shape (`matching`), and copies to the device are not waited for.
 `benchmarks/README.md` lists all waits.
 """
 
@@ -19,7 +20,7 @@ from maekit.detection.host import to_host, upload
 from maekit.detection.mask_rcnn.boxes import not_empty, sizes_of
 from maekit.detection.mask_rcnn.roi_heads import RegionHeads
 from maekit.detection.mask_rcnn.rpn import RegionProposals
-from maekit.detection.mask_rcnn.select import Selected, rescaled, select
+from maekit.detection.mask_rcnn.select import Selected, rescaled
 from maekit.detection.mask_rcnn.settings import MaskRCNNSettings
 from maekit.detection.mask_rcnn.types import Detections, Truth
 from maekit.errors import UserError
@@ -34,6 +35,7 @@ class MaskRCNN(MapModule):
         num_classes: C, without background.
         settings: layers, sampling and selection.
         strides: of the maps, the largest map first; regions are pooled from all but the last.
+        masks: whether objects have shapes; False makes it a Faster R-CNN (Ren et al., 1506.01497) with these numbers.
 
     Raises:
         UserError: not one anchor size for each map.
@@ -46,23 +48,24 @@ class MaskRCNN(MapModule):
         settings: MaskRCNNSettings,
         *,
         strides: Sequence[int] = (4, 8, 16, 32, 64),
+        masks: bool = True,
     ) -> None:
         super().__init__()
         check_anchor_sizes(settings, strides)
         self.settings = settings
         self.proposal_generator = RegionProposals(in_channels, strides, self.settings)
-        self.roi_heads = RegionHeads(in_channels, num_classes, strides[:-1], self.settings)
+        self.roi_heads = RegionHeads(in_channels, num_classes, strides[:-1], self.settings, masks=masks)
 
     def losses(self, maps: Sequence[Tensor], batch: Truth) -> dict[str, Tensor]:
-        """Returns the five losses of one batch; anchors and regions to train on are drawn with torch's generator.
+        """Returns the losses of one batch; anchors and regions to train on are drawn with torch's generator.
 
         Args:
             maps: [B, in_channels, h, w] for each stride.
             batch: the objects, on any device.
 
         Returns:
-            Scalars: `rpn_cls` and `rpn_loc` of the proposals, `cls`, `box_reg` and `mask` of the regions. Their sum
-            depends on every parameter, also without any object.
+            Scalars: `rpn_cls` and `rpn_loc` of the proposals, and those of the regions; see `RegionHeads.losses`. Their
+            sum depends on every parameter, also without any object.
         """
         batch, maps = _moved(batch, maps[0].device), [self.laid_out(image) for image in maps]
         predictions = self.proposal_generator(maps)
@@ -85,21 +88,18 @@ class MaskRCNN(MapModule):
         best = self.proposal_generator.best(self.proposal_generator(maps), inside, training=False)
         *proposals, inside, outside = to_host([*(boxes for boxes, _ in best), size, original])
         proposals, sizes = [boxes[not_empty(boxes)] for boxes in proposals], sizes_of(inside)
-        found = select(
-            *self.roi_heads.boxes(maps, proposals),
-            proposals,
-            sizes,
-            min_score=self.settings.min_score,
-            nms_iou=self.settings.nms_iou,
-            count=self.settings.max_detections,
-            coder=self.roi_heads.coder,
-        )
+        found = self.roi_heads.detect(maps, proposals, sizes)
+        images = zip(found, self._masks(maps, found), sizes, sizes_of(outside), strict=True)
+        return [_detections(*image) for image in images]
+
+    def _masks(self, maps: Sequence[Tensor], found: Sequence[Selected]) -> Sequence[Tensor | None]:
+        """Returns the probabilities [K, M, M] of each image's detections; None without a mask head."""
+        if self.roi_heads.mask_head is None:
+            return [None] * len(found)
         logits = self.roi_heads.masks(maps, [image.boxes for image in found]).float()
         labels = upload(torch.cat([image.labels for image in found]), logits.device)
         masks = logits[torch.arange(len(labels), device=labels.device), labels].sigmoid()
-        parts = torch.split(masks, [len(image.boxes) for image in found])
-        images = zip(found, parts, sizes, sizes_of(outside), strict=True)
-        return [_detections(*image) for image in images]
+        return torch.split(masks, [len(image.boxes) for image in found])
 
 
 def check_anchor_sizes(settings: MaskRCNNSettings, strides: Sequence[int]) -> None:
@@ -128,9 +128,9 @@ def _moved(batch: Truth, device: torch.device) -> _Objects:
     return _Objects(batch.size.to(device, non_blocking=True), boxes, labels, batch.masks)
 
 
-def _detections(found: Selected, masks: Tensor, size: HeightWidth, original: HeightWidth) -> Detections:
+def _detections(found: Selected, masks: Tensor | None, size: HeightWidth, original: HeightWidth) -> Detections:
     """Returns one image's detections in the pixels of the original, without boxes that are empty there."""
     boxes = rescaled(found.boxes, size, original)
     rows = not_empty(boxes).nonzero()[:, 0]
     kept = Selected(*(part[rows] for part in found._replace(boxes=boxes)))
-    return Detections(*kept, masks=masks[upload(rows, masks.device)])
+    return Detections(*kept, masks=None if masks is None else masks[upload(rows, masks.device)])

@@ -9,7 +9,7 @@ from torch import Tensor
 from torchvision.ops import batched_nms
 
 from maekit.detection.host import to_host, upload
-from maekit.detection.mask_rcnn.boxes import BoxCoder, clipped, clipped_each
+from maekit.detection.mask_rcnn.boxes import BoxCoder, clipped, clipped_each, deltas_of
 from maekit.detection.mask_rcnn.suppression import AT_ONCE, suppress_together
 from maekit.system.size import HeightWidth
 
@@ -23,7 +23,7 @@ class Selected(NamedTuple):
 
 
 def select(
-    logits: Tensor,
+    scores: Tensor,
     deltas: Tensor,
     proposals: Sequence[Tensor],
     sizes: Sequence[HeightWidth],
@@ -40,8 +40,8 @@ def select(
     `min_score`, for the suppression (image by image if there are more than `AT_ONCE`), and for the results.
 
     Args:
-        logits: [P, C + 1], the last one background's.
-        deltas: [P, C * 4].
+        scores: float32 [P, C + 1], the probability of each class, the last one background's.
+        deltas: [P, C * 4], or [P, 4] for all classes together.
         proposals: of each image, P in all, in the host's memory.
         sizes: of the images without their padding.
         min_score: see above.
@@ -49,9 +49,9 @@ def select(
         count: see above.
         coder: of deltas.
     """
-    boxes, scores, labels, image = _candidates(logits, deltas, proposals, sizes, min_score, coder)
+    num_classes = scores.shape[1] - 1
+    boxes, scores, labels, image = _candidates(scores, deltas, proposals, sizes, min_score, coder)
     if boxes.device.type != "cpu" and len(boxes) <= AT_ONCE:
-        num_classes = logits.shape[1] - 1
         groups = image * num_classes + labels
         kept = suppress_together(boxes, scores, groups, len(sizes) * num_classes, nms_iou)
     else:
@@ -61,7 +61,7 @@ def select(
 
 
 def _candidates(
-    logits: Tensor,
+    scores: Tensor,
     deltas: Tensor,
     proposals: Sequence[Tensor],
     sizes: Sequence[HeightWidth],
@@ -74,13 +74,12 @@ def _candidates(
     """
     of_proposal = torch.repeat_interleave(torch.tensor([len(boxes) for boxes in proposals]))
     image, proposal, size = (
-        upload(part, logits.device)
+        upload(part, scores.device)
         for part in (of_proposal, torch.cat(list(proposals)), torch.tensor(sizes)[of_proposal])
     )
-    scores = logits.float().softmax(-1)[:, :-1]
+    scores = scores[:, :-1]
     rows, labels = (scores > min_score).nonzero(as_tuple=True)
-    delta = deltas.float().view(len(logits), logits.shape[1] - 1, 4)[rows, labels]
-    boxes = coder.decode(delta, proposal[rows])
+    boxes = coder.decode(deltas_of(deltas, rows, labels), proposal[rows])
     finite = boxes.isfinite().all(1)
     boxes = torch.where(finite[:, None], clipped_each(boxes, size[rows]), 0.0)
     return boxes, torch.where(finite, scores[rows, labels], -math.inf), labels, image[rows]

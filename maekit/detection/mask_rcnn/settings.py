@@ -1,6 +1,6 @@
-"""The settings of a Mask R-CNN."""
+"""The settings of a Mask R-CNN, or of a Cascade Mask R-CNN."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal, get_args
 
 from maekit.errors import UserError
@@ -36,6 +36,10 @@ class MaskRCNNSettings:
         min_score: detections must be above it, 0 to 1.
         nms_iou: overlap above which the lesser of two detections of one class goes.
         max_detections: kept of each image.
+        cascade_iou: overlap from which a box is the object in each stage after the first, whose overlap is roi_iou
+            (Cascade R-CNN, arXiv 1712.00726); empty for Mask R-CNN, which has one stage. With more, each stage predicts
+            one box for all classes together.
+        cascade_box_weights: box_weights of the same stages, four numbers each.
     """
 
     norm: Norm
@@ -61,6 +65,22 @@ class MaskRCNNSettings:
     min_score: float
     nms_iou: float
     max_detections: int
+    cascade_iou: list[float] = field(default_factory=list)
+    cascade_box_weights: list[list[float]] = field(default_factory=list)
+
+    @property
+    def num_stages(self) -> int:
+        """Box heads that a region passes through: 1, or those of a cascade."""
+        return 1 + len(self.cascade_iou)
+
+    def stage_iou(self, stage: int) -> float:
+        """Returns the overlap from which a box is the object in a stage, counted from 0."""
+        return [self.roi_iou, *self.cascade_iou][stage]
+
+    def stage_box_weights(self, stage: int) -> tuple[float, float, float, float]:
+        """Returns the factors of a box's offset and size in a stage, counted from 0."""
+        wx, wy, ww, wh = [self.box_weights, *self.cascade_box_weights][stage]
+        return float(wx), float(wy), float(ww), float(wh)
 
     def __post_init__(self) -> None:
         """Refuses values outside their range, with the flag's name."""
@@ -77,6 +97,19 @@ class MaskRCNNSettings:
         for name in ("anchor_sizes", "anchor_ratios"):
             values = getattr(self, name)
             _require(name, bool(values) and min(values) > 0, "one number or more, each above 0", values)
+        self._check_cascade()
+
+    def _check_cascade(self) -> None:
+        overlaps, weights = self.cascade_iou, self.cascade_box_weights
+        fits = all(0 <= value <= 1 for value in overlaps)
+        _require("cascade_iou", fits, "an overlap from 0 to 1 for each stage after the first", overlaps)
+        four = all(len(numbers) == 4 and min(numbers) > 0 for numbers in weights)
+        _require("cascade_box_weights", four, "four numbers above 0 for each stage after the first", weights)
+        if len(weights) != len(overlaps):
+            raise UserError(
+                f"model.mask_rcnn.cascade_box_weights: got the weights of {len(weights)} stages, expected "
+                f"{len(overlaps)}, one for each overlap in model.mask_rcnn.cascade_iou {overlaps}"
+            )
 
     def _check_whole_numbers(self) -> None:
         for name in ("num_box_convs", "num_mask_convs"):

@@ -20,13 +20,14 @@ class Detections(NamedTuple):
         boxes: float32 [K, 4], x0 y0 x1 y1 in pixels of the original image, inside it, none empty.
         scores: float32 [K], 0 to 1.
         labels: int64 [K], 0 to C - 1.
-        masks: float32 [K, M, M], the probability of the object in each cell of its box; `paste_masks` draws them.
+        masks: float32 [K, M, M], the probability of the object in each cell of its box; `paste_masks` draws them. None
+            of a detector of boxes alone.
     """
 
     boxes: Tensor
     scores: Tensor
     labels: Tensor
-    masks: Tensor
+    masks: Tensor | None
 
 
 class Truth(Protocol):
@@ -36,7 +37,7 @@ class Truth(Protocol):
         size: int64 [B, 2], height and width of each image without its padding.
         boxes: B times float32 [K, 4], x0 y0 x1 y1 in pixels; K may be 0, and an empty box is no object.
         labels: B times int64 [K], 0 to C - 1.
-        masks: B times K shapes.
+        masks: B times K shapes, which a detector of boxes alone does not read.
     """
 
     @property

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple, TypedDict
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 from faster_coco_eval.core import COCO, COCOeval_faster  # type: ignore[import-untyped, unused-ignore]
@@ -33,13 +33,13 @@ class SeenAnnotation(TypedDict):
 
 
 class CocoResult(TypedDict):
-    """A found object as COCO's result files hold it: `bbox` is x, y, width, height."""
+    """A found object as COCO's result files hold it: `bbox` is x, y, width, height; boxes alone have no shape."""
 
     image_id: int
     category_id: int
     bbox: list[float]
     score: float
-    segmentation: TextRle
+    segmentation: NotRequired[TextRle]
 
 
 class SeenImage(NamedTuple):
@@ -62,7 +62,7 @@ class Scores(NamedTuple):
     """The numbers of an evaluation in percent, NaN where there is no object.
 
     Attributes:
-        values: COCO's 12 numbers by `box_AP` to `mask_ARl`.
+        values: COCO's 12 numbers of each kind that was asked for, by `box_AP` to `mask_ARl`.
         per_class: AP of each class in label order, by `box` and `mask`.
         objects: how many objects each class has, crowds left out.
     """
@@ -82,7 +82,7 @@ def evaluate(images: Sequence[SeenImage], category_ids: Sequence[int], kinds: Se
     Args:
         images: without duplicates.
         category_ids: COCO's id of each label. Annotations of other categories are not counted.
-        kinds: of `box` and `mask`.
+        kinds: of `box` and `mask`; for masks every found object must have one.
     """
     truth, found = _truth(images, category_ids), _found(images, category_ids)
     values: dict[str, float] = {}
@@ -104,16 +104,13 @@ def standard_results(images: Iterable[SeenImage], category_ids: Sequence[int]) -
         boxes = np.array(image.found.boxes, dtype=np.float64).reshape(-1, 4)  # a copy
         boxes[:, 2:] -= boxes[:, :2]
         columns = (boxes.tolist(), image.found.scores.tolist(), image.found.labels.tolist())
-        results += [
-            {
-                "image_id": image.image_id,
-                "category_id": category_ids[label],
-                "bbox": box,
-                "score": score,
-                "segmentation": rle,
-            }
-            for box, score, label, rle in zip(*columns, image.found.rles, strict=True)
+        own: list[CocoResult] = [
+            {"image_id": image.image_id, "category_id": category_ids[label], "bbox": box, "score": score}
+            for box, score, label in zip(*columns, strict=True)
         ]
+        for result, rle in zip(own, image.found.rles or (), strict=image.found.rles is not None):
+            result["segmentation"] = rle
+        results += own
     return results
 
 
@@ -147,8 +144,9 @@ def _measure_masks(found: COCO) -> None:
 def _coco(images: Sequence[SeenImage], category_ids: Sequence[int], notes: Sequence[dict[str, Any]]) -> COCO:
     """Passes masks as `rle`, which the evaluation would make of `segmentation` in a third of its time."""
     for number, note in enumerate(notes, 1):
-        rle = note.pop("segmentation")
-        note["id"], note["rle"] = number, {"size": rle["size"], "counts": rle["counts"].encode()}
+        note["id"], rle = number, note.pop("segmentation", None)
+        if rle is not None:
+            note["rle"] = {"size": rle["size"], "counts": rle["counts"].encode()}
     sizes = [{"id": image.image_id, **image.size._asdict()} for image in images]
     categories = [{"id": category} for category in category_ids]
     return COCO({"images": sizes, "categories": categories, "annotations": notes}, print_function=_silent)

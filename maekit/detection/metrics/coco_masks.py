@@ -25,29 +25,31 @@ class CocoResults(NamedTuple):
         boxes: float [K, 4], x0 y0 x1 y1.
         scores: float [K]. More than 100 of a class are cut to the 100 best by the evaluation itself.
         labels: integers [K], 0 to C-1.
-        rles: K masks at the file's own size.
+        rles: K masks at the file's own size; None of a detector of boxes alone.
     """
 
     boxes: np.ndarray
     scores: np.ndarray
     labels: np.ndarray
-    rles: list[TextRle]
+    rles: list[TextRle] | None
 
 
 def coco_results(found: Detections, size: HeightWidth, *, pixels_at_once: int = 2**26) -> CocoResults:
-    """Returns a detector's output with masks of the whole image.
+    """Returns a detector's output with masks of the whole image, where it has masks.
 
     Args:
         found: on any device.
         size: of the file.
         pixels_at_once: largest number of pixels of whole masks in memory, but at least those of one mask.
     """
+    boxes, scores, labels = (column.detach().cpu().numpy() for column in (found.boxes, found.scores, found.labels))
+    if found.masks is None:
+        return CocoResults(boxes, scores, labels, None)
     step = max(1, pixels_at_once // (size.height * size.width))
     rles: list[TextRle] = []
     for start in range(0, len(found.boxes), step):
         part = slice(start, start + step)
         rles += encode_masks(paste_masks(found.masks[part], found.boxes[part], size))
-    boxes, scores, labels = (column.detach().cpu().numpy() for column in found[:3])
     return CocoResults(boxes, scores, labels, rles)
 
 

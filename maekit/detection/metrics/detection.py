@@ -1,4 +1,4 @@
-"""Box and mask AP of detection and instance segmentation, exact under any split of the images over processes."""
+"""Box AP, and mask AP where there are masks, exact under any split of the images over processes."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -11,7 +11,6 @@ from maekit.base.per_class import ClassValue, PerClass, per_class_json
 from maekit.detection.data.annotation import Annotation
 from maekit.detection.metrics.coco_eval import (
     KINDS,
-    NUMBERS,
     CocoResult,
     Scores,
     SeenAnnotation,
@@ -25,7 +24,7 @@ from maekit.system.size import HeightWidth
 
 
 class DetectionMetrics(nn.Module):
-    """COCO's 12 numbers for boxes and 12 for masks, over all images at once.
+    """COCO's 12 numbers for boxes and, where there are masks, 12 for these, over all images at once.
 
     Each process keeps its images; the first `compute` after an update gathers them on every process, so every process
     must call it. An image that two processes saw counts once. `scores`, `results` and the table use the same result
@@ -33,10 +32,12 @@ class DetectionMetrics(nn.Module):
 
     Args:
         category_ids: COCO's id of each label, in label order.
+        masks: whether masks are found, and measured.
     """
 
-    def __init__(self, category_ids: Sequence[int]) -> None:
+    def __init__(self, category_ids: Sequence[int], *, masks: bool = True) -> None:
         super().__init__()
+        self.kinds = tuple(KINDS) if masks else ("box",)
         if len(set(category_ids)) != len(category_ids):
             raise UserError(f"got category ids {list(category_ids)}, expected each once; mend the annotation file")
         self.category_ids = [int(category) for category in category_ids]
@@ -60,25 +61,26 @@ class DetectionMetrics(nn.Module):
         Raises:
             UserError: a label without a class, masks of another size, or not one score, label and mask for each box.
         """
-        found = CocoResults(np.asarray(found.boxes), np.asarray(found.scores), np.asarray(found.labels), found.rles)
+        rles = found.rles if "mask" in self.kinds else None
+        found = CocoResults(np.asarray(found.boxes), np.asarray(found.scores), np.asarray(found.labels), rles)
         self._check(found, size)
         self.seen.append(SeenImage(int(image_id), size, found, [_annotation(note, size) for note in truth]))
         self._joined = self._scores = None
 
     def compute(self) -> dict[str, Tensor]:
-        """Returns float scalars in percent, 0 to 100: `box_AP` to `box_ARl`, `mask_AP` to `mask_ARl`.
+        """Returns float scalars in percent, 0 to 100: `box_AP` to `box_ARl`, and `mask_AP` to `mask_ARl` of masks.
 
         APs, APm and APl are of small, medium and large objects, AR1, AR10 and AR100 of as many results an image; nan
         where there is no such object. Every process must call it.
         """
         values = self.scores().values
-        return {f"{kind}_{number}": torch.tensor(values[f"{kind}_{number}"]) for kind in KINDS for number in NUMBERS}
+        return {name: torch.tensor(value) for name, value in values.items()}
 
     def scores(self) -> Scores:
         """Returns all numbers, those of each class too. Every process must call it."""
         images = self._all()
         if self._scores is None:
-            self._scores = evaluate(images, self.category_ids)
+            self._scores = evaluate(images, self.category_ids, self.kinds)
         return self._scores
 
     def results(self) -> list[CocoResult]:
@@ -107,8 +109,13 @@ class DetectionMetrics(nn.Module):
 
     def _check(self, found: CocoResults, size: HeightWidth) -> None:
         count, num_classes = len(found.scores), len(self.category_ids)
-        if not found.boxes.size == 4 * count == 4 * len(found.labels) == 4 * len(found.rles):
-            lengths = [len(column) for column in found]
+        lengths = [
+            len(found.boxes),
+            count,
+            len(found.labels),
+            *([len(found.rles or ())] if "mask" in self.kinds else []),
+        ]
+        if found.boxes.size != 4 * count or set(lengths) != {count}:
             raise UserError(f"got {lengths} boxes, scores, labels and masks of an image, expected one number")
         outside = found.labels[(found.labels < 0) | (found.labels >= num_classes)]
         if len(outside):
@@ -116,7 +123,7 @@ class DetectionMetrics(nn.Module):
                 f"got label {outside[0]}, expected 0 to {num_classes - 1}; check that data and model have the same "
                 "classes"
             )
-        sizes = {tuple(rle["size"]) for rle in found.rles} - {tuple(size)}
+        sizes = {tuple(rle["size"]) for rle in found.rles or ()} - {tuple(size)}
         if sizes:
             raise UserError(
                 f"got masks of {sizes.pop()} pixels for an image of {tuple(size)}; paste at the file's size"
@@ -124,15 +131,16 @@ class DetectionMetrics(nn.Module):
 
 
 def class_json(names: Sequence[str], metrics: DetectionMetrics) -> PerClass:
-    """Returns the box and mask AP of each class, as `per_class.json` keeps them.
+    """Returns the box AP and, of masks, the mask AP of each class, as `per_class.json` keeps them.
 
     Args:
         names: one a class, in label order.
         metrics: filled; every process must call this.
     """
     aps = metrics.scores().per_class
-    columns = zip(names, aps["box"], aps["mask"], metrics.images_with(), strict=True)
-    return per_class_json("box AP", "mask AP", [ClassValue(*row) for row in columns])
+    mask = aps.get("mask", [None] * len(names))
+    columns = zip(names, aps["box"], mask, metrics.images_with(), strict=True)
+    return per_class_json("box AP", "mask AP" if "mask" in aps else None, [ClassValue(*row) for row in columns])
 
 
 def _annotation(note: Annotation, size: HeightWidth) -> SeenAnnotation:

@@ -265,12 +265,38 @@ def test_objects_without_a_shape_are_told_and_counted_by_their_boxes(empty: Any,
     assert any("annotations without a shape that can be used: 4" in line for line in check(root).problems)
 
 
-def test_boxes_alone_cannot_train_a_mask_rcnn_and_the_way_out_works(tmp_path: Path) -> None:
+def test_boxes_alone_are_learned_where_there_are_no_shapes_and_masks_that_are_asked_for_are_refused(
+    tmp_path: Path,
+) -> None:
     root = export(tmp_path / "d", annotate=lambda entry: {**entry, "segmentation": []})
-    line = refused(root)
-    assert "8 have a box only, and this task trains Mask R-CNN" in line
-    assert "write each box as a polygon of its four corners" in line
-    used(export(tmp_path / "obeyed"))
+    data = used(root)
+    assert "no training object has a shape, so boxes alone are learned and measured" in data.summary()
+    assert (data.spec().masks, data.resolved()["masks"]) == (False, False)
+    assert used(root, masks=False).spec().masks is False
+    with pytest.raises(UserError) as caught:
+        build(root, masks=True).setup()
+    line = str(caught.value)
+    assert "8 have a box only, and data.masks is true; give --data.masks false" in line
+    assert "\n" not in line
+    assert used(export(tmp_path / "shapes")).spec().masks is True
+
+
+def test_boxes_alone_are_asked_for_of_data_of_which_half_have_shapes(tmp_path: Path) -> None:
+    """All their objects are learned then, each by the box of the file, or else by that of its shape."""
+
+    def bare(entry: Entry) -> Entry:
+        return {**entry, "segmentation": []} if entry["id"] % 2 else {k: v for k, v in entry.items() if k != "bbox"}
+
+    root = export(tmp_path / "d", annotate=bare)
+    assert "4 of 8 annotations that have a box and no shape (--data.masks false trains" in build(root).summary()
+    still = {"horizontal_flip": 0.0, "scale_range": [1.0, 1.0], "image_size": SIDE}
+    data, whole = build(root, masks=False, **still), build(export(tmp_path / "whole"), masks=False, **still)
+    assert "that have a box and no shape" not in data.summary()
+    for index in range(len(whole.train_dataset(0))):
+        one, other = (part.train_dataset(0)[Draw(0, index)] for part in (data, whole))
+        assert one.masks == other.masks == []
+        torch.testing.assert_close(one.boxes, other.boxes, rtol=0, atol=1e-4)
+        assert torch.equal(one.labels, other.labels)
 
 
 def test_boxes_alone_in_a_wrong_form_are_seen_by_the_images_size(tmp_path: Path) -> None:

@@ -121,11 +121,6 @@ CUTS: list[tuple[str, Callable[[dict[str, Any]], Any], str]] = [
         lambda v: [entry.update(iscrowd=1) for entry in v["annotations"]],
         'none of its 6 annotations has a shape to learn; give annotations with a "segmentation"',
     ),
-    (
-        "boxes only",
-        lambda v: [entry.pop("segmentation") for entry in v["annotations"]],
-        "none of its 6 annotations has a shape to learn",
-    ),
 ]
 
 

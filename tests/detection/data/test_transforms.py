@@ -13,7 +13,7 @@ from PIL import Image
 from maekit.base.data import seeded
 from maekit.detection.data.batch import InstanceMask
 from maekit.detection.data.polygons import clip_polygon
-from maekit.detection.data.transforms import DetEvalTransform, DetTrainTransform, box_of, evaluation_size
+from maekit.detection.data.transforms import DetEvalTransform, DetTrainTransform, Move, box_of, evaluation_size
 from maekit.errors import UserError
 from maekit.system.size import HeightWidth
 
@@ -328,6 +328,49 @@ def test_training_is_detectron2s(peer: Any, form: str) -> None:
                 assert sum(map(area, mask.polygons)) == pytest.approx(sum(map(area, other)), rel=1e-9, abs=1e-9)
         objects += len(labels)
     assert objects > 100
+
+
+@pytest.mark.filterwarnings("ignore:The given NumPy array is not writable")
+@pytest.mark.detectron2
+def test_boxes_alone_are_detectron2s(peer: Any) -> None:
+    """Without shapes it moves the annotated boxes themselves."""
+    transform = DetTrainTransform(**NUMBERS)
+    steps = [peer.moves.RandomFlip(horizontal=True), peer.moves.ResizeScale(0.1, 2.0, SIDE, SIDE)]
+    augment = peer.moves.AugmentationList([*steps, peer.moves.FixedSizeCrop((SIDE, SIDE), pad=False)])
+    objects = 0
+    for seed in range(60):
+        size = HeightWidth(*RNG.integers(30, 200, 2).tolist())
+        image = RNG.integers(0, 256, (*size, 3), dtype=np.uint8)
+        corners = np.sort(RNG.uniform(0, 1, (4, 2, 2)), axis=1) * (size.width, size.height)
+        boxes = [corner.reshape(-1) for corner in corners]
+        np.random.seed(seed)
+        _, _, found, labels = transform.moved_boxes(transform.draw(size), Image.fromarray(image), boxes, [0, 1, 2, 3])
+        np.random.seed(seed)
+        given = peer.moves.AugInput(image.copy())
+        moves = augment(given)
+        notes = [{"bbox": box.tolist(), "bbox_mode": 0, "category_id": at} for at, box in enumerate(boxes)]
+        moved = [peer.utils.transform_instance_annotations(note, moves, given.image.shape[:2]) for note in notes]
+        theirs = peer.utils.filter_empty_instances(peer.utils.annotations_to_instances(moved, given.image.shape[:2]))
+        assert labels.tolist() == theirs.gt_classes.tolist()
+        torch.testing.assert_close(found, theirs.gt_boxes.tensor, rtol=0, atol=1e-4)
+        objects += len(labels)
+    assert objects > 100
+
+
+@pytest.mark.parametrize("flip", [False, True])
+def test_a_box_moves_as_a_shape_that_fills_it(flip: bool) -> None:
+    size, box = HeightWidth(60, 90), np.array([11.5, 7.25, 70.0, 58.0])
+    x0, y0, x1, y1 = box
+    mask = InstanceMask((np.array([x0, y0, x1, y0, x1, y1, x0, y1]),), None)
+    for left, top in ((0, 0), (30, 10), (80, 0)):
+        move = Move(flip, size, HeightWidth(80, 110), top, left, HeightWidth(50, 30))
+        seen = move.shape(mask)
+        expected = np.zeros(4) if seen is None else box_of(seen)
+        found = move.box(box)
+        if seen is None:
+            assert min(found[2] - found[0], found[3] - found[1]) == 0
+        else:
+            np.testing.assert_allclose(found, expected, rtol=0, atol=1e-4)
 
 
 def peer_valid(outline: np.ndarray) -> bool:

@@ -126,12 +126,16 @@ def test_data_yaml(tmp_path: Path, old: str, new: str, said: str | None) -> None
         build(root).setup()
 
 
-def test_boxes_alone_are_refused(tmp_path: Path) -> None:
+def test_boxes_alone_are_learned(tmp_path: Path) -> None:
     root = write(tmp_path / "data", "yolo")
     for path in (root / "labels/train").iterdir():
         path.write_text(f"{BOX}\n", encoding="utf-8")
-    with pytest.raises(UserError, match="have a box only"):
-        build(root).setup()
+    data = build(root, horizontal_flip=0.0, scale_range=[1.0, 1.0], image_size=WIDTH)
+    assert "no training object has a shape, so boxes alone are learned" in data.summary()
+    sample = data.train_dataset(0)[Draw(0, 0)]
+    assert (sample.boxes.tolist(), sample.masks) == ([[40.0, 24.0, 60.0, 36.0]], [])
+    with pytest.raises(UserError, match="have a box only, and data"):
+        build(root, masks=True).setup()
 
 
 def test_one_list_is_split_by_groups_and_folds(tmp_path: Path) -> None:

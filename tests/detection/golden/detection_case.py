@@ -39,6 +39,11 @@ PUBLISHED: dict[str, Any] = {
     "max_detections": 100,
 }
 NARROW: dict[str, Any] = {"head_channels": 16, "fc_channels": 32}
+# Its Cascade Mask R-CNN's (projects/ViTDet/configs/COCO/cascade_mask_rcnn_vitdet_b_100ep.py), of the later stages.
+CASCADE: dict[str, Any] = {
+    "cascade_iou": [0.6, 0.7],
+    "cascade_box_weights": [[20.0, 20.0, 10.0, 10.0], [30.0, 30.0, 15.0, 15.0]],
+}
 # So many are drawn that all are, and so few kept that the arrays stay small.
 EXHAUSTIVE: dict[str, Any] = {
     "rpn_batch": 2**15,

@@ -21,11 +21,13 @@ from maekit.detection.data.coco.dataset import AS_STORED, SWAPPED, read_sized
 from maekit.detection.data.coco.file import CocoFile
 from maekit.detection.data.coco.layout import Part, read_part
 from maekit.detection.data.coco.remarks import (
+    Masks,
     absent_images,
     nothing_to_evaluate,
     nothing_to_learn,
     other_categories,
     remarks,
+    with_masks,
     wrong_boxes,
 )
 from maekit.detection.data.coco.shared_images import shared_images
@@ -51,6 +53,7 @@ def check_coco(
     white: White = "auto",
     share: Share | None = None,
     asked: Asked = Asked(),  # noqa: B008 - frozen
+    masks: Masks = "auto",
 ) -> Findings:
     """Verifies annotation files, that their images are there and of the size they say, boxes and shapes.
 
@@ -65,9 +68,12 @@ def check_coco(
         white: value of the flag `--data.white`.
         share: says which images are one group.
         asked: the flags of bands.
+        masks: value of the flag `--data.masks`.
     """
     findings = Findings()
     files = [file for part in parts if (file := _read(part, root, findings))]
+    if len(files) == len(parts):
+        files = list(with_masks(files[0], files[1], masks))
     for file in files:
         objects = len(file.objects)
         findings.facts.append(
@@ -156,7 +162,7 @@ def file_problems(file: CocoFile) -> list[str]:
         ("polygons of fewer than three points or half a point", odd.short_polygons, "they are left out"),
         ("run lengths that do not add up to their image's size", odd.bad_runs, "they are left out"),
         ("bboxes that are not four numbers", odd.bad_boxes, "the shape's box is used"),
-        ("annotations without a shape that can be used", odd.shapeless, NO_SHAPE),
+        *_shapeless(file),
         ("boxes without width or height", _tally(file, known & (boxes[:, 2:] <= 0).any(axis=1)), TRUTH),
         ("boxes that reach beyond their image", _tally(file, known & beyond), "shapes are cut to the image"),
         ("shapes that lie outside their image", _tally(file, compared.outside), NO_AREA),
@@ -175,6 +181,15 @@ def file_problems(file: CocoFile) -> list[str]:
         names = f'{file.path}: names that stand more than once in "images": {file.found.repeated:,}'
         lines.append(f"{names}; list each image once, with all its annotations")
     return first + lines
+
+
+def _shapeless(file: CocoFile) -> list[tuple[str, Tally, str]]:
+    """Returns the kind of problem that annotations without a shape are; where boxes are learned, without a box too."""
+    if file.masks:
+        return [("annotations without a shape that can be used", file.remarks.shapeless, NO_SHAPE)]
+    objects = file.objects
+    without = (objects.image >= 0) & ~objects.masked & ~objects.boxed
+    return [("annotations without a box or a shape that can be used", _tally(file, without), "they are left out")]
 
 
 def look(path: str, size: HeightWidth, full: bool, reading: AnyReading = AS_STORED) -> str | None:

@@ -1,6 +1,5 @@
 """COCO 2017, or another data set with annotation files of its form, as the data of a detection task."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -28,15 +27,8 @@ from maekit.detection.data.coco.dataset import (
     collate_objects,
 )
 from maekit.detection.data.coco.file import CocoFile
-from maekit.detection.data.coco.layout import EXPECTED, Form, Part, Places, read_part
-from maekit.detection.data.coco.remarks import (
-    absent_images,
-    nothing_to_evaluate,
-    nothing_to_learn,
-    other_categories,
-    remarks,
-    wrong_boxes,
-)
+from maekit.detection.data.coco.layout import EXPECTED, Form, Part, Places
+from maekit.detection.data.coco.remarks import Masks, read_parts, remarks
 from maekit.detection.data.coco.scenes import make_object_scenes, object_scenes_root
 from maekit.detection.data.coco.shared_images import image_lines
 from maekit.detection.data.division import Division
@@ -68,10 +60,12 @@ class COCO(BandFlags, Division, TransferData):
 
     Classes are in the order of the category ids, which may have gaps. Training leaves out crowds and images without any
     other object; evaluation has all. An annotation with a box and no usable shape counts for box AP alone, and one
-    with neither is left out.
+    with neither is left out. Where boxes alone are learned, all that have a box or a shape are.
 
     Args:
         synthetic: made data to use where no root is given: `scenes` are scikit-learn's digits on textures.
+        masks: whether shapes are learned and measured, beside boxes; false for boxes alone (Faster R-CNN). auto: true,
+            but false where no training object has a shape, which is said.
         annotations: form of the annotations, where a folder has COCO's and YOLO's; auto: COCO's, which is said.
         train_json: annotations of the training images, relative to the root; null for COCO 2017's own name, or
             annotations/train.json, train.json and the like.
@@ -94,6 +88,7 @@ class COCO(BandFlags, Division, TransferData):
     published_counts: ClassVar[tuple[int, int] | None] = (117_266, 5_000)  # images of train2017 that hold an object
 
     synthetic: Literal["scenes"] | None = None
+    masks: Masks = "auto"
     annotations: Form = "auto"
     train_json: str | None = None
     val_json: str | None = None
@@ -148,7 +143,7 @@ class COCO(BandFlags, Division, TransferData):
             UserError: no folder was given, or see `read_parts`.
         """
         root = self._data_root()
-        files = read_parts(self._parts(root), root)
+        files = read_parts(self._parts(root), root, masks=self.masks)
         problem = self.share.overlap(*(list(file.names) for file in files))
         if problem:
             raise UserError(problem)
@@ -170,20 +165,24 @@ class COCO(BandFlags, Division, TransferData):
         return form
 
     def resolved(self) -> dict[str, Any]:
-        """Returns the file of statistics that was found beside the data: an evaluation on other images needs it too."""
+        """Returns whether masks are learned, and the file of statistics that was found beside the data.
+
+        An evaluation on other images needs both too.
+        """
         found = self.stats is None and self._asked and self.pictures.bands
-        return {"stats": str(self._stats_folder() / NAME)} if found else {}
+        stats = {"stats": str(self._stats_folder() / NAME)} if found else {}
+        return {"masks": self.files[0].masks, **stats}
 
     def _stats_folder(self) -> Path:
         return self._data_root() or self.files[0].path.parent
 
     def assumed_spec(self) -> DataSpec:
         """Returns COCO's categories and the size asked for; nothing is read."""
-        return replace(spec_of(CATEGORIES, self.image_size), **self._asked.assumed())
+        return replace(spec_of(CATEGORIES, self.image_size), masks=self.masks is not False, **self._asked.assumed())
 
     def spec(self) -> DataSpec:
         """Returns the categories found and the size asked for."""
-        spec = spec_of(self.files[0].categories, self.image_size)
+        spec = replace(spec_of(self.files[0].categories, self.image_size), masks=self.files[0].masks)
         bands = self.pictures.bands if self._asked else None
         return spec if bands is None else replace(spec, **bands.for_spec())
 
@@ -202,7 +201,7 @@ class COCO(BandFlags, Division, TransferData):
     def summary(self) -> str:
         """Returns counts, the folder, and what is left out or odd, in one line."""
         train, val = self.files
-        kept, objects = len(train.trainable()), int((train.objects.masked & ~train.objects.crowd).sum())
+        kept, objects = len(train.trainable()), int(train.learned.sum())
         images = f"{kept:,} of {len(train):,} training images with {objects:,} objects"
         found = f"{images}, {len(val):,} validation images, {len(train.categories):,} classes in {train.path.parent}"
         decoding = decode_note(self.reduced_decode, self.pictures.jpeg_side, self.image_size)
@@ -245,7 +244,14 @@ class COCO(BandFlags, Division, TransferData):
         root = self._data_root()
         parts = self._parts(root)
         return check_coco(
-            parts, root, classes=classes, full=full, white=self.white, share=self.share, asked=self._asked
+            parts,
+            root,
+            classes=classes,
+            full=full,
+            white=self.white,
+            share=self.share,
+            asked=self._asked,
+            masks=self.masks,
         )
 
     def _parts(self, root: Path | None) -> tuple[Part, Part]:
@@ -276,30 +282,3 @@ class COCO(BandFlags, Division, TransferData):
             return object_scenes_root()
         advice = f"add --data.root DIR with your images ({EXPECTED}, or YOLO's data.yaml), or --data.synthetic scenes"
         raise UserError(f"no data given; {advice}")
-
-
-def read_parts(parts: Sequence[Part], root: Path | None) -> tuple[CocoFile, CocoFile]:
-    """Reads both splits, and checks that their images exist, that their categories agree and that there are objects.
-
-    Raises:
-        UserError: with the first thing that is wrong.
-    """
-    read = [_read_whole(part, root) for part in reversed(parts)]  # the short one first
-    val, train = read
-    problems = [
-        *map(absent_images, (train, val)),
-        *map(wrong_boxes, (train, val)),
-        other_categories(train, val),
-        nothing_to_learn(train),
-        nothing_to_evaluate(val),
-    ]
-    for problem in filter(None, problems):
-        raise UserError(problem)
-    return train, val
-
-
-def _read_whole(part: Part, root: Path | None) -> CocoFile:
-    file, problems = read_part(part, root)
-    if file is None or problems:
-        raise UserError(problems[0])
-    return file

@@ -29,7 +29,10 @@ SWAPPED = "width and height are swapped"
 
 
 class DetSample(NamedTuple):
-    """One training sample: image [C, S, S], size of the picture in it, boxes [K, 4], labels [K], K masks, index."""
+    """One training sample: image [C, S, S], size of the picture in it, boxes [K, 4], labels [K], masks, index.
+
+    There are K masks, or none where boxes alone are learned.
+    """
 
     image: Tensor
     size: HeightWidth
@@ -85,9 +88,12 @@ class DetTrainDataset(DrawDataset):
             move = self.transform.draw(size)
         ratio = size.height / move.resized.height if self.reduced else 1.0
         image = read_sized(self.file.image(row), size, self.reading, ratio)
-        places = [place for place in self.file.shapes_of(row) if not objects.crowd[place]]
-        masks = [_shape(self.file, place, size) for place in places]
+        places = self.file.learned_in(row)
         labels = np.searchsorted(self.category_ids, objects.category_ids[places]).tolist()
+        if not self.file.masks:
+            boxes = [_box(self.file, place, size) for place in places]
+            return DetSample(*self.transform.moved_boxes(move, image, boxes, labels), [], draw.index)
+        masks = [_shape(self.file, place, size) for place in places]
         return DetSample(*self.transform.moved(move, image, masks, labels), draw.index)
 
 
@@ -111,6 +117,12 @@ class DetEvalDataset(DrawDataset):
         original = self.file.size(row)
         image, size = self.transform(read_sized(self.file.image(row), original, self.reading))
         return DetEvalSample(image, size, original, int(self.file.image_ids[row]), self.file.truth(row), draw.index)
+
+
+def _box(file: CocoFile, place: int, size: HeightWidth) -> np.ndarray:
+    """Returns an object's box [4] float64, x0 y0 x1 y1."""
+    x, y, width, height = file.objects.box_and_area(place, size)[0]
+    return np.array([x, y, x + width, y + height])
 
 
 def _shape(file: CocoFile, place: int, size: HeightWidth) -> InstanceMask:

@@ -3,6 +3,7 @@
 from array import array
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,7 +20,7 @@ from maekit.detection.data.coco.json_lists import read_lists
 from maekit.detection.data.coco.objects import Objects, Remarks, join_objects
 from maekit.detection.data.coco.sizes import fill_sizes, upright_size
 from maekit.detection.data.coco.values import Tally
-from maekit.detection.data.yolo.find import YoloSplit
+from maekit.detection.data.yolo.find import YoloSplit, notes_of
 from maekit.detection.data.yolo.labels import YoloObject, read_labels
 from maekit.errors import UserError
 from maekit.system.size import HeightWidth
@@ -60,6 +61,7 @@ class CocoFile:
         found: how the listed names were found.
         sized: number of images whose size the file lacks, so that it was read from the picture.
         notes: what else was odd, one line each.
+        masks: whether shapes are learned and measured; else boxes alone, also of objects that have no shape.
     """
 
     path: Path
@@ -76,6 +78,7 @@ class CocoFile:
     found: Found
     sized: int
     notes: tuple[str, ...] = ()
+    masks: bool = True
 
     def __len__(self) -> int:
         return len(self.image_ids)
@@ -94,10 +97,16 @@ class CocoFile:
         """Returns the size of one image in pixels."""
         return HeightWidth(*self.sizes[index].tolist())
 
-    def shapes_of(self, index: int) -> list[int]:
-        """Returns the places of one image's annotations that have a shape."""
+    @cached_property
+    def learned(self) -> np.ndarray:
+        """[A] bool, which annotations training uses: of single objects with a shape, or with a box."""
+        usable = self.objects.masked | (self.objects.boxed & (not self.masks))
+        return np.asarray(usable & ~self.objects.crowd)
+
+    def learned_in(self, index: int) -> list[int]:
+        """Returns the places of one image's annotations that training uses."""
         places = self.order[self.starts[index] : self.starts[index + 1]]
-        return list(places[self.objects.masked[places]].tolist())
+        return list(places[self.learned[places]].tolist())
 
     def present(self) -> np.ndarray:
         """Returns [N, C] bool, which classes have an object in each image, in the order of the categories."""
@@ -127,14 +136,11 @@ class CocoFile:
         )
 
     def trainable(self) -> np.ndarray:
-        """Returns the images, ascending, with at least one shape that is not a crowd's."""
-        return np.unique(self.objects.image[self.objects.masked & ~self.objects.crowd])
+        """Returns the images, ascending, with at least one object that training uses."""
+        return np.unique(self.objects.image[self.learned])
 
     def truth(self, index: int) -> list[Annotation]:
-        """Returns one image's annotations as COCO writes them.
-
-        An annotation without a shape has an empty `segmentation`; without shape and box it is left out.
-        """
+        """Returns one image's annotations as COCO writes them; of one without a shape `segmentation` is empty."""
         size, image_id, objects = self.size(index), int(self.image_ids[index]), self.objects
         found: list[Annotation] = []
         places = self.order[self.starts[index] : self.starts[index + 1]]
@@ -184,8 +190,7 @@ def scan_yolo(split: YoloSplit) -> tuple[CocoFile | None, list[str]]:
     """Reads images and label files in YOLO's form into what COCO's form gives; see `scan_coco`."""
     path = split.source
     images, objects, categories = ImageCollector(path), ObjectCollector(path), CategoryCollector(path)
-    problems: list[str] = []
-    without, repeated = 0, Tally()
+    problems, without, repeated = list[str](), 0, Tally()
     for number, name in split.classes.items():
         categories.take(CategoryEntry(id=number, name=name))
     for index, name in enumerate(split.names):
@@ -205,19 +210,14 @@ def scan_yolo(split: YoloSplit) -> tuple[CocoFile | None, list[str]]:
         for one in found:
             objects.take(_entry(one, index + 1, len(objects.ids) + 1, size))
     file = _joined(path, (split.folder,), images, objects, categories, problems)
-    return replace(file, sized=0, notes=_yolo_notes(split, without, repeated)), problems
+    return replace(file, sized=0, notes=notes_of(split, without, repeated.count, repeated.first)), problems
 
 
 def _entry(one: YoloObject, image: int, ident: int, size: HeightWidth) -> AnnotationEntry:
     box, polygon = one.in_pixels(size)
-    shape = [polygon] if polygon else []
-    return AnnotationEntry(image_id=image, category_id=one.label, id=ident, bbox=box, segmentation=shape)
-
-
-def _yolo_notes(split: YoloSplit, without: int, repeated: Tally) -> tuple[str, ...]:
-    empty = f"{without:,} of {len(split.names):,} images have no label file or an empty one, so they are background"
-    twice = f"{repeated.count:,} lines repeat an object and are left out (the first: {repeated.first})"
-    return tuple(line for count, line in ((without, empty), (repeated.count, twice)) if count)
+    return AnnotationEntry(
+        image_id=image, category_id=one.label, id=ident, bbox=box, segmentation=[polygon] * bool(polygon)
+    )
 
 
 def _joined(
@@ -260,10 +260,7 @@ def _joined(
 
 
 def _find_images(path: Path, listed: Sequence[str], folders: Sequence[Path]) -> tuple[Path, Resolved]:
-    """Returns the folder with most of the listed images, and where each image is.
-
-    Names may also be relative to the annotation file's folder, or to the folder above one called annotations.
-    """
+    """Returns the folder with most of the listed images, or else the file's own or the one above, and where each is."""
     others = [path.parent, *([path.parent.parent] if path.parent.name.lower() == "annotations" else [])]
     disk = Disk()
     folder = best_folder(listed, folders, others, disk)

@@ -1,10 +1,70 @@
 """What is wrong or odd with a COCO data set: problems stop a run, remarks do not, such as what is left out."""
 
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
 import numpy as np
 
 from maekit.detection.data.coco.boxes import compare_boxes
 from maekit.detection.data.coco.file import CocoFile
+from maekit.detection.data.coco.layout import Part, read_part
 from maekit.detection.data.coco.shared_images import shared_images
+from maekit.errors import UserError
+
+Masks = bool | Literal["auto"]
+BOXES_ONLY = (
+    "no training object has a shape, so boxes alone are learned and measured (Faster R-CNN, no mask AP); "
+    "--data.masks true asks for shapes"
+)
+
+
+def with_masks(train: CocoFile, val: CocoFile, masks: Masks) -> tuple[CocoFile, CocoFile]:
+    """Returns both splits with what is learned of them, shapes or boxes alone.
+
+    Args:
+        train: the training split.
+        val: the validation split.
+        masks: value of the flag `--data.masks`; auto: boxes alone where no training object has a shape.
+    """
+    objects = train.objects
+    shaped, boxed = ((part & ~objects.crowd).any() for part in (objects.masked, objects.boxed))
+    if masks == "auto" and boxed and not shaped:
+        train, masks = replace(train, notes=(*train.notes, BOXES_ONLY)), False
+    return replace(train, masks=masks is not False), replace(val, masks=masks is not False)
+
+
+def read_parts(parts: Sequence[Part], root: Path | None, *, masks: Masks = "auto") -> tuple[CocoFile, CocoFile]:
+    """Reads both splits, and checks that their images exist, that their categories agree and that there are objects.
+
+    Args:
+        parts: both splits.
+        root: the data folder, for hints; None if the flags give whole paths.
+        masks: value of the flag `--data.masks`.
+
+    Raises:
+        UserError: with the first thing that is wrong.
+    """
+    read = [_read_whole(part, root) for part in reversed(parts)]  # the short one first
+    train, val = with_masks(read[1], read[0], masks)
+    problems = [
+        *map(absent_images, (train, val)),
+        *map(wrong_boxes, (train, val)),
+        other_categories(train, val),
+        nothing_to_learn(train),
+        nothing_to_evaluate(val),
+    ]
+    for problem in filter(None, problems):
+        raise UserError(problem)
+    return train, val
+
+
+def _read_whole(part: Part, root: Path | None) -> CocoFile:
+    file, problems = read_part(part, root)
+    if file is None or problems:
+        raise UserError(problems[0])
+    return file
 
 
 def remarks(train: CocoFile, val: CocoFile) -> list[str]:
@@ -18,8 +78,9 @@ def _trained(train: CocoFile) -> list[str]:
     crowds, boxed = int((objects.crowd & objects.masked).sum()), int(objects.boxed.sum())
     if crowds:
         lines.append(f"training leaves out {_of(crowds, train)} that are crowds (iscrowd 1)")
-    if boxed:
-        lines.append(f"training leaves out {_of(boxed, train)} that have a box and no shape")
+    if boxed and train.masks:
+        advice = "--data.masks false trains boxes alone, on all"
+        lines.append(f"training leaves out {_of(boxed, train)} that have a box and no shape ({advice})")
     used = set(np.unique(objects.category_ids).tolist())
     empty = [name for ident, name in train.categories.items() if ident not in used]
     if empty:
@@ -33,7 +94,7 @@ def _evaluated(val: CocoFile) -> list[str]:
     crowds, boxed = int((objects.crowd & (objects.masked | objects.boxed)).sum()), int(objects.boxed.sum())
     if crowds:
         lines.append(f"evaluation ignores {_of(crowds, val)} that are crowds (iscrowd 1), and what is found on them")
-    if boxed:
+    if boxed and val.masks:
         rule = "by box AP, mask AP ignores their boxes"
         lines.append(f"evaluation counts {_of(boxed, val)} that have a box and no shape {rule}")
     return lines
@@ -115,13 +176,14 @@ def nothing_to_learn(train: CocoFile) -> str | None:
     if len(train.trainable()):
         return None
     count, boxed = len(objects), int(objects.boxed.sum())
-    none = f"{train.path}: none of its {count:,} annotations has a shape to learn"
+    none = f"{train.path}: none of its {count:,} annotations has a {'shape' if train.masks else 'box'} to learn"
     if boxed and not objects.masked.any():
         return (
-            f"{none}: {boxed:,} have a box only, and this task trains Mask R-CNN, which learns boxes and masks; "
-            "annotate shapes, or write each box as a polygon of its four corners (then the masks are rectangles)"
+            f"{none}: {boxed:,} have a box only, and data.masks is true; give --data.masks false (or leave it out) to "
+            "train boxes alone, or annotate shapes"
         )
-    advice = 'give annotations with a "segmentation", polygons or run lengths, that are no crowds (iscrowd 0)'
+    what = 'a "segmentation", polygons or run lengths,' if train.masks else 'a "bbox"'
+    advice = f"give annotations with {what} that are no crowds (iscrowd 0)"
     return f"{none}; {advice}"
 
 

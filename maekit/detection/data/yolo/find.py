@@ -166,3 +166,10 @@ def _named_beside(root: Path) -> dict[int, str]:
         raise UserError(f"{root}: label files in YOLO's form, but no class names; {advice}")
     lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").rstrip().splitlines()]
     return _classes(path, lines)
+
+
+def notes_of(split: YoloSplit, without: int, repeated: int, first: object) -> tuple[str, ...]:
+    """Returns a line on images without objects, and one on lines that repeat an object, of which one is `first`."""
+    empty = f"{without:,} of {len(split.names):,} images have no label file or an empty one, so they are background"
+    twice = f"{repeated:,} lines repeat an object and are left out (the first: {first})"
+    return tuple(line for count, line in ((without, empty), (repeated, twice)) if count)

@@ -1,0 +1,1 @@
+"""Mask R-CNN run by detectron2's own modules, where it is installed."""
