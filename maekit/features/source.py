@@ -63,12 +63,13 @@ class Source:
         return load_backbone(self.path, image_size=image_size)
 
 
-def find_source(weights: str) -> Source:
+def find_source(weights: str, *, whole: bool = False) -> Source:
     """Finds weights, and downloads what has a name.
 
     Args:
         weights: a file, the folder of a run (its best.ckpt, else last.ckpt) or of transformers, or a name that
             `find_weights` knows.
+        whole: images are used as a whole, so that no crop of them is assumed.
 
     Raises:
         UserError: there are none, or they cannot be read.
@@ -77,7 +78,7 @@ def find_source(weights: str) -> Source:
     given = str(path.absolute()) if Path(split_key(weights)[0]).expanduser().exists() else weights
     state = read_state(path)
     require_readable(state.tensors, state.meta, weights)
-    input, unsaid = _input(state)
+    input, unsaid = _input(state, whole)
     assumed = [] if is_released(given) else [*unsaid, *assumed_heads(state)]
     lines = tuple(f"assumed: {one}: {weights} does not say" for one in assumed)
     return Source(given, path, input, _mean_pooled(state), lines)
@@ -97,7 +98,7 @@ def _mean_pooled(state: StateFile) -> bool:
     return on_mean or (state.kind in ("classifier_mean", "encoder") and "norm.weight" not in state.tensors)
 
 
-def _input(state: StateFile) -> tuple[EvalInput, list[str]]:
+def _input(state: StateFile, whole: bool) -> tuple[EvalInput, list[str]]:
     """Returns the arguments of the evaluation transform, and what of it is assumed, in words.
 
     Each comes from a card or a configuration, the size else from the position table, and the rest from ImageNet's
@@ -114,7 +115,7 @@ def _input(state: StateFile) -> tuple[EvalInput, list[str]]:
     fraction, size = given.get("crop_fraction"), given.get("image_size")
     if isinstance(fraction, int | float):
         input["crop_fraction"] = fraction
-    else:
+    elif not whole:
         squeezed = " (its processor squeezes images into a square instead)"
         unknown.append("crop of 0.875" + (squeezed if state.layout == "transformers" and colours else ""))
     if isinstance(size, int) or (size := _stored_size(state)):

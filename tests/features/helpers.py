@@ -37,6 +37,21 @@ def digits(folder: Path, split: str, classes: int = 10) -> Path:
     return folder / split
 
 
+def own_scenes(folder: Path) -> Path:
+    """Eight images of 32 x 48 with label maps of two classes, in two splits; a class is a brightness."""
+    for number in range(8):
+        split = "train" if number < 6 else "val"
+        label = np.zeros((32, 48), dtype=np.uint8)
+        label[:, 8 * (number % 4) : 8 * (number % 4) + 24] = 1
+        noise = np.random.RandomState(number).randint(0, 60, (32, 48, 3))
+        for kind, pixels in (("images", noise + 150 * label[..., None]), ("masks", label)):
+            path = folder / kind / split / f"{number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(pixels.astype(np.uint8)).save(path)
+    (folder / "classes.txt").write_text("dark\nlight\n")
+    return folder
+
+
 def run(capsys: pytest.CaptureFixture[str], *words: object) -> str:
     """Runs a command that must succeed, and returns what it printed."""
     capsys.readouterr()

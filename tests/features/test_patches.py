@@ -32,7 +32,7 @@ from maekit.features.source import IMAGENET, Source
 from maekit.segmentation.metrics import SegmentationMetrics
 from maekit.system.size import HeightWidth
 from maekit.weights.load.backbone import load_backbone
-from tests.features.helpers import pictures, refused, run, weights
+from tests.features.helpers import own_scenes, pictures, refused, run, weights
 from tests.numeric import assert_fp32_model
 from tests.weights.helpers import peer
 
@@ -267,21 +267,6 @@ def test_a_smaller_bank_has_an_even_part_of_each_image() -> None:
 def test_scores_are_interpolated_and_not_their_labels() -> None:
     scores = torch.tensor([[0.9, 0.1], [0.4, 0.6]])
     assert label_map(scores, (1, 2), (1, 8)).tolist() == [[0, 0, 0, 0, 0, 1, 1, 1]]
-
-
-def own_scenes(folder: Path) -> Path:
-    """Eight images of 32 x 48 with label maps of two classes, in two splits; a class is a brightness."""
-    for number in range(8):
-        split = "train" if number < 6 else "val"
-        label = np.zeros((32, 48), dtype=np.uint8)
-        label[:, 8 * (number % 4) : 8 * (number % 4) + 24] = 1
-        noise = np.random.RandomState(number).randint(0, 60, (32, 48, 3))
-        for kind, pixels in (("images", noise + 150 * label[..., None]), ("masks", label)):
-            path = folder / kind / split / f"{number}.png"
-            path.parent.mkdir(parents=True, exist_ok=True)
-            Image.fromarray(pixels.astype(np.uint8)).save(path)
-    (folder / "classes.txt").write_text("dark\nlight\n")
-    return folder
 
 
 def test_the_command_on_two_folders_and_on_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -80,7 +80,7 @@ class _Viewer:
         from maekit.features.source import find_source
         from maekit.system.hardware import choose_device
 
-        source, self.device = find_source(weights), choose_device(device)
+        source, self.device = find_source(weights, whole=not isinstance(size, HeightWidth)), choose_device(device)
         for line in source.assumed:
             print(line)
         self.given = given

@@ -72,7 +72,7 @@ def main(args: argparse.Namespace) -> int:
 
     size = parse_image_size(args.image_size)
     images = find_images(args.folder)
-    source = source_for(images, args.weights)
+    source = source_for(images, args.weights, whole=args.patches)
     extractor = make_extractor(
         source,
         pooling=args.pooling,
@@ -140,13 +140,13 @@ def _without_norm(weights: str, pooling: str, *, given: bool) -> str:
     return f"{why}: the features are raw tokens"
 
 
-def source_for(images: "ImageFolder", weights: str) -> "Source":
+def source_for(images: "ImageFolder", weights: str, *, whole: bool) -> "Source":
     """Finds the weights; if they do not record what is white in pictures of more than 8 bits, a sample decides it."""
     from dataclasses import replace
 
     from maekit.features.source import find_source
 
-    source = find_source(weights)
+    source = find_source(weights, whole=whole)
     given = GivenImages(source.input)
     given.choose_reading([images.root / images.names[index] for index in range(len(images))])
     white = given.reading.plain().get("white") if given.reading else None
