@@ -1,4 +1,4 @@
-"""What the tokens of a block attend to, asked of any position module."""
+"""What the tokens of a block attend to, against transformers' own attention weights, and of any position module."""
 
 from typing import Any
 
@@ -12,9 +12,45 @@ from maekit.backbone.attention_view import View, view_block
 from maekit.backbone.sizes import load_size
 from maekit.backbone.vit import ViT
 from maekit.errors import UserError
+from tests.backbone.peers import Peer, peers
 from tests.weights.helpers import images
 
 pytestmark = pytest.mark.numeric
+NAMES = [name for name in sorted(peers()) if name.endswith("transformers") and "swiglu" not in name]
+
+
+def pair(peer: Peer) -> tuple[ViT, Any]:
+    """Our model and transformers', with the same random parameters, for images of 32 x 32."""
+    torch.manual_seed(0)
+    theirs: Any = peer.make((32, 32))
+    ours = ViT(peer.size, image_size=(32, 32), final_norm=peer.final_norm)
+    for name, parameter in theirs.named_parameters():
+        nn.init.normal_(parameter, mean=float(name.endswith(("norm.weight", "norm1.weight"))), std=0.15)
+    given = peer.names({name: parameter.detach() for name, parameter in theirs.named_parameters()})
+    ours.load_state_dict({name: given[name] for name in ours.state_dict()})
+    theirs.set_attn_implementation("eager")
+    return ours.eval(), theirs.eval()
+
+
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("block", [0, 2])
+@pytest.mark.parametrize("name", NAMES)
+def test_attention_is_that_of_transformers(name: str, block: int) -> None:
+    peer = peers()[name]
+    ours, theirs = pair(peer)
+    pictures = images(32, 32).double()
+    with torch.inference_mode():
+        whole = theirs(pictures, output_attentions=True).attentions[block]  # [B, heads, P + N, P + N]
+        found = view_block(ours, pictures, block)
+    prefix = ours.num_prefix
+    assert whole.shape[-1] == prefix + 16
+    row = whole[:, :, 0] if ours.has_class_token else whole.mean(dim=2)
+    torch.testing.assert_close(found.attention.flatten(2), row[..., prefix:], rtol=0, atol=1e-6)
+    torch.testing.assert_close(found.own, row[..., :prefix].sum(-1), rtol=0, atol=1e-6)
+    assert float(row.std()) > 1e-3
+    if block == 2:
+        tokens = ours(pictures).tokens
+        torch.testing.assert_close(found.patches, tokens[:, prefix:], rtol=0, atol=1e-12)
 
 
 @pytest.mark.usefixtures("float64")
