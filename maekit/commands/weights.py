@@ -133,9 +133,17 @@ def _rows(facts: "Facts") -> Iterator[tuple[str, str]]:
     named = f" ({', '.join(facts.bands)})" if facts.bands else ""
     channels = f"{facts.channels} band{'' if facts.channels == 1 else 's'}{named}"
     shape = f"{facts.embed_dim} wide, {facts.num_blocks} blocks{heads}, {facts.patch_size} px patches, {channels}"
-    yield "size", f"{facts.size or 'none of the known ones'} ({shape})"
+    parts = f", {facts.parts}" if facts.parts else ""
+    yield "size", f"{facts.size or 'none of the known ones'} ({shape}{parts})"
+    if len(facts.sizes) > 1:
+        yield "fits too", ", ".join(facts.sizes[1:])
+    for note in facts.notes:
+        yield "changed", note
     share = "" if facts.coverage is None else f", {_percent(facts.coverage)} of such a ViT"
     yield "encoder", f"{facts.encoder_parameters / 1e6:.2f} M parameters, {' and '.join(facts.dtypes)}{share}"
+    yield "pre-training", _trained(facts)
+    if facts.licence:
+        yield "licence", facts.licence
     if facts.lora_rank is not None:
         yield "adapters", f"LoRA of rank {facts.lora_rank}, merged into the encoder wherever the file is read"
     yield "positions", _positions(facts)
@@ -148,6 +156,12 @@ def _rows(facts: "Facts") -> Iterator[tuple[str, str]]:
     for word in ("task", "recipe", "head", "epoch", "step"):
         if (value := getattr(facts, word)) is not None:
             yield word, f"{value:,}" if isinstance(value, int) else value
+
+
+def _trained(facts: "Facts") -> str:
+    from maekit.weights.state.pretraining import WORDS
+
+    return f"{WORDS[facts.pretraining]} ({facts.told_by})" if facts.pretraining else f"cannot be told: {facts.told_by}"
 
 
 def _percent(share: float) -> str:

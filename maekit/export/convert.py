@@ -18,7 +18,8 @@ from maekit.export.transform import IMAGENET
 from maekit.export.transformers_folder import write_hf
 from maekit.system.files import atomic_write, atomic_write_text
 from maekit.system.plain import table
-from maekit.weights.layouts.registry import writers
+from maekit.weights.layouts.layout import MASK, is_plain
+from maekit.weights.layouts.registry import writer, writers
 from maekit.weights.load.classes import file_classes
 from maekit.weights.read.bands import recorded_bands
 from maekit.weights.read.input_config import timm_place
@@ -34,6 +35,7 @@ from maekit.weights.read.metadata import (
 from maekit.weights.read.shorten import some
 from maekit.weights.state.state_file import StateFile, in_words, read_state
 
+_DECODER = ("decoder_", "mask_token", MASK)  # beginnings of what timm has no place for
 Target = Literal["mae", "hf", "timm", "detectron2"]
 
 
@@ -75,28 +77,34 @@ def convert(source: str | Path, to: Target, out: Path, *, norm_pix_loss: bool | 
     if state.kind == "linear_probe" and model_settings(state.meta).get("pooling") == "mean":
         state = replace(state, tensors=with_plain_norm(state.tensors))
     tensors = whole(source, state)
+    size = state.row
+    layout = writer(to, size)
+    if layout is None or (to == "hf" and size and not is_plain(size) and state.kind != "encoder"):
+        raise UserError(_no_place(source, state, to))
     if others := [name for name in state.tensors if name not in tensors]:
         lines.append(f"left out: {some(others)}")
     if to == "hf":
         if state.kind == "linear_probe":
             tensors = fold(tensors)
             lines.append(FOLDED)
-        return lines + write_hf(source, state, _owned(tensors), out, norm_pix_loss)
-    named = writers()[to].from_ours(source, tensors)
-    if (eps := norm_eps(state.meta)) != EPS:
+        return lines + write_hf(source, state, layout, _owned(tensors), out, norm_pix_loss)
+    named = layout.from_ours(source, tensors)
+    lines += layout.remarks(tensors)
+    usual = size.norm_eps if size else EPS
+    if (eps := norm_eps(state.meta, usual)) != usual:
         lines.append(
-            f"layer norms: its config says an eps of {eps:g}, but {to} has no place for it and computes with {EPS:g}"
+            f"layer norms: its config says an eps of {eps:g}, but {to} has no place for it and computes with {usual:g}"
         )
     config = ""
     if to == "timm":
-        if decoder := [name for name in tensors if name not in named]:
-            lines.append(f"left out: {some(decoder)} (timm has no decoder)")
+        if decoder := [name for name in tensors if name.startswith(_DECODER)]:
+            lines.append(f"left out: {some(decoder)} (timm has no decoder and no mask token)")
         if state.kind == "linear_probe":
             named = fold(named)
             lines.append(FOLDED)
         classes = named["head.weight"].shape[0] if "head.weight" in named else 0
-        pool = "avg" if "fc_norm.weight" in named else "token"
-        config, more = timm_config(state, named)
+        pool = "avg" if "fc_norm.weight" in named or (size and not size.class_token) else "token"
+        config, more = timm_config(state, named, layout.config(size, tensors) if size else {}, pool)
         lines += [f'for timm: num_classes={classes}, global_pool="{pool}"', *more]
     beside = _beside(state, to)
     if to in ("mae", "detectron2"):
@@ -107,6 +115,15 @@ def convert(source: str | Path, to: Target, out: Path, *, norm_pix_loss: bool | 
         atomic_write_text(timm_place(out), config)
         lines.append(f"wrote {timm_place(out)} (timm's configuration: network, transform, class names)")
     return lines
+
+
+def _no_place(source: Path, state: StateFile, to: Target) -> str:
+    """Explains that a layout cannot hold a ViT, and which one can."""
+    size = state.row
+    others = [word for word in ("timm", "hf") if word != to and writer(word, size)]
+    instead = f"convert it with {' or '.join(f'`--to {word}`' for word in others)}" if others else "keep it as it is"
+    what = f"{in_words(state.layout, state.kind)}, {state.shape}"
+    return f"{source} holds {what}, which {to} has no place for as it is written here; {instead}"
 
 
 def _check_kind(source: Path, state: StateFile, to: Target) -> None:

@@ -9,14 +9,15 @@ from torch import Tensor
 
 from maekit.errors import UserError
 from maekit.weights.families.registry import kinds
+from maekit.weights.layouts.layout import MASK
 from maekit.weights.read.floats import FLOATS
-from maekit.weights.read.shape import measure
 from maekit.weights.read.shorten import some
-from maekit.weights.read.vit_shapes import vit_shapes
+from maekit.weights.read.vit_shapes import row_shapes, vit_shapes
 from maekit.weights.state.foreign import seems
 from maekit.weights.state.state_file import StateFile
 
 Sizes = tuple[int, ...]
+_OF_GRID = re.compile(r"pos_embed$|\.position\.table$|^shared_bias\.")  # as many rows as the grid asks for
 _DETECTOR = re.compile(r"head\..+|blocks\.\d+\.attn\.position\..+")
 
 
@@ -34,18 +35,18 @@ def whole(path: Path, state: StateFile) -> dict[str, Tensor]:
             f"{path} holds {some(list(state.tensors), 4)}, expected the ViT of a masked autoencoder"
             f"{seems(state.tensors)}; see what `maekit weights inspect` says of it"
         )
-    patches = state.tensors["patch_embed.proj.weight"]
-    if registers := measure(state.tensors).num_registers:
+    patches, parts = state.tensors["patch_embed.proj.weight"], state.shape.parts
+    if state.shape.name is None and (state.shape.num_registers or parts.added()):
         raise UserError(
-            f"{path} holds a ViT with {registers} register tokens, which no other layout has a place for; keep it as a "
-            "checkpoint of maekit"
+            f"{path} holds {state.shape}: no row of maekit/backbone/sizes.yaml has these together, so it is not known "
+            "how others write it; keep it as it is"
         )
     shapes = dict(_shapes(state))
     if "blocks.0.norm1.weight" not in shapes:
         got = f"patch_embed.proj.weight is {list(patches.shape)}"
         raise UserError(f"{path}: {got}, expected [width, channels, patch, patch] with a width that 4 divides")
     if missing := [name for name in shapes if name not in state.tensors]:
-        raise UserError(f"{path} lacks {len(missing)} tensors of a whole {measure(state.tensors)}: {some(missing)}")
+        raise UserError(f"{path} lacks {len(missing)} tensors of a whole {state.shape}: {some(missing)}")
     for name, shape in shapes.items():
         tensor = state.tensors[name]
         if tuple(tensor.shape) != shape:
@@ -53,27 +54,37 @@ def whole(path: Path, state: StateFile) -> dict[str, Tensor]:
         if (tensor.dtype not in FLOATS and shape) or tensor.layout != torch.strided:
             kind = f"{str(tensor.dtype).removeprefix('torch.')}, {str(tensor.layout).removeprefix('torch.')}"
             raise UserError(f"{path}: {name} is {kind}, expected floating numbers; take a copy that is not quantised")
-    kept = {name for name in state.tensors if state.kind == "detector" and _DETECTOR.match(name)}
+    kept = {name for name in state.tensors if state.kind == "detector" and _DETECTOR.match(name)} | {MASK}
     return {name: tensor for name, tensor in state.tensors.items() if name in shapes or name in kept}
 
 
 def _shapes(state: StateFile) -> Iterator[tuple[str, Sizes]]:
     """Names and shapes of a whole file's tensors; no names of blocks where its width is none that a ViT can have."""
     tensors, plain = state.tensors, kinds()[state.kind].plain_tokens
-    width, num_blocks, *_ = measure(tensors)
+    width, num_blocks, *_ = state.shape
     patch = tensors["patch_embed.proj.weight"].shape
     dim = width or 0
     pooled = "fc_norm.weight" in tensors and state.kind in ("classifier_mean", "linear_probe")
-    vit = vit_shapes(
-        dim,
-        num_blocks,
-        (patch[-2], patch[-1]),
-        _length(tensors, "pos_embed"),
-        channels=patch[1] if len(patch) == 4 else 3,
-        hidden=_length(tensors, "blocks.0.mlp.fc1.weight", 0),
-        class_token=not plain,
-        final_norm=not plain and not pooled,
-    )
+    channels = patch[1] if len(patch) == 4 else 3
+    if state.shape.name and any(state.shape.parts.special()):
+        vit = dict(
+            row_shapes(
+                state.shape.name, (1, 1), channels=channels, class_token=not plain, final_norm=not plain and not pooled
+            )
+        )
+        vit |= {name: tensors[name].shape for name in vit if name in tensors and _OF_GRID.search(name)}
+    else:
+        vit = vit_shapes(
+            dim,
+            num_blocks,
+            (patch[-2], patch[-1]),
+            _length(tensors, "pos_embed"),
+            channels=channels,
+            hidden=_length(tensors, "blocks.0.mlp.fc1.weight", 0),
+            num_registers=state.shape.num_registers,
+            class_token=not plain,
+            final_norm=not plain and not pooled,
+        )
     yield from vit.items()
     if pooled:
         yield from (("fc_norm.weight", (dim,)), ("fc_norm.bias", (dim,)))

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from maekit.export.transform import class_names, evaluation_transform, image_size
+from maekit.system.plain import table
 from maekit.weights.load.assumed import assumed_heads
 from maekit.weights.read.bands import recorded_bands
-from maekit.weights.read.shape import measure
 from maekit.weights.state.state_file import StateFile
 
 _ARCHITECTURES = {
@@ -18,27 +18,33 @@ _ARCHITECTURES = {
 }
 
 
-def timm_config(state: StateFile, tensors: Mapping[str, Tensor]) -> tuple[str, list[str]]:
+def timm_config(
+    state: StateFile, tensors: Mapping[str, Tensor], parts: Mapping[str, object], pool: str
+) -> tuple[str, list[str]]:
     """Returns the text of the configuration, and lines on what was assumed.
 
     `timm.create_model("local-dir:FOLDER")` takes it if it lies beside a model.safetensors (timm 1.0.26 or newer).
 
     Args:
         state: what was read from the source; if it does not say its grid or its attention heads the text is empty.
-        tensors: those of timm's VisionTransformer, by its names.
+        tensors: those of timm's model, by its names.
+        parts: what its layout says of it: `architecture` and more `model_args`.
+        pool: timm's word for what its classifier is given.
     """
     size = image_size(state, tensors)
     if size is None or state.num_heads is None:
         unknown = "the grid of its positions" if size is None else "its attention heads"
         return "", [f"no configuration for timm is written: the file does not say {unknown}"]
-    transform, shape = evaluation_transform(state, size), measure(tensors)
+    transform, shape = evaluation_transform(state, size), state.shape
     count = tensors["head.weight"].shape[0] if "head.weight" in tensors else 0
     names = class_names(state, count)
     channels = tensors["patch_embed.proj.weight"].shape[1]
     bands = recorded_bands(state.meta)
-    pool = "avg" if "fc_norm.weight" in tensors else "token"
+    hidden = tensors.get("blocks.0.mlp.fc1.weight", tensors.get("blocks.0.mlp.fc1_g.weight"))
+    width = shape.embed_dim or 1
+    rows = width if hidden is None else hidden.shape[0]
     config = {
-        "architecture": _ARCHITECTURES.get(shape.name or "", "vit_base_patch16_224"),
+        "architecture": parts.get("architecture", _ARCHITECTURES.get(shape.name or "", "vit_base_patch16_224")),
         "num_classes": count,
         "num_features": shape.embed_dim,
         "global_pool": pool,
@@ -51,8 +57,9 @@ def timm_config(state: StateFile, tensors: Mapping[str, Tensor]) -> tuple[str, l
             "embed_dim": shape.embed_dim,
             "depth": shape.num_blocks,
             "num_heads": state.num_heads,
-            "mlp_ratio": tensors["blocks.0.mlp.fc1.weight"].shape[0] / (shape.embed_dim or 1),
+            "mlp_ratio": (rows if rows % width == 0 else rows + 0.5) / width,  # timm rounds the product down
             "global_pool": pool,
+            **table(parts.get("model_args")),
         },
         "pretrained_cfg": {
             "input_size": [channels, *size],

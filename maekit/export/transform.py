@@ -8,10 +8,10 @@ from torch import Tensor
 from maekit.system.size import HeightWidth
 from maekit.weights.load.classes import file_classes
 from maekit.weights.read.metadata import normalisation, recorded_input
-from maekit.weights.read.shape import measure
 from maekit.weights.state.state_file import StateFile, stored_grid
 
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])  # mean, std
+_SIDE = 224  # pixels of ImageNet's evaluation
 _CROP = 0.875  # of ImageNet's evaluation: 224 of 256 px; facebookresearch/mae @ efb2a80 util/datasets.py
 
 
@@ -63,11 +63,21 @@ def evaluation_transform(state: StateFile, size: HeightWidth) -> Transform:
 
 
 def image_size(state: StateFile, tensors: Mapping[str, Tensor]) -> HeightWidth | None:
-    """Returns the size in pixels that the position table is for; None if its grid is not known."""
-    positions, patch = tensors.get("pos_embed"), measure(tensors).patch_size
-    if positions is None or patch is None:
+    """Returns the size in pixels that the position table is for; None if its grid is not known.
+
+    Without a table, as with rotary positions, it is what the file says of its images, else 224 or a little less.
+    """
+    positions, patch = tensors.get("pos_embed"), state.shape.patch_size
+    if patch is None:
         return None
-    grid = stored_grid(state, positions.shape[1] - int("cls_token" in tensors))
+    if positions is None:
+        recorded = recorded_input(state.meta).get("image_size")
+        side = recorded if type(recorded) is int else _SIDE
+        return HeightWidth(side // patch * patch, side // patch * patch)
+    rows = positions.shape[1]
+    own = state.tensors.get("pos_embed")
+    left = state.shape.class_rows if own is not None and own.shape[1] == rows else 0  # else folded already
+    grid = stored_grid(state, rows - left)
     return HeightWidth(grid[0] * patch, grid[1] * patch) if grid else None
 
 

@@ -14,12 +14,11 @@ from maekit.errors import UserError
 from maekit.export.transform import Transform, class_names, evaluation_transform, image_size
 from maekit.system.files import atomic_write, atomic_write_text
 from maekit.system.size import HeightWidth
-from maekit.weights.layouts.registry import writers
+from maekit.weights.layouts.layout import Layout
 from maekit.weights.load.assumed import assumed_heads
 from maekit.weights.read.bands import recorded_bands
-from maekit.weights.read.metadata import HEAD_WIDTH, mask_ratio, norm_eps
+from maekit.weights.read.metadata import EPS, HEAD_WIDTH, mask_ratio, norm_eps
 from maekit.weights.read.metadata import norm_pix_loss as recorded_norm_pix_loss
-from maekit.weights.read.shape import measure
 from maekit.weights.state.state_file import StateFile
 
 _CLASSES = {"encoder": "ViTMAEModel", "pretraining": "ViTMAEForPreTraining"}
@@ -28,13 +27,19 @@ _MASK_RATIO = 0.75  # the paper's, which the released files were trained with
 
 
 def write_hf(
-    source: Path, state: StateFile, tensors: Mapping[str, Tensor], out: Path, norm_pix_loss: bool | None
+    source: Path,
+    state: StateFile,
+    layout: Layout,
+    tensors: Mapping[str, Tensor],
+    out: Path,
+    norm_pix_loss: bool | None,
 ) -> list[str]:
     """Writes config.json, model.safetensors and preprocessor_config.json, all of them or none.
 
     Args:
         source: where the tensors are from, for errors.
         state: what was read there.
+        layout: how it is written.
         tensors: what to write, by released names; a probe folded already.
         out: the folder; absent or empty.
         norm_pix_loss: as for `convert`.
@@ -53,7 +58,10 @@ def write_hf(
         )
     size = _square_patches(source, state, tensors)
     config = _encoder_config(source, state, tensors, size)
+    if state.row:
+        config |= layout.config(state.row, tensors)
     lines = [f"assumed: {heads}, since the file does not say it" for heads in assumed_heads(state)]
+    lines += layout.remarks(tensors)
     if "decoder_pred.weight" in tensors:
         if size.height != size.width:
             raise UserError(
@@ -67,18 +75,23 @@ def write_hf(
         classes, more = _class_config(state, tensors["head.weight"].shape[0])
         config |= classes
         lines += more
-    named = writers()["hf"].from_ours(source, tensors)
+    named = layout.from_ours(source, tensors)
     transform = evaluation_transform(state, size)
     with _new_folder(out) as folder:
         atomic_write_text(folder / "config.json", _json(config))
         atomic_write_text(folder / "preprocessor_config.json", _json(_preprocessor(transform)))
         with atomic_write(folder / "model.safetensors") as file:
             file.write(safetensors.torch.save(named, metadata={"format": "pt"}))
-    return [*lines, *transform.lines(), f"wrote {out} (load it with {_architecture(state)}.from_pretrained)"]
+    return [*lines, *transform.lines(), f"wrote {out} (load it with {_first(config)}.from_pretrained)"]
 
 
 def _architecture(state: StateFile) -> str:
     return _CLASSES.get(state.kind, "ViTForImageClassification")
+
+
+def _first(config: Mapping[str, object]) -> str:
+    architectures = config["architectures"]
+    return str(architectures[0]) if isinstance(architectures, list) else ""
 
 
 def _square_patches(source: Path, state: StateFile, tensors: Mapping[str, Tensor]) -> HeightWidth:
@@ -95,7 +108,7 @@ def _square_patches(source: Path, state: StateFile, tensors: Mapping[str, Tensor
 def _encoder_config(
     source: Path, state: StateFile, tensors: Mapping[str, Tensor], size: HeightWidth
 ) -> dict[str, object]:
-    shape, (hidden, width) = measure(tensors), tensors["blocks.0.mlp.fc1.weight"].shape
+    shape, (width, hidden) = state.shape, tensors["blocks.0.mlp.fc2.weight"].shape
     if state.num_heads is None:
         raise UserError(
             f"{source} holds {shape} and does not say how many attention heads it has, which config.json must; "
@@ -115,7 +128,7 @@ def _encoder_config(
         **({"bands": list(bands)} if (bands := recorded_bands(state.meta)) else {}),
         "qkv_bias": True,
         "hidden_act": "gelu",
-        "layer_norm_eps": norm_eps(state.meta),
+        "layer_norm_eps": norm_eps(state.meta, state.row.norm_eps if state.row else EPS),
         "hidden_dropout_prob": 0.0,
         "attention_probs_dropout_prob": 0.0,
         "initializer_range": 0.02,

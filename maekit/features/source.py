@@ -12,12 +12,11 @@ from maekit.data.images.bands.facts import bands_of
 from maekit.data.images.transforms import EvalInput, EvalTransform
 from maekit.system.size import HeightWidth
 from maekit.weights.chosen import split_key
-from maekit.weights.get.find import find_weights, is_released
+from maekit.weights.get.find import find_weights, official_of
 from maekit.weights.load.assumed import assumed_heads
 from maekit.weights.load.backbone import load_backbone
 from maekit.weights.read.bands import RGB, file_bands, require_readable
 from maekit.weights.read.metadata import model_settings, normalisation, recorded_input
-from maekit.weights.read.shape import measure
 from maekit.weights.state.state_file import StateFile, read_state, stored_grid
 
 # What facebookresearch/mae @ efb2a80 evaluates ImageNet with (main_finetune.py, util/datasets.py).
@@ -79,7 +78,7 @@ def find_source(weights: str, *, whole: bool = False) -> Source:
     state = read_state(path)
     require_readable(state.tensors, state.meta, weights)
     input, unsaid = _input(state, whole)
-    assumed = [] if is_released(given) else [*unsaid, *assumed_heads(state)]
+    assumed = [] if official_of(given) else [*unsaid, *assumed_heads(state)]
     lines = tuple(f"assumed: {one}: {weights} does not say" for one in assumed)
     return Source(given, path, input, _mean_pooled(state), lines)
 
@@ -117,7 +116,7 @@ def _input(state: StateFile, whole: bool) -> tuple[EvalInput, list[str]]:
         input["crop_fraction"] = fraction
     elif not whole:
         squeezed = " (its processor squeezes images into a square instead)"
-        unknown.append("crop of 0.875" + (squeezed if state.layout == "transformers" and colours else ""))
+        unknown.append("crop of 0.875" + (squeezed if state.layout.startswith("transformers") and colours else ""))
     if isinstance(size, int) or (size := _stored_size(state)):
         input["image_size"] = size
     else:
@@ -140,8 +139,8 @@ def _is_reversed(state: StateFile) -> bool:
 
 
 def _stored_size(state: StateFile) -> int | None:
-    table, patch_size = state.tensors.get("pos_embed"), measure(state.tensors).patch_size
+    table, patch_size = state.tensors.get("pos_embed"), state.shape.patch_size
     if table is None or table.ndim != 3 or patch_size is None:
         return None
-    grid = stored_grid(state, table.shape[1] - int("cls_token" in state.tensors))
+    grid = stored_grid(state, table.shape[1] - state.shape.class_rows)
     return grid[0] * patch_size if grid and grid[0] == grid[1] else None

@@ -20,7 +20,6 @@ from maekit.weights.load.load import load_weights
 from maekit.weights.read.bands import file_bands
 from maekit.weights.read.metadata import HEAD_WIDTH, norm_eps, normalisation
 from maekit.weights.read.metadata import norm_pix_loss as recorded_norm_pix_loss
-from maekit.weights.read.shape import measure
 from maekit.weights.state.state_file import StateFile, read_state, stored_grid
 
 
@@ -64,7 +63,7 @@ def load_pretrainer(
     path = find_weights(source)
     _require_decoder(path)
     state = read_state(path)
-    size = measure(state.tensors)
+    size = state.shape
     assert size.name is not None and size.patch_size is not None  # or `_require_decoder` would have refused it
     sides = _image_size(path, state, image_size)
     check_masking(masking, (sides.height // size.patch_size, sides.width // size.patch_size), mask_ratio)
@@ -171,7 +170,7 @@ def _require_decoder(path: Path) -> None:
 
 def _image_size(path: Path, state: StateFile, wanted: int | None) -> HeightWidth:
     """Returns the image size that was asked for, else that of the file's position table; both in pixels."""
-    patch, table = measure(state.tensors).patch_size or 1, state.tensors["pos_embed"]
+    patch, table = state.shape.patch_size or 1, state.tensors["pos_embed"]
     grid = stored_grid(state, table.shape[1] - int("cls_token" in state.tensors))
     if wanted is None and (grid is None or grid[0] != grid[1]):
         found = "no square grid" if grid is None else f"a grid of {grid[0]}x{grid[1]} patches"

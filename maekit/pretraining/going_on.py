@@ -9,7 +9,6 @@ from maekit.features.source import find_source
 from maekit.pretraining.from_weights import DecoderSettings, decoder_settings, known_norm_pix_loss
 from maekit.weights.load.assumed import assumed_heads
 from maekit.weights.read.bands import file_bands
-from maekit.weights.read.shape import measure
 from maekit.weights.state.state_file import StateFile, read_state
 
 
@@ -61,7 +60,7 @@ def start_of(weights: str) -> Start:
     """
     source = find_source(weights)
     state = read_state(source.path)
-    size = measure(state.tensors)
+    size = state.shape
     if size.name is None:
         raise UserError(f"{source.path} holds {size}, expected a ViT of a known size (maekit/backbone/sizes.py)")
     if "cls_token" not in state.tensors:

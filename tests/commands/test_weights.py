@@ -26,6 +26,7 @@ def test_a_file_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         "  what         facebookresearch/mae, encoder alone",
         "  size         vit_test_patch8 (48 wide, 3 blocks, 2 heads assumed, 8 px patches, 3 bands (R, G, B))",
         "  encoder      0.10 M parameters, float32, 100.0% of such a ViT",
+        "  pre-training cannot be told: nothing in it says it, and plain ViTs come from many",
         "  positions    learned, or changed from MAE's fixed table, 4x4 patches (images of 32x32 px)",
         "  decoder      none",
         "  classifier   none",
@@ -95,7 +96,7 @@ def test_json_has_the_same_facts(tmp_path: Path, capsys: pytest.CaptureFixture[s
         ),
         *("classifier", "class_names", "epoch", "step", "task", "recipe", "norm_pix_loss", "coverage", "missing"),
         *("unused", "not_finite", "uses", "misshapen", "channels", "says_heads", "set", "sets", "beside"),
-        *("bands", "lora_rank", "predicts"),
+        *("bands", "lora_rank", "predicts", "head", "sizes", "parts", "pretraining", "told_by", "licence", "notes"),
     }
     assert facts["decoder"] == {"embed_dim": 64, "num_blocks": 2, "num_heads": None}
     assert facts["classifier"] == {"num_classes": 5, "pooling": "mean"}

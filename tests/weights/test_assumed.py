@@ -147,12 +147,13 @@ def test_features_are_computed_with_the_eps_of_the_config(tmp_path: Path, eps: f
 def test_published_sizes_have_published_heads(tmp_path: Path) -> None:
     """A ViT-B has 12 heads everywhere, so nothing is said of them."""
     from maekit.weights.load.assumed import says_heads
+    from maekit.weights.read.shape import measure
     from maekit.weights.state.state_file import StateFile
 
     blocks = {f"blocks.{index}.norm1.weight": torch.ones(768) for index in range(12)}
     tensors = {"patch_embed.proj.weight": torch.ones(768, 3, 16, 16), **blocks}
-    assert says_heads(StateFile("mae", "encoder", tensors, {}))
-    assert not says_heads(StateFile("mae", "encoder", encoder(), {}))
+    assert says_heads(StateFile("mae", "encoder", tensors, {}, shape=measure(tensors)))
+    assert not says_heads(StateFile("mae", "encoder", encoder(), {}, shape=measure(encoder())))
 
 
 def test_a_run_that_was_read_says_nothing_more(tmp_path: Path) -> None:

@@ -289,7 +289,7 @@ def test_a_stopped_process_leaves_what_the_next_goes_on_with(
 
 def test_the_official_files_are_complete() -> None:
     known = official_weights()
-    assert len(known) == 9
+    assert len([name for name in known if name.startswith("mae")]) == 9
     for size in ("base", "large", "huge"):
         for name, file in (
             (f"mae_vit_{size}", f"pretrain/mae_pretrain_vit_{size}.pth"),

@@ -242,8 +242,6 @@ def test_two_tensors_of_one_name_are_refused(tmp_path: Path) -> None:
 
 
 FOREIGN = [
-    (lambda: {f"blocks.{i}.ls1.gamma": torch.ones(48) for i in range(3)}, "a DINOv2 ViT (it has LayerScale)"),
-    (lambda: {f"blocks.{i}.gamma_1": torch.ones(48) for i in range(3)}, "a BEiT (it has LayerScale)"),
     (lambda: {"backbone.simfp_2.0.weight": torch.ones(2)}, "a ViTDet of detectron2"),
     (lambda: {"dist_token": torch.ones(1, 1, 48)}, "a DeiT (it has a distillation token)"),
 ]

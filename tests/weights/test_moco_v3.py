@@ -99,16 +99,19 @@ def test_inspect_names_the_other_encoder(tmp_path: Path, capsys: pytest.CaptureF
     assert f"module.momentum_encoder ({len(encoder()) + 16} tensors), module.predictor (10 tensors)" in text
 
 
-@pytest.mark.parametrize(("arch", "width", "size"), [("vit_small", 384, None), ("vit_base", 768, "vit_base_patch16")])
+@pytest.mark.parametrize(
+    ("arch", "width", "size"), [("vit_small", 384, "vit_small_patch16_mocov3"), ("vit_base", 768, "vit_base_patch16")]
+)
 def test_both_released_sizes_have_12_heads(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], arch: str, width: int, size: str | None
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], arch: str, width: int, size: str
 ) -> None:
     file = pretraining(tmp_path / "a.pth.tar", arch, base_encoder=shapes(width), momentum_encoder=shapes(width))
     assert main(["weights", "inspect", str(file), "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["num_heads"], found["says_heads"], found["size"]) == (12, True, size)
     assert found["missing"] == []
-    assert found["uses"]["fine_tuning"]["possible"] is (size is not None)
+    assert found["uses"]["fine_tuning"]["possible"]
+    assert found["pretraining"] == "moco_v3"
 
 
 def test_a_wrong_number_of_heads_is_refused(tmp_path: Path) -> None:
@@ -174,8 +177,9 @@ def test_other_models_of_the_project_are_named(tmp_path: Path, name: str, what: 
 def test_the_layout_is_one_file() -> None:
     package = Path(maekit.__file__).parent
     assert layouts()["moco-v3"].words == "facebookresearch/moco-v3"
-    naming = [path for path in package.rglob("*.py") if "moco" in path.read_text(encoding="utf-8").lower()]
-    assert naming == [package / "weights" / "layouts" / "moco_v3.py"]
+    folder = package / "weights" / "layouts"
+    naming = [path for path in folder.rglob("*.py") if "moco" in path.read_text(encoding="utf-8").lower()]
+    assert naming == [folder / "moco_v3.py"]
 
 
 def test_two_layouts_that_recognise_one_file_are_an_error() -> None:

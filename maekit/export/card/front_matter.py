@@ -25,7 +25,7 @@ def front_matter(subject: Subject, title: str) -> ModelCardData:
     A licence that the hub has no identifier for is `other` with its name, since the hub refuses unknown identifiers.
     """
     kind, licence = subject.facts.kind, subject.licence
-    library = "transformers" if subject.facts.layout == "transformers" else _LIBRARIES.get(subject.to or "")
+    library = "transformers" if subject.facts.layout.startswith("transformers") else _LIBRARIES.get(subject.to or "")
     known = licence.ident in _HUB_LICENCES
     results = _results(subject)
     return ModelCardData(

@@ -8,7 +8,8 @@ from maekit.errors import UserError
 from maekit.export.card.text import plain
 from maekit.system.plain import table
 from maekit.weights.chosen import split_key
-from maekit.weights.get.find import HUB, official_weights, shipped_weights
+from maekit.weights.get.find import HUB, official_of, shipped_weights
+from maekit.weights.get.official import hub_licence, terms_of
 from maekit.weights.read.metadata import card_of, model_settings
 from maekit.weights.read.safe_load import load_file, read_metadata
 
@@ -85,24 +86,29 @@ def _licence(given: str, what: str) -> Licence | None:
     given = split_key(given)[0]
     if given.startswith(HUB):
         owner = given.removeprefix(HUB)
+        if known := hub_licence(owner):
+            terms = f"Its authors ({known.source}) released {what} under {known.licence}.{_more(known.licence)}"
+            return Licence(hub_name(known.licence), f"`{given}`", terms, base_model=owner.partition("@")[0])
         terms = f"The licence on the page of `{owner}` on the Hugging Face hub holds for {what}; see there."
         return Licence("", f"`{given}`", terms, base_model=owner.partition("@")[0])
     if (shipped := shipped_weights().get(given)) is not None:
         licence = str(card_of(read_metadata(shipped)).get("licence", ""))
         terms = f"maekit released {what}, which come with it, under {licence}."
         return Licence(hub_name(licence), f"`{given}`", terms) if licence else None
-    name = Path(given).name
-    officials = official_weights().values()
-    official = next((o for o in officials if name in (o.name, o.file, o.file.removesuffix(".pth"))), None)
+    official = official_of(given)
     if official is None:
         return None
     authors = _AUTHORS in official.source
-    terms = (
-        f"{'The authors of MAE' if authors else 'maekit'} ({official.source}) released {what} under {official.licence}."
-    )
-    if "NC" in official.licence:
-        terms += " It allows no commercial use, and weights that are derived from them inherit that."
+    who = "The authors of MAE" if authors else "Its authors"
+    terms = f"{who} ({official.source}) released {what} under {official.licence}.{_more(official.licence)}"
     return Licence(hub_name(official.licence), f"`{plain(given)}`", terms, authors=authors)
+
+
+def _more(licence: str) -> str:
+    """What follows for weights that are made from others of a licence; empty where every use is allowed."""
+    if "NC" in licence:
+        return " It allows no commercial use, and weights that are derived from them inherit that."
+    return f" That licence is {terms}." if (terms := terms_of(licence)) else ""
 
 
 def hub_name(licence: str) -> str:

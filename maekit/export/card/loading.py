@@ -44,7 +44,7 @@ def loading(facts: Facts, to: Target | None) -> str:
     """
     if to == "timm":
         code = _timm(facts)
-    elif to == "hf" or facts.layout == "transformers":
+    elif to == "hf" or facts.layout.startswith("transformers"):
         code = _transformers(facts)
     elif to == "detectron2" or facts.layout == "detectron2":
         code = "from detectron2.checkpoint import DetectionCheckpointer\n\n"

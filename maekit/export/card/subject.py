@@ -10,6 +10,7 @@ from maekit.runs.record import Record, read_record
 from maekit.weights.describe.inspect import inspect
 from maekit.weights.families.facts import Facts
 from maekit.weights.read.metadata import card_of, model_settings
+from maekit.weights.state.pretraining import licence_in
 from maekit.weights.state.state_file import StateFile, read_state
 
 
@@ -69,6 +70,10 @@ def read_subject(source: Path, given: str, exported: Path | None, to: Target | N
 def _licence(given: str, state: StateFile) -> Licence:
     start, own = model_settings(state.meta).get("weights"), card_of(state.meta).get("licence")
     found = licence_of(given, start if isinstance(start, str) else None)
-    if found.ident or not isinstance(own, str):
+    if found.ident or isinstance(own, str):
+        return found if found.ident else found._replace(ident=hub_name(str(own)), terms=f"Released under {own}.")
+    if not (told := licence_in(state, Path(given))):
         return found
-    return found._replace(ident=hub_name(own), terms=f"Released under {own}.")
+    by_config = state.meta.get("licence")  # of timm
+    ident = hub_name(by_config) if isinstance(by_config, str) else ""
+    return found._replace(ident=ident, terms=f"{found.terms} What is in the file tells: {told}.")

@@ -17,12 +17,14 @@ from maekit.weights.load.assumed import says_heads
 from maekit.weights.read.bands import file_bands
 from maekit.weights.read.floats import FLOATS, is_finite
 from maekit.weights.read.metadata import card_of, norm_pix_loss
-from maekit.weights.read.shape import measure
-from maekit.weights.read.vit_shapes import vit_shapes
+from maekit.weights.read.vit_shapes import row_shapes, vit_shapes
 from maekit.weights.state.foreign import seems
+from maekit.weights.state.pretraining import licence_in, pretraining_of
 from maekit.weights.state.state_file import StateFile, in_words, positions, read_state, stored_grid
 
-_BACKBONE = re.compile(r"(cls_token|reg_token|pos_embed|patch_embed\..+|blocks\..+|norm\..+)")
+_BACKBONE = re.compile(
+    r"(cls_token|reg_token|pos_embed|patch_embed\..+|norm_pre\..+|blocks\..+|norm\..+|shared_bias\..+)"
+)
 _PIXELS = 224  # of the positions that a ViT without any is counted to lack
 
 
@@ -33,7 +35,8 @@ def inspect(path: str | Path) -> Facts:
         UserError: it cannot be read.
     """
     state = read_state(path)
-    tensors, shape = state.tensors, measure(state.tensors)
+    tensors, shape = state.tensors, state.shape
+    told = pretraining_of(state, Path(path))
     grid = _grid(state)
     wanted = _wanted(state, grid)
     floats = {name: tensor.shape for name, tensor in tensors.items() if tensor.dtype in FLOATS}
@@ -81,6 +84,12 @@ def inspect(path: str | Path) -> Facts:
         sets=state.chosen.others if state.chosen else (),
         beside=dict(state.chosen.beside) if state.chosen else {},
         lora_rank=state.lora_rank,
+        sizes=shape.names,
+        parts=str(shape.parts) if shape.embed_dim else "",
+        pretraining=told.word,
+        told_by=told.how,
+        licence=licence_in(state, Path(path)),
+        notes=state.said.notes,
         **_recorded(state.kind, state.meta),
     )
 
@@ -100,12 +109,12 @@ def _grid(state: StateFile) -> HeightWidth | None:
     table = state.tensors.get("pos_embed")
     if table is None or table.ndim != 3:
         return None
-    return stored_grid(state, table.shape[1] - int("cls_token" in state.tensors))
+    return stored_grid(state, table.shape[1] - state.shape.class_rows)
 
 
 def _wanted(state: StateFile, grid: HeightWidth | None) -> dict[str, torch.Size]:
     """The backbone's tensors by name; the norm that its pooling wants is `norm`, or the head's `fc_norm`."""
-    width, num_blocks, patch, registers = measure(state.tensors)
+    width, num_blocks, patch, registers, *_ = state.shape
     if width is None or patch is None:
         return {}
     pooled = "fc_norm.weight" in state.tensors and (
@@ -113,17 +122,21 @@ def _wanted(state: StateFile, grid: HeightWidth | None) -> dict[str, torch.Size]
     )
     rows, columns = grid or (_PIXELS // patch, _PIXELS // patch)
     tokens = not kinds()[state.kind].plain_tokens
-    positions = rows * columns + int(tokens)
-    shapes = vit_shapes(
-        width,
-        num_blocks,
-        (patch, patch),
-        positions,
-        channels=state.tensors["patch_embed.proj.weight"].shape[1],
-        num_registers=registers,
-        class_token=tokens,
-        final_norm=tokens and not pooled,
-    )
+    channels, normed = state.tensors["patch_embed.proj.weight"].shape[1], tokens and not pooled
+    if state.shape.name:
+        size = (rows, columns)
+        shapes = row_shapes(state.shape.name, size, channels=channels, class_token=tokens, final_norm=normed)
+    else:
+        shapes = vit_shapes(
+            width,
+            num_blocks,
+            (patch, patch),
+            rows * columns + int(tokens),
+            channels=channels,
+            num_registers=registers,
+            class_token=tokens,
+            final_norm=normed,
+        )
     norm = {f"fc_norm.{leaf}": torch.Size([width]) for leaf in ("weight", "bias")} if pooled and shapes else {}
     return shapes | norm
 

@@ -67,6 +67,12 @@ class Facts:
         beside: number of tensors elsewhere in the file, by key.
         lora_rank: of adapters (LoRA), which are counted as merged into their layers; None without any.
         head: of a run whose head can be chosen (`--model.head`), which one it has; None where the file does not say.
+        sizes: every row of sizes.yaml that its tensors fit, `size` first.
+        parts: what its ViT has other than a plain one, in words; empty where it has nothing.
+        pretraining: how it was trained, a word of `state.pretraining`; empty where that cannot be told.
+        told_by: how that is known, or why it cannot be told.
+        licence: under which terms it was released, as far as its name or its configuration says it; else empty.
+        notes: what was changed as it was read, a sentence each.
     """
 
     path: str
@@ -108,3 +114,9 @@ class Facts:
     beside: dict[str, int]
     lora_rank: int | None = None
     head: str | None = None
+    sizes: tuple[str, ...] = ()
+    parts: str = ""
+    pretraining: str = ""
+    told_by: str = ""
+    licence: str = ""
+    notes: tuple[str, ...] = ()

@@ -3,60 +3,20 @@
 import json
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from pathlib import Path
-
-import yaml
 
 from maekit.errors import UserError, nearest
 from maekit.runs.checkpoint_path import run_checkpoint, weights_line
 from maekit.system.files import cache_folder
 from maekit.weights.chosen import split_key, with_key
 from maekit.weights.get.download import download, print_once
+from maekit.weights.get.official import Official, bare, hub_licence, official_weights, with_terms
 from maekit.weights.read.input_config import TIMM_FILES
 from maekit.weights.read.metadata import CARD
 
 HUB = "hf:"
-
-
-@dataclass(frozen=True)
-class Official:
-    """One file that the authors of MAE released; all are listed in official.yaml.
-
-    Attributes:
-        name: what a user calls it.
-        url: where it is.
-        holds: what is in it, in words.
-        md5: the hex digits its MD5 begins with; empty where none are published.
-        licence: under which terms it was released.
-        source: the repository that says so.
-    """
-
-    name: str
-    url: str
-    holds: str
-    md5: str
-    licence: str
-    source: str
-
-    @property
-    def file(self) -> str:
-        """Its file name, which without the suffix is an alias of `name`."""
-        return self.url.rpartition("/")[2]
-
-
-@cache
-def official_weights() -> dict[str, Official]:
-    """Returns every official file by its name, in official.yaml's order; without aliases."""
-    table = yaml.safe_load(files("maekit.weights").joinpath("official.yaml").read_text(encoding="utf-8"))
-    return {
-        name: Official(
-            name, f"{table['base']}/{row['path']}", row["holds"], row.get("md5", ""), table["licence"], table["source"]
-        )
-        for name, row in table["weights"].items()
-    }
 
 
 def shipped_weights() -> dict[str, Path]:
@@ -93,14 +53,17 @@ def find_weights(given: str | Path) -> Path:
     if str(given).startswith(HUB):
         from maekit.weights.get.hub import download_model
 
-        return download_model(str(given).removeprefix(HUB))
+        name = str(given).removeprefix(HUB)
+        if known := hub_licence(name):
+            print_once(f"{given}: {with_terms(known.licence)}, {known.source}")
+        return download_model(name)
     if shipped := shipped_weights().get(str(given)):
         return shipped
     official = _by_any_name().get(str(given))
     if official is None:
         raise UserError(_not_found(str(given), path))
     folder = cache_folder() / "weights"
-    print_once(f"{given}: {official.licence} (no commercial use), {official.source}; file: {folder / official.file}")
+    print_once(f"{given}: {with_terms(official.licence)}, {official.source}; file: {folder / official.file}")
     return download(official.url, folder, md5=official.md5)
 
 
@@ -123,9 +86,15 @@ def weights_here(given: str | Path) -> Path | None:
     return find_weights(given)
 
 
+def official_of(given: str | Path) -> Official | None:
+    """Returns the official file that a name, or the file name of a path, is that of; None where it is of none."""
+    return _by_any_name().get(bare(Path(split_key(given)[0]).name))
+
+
 def is_released(given: str | Path) -> bool:
     """Whether a name, or the file name of a path, is that of a file that the authors of MAE released."""
-    return Path(str(given)).name.removesuffix(".pth") in _by_any_name()
+    official = official_of(given)
+    return official is not None and official.pretraining == "mae"
 
 
 def _in_run(path: Path) -> Path:
@@ -161,7 +130,7 @@ def _print_checkpoint(path: Path) -> None:
 
 def _by_any_name() -> dict[str, Official]:
     every = official_weights().values()
-    return {official.file.removesuffix(".pth"): official for official in every} | official_weights()
+    return {bare(official.file): official for official in every} | official_weights()
 
 
 def _not_found(given: str, path: Path) -> str:
@@ -173,7 +142,8 @@ def _not_found(given: str, path: Path) -> str:
     with suppress(OSError):
         beside = sorted(file.name for file in path.parent.iterdir() if file.name[0] != ".")
     file = nearest(path.name, beside)
-    name = nearest(given.removesuffix(".pth"), {**_by_any_name(), **shipped_weights()})
+    name = nearest(bare(given), {**_by_any_name(), **shipped_weights()})
     hint = file or name if path.suffix else name or file
-    known = ", ".join((*official_weights(), *shipped_weights()))
+    first = [name for name, official in official_weights().items() if official.pretraining == "mae"]
+    known = f"{', '.join((*first, *shipped_weights()))} and others, which docs/backbones.md lists"
     return f"no file and no official weights called {given}{hint or f'; known names: {known}'}"

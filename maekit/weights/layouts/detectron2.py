@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from maekit.errors import UserError
-from maekit.weights.layouts.layout import Contents, Layout
+from maekit.weights.layouts.layout import Contents, Layout, is_plain
 from maekit.weights.read.shorten import some
 from maekit.weights.read.wrappers import unwrap
 
@@ -85,5 +85,6 @@ LAYOUT = Layout(
     beside=("*.anchor_generator.cell_anchors.*", "pixel_mean", "pixel_std"),  # which maekit computes
     foreign=((r"backbone\.(net|simfp_\d+)\.", "a ViTDet of detectron2"),),
     writes="detectron2",
+    holds=is_plain,
     from_ours=to_detectron2,
 )

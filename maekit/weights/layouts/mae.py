@@ -1,6 +1,6 @@
 """Files of facebookresearch/mae: `{"model": tensors, "args": ...}`, whose names are ours."""
 
-from maekit.weights.layouts.layout import Layout
+from maekit.weights.layouts.layout import Layout, is_plain
 from maekit.weights.layouts.plain_names import from_plain
 
 LAYOUT = Layout(
@@ -10,4 +10,5 @@ LAYOUT = Layout(
     to_ours=from_plain,
     rank=1,
     writes="mae",
+    holds=is_plain,
 )

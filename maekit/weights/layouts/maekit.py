@@ -7,8 +7,8 @@ from torch import Tensor
 
 from maekit.backbone.lora import merged
 from maekit.weights.families.registry import extra_parameters, released_names
-from maekit.weights.layouts.layout import Contents, Layout
-from maekit.weights.read.metadata import CARD
+from maekit.weights.layouts.layout import Contents, Layout, Said
+from maekit.weights.read.metadata import CARD, model_settings
 
 _BACKBONE = "model.backbone."
 
@@ -38,5 +38,6 @@ LAYOUT = Layout(
     encoder=_BACKBONE,
     part=_part,
     beside=extra_parameters(),
+    says=lambda contents, _ours: Said(backbone=str(model_settings(contents.metadata).get("backbone", ""))),
     sizes_are_ours=True,
 )

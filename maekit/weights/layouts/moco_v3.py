@@ -12,7 +12,7 @@ from pathlib import Path
 
 from torch import Tensor
 
-from maekit.weights.layouts.layout import PATCHES, Contents, Layout, Metadata
+from maekit.weights.layouts.layout import PATCHES, Contents, Layout, Metadata, Said
 from maekit.weights.read.wrappers import unwrap
 
 _BASE, _MOMENTUM = "module.base_encoder", "module.momentum_encoder"
@@ -52,6 +52,7 @@ LAYOUT = Layout(
     part=_part,
     beside=("projector.*",),
     num_heads=_num_heads,
+    says=lambda _contents, _ours: Said(pretraining="moco_v3"),
     foreign=(
         (r"(module\.)?base_encoder\.patch_embed\.proj\.0\.", "a MoCo v3 ViT whose patches come from convolutions"),
         (r"(module\.)?(base_encoder|momentum_encoder|encoder_q)\.", "a MoCo training state"),

@@ -10,6 +10,7 @@ from maekit.weights.families.registry import released_names
 from maekit.weights.read.wrappers import unwrap
 
 _DECODER = re.compile(r"(?:decoder\.|head\.)?(mask_token|decoder_(?:embed|pos_embed|blocks|norm|pred)(?:\..+)?)")
+_SCALE = re.compile(r"\.ls([12])\.gamma$")  # timm's and DINOv2's names of LayerScale
 _HEAD = re.compile(r"(?:head|classifier)\.((?:fc\.|1\.)?(?:weight|bias)|(?:fc_norm|0)\..+)")
 
 
@@ -34,5 +35,5 @@ def _rename(name: str, inside: bool) -> str | None:
     if match := _HEAD.fullmatch(name):
         return f"head.{match[1]}"
     if inside:
-        return name
+        return _SCALE.sub(r".gamma_\1", name)
     return name if name.startswith("fc_norm.") else decoder_name(name)

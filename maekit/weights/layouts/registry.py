@@ -1,12 +1,13 @@
-"""Every layout of this folder, found by itself: a new one is a new file with a `LAYOUT`, and nothing else changes."""
+"""Every layout of this folder and those in it, found by itself: a new one is a new file with a `LAYOUT`, no more."""
 
 from collections.abc import Iterable
 from functools import cache
 from importlib import import_module
 from pathlib import Path
-from pkgutil import iter_modules
+from pkgutil import walk_packages
 from typing import NamedTuple
 
+from maekit.backbone.sizes import Size
 from maekit.errors import UserError
 from maekit.weights.layouts.layout import Contents, Layout
 
@@ -23,14 +24,27 @@ class Candidate(NamedTuple):
 @cache
 def layouts() -> dict[str, Layout]:
     """Every layout by its name."""
-    modules = (import_module(f"{__package__}.{found.name}") for found in iter_modules([str(Path(__file__).parent)]))
+    places = walk_packages([str(Path(__file__).parent)], f"{__package__}.")
+    modules = (import_module(found.name) for found in places if not found.ispkg)
     found = [layout for module in modules if isinstance(layout := vars(module).get("LAYOUT"), Layout)]
     return {layout.name: layout for layout in found}
 
 
-def writers() -> dict[str, Layout]:
-    """Every layout that can be written, by the word of `--to`."""
-    return {layout.writes: layout for layout in layouts().values() if layout.writes}
+def writers() -> tuple[str, ...]:
+    """The words of `--to`."""
+    return tuple(sorted({layout.writes for layout in layouts().values() if layout.writes}))
+
+
+def writer(to: str, size: Size | None) -> Layout | None:
+    """The layout of a word of `--to` that can hold a ViT of a size; None if none can.
+
+    Args:
+        to: one of `writers()`.
+        size: None where it is not known; then the layout that takes the plain ViT.
+    """
+    known = sorted((each for each in layouts().values() if each.writes == to), key=lambda each: each.rank)
+    plain = Size("", 4, 1, 1, 1)
+    return next((layout for layout in known if layout.holds(size or plain)), None)
 
 
 def choose_layout(path: Path, candidates: Iterable[Candidate], contents: Contents) -> Candidate | None:

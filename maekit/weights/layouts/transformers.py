@@ -4,10 +4,10 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 
-import torch
 from torch import Tensor
 
-from maekit.weights.layouts.layout import Layout
+from maekit.weights.layouts.layout import Layout, is_plain
+from maekit.weights.layouts.stacked import stacked, unstacked
 from maekit.weights.read.wrappers import unwrap
 
 # The saved names are those on the Hub and of save_pretrained; the others those of model.state_dict() in 5.x.
@@ -42,7 +42,7 @@ _ONCE = {
 
 def from_transformers(path: Path, tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
     """Renames a ViTMAEModel, ViTMAEForPreTraining, ViTModel or ViTForImageClassification; q, k and v become one."""
-    return _join(unwrap(path, tensors, prefix, _rename))
+    return stacked(unwrap(path, tensors, prefix, _rename))
 
 
 def _rename(name: str, inside: bool) -> str | None:
@@ -57,21 +57,6 @@ def _rename(name: str, inside: bool) -> str | None:
     if name in ("classifier.weight", "classifier.bias"):
         return name.replace("classifier", "head")
     return name if inside else None
-
-
-def _join(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Stacks query, key and value along their rows, where all three are there and of one kind."""
-    joined: dict[str, Tensor] = {}
-    for name, tensor in tensors.items():
-        stem, _, leaf = name.rpartition(".")
-        block, _, part = stem.rpartition(".")
-        trio = [tensors.get(f"{block}.{each}.{leaf}") for each in "qkv"]
-        parts = [each for each in trio if each is not None and each.dtype == tensor.dtype]
-        if part not in ("q", "k", "v") or len({each.shape for each in parts}) != 1 or len(parts) != 3:
-            joined[name] = tensor
-        elif part == "q":
-            joined[f"{block}.qkv.{leaf}"] = torch.cat(parts)
-    return joined
 
 
 def to_transformers(_path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -98,10 +83,8 @@ def to_transformers(_path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Ten
 
 def _split(layer: str, module: str, leaf: str, tensor: Tensor) -> dict[str, Tensor]:
     saved = {new: old for old, new in reversed(_IN_LAYER.items())}  # the first of two, which is the saved name
-    if module == "attn.qkv":
-        names = [saved[f"attn.{each}"] for each in "qkv"]
-        return {f"{layer}.{name}.{leaf}": part for name, part in zip(names, tensor.chunk(3), strict=True)}
-    return {f"{layer}.{saved[module]}.{leaf}": tensor}
+    parts = unstacked(f"{module}.{leaf}", tensor)
+    return {f"{layer}.{saved[name.removesuffix(f'.{leaf}')]}.{leaf}": part for name, part in parts.items()}
 
 
 LAYOUT = Layout(
@@ -109,6 +92,7 @@ LAYOUT = Layout(
     words="Hugging Face transformers",
     recognise=lambda _contents, _prefix: True,
     to_ours=from_transformers,
+    rank=2,
     patches="embeddings.patch_embeddings.projection.weight",
     # ViTModel has a pooler whether it was trained or not; ViTForMaskedImageModeling has a mask token for its encoder,
     # and one convolution for a decoder.
@@ -116,4 +100,5 @@ LAYOUT = Layout(
     foreign=((r"vit\.embeddings\.", "a ViT or ViTMAE of transformers"),),
     writes="hf",
     from_ours=to_transformers,
+    holds=is_plain,
 )

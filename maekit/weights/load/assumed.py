@@ -5,11 +5,11 @@ from collections.abc import Iterator, Sequence
 from torch import nn
 
 from maekit.backbone.protocol import Backbone
+from maekit.backbone.sizes import all_sizes, load_size
 from maekit.weights.families.fit import Attempt, Fit
 from maekit.weights.families.registry import families
 from maekit.weights.load.bands import Bands
 from maekit.weights.read.metadata import EPS, card_of, norm_eps, normalisation
-from maekit.weights.read.shape import measure
 from maekit.weights.state.state_file import StateFile
 
 _PUBLISHED = {
@@ -41,8 +41,12 @@ def assumptions(
         yield f"{heads} attention heads, as the model has: the file does not say how many it was trained with"
     for family in families():
         yield from family.notes(Attempt(model, fit, state.meta, state.decoder_heads))
-    if (eps := norm_eps(state.meta)) != EPS:
-        yield f"layer norms with an eps of {EPS:g}; its config says {eps:g}, which moves features by about a thousandth"
+    yield from state.said.notes
+    if more := _alike(state):
+        yield more
+    own = next((module.eps for module in backbone.modules() if isinstance(module, nn.LayerNorm)), EPS)
+    if (eps := norm_eps(state.meta, own)) != own:
+        yield f"layer norms with an eps of {own:g}; its config says {eps:g}, which moves features by about a thousandth"
     theirs = normalisation(state.meta)
     colours = (bands.mean, bands.std) if bands else ((), ())
     if theirs and len(theirs[0]) == len(colours[0]) > 1 and not _same(theirs, colours):
@@ -56,14 +60,25 @@ def assumed_heads(state: StateFile) -> list[str]:
     """Says that the attention heads are those of maekit's table of sizes; empty if the file records them."""
     if says_heads(state) or state.num_heads is None:
         return []
-    return [f"{state.num_heads} attention heads, as {measure(state.tensors).name} has"]
+    return [f"{state.num_heads} attention heads, as {state.shape.name} has"]
 
 
 def says_heads(state: StateFile) -> bool:
     """Whether the number of the encoder's attention heads is known: by a config, a card of maekit, or its size."""
-    size = measure(state.tensors)
-    published = (size.embed_dim or 0, size.num_blocks) in _PUBLISHED
-    return published or state.knows_heads or bool(card_of(state.meta))
+    size = state.shape
+    published = (size.embed_dim or 0, size.num_blocks) in _PUBLISHED and not size.parts.gated
+    known = state.said.variant is not None and size.name in all_sizes()  # a pre-training whose sizes are published
+    return published or known or state.knows_heads or bool(card_of(state.meta))
+
+
+def _alike(state: StateFile) -> str:
+    """Says which rows a file fits alike where they compute different features; empty where there is one."""
+    rows = [load_size(name) for name in state.shape.names]
+    heads = state.num_heads if says_heads(state) else None
+    alike = [row.name for row in rows[1:] if heads in (None, row.num_heads)]
+    if not alike:
+        return ""
+    return f"its ViT is {rows[0].name}; its tensors fit {' and '.join(alike)} alike, which --model.backbone can name"
 
 
 def _same(a: tuple[Sequence[float], Sequence[float]], b: tuple[Sequence[float], Sequence[float]]) -> bool:

@@ -9,11 +9,11 @@ from maekit.backbone.vit import ViT
 from maekit.errors import UserError
 from maekit.weights.families.registry import kinds
 from maekit.weights.get.find import find_weights
+from maekit.weights.layouts.layout import MASK
 from maekit.weights.load.bands import Bands
 from maekit.weights.load.load import load_weights
 from maekit.weights.read.bands import file_bands
-from maekit.weights.read.metadata import norm_eps
-from maekit.weights.read.shape import measure
+from maekit.weights.read.metadata import config_eps
 from maekit.weights.state.state_file import in_words, read_state
 
 
@@ -28,8 +28,8 @@ def load_backbone(source: str | Path, *, image_size: int | tuple[int, int] = 224
 
     Returns:
         The backbone in evaluation mode. `backbone(images [B, C, H, W], taps=blocks)`, whose channels are the file's,
-        gives `tokens` [B, 1 + N, D] and `maps` [B, D, h, w] after the blocks. Without a final norm in the file
-        (fine-tuned with mean pooling) the tokens are the raw ones.
+        gives `tokens` [B, P + N, D], the class token (if the ViT has one) and registers first, and `maps` [B, D, h, w]
+        after the blocks. Without a final norm in the file (fine-tuned with mean pooling) the tokens are the raw ones.
 
     Raises:
         UserError: the file is missing, damaged, or of a ViT of another kind, or cannot be downloaded.
@@ -41,11 +41,11 @@ def load_backbone(source: str | Path, *, image_size: int | tuple[int, int] = 224
             f"{source} holds {in_words(state.layout, state.kind)}: its ViT has {adapted}, which a plain "
             "one lacks, so it gives no features alone; name the weights it was started from, or predict with it"
         )
-    tensors, eps = state.tensors, norm_eps(state.meta)
-    name = size or measure(tensors).name
+    tensors, eps = state.tensors, config_eps(state.meta)
+    name = size or state.shape.name
     if name is None:
         raise UserError(
-            f"{source} holds {measure(tensors)}; no known size fits, give size= (see maekit/backbone/sizes.yaml)"
+            f"{source} holds {state.shape}; no known size fits, give size= (see maekit/backbone/sizes.yaml)"
         )
     height, width = (image_size, image_size) if isinstance(image_size, int) else image_size
     bands = file_bands(state.meta, tensors["patch_embed.proj.weight"].shape[1]).in_order
@@ -59,11 +59,12 @@ def load_backbone(source: str | Path, *, image_size: int | tuple[int, int] = 224
         _Alone(vit),
         source,
         allow_new=(),
-        allow_unused=("head.*", "decoder*", "mask_token"),
-        allow_resized=("pos_embed",),
+        allow_unused=("head.*", "decoder*", "mask_token", MASK),
+        allow_resized=("pos_embed", "*attn.position.table", "shared_bias.*"),
         bands=Bands(bands),
     )
-    set_norm_eps(vit, eps)
+    if eps is not None:
+        set_norm_eps(vit, eps)
     return vit.eval()
 
 

@@ -12,7 +12,7 @@ from maekit.weights.families.fit import ANEW, Attempt, Fit, matches
 from maekit.weights.families.purpose import size_flags
 from maekit.weights.families.registry import class_heads, families
 from maekit.weights.read.floats import FLOATS, is_finite
-from maekit.weights.read.shape import measure
+from maekit.weights.read.shape import Shape, measure
 from maekit.weights.read.shorten import some
 from maekit.weights.state.foreign import seems
 from maekit.weights.state.state_file import StateFile
@@ -20,8 +20,14 @@ from maekit.weights.state.state_file import StateFile
 CHANNELS = 3
 
 
-def check_size(path: Path, fit: Fit) -> None:
-    """Raises UserError for a file without a ViT, or with one of another width, depth or patch size."""
+def check_size(path: Path, fit: Fit, theirs: Shape) -> None:
+    """Raises UserError for a file without a ViT, or with one of other numbers or parts than the model's.
+
+    Args:
+        path: the file.
+        fit: its tensors beside the model's, its patch filters resized where that is allowed.
+        theirs: its ViT.
+    """
     key, names = "patch_embed.proj.weight", list(fit.in_file.values())
     if key not in fit.found and not any(name.startswith("blocks.") for name in fit.found):
         prefix = next((name.removesuffix(key) for name in names if name.endswith(f".{key}")), "")
@@ -30,12 +36,32 @@ def check_size(path: Path, fit: Fit) -> None:
             f"{path} has none of the backbone's tensors: got {some(names, 4)}, expected {key}, blocks.0.norm1.weight "
             f"and so on{hint}{seems(names)}"
         )
-    theirs, ours = measure(fit.found), measure(fit.own)
-    if any(got not in (None, expected) for got, expected in zip(theirs[:3], ours[:3], strict=True)):
-        other_size = f"add {size_flags(theirs.name)}, or " if theirs.name else ""
+    numbers, ours = measure(fit.found)[:3], measure(fit.own)
+    other_size = f"add {size_flags(theirs.name)}, or " if theirs.name else ""
+    if any(got not in (None, expected) for got, expected in zip(numbers, ours[:3], strict=True)):
         raise UserError(
             f"{path} holds {theirs}, expected {ours}; {other_size}name weights of the model's size{seems(names)}"
         )
+    if problem := _part_problem(fit, theirs, ours.num_registers):
+        raise UserError(f"{path} holds {theirs}: {problem}; {other_size}name weights of the model's kind{seems(names)}")
+
+
+def _part_problem(fit: Fit, theirs: Shape, ours: int) -> str:
+    """Explains parts of the ViT that file and model do not share and that no shape shows; empty where they share them.
+
+    Args:
+        fit: the file's tensors beside the model's.
+        theirs: the file's ViT.
+        ours: registers of the model.
+    """
+    if theirs.num_registers != ours and "cls_token" in fit.own:  # a detector's ViT has neither of these tokens
+        got, expected = (f"{count or 'no'} register tokens" for count in (theirs.num_registers, ours))
+        return f"got {got}, expected {expected}, as the model has"
+    table = "pos_embed"
+    if theirs.name and (table in fit.found) != (table in fit.own):
+        kinds = {True: "a position table", False: "no position table (rotary or relative positions)"}
+        return f"got {kinds[table in fit.found]}, expected {kinds[table in fit.own]}, as the model has"
+    return ""
 
 
 def channels_problem(count: int | None) -> str:

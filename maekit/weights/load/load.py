@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import torch
 from torch import nn
 
 from maekit.backbone.lora import is_adapter
@@ -25,6 +26,7 @@ from maekit.weights.load.fit import check_size, problems
 from maekit.weights.load.head_target import HeadTarget, other_target
 from maekit.weights.load.report import Report
 from maekit.weights.state.foreign import seems
+from maekit.weights.state.pretraining import pretraining_of
 from maekit.weights.state.state_file import StateFile, in_words, read_state, stored_grid
 
 __all__ = ["Report", "load_weights", "read_state"]
@@ -71,7 +73,7 @@ def load_weights(
     path, state, backbone = Path(path), read_state(path), _backbone(model)
     fit, left_out = _beside(model, state, leave_out)
     fit, patches = _at_patch(fit, backbone, allow_resized)
-    check_size(path, fit)
+    check_size(path, fit, state.shape)
     fit, adapted = at_bands(path, fit, state.meta, bands) if bands else (fit, [])
     if adapted and not backbone.get_parameter(FILTERS).requires_grad:
         adapted.append(not_trained(adapted))
@@ -107,6 +109,7 @@ def load_weights(
         chosen=state.chosen,
         bands=tuple(adapted),
         notes=tuple(assumptions(model, backbone, state, fit, bands)),
+        pretraining=pretraining_of(state, path).word,
     )
 
 
@@ -165,11 +168,13 @@ def _at_grid(fit: Fit, state: StateFile, backbone: Backbone) -> tuple[Fit, dict[
         table, new = fit.found.get(name), HeightWidth(*backbone.pos_grid)
         if table is None or table.ndim != 3 or name not in fit.own:
             continue
-        theirs, ours = int(token in fit.found), int(token in fit.own)
+        ours = fit.own[name].shape[1] - new.height * new.width
+        theirs = state.shape.class_rows if name == "pos_embed" else int(token in fit.found)
         old = stored_grid(state, table.shape[1] - theirs)
-        if old is None or theirs < ours:
+        if old is None or (theirs < ours and token not in fit.found):
             continue
-        found[name] = table[:, theirs - ours :]
+        missing = torch.zeros_like(table[:, : max(ours - theirs, 0)])  # a class token without a position
+        found[name] = torch.cat([missing, table[:, max(theirs - ours, 0) :]], dim=1)
         if old != new:
             found[name] = resize_pos_embed(found[name].float(), old, new, ours, backbone.position_resize)
             grids[name] = (old, new)

@@ -36,6 +36,7 @@ class Report:
         chosen: which of the file's sets of tensors it was, and what there is beside it; None for a folder.
         bands: how the patch filters became those of the model's channels, a line a kind; empty where they are kept.
         notes: what was assumed because the file does not record it.
+        pretraining: how its ViT was trained, a word of `state.pretraining`; empty where that cannot be told.
     """
 
     path: Path
@@ -52,6 +53,7 @@ class Report:
     bands: tuple[str, ...] = ()
     chosen: WeightSet | None = None
     notes: tuple[str, ...] = ()
+    pretraining: str = ""
 
     def lines(self) -> list[str]:
         """The report as text: one line on the whole, one for each list that has something in it."""

@@ -11,7 +11,9 @@ TIMM_FILES = ("model.safetensors", "pytorch_model.bin")  # what timm calls the w
 
 
 def timm_config(path: Path) -> dict[str, object]:
-    """Returns `class_names`, `bands` and `input` from timm's configuration beside a file of weights; empty without one.
+    """Returns what timm's configuration beside a file of weights says; empty without one.
+
+    `architecture`, `tag` (of the pre-training), `class_names`, `bands`, `licence` and `input`, where they are there.
 
     It is `config.json` beside files that timm names itself, else the file's own name and `.json`.
     """
@@ -30,7 +32,9 @@ def timm_config(path: Path) -> dict[str, object]:
     known = _known(found)
     bands = {"bands": config["bands"]} if isinstance(config.get("bands"), list) else {}
     classes = {"class_names": names} if isinstance(names, list) else {}
-    return {**classes, **bands, **({"input": known} if known else {})}
+    words = {"architecture": config["architecture"], "tag": own.get("tag"), "licence": own.get("license")}
+    said = {name: word for name, word in words.items() if isinstance(word, str) and word}
+    return {**said, **classes, **bands, **({"input": known} if known else {})}
 
 
 def timm_place(path: Path) -> Path:

@@ -53,10 +53,16 @@ def normalisation(meta: Mapping[str, object]) -> tuple[list[float], list[float]]
     return None
 
 
-def norm_eps(meta: Mapping[str, object]) -> float:
-    """Returns the eps of a file's LayerNorms: from a config, else facebookresearch/mae's 1e-6."""
+def config_eps(meta: Mapping[str, object]) -> float | None:
+    """Returns the eps of a file's LayerNorms as its configuration says it; None where it does not."""
     eps = table(meta.get("config")).get("layer_norm_eps")
-    return eps if isinstance(eps, float) and 0 < eps < 1 else EPS
+    return eps if isinstance(eps, float) and 0 < eps < 1 else None
+
+
+def norm_eps(meta: Mapping[str, object], usual: float = EPS) -> float:
+    """Returns the eps of a file's LayerNorms: from a config, else the usual one, facebookresearch/mae's if not said."""
+    eps = config_eps(meta)
+    return usual if eps is None else eps
 
 
 def recorded_input(meta: Mapping[str, object]) -> Mapping[str, Any]:

@@ -8,12 +8,22 @@ from typing import Any
 
 from torch import Tensor
 
+from maekit.backbone.sizes import load_size
 from maekit.errors import UserError
 from maekit.weights.read.input_config import processor_input
 from maekit.weights.read.safe_load import load_file
 from maekit.weights.read.shorten import some
 
-_MODELS = ("vit_mae", "vit")
+# The types of models that are read, and the activations that their ViTs here have.
+_MODELS: dict[str, tuple[str, ...]] = {
+    "vit_mae": ("gelu",),
+    "vit": ("gelu",),
+    "dinov2": ("gelu",),
+    "dinov2_with_registers": ("gelu",),
+    "dinov3_vit": ("gelu",),
+    "ijepa": ("gelu",),
+}
+_BASE = load_size("vit_base_patch16_dinov3").rotary_base
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
 _AGAIN = "download or copy the folder again"
 
@@ -72,11 +82,17 @@ def _config(folder: Path) -> dict[str, Any]:
     if isinstance(config, dict) and kind is None and "architecture" in config:
         raise UserError(f"{folder} is a folder of timm, expected one of transformers; name the weights file in it")
     if kind not in _MODELS:
-        raise UserError(f"{file}: got model_type {kind!r}, expected vit_mae or vit; name a folder of a ViTMAE or ViT")
-    if (activation := config.get("hidden_act", "gelu")) != "gelu":
         raise UserError(
-            f"{file}: got hidden_act {activation!r}, expected gelu; that is a ViT of another kind than MAE's"
+            f"{file}: got model_type {kind!r}, expected {', '.join(_MODELS)}; name a folder of one of these models"
         )
+    expected = ("silu",) if config.get("use_gated_mlp") is True else _MODELS[kind]
+    if (activation := config.get("hidden_act", "gelu")) not in expected:
+        raise UserError(
+            f"{file}: got hidden_act {activation!r}, expected {' or '.join(expected)}; that is a ViT of another kind "
+            "than is known here"
+        )
+    if kind == "dinov3_vit" and (base := config.get("rope_theta", _BASE)) != _BASE:
+        raise UserError(f"{file}: got rope_theta {base}, expected {_BASE}: that is another ViT than DINOv3's")
     return dict(config)
 
 

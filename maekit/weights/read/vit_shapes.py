@@ -2,9 +2,10 @@
 
 import torch
 
-from maekit.backbone.sizes import Size
+from maekit.backbone.sizes import Size, load_size
 from maekit.backbone.vit import ViT
 
+Grid = tuple[int, int]
 _MLP = {"mlp.fc1.weight": (1, 0), "mlp.fc1.bias": (1,), "mlp.fc2.weight": (0, 1)}  # axes: 1 hidden, 0 the ViT's width
 
 
@@ -47,3 +48,22 @@ def vit_shapes(
         if axes := next((axes for end, axes in _MLP.items() if name.endswith(f".{end}")), None):
             shapes[name] = torch.Size([hidden if axis else width for axis in axes])
     return shapes
+
+
+def row_shapes(
+    name: str, grid: Grid, *, channels: int = 3, class_token: bool = True, final_norm: bool = True
+) -> dict[str, torch.Size]:
+    """Names and shapes of the parameters of a ViT by its name.
+
+    Args:
+        name: of a row of sizes.yaml.
+        grid: patches (h, w) of its position table, if it has one, and of its relative biases.
+        channels: of the images.
+        class_token: whether it has the class token and the registers of its row; a detector's has neither.
+        final_norm: whether it has a norm over the last tokens.
+    """
+    size = load_size(name)
+    height, width = (side * size.patch_size for side in grid)
+    with torch.device("meta"):
+        vit = ViT(size, image_size=(height, width), channels=channels, class_token=class_token, final_norm=final_norm)
+    return {parameter: tensor.shape for parameter, tensor in vit.named_parameters()}

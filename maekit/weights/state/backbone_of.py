@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from maekit.weights.read.metadata import model_settings
-from maekit.weights.read.shape import measure
 from maekit.weights.state.state_file import read_state
 
 
@@ -24,4 +23,4 @@ def backbone_of(path: str | Path) -> str | None:
     """
     state = read_state(path, values=False)
     said = model_settings(state.meta).get("backbone")
-    return said if isinstance(said, str) else measure(state.tensors).name
+    return said if isinstance(said, str) else state.shape.name

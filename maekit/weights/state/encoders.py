@@ -10,7 +10,9 @@ from maekit.weights.chosen import split_key
 from maekit.weights.layouts.layout import Contents
 from maekit.weights.layouts.registry import Candidate, choose_layout, layouts
 
-_WRAPPERS = re.compile(r"((module|model|net|network|backbone|encoder|vit|_orig_mod)\.)*")
+_WRAPPERS = re.compile(
+    r"((module|model|net|network|backbone|encoder|vit|dinov2|dinov2_with_registers|dinov3_vit|ijepa|_orig_mod)\.)*"
+)
 
 
 class _Encoder(NamedTuple):

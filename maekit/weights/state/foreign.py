@@ -8,9 +8,6 @@ from maekit.weights.layouts.registry import layouts
 # Of models that no layout reads; those of a layout that come in other wrappings, or with more in them, are in its file.
 _MODELS = (
     (r"(teacher|student)\.", "a DINO training state"),
-    (r"blocks\.\d+\.ls1\.gamma", "a DINOv2 ViT (it has LayerScale)"),
-    (r"(.*\.)?layer\.\d+\.layer_scale\d\.", "a DINOv2 of transformers (it has LayerScale)"),
-    (r"blocks\.\d+\.gamma_1", "a BEiT (it has LayerScale)"),
     (r"(.*\.)?layer\.\d+\.lambda_1", "a BEiT of transformers (it has LayerScale)"),
     (r"(.*\.)?layers\.\d+\.attn\.gamma1\.", "a ViT of mmpretrain with LayerScale"),
     (r"(.*\.)?layers\.\d+\.gamma_1", "a BEiT of mmsegmentation (it has LayerScale)"),

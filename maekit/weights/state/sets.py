@@ -8,6 +8,8 @@ from pathlib import Path
 from torch import Tensor
 
 from maekit.errors import UserError, nearest
+from maekit.weights.layouts.layout import Contents
+from maekit.weights.layouts.registry import layouts
 from maekit.weights.state.encoders import encoder_prefixes
 from maekit.weights.state.foreign import seems
 
@@ -44,8 +46,9 @@ class WeightSet:
 def choose_set(path: Path, contents: Mapping[object, object], key: str = "") -> WeightSet:
     """Chooses the set of tensors that a user named, or the one that holds the model.
 
-    That is the one under `state_dict` or `model`, else the file itself, else the only one with an encoder, else the
-    only one whose key does not say that it follows another (`model_ema`, `momentum_encoder`).
+    That is the one a layout says (a teacher beside its student), else the one under `state_dict` or `model`, else the
+    file itself, else the only one with an encoder, else the only one whose key does not say that it follows another
+    (`model_ema`, `momentum_encoder`).
 
     Raises:
         UserError: the file has no tensors by name; no set of that key; or several that could be meant.
@@ -85,6 +88,8 @@ def _find(
 def _default(
     path: Path, sets: Mapping[str, dict[str, Tensor]], able: Sequence[str], contents: Mapping[object, object]
 ) -> tuple[str, dict[str, Tensor]]:
+    if meant := next(_meant(sets), None):
+        return meant, sets[meant]
     usual = [place for place in (*_USUAL, "") if place in sets and (place in able or not able)]
     leading = [place for place in able if not _FOLLOWS.search(place.lower())]
     for places in (usual[:1], able, leading):
@@ -98,6 +103,17 @@ def _default(
         f"{path} holds {keys}, expected tensors by name, alone or under 'model'; save a state_dict()"
         f"{seems(f'{each}.' for each in contents)}"
     )
+
+
+def _meant(sets: Mapping[str, dict[str, Tensor]]) -> Iterator[str]:
+    """Yields the set that a layout says is meant, where all of its sets are there and it knows that one's names."""
+    for layout in layouts().values():
+        if not layout.meant or not all(place in sets for place in layout.meant):
+            continue
+        key = layout.meant[0]
+        contents = Contents(sets[key], {}, key)
+        if any(layout.recognise(contents, prefix) for prefix in encoder_prefixes(sets[key])):
+            yield key
 
 
 def _named(path: Path, key: str, sets: Mapping[str, dict[str, Tensor]]) -> tuple[str, dict[str, Tensor]]:

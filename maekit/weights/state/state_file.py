@@ -1,6 +1,7 @@
 """Reads a file of weights: its layout, its kind, and its tensors under our names."""
 
 import math
+import re
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Mapping
@@ -13,24 +14,26 @@ from torch import Tensor
 
 from maekit.backbone.lora import rank_of
 from maekit.backbone.pos_embed import sincos_pos_embed
-from maekit.backbone.sizes import load_size
+from maekit.backbone.sizes import Size, load_size
 from maekit.errors import UserError
 from maekit.system.plain import table
 from maekit.system.size import HeightWidth
 from maekit.weights.chosen import split_key
 from maekit.weights.families.registry import kind_of, kinds
-from maekit.weights.layouts.layout import Contents
+from maekit.weights.get.find import official_of
+from maekit.weights.layouts.layout import NOTHING_SAID, Contents, Said
 from maekit.weights.layouts.registry import layouts
 from maekit.weights.read.input_config import timm_config
 from maekit.weights.read.metadata import card_of, decoder_heads
 from maekit.weights.read.safe_load import load_file, read_metadata
-from maekit.weights.read.shape import measure
+from maekit.weights.read.shape import NO_VIT, Shape, measure
 from maekit.weights.read.transformers_folder import read_folder
 from maekit.weights.state.encoders import find_layout
 from maekit.weights.state.foreign import seems
 from maekit.weights.state.sets import WeightSet, choose_set, whole_set
 from maekit.weights.state.start import completed
 
+TRANSFORMERS = "transformers"  # the layout of its folders, or how its name begins
 _NOT_META = {"state_dict", "model", "optimizer", "scaler", "optimizer_states", "lr_schedulers", "callbacks", "loops"}
 
 
@@ -50,6 +53,8 @@ class StateFile:
         decoder_heads: attention heads of the decoder, from a config or a card.
         chosen: which set of the file's tensors these are, and what there is beside it; None for a folder.
         lora_rank: of the adapters (LoRA) that were merged into `tensors`; None without any.
+        said: what the layout knows of the file beyond that.
+        shape: the ViT, without what a task adds to it.
     """
 
     layout: str
@@ -61,6 +66,13 @@ class StateFile:
     decoder_heads: int | None = None
     chosen: WeightSet | None = None
     lora_rank: int | None = None
+    said: Said = NOTHING_SAID
+    shape: Shape = NO_VIT
+
+    @property
+    def row(self) -> Size | None:
+        """The row of sizes.yaml that its ViT is of; None where it is of none."""
+        return load_size(self.shape.name) if self.shape.name else None
 
 
 def read_state(path: str | Path, *, values: bool = True) -> StateFile:
@@ -87,10 +99,11 @@ def read_state(path: str | Path, *, values: bool = True) -> StateFile:
         )
     if path.is_dir():
         folder = read_folder(path)
-        state = _identify(path, whole_set(_outlines(folder.tensors, values)), folder.meta)
+        state = _identify(path, whole_set(_outlines(folder.tensors, values)), folder.meta, folder.num_heads)
         heads = folder.decoder_heads if state.kind == "pretraining" else None
+        known = state.layout if state.layout.startswith(TRANSFORMERS) else TRANSFORMERS
         return replace(
-            state, layout="transformers", num_heads=folder.num_heads, knows_heads=True, decoder_heads=heads, chosen=None
+            state, layout=known, num_heads=folder.num_heads, knows_heads=True, decoder_heads=heads, chosen=None
         )
     contents = load_file(path)
     if not isinstance(contents, Mapping):
@@ -111,9 +124,10 @@ def _outlines(tensors: dict[str, Tensor], values: bool) -> dict[str, Tensor]:
     return tensors if values else {name: torch.empty_like(t, device="meta") for name, t in tensors.items()}
 
 
-def _identify(path: Path, chosen: WeightSet, meta: dict[str, object]) -> StateFile:
+def _identify(path: Path, chosen: WeightSet, meta: dict[str, object], num_heads: int | None = None) -> StateFile:
     """Finds the layout of a set of tensors and gives them our names; other parts of the file are counted only."""
-    found = find_layout(path, Contents(chosen.tensors, meta, chosen.key))
+    contents = Contents(chosen.tensors, meta, chosen.key)
+    found = find_layout(path, contents)
     if found is None:
         return StateFile("unknown", "unknown", chosen.tensors, meta, chosen=chosen)
     layout, prefix = found
@@ -125,19 +139,38 @@ def _identify(path: Path, chosen: WeightSet, meta: dict[str, object]) -> StateFi
     )
     meta |= layout.metadata(meta)
     kind = kind_of(tensors, foreign=bool(seems(tensors))).name
-    size = measure(tensors).name
-    heads = layout.num_heads(meta)
+    said = layout.says(replace(contents, metadata=meta), tensors)
+    if not said.backbone and (official := official_of(path)):
+        said = replace(said, backbone=official.backbone)
+    heads = num_heads or said.num_heads or layout.num_heads(meta)
+    shape = _shape(tensors, kind, said, heads)
     return StateFile(
         layout=layout.name,
         kind=kind,
         tensors=tensors,
         meta=meta,
-        num_heads=load_size(size).num_heads if heads is None and size else heads,
+        num_heads=load_size(shape.name).num_heads if heads is None and shape.name else heads,
         knows_heads=heads is not None or layout.sizes_are_ours,
         decoder_heads=decoder_heads(meta) if kind == "pretraining" else None,
         lora_rank=rank_of(chosen.tensors),
+        said=said,
+        shape=shape,
         chosen=replace(chosen, others=(*chosen.others, *encoders), beside={**chosen.beside, **other}),
     )
+
+
+def _shape(tensors: Mapping[str, Tensor], kind: str, said: Said, num_heads: int | None) -> Shape:
+    """The ViT of a file, without what its task added; where the file names it, that one."""
+    known = kinds()[kind]
+    own = {name: t for name, t in tensors.items() if not re.fullmatch(known.adapted_names or "(?!)", name)}
+    shape = measure(own, variant=said.variant, num_heads=num_heads, tokens=not known.plain_tokens)
+    try:
+        named = load_size(said.backbone) if said.backbone else None
+    except UserError:
+        return shape
+    if named is None or (named.embed_dim, named.num_blocks, named.patch_size) != shape[:3]:
+        return shape
+    return shape._replace(names=(named.name,))
 
 
 def in_words(layout: str, kind: str) -> str:
@@ -148,7 +181,7 @@ def in_words(layout: str, kind: str) -> str:
 
 def stored_grid(state: StateFile, num_positions: int) -> HeightWidth | None:
     """The patch grid (h, w) of a file's position table: of the image size if the file says it, else the square one."""
-    patch_size = measure(state.tensors).patch_size
+    patch_size = state.shape.patch_size
     places = (card_of(state.meta), state.meta, table(state.meta.get("args")))
     size = next((place["image_size"] for place in places if "image_size" in place), None)
     sides = size if isinstance(size, (list, tuple)) else ()
@@ -168,7 +201,7 @@ def positions(state: StateFile) -> Literal["sincos", "learned", "none"]:
     table = state.tensors.get("pos_embed")
     if table is None or table.ndim != 3 or not table.is_floating_point():
         return "none"
-    prefix = int("cls_token" in state.tensors)
+    prefix = state.shape.class_rows
     grid = stored_grid(state, table.shape[1] - prefix)
     if grid is None or table.shape[0] != 1 or table.shape[2] % 4:
         return "learned"

@@ -1,0 +1,1 @@
+"""Files as the authors of each pre-training released or saved them."""

@@ -1,0 +1,33 @@
+"""What layouts of ViTs with rotary positions share: DINOv3 in three dialects."""
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor
+
+from maekit.backbone.sizes import Size
+
+
+def is_dinov3(size: Size) -> bool:
+    """Whether a ViT has DINOv3's parts, all of them and no others."""
+    tokens = size.class_token and size.num_registers > 0
+    return tokens and size.positions == "rotary" and size.layer_scale is not None and not size.norm_pre
+
+
+def with_biases(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Adds biases of zero to projections of q, k and v that have none, by our names: what they give is the same.
+
+    DINOv3's distilled ViTs learned no biases there, and timm and others leave them out.
+    """
+    found: dict[str, Tensor] = {}
+    for name, tensor in tensors.items():
+        found[name] = tensor
+        bias = name.removesuffix("weight") + "bias"
+        if name.endswith(".attn.qkv.weight") and bias not in tensors:
+            found[bias] = torch.zeros(len(tensor), dtype=tensor.dtype)
+    return found
+
+
+def has_biases(tensors: Mapping[str, Tensor]) -> bool:
+    """Whether any bias of q, k or v is another than zero."""
+    return any(bool(tensor.any()) for name, tensor in tensors.items() if name.endswith(".attn.qkv.bias"))
