@@ -17,7 +17,7 @@ from maekit.recipes.tasks import Task, find_task, shipped_tasks
 from tests.recipes.flag_values import FLAGS
 
 NOT_RUN = ("model", "data")
-NAMED = {"model.backbone": "ViT size", "model.global_blocks": "blocks", "model.num_components": "components"}
+NAMED = {"model.backbone": "the ViT", "model.global_blocks": "blocks", "model.num_components": "components"}
 
 
 @cache
