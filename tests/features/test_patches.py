@@ -13,6 +13,7 @@ from PIL import Image
 from sklearn.metrics import confusion_matrix
 from sklearn.neighbors import KNeighborsRegressor
 from torch import Tensor, nn
+from torch.nn import functional
 
 from maekit.backbone.sizes import load_size
 from maekit.backbone.vit import ViT
@@ -198,6 +199,7 @@ def test_segmentation_is_that_of_scikit_learn_and_opencv(
 ) -> None:
     monkeypatch.setattr(knn, "BANK_ROWS", parts[0])
     monkeypatch.setattr(segment, "QUERY_ROWS", parts[1])
+    monkeypatch.setattr(segment, "STRIP_NUMBERS", 100 * parts[1])
     folder, labels = scenes()
     images, asked = [0, 1, 2, 3], [4, 5]
     bank = make_bank(folder, images, images, labels, soft=soft, most=10**9)
@@ -264,6 +266,18 @@ def test_a_smaller_bank_has_an_even_part_of_each_image() -> None:
     assert torch.equal(bank.shares, whole.shares[torch.from_numpy(np.isin(whole.features.rows, bank.features.rows))])
 
 
+@pytest.mark.usefixtures("float64")
+@pytest.mark.parametrize("size", [(17, 40), (4, 5), (3, 2), (1, 7)])
+@pytest.mark.parametrize("strip", [1, 10**6])
+def test_label_maps_are_torchs_bilinear_ones(
+    size: tuple[int, int], strip: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(segment, "STRIP_NUMBERS", strip)
+    scores = torch.rand(20, 6, generator=torch.Generator().manual_seed(0))
+    large = functional.interpolate(scores.T.reshape(1, 6, 4, 5), size, mode="bilinear", align_corners=False)[0]
+    assert torch.equal(label_map(scores, (4, 5), size), large.argmax(dim=0))
+
+
 def test_scores_are_interpolated_and_not_their_labels() -> None:
     scores = torch.tensor([[0.9, 0.1], [0.4, 0.6]])
     assert label_map(scores, (1, 2), (1, 8)).tolist() == [[0, 0, 0, 0, 0, 1, 1, 1]]
@@ -283,6 +297,8 @@ def test_the_command_on_two_folders_and_on_one(tmp_path: Path, capsys: pytest.Ca
     printed = run(capsys, "knn", "--train", tmp_path / "t", "--val", tmp_path / "v", *told[:4], "--bank_size", 60)
     assert "60 of 576 patches vote: --bank_size 60" in printed
     assert printed.splitlines()[-2].split() == ["neighbours", "mIoU", "%", "mAcc", "%", "aAcc", "%"]
+    again = run(capsys, "knn", "--train", tmp_path / "all", "--val", tmp_path / "v", *told[:4])
+    assert "2 images in both: their own patches vote for them" in again
     (root / "masks/val/7.png").unlink()
     (root / "images/val/7.png").unlink()
     printed = run(capsys, "knn", "--train", tmp_path / "t", "--val", tmp_path / "v", *told[:4])

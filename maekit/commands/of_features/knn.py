@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from maekit.features.patches.folder import PatchFolder
 
 FORWARDS = True
-# Of images: facebookresearch/dino @ 7c446df, eval_knn.py. Of patches: arXiv 2306.01667 (30 neighbours and a memory of
-# 10,240,000 patches, appendix D) and vpariza/open-hummingbird-eval @ 0fd976f (a temperature of 0.02).
+# Of images: facebookresearch/dino @ 7c446df, eval_knn.py. Of patches, for arXiv 2306.01667: hbird_eval.py of
+# vpariza/open-hummingbird-eval @ 0fd976f (30 neighbours, a temperature of 0.02), its README (a memory of 1024 x 10^4).
 NEIGHBOURS, TEMPERATURE = "20", 0.07
 PATCH_NEIGHBOURS, PATCH_TEMPERATURE, BANK_SIZE = "30", 0.02, 10_240_000
 

@@ -106,6 +106,8 @@ def told_pixels(
     for folder, found in ((train, voting), (val, asked)):
         if not found:
             raise _none_of(folder, both)
+    if same := len(set(voting.values()) & set(asked.values())):
+        notes.append(f"{plural(same, 'image')} in both: their own patches vote for them")
     bank = make_bank(train, list(voting), list(voting.values()), labels, soft=soft, most=most)
     if len(bank.features) < bank.num_known:
         notes.append(f"{len(bank.features):,} of {bank.num_known:,} patches vote: --bank_size {most:,}")

@@ -5,7 +5,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from maekit.base.pixel_labels import PixelLabels, PixelMetric
@@ -14,6 +13,7 @@ from maekit.features.neighbours.knn import Neighbours, mean_of_neighbours, neare
 from maekit.features.patches.folder import PatchFolder
 from maekit.features.patches.labels import class_shares, kept_patches, require_same_shape
 
+STRIP_NUMBERS = 2**25  # scores interpolated at a time: a photograph of 150 classes whole would take gigabytes
 QUERY_ROWS = 131072  # patches searched at a time: the bank is read once for each so many
 
 
@@ -125,8 +125,17 @@ def segment(
 
 def label_map(scores: Tensor, grid: tuple[int, int], size: tuple[int, int]) -> Tensor:
     """Returns the class [H, W] int64 of each pixel: the patches' scores [h * w, C], interpolated bilinearly."""
-    maps = scores.T.reshape(1, -1, *grid)
-    return F.interpolate(maps, size, mode="bilinear", align_corners=False)[0].argmax(dim=0)
+    (height, width), maps = size, scores.T.reshape(-1, *grid)
+    rows, wide = _linear(grid[0], height, scores), maps @ _linear(grid[1], width, scores).T
+    strip = max(1, STRIP_NUMBERS // (len(maps) * width))
+    return torch.cat([(part @ wide).argmax(dim=0) for part in torch.split(rows, strip)])
+
+
+def _linear(cells: int, length: int, like: Tensor) -> Tensor:
+    """Returns the weights [length, cells] by which a row of cells is interpolated linearly to so many pixels."""
+    place = (torch.arange(length, device=like.device, dtype=like.dtype) + 0.5) * cells / length - 0.5
+    cell = torch.arange(cells, device=like.device, dtype=like.dtype)
+    return (1 - (place.clamp(0, cells - 1)[:, None] - cell).abs()).clamp(min=0)
 
 
 def measure(
