@@ -96,7 +96,20 @@ def test_json_has_the_same_facts(tmp_path: Path, capsys: pytest.CaptureFixture[s
         ),
         *("classifier", "class_names", "epoch", "step", "task", "recipe", "norm_pix_loss", "coverage", "missing"),
         *("unused", "not_finite", "uses", "misshapen", "channels", "says_heads", "set", "sets", "beside"),
-        *("bands", "lora_rank", "predicts", "head", "sizes", "parts", "pretraining", "told_by", "licence", "notes"),
+        *(
+            "bands",
+            "lora_rank",
+            "predicts",
+            "head",
+            "sizes",
+            "parts",
+            "num_registers",
+            "class_token",
+            "pretraining",
+            "told_by",
+            "licence",
+            "notes",
+        ),
     }
     assert facts["decoder"] == {"embed_dim": 64, "num_blocks": 2, "num_heads": None}
     assert facts["classifier"] == {"num_classes": 5, "pooling": "mean"}

@@ -12,9 +12,11 @@ import torch
 
 from maekit.cli import main, module_of
 from maekit.export.card.write import model_card
+from maekit.weights.state.state_file import read_state
 from tests.export.helpers import make_run, section, tensors_of
 from tests.numeric import assert_float64
 from tests.weights.helpers import images, peer
+from tests.weights.pretrainings.models import hf_model
 
 pytestmark = pytest.mark.numeric
 
@@ -38,6 +40,34 @@ def test_each_command_is_one(tmp_path: Path) -> None:
         _, left = parser.parse_known_args(words[2:])
         assert command.FORWARDS or not left, line
         assert "best.ckpt" in words
+
+
+@pytest.mark.parametrize(
+    ("kind", "tokens"),
+    [
+        ("dinov2 registers", "5 + N, 48]: class token, registers, patches"),
+        ("dinov3", "5 + N, 48]: class token, registers, patches"),
+        ("i-jepa", "N, 48]: patches"),
+    ],
+)
+def test_the_code_loads_vits_of_other_pretrainings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, tokens: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model, pixels = hf_model(kind), images(32, 32)
+    model.save_pretrained("source")
+    with torch.inference_mode():
+        expected = model(pixels).last_hidden_state
+        for to, out, card in (("hf", "hf", "hf/README.md"), ("timm", "a.safetensors", "a.safetensors.md")):
+            assert main(["weights", "convert", "source", "--to", to, out]) == 0
+            code = section(Path(card).read_text(), "How to load").removeprefix("```python\n").removesuffix("```")
+            names: dict[str, Any] = {}
+            exec(code, names)
+            loaded = names["model"].eval()
+            found = loaded(pixels).last_hidden_state if to == "hf" else loaded.forward_features(pixels)
+            torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    torch.save(read_state("source").tensors, "ours.pth")
+    assert tokens in model_card(Path("ours.pth"))
 
 
 @pytest.mark.usefixtures("float64")

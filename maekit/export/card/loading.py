@@ -1,10 +1,12 @@
 """The sections of a model card on using the weights: a command for each use, and the code that loads them."""
 
 from collections.abc import Iterator
+from pathlib import Path
 
 from maekit.export.convert import Target
 from maekit.weights.describe.uses import uses
 from maekit.weights.families.facts import Facts
+from maekit.weights.read.input_config import timm_place
 
 _HF = {"pretraining": "ViTMAEForPreTraining", "encoder": "ViTMAEModel"}
 _WORDS = {
@@ -43,7 +45,7 @@ def loading(facts: Facts, to: Target | None) -> str:
     It runs in the folder of the file, since `facts.path` is the file's name alone.
     """
     if to == "timm":
-        code = _timm(facts)
+        code = _timm_by_config(facts) if facts.parts or facts.num_registers else _timm(facts)
     elif to == "hf" or facts.layout.startswith("transformers"):
         code = _transformers(facts)
     elif to == "detectron2" or facts.layout == "detectron2":
@@ -62,9 +64,18 @@ def _maekit(facts: Facts) -> str:
     channels = facts.channels or 3
     return (
         f'import maekit\n\nvit = maekit.load_backbone("{facts.path}"{size})\n'
-        f"tokens = vit(images).tokens  # normalised [B, {channels}, H, W] to [B, 1 + N, {facts.embed_dim}]: "
-        "class token, patches"
+        f"tokens = vit(images).tokens  # normalised [B, {channels}, H, W] to [B, {_tokens(facts)}, {facts.embed_dim}]: "
+        f"{_tokens_in_words(facts)}"
     )
+
+
+def _tokens(facts: Facts) -> str:
+    return f"{prefix} + N" if (prefix := int(facts.class_token) + facts.num_registers) else "N"
+
+
+def _tokens_in_words(facts: Facts) -> str:
+    registers = ["registers"] if facts.num_registers else []
+    return ", ".join([*(["class token"] if facts.class_token else []), *registers, "patches"])
 
 
 def _released(facts: Facts) -> str:
@@ -76,10 +87,23 @@ def _released(facts: Facts) -> str:
 
 def _transformers(facts: Facts) -> str:
     name = _HF.get(facts.kind, "ViTForImageClassification")
+    if facts.layout != "transformers":  # of another model than ViT, whose configuration says which
+        name = "AutoModel"
     return (
         f"from transformers import AutoImageProcessor, {name}\n\n"
         f'processor = AutoImageProcessor.from_pretrained("{facts.path}")\n'
         f'model = {name}.from_pretrained("{facts.path}")'
+    )
+
+
+def _timm_by_config(facts: Facts) -> str:
+    """For a ViT with parts that its configuration knows, which lies beside the file."""
+    config = timm_place(Path(facts.path)).name
+    return (
+        f"import json\n\nimport timm\nfrom timm.models import load_checkpoint\n\n"
+        f'with open("{config}") as file:\n    config = json.load(file)\n'
+        'model = timm.create_model(config["architecture"], num_classes=config["num_classes"], **config["model_args"])\n'
+        f'load_checkpoint(model, "{facts.path}", strict=True)'
     )
 
 

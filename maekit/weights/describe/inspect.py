@@ -86,6 +86,8 @@ def inspect(path: str | Path) -> Facts:
         lora_rank=state.lora_rank,
         sizes=shape.names,
         parts=str(shape.parts) if shape.embed_dim else "",
+        num_registers=shape.num_registers,
+        class_token="cls_token" in tensors,
         pretraining=told.word,
         told_by=told.how,
         licence=licence_in(state, Path(path)),

@@ -69,6 +69,8 @@ class Facts:
         head: of a run whose head can be chosen (`--model.head`), which one it has; None where the file does not say.
         sizes: every row of sizes.yaml that its tensors fit, `size` first.
         parts: what its ViT has other than a plain one, in words; empty where it has nothing.
+        num_registers: register tokens.
+        class_token: whether it has a class token.
         pretraining: how it was trained, a word of `state.pretraining`; empty where that cannot be told.
         told_by: how that is known, or why it cannot be told.
         licence: under which terms it was released, as far as its name or its configuration says it; else empty.
@@ -116,6 +118,8 @@ class Facts:
     head: str | None = None
     sizes: tuple[str, ...] = ()
     parts: str = ""
+    num_registers: int = 0
+    class_token: bool = True
     pretraining: str = ""
     told_by: str = ""
     licence: str = ""
