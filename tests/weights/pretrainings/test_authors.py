@@ -25,6 +25,7 @@ def test_a_backbone_of_dinov2(tmp_path: Path, registers: bool) -> None:
     found = read_state(tmp_path / "a.pth")
     assert (found.layout, found.kind, found.said.pretraining) == ("dinov2", "encoder", "dinov2")
     assert found.shape.names == ("vit_test_patch8_reg4_dinov2" if registers else "vit_test_patch8_dinov2",)
+    assert read_state(tmp_path / "a.pth", values=False).shape.names == found.shape.names
     assert found.tensors.keys() - {"encoder_mask_token"} == {
         name.replace("ls1.gamma", "gamma_1").replace("ls2.gamma", "gamma_2").replace("register_tokens", "reg_token")
         for name in state.keys() - {"mask_token"}
@@ -78,6 +79,7 @@ def test_a_backbone_of_dinov3(tmp_path: Path, swiglu: bool, teacher: bool) -> No
     assert (found.layout, found.kind, found.num_heads) == ("dinov3", "encoder", 2)
     assert found.shape.names == ("vit_test_plus_patch8_dinov3" if swiglu else "vit_test_patch8_dinov3",)
     assert not found.tensors["blocks.0.attn.qkv.bias"].chunk(3)[1].any()
+    assert read_state(tmp_path / "a.pth", values=False).shape.names == found.shape.names
     images = pixels(32, 48)
     found_tokens = tokens(load_backbone(tmp_path / "a.pth", image_size=32), images)
     torch.testing.assert_close(found_tokens, tokens(model, images), rtol=0, atol=1e-9)

@@ -11,6 +11,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from maekit.export.convert import convert
+from maekit.weights.describe.inspect import inspect
+from maekit.weights.describe.uses import uses
 from maekit.weights.load.backbone import load_backbone
 from maekit.weights.state.state_file import read_state
 from tests.weights.helpers import same
@@ -38,6 +40,7 @@ def test_a_folder_of_transformers_comes_and_goes(tmp_path: Path, kind: str, capf
     model.save_pretrained(tmp_path / "hf")
     state = read_state(tmp_path / "hf")
     assert (state.shape.name, state.kind) == (row, "encoder")
+    assert read_state(tmp_path / "hf", values=False).shape.name == row
     convert(tmp_path / "hf", "hf", tmp_path / "again")
     same(load_file(tmp_path / "again" / "model.safetensors"), load_file(tmp_path / "hf" / "model.safetensors"))
     again, info = getattr(transformers, f"{name}Model").from_pretrained(tmp_path / "again", output_loading_info=True)
@@ -64,6 +67,7 @@ def test_a_file_of_timm_comes_and_goes(tmp_path: Path, kind: str) -> None:
     save_file({name: tensor.contiguous() for name, tensor in model.state_dict().items()}, tmp_path / "a.safetensors")
     state = read_state(tmp_path / "a.safetensors")
     assert (state.shape.name, state.num_heads) == (row, 2)
+    assert read_state(tmp_path / "a.safetensors", values=False).shape.name == row
     expected = tokens(model, images)
     torch.testing.assert_close(
         tokens(load_backbone(tmp_path / "a.safetensors", image_size=32), images), expected, **CLOSE
@@ -88,3 +92,17 @@ def test_what_timm_has_no_place_for_is_said(tmp_path: Path) -> None:
     assert "mask token: zeros, since the file has none; pre-training alone uses it" in lines
     lines = convert(tmp_path / "c.pth", "timm", tmp_path / "d.pth")
     assert any(line.startswith("left out: biases of q, k and v, which are all zero") for line in lines)
+
+
+@pytest.mark.parametrize("name", ["Dinov2", "IJepa"])
+def test_a_classifier_that_no_head_takes_is_beside(tmp_path: Path, name: str) -> None:
+    """Of class token and patches' mean together, or of the mean of normalised patches: counted, and not loaded."""
+    kind = {"Dinov2": "dinov2", "IJepa": "i-jepa"}[name]
+    config = hf_model(kind).config
+    config.num_labels = 5
+    getattr(transformers, f"{name}ForImageClassification")(config).save_pretrained(tmp_path / "hf")
+    facts = inspect(tmp_path / "hf")
+    assert (facts.kind, facts.classifier, facts.size) == ("encoder", None, HF[kind][2])
+    assert {"classifier.weight", "classifier.bias"} <= set(facts.unused)
+    assert uses(facts)["fine_tuning"].possible
+    load_backbone(tmp_path / "hf", image_size=32)

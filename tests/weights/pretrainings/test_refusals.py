@@ -120,3 +120,18 @@ def test_a_layout_without_a_place_names_the_others(tmp_path: Path) -> None:
     assert "which mae has no place for as it is written here; convert it with `--to timm` or `--to hf`" in str(
         caught.value
     )
+
+
+def test_a_load_accounts_for_every_tensor_and_tells_the_pretraining(tmp_path: Path) -> None:
+    hf_model("dinov2").save_pretrained(tmp_path / "hf")
+    report = load_weights(
+        Model("vit_test_patch8_dinov2"),
+        tmp_path / "hf",
+        allow_new=("head.*",),
+        allow_unused=("norm.*",),
+        allow_resized=("pos_embed",),
+    )
+    assert (report.coverage, report.pretraining, report.resized) == (1.0, "dinov2", ("pos_embed",))
+    assert set(report.unused) == {"encoder_mask_token", "norm.weight", "norm.bias"}
+    listed = {*report.matched, *report.resized, *report.unused}
+    assert listed == read_state(tmp_path / "hf").tensors.keys()
