@@ -103,7 +103,8 @@ class _Turned(torch.autograd.Function):
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor, None, None]:
-        return _turned(d_out, *ctx.saved_tensors, -1), None, None
+        cos, sin = ctx.saved_tensors
+        return _turned(d_out, cos, sin, -1), None, None
 
 
 def _turned(tokens: Tensor, cos: Tensor, sin: Tensor, sign: int) -> Tensor:

@@ -101,30 +101,37 @@ class BlockStandIn(nn.Module):
             copies = torch.empty(0, dtype=torch.uint8)
         # the input of a frozen norm is not kept where it needs no gradient, as of the first block with adapters
         kept = tokens.requires_grad or self.block.norm1.weight.requires_grad
-        out: Tensor = _Spent.apply(tokens, weight, copies, cost, self.costs, kept)
+        out: Tensor = _Spent.apply(tokens, weight, copies, rotation, cost, self.costs, kept)
         return out
 
 
 class _Spent(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, tokens: Tensor, weight: Tensor | None, copies: Tensor, cost: BlockCost, costs: Costs, kept: bool
+        ctx: Any,
+        tokens: Tensor,
+        weight: Tensor | None,
+        copies: Tensor,
+        rotation: Tensor | None,
+        cost: BlockCost,
+        costs: Costs,
+        kept: bool,
     ) -> Tensor:
         costs.flops += cost.forward_flops
         ctx.cost, ctx.costs, ctx.like = cost, costs, (tokens.shape, tokens.dtype)
-        ctx.save_for_backward(tokens if kept else None, torch.empty(cost.saved, dtype=torch.uint8), copies)
+        ctx.save_for_backward(tokens if kept else None, torch.empty(cost.saved, dtype=torch.uint8), copies, rotation)
         torch.empty(cost.forward_work, dtype=torch.uint8)
         return torch.empty_like(tokens)
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, None, None, None, None, None]:
+    def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, None, None, None, None, None, None]:
         _ = ctx.saved_tensors
         ctx.costs.flops += ctx.cost.backward_flops
         torch.empty(ctx.cost.work, dtype=torch.uint8)
         shape, dtype = ctx.like
         d_tokens = torch.empty(shape, dtype=dtype) if ctx.needs_input_grad[0] else None
-        return d_tokens, None, None, None, None, None
+        return d_tokens, None, None, None, None, None, None
 
 
 @contextmanager

@@ -207,7 +207,8 @@ def _periods() -> Tensor:
 
 
 def _coordinates(*args: Any, dtype: torch.dtype, **options: Any) -> Tensor:
-    return _their_coordinates(*args, dtype=torch.get_default_dtype(), **options)  # theirs are rounded to fp32
+    found: Tensor = _their_coordinates(*args, dtype=torch.get_default_dtype(), **options)
+    return found  # theirs are rounded to fp32
 
 
 def _beit(size: Size | str, **options: Any) -> Peer:

@@ -57,6 +57,12 @@ def test_recomputed_blocks_save_what_a_real_step_saves() -> None:
     assert predicted(chosen).saved == measured(chosen)[0] < predicted(planned("imagenet_finetune", "smoke")).saved / 2
 
 
+@pytest.mark.parametrize("backbone", ["vit_smoke_plus_patch8_dinov3", "vit_smoke_patch8_beit"])
+def test_rotary_positions_and_tables_are_counted_as_they_are(backbone: str) -> None:
+    chosen = planned("imagenet_finetune", "smoke", "--model.backbone", backbone, "--model.weights", "none")
+    assert predicted(chosen).saved == measured(chosen)[0]
+
+
 def test_autocast_is_counted_as_it_is() -> None:
     half = Target("cpu", "bf16-mixed")
     chosen = planned("mae_pretrain", "smoke")
