@@ -12,24 +12,24 @@ from maekit.errors import UserError
 from maekit.recipes.model_settings import settings_class
 from maekit.recipes.recipe import Values, load_recipe, recipe_names
 from maekit.recipes.settings import Settings
-from maekit.weights.get.find import find_weights, weights_here
-from maekit.weights.state.backbone_of import backbone_of
+from maekit.weights.get.find import find_weights, official_of, weights_here
+from maekit.weights.state.backbone_of import backbones_of
 
 KEY = "model.backbone"
 _FILTERS = "patch_embed.proj.weight"
 
 
 class Held(NamedTuple):
-    """What holds a backbone, as a user calls it, and the backbone's name; None where it is of no known kind."""
+    """What holds a backbone, as a user calls it, and the backbone's name, the likeliest first of several; or none."""
 
     where: str
-    backbone: str | None
+    backbones: tuple[str, ...]
 
 
 def held_by(checkpoint: Path) -> Held:
     """Returns what a checkpoint of a run holds, as its card says."""
     model: Values = read_card(checkpoint).config["model"]
-    return Held(str(checkpoint), model["backbone"])
+    return Held(str(checkpoint), (model["backbone"],))
 
 
 def follow_weights(
@@ -43,7 +43,8 @@ def follow_weights(
         settings: of a recipe and flags.
         model: the task's.
         held: the checkpoint that is resumed or measured, which then decides: `model.weights` is not read.
-        download: whether weights may be downloaded for that; else those that are not there decide nothing.
+        download: whether weights may be downloaded for that; else of those that are not there only official ones are
+            known.
 
     Returns:
         A line where the recipe's backbone was not taken, or could not be compared; else none.
@@ -56,21 +57,29 @@ def follow_weights(
     if held is None and (given in (None, "none") or (_said(settings, KEY) and not _said(settings, "model.weights"))):
         return []  # of a backbone of the user's under the recipe's weights the load says that they do not fit
     own, resampled = values["backbone"], held is None and _FILTERS in model.expect_resized
+    held = held or _held(given, download=download)
     if held is None:
-        path = find_weights(given) if download else weights_here(given)
-        if path is None:
-            return [f"note     {given} is not on this machine: the backbone is taken to be {own}"]
-        held = Held(given, backbone_of(path))
-    if held.backbone in (None, own):
+        return [f"note     {given} is not on this machine: the backbone is taken to be {own}"]
+    if not held.backbones or own in held.backbones:
         return []
-    found, before = load_size(held.backbone), load_size(own)
-    taken = load_size(with_patch(found.name, before.patch_size)) if resampled else found
-    if taken == before:
+    before = load_size(own)
+    found = [load_size(name) for name in held.backbones]
+    taken = [load_size(with_patch(size.name, before.patch_size)) for size in found] if resampled else found
+    if before in taken:
         return []
-    _refuse_said(settings, held.where, taken.name)
-    _refuse_blocks(settings, model, held.where, taken)
-    values["backbone"] = taken.name
-    return [_line(settings, held.where, found, taken, before)]
+    _refuse_said(settings, held.where, taken[0].name)
+    _refuse_blocks(settings, model, held.where, taken[0])
+    values["backbone"] = taken[0].name
+    return [_line(settings, held.where, found[0], taken[0], before)]
+
+
+def _held(weights: str, *, download: bool) -> Held | None:
+    """What `--model.weights` names; None where it is not there and not known without a download."""
+    path = find_weights(weights) if download else weights_here(weights)
+    if path is not None:
+        return Held(weights, backbones_of(path))
+    official = official_of(weights)
+    return None if official is None else Held(weights, (official.backbone,))
 
 
 def _said(settings: Settings, key: str) -> bool:
@@ -123,15 +132,15 @@ def _typed(blocks: list[int]) -> str:
 
 
 def _recipe_for(settings: Settings, taken: Size) -> str | None:
-    """Returns the task's recipe for a backbone, else for one of its width and depth; None where there is none."""
-    task, similar = settings.recipe.task, []
-    for recipe in recipe_names(task):
-        name = load_recipe(task, recipe).values.get("model", {}).get("backbone")
-        if name == taken.name:
-            return recipe
-        if name is not None and _same_size(load_size(name), taken):
-            similar.append(recipe)
-    return similar[0] if similar else None
+    """Returns the task's recipe for a backbone, else for one of its width and depth; None where there is none.
+
+    Of several it is the one that is called as the size, such as `base`.
+    """
+    task = settings.recipe.task
+    backbones = {name: load_recipe(task, name).values.get("model", {}).get("backbone") for name in recipe_names(task)}
+    having = [name for name, backbone in backbones.items() if backbone == taken.name]
+    having = having or [n for n, backbone in backbones.items() if backbone and _same_size(load_size(backbone), taken)]
+    return min(having, key=lambda name: f"_{name}_" not in f"_{taken.name}_", default=None)
 
 
 def _same_size(one: Size, other: Size) -> bool:

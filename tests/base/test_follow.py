@@ -19,7 +19,7 @@ from maekit.errors import UserError
 from maekit.recipes.recipe import load_recipe
 from maekit.recipes.settings import Settings, resolve
 from maekit.recipes.tasks import find_task
-from maekit.weights.state.backbone_of import backbone_of
+from maekit.weights.state.backbone_of import backbones_of
 from maekit.weights.state.state_file import read_state
 from tests.conftest import TINY, few_digits
 from tests.weights.helpers import encoder, released
@@ -142,7 +142,12 @@ def test_weights_that_are_not_there_are_left_alone_until_they_are_needed(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """`lr-table` and `plan` need none: neither a download nor a file of another machine stops them."""
-    for weights in (str(tmp_path / "of_the_cluster.pth"), "mae_vit_large", "hf:somebody/vit"):
+    words = ["--task", "imagenet_finetune", "--recipe", "base", "--model.weights", "mae_vit_large"]
+    assert main(["lr-table", *words, "--json"]) == 0
+    said = capsys.readouterr()
+    assert len(json.loads(said.out)["parameters"]) == 12 * 24 + 8
+    assert "backbone vit_large_patch16, as mae_vit_large has it; the recipe base has" in said.err
+    for weights in (str(tmp_path / "of_the_cluster.pth"), "hf:somebody/vit"):
         words = ["--task", "imagenet_finetune", "--recipe", "base", "--model.weights", weights]
         assert main(["lr-table", *words, "--json"]) == 0
         said = capsys.readouterr()
@@ -166,7 +171,7 @@ def test_a_run_keeps_the_backbone_and_needs_no_weights_to_go_on(
     assert f"\nbackbone {SMALL}, as {small} has it" in f"\n{capsys.readouterr().out}"
     run = tmp_path / "runs/imagenet_finetune/smoke/0"
     assert yaml.safe_load((run / "config.yaml").read_text())["model"]["backbone"] == SMALL
-    assert held_by(run / "last.ckpt").backbone == backbone_of(run / "last.ckpt") == SMALL
+    assert held_by(run / "last.ckpt").backbones == backbones_of(run / "last.ckpt") == (SMALL,)
     small.unlink()
     again = "--trainer.max_steps=3", f"--ckpt_path={run}", "--run.extend=true"
     assert main(["fit", *words, *again]) == 0
@@ -191,4 +196,4 @@ def test_no_number_of_a_file_is_read(small: Path) -> None:
     state, outline = read_state(small), read_state(small, values=False)
     assert all(tensor.is_meta for tensor in outline.tensors.values())
     assert {name: t.shape for name, t in outline.tensors.items()} == {n: t.shape for n, t in state.tensors.items()}
-    assert backbone_of(small) == SMALL
+    assert backbones_of(small) == (SMALL,)

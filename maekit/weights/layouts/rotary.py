@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping
 
-import torch
 from torch import Tensor
 
 from maekit.backbone.sizes import Size
@@ -24,7 +23,7 @@ def with_biases(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         found[name] = tensor
         bias = name.removesuffix("weight") + "bias"
         if name.endswith(".attn.qkv.weight") and bias not in tensors:
-            found[bias] = torch.zeros(len(tensor), dtype=tensor.dtype)
+            found[bias] = tensor.new_zeros(len(tensor))
     return found
 
 
