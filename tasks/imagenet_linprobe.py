@@ -8,7 +8,7 @@ Data: ImageNet-1K, or any folder of class folders; random crops and mirroring.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -18,10 +18,13 @@ from maekit.base.data import RunData, TransferData
 from maekit.base.spec import DataSpec
 from maekit.classification.cached_features import cache_features
 from maekit.classification.data.imagenet import ImageNet as Data
+from maekit.classification.metrics import ClassificationMetrics
 from maekit.classification.model import Classifier, ClassifierSettings
 from maekit.classification.probe_head import ProbeHead
+from maekit.classification.side_by_side import CHOSEN, SideBySide, SideBySideMetrics
 from maekit.data.images.batch import ImageBatch
-from maekit.system.ranges import check_range
+from maekit.errors import UserError
+from maekit.system.ranges import check_numbers, check_range
 
 __all__ = ["Data", "Model"]
 
@@ -37,6 +40,9 @@ class Settings(ClassifierSettings):
             the patch tokens, normalised, for weights that were fine-tuned with mean pooling and have no final norm.
         batch_norm: bring the features to one scale first, by BatchNorm without weights, as published for MAE; DINO,
             DINOv2 and MoCo v3 probe without.
+        lr_factors: train one classifier for each of these, side by side, at so many times optim.base_lr or optim.lr, as
+            DINOv2 probes; the metrics are those of the best on the validation images, and predictions are its own.
+            Null for one classifier. Needs batch_norm false.
         cached_features: run the backbone once over all images, without augmentation, and train on what it gave: minutes
             instead of hours, and not the paper's protocol.
     """
@@ -44,12 +50,21 @@ class Settings(ClassifierSettings):
     head_init_std: float
     pooling: Literal["class", "mean", "class_mean"] = "class"
     batch_norm: bool = True
+    lr_factors: list[float] | None = None
     cached_features: bool = False
 
     def __post_init__(self) -> None:
         """Refuses values outside their range, with the flag's name."""
         super().__post_init__()
         check_range("model.head_init_std", self.head_init_std, "(0, inf)")
+        check_numbers("model.lr_factors", self.lr_factors, "(0, inf)", None if self.lr_factors else 1)
+        if self.lr_factors and len(set(self.lr_factors)) < len(self.lr_factors):
+            raise UserError(f"model.lr_factors: got {self.lr_factors}, expected each factor once")
+        if self.lr_factors and self.batch_norm:
+            raise UserError(
+                "got model.lr_factors with model.batch_norm true, expected false: they share the features; "
+                "add --model.batch_norm false"
+            )
 
 
 class Model(Classifier):
@@ -68,7 +83,11 @@ class Model(Classifier):
         self.cached_features = settings.cached_features
         self.width = self.backbone.embed_dim * (2 if self.takes_both else 1)
         std, batch_norm = settings.head_init_std, settings.batch_norm
-        self.head = ProbeHead(self.width, len(spec.class_names), init_std=std, batch_norm=batch_norm)
+        classes, self.lr_factors = len(spec.class_names), settings.lr_factors
+        self.head: ProbeHead | SideBySide = ProbeHead(self.width, classes, init_std=std, batch_norm=batch_norm)
+        if settings.lr_factors:
+            self.head = SideBySide(self.width, classes, init_std=std, lr_factors=settings.lr_factors)
+            self.kept_metrics = (CHOSEN,)
         self.backbone.requires_grad_(False)
 
     @torch.no_grad()
@@ -91,12 +110,39 @@ class Model(Classifier):
 
     def forward(self, images: Tensor) -> Tensor:
         """Images [B, 3, H, W], or features [B, D or 2 D] that `pooled` gave before, to logits [B, C]."""
+        features = images if images.ndim == 2 else self.pooled(images)
+        if isinstance(self.head, SideBySide):
+            best: Tensor = self.head.classifiers[int(self.measured.get(CHOSEN, 0))](features)
+            return best
+        logits: Tensor = self.head(features)
+        return logits
+
+    def every(self, images: Tensor) -> Tensor:
+        """Images [B, 3, H, W], or features [B, D or 2 D], to the logits of all N classifiers, [N, B, C]."""
         logits: Tensor = self.head(images if images.ndim == 2 else self.pooled(images))
         return logits
 
     def training_losses(self, batch: ImageBatch) -> dict[str, Tensor]:
-        """Cross entropy in fp32."""
+        """Cross entropy in fp32; of several classifiers the sum, each of which learns as it would alone."""
+        if isinstance(self.head, SideBySide):
+            each = [self.cross_entropy(logits, batch.label) for logits in self.every(batch.image)]
+            return {"loss": torch.stack(each).sum()}
         return {"loss": self.cross_entropy(self(batch.image), batch.label)}
+
+    def new_metrics(self) -> Any:
+        """As of every classifier; of several those of the best, and which one that is."""
+        if not self.lr_factors:
+            return super().new_metrics()
+        return SideBySideMetrics([super(Model, self).new_metrics() for _ in self.lr_factors], self.monitor)
+
+    def update_metrics(self, metrics: ClassificationMetrics | SideBySideMetrics, batch: ImageBatch) -> None:
+        """Adds one evaluated batch."""
+        several = isinstance(metrics, SideBySideMetrics)
+        metrics.update(self.every(batch.image) if several else self(batch.image), batch.label, batch.index)
+
+    def results(self, metrics: ClassificationMetrics | SideBySideMetrics) -> dict[str, object]:
+        """As of every classifier; of several those of the best."""
+        return super().results(metrics.of_best if isinstance(metrics, SideBySideMetrics) else metrics)
 
     def training_data(self, data: TransferData, device: torch.device) -> RunData:
         """The images, or their features where they are to be cached."""

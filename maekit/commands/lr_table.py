@@ -85,10 +85,10 @@ def table(args: argparse.Namespace, flags: list[str]) -> "tuple[list[ParameterRo
 
 
 def print_groups(rows: "list[ParameterRow]", sizes: dict[str, int]) -> None:
-    """Prints one line for each pair of layer and weight decay, with numbers of tensors and parameters."""
+    """Prints one line for each layer, weight decay and own factor, with numbers of tensors and parameters."""
     print("layer  lr_scale   lr         weight_decay  tensors  parameters")
-    for key in sorted({(row.layer, row.weight_decay) for row in rows}):
-        group = [row for row in rows if (row.layer, row.weight_decay) == key]
+    for key in sorted({(row.layer, row.weight_decay, row.factor) for row in rows}):
+        group = [row for row in rows if (row.layer, row.weight_decay, row.factor) == key]
         first, count = group[0], sum(sizes[row.name] for row in group)
         print(
             f"{first.layer:>5}  {first.lr_scale:<9.3e}  {first.lr:<9.3e}  {first.weight_decay:<12g}  "

@@ -3,7 +3,7 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias, TypedDict, get_args
+from typing import Any, Literal, Protocol, TypeAlias, TypedDict, get_args, runtime_checkable
 
 from torch import nn
 
@@ -43,15 +43,26 @@ class LayeredBackbone(Protocol):
         """Yields its parameters under the names `layer_of` understands."""
 
 
+@runtime_checkable
+class Scaled(Protocol):
+    """A module whose own parameters have so many times the learning rate of their layer, such as `ScaledLinear`."""
+
+    lr_factor: float
+
+
 @dataclass(frozen=True)
 class ParameterRow:
-    """One trainable parameter: lr = recipe's lr x lr_scale at the peak of the schedule; layer 0 is the embeddings."""
+    """One trainable parameter: lr = recipe's lr x lr_scale at the peak of the schedule; layer 0 is the embeddings.
+
+    `factor` is the part of `lr_scale` that is the module's own, see `Scaled`.
+    """
 
     name: str
     layer: int
     lr_scale: float
     lr: float
     weight_decay: float
+    factor: float = 1.0
 
 
 def parameter_rows(
@@ -67,8 +78,8 @@ def parameter_rows(
 
     Layers are looked up by parameter object, so prefixes of names (`module.`, `_orig_mod.`) do not matter. All other
     parameters (head, neck, decoder) are of layer num_blocks + 1. As in facebookresearch/mae, BEiT and ViTDet,
-    lr_scale = layer_decay ** (num_blocks + 1 - layer). A parameter that any rule of
-    `no_weight_decay` names is not decayed: "1d" by its number of dimensions, "layer_norm" by its torch.nn.LayerNorm
+    lr_scale = layer_decay ** (num_blocks + 1 - layer), times the factor of a `Scaled` module. A parameter that any rule
+    of `no_weight_decay` names is not decayed: "1d" by its number of dimensions, "layer_norm" by its torch.nn.LayerNorm
     module, the others by the last part of its name; registers go with the class token.
 
     Raises:
@@ -77,14 +88,16 @@ def parameter_rows(
     _check(model, backbone, no_weight_decay)
     layers = {id(p): backbone.layer_of(name) for name, p in backbone.named_parameters()}
     norms = {id(p) for m in model.modules() if isinstance(m, nn.LayerNorm) for p in m.parameters(recurse=False)}
+    factors = {id(p): m.lr_factor for m in model.modules() if isinstance(m, Scaled) for p in m.parameters(False)}
     top = backbone.num_blocks + 1
     rows = []
     for name, p in model.named_parameters():
         if p.requires_grad:
             layer = layers.get(id(p), top)
-            scale = layer_decay ** (top - layer)
+            factor = factors.get(id(p), 1.0)
+            scale = layer_decay ** (top - layer) * factor
             exempt = _labels(name, p, norms).intersection(no_weight_decay)
-            rows.append(ParameterRow(name, layer, scale, lr * scale, 0.0 if exempt else weight_decay))
+            rows.append(ParameterRow(name, layer, scale, lr * scale, 0.0 if exempt else weight_decay, factor))
     return rows
 
 
@@ -112,16 +125,17 @@ def _labels(name: str, parameter: nn.Parameter, norms: set[int]) -> set[str]:
 
 
 def parameter_groups(model: nn.Module, rows: Sequence[ParameterRow]) -> list[TorchGroup]:
-    """Collects rows into optimizer groups, one per (layer, decayed or not), by layer and decayed first.
+    """Collects rows into optimizer groups, one per (layer, decayed or not, factor), by layer and decayed first.
 
-    Besides torch's `params`, `lr` and `weight_decay` a group holds plain `name` (`layer_03_decay`, `head_no_decay`),
-    `layer`, `lr_scale`, `peak_lr` (`lr` is what the schedule moves) and `parameter_names` in the order of `params`.
+    Besides torch's `params`, `lr` and `weight_decay` a group holds plain `name` (`layer_03_decay`, `head_no_decay`,
+    `head_decay_x0.1` of a factor), `layer`, `lr_scale`, `peak_lr` (`lr` is what the schedule moves) and
+    `parameter_names` in the order of `params`.
     """
     parameters = dict(model.named_parameters())
     top = max((row.layer for row in rows), default=0)
-    groups: dict[tuple[int, bool], Group] = {}
+    groups: dict[tuple[int, bool, float], Group] = {}
     for row in rows:
-        group = groups.setdefault((row.layer, row.weight_decay == 0), _empty_group(row, top))
+        group = groups.setdefault((row.layer, row.weight_decay == 0, row.factor), _empty_group(row, top))
         group["params"].append(parameters[row.name])
         group["parameter_names"].append(row.name)
     return [{**groups[key]} for key in sorted(groups)]
@@ -129,12 +143,13 @@ def parameter_groups(model: nn.Module, rows: Sequence[ParameterRow]) -> list[Tor
 
 def _empty_group(row: ParameterRow, top: int) -> Group:
     # A backbone whose head is frozen has no layer of scale 1 at the top, unless nothing is scaled at all.
-    place = "head" if row.layer == top and row.lr_scale == 1 else f"layer_{row.layer:02d}"
+    place = "head" if row.layer == top and row.lr_scale == row.factor else f"layer_{row.layer:02d}"
+    own = "" if row.factor == 1 else f"_x{row.factor:g}"
     return {
         "params": [],
         "lr": row.lr,
         "weight_decay": row.weight_decay,
-        "name": f"{place}_{'decay' if row.weight_decay else 'no_decay'}",
+        "name": f"{place}_{'decay' if row.weight_decay else 'no_decay'}{own}",
         "layer": row.layer,
         "lr_scale": row.lr_scale,
         "peak_lr": row.lr,

@@ -120,7 +120,7 @@ class Optimisation:
         )
 
     def make_optimizer(self, model: nn.Module, backbone: LayeredBackbone, total_batch_size: int) -> Optimizer:
-        """The optimizer over real parameter groups, one for each layer and decay kind; AdamW with fused kernels."""
+        """The optimizer over real parameter groups, one for each layer and decay kind; AdamW and SGD with fused kernels."""
         groups = parameter_groups(model, self.rows(model, backbone, total_batch_size))
         check_groups(model, groups)
         if self.optimizer == "adamw":
@@ -128,7 +128,7 @@ class Optimisation:
             return AdamW(groups, betas=(self.betas[0], self.betas[1]), fused=True)
         assert self.momentum is not None
         if self.optimizer == "sgd":
-            return SGD(groups, momentum=self.momentum)
+            return SGD(groups, momentum=self.momentum, fused=True)  # the others take no found_inf
         assert self.trust_coefficient is not None
         return LARS(groups, momentum=self.momentum, trust_coefficient=self.trust_coefficient)
 

@@ -1,5 +1,6 @@
 """The linear probe: only the classifier learns, without a graph below it, on BatchNorm of the device's own batch."""
 
+import copy
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from maekit.api import Session, build
 from maekit.base.checkpoint_card import read_card
 from maekit.base.spec import DataSpec, Draw
 from maekit.classification.cached_features import CachedFeatures
+from maekit.classification.metrics import ClassificationMetrics
 from maekit.data.images.batch import ImageBatch
 from maekit.errors import UserError
 from maekit.recipes.recipe import load_recipe
@@ -256,27 +258,29 @@ def test_without_batch_norm_a_device_batch_of_one_trains() -> None:
     probe("smoke", None, *DINOV2).train().training_losses(batch(1))["loss"].backward()
 
 
+D2_RATES = (1e-5, 2e-5, 5e-5, 1e-4, 2e-4, 5e-4, 1e-3, 2e-3, 5e-3, 1e-2, 2e-2, 5e-2, 0.1)  # its --learning-rates
+
+
 @pytest.mark.parametrize(
-    ("recipe", "lr"),
+    ("recipe", "rates"),
     [
-        ("dinov2_base", 0.04),
-        ("dinov2_small_reg4", 0.04),
-        ("mocov3_small", 12.0),
-        ("mocov3_base", 12.0),
-        ("dino_base", 0.004),
+        ("dinov2_base", [4 * rate for rate in D2_RATES]),
+        ("dinov2_small_reg4", [4 * rate for rate in D2_RATES]),
+        ("mocov3_small", [12.0]),
+        ("mocov3_base", [12.0]),
+        ("dino_base", [0.004]),
     ],
 )
-def test_probes_of_other_pre_trainings_train_their_classifier_by_sgd(recipe: str, lr: float) -> None:
+def test_probes_of_other_pre_trainings_train_their_classifiers_by_sgd(recipe: str, rates: list[float]) -> None:
     with torch.device("meta"):
         model = probe(recipe, DataSpec(tuple(map(str, range(1000))), (224, 224)))
-    optimisation_ = optimisation("imagenet_linprobe", recipe)
-    optimizer = optimisation_.make_optimizer(model, model.backbone, 1024)
+    optimizer = optimisation("imagenet_linprobe", recipe).make_optimizer(model, model.backbone, 1024)
     assert isinstance(optimizer, torch.optim.SGD)
-    assert {(group["lr"], group["momentum"], group["weight_decay"]) for group in optimizer.param_groups} == {
-        (lr, 0.9, 0)
-    }
+    assert [group["lr"] for group in optimizer.param_groups] == pytest.approx(rates)
+    assert {(group["momentum"], group["weight_decay"]) for group in optimizer.param_groups} == {(0.9, 0.0)}
     both = 2 if recipe.startswith("dino") else 1
-    assert model.head.fc.weight.shape == (1000, both * model.backbone.embed_dim)
+    weights = [p for name, p in model.head.named_parameters() if name.endswith("weight")]
+    assert [tuple(p.shape) for p in weights] == len(rates) * [(1000, both * model.backbone.embed_dim)]
 
 
 def test_cached_features_of_both_tokens_are_not_taken_for_those_of_one(tmp_path: Path) -> None:
@@ -288,3 +292,84 @@ def test_cached_features_of_both_tokens_are_not_taken_for_those_of_one(tmp_path:
     assert isinstance(one_head, torch.nn.Linear)
     assert isinstance(two_head, torch.nn.Linear)
     assert two_head.in_features == 2 * one_head.in_features
+
+
+SEVERAL = ("--model.batch_norm=false", "--model.lr_factors=[0.1,1,0.5]")
+
+
+def test_classifiers_side_by_side_learn_as_each_would_alone() -> None:
+    """Torch's own SGD on one classifier at a time, at its own rate, gives the same weights, bit for bit."""
+    torch.manual_seed(3)
+    model = probe("dinov2_base", None, "--model.backbone=vit_test_patch8", *SEVERAL)
+    optimizer = optimisation("imagenet_linprobe", "dinov2_base").make_optimizer(model, model.backbone, 1024)
+    peak = optimisation("imagenet_linprobe", "dinov2_base").peak_lr(1024)
+    names = {group["name"]: group["lr"] for group in optimizer.param_groups}
+    assert names == {
+        "head_no_decay": peak, "head_no_decay_x0.1": pytest.approx(0.1 * peak), "head_no_decay_x0.5": 0.5 * peak,
+    }  # fmt: skip
+    features = model.pooled(batch().image)
+    alone = [copy.deepcopy(fc) for fc in model.head.classifiers]
+    for _ in range(3):
+        optimizer.zero_grad()
+        model.training_losses(batch())["loss"].backward()
+        optimizer.step()
+    for fc, group, factor in zip(alone, model.head.classifiers, (0.1, 1.0, 0.5), strict=True):
+        own = torch.optim.SGD(fc.parameters(), lr=peak * factor, momentum=0.9)
+        for _ in range(3):
+            own.zero_grad()
+            torch.nn.functional.cross_entropy(fc(features), batch().label).backward()
+            own.step()
+        torch.testing.assert_close(fc.weight, group.weight)
+        assert not torch.equal(fc.weight, alone[0].weight) or fc is alone[0]
+
+
+def test_the_best_classifier_on_the_validation_images_counts() -> None:
+    model = probe("smoke", None, *SEVERAL).eval()
+    right, images = model.head.classifiers[2], batch()
+    features = model.pooled(images.image)
+    with torch.no_grad():  # solve for its weights, so that it alone is right on every image
+        targets = torch.nn.functional.one_hot(images.label, 3).float()
+        right.weight.copy_(torch.linalg.lstsq(features, targets).solution.T)
+    metrics = model.new_metrics()
+    model.update_metrics(metrics, images)
+    values = metrics.compute()
+    assert (values["top1"].item(), values["classifier"].item()) == (100.0, 2.0)
+    alone = ClassificationMetrics()
+    alone.update(right(features), images.label, images.index)
+    assert values["loss"] == alone.compute()["loss"]
+    assert model.results(metrics)["confusion.json"]["counts"] == [[2, 0, 0], [0, 2, 0], [0, 0, 2]]
+    model.measured = {"classifier": 2.0}  # as a run sets it after a validation, and a checkpoint brings it
+    torch.testing.assert_close(model(images.image), right(features))
+
+
+def test_a_run_of_several_classifiers_keeps_its_best_and_predicts_with_it(tmp_path: Path) -> None:
+    flags: dict[str, Any] = {"model.batch_norm": False, "model.lr_factors": [1e-6, 1.0], "trainer.max_steps": 48}
+    flags |= {"optim.optimizer": "sgd", "optim.trust_coefficient": None, "optim.base_lr": 8.0, "optim.warmup_epochs": 0}
+    run = session(tmp_path, **flags)
+    result = run.fit()
+    assert result["val"]["classifier"] == 1.0  # the other one hardly moves
+    assert read_card(Path(result["folder"]) / "best.ckpt")
+    again = session(tmp_path / "again", **flags)
+    found = again.validate(str(Path(result["folder"]) / "last.ckpt"))
+    assert found["top1"] == pytest.approx(result["val"]["top1"])
+    assert again.model.measured == {"classifier": 1.0}
+    paused = session(tmp_path / "paused", **flags, **{"run.stop_at_step": 24}).fit()
+    resumed = session(tmp_path / "paused", **flags).fit(ckpt_path=Path(paused["folder"]))
+    whole, parts = (load_file(Path(one["folder"]) / "last.ckpt") for one in (result, resumed))
+    assert isinstance(whole, dict)
+    assert isinstance(parts, dict)
+    for name, tensor in whole["state_dict"].items():
+        assert torch.equal(parts["state_dict"][name], tensor), name
+
+
+TWICE = r"model.lr_factors: got \[1.0, 1.0\], expected each factor once"
+NORMED = r"got model.lr_factors with model.batch_norm true, expected false.*add --model.batch_norm false"
+
+
+@pytest.mark.parametrize(
+    ("flags", "text"),
+    [(("--model.lr_factors=[1,1]", "--model.batch_norm=false"), TWICE), (("--model.lr_factors=[0.1,1]",), NORMED)],
+)
+def test_bad_factors_are_one_line(flags: tuple[str, ...], text: str) -> None:
+    with pytest.raises(UserError, match=text):
+        probe("smoke", None, *flags)

@@ -190,6 +190,7 @@ FLAGS = {
     "optim.momentum": real("0", "0.9", bad="-0.1 1"),
     "model.new_bands": choice("mean", "repeat", "fresh", bad="null"),
     "model.batch_norm": SWITCH,
+    "model.lr_factors": numbers("[0.1,1] --model.batch_norm=false", "null", bad="[] [0] [-1] [1,1]"),
     "model.new_head": SWITCH,
     "optim.no_weight_decay": Values(("[]", "[1d,bias,layer_norm]"), ("[nonsense]",)),
     "model.num_components": whole("8 --model.target=pca", bad="8 0 -1"),

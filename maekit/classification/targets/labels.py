@@ -69,7 +69,7 @@ class LabelModel(TargetModel):
         "f1_micro": "max",
     }
     headline: ClassVar[tuple[str, ...]] = ("map", "f1_macro", "auroc")
-    kept_metrics: ClassVar[tuple[str, ...]] = ("threshold",)
+    kept_metrics: tuple[str, ...] = ("threshold",)
     positive_weights: Tensor | None
 
     def __init__(self, spec: DataSpec, settings: LabelSettings) -> None:
