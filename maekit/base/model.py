@@ -62,6 +62,7 @@ class TransferModel(nn.Module, ABC):
         compiled: what of it `compile_losses` compiles, in words.
         kept_metrics: names of metrics that predictions need, such as a tuned threshold: checkpoints carry them.
         measured: the values of these metrics in the newest validation, or as the loaded checkpoint has them.
+        pretraining: how the weights that it started from were trained, such as `moco_v3`; empty where that is unknown.
         ema_decay: decay a step of the weights' moving average, which is then what is evaluated and kept; None for none.
     """
 
@@ -77,8 +78,9 @@ class TransferModel(nn.Module, ABC):
     evaluates_only: ClassVar[bool] = False
     on_host: ClassVar[tuple[str, ...]] = ()
     local_batch_norm: bool = False
-    kept_metrics: ClassVar[tuple[str, ...]] = ()
+    kept_metrics: tuple[str, ...] = ()
     measured: Mapping[str, float] = {}
+    pretraining: str = ""
     ema_decay: float | None = None
     compiled: ClassVar[str] = "the training losses"
     head: nn.Module
@@ -227,7 +229,7 @@ class TransferModel(nn.Module, ABC):
             )
         if self.weights == "none":
             return None
-        return load_weights(
+        report = load_weights(
             self,
             find_weights(self.weights),
             allow_new=() if complete else (*self.expect_new, *(self.renewed_with_head if self.new_head else ())),
@@ -238,6 +240,8 @@ class TransferModel(nn.Module, ABC):
             target=HeadTarget(self.spec.target, self.spec.value_names),
             bands=Bands(self.spec.bands, self.spec.mean, self.spec.std, self.new_bands, evaluated=complete),
         )
+        self.pretraining = report.pretraining
+        return report
 
 
 def _adapt(backbone: ViT, settings: AdaptedSettings) -> None:

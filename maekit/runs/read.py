@@ -210,6 +210,11 @@ def read_run(folder: Path) -> Run:
     return Run(folder)
 
 
+def started_from(folder: Path) -> str:
+    """The pre-training that a run recorded so far; empty for a new run."""
+    return Run(folder).pretraining
+
+
 def finite_values(values: object) -> dict[str, float]:
     """The finite numbers of a mapping, by name; empty where it is none."""
     return {str(name): float(value) for name, value in table(values).items() if finite_number(value) is not None}

@@ -27,6 +27,7 @@ from maekit.runs.begin import finished_step
 from maekit.runs.end import written_files
 from maekit.runs.folder import shown, surroundings
 from maekit.runs.history import add_part
+from maekit.runs.read import started_from
 from maekit.system.files import atomic_write_text, write_json
 from maekit.system.hardware import set_matmul_precision
 from maekit.system.terminal import say, say_all
@@ -220,7 +221,8 @@ def write_records(run: Run) -> None:
         (run.folder / "metrics.json").unlink()
     changed, new_data = (run.resume.changes, bool(run.resume.new_data)) if run.resume else ({}, False)
     add_part(run.folder, run.trainer.global_step, run.environment, changed, new_data)
-    write_json(run.folder / "environment.json", {**run.environment, "nodes": run.hosts})
+    began = run.module.model.pretraining or started_from(run.folder)  # a resumed run does not load its weights again
+    write_json(run.folder / "environment.json", {**run.environment, "nodes": run.hosts, "pretraining": began})
     atomic_write_text(run.folder / "config.yaml", run.settings.yaml())
     if names := run.module.model.spec.class_names:
         atomic_write_text(run.folder / "classes.txt", "\n".join(names) + "\n")

@@ -317,7 +317,7 @@ def test_classifiers_side_by_side_learn_as_each_would_alone() -> None:
         own = torch.optim.SGD(fc.parameters(), lr=peak * factor, momentum=0.9)
         for _ in range(3):
             own.zero_grad()
-            torch.nn.functional.cross_entropy(fc(features), batch().label).backward()
+            torch.autograd.backward(torch.nn.functional.cross_entropy(fc(features), batch().label))
             own.step()
         torch.testing.assert_close(fc.weight, group.weight)
         assert not torch.equal(fc.weight, alone[0].weight) or fc is alone[0]

@@ -5,10 +5,13 @@ from typing import Any
 
 import pytest
 
+from maekit.api import build
 from maekit.cli import main
 from maekit.paper.fill import Filled, fill, unused
 from maekit.paper.tables import load_table
 from maekit.runs.find import find_runs
+from maekit.runs.read import read_run
+from tests.conftest import few_digits
 from tests.paper.helpers import make_run
 
 TASKS = {"3": ("imagenet_finetune", "base", 1000), "4": ("coco_maskrcnn", "table4_base", 80)}
@@ -117,3 +120,13 @@ def test_weights_that_were_never_released_are_asked_for_before_anything_runs(
     assert main(["reproduce", "--table", "5", "--row", "MoCo v3", "--column", "L", "--run"]) == 2
     ways = "give --model.weights FILE, or export MOCOV3_LARGE=FILE (Table 5: MoCo v3, L)"
     assert capsys.readouterr().err == f"maekit: $MOCOV3_LARGE is not set; {ways}\n"
+
+
+def test_a_run_records_the_pre_training_of_its_weights_and_keeps_it_when_resumed(tmp_path: Path) -> None:
+    values = {"data.root": str(few_digits()), "data.total_batch_size": 16, "data.device_batch_size": 16}
+    values |= {"data.num_workers": 0, "trainer.max_steps": 2, "run.folder": str(tmp_path)}
+    first = build("imagenet_linprobe", "smoke", {**values, "run.stop_at_step": 1}).fit()
+    folder = Path(first["folder"])
+    assert read_run(folder).pretraining == "mae"  # of mae_vit_smoke, which comes with the package
+    build("imagenet_linprobe", "smoke", values).fit(ckpt_path=folder)
+    assert read_run(folder).pretraining == "mae"
