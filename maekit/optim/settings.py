@@ -120,7 +120,7 @@ class Optimisation:
         )
 
     def make_optimizer(self, model: nn.Module, backbone: LayeredBackbone, total_batch_size: int) -> Optimizer:
-        """The optimizer over real parameter groups, one for each layer and decay kind; with fused kernels but for LARS."""
+        """The optimizer over real parameter groups, one for each layer and decay kind; fused kernels but for LARS."""
         groups = parameter_groups(model, self.rows(model, backbone, total_batch_size))
         check_groups(model, groups)
         if self.optimizer == "adamw":

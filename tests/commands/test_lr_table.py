@@ -10,7 +10,7 @@ from maekit.cli import main
 def parameters(capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, dict[str, float]]:
     assert main(["lr-table", "--task", "imagenet_finetune", "--json", *words]) == 0
     rows = json.loads(capsys.readouterr().out)["parameters"]
-    assert all(set(row) == {"name", "layer", "lr_scale", "lr", "weight_decay"} for row in rows)
+    assert all(set(row) == {"name", "layer", "lr_scale", "lr", "weight_decay", "factor"} for row in rows)
     return {row["name"]: row for row in rows}
 
 
