@@ -28,6 +28,8 @@ from maekit.errors import UserError
 from maekit.system.ranges import check_numbers, check_range
 
 OF_CLASSES = "head.detector.roi_heads.box_predictor.*", "head.detector.roi_heads.mask_head.predictor.*"
+OF_STAGED_CLASSES = "head.detector.roi_heads.box_predictor.*.cls_score.*", OF_CLASSES[1]  # its boxes are of no class
+MASK_HEAD = "head.detector.roi_heads.mask_head.*"
 EXAMPLES = 8  # objects of a made image
 GROUPS = 32  # of GroupNorm, as in arXiv 1803.08494
 
@@ -111,6 +113,9 @@ class Detector(TransferModel):
         self.category_ids = category_ids_of(spec)
         self.expect_new = (*TransferModel.expect_new, "blocks.*.attn.position.*", "shared_bias.*")
         self.expect_unused = (*TransferModel.expect_unused, "cls_token", "norm.*", "fc_norm.*")
+        if not spec.masks:
+            self.expect_unused = (*self.expect_unused, MASK_HEAD)
+        self.class_layers = OF_CLASSES if settings.mask_rcnn.num_stages == 1 else OF_STAGED_CLASSES
 
     def maps(self, images: Tensor) -> Sequence[Tensor]:
         """Returns the pyramid's maps p2 to p6 of images [B, 3, S, S], normalised and padded."""
@@ -139,7 +144,7 @@ class Detector(TransferModel):
         boxes = torch.tensor([[low, low, high, high] for low, high in sides])
         labels = torch.zeros(EXAMPLES, dtype=torch.int64)
         squares = (np.array([low, low, high, low, high, high, low, high]) for low, high in sides)
-        masks = [[InstanceMask((square,), None) for square in squares]] * count
+        masks = [[InstanceMask((square,), None) for square in squares] if self.spec.masks else []] * count
         images, index = torch.zeros(count, self.spec.num_channels, *size), torch.zeros(count, dtype=torch.int64)
         return DetBatch(images, sizes, [boxes] * count, [labels] * count, masks, index)
 

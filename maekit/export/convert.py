@@ -134,7 +134,7 @@ def _check_kind(source: Path, state: StateFile, to: Target) -> None:
             f"{refused}: its ViT has relative positions and LayerScale, which none of these layouts has a place for; "
             "keep it as a checkpoint of maekit"
         )
-    if (to == "detectron2") != (state.kind == "detector"):
+    if (to == "detectron2") != state.kind.endswith("detector"):
         raise UserError(f"{refused}; give --to detectron2 for a detector with Mask R-CNN, and for nothing else")
     if state.kind == "pretraining" and to != "timm" and (own := not_pixels(state.meta)):
         raise UserError(

@@ -54,7 +54,7 @@ def whole(path: Path, state: StateFile) -> dict[str, Tensor]:
         if (tensor.dtype not in FLOATS and shape) or tensor.layout != torch.strided:
             kind = f"{str(tensor.dtype).removeprefix('torch.')}, {str(tensor.layout).removeprefix('torch.')}"
             raise UserError(f"{path}: {name} is {kind}, expected floating numbers; take a copy that is not quantised")
-    kept = {name for name in state.tensors if state.kind == "detector" and _DETECTOR.match(name)} | {MASK}
+    kept = {name for name in state.tensors if state.kind.endswith("detector") and _DETECTOR.match(name)} | {MASK}
     return {name: tensor for name, tensor in state.tensors.items() if name in shapes or name in kept}
 
 

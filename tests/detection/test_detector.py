@@ -2,6 +2,7 @@
 
 import copy
 import pickle
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -354,6 +355,76 @@ def test_a_file_of_other_classes_is_refused_or_gives_all_but_their_layers(tmp_pa
     assert np.array_equal(rpn, their_arrays(3)["proposal_generator.rpn_head.anchor_deltas.weight"])
     with pytest.raises(UserError, match="got 3 classes in its detector, expected 5"):
         net.load_start(complete=True)
+
+
+CASCADE = {f"mask_rcnn.{key}": value for key, value in case.CASCADE.items()}
+STAGED_CLASSES = {
+    f"head.detector.roi_heads.{layer}.{leaf}"
+    for layer in (*(f"box_predictor.{stage}.cls_score" for stage in range(3)), "mask_head.predictor")
+    for leaf in ("weight", "bias")
+}
+
+
+def saved(path: Path, spec: DataSpec = SPEC, **flags: Any) -> Path:
+    """A run's checkpoint of a small detector with weights no start would give."""
+    net = model(spec, **flags)
+    case.fill(net)
+    return checkpoint(net, path)
+
+
+def test_a_new_head_on_a_cascade_keeps_the_boxes_of_all_classes(tmp_path: Path) -> None:
+    """Its stages have one box for all classes, which other classes share as well."""
+    path = saved(tmp_path / "a.ckpt", SPEC, **CASCADE)
+    three = DataSpec(("x", "y", "z"), (SIDE, SIDE), ("1", "2", "3"))
+    net = model(three, weights=path, new_head="true", **CASCADE)
+    report = net.load_start(complete=False)
+    assert set(report.new) == set(report.unused) == STAGED_CLASSES
+    name = "head.detector.roi_heads.box_predictor.2.bbox_pred.weight"
+    assert torch.equal(net.state_dict()[name], torch.load(path, weights_only=True)["state_dict"][f"model.{name}"])
+    with pytest.raises(UserError, match="got 5 classes in its detector, expected 3"):
+        model(three, weights=path, **CASCADE).load_start(complete=False)
+
+
+@pytest.mark.parametrize("complete", [False, True])
+def test_a_cascade_and_a_plain_detector_are_told_apart_in_one_line(tmp_path: Path, complete: bool) -> None:
+    flags: dict[str, dict[str, Any]] = {"plain": {}, "cascade": CASCADE}
+    files = {name: saved(tmp_path / f"{name}.ckpt", **given) for name, given in flags.items()}
+    expected = {
+        "plain": "it is of a cascade of 3 stages, expected one stage (no cascade): give a recipe such as "
+        "cascade_base, or model.mask_rcnn.cascade_iou and cascade_box_weights",
+        "cascade": "it is of one stage (no cascade), expected a cascade of 3 stages: give "
+        "--model.mask_rcnn.cascade_iou [] --model.mask_rcnn.cascade_box_weights []",
+    }
+    for name, other in (("plain", "cascade"), ("cascade", "plain")):
+        with pytest.raises(UserError) as caught:
+            model(weights=files[other], **flags[name]).load_start(complete=complete)
+        assert expected[name] in str(caught.value)
+        assert "\n" not in str(caught.value)
+        assert model(weights=files[name], **flags[name]).load_start(complete=complete).coverage == 1.0
+
+
+def test_boxes_alone_start_from_a_detector_of_masks_and_not_the_reverse(tmp_path: Path) -> None:
+    """The mask head is left over, as the report says."""
+    boxes = replace(SPEC, masks=False)
+    report = model(boxes, weights=saved(tmp_path / "masks.ckpt")).load_start(complete=True)
+    assert report.new == ()
+    assert {name.rsplit(".", 2)[0] for name in report.unused} >= {"head.detector.roi_heads.mask_head"}
+    with pytest.raises(UserError) as caught:
+        model(weights=saved(tmp_path / "boxes.ckpt", boxes)).load_start(complete=False)
+    assert "it is of a detector of boxes alone, expected one of masks too: give --data.masks false" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("masks", [False, True])
+def test_a_cascade_is_planned_with_all_its_parameters(masks: bool) -> None:
+    """Losses of made images, drawn and planned, depend on every parameter; so does what an evaluation holds."""
+    net = model(replace(scenes().spec(), masks=masks), **CASCADE).train()
+    for losses in (net.planned_losses(net.example_batch(2)), net.training_losses(net.example_batch(2))):
+        net.zero_grad()
+        losses["loss"].backward()
+        missing = [name for name, value in net.head.named_parameters() if value.grad is None]
+        assert not missing
+    net.evaluate_example(1)
 
 
 def test_a_new_head_takes_no_part_that_fits_by_half(tmp_path: Path) -> None:

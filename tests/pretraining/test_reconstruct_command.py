@@ -211,7 +211,10 @@ def test_results_do_not_go_among_the_images(run: Run, tmp_path: Path) -> None:
             segmenter,
             "seg.ckpt (a maekit run, segmentation with UperNet or another decode head) @its ViT has relative positions",
         ),
-        (detector, "det.ckpt (a maekit run, detection with Mask R-CNN) @its ViT has windows and relative positions"),
+        (
+            detector,
+            "det.ckpt (a maekit run, detection of boxes with Faster R-CNN) @its ViT has windows and relative positions",
+        ),
         (
             base_alone,
             "base.pth (facebookresearch/mae, encoder alone) @it holds no decoder; "

@@ -200,7 +200,10 @@ def test_where_names_are_read(meta: dict[str, object], names: tuple[str, ...] | 
 
 
 def test_rows_of_every_head_follow_their_class() -> None:
-    """A detector has one row a class and the background's, four rows a class, and a mask's channel a class."""
+    """A detector has one row a class and the background's, four rows a class, and a mask's channel a class.
+
+    In a cascade's stages all classes share one box, whose rows stay.
+    """
     stem = "head.detector.roi_heads."
     rows = {
         f"{stem}box_predictor.cls_score.bias": torch.tensor([0.0, 1, 2, 9]),
@@ -208,10 +211,14 @@ def test_rows_of_every_head_follow_their_class() -> None:
         f"{stem}mask_head.predictor.weight": torch.arange(3.0).view(3, 1, 1, 1),
         "head.decode.conv_seg.weight": torch.arange(3.0).view(3, 1, 1, 1),
         "head.auxiliary.conv_seg.bias": torch.arange(3.0),
+        f"{stem}box_predictor.2.cls_score.weight": torch.tensor([[0.0], [1], [2], [9]]),
+        f"{stem}box_predictor.2.bbox_pred.bias": torch.arange(4.0),
         "head.pyramid.weight": torch.arange(3.0),
     }
     found = reorder(rows, (2, 0, 1))
     assert found[f"{stem}box_predictor.cls_score.bias"].tolist() == [2, 0, 1, 9]
+    assert found[f"{stem}box_predictor.2.cls_score.weight"].tolist() == [[2], [0], [1], [9]]
+    assert found[f"{stem}box_predictor.2.bbox_pred.bias"].tolist() == [0, 1, 2, 3]
     assert found[f"{stem}box_predictor.bbox_pred.bias"].tolist() == [8, 9, 10, 11, 0, 1, 2, 3, 4, 5, 6, 7]
     for name in (f"{stem}mask_head.predictor.weight", "head.decode.conv_seg.weight", "head.auxiliary.conv_seg.bias"):
         assert found[name].flatten().tolist() == [2, 0, 1]

@@ -21,7 +21,8 @@ def test_every_family_with_files_is_found() -> None:
     names = [kind.name for family in families() for kind in family.kinds]
     assert sorted(names) == sorted(set(names))
     assert set(names) >= {
-        "classifier_class", "classifier_mean", "detector", "linear_probe", "pretraining", "segmenter",
+        "box_detector", "cascade_box_detector", "cascade_detector", "classifier_class", "classifier_mean", "detector",
+        "linear_probe", "pretraining", "segmenter",
     }  # fmt: skip
 
 

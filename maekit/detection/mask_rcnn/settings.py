@@ -6,6 +6,7 @@ from typing import Literal, get_args
 from maekit.errors import UserError
 
 Norm = Literal["LN", "BN"]
+MOST_STAGES = 8  # of a cascade; its authors tried 4
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ class MaskRCNNSettings:
 
     def _check_cascade(self) -> None:
         overlaps, weights = self.cascade_iou, self.cascade_box_weights
+        _require("cascade_iou", self.num_stages <= MOST_STAGES, f"at most {MOST_STAGES - 1} more stages", overlaps)
         fits = all(0 <= value <= 1 for value in overlaps)
         _require("cascade_iou", fits, "an overlap from 0 to 1 for each stage after the first", overlaps)
         four = all(len(numbers) == 4 and min(numbers) > 0 for numbers in weights)

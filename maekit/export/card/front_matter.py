@@ -8,7 +8,10 @@ from maekit.system.plain import table
 
 _PIPELINES = {"encoder": "image-feature-extraction", "pretraining": "image-feature-extraction"}
 _PIPELINES |= dict.fromkeys(("classifier_mean", "classifier_class", "linear_probe"), "image-classification")
-_PIPELINES |= {"segmenter": "image-segmentation", "detector": "object-detection"}
+_PIPELINES |= {"segmenter": "image-segmentation"}
+_PIPELINES |= dict.fromkeys(
+    (f"{kind}detector" for kind in ("", "box_", "cascade_", "cascade_box_")), "object-detection"
+)
 _LIBRARIES = {"hf": "transformers", "timm": "timm", "mae": "pytorch", "detectron2": "detectron2"}
 _OFFICIAL_DATA = "imagenet-1k"  # what all of MAE's published files were trained on
 # The identifiers that the hub takes for `license`, of those that weights of images are likely to have.

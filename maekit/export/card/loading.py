@@ -51,7 +51,7 @@ def loading(facts: Facts, to: Target | None) -> str:
     elif to == "detectron2" or facts.layout == "detectron2":
         code = "from detectron2.checkpoint import DetectionCheckpointer\n\n"
         code += f'DetectionCheckpointer(model).load("{facts.path}")'
-    elif facts.kind in ("segmenter", "detector"):
+    elif facts.kind == "segmenter" or facts.kind.endswith("detector"):
         return f"```bash\nmaekit predict --ckpt_path {facts.path} --images IMAGES\n```"
     else:
         code = _maekit(facts)
