@@ -98,6 +98,9 @@ def _fine_tuning(facts: Facts) -> Use:
 
 def _linear_probe(facts: Facts) -> Use:
     size = size_flags(facts.size or "")
+    if not facts.class_token:
+        mean = f"--model.weights {facts.path} --model.pooling mean with {size}"
+        return Use(True, f"{mean}: it has no class token; the patches' mean is normalised, not by its norm")
     if not facts.final_norm:
         fresh = f" {ANEW}" if facts.classifier else ""
         mean = f"--model.weights {facts.path} --model.pooling mean{fresh} with {size}"

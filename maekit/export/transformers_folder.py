@@ -19,9 +19,11 @@ from maekit.weights.load.assumed import assumed_heads
 from maekit.weights.read.bands import recorded_bands
 from maekit.weights.read.metadata import EPS, HEAD_WIDTH, mask_ratio, norm_eps
 from maekit.weights.read.metadata import norm_pix_loss as recorded_norm_pix_loss
+from maekit.weights.state.pretraining import pretraining_of
 from maekit.weights.state.state_file import StateFile
 
 _CLASSES = {"encoder": "ViTMAEModel", "pretraining": "ViTMAEForPreTraining"}
+_PLAIN = "ViTModel"  # of another pre-training than MAE's; its pooler, which none of them has, is left out by a flag
 _BICUBIC = 3  # Pillow's number of it
 _MASK_RATIO = 0.75  # the paper's, which the released files were trained with
 
@@ -57,7 +59,11 @@ def write_hf(
             'convert it with `--to timm` (global_pool="avg")'
         )
     size = _square_patches(source, state, tensors)
-    config = _encoder_config(source, state, tensors, size)
+    architecture = _architecture(source, state)
+    config = _encoder_config(source, state, tensors, size) | {
+        "architectures": [architecture],
+        "model_type": "vit_mae" if architecture in _CLASSES.values() else "vit",
+    }
     if state.row:
         config |= layout.config(state.row, tensors)
     lines = [f"assumed: {heads}, since the file does not say it" for heads in assumed_heads(state)]
@@ -85,8 +91,9 @@ def write_hf(
     return [*lines, *transform.lines(), f"wrote {out} (load it with {_first(config)}.from_pretrained)"]
 
 
-def _architecture(state: StateFile) -> str:
-    return _CLASSES.get(state.kind, "ViTForImageClassification")
+def _architecture(source: Path, state: StateFile) -> str:
+    other = state.kind == "encoder" and pretraining_of(state, source).word not in ("", "mae")
+    return _PLAIN if other else _CLASSES.get(state.kind, "ViTForImageClassification")
 
 
 def _first(config: Mapping[str, object]) -> str:
@@ -116,8 +123,6 @@ def _encoder_config(
         )
     dtypes = {str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values()}
     return {
-        "architectures": [_architecture(state)],
-        "model_type": "vit_mae" if state.kind in _CLASSES else "vit",
         "hidden_size": width,
         "num_hidden_layers": shape.num_blocks,
         "num_attention_heads": state.num_heads,

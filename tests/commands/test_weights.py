@@ -103,6 +103,7 @@ def test_json_has_the_same_facts(tmp_path: Path, capsys: pytest.CaptureFixture[s
             "head",
             "sizes",
             "parts",
+            "architecture",
             "num_registers",
             "class_token",
             "pretraining",

@@ -70,6 +70,21 @@ def test_the_code_loads_vits_of_other_pretrainings(
     assert tokens in model_card(Path("ours.pth"))
 
 
+def test_a_plain_vit_of_another_pretraining_is_no_vitmae(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """ViTMAEModel hides patches at random; DINO's is a ViTModel, which has a pooler that no file of it has."""
+    monkeypatch.chdir(tmp_path)
+    model = peer(pooling="class", classes=0)
+    torch.save(model.state_dict(), "dino_deitsmall16_pretrain.pth")
+    assert main(["weights", "convert", "dino_deitsmall16_pretrain.pth", "--to", "hf", "hf"]) == 0
+    code = section(Path("hf/README.md").read_text(), "How to load").removeprefix("```python\n").removesuffix("```")
+    names: dict[str, Any] = {}
+    with torch.inference_mode():
+        exec(code, names)
+        assert type(names["model"]).__name__ == "ViTModel"
+        found = names["model"].eval()(images(32, 32)).last_hidden_state
+        torch.testing.assert_close(found, model.forward_features(images(32, 32)), rtol=0, atol=1e-5)
+
+
 @pytest.mark.usefixtures("float64")
 @pytest.mark.parametrize("kind", ["pretraining", "classifier"])
 @pytest.mark.parametrize("to", ["hf", "mae", "timm"])

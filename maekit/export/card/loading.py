@@ -89,10 +89,13 @@ def _transformers(facts: Facts) -> str:
     name = _HF.get(facts.kind, "ViTForImageClassification")
     if facts.layout != "transformers":  # of another model than ViT, whose configuration says which
         name = "AutoModel"
+    flag = ""
+    if facts.architecture == "ViTModel":  # whose pooler is in no file here
+        name, flag = facts.architecture, ", add_pooling_layer=False"
     return (
         f"from transformers import AutoImageProcessor, {name}\n\n"
         f'processor = AutoImageProcessor.from_pretrained("{facts.path}")\n'
-        f'model = {name}.from_pretrained("{facts.path}")'
+        f'model = {name}.from_pretrained("{facts.path}"{flag})'
     )
 
 

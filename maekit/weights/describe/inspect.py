@@ -86,6 +86,7 @@ def inspect(path: str | Path) -> Facts:
         lora_rank=state.lora_rank,
         sizes=shape.names,
         parts=str(shape.parts) if shape.embed_dim else "",
+        architecture=_architecture(state.meta),
         num_registers=shape.num_registers,
         class_token="cls_token" in tensors,
         pretraining=told.word,
@@ -94,6 +95,12 @@ def inspect(path: str | Path) -> Facts:
         notes=state.said.notes,
         **_recorded(state.kind, state.meta),
     )
+
+
+def _architecture(meta: Mapping[str, object]) -> str:
+    listed = table(meta.get("config")).get("architectures")
+    name = listed[0] if isinstance(listed, list) and listed else meta.get("architecture")
+    return name if isinstance(name, str) else ""
 
 
 def _bands(state: StateFile) -> tuple[str, ...]:

@@ -69,6 +69,7 @@ class Facts:
         head: of a run whose head can be chosen (`--model.head`), which one it has; None where the file does not say.
         sizes: every row of sizes.yaml that its tensors fit, `size` first.
         parts: what its ViT has other than a plain one, in words; empty where it has nothing.
+        architecture: what a configuration of transformers or timm calls the model; empty without one.
         num_registers: register tokens.
         class_token: whether it has a class token.
         pretraining: how it was trained, a word of `state.pretraining`; empty where that cannot be told.
@@ -118,6 +119,7 @@ class Facts:
     head: str | None = None
     sizes: tuple[str, ...] = ()
     parts: str = ""
+    architecture: str = ""
     num_registers: int = 0
     class_token: bool = True
     pretraining: str = ""

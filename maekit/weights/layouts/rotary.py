@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from torch import Tensor
 
 from maekit.backbone.sizes import Size
+from maekit.weights.read.shape import measure
 
 
 def is_dinov3(size: Size) -> bool:
@@ -16,8 +17,10 @@ def is_dinov3(size: Size) -> bool:
 def with_biases(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Adds biases of zero to projections of q, k and v that have none, by our names: what they give is the same.
 
-    DINOv3's distilled ViTs learned no biases there, and timm and others leave them out.
+    DINOv3's distilled ViTs learned no biases there, and timm and others leave them out. Its 7B is built without.
     """
+    if measure(tensors, variant="dinov3").name:
+        return dict(tensors)
     found: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         found[name] = tensor
@@ -29,4 +32,6 @@ def with_biases(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def has_biases(tensors: Mapping[str, Tensor]) -> bool:
     """Whether any bias of q, k or v is another than zero."""
-    return any(bool(tensor.any()) for name, tensor in tensors.items() if name.endswith(".attn.qkv.bias"))
+    return any(
+        not tensor.is_meta and bool(tensor.any()) for name, tensor in tensors.items() if name.endswith(".attn.qkv.bias")
+    )

@@ -10,10 +10,15 @@ import transformers
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from maekit.backbone.sizes import load_size
 from maekit.export.convert import convert
+from maekit.system.plain import table
 from maekit.weights.describe.inspect import inspect
 from maekit.weights.describe.uses import uses
+from maekit.weights.layouts.registry import layouts
 from maekit.weights.load.backbone import load_backbone
+from maekit.weights.read.shape import measure
+from maekit.weights.read.vit_shapes import row_shapes
 from maekit.weights.state.state_file import read_state
 from tests.weights.helpers import same
 from tests.weights.pretrainings.models import HF, TIMM, hf_model, pixels, timm_model, tokens
@@ -106,3 +111,19 @@ def test_a_classifier_that_no_head_takes_is_beside(tmp_path: Path, name: str) ->
     assert {"classifier.weight", "classifier.bias"} <= set(facts.unused)
     assert uses(facts)["fine_tuning"].possible
     load_backbone(tmp_path / "hf", image_size=32)
+
+
+def test_the_7b_of_dinov3_has_no_biases_at_all() -> None:
+    """It is built without, where the distilled ones have zeros that some leave out; nothing of it is computed here."""
+    row = load_size("vit_7b_patch16_dinov3")
+    shapes = row_shapes(row.name, (2, 2))
+    tensors = {name: torch.empty(shape, device="meta") for name, shape in shapes.items()}
+    for name in ("timm-eva", "transformers-dinov3"):
+        layout = layouts()[name]
+        assert layout.holds(row)
+        back = layout.to_ours(Path("a"), layout.from_ours(Path("a"), tensors), "")
+        assert {n: t.shape for n, t in back.items() if n != "encoder_mask_token"} == shapes
+        assert measure(back).names == (row.name,)
+        config = dict(layout.config(row, tensors))
+        said = table(config.get("model_args")) | config
+        assert said.get("qkv_bias", said.get("query_bias")) is False

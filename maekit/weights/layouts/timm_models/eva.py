@@ -41,9 +41,10 @@ def _to_ours(path: Path, tensors: Mapping[str, Tensor], prefix: str) -> dict[str
     return with_biases(joined(named))
 
 
-def _says(contents: Contents, _ours: Tensors) -> Said:
+def _says(contents: Contents, ours: Tensors) -> Said:
     biased = any(name.endswith("attn.q_bias") for name in contents.tensors)
-    return Said(pretraining="dinov3", variant="dinov3", notes=() if biased else (_NO_BIASES,))
+    added = not biased and "blocks.0.attn.qkv.bias" in ours
+    return Said(pretraining="dinov3", variant="dinov3", notes=(_NO_BIASES,) if added else ())
 
 
 def _from_ours(_path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
@@ -66,12 +67,13 @@ def _from_ours(_path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 def _remarks(tensors: Tensors) -> tuple[str, ...]:
     left = "left out: biases of q, k and v, which are all zero: timm's ViT of that name has none"
-    return () if has_biases(tensors) else (left,)
+    none = has_biases(tensors) or "blocks.0.attn.qkv.bias" not in tensors
+    return () if none else (left,)
 
 
 def _config(size: Size, tensors: Tensors) -> dict[str, object]:
     biased, gated = has_biases(tensors), is_gated(tensors)
-    name = {384: "small", 768: "base", 1024: "large", 1280: "huge"}.get(size.embed_dim, "base")
+    name = {384: "small", 768: "base", 1024: "large", 1280: "huge", 4096: "7b"}.get(size.embed_dim, "base")
     # timm has no huge ViT without SwiGLU and no base and large ones with it; model_args say what is built.
     plus = "_plus" if name == "huge" or (gated and name == "small") else ""
     return {
