@@ -70,7 +70,7 @@ class TransferModel(nn.Module, ABC):
     headline: ClassVar[tuple[str, ...]] = ()
     expect_new: tuple[str, ...] = ("head.*",)
     expect_unused: tuple[str, ...] = ("decoder*", "mask_token")
-    expect_resized: tuple[str, ...] = ("pos_embed",)
+    expect_resized: tuple[str, ...] = ("pos_embed", "*.attn.position.table")
     class_layers: tuple[str, ...] = ("head.*",)
     renewed_with_head: tuple[str, ...] = ()
     least_images: int = 1

@@ -79,7 +79,7 @@ def convert(source: str | Path, to: Target, out: Path, *, norm_pix_loss: bool | 
     tensors = whole(source, state)
     size = state.row
     layout = writer(to, size)
-    if layout is None or (to == "hf" and size and not is_plain(size) and state.kind != "encoder"):
+    if layout is None or (to == "hf" and size and not is_plain(size) and state.kind not in ("encoder", *layout.kinds)):
         raise UserError(_no_place(source, state, to))
     if others := [name for name in state.tensors if name not in tensors]:
         lines.append(f"left out: {some(others)}")

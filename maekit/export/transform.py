@@ -8,7 +8,7 @@ from torch import Tensor
 from maekit.system.size import HeightWidth
 from maekit.weights.load.classes import file_classes
 from maekit.weights.read.metadata import normalisation, recorded_input
-from maekit.weights.state.state_file import StateFile, stored_grid
+from maekit.weights.state.state_file import StateFile, relative_grid, stored_grid
 
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])  # mean, std
 _SIDE = 224  # pixels of ImageNet's evaluation
@@ -63,13 +63,16 @@ def evaluation_transform(state: StateFile, size: HeightWidth) -> Transform:
 
 
 def image_size(state: StateFile, tensors: Mapping[str, Tensor]) -> HeightWidth | None:
-    """Returns the size in pixels that the position table is for; None if its grid is not known.
+    """Returns the size in pixels that a table of positions is for; None if its grid is not known.
 
-    Without a table, as with rotary positions, it is what the file says of its images, else 224 or a little less.
+    Without a table of positions or of relative biases, as with rotary positions, it is what the file says of its
+    images, else 224 or a little less.
     """
     positions, patch = tensors.get("pos_embed"), state.shape.patch_size
     if patch is None:
         return None
+    if positions is None and (grid := relative_grid(state)):
+        return HeightWidth(grid[0] * patch, grid[1] * patch)
     if positions is None:
         recorded = recorded_input(state.meta).get("image_size")
         side = recorded if type(recorded) is int else _SIDE

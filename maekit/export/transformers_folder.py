@@ -53,7 +53,7 @@ def write_hf(
         UserError: transformers has no such model, the number of heads or the patch grid is not known, or the disk is
             full.
     """
-    if "fc_norm.weight" in tensors:
+    if "fc_norm.weight" in tensors and state.kind not in layout.kinds:
         raise UserError(
             f"{source} classifies the mean of the patches, expected the class token: transformers' ViT knows no other; "
             'convert it with `--to timm` (global_pool="avg")'

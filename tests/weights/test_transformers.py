@@ -249,12 +249,10 @@ def test_shards_must_be_whole(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "settings", "what"),
     [
-        ("Beit", {}, "a BEiT of transformers (it has LayerScale)"),
         ("DeiT", {}, "a DeiT (it has a distillation token)"),
         ("Swin", {"embed_dim": 16, "depths": [1, 1], "num_heads": [2, 2]}, "a Swin transformer"),
         ("ConvNext", {"hidden_sizes": [8, 8, 8, 8], "depths": [1, 1, 1, 1]}, "a ConvNeXt"),
         ("ResNet", {"embedding_size": 8, "hidden_sizes": [8, 8, 8, 8], "depths": [1, 1, 1, 1]}, "a ResNet"),
-        ("CLIPVision", {}, "a CLIP or SigLIP of transformers"),
     ],
 )
 def test_other_models_of_transformers_are_named(tmp_path: Path, name: str, settings: dict[str, Any], what: str) -> None:

@@ -20,7 +20,7 @@ from maekit.weights.read.metadata import card_of, norm_pix_loss
 from maekit.weights.read.vit_shapes import row_shapes, vit_shapes
 from maekit.weights.state.foreign import seems
 from maekit.weights.state.pretraining import licence_in, pretraining_of
-from maekit.weights.state.state_file import StateFile, in_words, positions, read_state, stored_grid
+from maekit.weights.state.state_file import StateFile, in_words, positions, read_state, relative_grid, stored_grid
 
 _BACKBONE = re.compile(
     r"(cls_token|reg_token|pos_embed|patch_embed\..+|norm_pre\..+|blocks\..+|norm\..+|shared_bias\..+)"
@@ -117,7 +117,7 @@ def _bands(state: StateFile) -> tuple[str, ...]:
 def _grid(state: StateFile) -> HeightWidth | None:
     table = state.tensors.get("pos_embed")
     if table is None or table.ndim != 3:
-        return None
+        return relative_grid(state)
     return stored_grid(state, table.shape[1] - state.shape.class_rows)
 
 

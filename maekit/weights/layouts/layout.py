@@ -91,6 +91,7 @@ class Layout:
         foreign: regular expressions of names, and what a file with such a name seems to hold where it cannot be read.
         writes: the word of `maekit weights convert --to`; empty where nobody writes this layout.
         from_ours: the reverse of `to_ours`, for whole files; what the layout has no place for is left out.
+        kinds: of file that a folder of transformers so written holds beside an encoder alone, where it is no plain ViT.
         holds: whether a ViT of a size can be written so; of several layouts with one word the first that can is taken,
             the lowest rank first.
         config: what the configuration beside a written file has more or other than every one, given the size and the
@@ -115,6 +116,7 @@ class Layout:
     foreign: tuple[tuple[str, str], ...] = ()
     writes: str = ""
     from_ours: Callable[[Path, Tensors], dict[str, Tensor]] = _unchanged
+    kinds: tuple[str, ...] = ()
     holds: Callable[[Size], bool] = lambda _size: True
     config: Callable[[Size, Tensors], Mapping[str, object]] = lambda _size, _tensors: {}
     remarks: Callable[[Tensors], tuple[str, ...]] = lambda _tensors: ()

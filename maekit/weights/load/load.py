@@ -24,6 +24,7 @@ from maekit.weights.load.class_order import Comparison, class_rows, compare_clas
 from maekit.weights.load.classes import Classes, file_classes
 from maekit.weights.load.fit import check_size, problems
 from maekit.weights.load.head_target import HeadTarget, other_target
+from maekit.weights.load.relative_tables import at_table_grid
 from maekit.weights.load.report import Report
 from maekit.weights.state.foreign import seems
 from maekit.weights.state.pretraining import pretraining_of
@@ -56,7 +57,7 @@ def load_weights(
         allow_new: parameters of the model that may be missing from the file.
         allow_unused: tensors of the file that the model may lack.
         allow_resized: tensors that may be resized to the model's patches; only `pos_embed`, a decoder's own table
-            `decoder_pos_embed`, and `patch_embed.proj.weight` can.
+            `decoder_pos_embed`, tables of relative biases and `patch_embed.proj.weight` can.
         leave_out: tensors of the file that are ignored, even if they fit; then those of its head that the model lacks
             are ignored too.
         classes: what the rows of the model's head stand for. A head of as many classes is put in their order, or
@@ -78,6 +79,8 @@ def load_weights(
     if adapted and not backbone.get_parameter(FILTERS).requires_grad:
         adapted.append(not_trained(adapted))
     fit, grids = _at_grid(fit, state, backbone)
+    fit, biases = at_table_grid(fit, state, backbone)
+    grids |= biases
     unwanted = [name for name in grids if not _may_resize(name, allow_resized)]
     fit, compared = _by_class(fit, state, classes)
     unused = (*allow_unused, *beside(state.layout))

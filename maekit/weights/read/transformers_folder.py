@@ -14,7 +14,7 @@ from maekit.weights.read.input_config import processor_input
 from maekit.weights.read.safe_load import load_file
 from maekit.weights.read.shorten import some
 
-# The types of models that are read, and the activations that their ViTs here have.
+# The types of models that are read, and the activations that their ViTs here have, the one of an old config.json first.
 _MODELS: dict[str, tuple[str, ...]] = {
     "vit_mae": ("gelu",),
     "vit": ("gelu",),
@@ -22,6 +22,9 @@ _MODELS: dict[str, tuple[str, ...]] = {
     "dinov2_with_registers": ("gelu",),
     "dinov3_vit": ("gelu",),
     "ijepa": ("gelu",),
+    "beit": ("gelu",),
+    "clip": ("quick_gelu", "gelu"),
+    "clip_vision_model": ("quick_gelu", "gelu"),
 }
 _BASE = load_size("vit_base_patch16_dinov3").rotary_base
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -34,7 +37,8 @@ class HFFolder:
 
     Attributes:
         tensors: by the folder's names.
-        meta: the `config`, `image_size` [h, w] in pixels, `class_names` where they are no mere numbers, and `input`,
+        meta: the `config` (of a model of images and texts with its `vision_config` laid over it), `image_size` [h, w]
+            in pixels, `class_names` where they are no mere numbers, and `input`,
             how images are prepared, as far as `preprocessor_config.json` says it.
         num_heads: attention heads a block.
         decoder_heads: those of the decoder; None for a model that has none.
@@ -85,8 +89,10 @@ def _config(folder: Path) -> dict[str, Any]:
         raise UserError(
             f"{file}: got model_type {kind!r}, expected {', '.join(_MODELS)}; name a folder of one of these models"
         )
+    if isinstance(vision := config.get("vision_config"), dict):  # of a model of images and texts
+        config = {**config, **vision, "model_type": kind}
     expected = ("silu",) if config.get("use_gated_mlp") is True else _MODELS[kind]
-    if (activation := config.get("hidden_act", "gelu")) not in expected:
+    if (activation := config.get("hidden_act", expected[0])) not in expected:
         raise UserError(
             f"{file}: got hidden_act {activation!r}, expected {' or '.join(expected)}; that is a ViT of another kind "
             "than is known here"

@@ -11,7 +11,8 @@ from maekit.weights.layouts.layout import Contents
 from maekit.weights.layouts.registry import Candidate, choose_layout, layouts
 
 _WRAPPERS = re.compile(
-    r"((module|model|net|network|backbone|encoder|vit|dinov2|dinov2_with_registers|dinov3_vit|ijepa|_orig_mod)\.)*"
+    r"((module|model|net|network|backbone|encoder|vit|dinov2|dinov2_with_registers|dinov3_vit|ijepa|beit|vision_model"
+    r"|_orig_mod)\.)*"
 )
 
 

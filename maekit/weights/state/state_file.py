@@ -51,7 +51,7 @@ class StateFile:
         num_heads: attention heads of the encoder, from a config or because the size is known; None if neither says.
         knows_heads: whether the layout or a config determines that number; else it is assumed.
         decoder_heads: attention heads of the decoder, from a config or a card.
-        chosen: which set of the file's tensors these are, and what there is beside it; None for a folder.
+        chosen: which set of the file's tensors these are, and what there is beside it; None for a folder of one model.
         lora_rank: of the adapters (LoRA) that were merged into `tensors`; None without any.
         said: what the layout knows of the file beyond that.
         shape: the ViT, without what a task adds to it.
@@ -101,9 +101,10 @@ def read_state(path: str | Path, *, values: bool = True) -> StateFile:
         folder = read_folder(path)
         state = _identify(path, whole_set(_outlines(folder.tensors, values)), folder.meta, folder.num_heads)
         heads = folder.decoder_heads if state.kind == "pretraining" else None
+        more = state.chosen if state.chosen and state.chosen.beside else None
         known = state.layout if state.layout.startswith(TRANSFORMERS) else TRANSFORMERS
         return replace(
-            state, layout=known, num_heads=folder.num_heads, knows_heads=True, decoder_heads=heads, chosen=None
+            state, layout=known, num_heads=folder.num_heads, knows_heads=True, decoder_heads=heads, chosen=more
         )
     contents = load_file(path)
     if not isinstance(contents, Mapping):
@@ -179,18 +180,34 @@ def in_words(layout: str, kind: str) -> str:
     return f"{known.words if known else 'unknown layout'}, {kinds()[kind].words}"
 
 
-def stored_grid(state: StateFile, num_positions: int) -> HeightWidth | None:
-    """The patch grid (h, w) of a file's position table: of the image size if the file says it, else the square one."""
+def recorded_grid(state: StateFile) -> HeightWidth | None:
+    """The patch grid (h, w) of the image size that a file says; None where it says none."""
     patch_size = state.shape.patch_size
     places = (card_of(state.meta), state.meta, table(state.meta.get("args")))
     size = next((place["image_size"] for place in places if "image_size" in place), None)
     sides = size if isinstance(size, (list, tuple)) else ()
     if patch_size and len(sides) == 2 and all(type(pixels) is int for pixels in sides):
-        height, width = (pixels // patch_size for pixels in sides)
-        if height * width == num_positions:
-            return HeightWidth(height, width)
+        return HeightWidth(*(pixels // patch_size for pixels in sides))
+    return None
+
+
+def stored_grid(state: StateFile, num_positions: int) -> HeightWidth | None:
+    """The patch grid (h, w) of a file's position table: of the image size if the file says it, else the square one."""
+    said = recorded_grid(state)
+    if said and said.height * said.width == num_positions:
+        return said
     side = math.isqrt(num_positions)
     return HeightWidth(side, side) if side * side == num_positions else None
+
+
+def relative_grid(state: StateFile, name: str = "blocks.0.attn.position.table") -> HeightWidth | None:
+    """The patch grid (h, w) of a file's table of relative biases: as `stored_grid`, of (2h-1)(2w-1) + 3 rows."""
+    table, said = state.tensors.get(name), recorded_grid(state)
+    shifts = len(table) - 3 if table is not None and table.ndim == 2 else 0
+    if said and (2 * said.height - 1) * (2 * said.width - 1) == shifts:
+        return said
+    side = math.isqrt(max(shifts, 0))
+    return HeightWidth((side + 1) // 2, (side + 1) // 2) if side % 2 and side * side == shifts else None
 
 
 def positions(state: StateFile) -> Literal["sincos", "learned", "none"]:
