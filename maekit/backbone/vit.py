@@ -106,6 +106,7 @@ class ViT(Backbone):
         shared = shared_tables(size, self.grid, self.windows, num_prefix) if relative == "shared" else None
         position = partial(block_position, relative, size, self.grid, num_prefix=num_prefix, shared=shared)
         self.shared_bias = shared
+        self.needs_all_patches = relative is not None
         self.blocks = nn.ModuleList(
             Block(
                 size.embed_dim,
@@ -141,6 +142,11 @@ class ViT(Backbone):
         self._check_blocks(taps, count)
         if taps and visible is not None:
             raise ValueError("got taps and visible patches, expected one of them: a map needs all patches")
+        if visible is not None and self.needs_all_patches:
+            raise UserError(
+                "got visible patches for a ViT with tables of relative positions, which are for whole grids; set "
+                "--model.encoder_mask_tokens true, or take a --model.backbone without such tables"
+            )
         tokens, grid = self._start(images, visible, hidden)
         rotations = self._rotations(tokens, grid, visible)
         tapped = {}

@@ -98,6 +98,11 @@ class Pretrainer(TransferModel):
     def __init__(self, spec: DataSpec, settings: PretrainingSettings) -> None:
         """Builds encoder and decoder for images of `spec.image_size`."""
         super().__init__(spec, settings, final_norm=True, gradient_checkpointing=settings.gradient_checkpointing)
+        if not self.backbone.has_class_token:
+            raise UserError(
+                f"got model.backbone {settings.backbone}, which has no class token, expected one that has: the decoder "
+                "is given it; take another --model.backbone"
+            )
         check_masking(settings.masking, self.backbone.grid, settings.mask_ratio)
         self.mask_ratio, self.masking = settings.mask_ratio, settings.masking
         self.monitor = (settings.monitor, "min" if settings.monitor == "loss" else "max")

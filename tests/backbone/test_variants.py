@@ -11,6 +11,7 @@ from maekit.backbone import sizes
 from maekit.backbone.freeze import add_lora, tune_last_blocks
 from maekit.backbone.lora import TARGETS
 from maekit.backbone.pos_embed import resize_pos_embed
+from maekit.backbone.protocol import Hidden
 from maekit.backbone.sizes import Size, load_size, variants
 from maekit.backbone.vit import ViT
 from maekit.errors import UserError
@@ -217,6 +218,44 @@ def test_what_is_frozen_has_no_augmented_positions() -> None:
     assert not torch.equal(built(images).tokens, built(images).tokens)
     tune_last_blocks(built, 1)
     assert torch.equal(built(images).tokens, built(images).tokens)
+
+
+@pytest.mark.parametrize("variant", variants())
+def test_in_windows_every_parameter_has_a_gradient_and_maps_are_of_the_grid(variant: str) -> None:
+    """As detection builds it, here with grids that windows do not fill."""
+    size = load_size(f"vit_test_patch8_{variant}")
+    built = vit(
+        size.name,
+        (32, 40),
+        class_token=False,
+        final_norm=False,
+        window=3,
+        global_blocks=[1],
+        pos_grid=(2, 2),
+        relative_position=None if size.relative_position else "decomposed",
+    )
+    maps = built(torch.randn(2, 3, 32, 40), taps=[2]).maps
+    assert maps[0].shape == (2, 48, 4, 5)
+    maps[0].square().sum().backward()
+    assert [name for name, p in built.named_parameters() if p.requires_grad and p.grad is None] == []
+
+
+@pytest.mark.parametrize("variant", [name for name in variants() if name != "ijepa"])
+def test_what_is_hidden_is_not_seen(variant: str) -> None:
+    built = vit(f"vit_test_patch8_reg4_{variant}").eval()
+    images = torch.randn(2, 3, 32, 48)
+    changed = images.clone()
+    changed[:, :, :8, :8] += 1
+    hidden = Hidden(torch.arange(24).expand(2, -1) < 3, torch.randn(1, 1, 48))
+    first, second = (built(given, hidden=hidden).tokens for given in (images, changed))
+    assert torch.equal(first, second)
+    assert not torch.equal(built(images).tokens, first)
+    visible = torch.arange(3, 24).expand(2, -1)
+    if built.needs_all_patches:
+        with pytest.raises(UserError, match=r"got visible patches for a ViT with tables .*encoder_mask_tokens true"):
+            built(images, visible=visible)
+    else:
+        assert torch.equal(built(images, visible=visible).tokens, built(changed, visible=visible).tokens)
 
 
 @pytest.mark.numeric

@@ -324,6 +324,7 @@ def test_another_image_size_resizes_both_tables(size: tuple[int, int]) -> None:
     ("changed", "line"),
     [
         ({"mask_ratio": 0.0}, "got a mask_ratio of 0.0"),
+        ({"backbone": "vit_test_patch8_ijepa"}, "got model.backbone vit_test_patch8_ijepa, which has no class token"),
         ({"mask_ratio": 1.0}, "got a mask_ratio of 1.0"),
         ({"mask_ratio": 0.98}, "leaves none to see"),
         ({"decoder_depth": 0}, "got a decoder_depth of 0, expected 1 or more"),
