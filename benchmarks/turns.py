@@ -27,7 +27,8 @@ def wait(device: str) -> None:
 def by_turns(steps: Mapping[str, Callable[[], None]], device: str, rounds: int, warmup: int) -> dict[str, Any]:
     """Median seconds of each side, by the clock and of the process's work; each round begins with another side.
 
-    A side that fails (out of memory, an operator that is missing) drops out, with the first line of its error.
+    `each` are those of every round. A side that fails (out of memory, an operator that is missing) drops out, with the
+    first line of its error.
     """
     seen: dict[str, list[tuple[float, float]]] = {name: [] for name in steps}
     errors: dict[str, str] = {}
@@ -49,7 +50,7 @@ def by_turns(steps: Mapping[str, Callable[[], None]], device: str, rounds: int, 
     for name, times in seen.items():
         if name not in errors:
             clock, work = (statistics.median(one[i] for one in times[warmup:]) for i in (0, 1))
-            found[name] = {"clock": clock, "work": work}
+            found[name] = {"clock": clock, "work": work, "each": times[warmup:]}
     return found
 
 

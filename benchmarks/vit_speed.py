@@ -3,12 +3,14 @@
     python benchmarks/vit_speed.py --threads 1                # --kinds dinov3 beit --size base --blocks 12 --rounds 20
 
 Each row is the median of a forward pass without gradients, or of a forward and backward pass in training mode; ratios
-are ours over timm's. `clock` is seconds of the wall, `work` CPU time of the process: while others use the machine, the
-ratio of work is the fair one. timm's DINOv3 augments no positions; ours does in training, as DINOv3's code does.
+are ours over timm's, the median of those of the rounds. `clock` is seconds of the wall, `work` CPU time of the process:
+while others use the machine, the ratio of work is the fair one. timm's DINOv3 augments no positions; ours does in
+training, as DINOv3's code does.
 """
 
 import argparse
 import json
+import statistics
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -103,7 +105,10 @@ def measured(kind: str, args: argparse.Namespace) -> list[list[str]]:
         theirs.train(what != "forward")
         found = by_turns({"maekit": here[what], "timm": there[what]}, "cpu", args.rounds, args.warmup)
         mine, other = found["maekit"], found["timm"]
-        ratios = [f"{mine[of] / other[of]:.3f}" for of in ("clock", "work")]
+        ratios = [
+            f"{statistics.median(a[of] / b[of] for a, b in zip(mine['each'], other['each'], strict=True)):.3f}"
+            for of in (0, 1)
+        ]
         rows.append([kind, what, f"{mine['work']:.3f}", f"{other['work']:.3f}", *ratios])
         print(rows[-1], flush=True)
     return rows
