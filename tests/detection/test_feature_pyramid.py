@@ -60,7 +60,7 @@ def loaded(names: list[str], shapes: list[list[int]]) -> Backbone:
 
 def outcome(model: Backbone, name: str, image: Tensor | None = None) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
     """The levels and the gradients, in the model's dtype."""
-    dtype = model.net.pos_embed.dtype
+    dtype = model.net.get_parameter("pos_embed").dtype
     image = case.drawn(name, 3, *case.IMAGES[name]) if image is None else image
     maps = model(image[None].to(dtype))
     model.zero_grad()

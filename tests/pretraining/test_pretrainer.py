@@ -220,7 +220,7 @@ def test_initial_weights_are_drawn_as_published() -> None:
     assert head.mask_token is not None
     assert 0.015 < head.mask_token.std() < 0.025
     assert not head.decoder_pos_embed.requires_grad
-    assert not model.backbone.pos_embed.requires_grad
+    assert not model.backbone.get_parameter("pos_embed").requires_grad
     assert not head.decoder_pos_embed[:, 0].any(), "the class token has no position"
 
 

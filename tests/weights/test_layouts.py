@@ -275,7 +275,7 @@ def test_other_models_of_timm_are_named(tmp_path: Path, name: str, settings: dic
 
 
 def test_positions_tell_the_fixed_table_from_a_learned_one(tmp_path: Path) -> None:
-    fixed = Small().backbone.pos_embed.detach().clone()
+    fixed = Small().backbone.get_parameter("pos_embed").detach().clone()
     cases = [(fixed, "sincos"), (fixed.bfloat16(), "sincos"), (encoder()["pos_embed"], "learned")]
     cases += [(fixed + 2e-3, "learned"), (torch.cat([fixed[:, :1] + 0.1, fixed[:, 1:]], dim=1), "learned")]
     for table, expected in cases:

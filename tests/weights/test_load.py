@@ -132,7 +132,7 @@ def test_positions_are_resized_to_the_models_grid(tmp_path: Path, size: tuple[in
     new = (size[0] // 8, size[1] // 8)
     model = Small(image_size=size)
     report = load(model, released(tmp_path / "a.pth", encoder()))
-    assert torch.equal(model.backbone.pos_embed, resized(encoder()["pos_embed"], (4, 4), new))
+    assert torch.equal(model.backbone.get_parameter("pos_embed"), resized(encoder()["pos_embed"], (4, 4), new))
     assert report.resized == ("pos_embed",)
     assert report.grids == ((4, 4), new)
     assert report.coverage == 1.0
@@ -140,14 +140,16 @@ def test_positions_are_resized_to_the_models_grid(tmp_path: Path, size: tuple[in
 
 def test_a_run_on_oblong_images_says_its_grid(tmp_path: Path) -> None:
     source = Small(image_size=(16, 64))
-    nn.init.normal_(source.backbone.pos_embed)
+    nn.init.normal_(source.backbone.get_parameter("pos_embed"))
     own = {f"model.{name}": tensor for name, tensor in source.state_dict().items()}
     torch.save({"state_dict": own, "maekit": {"image_size": [16, 64]}}, tmp_path / "a.ckpt")
     same, other = Small(image_size=(16, 64)), Small(image_size=(64, 16))
     assert load(same, tmp_path / "a.ckpt").resized == ()
-    assert torch.equal(same.backbone.pos_embed, source.backbone.pos_embed)
+    assert torch.equal(same.backbone.get_parameter("pos_embed"), source.backbone.get_parameter("pos_embed"))
     assert load(other, tmp_path / "a.ckpt").grids == ((2, 8), (8, 2))
-    assert torch.equal(other.backbone.pos_embed, resized(source.backbone.pos_embed, (2, 8), (8, 2)))
+    assert torch.equal(
+        other.backbone.get_parameter("pos_embed"), resized(source.backbone.get_parameter("pos_embed"), (2, 8), (8, 2))
+    )
 
 
 def test_a_vit_without_class_token_takes_the_patches_positions(tmp_path: Path) -> None:
