@@ -98,6 +98,8 @@ def embed_folder(
     """
     dtype = np.dtype(np.float16 if half else np.float32)
     metadata = _metadata(images, extractor, dtype, file_format)
+    if plan is not None:
+        metadata["grids"] = plan.fingerprint()
     try:
         with locked(output / ".lock"):
             if _refuse_others(output, metadata):
@@ -122,7 +124,7 @@ def _reader(images: ImageFolder, extractor: Extractor, plan: PatchPlan | None) -
 
 
 def _metadata(images: ImageFolder, extractor: Extractor, dtype: np.dtype, file_format: Format) -> Metadata:
-    return Metadata(
+    return Metadata(  # type: ignore[typeddict-item]  # grids is added where there are some
         complete=False,
         images=str(images.root),
         num_images=len(images),

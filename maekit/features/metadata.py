@@ -31,7 +31,7 @@ class Metadata(Method):
     """The contents of `features.json`.
 
     `images` is the images' folder, `listing` a fingerprint of their names, `weights` what the user gave, `shape` that
-    of one image's features, `grid` patches (h, w), empty where each image has its own.
+    of one image's features, `grid` patches (h, w), empty where each image has its own: `grids` is their fingerprint.
     """
 
     complete: bool
@@ -44,6 +44,7 @@ class Metadata(Method):
     dtype: str
     format: Format
     num_classes: int
+    grids: NotRequired[str]
 
 
 class CompleteMetadata(Metadata):

@@ -120,6 +120,16 @@ def test_killed_between_two_images_it_goes_on_to_the_same_bytes(
     assert "nothing to do" in run(capfd, *words, "--output", tmp_path / "killed")
 
 
+def test_an_image_of_another_shape_under_its_old_name_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = pictures(tmp_path / "in", 3)
+    words = ["embed", folder, "--weights", weights(tmp_path), "--patches", "--output", tmp_path / "out"]
+    run(capsys, *words)
+    Image.open(folder / "00.png").resize((90, 44)).save(folder / "00.png")
+    assert "holds features that were computed otherwise (grids " in refused(capsys, *words)
+
+
 def test_a_disk_without_room_is_refused_before_the_start(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

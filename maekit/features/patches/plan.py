@@ -3,6 +3,7 @@
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import blake2b
 from pathlib import Path
 
 import numpy as np
@@ -40,6 +41,10 @@ class PatchPlan:
         """Returns the number of patches of each image, [N] int64."""
         counts: np.ndarray = self.grids.prod(axis=1)
         return counts
+
+    def fingerprint(self) -> str:
+        """Returns a hash, 24 hex digits, of sizes and grids: with an image of another shape rows lie elsewhere."""
+        return blake2b(self.sizes.tobytes() + self.grids.tobytes(), digest_size=12).hexdigest()
 
     def write(self, output: Path, skipped: Sequence[tuple[int, str]]) -> None:
         """Writes grids.npy and sizes.npy, [N, 2] int64, of all images but those that were skipped."""
