@@ -85,7 +85,18 @@ def pretrainings_section(study: Study, results: Sequence[CellResult]) -> Section
     if not varies_weights(study):
         return None
     rows = tuple(_row(study, one) for one in standings(study, results))
-    columns = ("rank", "weights", "pre-training", metric_name(study), "std", "n", "at its best", "missing")
+    columns: tuple[str, ...] = (
+        "rank",
+        "weights",
+        "pre-training",
+        metric_name(study),
+        "std",
+        "n",
+        "at its best",
+        "missing",
+    )
+    if not any(row[2] for row in rows):  # runs of earlier versions did not record it
+        rows, columns = tuple((*row[:2], *row[3:]) for row in rows), (*columns[:2], *columns[3:])
     note = (
         "Each by its best cell on these validation images, so weights that were tried with more settings had more "
         "chances. = : not told from the one before, no further apart than the standard error of the difference."

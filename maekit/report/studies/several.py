@@ -28,7 +28,7 @@ def studies_document(studies: Sequence[Study], created: str) -> Document:
         Section("Where runs are missing", (_missing(found, labels),)),
         *(Section(name, _of_study(study)) for name, study in _named(studies).items()),
     ]
-    title = f"{plural(len(labels), 'file')} of weights in {plural(len(studies), 'study', 'studies')}"
+    title = f"{len(labels)} weights to start from, in {plural(len(studies), 'study', 'studies')}"
     return Document(title, _summary(studies, found, labels), tuple(sections), created)
 
 
@@ -46,21 +46,22 @@ def _named(studies: Sequence[Study]) -> dict[str, Study]:
 
 
 def _by_task(found: dict[str, list[Standing]], labels: dict[str, str]) -> Table:
-    columns = ["weights", "pre-training", *found, "mean rank"]
-    rows = []
+    rows: list[tuple[Value, ...]] = []
     for value, label in labels.items():
         own = {name: one for name, column in found.items() for one in column if str(one.value) == value}
         ranks = [one.rank for one in own.values() if one.rank is not None]
-        whole = len(ranks) == len(found)
         pretraining = next((one.pretraining for one in own.values() if one.pretraining), "")
-        cells: list[Value] = [_cell(own.get(name)) for name in found]
-        rows.append((label, pretraining, *cells, statistics.fmean(ranks) if whole else None))
-    rows.sort(key=lambda row: (row[-1] is None, row[-1] or 0))
+        mean_rank = statistics.fmean(ranks) if len(ranks) == len(found) else None
+        rows.append((label, pretraining, mean_rank, *(_cell(own.get(name)) for name in found)))
+    rows.sort(key=lambda row: (row[2] is None, row[2] or 0))
+    columns = ("weights", "pre-training", "mean rank", *found)
+    if not any(row[1] for row in rows):  # runs of earlier versions did not record it
+        rows, columns = [(row[0], *row[2:]) for row in rows], (columns[0], *columns[2:])
     note = (
-        "The metric of each one's best cell, ± standard deviation (n - 1) over so many seeds or folds, and its rank in "
-        "the column; = : not told from the one before it. The mean rank is of weights that every column has."
+        "Rank in the column, the metric of its best cell ± standard deviation (n - 1), and of how many seeds or folds; "
+        "= : not told from the one before it; * : runs are missing. The mean rank is of weights that every column has."
     )
-    return Table("weights_by_task", tuple(columns), tuple(rows), "What each is worth, by task", note)
+    return Table("weights_by_task", columns, tuple(rows), "What each is worth, by task", note)
 
 
 def _cell(one: Standing | None) -> str:
@@ -68,9 +69,8 @@ def _cell(one: Standing | None) -> str:
         return "not in this study"
     if one.best is None or one.best.mean is None:
         return "missing"
-    spread = f" ± {number(one.best.std)}" if one.best.std is not None else ""
-    lacking = ", runs missing" if one.missing else ""
-    return f"{number(one.best.mean)}{spread} (n {len(one.best.points)}{lacking}); rank {one.place}"
+    spread = f" ± {one.best.std:.2g}" if one.best.std is not None else ""
+    return f"{one.place}: {number(one.best.mean)}{spread} ({len(one.best.points)}){'*' if one.missing else ''}"
 
 
 def _ranks(found: dict[str, list[Standing]], labels: dict[str, str]) -> list[HeatMap]:
