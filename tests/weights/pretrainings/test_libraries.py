@@ -125,5 +125,5 @@ def test_the_7b_of_dinov3_has_no_biases_at_all() -> None:
         assert {n: t.shape for n, t in back.items() if n != "encoder_mask_token"} == shapes
         assert measure(back).names == (row.name,)
         config = dict(layout.config(row, tensors))
-        said = table(config.get("model_args")) | config
+        said = dict(table(config.get("model_args"))) | config
         assert said.get("qkv_bias", said.get("query_bias")) is False

@@ -51,7 +51,7 @@ def _from_ours(_path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     biased, gated = has_biases(tensors), is_gated(tensors)
     written: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
-        if not re.match(r"(cls_token|reg_token|patch_embed\.|blocks\.|norm\.)", name):
+        if not re.match(r"(cls_token|reg_token|patch_embed\.|blocks\.|norm\.|fc_norm\.|head\.)", name):
             continue
         stem, bias, _ = name.partition("qkv.bias")
         if bias:
@@ -68,7 +68,8 @@ def _from_ours(_path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _remarks(tensors: Tensors) -> tuple[str, ...]:
     left = "left out: biases of q, k and v, which are all zero: timm's ViT of that name has none"
     none = has_biases(tensors) or "blocks.0.attn.qkv.bias" not in tensors
-    return () if none else (left,)
+    pooled = "layer norms: that of the patches' mean has an eps of 1e-06 here and of 1e-05 in timm"
+    return (*(() if none else (left,)), *((pooled,) if "fc_norm.weight" in tensors else ()))
 
 
 def _config(size: Size, tensors: Tensors) -> dict[str, object]:
@@ -86,6 +87,7 @@ def _config(size: Size, tensors: Tensors) -> dict[str, object]:
             "swiglu_mlp": gated,
             "swiglu_align_to": int(gated),  # any width
             "dynamic_img_size": True,
+            "use_fc_norm": "fc_norm.weight" in tensors,
         },
     }
 
