@@ -124,13 +124,13 @@ def _reader(images: ImageFolder, extractor: Extractor, plan: PatchPlan | None) -
 
 
 def _metadata(images: ImageFolder, extractor: Extractor, dtype: np.dtype, file_format: Format) -> Metadata:
-    return Metadata(  # type: ignore[typeddict-item]  # grids is added where there are some
+    return Metadata(
         complete=False,
         images=str(images.root),
         num_images=len(images),
         listing=images.fingerprint(),
         weights=extractor.source.given,
-        **extractor.describe(),
+        **extractor.describe(),  # type: ignore[typeddict-item]  # the grids are added where there are some
         shape=list(extractor.shape),
         grid=list(extractor.vit.grid) if extractor.whole is None else [],
         dtype=dtype.name,
