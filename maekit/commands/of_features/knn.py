@@ -28,7 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--val", type=Path, metavar="DIR", help="features with labels of the same classes, which are classified"
     )
     parser.add_argument(
-        "--features", type=Path, metavar="DIR", help="instead of both: each image by all others (leave-one-out)"
+        "--features",
+        type=Path,
+        metavar="DIR",
+        help="instead of both: each image by all others (leave-one-out); of patches the data's validation images by "
+        "its training images",
     )
     parser.add_argument(
         "--neighbours",
