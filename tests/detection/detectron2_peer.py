@@ -32,11 +32,12 @@ def live(test: Any) -> Any:
     return test
 
 
-def mask_rcnn(*, filled: bool = True, **net: Any) -> Any:
+def mask_rcnn(*, filled: bool = True, detector: str = "mask", **net: Any) -> Any:
     """GeneralizedRCNN by detectron2's published configuration of ViTDet, small, with weights no start would give.
 
     Args:
         filled: whether to put those weights in.
+        detector: `mask`, `boxes` without a mask head, or `cascade`.
         net: what to change of its ViT.
     """
     config = importlib.import_module("detectron2.config")
@@ -50,6 +51,10 @@ def mask_rcnn(*, filled: bool = True, **net: Any) -> Any:
     roi.box_head.conv_dims, roi.mask_head.conv_dims = [16] * 4, [16] * 5
     roi.box_head.fc_dims, roi.box_predictor.input_shape.channels = [32], 32
     roi.num_classes = case.CLASSES
+    if detector == "boxes":
+        roi.mask_in_features = roi.mask_pooler = roi.mask_head = None
+    if detector == "cascade":
+        importlib.import_module("tests.detection.golden.make_detectron2_arrays").make_cascade(roi)
     model = config.instantiate(cfg)
     if filled:
         case.fill(model)

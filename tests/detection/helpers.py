@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from tests.detection.golden import detection_case as case
+
 NORMS = ["LN", "BN"]
 LOSSES = {"rpn_cls", "rpn_loc", "cls", "box_reg", "mask"}
 STAGED = {f"{name}_stage{stage}" for name in ("cls", "box_reg") for stage in range(3)}
@@ -25,6 +27,8 @@ SMALL = (
     "--trainer.accelerator=cpu", "--trainer.precision=32-true", "--trainer.log_every_n_steps=1",
     "--trainer.val_check_interval=2",
 )  # fmt: skip
+
+CASCADE = [f"--model.mask_rcnn.{key}={json.dumps(value).replace(' ', '')}" for key, value in case.CASCADE.items()]
 
 
 def losses_of(detector: str) -> set[str]:

@@ -11,11 +11,8 @@ from PIL import Image
 
 from maekit.base.checkpoint_card import read_card
 from maekit.cli import main
-from tests.detection.golden import detection_case as case
-from tests.detection.helpers import SMALL, TRAIN, draw_picture, own_data
+from tests.detection.helpers import CASCADE, SMALL, TRAIN, draw_picture, own_data
 from tests.helpers_run import error_line
-
-CASCADE = [f"--model.mask_rcnn.{key}={json.dumps(value).replace(' ', '')}" for key, value in case.CASCADE.items()]
 
 
 def flags_of(folder: Path, detector: str) -> list[str]:

@@ -12,7 +12,7 @@ from maekit.api import build
 from maekit.cli import main
 from maekit.runs.rows import text_rows
 from tests.conftest import without_key_bias
-from tests.detection.helpers import SMALL, own_data
+from tests.detection.helpers import CASCADE, SMALL, own_data
 from tests.helpers_run import environment
 from tests.numeric_runs import MovedWeights, assert_same_run
 
@@ -38,9 +38,11 @@ def outcome(run: Path) -> dict[str, torch.Tensor]:
 
 
 @pytest.mark.slow
-def test_two_processes_equal_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("detector", ["mask", "cascade of boxes"])
+def test_two_processes_equal_one(detector: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One takes the two images of a step after each other, two take them at once."""
     flags = ["--task", "coco_maskrcnn", "--recipe", "base", *SMALL, *STILL, *own_data(tmp_path / "data")]
+    flags += ["--data.masks=false", *CASCADE] if "boxes" in detector else []
     flags += ["--data.device_batch_size=1"]
     assert main(["fit", *flags, "--trainer.max_steps=2", f"--run.folder={tmp_path / 'one'}"]) == 0
     launched(tmp_path, "fit", *flags, "--trainer.max_steps=2", "--run.folder=two", "--trainer.devices=2")

@@ -36,6 +36,7 @@ from tests.weights.helpers import encoder, released
 
 SIDE, IDS = peer.SIDE, ("2", "3", "5", "7", "11")
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+CASCADE: dict[str, Any] = {f"mask_rcnn.{key}": value for key, value in case.CASCADE.items()}
 SPEC = DataSpec(("a", "b", "c", "d", "e"), (SIDE, SIDE), IDS)
 SMALL: dict[str, Any] = {
     "backbone": "vit_test_patch8", "window": 3, "global_blocks": [1], "taps": [2], "pos_grid": [4, 4], "drop_path": 0.0,
@@ -120,6 +121,9 @@ def assert_same(found: list[Any], theirs: list[Any], images: list[Image.Image]) 
         assert sorted(nearest.indices.tolist()) == list(range(len(other)))
         assert (nearest.indices - torch.arange(len(other))).abs().max() <= 2
         assert torch.equal(one.labels[nearest.indices], other.pred_classes)
+        if one.masks is None:
+            assert not other.has("pred_masks")
+            continue
         masks = decode_masks(coco_results(one, size).rles or [], size)[nearest.indices.numpy()]
         assert masks.any()
         assert (masks != other.pred_masks.numpy()).mean() < 1e-4
@@ -157,13 +161,17 @@ def batch(*, bitmaps: bool = True) -> DetBatch:
 
 
 @peer.live
-@pytest.mark.parametrize("engine", ["maekit", "detectron2"])
+@pytest.mark.parametrize(
+    ("engine", "detector"),
+    [("maekit", "mask"), ("detectron2", "mask"), ("maekit", "cascade"), ("detectron2", "cascade"), ("maekit", "boxes")],
+)
 @pytest.mark.usefixtures("patch16")
-def test_a_file_of_detectron2s_gives_its_own_detections(engine: str, tmp_path: Path) -> None:
+def test_a_file_of_detectron2s_gives_its_own_detections(engine: str, detector: str, tmp_path: Path) -> None:
     """Its own .pkl, read by either engine; from the pictures on, which both resize and pad."""
-    theirs = peer.mask_rcnn()
+    theirs = peer.mask_rcnn(detector=detector)
     path = pickled({name: tensor.numpy() for name, tensor in theirs.state_dict().items()}, tmp_path / "a.pkl")
-    net = model(weights=path, detector=engine)
+    flags = CASCADE if detector == "cascade" else {}
+    net = model(replace(SPEC, masks=detector != "boxes"), weights=path, detector=engine, **flags)
     report = net.load_start(complete=True)
     assert (report.coverage, report.new, report.unused, report.resized) == (1.0, (), (), ())
     with torch.no_grad():
@@ -171,17 +179,19 @@ def test_a_file_of_detectron2s_gives_its_own_detections(engine: str, tmp_path: P
 
 
 @peer.live
+@pytest.mark.parametrize("detector", ["mask", "cascade", "boxes"])
 @pytest.mark.usefixtures("patch16")
-def test_a_run_written_for_detectron2_loads_there_and_gives_the_same(tmp_path: Path) -> None:
-    ours = model()
+def test_a_run_written_for_detectron2_loads_there_and_gives_the_same(detector: str, tmp_path: Path) -> None:
+    spec, flags = replace(SPEC, masks=detector != "boxes"), CASCADE if detector == "cascade" else {}
+    ours = model(spec, **flags)
     case.fill(ours)
     path = checkpoint(ours, tmp_path / "best.ckpt")
     assert main(["weights", "convert", "--to", "detectron2", str(path), str(tmp_path / "out.pkl")]) == 0
-    theirs = peer.mask_rcnn(filled=False)
+    theirs = peer.mask_rcnn(filled=False, detector=detector)
     assert peer.load(theirs, tmp_path / "out.pkl") == ([], [])
     with torch.no_grad():
         assert_same(found_by(ours, photos()), theirs(peer.inputs(photos())), photos())
-    back = model(weights=tmp_path / "out.pkl")
+    back = model(spec, weights=tmp_path / "out.pkl", **flags)
     back.load_start(complete=True)
     for name, tensor in ours.state_dict().items():
         assert torch.equal(back.state_dict()[name], tensor), name
@@ -357,7 +367,6 @@ def test_a_file_of_other_classes_is_refused_or_gives_all_but_their_layers(tmp_pa
         net.load_start(complete=True)
 
 
-CASCADE = {f"mask_rcnn.{key}": value for key, value in case.CASCADE.items()}
 STAGED_CLASSES = {
     f"head.detector.roi_heads.{layer}.{leaf}"
     for layer in (*(f"box_predictor.{stage}.cls_score" for stage in range(3)), "mask_head.predictor")
