@@ -21,6 +21,7 @@ _NAMES = (
     (r".*_dinov2\b", "dinov2", "dinov2"),
     (r".*_clip_quickgelu", "clip", "clip_quickgelu"),
     (r".*_clip_", "clip", "clip"),
+    (r".*_siglip_", "siglip", "siglip"),
     (r"deit3_", "deit_iii", "deit3"),
     (r".*\.dino$", "dino", ""),
     (r".*\.mae$", "mae", ""),
@@ -114,6 +115,7 @@ LAYOUT = Layout(
     recognise=lambda _contents, _prefix: True,
     to_ours=_to_ours,
     rank=2,
+    beside=("attn_pool.*",),  # SigLIP's pooling by attention
     says=_says,
     writes="timm",
     from_ours=_from_ours,

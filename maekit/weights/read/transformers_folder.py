@@ -25,6 +25,8 @@ _MODELS: dict[str, tuple[str, ...]] = {
     "beit": ("gelu",),
     "clip": ("quick_gelu", "gelu"),
     "clip_vision_model": ("quick_gelu", "gelu"),
+    "siglip": ("gelu_pytorch_tanh",),
+    "siglip_vision_model": ("gelu_pytorch_tanh",),
 }
 _BASE = load_size("vit_base_patch16_dinov3").rotary_base
 _WEIGHTS = ("model.safetensors", "pytorch_model.bin")
