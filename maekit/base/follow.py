@@ -154,5 +154,8 @@ def _line(settings: Settings, where: str, found: Size, taken: Size, own: Size) -
         recipe = _recipe_for(settings, taken)
         line += ", for which its other numbers are" + (f": --recipe {recipe} has those of this size" if recipe else "")
     if found.patch_size != taken.patch_size:
-        line += f"; patch filters are resampled from {found.patch_size} to {taken.patch_size} px, the recipe's patch"
+        line += (
+            f"; patch filters are resampled from {found.patch_size} to {taken.patch_size} px, the recipe's patch: "
+            f"--{KEY} {found.name} keeps them, with images of multiples of {found.patch_size}"
+        )
     return line

@@ -112,7 +112,7 @@ class Detector(TransferModel):
         self.taps = taps
         self.category_ids = category_ids_of(spec)
         self.expect_new = (*TransferModel.expect_new, "blocks.*.attn.position.*", "shared_bias.*")
-        self.expect_unused = (*TransferModel.expect_unused, "cls_token", "norm.*", "fc_norm.*")
+        self.expect_unused = (*TransferModel.expect_unused, "cls_token", "reg_token", "norm.*", "fc_norm.*")
         if not spec.masks:
             self.expect_unused = (*self.expect_unused, MASK_HEAD)
         self.class_layers = OF_CLASSES if settings.mask_rcnn.num_stages == 1 else OF_STAGED_CLASSES

@@ -124,6 +124,22 @@ def test_blocks_of_the_published_sizes_follow_each_other(tmp_path: Path) -> None
             assert text.endswith(f"; add --recipe {own}, or {expected}")
 
 
+def test_dense_tasks_resample_patches_and_others_take_the_files(tmp_path: Path) -> None:
+    """512 px are no multiple of DINOv2's 14, as they are none of ViT-H's; 224 px are."""
+    file = empty(tmp_path / "dinov2.pth", "vit_base_patch14_dinov2")
+    settings, line = followed("ade20k_upernet", f"--model.weights={file}", recipe="base")
+    assert settings.values["model"]["backbone"] == "vit_base_patch16_dinov2"
+    assert line == (
+        f"backbone vit_base_patch16_dinov2, as {file} has it; the recipe base has vit_base_patch16; patch filters are "
+        "resampled from 14 to 16 px, the recipe's patch: --model.backbone vit_base_patch14_dinov2 keeps them, with "
+        "images of multiples of 14"
+    )
+    own = "--model.backbone=vit_base_patch14_dinov2"
+    assert followed("ade20k_upernet", f"--model.weights={file}", own, recipe="base")[1] == ""
+    settings, line = followed("imagenet_finetune", f"--model.weights={file}", recipe="base")
+    assert settings.values["model"]["backbone"] == "vit_base_patch14_dinov2" and "resampled" not in line
+
+
 def test_every_command_has_the_files_backbone(small: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["--task", "imagenet_finetune", "--recipe", "smoke", "--model.weights", str(small)]
     assert main(["fit", *words, "--print_config"]) == 0
