@@ -11,8 +11,6 @@ from maekit.backbone.vit import ViT
 from maekit.errors import UserError
 from maekit.system.ranges import check_range
 
-_ADDED = (".attn.position.", ".gamma_")  # in names of parameters that a task adds to the plain ViT
-
 
 def tune_last_blocks(backbone: ViT, tuned_blocks: float) -> None:
     """Freezes a ViT except for its last blocks; the frozen part is a fixed function, without drop path
@@ -62,8 +60,8 @@ def freeze_embeddings(backbone: ViT) -> None:
 def add_lora(backbone: ViT, *, rank: int, alpha: float | None, targets: Sequence[str], dropout: float) -> None:
     """Freezes a backbone, and puts a trained adapter beside each target layer of its blocks, in place.
 
-    Relative positions and LayerScale, which a task adds to the plain ViT, are trained with the adapters: no pre-trained
-    file has them, and frozen as they begin they would be of no use.
+    Relative positions and LayerScale that a task adds to the ViT are trained with the adapters: no pre-trained file has
+    them, and frozen as they begin they would be of no use. Those of the pre-training are frozen.
 
     Draws nothing from the generators of a run, so a head that is made afterwards begins as it does without adapters.
 
@@ -79,7 +77,7 @@ def add_lora(backbone: ViT, *, rank: int, alpha: float | None, targets: Sequence
     """
     check_range("model.lora_rank", rank, f"[1, {backbone.embed_dim}]")
     for name, parameter in backbone.named_parameters():
-        parameter.requires_grad_(name.startswith("shared_bias.") or any(part in name for part in _ADDED))
+        parameter.requires_grad_(backbone.is_added(name))
     generator = torch.Generator().manual_seed(torch.initial_seed() % 2**63)
     for block in backbone.blocks:
         assert isinstance(block, Block)

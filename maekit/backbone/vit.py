@@ -107,6 +107,7 @@ class ViT(Backbone):
         position = partial(block_position, relative, size, self.grid, num_prefix=num_prefix, shared=shared)
         self.shared_bias = shared
         self.needs_all_patches = relative is not None
+        self.own_parts = (size.layer_scale is not None, own is not None)
         self.blocks = nn.ModuleList(
             Block(
                 size.embed_dim,
@@ -235,6 +236,12 @@ class ViT(Backbone):
             return None
         rows = self.class_rows + self.pos_grid[0] * self.pos_grid[1]
         return nn.Parameter(torch.empty(1, rows, size.embed_dim), requires_grad=size.positions == "learned")
+
+    def is_added(self, name: str) -> bool:
+        """Whether a parameter is of LayerScale or relative positions that a task adds, so that no file has it."""
+        own_scale, own_relative = self.own_parts
+        relative = name.startswith("shared_bias.") or ".attn.position." in name
+        return (relative and not own_relative) or (".gamma_" in name and not own_scale)
 
     def freeze_positions(self) -> None:
         """Keeps the position table, if any, as it is."""

@@ -56,7 +56,7 @@ class AdaptedSettings(TrainedSettings):
         freeze: what else stays as it is: the whole `backbone`, as with tuned_blocks 0, or its `embeddings` (patch
             filters, positions, class token); null for nothing.
         lora_rank: freeze the backbone, and train beside each linear layer of its blocks an update of this rank (LoRA,
-            arXiv 2106.09685), from 1 to the backbone's width, and what the task adds to a plain ViT (relative
+            arXiv 2106.09685), from 1 to the backbone's width, and what the task adds to the ViT (relative
             positions, LayerScale); null for none.
         lora_alpha: the update is scaled by lora_alpha / lora_rank, above 0; null for lora_rank, a scale of 1.
         lora_targets: layers with such an update, as qkv,proj: of qkv, proj, fc1 and fc2; null for all four.

@@ -212,6 +212,23 @@ def test_adapters_go_beside_all_layers_of_swiglu() -> None:
     torch.testing.assert_close(built(images).tokens, before)
 
 
+@pytest.mark.parametrize(
+    ("name", "options", "trained"),
+    [
+        ("vit_test_patch8_beit", {}, set()),
+        ("vit_test_patch8", {"layer_scale": 0.1, "relative_position": "table"}, {"gamma_1", "gamma_2", "table"}),
+        ("vit_test_patch8_dinov2", {"layer_scale": 0.1, "relative_position": "table"}, {"table"}),
+    ],
+)
+def test_beside_adapters_only_what_a_task_adds_is_trained(
+    name: str, options: dict[str, Any], trained: set[str]
+) -> None:
+    built = vit(name, **options)
+    add_lora(built, rank=2, alpha=None, targets=["qkv"], dropout=0.0)
+    parts = {name.rpartition(".")[2] for name, parameter in built.named_parameters() if parameter.requires_grad}
+    assert parts == {"lora_a", "lora_b"} | trained
+
+
 def test_what_is_frozen_has_no_augmented_positions() -> None:
     built = vit("vit_test_patch8_dinov3").train()
     images = torch.randn(1, 3, 32, 48)
