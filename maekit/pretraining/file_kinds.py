@@ -9,7 +9,7 @@ from maekit.weights.families.facts import Decoder, Facts
 from maekit.weights.families.family import Described, Family, FileKind, Part, Rename
 from maekit.weights.families.fit import ANEW, Attempt
 from maekit.weights.families.purpose import Purpose, Use, problem_in, size_flags
-from maekit.weights.get.find import official_weights
+from maekit.weights.get.official import official_weights
 from maekit.weights.read.metadata import norm_pix_loss
 
 # A decoder is the whole head, and its names are the released ones; what its target was measured from (`head.target.*`)

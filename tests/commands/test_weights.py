@@ -11,7 +11,7 @@ import torch
 
 from maekit.cli import main
 from maekit.weights.get import find
-from maekit.weights.get.find import Official
+from maekit.weights.get.official import Official
 from maekit.weights.state.state_file import read_state
 from tests.helpers_run import error_line
 from tests.loopback import loopback, unused_port

@@ -18,7 +18,8 @@ from maekit.weights.get import download as download_module
 from maekit.weights.get import fetch as fetch_module
 from maekit.weights.get import find
 from maekit.weights.get.download import download
-from maekit.weights.get.find import Official, find_weights, official_weights
+from maekit.weights.get.find import find_weights
+from maekit.weights.get.official import Official, official_weights
 from maekit.weights.load.backbone import load_backbone
 from tests.loopback import Loopback, loopback, unused_port
 from tests.weights.helpers import encoder, released
