@@ -1,5 +1,6 @@
 """CLIP's image tower: OpenAI's and open_clip's names, a TorchScript program, timm and transformers; what is beside."""
 
+import json
 import warnings
 from pathlib import Path
 from typing import Any
@@ -106,6 +107,17 @@ def test_open_clips_names_are_taken_for_gelu_and_that_is_said(tmp_path: Path) ->
     assert state.shape.name == PLAIN
     torch.save({"state_dict": tensors, "image_size": [16, 48]}, tmp_path / "b.pt")
     checked(tmp_path / "b.pt", expected, PLAIN, (16, 48))
+
+
+@pytest.mark.parametrize("quick", [True, False])
+def test_open_clips_configuration_says_the_activation(tmp_path: Path, quick: bool) -> None:
+    model = random(Clip(Tower(quick=quick)))
+    torch.save(state_of(model, leave="input_resolution"), tmp_path / "open_clip_pytorch_model.bin")
+    config = {"model_cfg": {"embed_dim": 20, **({"quick_gelu": True} if quick else {})}}
+    (tmp_path / "open_clip_config.json").write_text(json.dumps(config))
+    expected = model.double()(images(32, 32).double())
+    state = checked(tmp_path / "open_clip_pytorch_model.bin", expected, QUICK if quick else PLAIN)
+    assert state.said.notes == ()
 
 
 def test_half_precision_is_openais_and_so_quickgelu(tmp_path: Path) -> None:

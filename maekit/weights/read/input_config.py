@@ -1,4 +1,4 @@
-"""Configurations of timm and transformers beside weights: how images are prepared, and the class names."""
+"""Configurations of timm, transformers and open_clip beside weights: how images are prepared, the class names."""
 
 import json
 from collections.abc import Mapping
@@ -40,6 +40,14 @@ def timm_config(path: Path) -> dict[str, object]:
 def timm_place(path: Path) -> Path:
     """Returns the path of timm's configuration that belongs to a file of weights."""
     return path.with_name("config.json" if path.name in TIMM_FILES else f"{path.name}.json")
+
+
+def open_clip_config(path: Path) -> dict[str, object]:
+    """Returns what open_clip_config.json beside weights says: `open_clip`, its model, and `input`; or nothing."""
+    config = _json(path.with_name("open_clip_config.json"))
+    model, prepared = table(config.get("model_cfg")), table(config.get("preprocess_cfg"))
+    known = _known({"mean": prepared.get("mean"), "std": prepared.get("std")})
+    return {"open_clip": dict(model), **({"input": known} if known else {})} if model else {}
 
 
 def processor_input(folder: Path) -> dict[str, object]:

@@ -23,7 +23,7 @@ from maekit.weights.families.registry import kind_of, kinds
 from maekit.weights.get.find import official_of
 from maekit.weights.layouts.layout import NOTHING_SAID, Contents, Said
 from maekit.weights.layouts.registry import layouts
-from maekit.weights.read.input_config import timm_config
+from maekit.weights.read.input_config import open_clip_config, timm_config
 from maekit.weights.read.metadata import card_of, decoder_heads
 from maekit.weights.read.safe_load import load_file, read_metadata
 from maekit.weights.read.shape import NO_VIT, Shape, measure
@@ -116,7 +116,8 @@ def read_state(path: str | Path, *, values: bool = True) -> StateFile:
     meta = {str(key): value for key, value in contents.items() if str(key) not in inside}
     if isinstance(arguments := meta.get("args"), Namespace):
         meta["args"] = vars(arguments)
-    meta |= {name: value for name, value in read_metadata(path).items() if name != "format"} | timm_config(path)
+    meta |= {name: value for name, value in read_metadata(path).items() if name != "format"}
+    meta |= timm_config(path) | open_clip_config(path)
     return _identify(given, chosen, meta)
 
 
