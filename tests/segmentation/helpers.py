@@ -12,10 +12,12 @@ from maekit.recipes.tasks import find_task
 CLASSES, SIDE = 7, 64
 
 
-def model(spec: DataSpec | None = None, recipe: str = "smoke", **overrides: Any) -> Any:
-    stacked = load_recipe(find_task("ade20k_upernet"), recipe)
+def model(spec: DataSpec | None = None, recipe: str = "smoke", task: str = "ade20k_upernet", **overrides: Any) -> Any:
+    stacked = load_recipe(find_task(task), recipe)
     module = stacked.task.load()
     small = {"backbone": "vit_test_patch8", "taps": "[0,1,1,2]", "head_channels": 24, "aux_channels": 16}
+    if task == "ade20k_linear":
+        small = {"backbone": "vit_test_patch8", "weights": "none"}
     flags = [f"--model.{key}={value}" for key, value in {**(small if recipe == "smoke" else {}), **overrides}.items()]
     values = resolve(stacked, module, flags, training=False).values["model"]
     torch.manual_seed(0)

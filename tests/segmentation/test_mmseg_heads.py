@@ -10,55 +10,11 @@ import torch
 from torch import Tensor
 
 from maekit.base.memory_format import use_channels_last
-from maekit.base.spec import DataSpec
-from maekit.cli import main
-from maekit.data.digit_scenes import ADE_FORM, scenes_root
 from maekit.errors import UserError
-from maekit.runs.rows import text_rows
-from maekit.segmentation.data.dataset import SegBatch
 from maekit.segmentation.head.mmseg.library import mmseg_module
 from tests.numeric import assert_float64
 from tests.segmentation import helpers, mmseg_peer
-
-FIVE = {
-    "UPerHead": "{}",
-    "FCNHead": "{num_convs: 1}",
-    "PSPHead": "{pool_scales: [1, 2]}",
-    "SETRUPHead": "{num_convs: 2, up_scale: 2}",
-    "DPTHead": "{readout_type: project, post_process_channels: [8, 8, 16, 16]}",
-}
-OTHERS = {
-    "ANNHead": "{project_channels: 8}",
-    "APCHead": "{}",
-    "ASPPHead": "{dilations: [1, 2]}",
-    "CCHead": "{}",  # mmcv's criss-cross attention is plain PyTorch since 1.3.13
-    "DepthwiseSeparableASPPHead": "{c1_channels: 8, dilations: [1, 2]}",
-    "DepthwiseSeparableFCNHead": "{}",
-    "DMHead": "{}",
-    "DNLHead": "{}",
-    "EMAHead": "{ema_channels: 16, num_bases: 8, num_stages: 2}",
-    "FPNHead": "{}",
-    "GCHead": "{}",
-    "ISAHead": "{isa_channels: 16}",
-    "LightHamHead": "{ham_channels: 24}",
-    "NLHead": "{}",
-    "SegformerHead": "{}",
-    "SegmenterMaskTransformerHead": "{num_layers: 1, num_heads: 2, embed_dims: 16}",
-    "SETRMLAHead": "{mla_channels: 6}",
-}
-SPEC = DataSpec(tuple(map(str, range(helpers.CLASSES))), (32, 48))
-
-
-def model(head: str, args: str = "{}", **overrides: Any) -> Any:
-    return helpers.model(SPEC, head=f"mmseg:{head}", head_args=args, window_stride=32, **overrides)
-
-
-def batch(count: int = 2) -> SegBatch:
-    generator = torch.Generator().manual_seed(4)
-    images = torch.randn(count, 3, *SPEC.image_size, generator=generator)
-    labels = torch.randint(helpers.CLASSES, (count, *SPEC.image_size), generator=generator)
-    labels[:, :4] = 255
-    return SegBatch(images, labels, torch.arange(count))
+from tests.segmentation.helpers_mmseg import FIVE, OTHERS, SPEC, batch, model
 
 
 def scramble(module: torch.nn.Module) -> None:
@@ -136,40 +92,6 @@ def test_five_heads_learn(head: str, capfd: pytest.CaptureFixture[str]) -> None:
     assert all(p.grad is not None for p in module.parameters() if p.requires_grad), "DDP waits for each gradient"
     assert module.eval()(batch(1).image).shape == (1, helpers.CLASSES, *SPEC.image_size)
     assert capfd.readouterr() == ("", "")  # neither a warning nor a line of theirs
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("head", FIVE)
-def test_a_run_with_their_head_resumes_and_its_files_serve(
-    head: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    """Train, pause, resume bit for bit, validate, predict; the checkpoint has plain values only and names the head."""
-    monkeypatch.chdir(tmp_path)
-    flags = [
-        "fit", "--task=ade20k_upernet", "--recipe=smoke", f"--model.head=mmseg:{head}",
-        f"--model.head_args={FIVE[head]}", "--trainer.max_steps=16", "--trainer.val_check_interval=8",
-        "--trainer.limit_val_batches=4",
-        "--data.total_batch_size=4", "--data.device_batch_size=4", "--optim.lr=3e-3", "--optim.warmup_steps=2",
-        "--model.head_channels=16", "--model.aux_channels=8", "--trainer.log_every_n_steps=1",
-    ]  # fmt: skip
-    assert main([*flags, "--run.name=whole"]) == 0
-    assert main([*flags, "--run.name=paused", "--run.stop_at_step=8"]) == 0
-    runs = tmp_path / "runs/ade20k_upernet/smoke"
-    assert main([*flags, "--run.name=paused", f"--ckpt_path={runs / 'paused/last.ckpt'}"]) == 0
-    whole, paused = (torch.load(runs / name / "last.ckpt", weights_only=True) for name in ("whole", "paused"))
-    assert whole["state_dict"].keys() == paused["state_dict"].keys()
-    assert all(torch.equal(value, paused["state_dict"][name]) for name, value in whole["state_dict"].items())
-    losses = [float(row["loss"]) for row in text_rows(runs / "whole/train.csv")]
-    assert sum(losses[-4:]) < sum(losses[:4])
-    best = runs / "whole/best.ckpt"
-    assert main(["validate", "--ckpt_path", str(best), "--json"]) == 0
-    image = min((scenes_root(ADE_FORM) / "images/validation").iterdir())
-    assert main(["predict", "--ckpt_path", str(best), "--images", str(image)]) == 0
-    assert main(["weights", "inspect", str(best)]) == 0
-    out, err = capfd.readouterr()
-    assert f"head         mmseg:{head}" in out
-    assert "Warning" not in err
-    assert "mmengine" not in out + err
 
 
 @pytest.mark.slow
@@ -278,9 +200,42 @@ def test_channels_last_changes_no_number(head: str) -> None:
 
 
 def test_a_head_is_built_without_memory_for_a_plan() -> None:
+    """Also one that computes while it is built, which tensors without values cannot."""
     with torch.device("meta"):
         module = model("SegmenterMaskTransformerHead", OTHERS["SegmenterMaskTransformerHead"])
     assert {p.device.type for p in module.parameters()} == {"meta"}
+
+
+@pytest.mark.parametrize(
+    "backbone", ["vit_test_patch8_reg4_dinov2", "vit_test_plus_patch8_dinov3", "vit_test_patch8_ijepa"]
+)
+def test_heads_go_on_the_vits_of_other_pre_trainings(backbone: str) -> None:
+    """With registers, with rotary positions and SwiGLU, and without a class token, of which DPT reads none."""
+    token = "ijepa" not in backbone
+    for head, args in (
+        ("UPerHead", "{}"),
+        ("DPTHead", FIVE["DPTHead"] if token else "{post_process_channels: [8, 8, 8, 8]}"),
+    ):
+        module = model(head, args, backbone=backbone)
+        assert len(module.maps(batch().image)) == (8 if token and head == "DPTHead" else 4)
+        assert module.training_losses(batch())["loss"].isfinite()
+    if not token:
+        with pytest.raises(
+            UserError, match=r"readout_type: got project, expected ignore: the backbone has no class token"
+        ):
+            model("DPTHead", FIVE["DPTHead"], backbone=backbone)
+
+
+def test_the_linear_task_takes_heads_of_one_map() -> None:
+    """They are given the last map after the final norm; a head of more maps is refused in one line."""
+    probe = model("FCNHead", task="ade20k_linear", freeze="backbone", head_channels=16).double().eval()
+    images = batch().image.double()
+    assert_float64(probe.head(probe.maps(images)), probe.head.decode([probe.last_map(images)]))
+    assert not any(p.requires_grad for p in probe.backbone.parameters())
+    with pytest.raises(UserError, match=r"UPerHead, which takes 4 maps, expected a head for the 1 that there are"):
+        model("UPerHead", task="ade20k_linear")
+    with pytest.raises(UserError, match=r"model.head_channels: got 16, expected null: the linear head has none"):
+        helpers.model(SPEC, task="ade20k_linear", window_stride=32, head_channels=16)
 
 
 def test_how_many_images_batch_norm_needs_is_known_from_the_head() -> None:
