@@ -17,6 +17,7 @@ from tests.helpers_backbones import DINOV2, DINOV3, FILES, random_vit
 from tests.helpers_families import few_labelled, few_objects
 from tests.helpers_run import losses, same_weights, weights
 from tests.numeric import assert_float64
+from tests.training.sharded_runs import fit, in_two, largest_difference
 
 KINDS = [DINOV2, DINOV3]
 COMMON: dict[str, Any] = {
@@ -24,7 +25,7 @@ COMMON: dict[str, Any] = {
     "trainer.limit_val_batches": 1, "optim.warmup_steps": 0, "optim.warmup_epochs": None,
 }  # fmt: skip
 WITHOUT_A_PLACE = ("imagenet_linprobe", "imagenet_finetune", "ade20k_upernet", "coco_maskrcnn")  # heads, or other ViTs
-TASKS = ["imagenet_linprobe", "imagenet_finetune", "ade20k_linear", "ade20k_upernet", "coco_maskrcnn"]
+TASKS = ["imagenet_linprobe", "ade20k_linear", "ade20k_upernet", "coco_maskrcnn"]
 
 
 def values_of(task: str, kind: str, folder: Path) -> dict[str, Any]:
@@ -139,3 +140,24 @@ def test_a_task_trains_goes_on_validates_predicts_and_gives_its_weights(
         assert status == 0 or task in WITHOUT_A_PLACE, lines
         if status == 0:
             assert kind in backbones_of(out)
+
+
+def in_both_strategies(rank: int, folder: Path) -> dict[str, Any]:
+    """Two steps of each kind, sharded and not, with blocks that are computed again."""
+    found: dict[str, Any] = {}
+    for kind in KINDS:
+        for strategy in ("ddp", "fsdp2"):
+            values = COMMON | {"data.root": str(few_digits()), "data.total_batch_size": 16, "data.device_batch_size": 4}
+            values |= {"model.backbone": kind, "model.weights": "none", "model.gradient_checkpointing": True}
+            values |= {"trainer.strategy": strategy, "trainer.max_steps": 2}
+            found[f"{kind} {strategy}"] = fit(folder / kind / strategy, "imagenet_finetune", values)
+    return found
+
+
+@pytest.mark.slow
+def test_they_train_sharded_as_under_ddp(tmp_path: Path) -> None:
+    found = in_two(in_both_strategies, tmp_path)
+    assert not [result["error"] for result in found[0].values() if "error" in result]
+    for kind in KINDS:
+        ddp, sharded = (tmp_path / kind / s / "imagenet_finetune/smoke/0/last.ckpt" for s in ("ddp", "fsdp2"))
+        assert largest_difference(ddp, sharded) < 1e-6, kind
