@@ -204,7 +204,7 @@ def test_a_wrong_class_costs_as_much_as_a_wrong_place() -> None:
     assert math.isnan(image_counts(found_square(1), [square(7)], ids, 1.1).f1)
     one = found_square(1)
     boxes, scores, labels = (np.repeat(part, 2, axis=0) for part in (one.boxes, one.scores, one.labels))
-    twice = CocoResults(boxes, scores, labels, one.rles * 2)
+    twice = CocoResults(boxes, scores, labels, (one.rles or []) * 2)
     assert image_counts(twice, [square(2)], ids, 0.3) == (1, 2, 1), "an object is found once"
 
 
