@@ -1,11 +1,11 @@
 """Tries a decode head on maps without values: what it gives, and what it needs, is known before a run begins."""
 
+import copy
 import traceback
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.func import functional_call
 
 from maekit.errors import UserError
 from maekit.segmentation.head.mmseg.arguments import PREFIX, HeadClass
@@ -41,18 +41,15 @@ def try_head(head: HeadClass, module: nn.Module, kind: Kind, maps: Maps, num_cla
         UserError: it needs a compiled operator, refuses these maps, or gives something other than logits.
     """
     word = f"{PREFIX}{head.name}"
-    state = {
-        name: torch.empty_like(value, device="meta").requires_grad_(value.requires_grad)
-        for name, value in (*module.named_parameters(), *module.named_buffers())
-    }
+    tried = _without_values(module)
     try:
         with torch.device("meta"), quiet():
             try:
-                least, logits = 1, functional_call(module, state, (_inputs(kind, maps, 1),))
+                least, logits = 1, tried(_inputs(kind, maps, 1))
             except ValueError as error:
                 if _PIXEL not in str(error):
                     raise
-                least, logits = 2, functional_call(module, state, (_inputs(kind, maps, 2),))
+                least, logits = 2, tried(_inputs(kind, maps, 2))
     except OperatorMissingError as error:
         raise needs_operator(head, error) from None
     except Exception as error:  # whatever a head says of its maps: assertions, too
@@ -63,10 +60,19 @@ def try_head(head: HeadClass, module: nn.Module, kind: Kind, maps: Maps, num_cla
             f"model.head: got {word}, which gives {got} in training, expected the logits [B, {num_classes}, h, w] "
             f"alone: it has losses of its own; give another, such as {PREFIX}UPerHead"
         )
-    trained = {name: value for name, value in state.items() if value.requires_grad}
+    trained = {name: value for name, value in tried.named_parameters() if value.requires_grad}
     gradients = torch.autograd.grad(logits.sum(), list(trained.values()), allow_unused=True)
     unused = [name for name, gradient in zip(trained, gradients, strict=True) if gradient is None]
     return Tried(least, tuple(unused))
+
+
+def _without_values(module: nn.Module) -> nn.Module:
+    """Returns a copy on the meta device; layers that it has twice, as ANNHead's keys and queries, stay one layer."""
+    memo: dict[int, object] = {}
+    for tensor in (*module.parameters(), *module.buffers()):
+        empty = torch.empty_like(tensor, device="meta")
+        memo[id(tensor)] = nn.Parameter(empty, tensor.requires_grad) if isinstance(tensor, nn.Parameter) else empty
+    return copy.deepcopy(module, memo)
 
 
 def needs_operator(head: HeadClass, error: OperatorMissingError) -> UserError:
