@@ -89,10 +89,12 @@ def test_a_training_step_with_the_same_seed_is_the_same(norm: str, detector: str
     for name, loss in their_losses.items():
         assert losses[name].item() == pytest.approx(loss.item(), rel=1e-5, abs=1e-7), name
     assert gradients.keys() == their_gradients.keys()
-    within = 1e-2 if "cascade" in detector else 1e-3  # boxes of later stages differ by roundings, and so their pixels
     for name, gradient in their_gradients.items():
-        distance = (gradients[name] - gradient).norm().item()
-        assert distance <= within * gradient.norm().item() + 1e-8, name
+        if detector == "mask":
+            _close(gradients[name], gradient, 1e-4 * gradient.abs().max().item() + 1e-9)
+        else:  # boxes of later stages differ by roundings, and so do the pixels that they pool
+            distance = (gradients[name] - gradient).norm().item()
+            assert distance <= (1e-2 if "cascade" in detector else 1e-3) * gradient.norm().item() + 1e-8, name
 
 
 def _bitmaps() -> DetBatch:

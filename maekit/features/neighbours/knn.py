@@ -148,7 +148,7 @@ def knn_scores(
         UserError: as `nearest_neighbours` and `vote`.
     """
     found = nearest_neighbours(queries, bank, neighbours, exclude_self=exclude_self, batch=batch)
-    return vote(found, labels, num_classes, temperature)
+    return vote(found, labels.to(found.rows.device), num_classes, temperature)
 
 
 def top_k_accuracy(scores: Tensor, labels: Tensor, k: int) -> float:
