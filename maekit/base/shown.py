@@ -1,7 +1,7 @@
 """What is shown of a model: scores and pictures of images, and what `maekit predict` writes."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
@@ -9,6 +9,7 @@ import torch
 from PIL.Image import Image
 
 from maekit.base.data import RunData
+from maekit.base.predict_options import PredictOptions
 
 
 class Judged(NamedTuple):
@@ -23,14 +24,35 @@ class Judged(NamedTuple):
     caption: str
 
 
-class PredictionWriter(Protocol):
-    """What runs a model on the images of `maekit predict`, and writes the predictions."""
+class Sample(Protocol):
+    """One image on its way through a predictor."""
+
+    @property
+    def picture(self) -> Image:
+        """The image that people see: upright, RGB, of no more pixels than its drawing needs."""
+
+
+class Predictor(Protocol):
+    """Turns images into predictions, and writes none: a checkpoint's model, an exported one, or one on tiles.
+
+    A prediction is a small frozen value of the family's `predictions.py`, in the CPU's memory and at the file's size.
+    """
 
     def prepare(self, image: Any) -> Any:
-        """Returns what `write` needs of one image of any size: PIL's in RGB, or of bands a tensor [H, W, C]."""
+        """Returns the `Sample` of one upright image of any size: PIL's in RGB, or of bands a tensor [H, W, C]."""
 
-    def write(self, files: Sequence[Path], samples: Sequence[Any], device: torch.device) -> None:
-        """Runs the model, which is on `device`, on the samples of the next files, and keeps its predictions."""
+    def predict(self, samples: Sequence[Any], device: torch.device) -> Iterable[Any]:
+        """Gives one prediction a sample, in turn; a model of torch is on `device`.
+
+        Large predictions are made one at a time as they are asked for, so that the caller needs the memory of one.
+        """
+
+
+class PredictionWriter(Protocol):
+    """Writes predictions into a folder, and knows no model: a file a picture, or a row of a table."""
+
+    def write(self, file: Path, picture: Image, prediction: Any) -> None:
+        """Keeps the prediction of the next file; `picture` is its sample's, which may be changed afterwards."""
 
     def close(self) -> Path:
         """Finishes the files, and returns the folder or the file that was written."""
@@ -49,8 +71,12 @@ class Shown(ABC):
     score: ClassVar[tuple[str, Literal["low", "high"]] | None] = None
 
     @abstractmethod
-    def prediction_writer(self, folder: Path, input: Mapping[str, Any]) -> PredictionWriter:
-        """Returns what writes predictions into a folder; `input` are the values of the data's `input_transform()`."""
+    def predictor(self, input: Mapping[str, Any]) -> Predictor:
+        """Returns what predicts images; `input` are the values of the data's `input_transform()`."""
+
+    @abstractmethod
+    def prediction_writer(self, folder: Path, options: PredictOptions) -> PredictionWriter:
+        """Returns what writes such predictions into a folder."""
 
     def picture(self, data: RunData) -> Image | None:
         """Returns what the model makes of a few fixed validation images, if a task shows such a thing."""

@@ -1,83 +1,86 @@
-"""The CSV that `maekit predict` writes for classifiers, and for models of other targets of an image."""
+"""What is predicted of a whole image: classes, labels, values or a grade."""
 
-import csv
-from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from pathlib import Path
-from typing import Any, ClassVar
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, TypeVar
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image
 from torch import Tensor
 
+from maekit.data.images.transforms import EvalTransform
+from maekit.drawing.sheet import SIDE
 
-class ImageTable(ABC):
-    """A CSV with one row an image: its file, and what a subclass makes of it.
+Prediction = TypeVar("Prediction")
 
-    Args:
-        folder: where `predictions.csv` is written.
-        transform: image as read to [channels, H, W].
-        columns: heads of the columns after `file`.
+
+@dataclass(frozen=True, eq=False)
+class ClassScores:
+    """The probabilities of an image's classes, float32 [C], whose sum is 1."""
+
+    probabilities: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class LabelScores:
+    """The probability of each of an image's labels, float32 [L], independent of each other."""
+
+    probabilities: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class ImageValues:
+    """An image's values in the unit of the data, float32 [V]."""
+
+    values: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class ImageGrade:
+    """An image's grade, 0 to K-1.
+
+    Attributes:
+        grade: the one that the thresholds give, which need not be the most probable one.
+        probabilities: float32 [K].
     """
 
-    writes_images: ClassVar[bool] = False  # so the output folder may be inside the folder of images
-
-    def __init__(self, folder: Path, transform: Callable[[Any], Tensor], columns: Sequence[str]) -> None:
-        self.path = folder / "predictions.csv"
-        self.transform = transform
-        folder.mkdir(parents=True, exist_ok=True)
-        self.file = self.path.open("w", newline="", encoding="utf-8", errors="surrogateescape")
-        self.table = csv.writer(self.file)
-        self.table.writerow(["file", *columns])
-
-    @abstractmethod
-    def rows(self, images: Tensor) -> list[list[str]]:
-        """Returns the cells after the file, one row an image, of images [B, channels, H, W]."""
-
-    def prepare(self, image: Any) -> Tensor:
-        """Returns the tensor [channels, H, W] that the model is given for an image."""
-        return self.transform(image)
-
-    def write(self, files: Sequence[Path], samples: Sequence[Tensor], device: torch.device) -> None:
-        """Appends a row for each file."""
-        images = torch.stack(list(samples)).to(device, non_blocking=True)
-        for file, cells in zip(files, self.rows(images), strict=True):
-            self.table.writerow([str(file), *cells])
-
-    def close(self) -> Path:
-        """Closes the file and returns its path."""
-        self.file.close()
-        return self.path
+    grade: int
+    probabilities: NDArray[np.float32]
 
 
-class ClassTable(ImageTable):
-    """A CSV with one row an image: file, the best classes and their probabilities.
+class ImageSample(NamedTuple):
+    """An image on its way through a model: its input [C, H, W], and a small picture of it."""
+
+    pixels: Tensor
+    picture: Image.Image
+
+
+class ImagePredictor(Generic[Prediction]):
+    """Predicts whole images a batch at a time.
 
     Args:
-        folder: where `predictions.csv` is written.
-        class_names: one name a class, in label order.
-        transform: image as read to [channels, H, W].
-        probabilities: images [B, channels, H, W] to probabilities [B, C].
-        top: how many classes a row names.
+        transform: image as read to the model's input.
+        predict: inputs [B, C, H, W] on the device to one prediction each.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        class_names: Sequence[str],
-        transform: Callable[[Any], Tensor],
-        probabilities: Callable[[Tensor], Tensor],
-        top: int = 5,
-    ) -> None:
-        self.class_names, self.probabilities = class_names, probabilities
-        self.top = min(top, len(class_names))
-        heads = [f"{what}_{i + 1}" for i in range(self.top) for what in ("class", "probability")]
-        super().__init__(folder, transform, heads)
+    def __init__(self, transform: EvalTransform, predict: Callable[[Tensor], Sequence[Prediction]]) -> None:
+        self.transform, self.of_batch = transform, predict
 
-    def rows(self, images: Tensor) -> list[list[str]]:
-        """Returns the names and probabilities of the best classes in turn."""
-        values, classes = self.probabilities(images).cpu().topk(self.top)
-        pairs = zip(values.tolist(), classes.tolist(), strict=True)
-        return [
-            [cell for p, label in zip(row, labels, strict=True) for cell in (self.class_names[label], f"{p:.6f}")]
-            for row, labels in pairs
-        ]
+    def prepare(self, image: Any) -> ImageSample:
+        """Returns the model's input of an image, and a picture of it no larger than twice a contact sheet's tile."""
+        pixels = self.transform(image)
+        picture = self.transform.normalise.picture(image)
+        picture.thumbnail((2 * SIDE, 2 * SIDE))
+        return ImageSample(pixels, picture)
+
+    def predict(self, samples: Sequence[ImageSample], device: torch.device) -> Sequence[Prediction]:
+        """Returns the prediction of each sample."""
+        pixels = torch.stack([sample.pixels for sample in samples])
+        return self.of_batch(pixels.to(device, non_blocking=True))
+
+
+def on_host(values: Tensor) -> NDArray[np.float32]:
+    """Returns values of any device and floating type as an array, float32."""
+    return values.detach().float().cpu().numpy()

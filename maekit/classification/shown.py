@@ -10,10 +10,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from maekit.base.data import RunData
+from maekit.base.predict_options import PredictOptions
 from maekit.base.shown import Judged, Shown
 from maekit.base.spec import DataSpec, Draw
 from maekit.classification.cached_features import CachedFeatures
-from maekit.classification.predictions import ClassTable
+from maekit.classification.prediction_tables import ClassTable
+from maekit.classification.predictions import ClassScores, ImagePredictor, on_host
 from maekit.data.images.batch import ImageBatch
 from maekit.data.images.transforms import EvalTransform, normalise_of
 from maekit.drawing.views import short_name, single_view
@@ -55,9 +57,16 @@ class ShownClasses(Shown):
         """Returns the image as the model sees it."""
         return example_view(data, index)
 
-    def prediction_writer(self, folder: Path, input: Mapping[str, Any]) -> ClassTable:
+    def predictor(self, input: Mapping[str, Any]) -> ImagePredictor[ClassScores]:
+        """Returns what predicts the probabilities of each image."""
+        return ImagePredictor(EvalTransform(**input), self._scores)
+
+    def _scores(self, images: Tensor) -> list[ClassScores]:
+        return [ClassScores(row) for row in on_host(self.model.class_probabilities(images))]
+
+    def prediction_writer(self, folder: Path, options: PredictOptions) -> ClassTable:
         """Returns what writes a CSV with the best classes of each image."""
-        return ClassTable(folder, self.model.spec.class_names, EvalTransform(**input), self.model.class_probabilities)
+        return ClassTable(folder, self.model.spec.class_names, options)
 
 
 def example_view(data: RunData, index: int) -> Image:

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from maekit.base.predict_options import PredictOptions
 from maekit.commands.shared.flags import add_device_argument, check_least
 from maekit.commands.shared.given_images import GivenImages
 from maekit.commands.shared.output import refuse_results_among_images, results_folder
@@ -44,14 +45,16 @@ def main(args: argparse.Namespace) -> int:
     given.input = card.input
     print(weights_line(path, card.step))
     with results_folder(args.output, path, card) as output:
-        writer = model.shown().prediction_writer(output, card.input)
+        predictor = model.shown().predictor(card.input)
+        writer = model.shown().prediction_writer(output, PredictOptions())
         if getattr(writer, "writes_images", True):
             refuse_results_among_images(args.images, output)
         device = next(model.parameters()).device
         given.choose_reading(files)
         done = 0
-        for names, samples in given.batches(files, writer.prepare, args.batch_size):
-            writer.write(names, samples, device)
+        for names, samples in given.batches(files, predictor.prepare, args.batch_size):
+            for file, sample, found in zip(names, samples, predictor.predict(samples, device), strict=True):
+                writer.write(file, sample.picture, found)
             done += len(names)
         written = writer.close()
         skipped = given.write_skipped(output)

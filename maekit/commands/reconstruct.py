@@ -14,7 +14,7 @@ from maekit.errors import UserError
 
 if TYPE_CHECKING:
     from maekit.pretraining.model import Pretrainer
-    from maekit.pretraining.predictions import ReconstructionWriter, Sample
+    from maekit.pretraining.predictions import ReconstructionPredictor, ReconstructionWriter, Sample
 
     Batch = tuple[list[Path], list[Sample]]
 
@@ -68,17 +68,18 @@ def main(args: argparse.Namespace) -> int:
 
     from maekit.pretraining.from_weights import assumptions
     from maekit.pretraining.guess_target import normalises
-    from maekit.pretraining.predictions import ReconstructionWriter
+    from maekit.pretraining.predictions import ReconstructionPredictor, ReconstructionWriter
 
     model = _load(args)
     input = given.input = _input(model, args.weights)
-    writer = ReconstructionWriter(args.output, model, input, seed=args.seed)
+    predictor = ReconstructionPredictor(model, input, seed=args.seed)
+    writer = ReconstructionWriter(args.output, model.mask_ratio)
     lines = [_description(model, args)]
     device = torch.device(next(model.parameters()).device)
     given.choose_reading(files)
-    stream = given.batches(files, writer.prepare, args.batch_size)
+    stream = given.batches(files, predictor.prepare, args.batch_size)
     first = _first(stream)
-    lines += [*_settle(model, writer, first, args), *assumptions(args.weights)]
+    lines += [*_settle(model, predictor, first, args), *assumptions(args.weights)]
     if normalises(model):
         lines.append(
             "normalised pixels: each patch is drawn with its true mean and deviation, which the model does not predict"
@@ -86,7 +87,8 @@ def main(args: argparse.Namespace) -> int:
     if not args.json:
         print("\n".join(lines))
     for names, samples in chain(first, stream):
-        writer.write(names, samples, device)
+        for file, sample, found in zip(names, samples, predictor.predict(samples, device), strict=True):
+            writer.write(file, sample.picture, found)
     writer.close()
     skipped = given.write_skipped(writer.places.folder)
     _report(args, files, writer, model, lines, skipped)
@@ -154,7 +156,7 @@ def _first(stream: "Iterator[Batch]") -> "list[Batch]":
 
 
 def _settle(
-    model: "Pretrainer", writer: "ReconstructionWriter", first: "Sequence[Batch]", args: argparse.Namespace
+    model: "Pretrainer", predictor: "ReconstructionPredictor", first: "Sequence[Batch]", args: argparse.Namespace
 ) -> list[str]:
     """Decides whether predictions are of normalised pixels if the file does not say; returns what to tell the user.
 
@@ -170,7 +172,7 @@ def _settle(
     if not samples or normalises(model) is None:
         return []
     pixels = torch.stack([sample.pixels for sample in samples]).to(next(model.parameters()).device)
-    trial = try_targets(model, pixels, writer.noise(samples))
+    trial = try_targets(model, pixels, predictor.noise(samples))
     given = known_norm_pix_loss(args.weights) if args.norm_pix_loss == "auto" else args.norm_pix_loss == "true"
     if given is not None:
         doubt = trial.sure and trial.norm_pix_loss != given

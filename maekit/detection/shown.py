@@ -8,6 +8,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from maekit.base.data import RunData
+from maekit.base.predict_options import PredictOptions
 from maekit.base.shown import Judged, Shown, evenly_spread
 from maekit.base.spec import DataSpec, Draw
 from maekit.data.images.transforms import normalise_of
@@ -18,7 +19,7 @@ from maekit.detection.mask_rcnn.types import Detections
 from maekit.detection.metrics.coco_masks import coco_results
 from maekit.detection.metrics.image import image_counts
 from maekit.detection.pictures import detection_panel, shown_results, shown_truth
-from maekit.detection.predictions import DetectionWriter
+from maekit.detection.predictions import DetectionPredictor, DetectionWriter
 
 PANEL_ROWS = 4
 PANEL_SCORE = 0.3  # detections of a lower score are neither drawn nor counted
@@ -86,14 +87,11 @@ class ShownDetections(Shown):
             rows.append((picture, size, truth, found))
         return detection_panel(rows, self.model.spec.class_names)
 
-    def prediction_writer(self, folder: Path, input: Mapping[str, Any]) -> DetectionWriter:
+    def predictor(self, input: Mapping[str, Any]) -> DetectionPredictor:
+        """Returns what finds the objects of each image."""
+        transform = DetEvalTransform(**input)
+        return DetectionPredictor(transform, self.model.detect, transform.normalise.picture)
+
+    def prediction_writer(self, folder: Path, options: PredictOptions) -> DetectionWriter:
         """Returns what draws boxes, masks, names and scores on the images, and writes COCO's result dicts."""
-        model, transform = self.model, DetEvalTransform(**input)
-        return DetectionWriter(
-            folder,
-            model.spec.class_names,
-            model.category_ids,
-            transform,
-            model.detect,
-            picture_of=transform.normalise.picture,
-        )
+        return DetectionWriter(folder, self.model.spec.class_names, self.model.category_ids)

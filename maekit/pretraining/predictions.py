@@ -1,8 +1,9 @@
-"""The pictures and the table that `maekit predict` and `maekit reconstruct` write for masked autoencoders."""
+"""What is reconstructed of an image, and what `maekit predict` and `maekit reconstruct` write of it."""
 
 import csv
 import io
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -15,8 +16,8 @@ from maekit.base.result_places import ResultPlaces
 from maekit.data.images.bands.pixels import size_of
 from maekit.data.images.decode import upright
 from maekit.data.images.transforms import EvalTransform
-from maekit.pretraining.pictures import Row, as_seen, decibels, picture_of, row_of, sheet_of
-from maekit.pretraining.reconstruction import Reconstructs
+from maekit.pretraining.pictures import LARGE_CELL, Row, as_seen, decibels, picture_of, row_of, sheet_of
+from maekit.pretraining.reconstruction import Reconstruction, Reconstructs
 from maekit.system.files import atomic_write_text
 
 SHEET = "contact_sheet.png"
@@ -24,11 +25,66 @@ TABLE = "reconstructions.csv"
 MOST_ROWS = 16  # of the contact sheet, the first images: a picture of thousands opens nowhere
 
 
+@dataclass(frozen=True, eq=False)
+class ReconstructedImage:
+    """What a masked autoencoder makes of one image: a `Reconstruction` of B = 1 on the CPU, as pictures show it."""
+
+    outcome: Reconstruction
+
+    @property
+    def psnr(self) -> float:
+        """Of the hidden pixels, in dB."""
+        return float(self.outcome.psnr[0])
+
+    @property
+    def hidden(self) -> list[int]:
+        """The numbers of the hidden patches, row by row from 0."""
+        numbers: list[int] = self.outcome.masked_patches[0].nonzero().flatten().tolist()
+        return numbers
+
+
 class Sample(NamedTuple):
-    """An image on its way through the model: its pixels [C, S, S], and the seed of its mask."""
+    """An image on its way through the model: its pixels [C, S, S], the seed of its mask, and a small picture."""
 
     pixels: Tensor
     seed: int
+    picture: Image.Image
+
+
+class ReconstructionPredictor:
+    """Masks images, and predicts what is hidden.
+
+    An image's mask depends on the seed, the pixels of the file and the number of patches; neither on its name nor on
+    the other images.
+
+    Args:
+        model: a masked autoencoder.
+        input: arguments of its `EvalTransform`.
+        seed: of the masks.
+    """
+
+    def __init__(self, model: Reconstructs, input: Mapping[str, Any], *, seed: int = 0) -> None:
+        self.model, self.seed, self.transform = model, seed, EvalTransform(**input)
+
+    def prepare(self, image: Image.Image | Tensor) -> Sample:
+        """Returns the image's pixels, upright, and the seed of its mask; of bands they are upright already."""
+        given = image if isinstance(image, Tensor) else upright(image).convert("RGB")
+        pixels, seed = self.transform(given), _seed_of(given, self.seed)
+        picture = self.transform.normalise.picture(given)
+        picture.thumbnail((LARGE_CELL, LARGE_CELL))
+        return Sample(pixels, seed, picture)
+
+    def noise(self, samples: Sequence[Sample]) -> Tensor:
+        """Returns noise [B, N] that hides patches of each image by its own seed."""
+        images = torch.stack([sample.pixels for sample in samples])
+        return self.model.seeded_noise(images, [sample.seed for sample in samples])
+
+    def predict(self, samples: Sequence[Sample], device: torch.device) -> list[ReconstructedImage]:
+        """Returns the reconstruction of each image."""
+        pixels = torch.stack([sample.pixels for sample in samples]).to(device, non_blocking=True)
+        outcome = self.model.reconstruct(pixels, self.noise(samples)).on_host()
+        seen = as_seen(outcome, self.transform.normalise)
+        return [ReconstructedImage(seen.image(index)) for index in range(len(samples))]
 
 
 class ReconstructionWriter:
@@ -42,18 +98,13 @@ class ReconstructionWriter:
     row of the CSV is an image: its file, the PSNR in dB of its hidden pixels, the mask ratio, the numbers of its hidden
     patches (row by row from 0, separated by spaces).
 
-    An image's mask depends on the seed, the pixels of the file and the number of patches; neither on its name nor on
-    the other images.
-
     Args:
         folder: where the results go; no image may lie in it or below it.
-        model: a masked autoencoder.
-        input: arguments of its `EvalTransform`.
-        seed: of the masks.
+        mask_ratio: share of the patches that are hidden.
     """
 
-    def __init__(self, folder: Path, model: Reconstructs, input: Mapping[str, Any], *, seed: int = 0) -> None:
-        self.model, self.seed, self.transform = model, seed, EvalTransform(**input)
+    def __init__(self, folder: Path, mask_ratio: float) -> None:
+        self.mask_ratio = mask_ratio
         self.places = ResultPlaces(folder, ("_reconstruction",))
         self.rows: list[Row] = []
         self.captions: list[str] = []
@@ -61,34 +112,21 @@ class ReconstructionWriter:
         self.psnr: list[float] = []
         self.hidden: list[list[int]] = []
 
-    def prepare(self, image: Image.Image | Tensor) -> Sample:
-        """Returns the image's pixels, upright, and the seed of its mask; of bands they are upright already."""
-        picture = image if isinstance(image, Tensor) else upright(image).convert("RGB")
-        return Sample(self.transform(picture), _seed_of(picture, self.seed))
-
-    def noise(self, samples: Sequence[Sample]) -> Tensor:
-        """Returns noise [B, N] that hides patches of each image by its own seed."""
-        images = torch.stack([sample.pixels for sample in samples])
-        return self.model.seeded_noise(images, [sample.seed for sample in samples])
-
-    def write(self, files: Sequence[Path], samples: Sequence[Sample], device: torch.device) -> None:
-        """Reconstructs a batch, and writes the picture of each image.
+    def write(self, file: Path, picture: Image.Image, prediction: ReconstructedImage) -> None:
+        """Draws an image: original, masked, reconstructed; its own picture is not shown, since the model crops it.
 
         Raises:
-            UserError: an image lies in the folder of the results.
+            UserError: the image lies in the folder of the results.
         """
-        pixels = torch.stack([sample.pixels for sample in samples]).to(device, non_blocking=True)
-        outcome = as_seen(self.model.reconstruct(pixels, self.noise(samples)).on_host(), self.transform.normalise)
-        for index, (file, psnr) in enumerate(zip(files, outcome.psnr.tolist(), strict=True)):
-            (place,) = self.places.take(file)
-            caption = f"{file.name}: {decibels(psnr)}"
-            picture_of(outcome, index, caption).save(place)
-            if len(self.rows) < MOST_ROWS:
-                self.rows.append(row_of(outcome, index))
-                self.captions.append(caption)
-            self.files.append(file)
-            self.psnr.append(psnr)
-            self.hidden.append(outcome.masked_patches[index].nonzero().flatten().tolist())
+        (place,) = self.places.take(file)
+        caption = f"{file.name}: {decibels(prediction.psnr)}"
+        picture_of(prediction.outcome, 0, caption).save(place)
+        if len(self.rows) < MOST_ROWS:
+            self.rows.append(row_of(prediction.outcome, 0))
+            self.captions.append(caption)
+        self.files.append(file)
+        self.psnr.append(prediction.psnr)
+        self.hidden.append(prediction.hidden)
 
     def close(self) -> Path:
         """Writes the contact sheet and the table, and returns the folder."""
@@ -98,7 +136,7 @@ class ReconstructionWriter:
         table = csv.writer(text, lineterminator="\n")
         table.writerow(["file", "psnr", "mask_ratio", "masked_patches"])
         for file, psnr, hidden in zip(self.files, self.psnr, self.hidden, strict=True):
-            table.writerow([str(file), f"{psnr:.4f}", f"{self.model.mask_ratio:g}", " ".join(map(str, hidden))])
+            table.writerow([str(file), f"{psnr:.4f}", f"{self.mask_ratio:g}", " ".join(map(str, hidden))])
         atomic_write_text(self.places.folder / TABLE, text.getvalue())
         return self.places.folder
 

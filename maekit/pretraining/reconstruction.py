@@ -27,6 +27,12 @@ class Reconstruction(NamedTuple):
     masked_patches: Tensor
     shown: tuple[int, int, int] = (0, 1, 2)
 
+    def image(self, index: int) -> "Reconstruction":
+        """Returns one image of the batch, as a batch of one."""
+        pictures = (self.original, self.masked, self.prediction, self.pasted, self.psnr, self.masked_patches)
+        original, masked, prediction, pasted, psnr, hidden = (part[index : index + 1] for part in pictures)
+        return Reconstruction(original, masked, prediction, pasted, psnr, hidden, self.shown)
+
     def on_host(self) -> "Reconstruction":
         """Returns the same on the CPU, before it is drawn image by image."""
         pictures = (self.original, self.masked, self.prediction, self.pasted, self.psnr, self.masked_patches)

@@ -9,12 +9,13 @@ from PIL.Image import Image
 from torch import Tensor, nn
 
 from maekit.base.data import RunData
+from maekit.base.predict_options import PredictOptions
 from maekit.base.shown import Judged, Shown
 from maekit.base.spec import Draw
 from maekit.data.images.batch import ImageBatch
 from maekit.data.images.transforms import normalise_of
 from maekit.pretraining.pictures import as_seen, contact_sheet
-from maekit.pretraining.predictions import ReconstructionWriter
+from maekit.pretraining.predictions import ReconstructionPredictor, ReconstructionWriter
 from maekit.pretraining.reconstruction import Reconstructs
 
 PICTURES = 8
@@ -58,6 +59,10 @@ class ShownReconstructions(Shown):
         outcome = self.model.reconstruct(batch, self.model.seeded_noise(batch, indices)).on_host()
         return contact_sheet(as_seen(outcome, normalise_of(data.input_transform())))
 
-    def prediction_writer(self, folder: Path, input: Mapping[str, Any]) -> ReconstructionWriter:
+    def predictor(self, input: Mapping[str, Any]) -> ReconstructionPredictor:
+        """Returns what masks images and predicts what is hidden."""
+        return ReconstructionPredictor(self.model, input)
+
+    def prediction_writer(self, folder: Path, options: PredictOptions) -> ReconstructionWriter:
         """Returns what writes a picture of each image: original, masked, reconstructed."""
-        return ReconstructionWriter(folder, self.model, input)
+        return ReconstructionWriter(folder, self.model.mask_ratio)

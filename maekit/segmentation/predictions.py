@@ -1,11 +1,13 @@
-"""What `maekit predict` writes for semantic segmentation."""
+"""What is predicted of the pixels of an image, and the files that `maekit predict` writes of it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
@@ -14,8 +16,15 @@ from maekit.data.images.bands.pixels import size_of
 from maekit.data.images.decode import upright
 from maekit.drawing.text import Colour
 from maekit.drawing.views import LARGEST
-from maekit.segmentation.pictures import Labels, check_palette, overlay
+from maekit.segmentation.pictures import check_palette, overlay
 from maekit.system.size import HeightWidth
+
+
+@dataclass(frozen=True, eq=False)
+class LabelMap:
+    """The label of each pixel, 0 to C-1, uint8 [H, W] at the size of the upright image."""
+
+    labels: NDArray[np.uint8]
 
 
 class Sample(NamedTuple):
@@ -32,40 +41,25 @@ class Sample(NamedTuple):
     size: HeightWidth
 
 
-class SegmentationWriter:
-    """Writes two PNGs for each image: `<name>.png` for people, and `<name>_labels.png`, the labels at the file's size.
-
-    The labels' PNG holds one byte a pixel, the label, and has the class colours as its palette (mode P). The results'
-    folders mirror the images' folders, see `ResultPlaces`.
+class LabelPredictor:
+    """Predicts the label of each pixel, one image at a time, since their sizes differ.
 
     Args:
-        folder: where the results go; no image may lie in it or below it.
-        class_names: one a class, in label order; at most 255.
-        palette: one colour a class.
         transform: turns an image into the model's pixels [C, H, W].
-        labels_of: turns pixels [C, H, W] on the device, and the file's size, into labels, int64 [h, w].
+        labels_of: turns pixels [C, H, W] on the device, and the file's size, into labels, integers [h, w], 0 to 254.
         picture_of: turns pixels [H, W, C] of bands into the RGB image that people see; None for a model of RGB.
-
-    Raises:
-        UserError: more classes than a byte can hold, or another number of colours than of names.
     """
 
     def __init__(
         self,
-        folder: Path,
-        class_names: Sequence[str],
-        palette: Sequence[Colour],
         transform: Callable[[Any], Tensor],
         labels_of: Callable[[Tensor, HeightWidth], Tensor],
         picture_of: Callable[[Tensor], Image.Image] | None = None,
     ) -> None:
-        check_palette(palette, class_names)
-        self.names, self.palette, self.transform, self.labels_of = class_names, palette, transform, labels_of
-        self.picture_of = picture_of
-        self.places = ResultPlaces(folder, ("", "_labels"))
+        self.transform, self.labels_of, self.picture_of = transform, labels_of, picture_of
 
     def prepare(self, image: Image.Image | Tensor) -> Sample:
-        """Returns what `write` needs of an image, which is rotated by its EXIF orientation as viewers do.
+        """Returns what `predict` needs of an image, which is rotated by its EXIF orientation as viewers do.
 
         Pixels [H, W, C] of bands are upright already.
         """
@@ -78,20 +72,44 @@ class SegmentationWriter:
         picture.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
         return Sample(pixels, picture, size)
 
-    def write(self, files: Sequence[Path], samples: Sequence[Sample], device: torch.device) -> None:
-        """Predicts and writes the images of a batch one by one, since their sizes differ.
+    def predict(self, samples: Sequence[Sample], device: torch.device) -> Iterator[LabelMap]:
+        """Yields the labels of each image at the size of its file."""
+        for sample in samples:
+            labels = self.labels_of(sample.pixels.to(device, non_blocking=True), sample.size)
+            yield LabelMap(labels.to(torch.uint8).cpu().numpy())
+
+
+class SegmentationWriter:
+    """Writes two PNGs for each image: `<name>.png` for people, and `<name>_labels.png`, the labels at the file's size.
+
+    The labels' PNG holds one byte a pixel, the label, and has the class colours as its palette (mode P). The results'
+    folders mirror the images' folders, see `ResultPlaces`.
+
+    Args:
+        folder: where the results go; no image may lie in it or below it.
+        class_names: one a class, in label order; at most 255.
+        palette: one colour a class.
+
+    Raises:
+        UserError: more classes than a byte can hold, or another number of colours than of names.
+    """
+
+    def __init__(self, folder: Path, class_names: Sequence[str], palette: Sequence[Colour]) -> None:
+        check_palette(palette, class_names)
+        self.names, self.palette = class_names, palette
+        self.places = ResultPlaces(folder, ("", "_labels"))
+
+    def write(self, file: Path, picture: Image.Image, prediction: LabelMap) -> None:
+        """Writes the two pictures of an image.
 
         Raises:
-            UserError: an image lies in the folder of the results.
+            UserError: the image lies in the folder of the results.
         """
-        for file, sample in zip(files, samples, strict=True):
-            pixels = sample.pixels.to(device, non_blocking=True)
-            labels: Labels = self.labels_of(pixels, sample.size).cpu().numpy()
-            picture_file, labels_file = self.places.take(file)
-            overlay(sample.picture, labels, self.palette, self.names).save(picture_file)
-            indexed = Image.fromarray(labels.astype(np.uint8))
-            indexed.putpalette(np.asarray(self.palette, dtype=np.uint8).tobytes())
-            indexed.save(labels_file)
+        picture_file, labels_file = self.places.take(file)
+        overlay(picture, prediction.labels, self.palette, self.names).save(picture_file)
+        indexed = Image.fromarray(prediction.labels)
+        indexed.putpalette(np.asarray(self.palette, dtype=np.uint8).tobytes())
+        indexed.save(labels_file)
 
     def close(self) -> Path:
         """Returns the folder of the results."""

@@ -8,6 +8,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from maekit.base.data import RunData
+from maekit.base.predict_options import PredictOptions
 from maekit.base.shown import Judged, Shown, evenly_spread
 from maekit.base.spec import DataSpec, Draw
 from maekit.data.images.transforms import normalise_of
@@ -16,7 +17,7 @@ from maekit.segmentation.data.dataset import SegEvalBatch
 from maekit.segmentation.data.transforms.transforms import SegEvalTransform
 from maekit.segmentation.metrics import image_score
 from maekit.segmentation.pictures import panel
-from maekit.segmentation.predictions import SegmentationWriter
+from maekit.segmentation.predictions import LabelPredictor, SegmentationWriter
 from maekit.system.size import HeightWidth
 
 PANEL_ROWS = 4
@@ -73,9 +74,11 @@ class ShownLabels(Shown):
             rows.append((normalise.undo(sample.image), label, predicted))
         return panel(rows, self.model.palette, self.model.spec.class_names)
 
-    def prediction_writer(self, folder: Path, input: Mapping[str, Any]) -> SegmentationWriter:
+    def predictor(self, input: Mapping[str, Any]) -> LabelPredictor:
+        """Returns what predicts the label of each pixel."""
+        transform = SegEvalTransform(**input)
+        return LabelPredictor(transform, self.model.labels, transform.normalise.picture)
+
+    def prediction_writer(self, folder: Path, options: PredictOptions) -> SegmentationWriter:
         """Returns what writes colour overlays with a legend, and the labels themselves."""
-        model, transform = self.model, SegEvalTransform(**input)
-        return SegmentationWriter(
-            folder, model.spec.class_names, model.palette, transform, model.labels, transform.normalise.picture
-        )
+        return SegmentationWriter(folder, self.model.spec.class_names, self.model.palette)

@@ -13,6 +13,7 @@ import pytest
 from PIL import Image
 
 from maekit import cli
+from maekit.base.predict_options import PredictOptions
 from maekit.base.result_places import ResultPlaces
 from maekit.classification.data.places.lists import read_list
 from maekit.classification.data.raw_val import list_raw_val
@@ -127,10 +128,12 @@ def test_lists_are_read_with_a_mark_and_any_line_ends(encoding: str, end: str, t
 
 
 def test_the_table_of_predictions_takes_any_name(tmp_path: Path) -> None:
-    from maekit.classification.predictions import ClassTable
+    from maekit.classification.prediction_tables import ClassTable
+    from maekit.classification.predictions import ClassScores
 
-    table = ClassTable(tmp_path, ["a", "b"], lambda image: None, lambda images: images)  # type: ignore[arg-type,return-value]
-    table.table.writerow([os.fsdecode(b"caf\xe9.jpg"), "a", "1"])
+    table = ClassTable(tmp_path, ["a", "b"], PredictOptions())
+    scores = ClassScores(np.array([0.75, 0.25], np.float32))
+    table.write(Path(os.fsdecode(b"caf\xe9.jpg")), Image.new("RGB", (4, 4)), scores)
     table.close()
     with (tmp_path / "predictions.csv").open(encoding="utf-8", errors="surrogateescape", newline="") as file:
         assert list(csv.reader(file))[1][0] == os.fsdecode(b"caf\xe9.jpg")

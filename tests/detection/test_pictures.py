@@ -14,7 +14,7 @@ from maekit.detection.data.annotation import Annotation
 from maekit.detection.mask_rcnn.types import Detections
 from maekit.detection.metrics.coco_masks import CocoResults, encode_masks
 from maekit.detection.pictures import COLOURS, Shown, detection_panel, detection_picture, shown_results, shown_truth
-from maekit.detection.predictions import DetectionWriter
+from maekit.detection.predictions import DetectionPredictor, DetectionWriter
 from maekit.detection.tags import Box, Place, Tag, draw_tags, ink_on
 from maekit.drawing.legend import Entry, draw_legend
 from maekit.drawing.text import font_for
@@ -238,12 +238,14 @@ def _detect(images: Tensor, inside: Tensor, original: Tensor) -> list[Detections
 
 
 def _writer(folder: Path, **more: Any) -> DetectionWriter:
-    return DetectionWriter(folder, NAMES, [3, 9, 4], _half, _detect, **more)
+    return DetectionWriter(folder, NAMES, [3, 9, 4], **more)
 
 
 def _write(writer: DetectionWriter, *files: Path, level: int = 128) -> None:
-    samples = [writer.prepare(Image.new("RGB", (60, 40), (level,) * 3)) for _ in files]
-    writer.write(files, samples, torch.device("cpu"))
+    predictor = DetectionPredictor(_half, _detect)
+    samples = [predictor.prepare(Image.new("RGB", (60, 40), (level,) * 3)) for _ in files]
+    for file, sample, found in zip(files, samples, predictor.predict(samples, torch.device("cpu")), strict=True):
+        writer.write(file, sample.picture, found)
 
 
 def test_pictures_and_cocos_own_files_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -301,12 +303,12 @@ def test_only_good_objects_are_drawn_and_all_are_written(above: float, count: in
 
 def test_a_large_image_is_kept_small_and_its_masks_are_not(tmp_path: Path) -> None:
     found = Detections(torch.tensor([[0.0, 0, 3200, 2000]]), torch.ones(1), torch.tensor([0]), torch.ones(1, 28, 28))
-    writer = DetectionWriter(
-        tmp_path / "out", NAMES, [3, 9, 4], lambda _: (torch.zeros(3, 8, 8), HeightWidth(5, 8)), lambda *_: [found]
-    )
-    sample = writer.prepare(Image.new("RGB", (3200, 2000)))
+    writer = _writer(tmp_path / "out")
+    predictor = DetectionPredictor(lambda _: (torch.zeros(3, 8, 8), HeightWidth(5, 8)), lambda *_: [found])
+    sample = predictor.prepare(Image.new("RGB", (3200, 2000)))
     assert sample.picture.size == (1600, 1000)
-    writer.write([tmp_path / "a.jpg"], [sample], torch.device("cpu"))
+    (objects,) = predictor.predict([sample], torch.device("cpu"))
+    writer.write(tmp_path / "a.jpg", sample.picture, objects)
     writer.close()
     (result,) = json.loads((tmp_path / "out" / "predictions.json").read_text())
     assert result["segmentation"]["size"] == [2000, 3200]
@@ -334,7 +336,7 @@ def test_a_run_that_broke_off_leaves_the_results_of_the_one_before(tmp_path: Pat
 def test_a_wrong_setting_is_refused_before_anything_is_written(
     more: dict[str, Any], message: str, tmp_path: Path
 ) -> None:
-    given: dict[str, Any] = {"category_ids": [3, 9, 4], "transform": _half, "detect": _detect, **more}
+    given: dict[str, Any] = {"category_ids": [3, 9, 4], **more}
     with pytest.raises(UserError) as error:
         DetectionWriter(tmp_path / "out", NAMES, **given)
     assert str(error.value) == message

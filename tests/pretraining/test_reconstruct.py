@@ -17,7 +17,7 @@ from maekit.pretraining.guess_target import normalises, try_targets
 from maekit.pretraining.masking import Masking, fixed_noise
 from maekit.pretraining.model import Pretrainer
 from maekit.pretraining.pictures import HEADS, contact_sheet, picture_of
-from maekit.pretraining.predictions import ReconstructionWriter
+from maekit.pretraining.predictions import ReconstructionPredictor, ReconstructionWriter
 from maekit.pretraining.reconstruction import Reconstruction
 from maekit.pretraining.target import Components, NormalisedPixels
 from tests.numeric import assert_fp32
@@ -202,10 +202,12 @@ def photographs(folder: Path, count: int = 5) -> list[Path]:
 def written(folder: Path, files: list[Path], batch: int, seed: int = 0) -> list[list[str]]:
     torch.manual_seed(0)
     model = Pretrainer.build(spec(), {**MODEL, "target": "normalised_pixels"}).eval()
-    writer = ReconstructionWriter(folder, model, INPUT, seed=seed)
+    predictor, writer = ReconstructionPredictor(model, INPUT, seed=seed), ReconstructionWriter(folder, 0.75)
     for start in range(0, len(files), batch):
         names = files[start : start + batch]
-        writer.write(names, [writer.prepare(Image.open(file)) for file in names], torch.device("cpu"))
+        samples = [predictor.prepare(Image.open(file)) for file in names]
+        for file, sample, found in zip(names, samples, predictor.predict(samples, torch.device("cpu")), strict=True):
+            writer.write(file, sample.picture, found)
     assert writer.close() == folder
     return [line.split(",") for line in (folder / "reconstructions.csv").read_text().splitlines()]
 

@@ -13,7 +13,7 @@ from maekit.drawing.legend import Entry, draw_legend
 from maekit.drawing.text import font_for, plain_name, shortened
 from maekit.errors import UserError
 from maekit.segmentation.pictures import label_shares, overlay, panel
-from maekit.segmentation.predictions import SegmentationWriter
+from maekit.segmentation.predictions import LabelMap, LabelPredictor, Sample, SegmentationWriter
 from maekit.system.size import HeightWidth
 
 NAMES = ["wall", "sky", "tree"]
@@ -208,7 +208,14 @@ def _half_size(image: Image.Image) -> Tensor:
 
 
 def _writer(folder: Path) -> SegmentationWriter:
-    return SegmentationWriter(folder, NAMES, PALETTE, _half_size, _bright)
+    return SegmentationWriter(folder, NAMES, PALETTE)
+
+
+def _predicted(image: Image.Image) -> tuple[Sample, LabelMap]:
+    predictor = LabelPredictor(_half_size, _bright)
+    sample = predictor.prepare(image)
+    (found,) = predictor.predict([sample], torch.device("cpu"))
+    return sample, found
 
 
 @pytest.mark.parametrize("orientation", [3, 6, 8])
@@ -220,17 +227,17 @@ def test_a_photograph_is_predicted_as_people_see_it(tmp_path: Path, orientation:
     exif[0x0112] = orientation
     (tmp_path / "in").mkdir()
     seen.transpose(Image.Transpose[way]).save(tmp_path / "in/photo.png", exif=exif)
-    writer = _writer(tmp_path / "out")
     with Image.open(tmp_path / "in/photo.png") as photo:
-        sample = writer.prepare(photo)
+        sample = LabelPredictor(_half_size, _bright).prepare(photo)
     assert sample.size == (50, 30)
     np.testing.assert_array_equal(np.asarray(sample.picture), np.asarray(seen))
     assert sample.pixels[:, :4].min() > sample.pixels[:, 6:].max()
 
 
 def _write(writer: SegmentationWriter, *files: str | Path, level: int = 128) -> None:
-    samples = [writer.prepare(Image.new("RGB", (40, 30), (level,) * 3)) for _ in files]
-    writer.write([Path(file) for file in files], samples, torch.device("cpu"))
+    for file in files:
+        sample, found = _predicted(Image.new("RGB", (40, 30), (level,) * 3))
+        writer.write(Path(file), sample.picture, found)
 
 
 def _found(folder: Path) -> list[str]:
@@ -239,7 +246,8 @@ def _found(folder: Path) -> list[str]:
 
 def test_two_pictures_are_written_for_each_image(tmp_path: Path) -> None:
     writer, photo = _writer(tmp_path / "out"), _photo()
-    writer.write([tmp_path / "in" / "photo.jpg"], [writer.prepare(photo)], torch.device("cpu"))
+    sample, found = _predicted(photo)
+    writer.write(tmp_path / "in" / "photo.jpg", sample.picture, found)
     assert writer.close() == tmp_path / "out"
     assert _found(tmp_path / "out") == ["photo.png", "photo_labels.png"]
     labels = _bright(_half_size(photo), HeightWidth(photo.height, photo.width)).numpy()
@@ -255,10 +263,10 @@ def test_two_pictures_are_written_for_each_image(tmp_path: Path) -> None:
 def test_a_large_image_is_kept_small_and_its_labels_are_not(tmp_path: Path) -> None:
     writer = _writer(tmp_path / "out")
     image = _photo().resize((3200, 2135))
-    sample = writer.prepare(image)
+    sample, found = _predicted(image)
     assert sample.picture.size == (1600, 1068)
     assert image.size == (3200, 2135)
-    writer.write([tmp_path / "a.png"], [sample], torch.device("cpu"))
+    writer.write(tmp_path / "a.png", sample.picture, found)
     with Image.open(tmp_path / "out" / "a_labels.png") as labels, Image.open(tmp_path / "out" / "a.png") as picture:
         assert labels.size == (3200, 2135)
         assert picture.width == 1600
@@ -313,4 +321,4 @@ def test_images_are_never_overwritten(files: list[str], tmp_path: Path, monkeypa
 def test_more_classes_than_a_byte_has_are_refused(tmp_path: Path) -> None:
     names = [str(label) for label in range(256)]
     with pytest.raises(UserError, match=r"^got 256 colours for 256 classes, expected one each and at most 255 classes"):
-        SegmentationWriter(tmp_path, names, [(0, 0, 0)] * 256, _half_size, _bright)
+        SegmentationWriter(tmp_path, names, [(0, 0, 0)] * 256)

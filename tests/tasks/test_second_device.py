@@ -22,6 +22,7 @@ from torch import Tensor, nn
 import maekit
 from maekit.base.data import TransferData
 from maekit.base.model import TransferModel
+from maekit.base.predict_options import PredictOptions
 from maekit.base.spec import Draw
 from maekit.classification.cached_features import cache_features
 from maekit.features.attention_maps import PatchColours
@@ -190,10 +191,12 @@ def scores(model: TransferModel, batch: Any) -> list[float]:
 def predicted(model: TransferModel, data: TransferData, folder: Path, device: torch.device) -> dict[str, Path]:
     """What `maekit predict` writes of two images, by name."""
     folder.mkdir()
-    writer = model.shown().prediction_writer(folder, data.input_transform())
+    shown = model.shown()
+    predictor, writer = shown.predictor(data.input_transform()), shown.prediction_writer(folder, PredictOptions())
     noise = np.random.default_rng(0).integers(0, 255, (2, 40, 50, 3), dtype=np.uint8)
-    samples = [writer.prepare(Image.fromarray(image)) for image in noise]
-    writer.write([Path("/images/a.jpg"), Path("/images/b.jpg")], samples, device)
+    samples = [predictor.prepare(Image.fromarray(image)) for image in noise]
+    for name, sample, found in zip("ab", samples, predictor.predict(samples, device), strict=True):
+        writer.write(Path(f"/images/{name}.jpg"), sample.picture, found)
     writer.close()
     return {str(file.relative_to(folder)): file for file in folder.rglob("*") if file.is_file()}
 

@@ -8,9 +8,11 @@ from PIL.Image import Image
 from torch import Tensor
 
 from maekit.base.data import RunData
+from maekit.base.predict_options import PredictOptions
 from maekit.base.shown import Judged, Shown
 from maekit.base.spec import DataSpec
-from maekit.classification.predictions import ImageTable
+from maekit.classification.prediction_tables import GradeTable
+from maekit.classification.predictions import ImageGrade, ImagePredictor, on_host
 from maekit.classification.shown import example_view
 from maekit.classification.targets.losses import grade_losses, predicted_grades
 from maekit.data.images.batch import ImageBatch
@@ -50,27 +52,14 @@ class ShownGrades(Shown):
         """Returns the image as the model sees it."""
         return example_view(data, index)
 
-    def prediction_writer(self, folder: Path, input: Mapping[str, Any]) -> "GradeCsv":
+    def predictor(self, input: Mapping[str, Any]) -> ImagePredictor[ImageGrade]:
+        """Returns what predicts the grade of each image and the probability of each grade."""
+        return ImagePredictor(EvalTransform(**input), self._grades)
+
+    def _grades(self, images: Tensor) -> list[ImageGrade]:
+        grades, probabilities = self.model.graded(images)
+        return [ImageGrade(grade, row) for grade, row in zip(grades.tolist(), on_host(probabilities), strict=True)]
+
+    def prediction_writer(self, folder: Path, options: PredictOptions) -> GradeTable:
         """Returns what writes a CSV with the grade of each image and the probability of each grade."""
-        return GradeCsv(folder, EvalTransform(**input), self.model)
-
-
-class GradeCsv(ImageTable):
-    """A CSV with one row an image: file, its grade, and the probability of each grade.
-
-    Args:
-        folder: where `predictions.csv` is written.
-        transform: RGB image to [3, H, W].
-        model: gives the probabilities.
-    """
-
-    def __init__(self, folder: Path, transform: EvalTransform, model: GivesGrades) -> None:
-        self.model, self.names = model, model.spec.class_names
-        super().__init__(folder, transform, ["grade", *self.names])
-
-    def rows(self, images: Tensor) -> list[list[str]]:
-        """Returns the grade, then the probabilities."""
-        grades, probabilities = (found.tolist() for found in self.model.graded(images))
-        return [
-            [self.names[grade], *(f"{p:.6f}" for p in row)] for grade, row in zip(grades, probabilities, strict=True)
-        ]
+        return GradeTable(folder, self.model.spec.class_names)

@@ -9,9 +9,11 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from maekit.base.data import RunData
+from maekit.base.predict_options import PredictOptions
 from maekit.base.shown import Judged, Shown
 from maekit.base.spec import DataSpec
-from maekit.classification.predictions import ImageTable
+from maekit.classification.prediction_tables import LabelTable
+from maekit.classification.predictions import ImagePredictor, LabelScores, on_host
 from maekit.classification.shown import example_view
 from maekit.data.images.batch import ImageBatch
 from maekit.data.images.transforms import EvalTransform
@@ -63,33 +65,15 @@ class ShownLabels(Shown):
         """Returns the image as the model sees it."""
         return example_view(data, index)
 
-    def prediction_writer(self, folder: Path, input: Mapping[str, Any]) -> "LabelCsv":
-        """Returns what writes a CSV with the labels of each image and the probability of each label."""
-        return LabelCsv(folder, EvalTransform(**input), self.model)
+    def predictor(self, input: Mapping[str, Any]) -> ImagePredictor[LabelScores]:
+        """Returns what predicts the probability of each label."""
+        return ImagePredictor(EvalTransform(**input), self._scores)
 
+    def _scores(self, images: Tensor) -> list[LabelScores]:
+        return [LabelScores(row) for row in on_host(self.model.probabilities(images))]
 
-class LabelCsv(ImageTable):
-    """A CSV with one row an image: file, its labels from the threshold on, and the probability of each label.
-
-    Args:
-        folder: where `predictions.csv` is written.
-        transform: image as read to [channels, H, W].
-        model: gives probabilities and the threshold.
-    """
-
-    def __init__(self, folder: Path, transform: EvalTransform, model: GivesLabels) -> None:
-        self.model, self.names = model, model.spec.class_names
-        super().__init__(folder, transform, ["labels", *self.names])
-        say(f"labels  are given from a probability of {model.threshold_in_use():g} on: {model.threshold_origin()}")
-
-    def rows(self, images: Tensor) -> list[list[str]]:
-        """Returns the labels with semicolons between, then the probabilities."""
+    def prediction_writer(self, folder: Path, options: PredictOptions) -> LabelTable:
+        """Returns what writes a CSV with the labels of each image, and says from which probability they are given."""
         threshold = self.model.threshold_in_use()
-        every = self.model.probabilities(images).tolist()
-        return [
-            [
-                ";".join(name for name, p in zip(self.names, row, strict=True) if p >= threshold),
-                *(f"{p:.6f}" for p in row),
-            ]
-            for row in every
-        ]
+        say(f"labels  are given from a probability of {threshold:g} on: {self.model.threshold_origin()}")
+        return LabelTable(folder, self.model.spec.class_names, threshold)

@@ -8,9 +8,11 @@ from PIL.Image import Image
 from torch import Tensor
 
 from maekit.base.data import RunData
+from maekit.base.predict_options import PredictOptions
 from maekit.base.shown import Judged, Shown
 from maekit.base.spec import DataSpec
-from maekit.classification.predictions import ImageTable
+from maekit.classification.prediction_tables import ValueTable
+from maekit.classification.predictions import ImagePredictor, ImageValues, on_host
 from maekit.classification.shown import example_view
 from maekit.classification.targets.heads import ValueHead
 from maekit.data.images.batch import ImageBatch
@@ -59,24 +61,13 @@ class ShownValues(Shown):
         """Returns the image as the model sees it."""
         return example_view(data, index)
 
-    def prediction_writer(self, folder: Path, input: Mapping[str, Any]) -> "ValueCsv":
+    def predictor(self, input: Mapping[str, Any]) -> ImagePredictor[ImageValues]:
+        """Returns what predicts the values of each image."""
+        return ImagePredictor(EvalTransform(**input), self._values)
+
+    def _values(self, images: Tensor) -> list[ImageValues]:
+        return [ImageValues(row) for row in on_host(self.model.values(images))]
+
+    def prediction_writer(self, folder: Path, options: PredictOptions) -> ValueTable:
         """Returns what writes a CSV with the values of each image."""
-        return ValueCsv(folder, EvalTransform(**input), self.model)
-
-
-class ValueCsv(ImageTable):
-    """A CSV with one row an image: file, and its values in the unit of the data.
-
-    Args:
-        folder: where `predictions.csv` is written.
-        transform: RGB image to [3, H, W].
-        model: gives values.
-    """
-
-    def __init__(self, folder: Path, transform: EvalTransform, model: GivesValues) -> None:
-        self.model = model
-        super().__init__(folder, transform, model.spec.value_names)
-
-    def rows(self, images: Tensor) -> list[list[str]]:
-        """Returns the values."""
-        return [[f"{value:.7g}" for value in row] for row in self.model.values(images).tolist()]
+        return ValueTable(folder, self.model.spec.value_names)
