@@ -16,6 +16,7 @@ from maekit.errors import UserError
 from maekit.export.convert import Target, convert
 from maekit.weights.state.state_file import read_state
 from tests.numeric import assert_float64, assert_fp32
+from tests.peers import newest_names
 from tests.weights.helpers import (
     Probe,
     Small,
@@ -23,7 +24,6 @@ from tests.weights.helpers import (
     encoder,
     images,
     load,
-    newest_names,
     peer,
     probe_peer,
     released,

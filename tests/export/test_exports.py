@@ -10,7 +10,6 @@ import pytest
 import timm
 import torch
 import transformers
-from packaging.version import Version
 from PIL import Image
 from safetensors.torch import load_file
 from timm import data as timm_data
@@ -27,10 +26,8 @@ from maekit.weights.get.find import find_weights
 from maekit.weights.state.state_file import read_state
 from tests.conftest import TINY, few_digits
 from tests.numeric import assert_float64
+from tests.peers import TIMM_READS_FOLDERS
 from tests.weights.helpers import encoder, peer, released
-
-# Earlier ones open the safetensors file of a folder as a pickle.
-TIMM_READS_FOLDERS = Version(timm.__version__) >= Version("1.0.26")
 
 pytestmark = pytest.mark.numeric
 

@@ -20,8 +20,8 @@ from maekit.recipes.settings import resolve
 from maekit.recipes.tasks import find_task
 from tests.helpers_model import optimisation
 from tests.numeric import SEEDS, assert_float64, assert_fp32, assert_fp32_function, fp32_errors, moved
+from tests.peers import newest_names
 from tests.pretraining.helpers import MEAN, PATCH, STD, TASK, batch_of, images, pretrainer, values
-from tests.weights.helpers import newest_names
 
 pytestmark = pytest.mark.numeric
 

@@ -7,7 +7,6 @@ from typing import Any, Literal
 import pytest
 import timm.models.vision_transformer as timm_vit
 import torch
-import transformers
 from torch import Tensor, nn
 
 from maekit.backbone.sizes import load_size
@@ -17,10 +16,6 @@ from maekit.errors import UserError
 from maekit.weights.load.load import Report, load_weights
 from maekit.weights.state.state_file import read_state
 
-newest_names = pytest.mark.skipif(
-    tuple(map(int, transformers.__version__.split(".")[:2])) < (5, 9),
-    reason="transformers before 5.9 names the ViT's modules otherwise in memory",
-)
 PRETRAINED_NAMES = {"allow_new": ("head.*",), "allow_unused": ("decoder*", "mask_token", "norm.*")}
 
 

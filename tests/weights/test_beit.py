@@ -13,7 +13,8 @@ from maekit.errors import UserError
 from maekit.weights.load.backbone import load_backbone
 from maekit.weights.state.state_file import read_state
 from tests.numeric import assert_float64
-from tests.weights.helpers import images, newest_names, same
+from tests.peers import newest_names
+from tests.weights.helpers import images, same
 from tests.weights.plain_vits import TINY, assert_tokens, beit, beit_pretrained, converted, random
 
 pytestmark = pytest.mark.numeric

@@ -13,7 +13,8 @@ from torch import Tensor, nn
 
 from maekit.weights.state.state_file import StateFile, read_state
 from tests.numeric import assert_float64
-from tests.weights.helpers import Small, images, newest_names, refusal, same
+from tests.peers import newest_names
+from tests.weights.helpers import Small, images, refusal, same
 from tests.weights.plain_vits import TINY, TINY_TIMM, assert_tokens, converted, random
 
 pytestmark = pytest.mark.numeric

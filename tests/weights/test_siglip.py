@@ -10,7 +10,8 @@ import transformers
 
 from maekit.weights.state.state_file import read_state
 from tests.numeric import assert_float64
-from tests.weights.helpers import images, newest_names, same
+from tests.peers import newest_names
+from tests.weights.helpers import images, same
 from tests.weights.plain_vits import TINY, TINY_TIMM, assert_tokens, converted, random
 
 pytestmark = pytest.mark.numeric

@@ -14,13 +14,13 @@ from torch import Tensor, nn
 
 from maekit.weights.state.state_file import read_state
 from tests.numeric import assert_float64
+from tests.peers import newest_names
 from tests.weights.helpers import (
     MM_BACKBONE,
     Small,
     encoder,
     images,
     load,
-    newest_names,
     one_line,
     refusal,
     same,

@@ -4,11 +4,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import timm
 import timm.models.vision_transformer as timm_vit
 import torch
 
 from tests.numeric import assert_float64
+from tests.peers import in_timm
 from tests.weights.helpers import images
 from tests.weights.plain_vits import TINY_TIMM, beit, converted, random
 
@@ -33,5 +33,5 @@ def test_timm_builds_what_was_written(tmp_path: Path, name: str) -> None:
         (tmp_path / "a.pth.json").write_text(f'{{"architecture": "{name}"}}')
     (tmp_path / "timm").mkdir()
     converted(tmp_path / "a.pth", "timm", tmp_path / "timm" / "model.safetensors")
-    model = timm.create_model(f"local-dir:{tmp_path / 'timm'}", pretrained=True).eval()
+    model = in_timm(tmp_path / "timm")
     assert_float64(model.double()(images(32, 32).double()), source.double()(images(32, 32).double()))

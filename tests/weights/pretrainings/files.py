@@ -1,9 +1,12 @@
 """Files as authors of DINOv2 and DINOv3 save them, their names written here from their sources."""
 
 import re
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import torch
+from safetensors.torch import load_file
 from torch import Tensor
 
 from tests.weights.pretrainings.models import hf_model, timm_model
@@ -35,14 +38,16 @@ def dino_head(width: int = 48) -> State:
 def dinov2(registers: bool = False) -> tuple[State, Any]:
     """A file of facebookresearch/dinov2, and the model of transformers whose tensors it has."""
     model = hf_model("dinov2 registers" if registers else "dinov2")
-    own = dict(model.state_dict())
+    with TemporaryDirectory() as folder:  # names in memory differ between releases, those of files do not
+        model.save_pretrained(folder)
+        own = load_file(Path(folder) / "model.safetensors")
     blocks: State = {}
     for index in range(3):
         old, new = f"encoder.layer.{index}", f"blocks.{index}"
         for leaf in ("weight", "bias"):
-            parts = [own[f"{old}.attention.{part}_proj.{leaf}"] for part in "qkv"]
+            parts = [own[f"{old}.attention.attention.{part}.{leaf}"] for part in ("query", "key", "value")]
             blocks[f"{new}.attn.qkv.{leaf}"] = torch.cat(parts)
-            blocks[f"{new}.attn.proj.{leaf}"] = own[f"{old}.attention.o_proj.{leaf}"]
+            blocks[f"{new}.attn.proj.{leaf}"] = own[f"{old}.attention.output.dense.{leaf}"]
             for same_name in ("norm1", "norm2", "mlp.fc1", "mlp.fc2"):
                 blocks[f"{new}.{same_name}.{leaf}"] = own[f"{old}.{same_name}.{leaf}"]
         for number in (1, 2):

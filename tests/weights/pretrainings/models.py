@@ -2,10 +2,11 @@
 
 from typing import Any
 
-import timm
 import torch
 import transformers
 from torch import Tensor, nn
+
+from tests.peers import timm_peer, transformers_peer
 
 _NUMBERS: dict[str, Any] = {
     "hidden_size": 48,
@@ -45,15 +46,15 @@ TIMM: dict[str, tuple[str, dict[str, Any], str]] = {
 def hf_model(kind: str) -> Any:
     """A model of transformers."""
     name, settings, _ = HF[kind]
-    config = getattr(transformers, f"{name}Config")(**{**_NUMBERS, **settings})
-    return randomised(getattr(transformers, f"{name}Model")(config))
+    config, model = transformers_peer(name)
+    return randomised(model(config(**{**_NUMBERS, **settings})))
 
 
 def timm_model(kind: str) -> Any:
     """A model of timm."""
     name, settings, _ = TIMM[kind]
     numbers = {"img_size": 32, "patch_size": 8, "embed_dim": 48, "depth": 3, "num_heads": 2, "num_classes": 0}
-    return randomised(timm.create_model(name, **{**numbers, **settings}))
+    return randomised(timm_peer(name, **{**numbers, **settings}))
 
 
 def randomised(model: nn.Module) -> Any:

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import timm
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
@@ -20,16 +19,12 @@ from maekit.weights.load.backbone import load_backbone
 from maekit.weights.read.shape import measure
 from maekit.weights.read.vit_shapes import row_shapes
 from maekit.weights.state.state_file import read_state
+from tests.peers import in_timm
 from tests.weights.helpers import same
 from tests.weights.pretrainings.models import HF, TIMM, hf_model, pixels, timm_model, tokens
 
 pytestmark = pytest.mark.numeric
 CLOSE: dict[str, Any] = {"rtol": 0, "atol": 1e-9}
-
-
-def in_timm(folder: Path) -> Any:
-    """What timm builds of a folder, strictly."""
-    return timm.create_model(f"local-dir:{folder}", pretrained=True).eval()
 
 
 def written(source: Path, folder: Path) -> dict[str, Tensor]:

@@ -4,7 +4,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import timm
 import torch
 from torch import Tensor, nn
 
@@ -14,6 +13,7 @@ from maekit.classification.linear_head import LinearHead
 from maekit.errors import UserError
 from maekit.export.convert import convert
 from maekit.weights.state.state_file import read_state
+from tests.peers import in_timm
 from tests.weights.pretrainings.models import pixels, randomised
 
 pytestmark = pytest.mark.numeric
@@ -52,7 +52,7 @@ def test_a_run_goes_to_timm_with_its_head(tmp_path: Path, name: str, pooling: st
     (tmp_path / "timm").mkdir()
     lines = convert(source, "timm", tmp_path / "timm" / "model.safetensors")
     assert any("num_classes=5" in line for line in lines)
-    theirs = timm.create_model(f"local-dir:{tmp_path / 'timm'}", pretrained=True).eval()
+    theirs = in_timm(tmp_path / "timm")
     images = pixels(32, 32)
     with torch.no_grad():
         expected, found = model.double()(images), theirs.double()(images)

@@ -84,15 +84,13 @@ def _from_ours(_path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return written
 
 
-def _config(size: Size, tensors: Tensors) -> dict[str, object]:
-    pooled = "fc_norm.weight" in tensors
+def _config(size: Size, _tensors: Tensors) -> dict[str, object]:
     return {
         "architecture": "beit_large_patch16_224" if size.embed_dim == 1024 else "beit_base_patch16_224",
         "model_args": {
             "init_values": size.layer_scale,
             "use_abs_pos_emb": False,
             "use_rel_pos_bias": True,
-            "use_fc_norm": pooled,
         },
     }
 
