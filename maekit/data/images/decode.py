@@ -22,7 +22,7 @@ SAY_WHITE = "say which value is white: --data.white N in training, or save it wi
 HEIC_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 
 
-class _PlainError(ValueError):
+class PlainError(ValueError):
     """A fault that a user can mend in a file that is not damaged. The text says how, so no advice is added."""
 
 
@@ -97,7 +97,7 @@ def read_image(
         raise UserError(f"{path}: cannot be opened ({error.strerror}); restore it or list the data again") from None
     except Image.DecompressionBombError:
         raise UserError(_too_large(path)) from None
-    except _PlainError as error:
+    except PlainError as error:
         raise UserError(f"{path}: {error}") from None
     except Exception as error:  # decoders raise errors of any class on damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
@@ -126,7 +126,7 @@ def open_image(path: str | Path) -> Image.Image:
     try:
         from pillow_heif import register_heif_opener  # type: ignore[import-not-found,unused-ignore]
     except ImportError:
-        raise _PlainError("is a HEIC picture; pip install 'maekit[heic]' to read it, or convert it") from None
+        raise PlainError("is a HEIC picture; pip install 'maekit[heic]' to read it, or convert it") from None
     register_heif_opener()
     return Image.open(path)
 
@@ -166,6 +166,12 @@ def set_pixel_limit() -> None:
             raise UserError(f"{PIXEL_LIMIT}: got '{given}', expected a number of megapixels such as 500") from None
 
 
+def pixel_limit() -> int | None:
+    """Returns the largest number of pixels that is decoded whole: the environment's, else Pillow's; None for any."""
+    set_pixel_limit()
+    return None if Image.MAX_IMAGE_PIXELS is None else 2 * Image.MAX_IMAGE_PIXELS
+
+
 def _too_large(path: str | Path) -> str:
     limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
     try:
@@ -193,13 +199,13 @@ def _rgb(image: Image.Image, path: str | Path, white: float | None, clip: bool) 
     image.load()
     if deep:
         pixels = deep_pixels(path, deep)
-        colours = _eight_bit(pixels[..., 0] if deep == "LA" else pixels[..., :3], white, clip).convert("RGB")
+        colours = eight_bit(pixels[..., 0] if deep == "LA" else pixels[..., :3], white, clip).convert("RGB")
         return _with_orientation(colours, orientation(image))
     if image.mode == "RGB":
         return image
     if image.mode[0] in "IF":
         turned = orientation(image)  # after loading: Pillow turns a TIFF itself, and then reports 1
-        return _with_orientation(_eight_bit(np.asarray(image), white, clip).convert("RGB"), turned)
+        return _with_orientation(eight_bit(np.asarray(image), white, clip).convert("RGB"), turned)
     return (image.convert("RGBA") if image.mode == "P" and "transparency" in image.info else image).convert("RGB")
 
 
@@ -208,17 +214,26 @@ def _with_orientation(image: Image.Image, turn: int) -> Image.Image:
     return image
 
 
-def _eight_bit(pixels: np.ndarray, white: float | None, clip: bool) -> Image.Image:
-    """Scales [H, W] or [H, W, 3] of 0..white to 0..255, rounding to the nearest."""
+def eight_bit(pixels: np.ndarray, white: float | None, clip: bool) -> Image.Image:
+    """Returns the image of [H, W] or [H, W, 3] of 0..white, scaled to 0..255 and rounded to the nearest.
+
+    Args:
+        pixels: of more than 8 bits, whole or fractional.
+        white: see `Reading`.
+        clip: see `Reading`.
+
+    Raises:
+        PlainError: a value is negative, NaN or brighter than white.
+    """
     low, high = pixels.min(), pixels.max()
     if np.isnan(low) or low < 0:
         found = "NaN" if np.isnan(low) else f"{low:,}"
-        raise _PlainError(f"its lowest pixel is {found}, expected 0 or more; save it without negative values and NaN")
+        raise PlainError(f"its lowest pixel is {found}, expected 0 or more; save it without negative values and NaN")
     if white is None and pixels.dtype.kind == "f":
-        raise _PlainError(f"float pixels up to {high:g}; {SAY_WHITE}")
+        raise PlainError(f"float pixels up to {high:g}; {SAY_WHITE}")
     top = FULL_RANGE if white is None else white
     if high > top and not clip:
-        raise _PlainError(f"its brightest pixel is {high:,}, above {top:,g}, which is white here; {SAY_WHITE}")
+        raise PlainError(f"its brightest pixel is {high:,}, above {top:,g}, which is white here; {SAY_WHITE}")
     if top == FULL_RANGE and pixels.dtype.kind != "f":
         scaled = (np.minimum(pixels, FULL_RANGE).astype(np.uint32) * 255 + 32767) // 65535
     else:

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import UnidentifiedImageError
 
 from maekit.data.images.bands import arrays, pictures, tiff
 from maekit.data.images.bands.file_form import FileForm, UnfitError
-from maekit.data.images.decode import MEND, PIXEL_LIMIT, set_pixel_limit
+from maekit.data.images.decode import MEND, PIXEL_LIMIT, pixel_limit
 from maekit.errors import UserError
 
 Result = TypeVar("Result")
@@ -26,7 +26,7 @@ def look(path: str | Path, count: int | None = None) -> FileForm:
     Raises:
         UserError: the file is missing, empty, not an image or damaged, or has no channels that can be read.
     """
-    return _one_line(path, lambda file: _look(file, count))
+    return one_line(path, lambda file: _look(file, count))
 
 
 def read(path: str | Path, count: int | None = None) -> tuple[np.ndarray, FileForm]:
@@ -37,7 +37,7 @@ def read(path: str | Path, count: int | None = None) -> tuple[np.ndarray, FileFo
     Raises:
         UserError: as `look`, and the file is far too large.
     """
-    return _one_line(path, lambda file: _read(file, count))
+    return one_line(path, lambda file: _read(file, count))
 
 
 def _look(path: Path, count: int | None) -> FileForm:
@@ -65,16 +65,20 @@ def _head(path: Path) -> bytes:
 
 
 def _require_size(form: FileForm) -> None:
-    set_pixel_limit()
-    limit, pixels = Image.MAX_IMAGE_PIXELS, form.height * form.width
-    if limit is not None and pixels > 2 * limit:
+    limit, pixels = pixel_limit(), form.height * form.width
+    if limit is not None and pixels > limit:
         raise UnfitError(
-            f"{form.width:,} x {form.height:,} pixels, the limit is {2 * limit:,}; make it smaller, or set "
+            f"{form.width:,} x {form.height:,} pixels, the limit is {limit:,}; make it smaller, or set "
             f"{PIXEL_LIMIT}={-(-pixels // 10**6)} to read it"
         )
 
 
-def _one_line(path: str | Path, act: Callable[[Path], Result]) -> Result:
+def one_line(path: str | Path, act: Callable[[Path], Result]) -> Result:
+    """Returns what `act` makes of a file.
+
+    Raises:
+        UserError: in one line, whatever a decoder raises on a file that is missing, damaged or of another kind.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # odd metadata do no harm

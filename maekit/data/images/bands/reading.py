@@ -43,15 +43,31 @@ class BandReading:
         """
         pixels, form = read(path, len(self.bands.file_names))
         require_alike(path, form, self.bands.file_names, self.bands.dtype)
+        tensor = self.chosen(path, pixels, form)
+        return turned(tensor, form.turn).contiguous() if self.upright else tensor
+
+    def chosen(
+        self, path: str | Path, pixels: np.ndarray, form: FileForm, *, corner: tuple[int, int] = (0, 0)
+    ) -> Tensor:
+        """Returns the bands [h, w, C] of all channels [h, w, S] of a file or of a part of it, as they are stored.
+
+        Args:
+            path: of the file, for errors.
+            pixels: in the type of `form`.
+            form: of the file.
+            corner: row and column of the part in the file.
+
+        Raises:
+            UserError: a value is NaN or infinite.
+        """
         places = [self.bands.file_names.index(name) for name in self.bands.names]
         chosen = pixels if places == list(range(form.count)) else pixels[..., places]
         if form.nodata is not None:
             chosen = self._filled(chosen, form.nodata)
         if form.dtype == "float32":
-            require_finite(path, chosen, self.bands.names)
+            require_finite(path, chosen, self.bands.names, corner)
         kept = chosen if form.dtype == "uint8" else chosen.astype(np.float32)
-        tensor = torch.from_numpy(np.require(kept, requirements=["C", "W"]))
-        return turned(tensor, form.turn).contiguous() if self.upright else tensor
+        return torch.from_numpy(np.require(kept, requirements=["C", "W"]))
 
     def sizes(self, path: str | Path) -> tuple[HeightWidth, HeightWidth]:
         """Returns the size of an image after its EXIF rotation, and the size it is stored in, from its header alone."""
@@ -101,8 +117,10 @@ def require_alike(path: str | Path, form: FileForm, file_names: tuple[str, ...],
         )
 
 
-def require_finite(path: str | Path, pixels: np.ndarray, names: tuple[str, ...]) -> None:
-    """Refuses NaN and infinities in [H, W, C].
+def require_finite(
+    path: str | Path, pixels: np.ndarray, names: tuple[str, ...], corner: tuple[int, int] = (0, 0)
+) -> None:
+    """Refuses NaN and infinities in [H, W, C], whose first pixel is at the row and column `corner` of the file.
 
     Raises:
         UserError: names the file, the band and the place.
@@ -113,6 +131,6 @@ def require_finite(path: str | Path, pixels: np.ndarray, names: tuple[str, ...])
     row, column, channel = (int(place[0]) for place in np.nonzero(~finite))
     found = pixels[row, column, channel]
     raise UserError(
-        f"{path}: band {names[channel]} is {found} at row {row}, column {column} "
+        f"{path}: band {names[channel]} is {found} at row {corner[0] + row}, column {corner[1] + column} "
         f"({plural(int((~finite).sum()), 'such number')}), expected finite ones; fill them, or remove the file"
     )

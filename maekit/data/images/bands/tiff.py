@@ -30,8 +30,8 @@ def look(path: Path) -> FileForm:
         UnfitError: it has pages of several sizes, or is coded in a way that has no channels.
         Exception: it is damaged: tifffile raises errors of many classes.
     """
-    with _opened(path) as file:
-        pages = _pages(file)
+    with opened(path) as file:
+        pages = image_pages(file)
         first = pages[0]
         names = _names(file, pages)
         turn = first.tags.valueof(ORIENTATION, 1)
@@ -49,11 +49,17 @@ def look(path: Path) -> FileForm:
 
 def read(path: Path) -> np.ndarray:
     """Returns the pixels [H, W, C], in the type that the file has."""
-    with _opened(path) as file:
-        return np.concatenate([_samples(page) for page in _pages(file)], axis=-1)
+    with opened(path) as file:
+        return np.concatenate([_samples(page) for page in image_pages(file)], axis=-1)
 
 
-def _opened(path: Path) -> "TiffFile":
+def opened(path: Path) -> "TiffFile":
+    """Opens a TIFF file by tifffile; `with` closes it.
+
+    Raises:
+        UnfitError: tifffile is not installed.
+        Exception: the file is damaged.
+    """
     try:
         from tifffile import TiffFile
     except ImportError:
@@ -62,10 +68,19 @@ def _opened(path: Path) -> "TiffFile":
     return TiffFile(path)
 
 
-def _pages(file: "TiffFile") -> "list[TiffPage]":
-    """The pages that hold the image's channels: one with all, or one each; overviews and masks are passed over."""
+def image_pages(file: "TiffFile") -> "list[TiffPage]":
+    """Returns the pages that hold the image's channels: one with all, or one each.
+
+    Overviews and masks are passed over: those that say so, and the smaller levels of a pyramid that tifffile knows, as
+    of Aperio's .svs. It looks at all pages of a file.
+
+    Raises:
+        UnfitError: the pages differ, or are coded in a way that has no channels.
+    """
     pages: list[Any] = [page.aspage() for page in file.pages]
     pages = [page for page in pages if not page.subfiletype & SMALLER_OR_MASK]
+    if len({(page.imagelength, page.imagewidth) for page in pages}) > 1 and len(file.series[0].levels) > 1:
+        pages = [page.aspage() for page in file.series[0].levels[0].pages if page is not None]
     if not pages:
         raise UnfitError("a TIFF file without a page that is an image; save it again")
     first = pages[0]

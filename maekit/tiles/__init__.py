@@ -1,0 +1,1 @@
+"""Predictions on images that are larger than memory: regions of files, tiles, and what joins their results."""
