@@ -17,33 +17,50 @@ from maekit.recipes.aliases import command_answer, own_flag
 from maekit.system.rank import rank
 from maekit.version import __version__
 
-COMMANDS = {
-    "fit": "train a task, or resume a run with --ckpt_path",
-    "validate": "measure a checkpoint or a weights file",
-    "predict": "run a checkpoint on a folder of images",
-    "tasks": "list the tasks and their recipes",
-    "show": "print a task's recipe with its sources",
-    "copy": "copy a task and its recipes into your own folder",
-    "plan": "say what memory, time and disk a run will need, and which settings fit",
-    "lr-table": "print parameter -> layer -> scale -> lr -> weight decay",
-    "lr-find": "train shortly while the learning rate rises, and suggest one",
-    "data": "make synthetic data, or check a data set",
-    "weights": "say what is in a file of weights, or convert it",
-    "adapt": "go on with a pre-training on your own images, and say whether it was worth it",
-    "reconstruct": "mask images and draw what a pre-trained model makes of the rest",
-    "embed": "compute the features of a folder of images",
-    "knn": "measure features by their nearest neighbours",
-    "similar": "find the images most like one image",
-    "cluster": "group images by their features (k-means)",
-    "pca": "draw the features of all patches in colour",
-    "attention": "draw where a model looks, and its patch features in colour",
-    "replay": "compute a step whose loss was NaN again, layer by layer",
-    "sweep": "study hyper-parameters, such as layer decay, over seeds",
-    "reproduce": "print the paper's tables with your own runs in their cells",
-    "report": "make a page (HTML, Markdown, LaTeX, CSV) of a run, a study or a folder of runs",
-    "compare": "put runs side by side: metrics, and where their configurations differ",
+GROUPS = {
+    "Train": {
+        "fit": "train a task, or resume a run with --ckpt_path",
+        "plan": "say what memory, time and disk a run will need, and which settings fit",
+        "lr-find": "train shortly while the learning rate rises, and suggest one",
+        "lr-table": "print parameter -> layer -> scale -> lr -> weight decay",
+        "adapt": "go on with a pre-training on your own images, and say whether it was worth it",
+        "replay": "compute a step whose loss was NaN again, layer by layer",
+    },
+    "Use a model": {
+        "validate": "measure a checkpoint or a weights file",
+        "predict": "run a checkpoint on a folder of images",
+        "reconstruct": "mask images and draw what a pre-trained model makes of the rest",
+    },
+    "Look at runs": {
+        "runs": "list runs and their results; remove some, or all but the best",
+        "report": "make a page (HTML, Markdown, LaTeX, CSV) of a run, a study or a folder of runs",
+        "compare": "put runs side by side: metrics, and where their configurations differ",
+    },
+    "Features of images": {
+        "embed": "compute the features of a folder of images",
+        "knn": "measure features by their nearest neighbours",
+        "similar": "find the images most like one image",
+        "cluster": "group images by their features (k-means)",
+        "pca": "draw the features of all patches in colour",
+        "attention": "draw where a model looks, and its patch features in colour",
+    },
+    "Studies and the paper": {
+        "sweep": "study hyper-parameters, such as layer decay, over seeds",
+        "reproduce": "print the paper's tables with your own runs in their cells",
+    },
+    "Tasks, data and weights": {
+        "tasks": "list the tasks, their recipes, and what data of your own each takes",
+        "show": "print a task's recipe with its sources",
+        "copy": "copy a task and its recipes into your own folder",
+        "data": "make synthetic data, or check a data set",
+        "weights": "say what is in a file of weights, or convert it",
+    },
 }
-OF_FEATURES = {"embed", "knn", "similar", "cluster", "pca", "attention"}  # in a folder of their own
+COMMANDS = {name: text for commands in GROUPS.values() for name, text in commands.items()}
+_FOLDERS = {  # commands that are not in maekit/commands itself
+    "of_features": {"embed", "knn", "similar", "cluster", "pca", "attention"},
+    "of_runs": {"runs", "compare"},
+}
 
 _ELSEWHERE = "choose a folder you can write to"
 _ADVICE = {
@@ -69,11 +86,22 @@ class Parser(argparse.ArgumentParser):
         unknown = re.match(r"unrecognized arguments: (-\S+)", message)
         if unknown:
             flag = unknown[1].split("=")[0]
-            options = [option for action in self._actions for option in action.option_strings]
+            options = _options(self)
             meant = own_flag(flag.lstrip("-"), options)
             near = f"; use {meant}" if meant else nearest(flag, options)
             raise UserError(f"unknown flag '{flag}'{near} (see `{self.prog} --help`)")
         raise UserError(f"{message}; see `{self.prog} --help`")
+
+
+def _options(parser: argparse.ArgumentParser) -> list[str]:
+    """Returns a command's flags, with those of its actions."""
+    inner = [one for action in _actions(parser).values() for one in _options(action)]
+    return [option for action in parser._actions for option in action.option_strings] + inner
+
+
+def _actions(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """Returns the parsers of a command's actions, such as `convert` of `maekit weights`, by name."""
+    return next((dict(one.choices) for one in parser._actions if isinstance(one, argparse._SubParsersAction)), {})
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -111,9 +139,7 @@ def _run(argv: list[str]) -> int:
         prog="maekit",
         description="Transfer tasks of masked autoencoders (MAE).",
         formatter_class=argparse.RawDescriptionHelpFormatter,
-        epilog="commands:\n"
-        + "\n".join(f"  {name:<13}{text}" for name, text in COMMANDS.items())
-        + "\n\n`maekit help COMMAND` tells more; -v anywhere shows the full trace of an error.",
+        epilog=_command_list() + "\n\n`maekit help COMMAND` tells more; -v anywhere shows the full trace of an error.",
         usage="maekit COMMAND [options]",
     )
     parser.add_argument("--version", action="version", version=f"maekit {__version__}")
@@ -131,16 +157,34 @@ def _run(argv: list[str]) -> int:
     command = import_module(module_of(name))
     sub = Parser(prog=f"maekit {name}", description=COMMANDS[name], allow_abbrev=False, add_help=not command.FORWARDS)
     command.add_arguments(sub)
+    words = _with_default_action(sub, argv[1:])
     if command.FORWARDS:
-        args, flags = sub.parse_known_args(argv[1:])
+        args, flags = sub.parse_known_args(words)
         return int(command.main(args, flags, sub))
-    return int(command.main(sub.parse_args(argv[1:])))
+    return int(command.main(sub.parse_args(words)))
+
+
+def _command_list() -> str:
+    """The commands in groups, as `maekit --help` lists them."""
+    groups = (
+        "\n".join([f"{title}:", *(f"  {name:<13}{text}" for name, text in commands.items())])
+        for title, commands in GROUPS.items()
+    )
+    return "\n\n".join(groups)
+
+
+def _with_default_action(parser: argparse.ArgumentParser, words: list[str]) -> list[str]:
+    """Puts the action that a command has as its default before the words, where they begin with none."""
+    default = parser.get_default("default_action")
+    if default is None or (words and words[0] in (*_actions(parser), "-h", "--help")):
+        return words
+    return [default, *words]
 
 
 def module_of(command: str) -> str:
     """Returns the name of the module that runs a command."""
-    folder = "maekit.commands.of_features" if command in OF_FEATURES else "maekit.commands"
-    return f"{folder}.{command.replace('-', '_')}"
+    folder = next((f".{folder}" for folder, names in _FOLDERS.items() if command in names), "")
+    return f"maekit.commands{folder}.{command.replace('-', '_')}"
 
 
 def _home(word: str) -> str:

@@ -21,8 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="+",
         metavar="PATH",
-        help="a run's folder, a study's, or a folder of runs; or several: of studies of several tasks one table says "
-        "which weights are best for which",
+        help="a run's folder or number (3, smoke/3), a study's folder, or a folder of runs; or several: of studies of "
+        "several tasks one table says which weights are best for which",
     )
     parser.add_argument(
         "--output",
@@ -43,9 +43,11 @@ def main(args: argparse.Namespace) -> int:
     """Writes the report and says where it is."""
     from maekit.report.document import as_json
     from maekit.report.formats.write import write_report
+    from maekit.runs.named import existing_run
 
-    document = make_document(args.paths, args.against)
-    folder = args.output or (args.paths[0] / "report" if len(args.paths) == 1 else Path("report"))
+    paths = [existing_run(path) for path in args.paths]
+    document = make_document(paths, args.against)
+    folder = args.output or (paths[0] / "report" if len(paths) == 1 else Path("report"))
     files = write_report(document, folder)
     if args.json:
         listed = [{"path": str(file), "bytes": file.stat().st_size} for file in files]

@@ -95,7 +95,10 @@ _COMMANDS = {
     "fit --task NAME, with the pre-training task that `maekit tasks` lists": "pretrain pre-train",
     "validate": "test eval evaluate val valid score",
     "predict": "infer inference detect segment classify",
-    "tasks": "list ls recipes models",
+    "tasks": "list recipes models",
+    "runs": "ls ps history jobs experiments status",
+    "runs rm": "rm remove delete",
+    "runs prune": "prune clean cleanup",
     "weights convert": "export convert",
     "weights inspect": "inspect info",
     "data check": "check verify",
@@ -103,7 +106,7 @@ _COMMANDS = {
     "sweep": "tune search optimize study hpo",
     "embed": "features extract encode",
     "show": "config cfg recipe",
-    "report": "plot summary",
+    "report": "plot summary html",
     "--version": "version",
 }
 _COMMAND_ANSWERS = {word: answer for answer, words in _COMMANDS.items() for word in words.split()}

@@ -10,11 +10,13 @@ from typing import Literal
 from maekit.errors import UserError, nearest
 from maekit.runs.files import ENVIRONMENT
 from maekit.runs.folder import FOLDER, shown
+from maekit.runs.named import named_run
 from maekit.runs.read import Run
 from maekit.system.rank import rank
 
 Purpose = Literal["resume", "read"]
 LAST, BEST = "last.ckpt", "best.ckpt"
+_TAKES = " (--ckpt_path takes a file, a run's folder or number as `maekit runs` lists them, last or best)"
 _REPLACED = ("--ckpt_path", "--run.name")
 
 
@@ -27,20 +29,20 @@ def find_checkpoint(
     purpose: Purpose = "read",
     name: str | None = None,
 ) -> Path:
-    """The file that `--ckpt_path` means: a path, a run's folder, or `last` / `best` of the newest run.
+    """The file that `--ckpt_path` means: a path, a run's folder or number, or `last` / `best` of the newest run.
 
     A run's folder means its last.ckpt to resume from, and its best.ckpt (else last.ckpt) to read weights from.
 
     Args:
-        given: the flag's value.
+        given: the flag's value; a number or name as `named_run` takes it, where there is no such path.
         runs: the folder of all runs.
-        task: `last` and `best` look at its runs only; None: at those of all tasks and recipes.
-        recipe: `last` and `best` look at its runs only.
+        task: `last`, `best` and numbers look at its runs only; None: at those of all tasks and recipes.
+        recipe: `last`, `best` and numbers look at its runs only.
         purpose: to resume the run, or to read its weights.
         name: `last` and `best` look at the run of this name (`--run.name`) only.
 
     Raises:
-        UserError: no such file, or no run has one.
+        UserError: no such file, no run has one, or the number is that of several runs.
     """
     if given in ("last", "best"):
         return _of_newest(f"{given}.ckpt", runs, task, recipe, name).resolve()
@@ -48,9 +50,11 @@ def find_checkpoint(
     if path.is_dir():
         return _of_folder(path, purpose).resolve()
     if not path.is_file():
+        if run := named_run(given, runs, task, recipe):
+            return _of_folder(run, purpose).resolve()
         names = [file.name for file in path.parent.glob("*.ckpt")] if path.parent.is_dir() else []
         near = nearest(path.name, [*names, "last", "best"])
-        raise UserError(f"no checkpoint {path}{near} (--ckpt_path takes a file, a run's folder, last or best)")
+        raise UserError(f"no checkpoint {path}{near}{_TAKES}")
     return path.resolve()
 
 
@@ -73,7 +77,7 @@ def _of_folder(folder: Path, purpose: Purpose) -> Path:
     inside = _newest_first(folder.glob(f"*/{LAST}")) or _newest_first(folder.glob(f"*/*/{LAST}"))
     hint = f"; a run in it is {shown(inside[0].parent)}" if inside else ""
     weights = "; best.ckpt is there, for validate, predict and --model.weights" if (folder / BEST).is_file() else ""
-    raise UserError(f"no {LAST} in {folder}{weights}{hint} (--ckpt_path takes a file, a run's folder, last or best)")
+    raise UserError(f"no {LAST} in {folder}{weights}{hint}{_TAKES}")
 
 
 def _of_newest(file: str, runs: Path, task: str | None, recipe: str | None, name: str | None) -> Path:

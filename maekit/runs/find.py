@@ -4,7 +4,8 @@ import os
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from maekit.errors import UserError, nearest
+from maekit.errors import UserError
+from maekit.runs.named import existing_run
 from maekit.runs.read import FILES, Run, read_run
 
 _NO_RUNS_IN = {"tensorboard", "examples", "pictures", "report", "wandb", "logs"}
@@ -13,12 +14,14 @@ _NO_RUNS_IN = {"tensorboard", "examples", "pictures", "report", "wandb", "logs"}
 def find_runs(paths: Sequence[Path]) -> list[Run]:
     """Reads the runs in folders, at any depth, or the runs that the folders themselves are; each once, in order.
 
+    A run's number or name, such as `3` or `smoke/3`, stands for its folder under `runs`.
+
     Raises:
         UserError: a path does not exist, or no run is in it.
     """
     found: dict[Path, Run] = {}
     for path in _by_number(paths):
-        folders = list(_folders(_existing(path)))
+        folders = list(run_folders(existing_run(path)))
         if not folders:
             raise UserError(f"no run in {path}: no folder under it has one of {', '.join(FILES)}")
         for folder in folders:
@@ -35,7 +38,7 @@ def labels(runs: Sequence[Run]) -> dict[Path, str]:
     return {folder: "/".join(own[-length:]).replace("//", "/") for folder, own in parts.items()}
 
 
-def _folders(top: Path) -> Iterator[Path]:
+def run_folders(top: Path) -> Iterator[Path]:
     """Runs' folders under a folder; it does not look for runs inside a run's folder."""
     for here, below, files in os.walk(top):
         if set(FILES) & set(files):
@@ -54,13 +57,3 @@ def _by_number(paths: Sequence[Path]) -> list[Path]:
 def _order(name: str) -> tuple[int, str]:
     """A sort key that puts run 10 after run 9."""
     return (int(name), "") if name.isdigit() else (-1, name)
-
-
-def _existing(path: Path) -> Path:
-    path = path.expanduser()
-    if path.is_dir():
-        return path
-    if path.is_file():
-        raise UserError(f"{path} is a file, expected a run's folder or a folder of runs")
-    siblings = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
-    raise UserError(f"no folder {path}{nearest(path.name, siblings)}")

@@ -1,8 +1,8 @@
 """A run's folder has one writer: the process that holds the lock in it. Standard library only.
 
 The lock is a `flock` on `.lock`, which the system releases when the process ends, however it ends; the file records
-the process that holds it. A study locks a run's folder before it starts the run, which inherits the lock. Readers need
-no lock.
+the process that holds it, or why the last one did not come to its end. A study locks a run's folder before it starts
+the run, which inherits the lock. Readers need no lock.
 """
 
 import json
@@ -13,8 +13,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from datetime import datetime
 from pathlib import Path
+from typing import Literal, NamedTuple
 
-from maekit.errors import UserError
+from maekit.errors import Interrupted, UserError
 from maekit.runs.folder import LOCK
 from maekit.system.processes import flock, host_of, is_gone, is_here, owner
 from maekit.system.rank import rank
@@ -43,10 +44,14 @@ def only_writer(folder: Path) -> Iterator[None]:
     handle = _inherited(folder)
     handle = _taken(folder) if handle is None else handle
     _write(handle, os.getpid())
+    since, ended = time.time(), b""
     try:
         yield
+    except BaseException as error:
+        ended = _end_record(error, since)
+        raise
     finally:
-        os.ftruncate(handle, 0)
+        _overwrite(handle, ended)
         _unlock(handle)
         os.close(handle)
 
@@ -68,6 +73,50 @@ def holder(folder: Path) -> str | None:
         os.close(handle)
     live = held is False or (held is None and record.get("owner") and not is_gone(record["owner"]))
     return _holder_text(record) if live else None
+
+
+class End(NamedTuple):
+    """How the last process that wrote into a run's folder ended, if it did not come to its end.
+
+    Attributes:
+        how: `stopped` by a signal or Ctrl-C, `failed` by an error, or `killed`: it left no word.
+        reason: the error's line, or which process it was.
+        since: when it began to write, in seconds since 1970; 0 where that is not known.
+    """
+
+    how: Literal["stopped", "failed", "killed"]
+    reason: str
+    since: float
+
+
+def how_it_ended(folder: Path) -> End | None:
+    """How a run was cut short; None where its last process came to its end, still runs, or left no record."""
+    try:
+        found = json.loads((folder / LOCK).read_bytes())
+    except (OSError, ValueError):
+        return None
+    record = {str(key): str(value) for key, value in found.items()} if isinstance(found, dict) else {}
+    how, since = record.get("ended"), _seconds(record.get("since", ""))
+    if how in ("stopped", "failed"):
+        return End("stopped" if how == "stopped" else "failed", record.get("reason", ""), since)
+    if record.get("owner", "").count("|") < 4 or not is_gone(record["owner"]):
+        return None
+    return End("killed", f"{_holder_text(record)} has ended without a word", since)
+
+
+def _end_record(error: BaseException, since: float) -> bytes:
+    """What a lock file keeps of a run that an error or a signal ended."""
+    how = "stopped" if isinstance(error, Interrupted | KeyboardInterrupt) else "failed"
+    reason = (str(error).strip() or type(error).__name__).splitlines()[0][:500]
+    began = datetime.fromtimestamp(since).astimezone().isoformat(sep=" ", timespec="seconds")
+    return (json.dumps({"ended": how, "reason": reason, "since": began}) + "\n").encode()
+
+
+def _seconds(since: str) -> float:
+    try:
+        return datetime.fromisoformat(since).timestamp()
+    except ValueError:
+        return 0.0
 
 
 def _inherited(folder: Path) -> int | None:
@@ -139,9 +188,13 @@ def _holder_text(record: dict[str, str]) -> str:
 def _write(handle: int, process: int) -> None:
     since = datetime.now().astimezone().isoformat(sep=" ", timespec="seconds")
     text = json.dumps({"owner": owner(process), "since": since}) + "\n"
+    _overwrite(handle, text.encode())
+
+
+def _overwrite(handle: int, content: bytes) -> None:
     os.lseek(handle, 0, os.SEEK_SET)
     os.ftruncate(handle, 0)
-    os.write(handle, text.encode())
+    os.write(handle, content)
 
 
 def _read(handle: int) -> dict[str, str]:

@@ -1,11 +1,13 @@
 """The tables that a run appends rows to: `train.csv`, `val.csv`, `layers.csv`."""
 
 import csv
+import os
 from pathlib import Path
 
 from maekit.system.plain import finite_number
 
 Row = dict[str, float]
+_TAIL = 2**16  # bytes at the end of a table, which hold several rows
 
 
 def text_rows(file: Path) -> list[dict[str, str]]:
@@ -24,6 +26,21 @@ def number_rows(file: Path) -> list[Row]:
         return []
     rows = [{key: number for key, text in row.items() if (number := _number(text)) is not None} for row in found]
     return [row for row in rows if "step" in row]
+
+
+def last_step_of(file: Path) -> int | None:
+    """The step of a table's last whole row, for which only its end is read; None where there is no such row."""
+    try:
+        with file.open("rb") as lines:
+            columns = next(csv.reader([lines.readline().decode()]), [])
+            start = lines.tell()
+            lines.seek(max(start, lines.seek(0, os.SEEK_END) - _TAIL))
+            rows = list(csv.reader(lines.read().decode(errors="replace").splitlines()))
+    except (OSError, UnicodeDecodeError, csv.Error):
+        return None
+    whole = (row for row in reversed(rows) if len(row) == len(columns) and "step" in columns)
+    steps = (_number(row[columns.index("step")]) for row in whole)
+    return next((int(step) for step in steps if step is not None), None)
 
 
 def _number(text: str) -> float | None:

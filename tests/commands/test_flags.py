@@ -78,6 +78,12 @@ BAD: dict[str, dict[str, tuple[str, ...]]] = {
     "reproduce": {
         "--table": ("x",), "--row": ("x",), "--column": ("x",), "--runs": (), "--which": ("x",), "--seeds": COUNT,
     },
+    "runs list": {
+        "--task": ("nonsense",), "--state": ("nonsense",), "--data": ("nonsense",), "--sort": ("nonsense",),
+        "--since": ("yesterday", "2", "-1d", "nan"),
+    },
+    "runs prune": {"--keep-best": COUNT},
+    "runs rm": {},
     "show": {"--recipe": ("nonsense",)},
     "similar": {
         "--features": ("nothere",), "--top": COUNT, "--patch": ("x", "1", "-1,2", "1,2,3"), "--output": (),
@@ -163,6 +169,8 @@ def words(command: str, place: Path, free: Path) -> list[str]:
         "report": [str(place / "run"), f"--output={new}"],
         "reproduce": ["--table=3"],
         "show": ["imagenet_finetune"],
+        "runs list": [str(place / "run")],
+        "runs prune": [str(place / "run")],
         "similar": [str(place / "one.jpg"), features],
         "sweep": [*task, "--grid=optim.layer_decay=0.5,0.9", "--dry_run"],
         "weights convert": ["mae_vit_smoke", new, "--to=mae"],

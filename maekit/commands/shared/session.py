@@ -27,8 +27,9 @@ def add_session_arguments(parser: argparse.ArgumentParser) -> None:
     add_recipe_arguments(parser)
     parser.add_argument(
         "--ckpt_path",
-        help="a checkpoint, a run's folder (to go on: its last.ckpt; to measure: its best.ckpt, else last.ckpt), or "
-        "`last` / `best`: the file of that name in the newest run, by its last save, or in that of --run.name",
+        help="a checkpoint, a run's folder or number (3, smoke/3; to go on its last.ckpt, to measure its best.ckpt, "
+        "else last.ckpt), or `last` / `best`: the file of that name in the newest run, by its last save, or in that of "
+        "--run.name",
     )
     parser.add_argument("--print_config", action="store_true", help="print the resolved configuration and stop")
     parser.add_argument("-h", "--help", action="store_true", help="this help; with --task, every flag of the task")

@@ -79,7 +79,7 @@ class Comparison(TypedDict):
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds the flags of this command."""
     parser.add_argument(
-        "runs", type=Path, nargs="+", metavar="RUN", help="two or more runs' folders, or folders of runs"
+        "runs", type=Path, nargs="+", metavar="RUN", help="two or more runs' folders or numbers, or folders of runs"
     )
     parser.add_argument("--json", action="store_true", help="print one JSON object")
 

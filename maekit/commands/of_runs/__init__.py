@@ -1,0 +1,1 @@
+"""Commands on runs that are there: listed, watched, put side by side."""
