@@ -29,6 +29,7 @@ GROUPS = {
     "Use a model": {
         "validate": "measure a checkpoint or a weights file",
         "predict": "run a checkpoint on a folder of images",
+        "export": "write a model as ONNX or in torch.export's format, and check the file",
         "reconstruct": "mask images and draw what a pre-trained model makes of the rest",
     },
     "Look at runs": {

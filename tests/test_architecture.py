@@ -36,7 +36,7 @@ ALLOWED = {
     "replay": "base recipes system weights version",
     "training": "base data optim planning recipes replay runs system weights",
     "study": "base optim recipes runs system training",
-    "export": "recipes runs system weights",
+    "export": "backbone base data recipes runs system weights",
     "paper": "recipes runs system",
     "report": "paper recipes runs study system",
     "api": "base data optim planning recipes runs system training weights",

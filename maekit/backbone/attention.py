@@ -88,7 +88,7 @@ class Attention(nn.Module):
         """
         if window:
             if rotation is not None:
-                rotation = partition_rotation(rotation, grid, window, len(tokens))
+                rotation = partition_rotation(rotation, grid, window, tokens.shape[0])
             attended = self._attend(self._windows(tokens, grid, window), (window, window), rotation)
             attended = unpartition(attended, grid, window)
         else:

@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from maekit.backbone.attention import Grid
 from maekit.backbone.tiled import attend_in_tiles
+from maekit.backbone.traced_resize import is_symbolic, linear_weights
 
 
 class Decomposed(nn.Module):
@@ -69,7 +70,9 @@ def attend_folded(q: Tensor, k: Tensor, v: Tensor, rows: Tensor, columns: Tensor
 
 def _by_shift(table: Tensor, side: int) -> Tensor:
     """Returns [side, side, d]: for each query and key place on an axis of `side` patches, the vector of their shift."""
-    if table.shape[0] != 2 * side - 1:
+    if is_symbolic(side):
+        table = (linear_weights(table.shape[0], 2 * side - 1, table.device) @ table.float()).to(table.dtype)
+    elif table.shape[0] != 2 * side - 1:
         resized = F.interpolate(table.float().T[None], size=2 * side - 1, mode="linear")
         table = resized[0].T.to(table.dtype)
     place = torch.arange(side, device=table.device)

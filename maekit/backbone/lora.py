@@ -68,6 +68,18 @@ class LoraLinear(nn.Linear):
         return F.linear(F.linear(dropped, self.lora_a), self.lora_b) * self.lora_scale
 
 
+def merge_layers(model: nn.Module) -> int:
+    """Replaces each adapted layer of a model by a plain one of the merged weight, in place; returns how many."""
+    layers = [(name, module) for name, module in model.named_modules() if isinstance(module, LoraLinear)]
+    for name, layer in layers:
+        weights = merged({f"x.{key}": value for key, value in layer.state_dict().items()}, name)
+        kind = KeylessLinear if layer.keyless else nn.Linear
+        plain = kind(layer.in_features, layer.out_features, bias=layer.bias is not None)
+        plain.load_state_dict({key.removeprefix("x."): value for key, value in weights.items()})
+        model.set_submodule(name, plain.to(layer.weight.device, layer.weight.dtype).train(layer.training))
+    return len(layers)
+
+
 def target_names(given: str | Sequence[str] | None) -> tuple[str, ...]:
     """Returns the layers that `--model.lora_targets` names, in their order; all of them for None.
 

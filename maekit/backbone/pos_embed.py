@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from maekit.backbone.sizes import PositionResize
+from maekit.backbone.traced_resize import is_symbolic, resize_by_weights
 from maekit.errors import UserError
 
 
@@ -60,11 +61,14 @@ def resize_pos_embed(
       vision_transformer.py: interpolate_offset 0.1);
     - antialias: with antialiasing, whose cubic kernel is another one (there too, of the ViTs with registers).
     """
-    if old_grid == new_grid:
+    traced = is_symbolic(*new_grid)  # comparing a symbol with a number would bind a graph to one size
+    if not traced and old_grid == new_grid:
         return table
     prefix, patches = table[:, :num_prefix], table[:, num_prefix:]
     image = patches.float().transpose(1, 2).reshape(1, -1, *old_grid)
-    if how == "offset":
+    if traced:
+        resized = resize_by_weights(image, new_grid, how)
+    elif how == "offset":
         factors = [(new + 0.1) / old for new, old in zip(new_grid, old_grid, strict=True)]
         resized = F.interpolate(image, scale_factor=factors, mode="bicubic", align_corners=False)
     else:

@@ -97,6 +97,11 @@ class Backbone(nn.Module):
     def has_final_norm(self) -> bool:
         """Whether the last block is followed by a norm; weights fine-tuned with mean pooling have none."""
 
+    @property
+    def fixed_size(self) -> str:
+        """Returns in words why images of one size alone can be encoded; empty where others can."""
+        return ""
+
     @abstractmethod
     def layer_of(self, name: str) -> int:
         """Returns the layer of a parameter by its name in the backbone, as layer-wise lr decay counts them.

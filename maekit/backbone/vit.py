@@ -14,6 +14,7 @@ from maekit.backbone.patch_embed import PatchEmbed, initialise
 from maekit.backbone.pos_embed import patch_grid, resize_pos_embed, sincos_pos_embed
 from maekit.backbone.positions import RelativePosition, block_position, check_relative_position, shared_tables
 from maekit.backbone.protocol import Backbone, Features, Hidden
+from maekit.backbone.relative_bias import TableBias
 from maekit.backbone.rotary import Rotary
 from maekit.backbone.sizes import Size
 from maekit.errors import UserError
@@ -158,7 +159,7 @@ class ViT(Backbone):
             tokens = run(tokens, grid, rotations.get(self.windows[index]))
             if index in taps:
                 tapped[index] = tokens
-        shape = (len(images), self.embed_dim, *grid)
+        shape = (images.shape[0], self.embed_dim, *grid)
         maps = (self.patch_tokens(tapped[index]).transpose(1, 2).reshape(shape) for index in taps)
         class_tokens = () if self.cls_token is None else tuple(tapped[index][:, 0] for index in taps)
         return Features(self.norm(tokens), tuple(maps), class_tokens)
@@ -175,6 +176,12 @@ class ViT(Backbone):
     def has_final_norm(self) -> bool:
         """Whether the last block is followed by a norm; weights fine-tuned with mean pooling have none."""
         return not isinstance(self.norm, nn.Identity)
+
+    @property
+    def fixed_size(self) -> str:
+        """Returns in words why images of one size alone can be encoded: their tables of biases are for one grid."""
+        bound = any(isinstance(module, TableBias) for module in self.modules())
+        return "its tables of relative position biases are for one patch grid" if bound else ""
 
     def features(self, images: Tensor, blocks: Sequence[int]) -> ImageFeatures:
         """Returns the class token (final norm applied, if built) and the raw maps after `blocks`, in that order."""
@@ -217,7 +224,7 @@ class ViT(Backbone):
         }
         if visible is not None:
             (whole,) = tables.values()
-            start = whole[: self.num_prefix].expand(len(visible), -1, -1, -1)
+            start = whole[: self.num_prefix].expand(visible.shape[0], -1, -1, -1)
             return {0: torch.cat([start, whole[self.num_prefix :][visible]], dim=1)}
         return tables
 
@@ -229,7 +236,7 @@ class ViT(Backbone):
         if self.cls_token is not None:
             position = 0.0 if self.pos_embed is None or not self.class_rows else self.pos_embed[:, :1]
             prefix.insert(0, self.cls_token + position)
-        return torch.cat([*(part.expand(len(tokens), -1, -1) for part in prefix), tokens], dim=1)
+        return torch.cat([*(part.expand(tokens.shape[0], -1, -1) for part in prefix), tokens], dim=1)
 
     def _position_table(self, size: Size) -> nn.Parameter | None:
         if size.positions not in ("learned", "fixed"):

@@ -11,10 +11,12 @@ from torch import Tensor, nn
 from maekit.backbone.block import Block
 from maekit.backbone.freeze import add_lora, freeze_embeddings, tune_last_blocks
 from maekit.backbone.lora import target_names
+from maekit.backbone.protocol import Pooling
 from maekit.backbone.sizes import load_size
 from maekit.backbone.vit import ViT, ViTOptions
 from maekit.base.checkpoint_card import measured_in
 from maekit.base.data import RunData, TransferData
+from maekit.base.exportable import Exportable
 from maekit.base.settings import AdaptedSettings, BackboneSettings, TrainedSettings
 from maekit.base.shown import Shown
 from maekit.base.spec import DataSpec
@@ -169,6 +171,21 @@ class TransferModel(nn.Module, ABC):
     @abstractmethod
     def shown(self) -> Shown:
         """Returns what is shown of this model: scores and pictures of images, and what `maekit predict` writes."""
+
+    def exportable(self, input: Mapping[str, Any]) -> Exportable | None:
+        """Returns what `maekit export` writes of this model, loaded and in evaluation mode; None where it has none.
+
+        Its features need no method: they are what `pooled` gives, and the patches' tokens.
+
+        Args:
+            input: the values of the data's `input_transform()`.
+        """
+        return None
+
+    def pooled(self, images: Tensor) -> Tensor:
+        """Returns an image's features [B, D] of images [B, C, H, W], normalised: its class token, else the mean."""
+        how: Pooling = "class" if self.backbone.has_class_token else "mean"
+        return self.backbone.pool(self.backbone(images).tokens, how)
 
     def headlines(self, values: Mapping[str, float]) -> dict[str, float]:
         """Returns those of an evaluation's values that a line of text shows."""

@@ -1,5 +1,6 @@
 """Classifiers on the shared backbone: what every classification task has, and fine-tuning with mixup and cutmix."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Unpack
 
@@ -11,6 +12,7 @@ from torch.nn import functional as F
 from maekit.backbone.protocol import Pooling
 from maekit.backbone.vit import ViTOptions
 from maekit.base.data import RunData, TransferData
+from maekit.base.exportable import Exportable
 from maekit.base.model import TransferModel
 from maekit.base.settings import BackboneSettings, TrainedSettings
 from maekit.base.spec import DataSpec
@@ -22,6 +24,7 @@ from maekit.classification.chosen_metrics import (
     reliability_json,
 )
 from maekit.classification.class_weights import class_weights, said_weights, weighted_cross_entropy
+from maekit.classification.exportable import class_exportable
 from maekit.classification.metrics import ClassificationMetrics, class_json, confusion_json
 from maekit.classification.mix_settings import MixSettings
 from maekit.classification.pooled import PooledModel
@@ -146,6 +149,10 @@ class Classifier(PooledModel):
         """Returns probabilities [B, C] in fp32 of images [B, 3, H, W], normalised."""
         logits: Tensor = self(images)
         return logits.float().softmax(-1)
+
+    def exportable(self, input: Mapping[str, Any]) -> Exportable:
+        """Returns logits and probabilities, see `class_exportable`."""
+        return class_exportable(self, input)
 
     def shown(self) -> ShownClasses:
         """Returns the losses of images, the images, and a CSV with the best classes of each."""

@@ -2,17 +2,13 @@
 
 import argparse
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from maekit.base.predict_options import PredictOptions
 from maekit.commands.shared.flags import add_device_argument, check_least
 from maekit.commands.shared.given_images import GivenImages
+from maekit.commands.shared.loaded_model import load_model
 from maekit.commands.shared.output import refuse_results_among_images, results_folder
 from maekit.runs.checkpoint_path import find_checkpoint, weights_line
-
-if TYPE_CHECKING:
-    from maekit.base.checkpoint_card import Card
-    from maekit.base.model import TransferModel
 
 FORWARDS = False
 
@@ -60,24 +56,3 @@ def main(args: argparse.Namespace) -> int:
         skipped = given.write_skipped(output)
     print(f"{done} images -> {written}{skipped}")
     return 0 if done else 2
-
-
-def load_model(path: Path, device: str, task: str | None = None) -> "tuple[TransferModel, Card]":
-    """Returns the model of a checkpoint on a device, in evaluation mode, and the checkpoint's card.
-
-    Args:
-        path: the checkpoint.
-        device: as `choose_device` takes it.
-        task: a name or a task.py in place of the card's.
-    """
-    from maekit.base.checkpoint_card import read_card
-    from maekit.recipes.tasks import find_task
-    from maekit.system.hardware import choose_device
-
-    chosen = choose_device(device)
-    card = read_card(path)
-    card.require_readable(path)
-    module = find_task(task or card.task).load()
-    model: TransferModel = module.Model.build(card.spec, card.config["model"])
-    model.load_checkpoint(path)
-    return model.eval().to(chosen), card

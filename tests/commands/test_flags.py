@@ -45,6 +45,11 @@ BAD: dict[str, dict[str, tuple[str, ...]]] = {
         "--image_size": ("0", "-8", "x"), "--crop_fraction": ("0", "2", "-1", "x", "nan"), "--batch_size": COUNT,
         "--num_workers": ("-1", "x"), "--device": DEVICE, "--precision": ("fp64", "16"), "--format": ("csv",),
     },
+    "export": {
+        "--to": ("x", "onnxx"), "--opset": ("0", "17", "99", "x"), "--precision": ("fp64", "16"), "--samples": COUNT,
+        "--images": ("nothere",), "--root": ("nothere",), "--limit": ("-1", "x", "nan"), "--check": ("nothere",),
+        "--task": ("nothere.py",), "--batch_size": COUNT,
+    },
     "fit": {
         "--task": ("nonsense",), "--recipe": ("nonsense",), "--config": ("nothere.yaml",), "--ckpt_path": ("nothere",),
     },
@@ -162,6 +167,7 @@ def words(command: str, place: Path, free: Path) -> list[str]:
         "data make": ["--task=imagenet_finetune", f"--root={new}"],
         "data stats": [*task, f"--root={few_digits()}", f"--out={new}"],
         "embed": [photos, "--weights=mae_vit_smoke", f"--output={new}", "--num_workers=0"],
+        "export": [str(place / "run"), str(free / "new.onnx"), "--to=onnx"],
         "knn": [features],
         "pca": [str(place / "patches"), f"--output={new}"],
         "predict": [f"--ckpt_path={place / 'run'}", f"--images={photos}", f"--output={new}"],

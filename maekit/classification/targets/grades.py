@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from maekit.base.exportable import Exportable
 from maekit.classification.metrics import confusion_json
+from maekit.classification.targets.exportable import grade_exportable
 from maekit.classification.targets.grade_results import grade_outcomes, per_grade_json
 from maekit.classification.targets.losses import grade_loss, grade_probabilities, predicted_grades
 from maekit.classification.targets.metrics import GradeMetrics
@@ -54,6 +56,10 @@ class GradeModel(TargetModel):
         """Returns grades [B] int64 and probabilities [B, K] in fp32, of images [B, C, H, W], normalised."""
         logits: Tensor = self(images)
         return predicted_grades(logits), grade_probabilities(logits)
+
+    def exportable(self, input: Mapping[str, Any]) -> Exportable:
+        """Returns grades, their probabilities and the logits."""
+        return grade_exportable(self, input)
 
     def shown(self) -> ShownGrades:
         """Returns the losses of images, the images, and a CSV with the grade of each."""

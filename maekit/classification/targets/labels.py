@@ -2,15 +2,17 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
 from maekit.base.data import RunData, TransferData
+from maekit.base.exportable import Exportable
 from maekit.base.spec import DataSpec
 from maekit.classification.class_weights import positive_weights, said_weights
 from maekit.classification.mix_settings import MixSettings
+from maekit.classification.targets.exportable import label_exportable
 from maekit.classification.targets.label_results import labels_json, per_label_json
 from maekit.classification.targets.losses import asymmetric_loss, binary_loss
 from maekit.classification.targets.metrics import LabelMetrics, label_scores
@@ -141,6 +143,10 @@ class LabelModel(TargetModel):
         if self.threshold is not None:
             return "the run's --model.threshold"
         return "tuned on its validation images" if "threshold" in self.measured else "no validation has tuned it yet"
+
+    def exportable(self, input: Mapping[str, Any]) -> Exportable:
+        """Returns logits and probabilities of the labels."""
+        return label_exportable(self, self, input)
 
     def shown(self) -> ShownLabels:
         """Returns the losses of images, the images, and a CSV with the labels of each."""

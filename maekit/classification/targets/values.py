@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
 
+from maekit.base.exportable import Exportable
 from maekit.base.spec import DataSpec
+from maekit.classification.targets.exportable import value_exportable
 from maekit.classification.targets.heads import ValueHead
 from maekit.classification.targets.losses import value_loss
 from maekit.classification.targets.metrics import ValueMetrics
@@ -79,6 +81,10 @@ class ValueModel(TargetModel):
     def values(self, images: Tensor) -> Tensor:
         """Returns values [B, V] in the unit of the data, fp32, of images [B, C, H, W], normalised."""
         return self.head.in_unit(self(images))
+
+    def exportable(self, input: Mapping[str, Any]) -> Exportable:
+        """Returns values in the unit of the data."""
+        return value_exportable(self, self.head, input)
 
     def shown(self) -> ShownValues:
         """Returns the errors of images, the images, and a CSV with the values of each."""

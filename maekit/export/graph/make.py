@@ -1,0 +1,117 @@
+"""Makes an exported file: traced, written, brought to its precision, and put in its place once it is checked."""
+
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+
+from maekit.base.exportable import Exportable
+from maekit.errors import UserError
+from maekit.export.graph.check import Check, parts
+from maekit.export.graph.metadata import describe
+from maekit.export.graph.onnx_file import DEFAULT_OPSET, check_opset, write_onnx
+from maekit.export.graph.quantise import Precision, reduce_precision
+from maekit.export.graph.torch_file import write_torch
+from maekit.export.graph.trace import plain_layers, trace
+from maekit.system.files import write_json
+
+Format = Literal["onnx", "torch"]
+ENDING: dict[Format, str] = {"onnx": ".onnx", "torch": ".pt2"}
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How a model is to be written.
+
+    Attributes:
+        to: the format.
+        out: the file to make.
+        precision: of it.
+        opset: of ONNX; None for the usual one.
+    """
+
+    to: Format
+    out: Path
+    precision: Precision = "fp32"
+    opset: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.opset is not None:
+            check_opset(self.opset)
+        if self.out.suffix != ENDING[self.to]:
+            raise UserError(
+                f"got OUT {self.out}, expected a name that ends in {ENDING[self.to]}, by which it is recognised"
+            )
+        for taken in (self.out, checks_of(self.out)):
+            if taken.exists() or taken.is_symlink():
+                raise UserError(f"{taken} exists already; give another OUT, or remove it first")
+
+
+def write(exportable: Exportable, wanted: Wanted, folder: Path, origin: dict[str, object]) -> tuple[Path, list[str]]:
+    """Writes a model into a folder, under the name that it is to have.
+
+    Args:
+        exportable: the model.
+        wanted: format, name and precision.
+        folder: where to write, which is not where it is wanted.
+        origin: what the metadata say of the weights.
+
+    Returns:
+        The file, and lines of text on what was done.
+    """
+    file = folder / wanted.out.name
+    plain, merged = plain_layers(exportable)
+    lines = [f"merged  adapters (LoRA) of {merged} layers into their weights"] if merged else []
+    program = trace(plain)
+    opset = wanted.opset or DEFAULT_OPSET
+    made = {**origin, "precision": wanted.precision, "torch": torch.__version__}
+    if wanted.to == "torch":
+        write_torch(program, file, describe(exportable, origin=made))
+        return file, lines
+    metadata = describe(exportable, origin={**made, "opset": opset})
+    if wanted.precision == "fp32":
+        write_onnx(program, exportable, file, metadata, opset)
+        return file, lines
+    whole = folder / f"fp32-{wanted.out.name}"
+    write_onnx(program, exportable, whole, metadata, opset)
+    lines.append(f"reduced {reduce_precision(whole, file, wanted.precision)}")
+    whole.unlink()
+    return file, lines
+
+
+@contextmanager
+def work_folder(out: Path) -> Iterator[Path]:
+    """Makes a folder beside the file to come, on its disk, and removes it at the end."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        folder = Path(tempfile.mkdtemp(prefix=".export-", dir=out.parent))
+    except OSError as error:
+        raise UserError(f"{out.parent}: cannot be written ({error.strerror}); give another OUT") from error
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def settle(file: Path, out: Path, check: Check) -> Path:
+    """Moves a checked file to its name, or a refused one to `<name>.refused.<ending>`, with the check's JSON beside it.
+
+    The tensors of a large model keep the name that the file knows them by.
+    """
+    place = out if check.passed else out.with_name(f"{out.stem}.refused{out.suffix}")
+    for part in parts(file)[1:]:
+        part.replace(out.with_name(part.name))
+    file.replace(place)
+    check.file = place.name
+    write_json(checks_of(place), check.plain())
+    return place
+
+
+def checks_of(file: Path) -> Path:
+    """Returns where the JSON of a file's check is: model.check.json, or model.pt2.check.json of another format."""
+    return file.with_name(f"{file.stem if file.suffix == ENDING['onnx'] else file.name}.check.json")

@@ -1,0 +1,55 @@
+"""What an exported file says of itself, as one JSON object."""
+
+from typing import Any
+
+from maekit.base.exportable import Exportable
+from maekit.errors import UserError
+from maekit.version import __version__
+
+FORMAT = 1  # of the metadata; a reader refuses a newer one
+
+
+def describe(exportable: Exportable, *, origin: dict[str, object]) -> dict[str, object]:
+    """Returns the metadata of a file.
+
+    Args:
+        exportable: what is exported.
+        origin: what the weights are: task, recipe, step, kind of export and so on.
+    """
+    height, width = exportable.image_size
+    multiple = exportable.side_multiple
+    return {
+        "format": FORMAT,
+        "maekit": __version__,
+        **origin,
+        "channels": exportable.channels,
+        "image_size": [height, width],
+        "batch": "any" if exportable.dynamic_batch else 1,
+        "size": f"any multiples of {multiple} px" if multiple else "fixed",
+        **({"size_fixed_because": exportable.fixed_because} if exportable.fixed_because else {}),
+        "outputs": list(exportable.outputs),
+        **exportable.metadata,
+    }
+
+
+def require_same(found: Any, expected: dict[str, object], name: str) -> None:
+    """Refuses a file whose metadata say that it is of another model than expected.
+
+    Args:
+        found: the file's.
+        expected: of `describe`, for the model at hand.
+        name: the file's, for the error.
+    """
+    for key in ("family", "kind", "task", "target", "outputs", "channels", "image_size", "class_names", "value_names"):
+        if found.get(key) != expected.get(key):
+            ours, theirs = (_short(values.get(key)) for values in (expected, found))
+            raise UserError(
+                f"{name} is of another model: its {key} is {theirs}, expected {ours}; give the run that it was "
+                "exported from"
+            )
+
+
+def _short(value: object) -> str:
+    if isinstance(value, list) and len(value) > 3:
+        return f"{len(value)} names from '{value[0]}' on"
+    return str(value)

@@ -1,0 +1,103 @@
+"""Brings an ONNX file to fewer bits: float16, or int8 weights with activations quantised as they come."""
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, Literal
+
+from maekit.errors import UserError
+from maekit.export.graph.libraries import library
+
+Precision = Literal["fp32", "fp16", "int8"]
+PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+_LEAST_SIDE = 16  # of a weight that is worth int8; smaller ones are no layer's
+
+
+def reduce_precision(source: Path, out: Path, precision: Precision) -> str:
+    """Writes a file of fewer bits; input and outputs stay float32, and the metadata are kept.
+
+    float16: all but what computes position tables. int8: dynamic quantisation by onnxruntime, each output channel with
+    a scale of its own; the matrix products with a layer's weights, and neither patch embedding nor attention.
+
+    Args:
+        source: the ONNX file in fp32.
+        out: the file to make.
+        precision: `fp16` or `int8`.
+
+    Returns:
+        In words what was changed.
+
+    Raises:
+        UserError: a library is missing, or the model is above 2 GB, which the libraries do not convert.
+    """
+    onnx = library("onnx", f"--precision {precision}")
+    if source.with_name(f"{source.name}.data").is_file():
+        raise UserError(
+            f"--precision {precision}: the model is above 2 GB in fp32, which onnx's converters do not take; export it "
+            "in fp32 and convert it with the tools of the device it is for"
+        )
+    model = onnx.load(str(source))
+    with _quiet():
+        words = _to_half(model, out) if precision == "fp16" else _to_int8(model, source, out)
+    written = onnx.load(str(out))
+    onnx.helper.set_model_props(written, {prop.key: prop.value for prop in model.metadata_props})
+    onnx.save(written, str(out))
+    return words
+
+
+def _to_half(model: Any, out: Path) -> str:
+    half = library("onnxruntime.transformers.float16", "--precision fp16")
+    onnx = library("onnx", "--precision fp16")
+    kept = _before_positions(model)
+    written = half.convert_float_to_float16(model, keep_io_types=True, node_block_list=kept, disable_shape_infer=False)
+    onnx.save(written, str(out))
+    return f"float16, {len(kept)} operators of positions in float32" if kept else "float16"
+
+
+def _to_int8(model: Any, source: Path, out: Path) -> str:
+    quantization = library("onnxruntime.quantization", "--precision int8")
+    weights = {tensor.name: list(tensor.dims) for tensor in model.graph.initializer}
+    products = [node for node in model.graph.node if node.op_type in ("MatMul", "Gemm")]
+    layers = [node for node in products if _is_layer(weights.get(node.input[1], []))]
+    names = {node.name for node in layers}
+    quantization.quantize_dynamic(
+        str(source),
+        str(out),
+        op_types_to_quantize=["MatMul", "Gemm"],
+        nodes_to_exclude=[node.name for node in products if node.name not in names],
+        per_channel=True,
+        weight_type=quantization.QuantType.QInt8,
+    )
+    return f"int8 weights of {len(layers)} layers"
+
+
+def _is_layer(sides: list[int]) -> bool:
+    return len(sides) == 2 and min(sides) >= _LEAST_SIDE
+
+
+def _before_positions(model: Any) -> list[str]:
+    """Returns the operators that depend on the image's size alone: positions are off by more than float16 holds."""
+    constants = {tensor.name for tensor in model.graph.initializer}
+    sizes: set[str] = set()
+    names = []
+    for node in model.graph.node:
+        inputs = {name for name in node.input if name}
+        if node.op_type == "Shape" or (inputs & sizes and inputs <= sizes | constants):
+            sizes.update(node.output)
+            names += [] if node.op_type == "Shape" else [node.name]
+    return names
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keeps the converters' remarks from the terminal."""
+    before = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(before)

@@ -1,0 +1,52 @@
+"""Writes and opens a traced program in torch.export's own format, `.pt2`."""
+
+import json
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.export import ExportedProgram
+
+from maekit.errors import UserError
+from maekit.export.graph.onnx_file import KEY
+
+
+def write_torch(program: ExportedProgram, path: Path, metadata: Mapping[str, object]) -> None:
+    """Writes a program, with its metadata as the extra file `maekit`."""
+    torch.export.save(program, str(path), extra_files={KEY: json.dumps(metadata)})
+
+
+class TorchModel:
+    """A `.pt2` file that runs without the model's code.
+
+    Args:
+        path: the file.
+
+    Raises:
+        UserError: it is no such file, or none of maekit.
+    """
+
+    def __init__(self, path: Path) -> None:
+        extra = {KEY: ""}
+        try:
+            program = torch.export.load(str(path), extra_files=extra)
+        except (RuntimeError, ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+            raise UserError(f"{path} is no file of torch.export, or damaged; export the run again") from error
+        if not extra[KEY]:
+            raise UserError(f"{path} is a program of torch.export that maekit did not write; export the run again")
+        self.path, self.metadata = path, _plain(extra[KEY])
+        self.module = program.module()
+
+    def __call__(self, *inputs: Tensor) -> dict[str, Tensor]:
+        """Returns the outputs by name, on the CPU, of images [B, C, H, W], normalised, and what goes with them."""
+        with torch.no_grad():
+            found = self.module(*inputs)
+        return dict(zip(self.metadata["outputs"], found, strict=True))
+
+
+def _plain(text: str) -> dict[str, Any]:
+    values: dict[str, Any] = json.loads(text)
+    return values
