@@ -43,12 +43,12 @@ def only_writer(folder: Path) -> Iterator[None]:
         return
     handle = _inherited(folder)
     handle = _taken(folder) if handle is None else handle
+    since, ended, earlier = time.time(), b"", _earlier_end(handle)
     _write(handle, os.getpid())
-    since, ended = time.time(), b""
     try:
         yield
     except BaseException as error:
-        ended = _end_record(error, since)
+        ended = _end_record(error, since) if _has_changed(folder, since) else earlier
         raise
     finally:
         _overwrite(handle, ended)
@@ -110,6 +110,21 @@ def _end_record(error: BaseException, since: float) -> bytes:
     reason = (str(error).strip() or type(error).__name__).splitlines()[0][:500]
     began = datetime.fromtimestamp(since).astimezone().isoformat(sep=" ", timespec="seconds")
     return (json.dumps({"ended": how, "reason": reason, "since": began}) + "\n").encode()
+
+
+def _earlier_end(handle: int) -> bytes:
+    """The end record of the session before, which stays if this one is refused before it writes anything."""
+    os.lseek(handle, 0, os.SEEK_SET)
+    content = os.read(handle, 4096)
+    return content if content.startswith(b'{"ended"') else b""
+
+
+def _has_changed(folder: Path, since: float) -> bool:
+    """Whether a file of the run, other than its lock, was written since a time."""
+    try:
+        return any(path.stat().st_mtime >= since for path in folder.iterdir() if path.name != LOCK)
+    except OSError:
+        return False
 
 
 def _seconds(since: str) -> float:

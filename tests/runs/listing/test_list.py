@@ -139,12 +139,23 @@ def test_a_live_run_is_running_and_a_killed_one_failed(tmp_path: Path) -> None:
 def test_how_a_run_was_cut_short_is_kept_until_it_goes_on(error: BaseException, word: str, tmp_path: Path) -> None:
     folder = make(tmp_path / "t/r/0", status="paused")
     with pytest.raises(type(error)), only_writer(folder):
+        (folder / "train.csv").write_text("step,loss\n1,2.0\n")
         raise error
-    state = state_of(Run(folder))
-    assert (state.word, state.reason) == (word, (str(error) or "KeyboardInterrupt").splitlines()[0])
+    cut_short = (word, (str(error) or "KeyboardInterrupt").splitlines()[0])
+    assert state_of(Run(folder)) == cut_short
+    with pytest.raises(UserError), only_writer(folder):
+        raise UserError("a resume that is refused writes nothing")
+    assert state_of(Run(folder)) == cut_short
     with only_writer(folder):
         pass
     assert state_of(Run(folder)).word == "paused"
+
+
+def test_a_refused_resume_of_a_finished_run_leaves_it_finished(tmp_path: Path) -> None:
+    folder = make(tmp_path / "t/r/0")
+    with pytest.raises(UserError), only_writer(folder):
+        raise UserError("another total batch")
+    assert state_of(Run(folder)).word == "finished"
 
 
 def test_an_error_after_the_result_was_written_changes_nothing(tmp_path: Path) -> None:
