@@ -13,17 +13,19 @@ MAX_NAME_BYTES = 200  # file systems take 255; endings and the names of temporar
 class ResultPlaces:
     """Gives each image the files of its results, which mirror the images' folders, whatever names they share.
 
-    The images' common parent is known only when the last one came: where a later image lies outside it, the results so
-    far move one folder down.
+    Where the images' common parent is not given, it is known only when the last one came: where a later image lies
+    outside that of those before, the results so far move one folder down.
 
     Args:
         folder: of the results; it is made.
         endings: what follows the image's name in each of its results, before `.png`.
+        root: the common parent of all images; None where it is not known.
     """
 
-    def __init__(self, folder: Path, endings: Sequence[str]) -> None:
+    def __init__(self, folder: Path, endings: Sequence[str], root: Path | None = None) -> None:
         self.folder, self.endings = folder, endings
-        self.root: Path | None = None
+        self.root = None if root is None else root.absolute()
+        self.stays = root is not None
         self.taken: dict[str, Path] = {}  # result files below the folder; by names as case-blind disks compare them
         folder.mkdir(parents=True, exist_ok=True)
 
@@ -35,7 +37,7 @@ class ResultPlaces:
         Raises:
             UserError: the image lies in the results' folder, where a result could overwrite it.
         """
-        parent = file.absolute().parent
+        parent = Path(os.path.normpath(file.absolute())).parent
         if parent.resolve().is_relative_to(self.folder.resolve()):
             raise UserError(
                 f"{file}: lies in the folder of the results, which could overwrite it; choose another --output than "
@@ -53,8 +55,13 @@ class ResultPlaces:
         (self.folder / below).mkdir(parents=True, exist_ok=True)
         return [self.folder / result for result in results]
 
+    def relative(self, result: Path) -> str | None:
+        """Returns a result's path below the folder, with `/`; None where it may still move."""
+        return result.relative_to(self.folder).as_posix() if self.stays else None
+
     def _rise(self, root: Path) -> None:
         """Makes `root` the folder that the results mirror; those there are move down by what it lies above the old."""
+        assert not self.stays, f"an image lies outside {self.root}, the common parent of all"
         before, self.root = self.root, root
         if before is None:
             return

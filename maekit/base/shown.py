@@ -49,7 +49,13 @@ class Predictor(Protocol):
 
 
 class PredictionWriter(Protocol):
-    """Writes predictions into a folder, and knows no model: a file a picture, or a row of a table."""
+    """Writes predictions into a folder, and knows no model.
+
+    Attributes:
+        writes_images: whether what it writes would be taken for images by a command that is given the folder.
+    """
+
+    writes_images: bool
 
     def write(self, file: Path, picture: Image, prediction: Any) -> None:
         """Keeps the prediction of the next file; `picture` is its sample's, which may be changed afterwards."""

@@ -1,117 +1,176 @@
-"""The CSV that `maekit predict` writes for classifiers, and for models of other targets of an image."""
+"""What `maekit predict` writes for classifiers, and for models of other targets of an image."""
 
-import csv
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, NamedTuple
 
 import numpy as np
 from PIL import Image
 
-from maekit.base.predict_options import PredictOptions
+from maekit.base.predict_options import TOP, PredictOptions
+from maekit.base.prediction_table import Cell, PredictionTable, number
 from maekit.classification.predictions import ClassScores, ImageGrade, ImageValues, LabelScores
+from maekit.drawing.pages import SheetPages
+from maekit.drawing.sheet import Tile
+from maekit.system.plain import finite_number
+from maekit.system.terminal import say
+
+Values = Mapping[str, object]
+
+CAPTION_LINES = 3  # labels or values that stand below an image of the contact sheet
+
+
+class Written(NamedTuple):
+    """What is written of one image.
+
+    Attributes:
+        cells: of the CSV, after the file.
+        values: of the JSON, by name.
+        captions: of the contact sheet, a line each.
+    """
+
+    cells: Sequence[Cell]
+    values: Values
+    captions: Sequence[str]
 
 
 class ImageTable(ABC):
-    """A CSV with one row an image: its file, and what a subclass makes of its prediction.
+    """A CSV and a JSON with an entry an image, and contact sheets of the images with what was predicted.
 
     Args:
-        folder: where `predictions.csv` is written.
-        columns: heads of the columns after `file`.
+        folder: where they are written.
+        columns: heads of the CSV's columns after `file`.
+        about: what the JSON says of all images.
+        options: whether there are contact sheets.
     """
 
-    writes_images: ClassVar[bool] = False  # so the output folder may be inside the folder of images
-
-    def __init__(self, folder: Path, columns: Sequence[str]) -> None:
-        self.path = folder / "predictions.csv"
-        folder.mkdir(parents=True, exist_ok=True)
-        self.file = self.path.open("w", newline="", encoding="utf-8", errors="surrogateescape")
-        self.table = csv.writer(self.file)
-        self.table.writerow(["file", *columns])
+    def __init__(self, folder: Path, columns: Sequence[str], about: Values, options: PredictOptions) -> None:
+        self.writes_images = options.pictures
+        self.table = PredictionTable(folder, ["file", *columns], about)
+        self.pages = SheetPages(folder) if options.pictures else None
 
     @abstractmethod
-    def cells(self, prediction: Any) -> list[str]:
-        """Returns the cells after the file."""
+    def written(self, prediction: Any) -> Written:
+        """Returns what is written of a prediction."""
 
     def write(self, file: Path, picture: Image.Image, prediction: Any) -> None:
-        """Appends a row."""
-        self.table.writerow([str(file), *self.cells(prediction)])
+        """Adds an image."""
+        cells, values, captions = self.written(prediction)
+        self.table.add([[str(file), *cells]], {"file": str(file), **values})
+        if self.pages is not None:
+            self.pages.add(Tile(picture, (*captions, file.name)))
 
     def close(self) -> Path:
-        """Closes the file and returns its path."""
-        self.file.close()
-        return self.path
+        """Finishes all files and returns the CSV, or the folder if there are pictures beside it."""
+        path = self.table.close()
+        if self.pages is None:
+            return path
+        if left := self.pages.close():
+            say(left)
+        return path.parent
 
 
 class ClassTable(ImageTable):
-    """A CSV with one row an image: file, the best classes and their probabilities.
+    """The best classes of each image and their probabilities.
 
     Args:
-        folder: where `predictions.csv` is written.
+        folder: where the files are written.
         class_names: one name a class, in label order.
-        options: how many classes a row names.
+        options: how many classes are listed (5 unless said), and from which probability on.
     """
 
     def __init__(self, folder: Path, class_names: Sequence[str], options: PredictOptions) -> None:
-        self.class_names, self.top = class_names, min(options.top, len(class_names))
-        super().__init__(folder, [f"{what}_{i + 1}" for i in range(self.top) for what in ("class", "probability")])
+        options.refuse("classes", "crops")
+        self.names, self.least = class_names, options.score or 0.0
+        self.top = min(options.top or TOP, len(class_names))
+        columns = [f"{what}_{i + 1}" for i in range(self.top) for what in ("class", "probability")]
+        super().__init__(folder, columns, {"kind": "classes", "classes": list(class_names)}, options)
 
-    def cells(self, prediction: ClassScores) -> list[str]:
-        """Returns the names and probabilities of the best classes in turn."""
-        best = np.argsort(-prediction.probabilities, kind="stable")[: self.top]
-        pairs = zip(best.tolist(), prediction.probabilities[best].tolist(), strict=True)
-        return [cell for label, p in pairs for cell in (self.class_names[label], f"{p:.6f}")]
+    def written(self, prediction: ClassScores) -> Written:
+        """Returns the best classes in turn; cells without one are empty."""
+        best = np.argsort(-prediction.probabilities, kind="stable")[: self.top].tolist()
+        listed = [label for label in best if prediction.probabilities[label] >= self.least]
+        found = [(label, self.names[label], float(prediction.probabilities[label])) for label in listed]
+        cells: list[Cell] = [cell for _, name, p in found for cell in (name, f"{p:.6f}")]
+        cells += [None] * (2 * (self.top - len(found)))
+        classes = [{"class": name, "label": label, "probability": number(p)} for label, name, p in found]
+        caption = f"{found[0][1]} {found[0][2]:.2f}" if found else f"none from {self.least:g} on"
+        return Written(cells, {"classes": classes}, [caption])
 
 
 class LabelTable(ImageTable):
-    """A CSV with one row an image: file, its labels from the threshold on, and the probability of each label.
+    """The labels of each image from the threshold on, and the probability of each label.
 
     Args:
-        folder: where `predictions.csv` is written.
+        folder: where the files are written.
         class_names: one name a label.
-        threshold: the probability from which a label is given.
+        threshold: the probability from which a label is given, unless the options have a score.
+        options: what else is asked.
+        origin: why that is the threshold, in words; it is printed.
     """
 
-    def __init__(self, folder: Path, class_names: Sequence[str], threshold: float) -> None:
-        self.names, self.threshold = class_names, threshold
-        super().__init__(folder, ["labels", *class_names])
+    def __init__(
+        self, folder: Path, class_names: Sequence[str], threshold: float, options: PredictOptions, *, origin: str = ""
+    ) -> None:
+        options.refuse("labels", "top", "crops")
+        self.names, self.threshold = class_names, threshold if options.score is None else options.score
+        why = ": --score" if options.score is not None else f": {origin}" if origin else ""
+        say(f"labels  are given from a probability of {self.threshold:g} on{why}")
+        about = {"kind": "labels", "labels": list(class_names), "threshold": self.threshold}
+        super().__init__(folder, ["labels", *class_names], about, options)
 
-    def cells(self, prediction: LabelScores) -> list[str]:
-        """Returns the labels with semicolons between, then the probabilities."""
-        row = prediction.probabilities.tolist()
-        given = [name for name, p in zip(self.names, row, strict=True) if p >= self.threshold]
-        return [";".join(given), *(f"{p:.6f}" for p in row)]
+    def written(self, prediction: LabelScores) -> Written:
+        """Returns the labels, with semicolons between in the CSV, then the probabilities."""
+        row = list(zip(self.names, prediction.probabilities.tolist(), strict=True))
+        given = sorted(((p, name) for name, p in row if p >= self.threshold), reverse=True)
+        names = [name for name, p in row if p >= self.threshold]
+        values = {"labels": names, "probabilities": {name: number(p) for name, p in row}}
+        captions = [f"{name} {p:.2f}" for p, name in given[:CAPTION_LINES]] or ["none"]
+        captions += ["..."] * (len(given) > CAPTION_LINES)
+        return Written([";".join(names), *(f"{p:.6f}" for _, p in row)], values, captions)
 
 
 class ValueTable(ImageTable):
-    """A CSV with one row an image: file, and its values in the unit of the data.
+    """The values of each image in the unit of the data.
 
     Args:
-        folder: where `predictions.csv` is written.
+        folder: where the files are written.
         value_names: one name a value.
+        options: what else is asked.
     """
 
-    def __init__(self, folder: Path, value_names: Sequence[str]) -> None:
-        super().__init__(folder, value_names)
+    def __init__(self, folder: Path, value_names: Sequence[str], options: PredictOptions) -> None:
+        options.refuse("values", "top", "score", "crops")
+        self.names = value_names
+        super().__init__(folder, value_names, {"kind": "values", "values": list(value_names)}, options)
 
-    def cells(self, prediction: ImageValues) -> list[str]:
-        """Returns the values."""
-        return [f"{value:.7g}" for value in prediction.values.tolist()]
+    def written(self, prediction: ImageValues) -> Written:
+        """Returns the values with seven significant digits, which is what float32 holds."""
+        row = [f"{value:.7g}" for value in prediction.values.tolist()]
+        values = {name: finite_number(float(text)) for name, text in zip(self.names, row, strict=True)}
+        short = [f"{name} {value:.4g}" for name, value in zip(self.names, prediction.values.tolist(), strict=True)]
+        captions = [*short[:CAPTION_LINES], *["..."] * (len(short) > CAPTION_LINES)]
+        return Written(row, {"values": values}, captions)
 
 
 class GradeTable(ImageTable):
-    """A CSV with one row an image: file, its grade, and the probability of each grade.
+    """The grade of each image, and the probability of each grade.
 
     Args:
-        folder: where `predictions.csv` is written.
+        folder: where the files are written.
         class_names: one name a grade, the lowest first.
+        options: what else is asked.
     """
 
-    def __init__(self, folder: Path, class_names: Sequence[str]) -> None:
+    def __init__(self, folder: Path, class_names: Sequence[str], options: PredictOptions) -> None:
+        options.refuse("grades", "top", "score", "crops")
         self.names = class_names
-        super().__init__(folder, ["grade", *class_names])
+        super().__init__(folder, ["grade", *class_names], {"kind": "grades", "grades": list(class_names)}, options)
 
-    def cells(self, prediction: ImageGrade) -> list[str]:
+    def written(self, prediction: ImageGrade) -> Written:
         """Returns the grade, then the probabilities."""
-        return [self.names[prediction.grade], *(f"{p:.6f}" for p in prediction.probabilities.tolist())]
+        grade, row = self.names[prediction.grade], prediction.probabilities.tolist()
+        probabilities = {name: number(p) for name, p in zip(self.names, row, strict=True)}
+        values = {"grade": grade, "probabilities": probabilities}
+        return Written([grade, *(f"{p:.6f}" for p in row)], values, [f"{grade} {row[prediction.grade]:.2f}"])

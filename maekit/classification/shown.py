@@ -65,7 +65,7 @@ class ShownClasses(Shown):
         return [ClassScores(row) for row in on_host(self.model.class_probabilities(images))]
 
     def prediction_writer(self, folder: Path, options: PredictOptions) -> ClassTable:
-        """Returns what writes a CSV with the best classes of each image."""
+        """Returns what writes the best classes of each image."""
         return ClassTable(folder, self.model.spec.class_names, options)
 
 

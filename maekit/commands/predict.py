@@ -1,30 +1,59 @@
-"""`maekit predict`: run a checkpoint on images. It trains nothing, so it needs no Lightning."""
+"""`maekit predict`: run a model on images. It trains nothing, so it needs no Lightning."""
 
 import argparse
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from maekit.base.predict_options import PredictOptions
+from maekit.base.predict_options import TOP, PredictOptions
 from maekit.commands.shared.flags import add_device_argument, check_least
 from maekit.commands.shared.given_images import GivenImages
-from maekit.commands.shared.loaded_model import load_model
-from maekit.commands.shared.output import refuse_results_among_images, results_folder
-from maekit.runs.checkpoint_path import find_checkpoint, weights_line
+from maekit.commands.shared.image_words import HELP, common_parent
+from maekit.commands.shared.output import refuse_file, refuse_results_among_images, results_folder
+from maekit.commands.shared.prediction_source import PredictionSource, open_source
+from maekit.commands.shared.stopwatch import Stopwatch
+from maekit.errors import UserError
+from maekit.system.numbers import plural
+from maekit.system.progress import Progress
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+    from maekit.base.shown import PredictionWriter
 
 FORWARDS = False
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("given_images", nargs="*", metavar="IMAGES", help=HELP)
     parser.add_argument(
+        "--model",
         "--ckpt_path",
-        required=True,
-        help="a checkpoint, a run's folder (its best.ckpt, else last.ckpt), or `last` / `best` of the newest run",
+        action="append",
+        metavar="RUN_OR_FILE",
+        help="a run's folder or number (its best.ckpt, else last.ckpt), a checkpoint, or `last` / `best` of the newest "
+        "run; --ckpt_path is the same",
     )
-    parser.add_argument("--images", type=Path, required=True, help="an image, or a folder with images at any depth")
+    parser.add_argument("--images", action="append", metavar="IMAGES", help="the same as IMAGES")
     parser.add_argument(
         "--output",
         type=Path,
-        help="folder of the results; those of the same checkpoint are replaced. Default: predictions, or where that "
+        help="folder of the results; those of the same model are replaced. Default: predictions, or where that "
         "is taken predictions2, predictions3 and so on",
+    )
+    parser.add_argument(
+        "--top", type=int, help=f"of classes: how many of an image are listed, the best first; default: {TOP}"
+    )
+    parser.add_argument(
+        "--score",
+        type=float,
+        help="the lowest score, 0 to 1, of what is listed and drawn; default: 0.3 for objects, the model's threshold "
+        "for labels, 0 for classes",
+    )
+    parser.add_argument("--crops", action="store_true", help="of objects: write each as a picture of its own")
+    parser.add_argument(
+        "--tables_only", action="store_true", help="write tables and label maps, and no pictures for people"
     )
     parser.add_argument("--task", help="where the task is now, if its own file has moved")
     add_device_argument(parser)
@@ -34,25 +63,73 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace) -> int:
     """Predicts; names unreadable images and leaves them out. Returns 2 if no image could be read."""
     check_least("batch_size", args.batch_size, 1)
-    path = find_checkpoint(args.ckpt_path, Path("runs"))
+    options = PredictOptions(top=args.top, score=args.score, crops=args.crops, pictures=not args.tables_only)
+    refuse_file(args.output)
     given = GivenImages()
-    files = given.find(args.images)
-    model, card = load_model(path, args.device, args.task)
-    given.input = card.input
-    print(weights_line(path, card.step))
-    with results_folder(args.output, path, card) as output:
-        predictor = model.shown().predictor(card.input)
-        writer = model.shown().prediction_writer(output, PredictOptions())
-        if getattr(writer, "writes_images", True):
-            refuse_results_among_images(args.images, output)
-        device = next(model.parameters()).device
+    model, files = _one_model(args), given.find_all(_given_images(args))
+    source = open_source(model, args.device, args.task)
+    given.input = source.input
+    print(source.line, flush=True)
+    with results_folder(args.output, source.record) as output:
+        options = replace(options, root=common_parent(files), full_picture=_full_picture(given))
+        writer = source.writer(output, options)
+        if writer.writes_images:
+            for folder in given.folders:
+                refuse_results_among_images(folder, output)
         given.choose_reading(files)
-        done = 0
-        for names, samples in given.batches(files, predictor.prepare, args.batch_size):
-            for file, sample, found in zip(names, samples, predictor.predict(samples, device), strict=True):
-                writer.write(file, sample.picture, found)
-            done += len(names)
+        done, timing = predict(source, writer, given, files, args.batch_size)
         written = writer.close()
         skipped = given.write_skipped(output)
-    print(f"{done} images -> {written}{skipped}")
+    print(f"{plural(done, 'image')} -> {written}{timing}{skipped}")
     return 0 if done else 2
+
+
+def predict(
+    source: PredictionSource, writer: "PredictionWriter", given: GivenImages, files: Sequence[Path], batch_size: int
+) -> tuple[int, str]:
+    """Predicts and writes all images that can be read; returns how many, and the time of an image in words."""
+    done, watch = 0, Stopwatch()
+    with Progress("predict", len(files)) as progress:
+        for names, samples in given.batches(files, source.predictor.prepare, batch_size):
+            watch.lap("reading")
+            predictions = source.predictor.predict(samples, source.device)
+            for file, sample, found in zip(names, samples, predictions, strict=True):
+                watch.lap("model")
+                writer.write(file, sample.picture, found)
+                watch.lap("writing")
+            done += len(names)
+            progress.advance(len(names))
+    return done, f" ({watch.line(done)})" if done else ""
+
+
+def _one_model(args: argparse.Namespace) -> str:
+    """Returns the value of --model or --ckpt_path."""
+    models = list(dict.fromkeys(args.model or ()))
+    if not models:
+        raise UserError("--model is required: a run's folder or number, a checkpoint, or `last` or `best`")
+    if len(models) > 1:
+        raise UserError(f"--model: got {' and '.join(models)}, expected one model; --ckpt_path is the same flag")
+    return str(models[0])
+
+
+def _given_images(args: argparse.Namespace) -> list[str]:
+    """Returns the words that name images, before the flags or after --images."""
+    flagged = list(dict.fromkeys(args.images or ()))
+    if not flagged and not args.given_images:
+        raise UserError("IMAGES are required: files, folders, a pattern in quotes, or a list such as @files.txt")
+    if flagged and args.given_images and flagged != args.given_images:
+        raise UserError(
+            f"got images twice: {' '.join(args.given_images)} and --images {' '.join(flagged)}; leave --images out and "
+            "name all images before the flags"
+        )
+    return [*(args.given_images or flagged)]
+
+
+def _full_picture(given: GivenImages) -> "Callable[[Path], Image]":
+    def read(file: Path) -> "Image":
+        from maekit.data.images.transforms import normalise_of
+
+        assert given.reading is not None, "choose_reading comes first"
+        return normalise_of(given.input).picture(given.reading(file))
+
+    return read

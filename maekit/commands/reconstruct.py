@@ -7,9 +7,11 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from maekit.base.predict_options import PredictOptions
 from maekit.commands.shared.flags import add_device_argument, check_least
 from maekit.commands.shared.given_images import GivenImages
-from maekit.commands.shared.output import refuse_results_among_images
+from maekit.commands.shared.image_words import HELP, common_parent
+from maekit.commands.shared.output import refuse_file, refuse_results_among_images
 from maekit.errors import UserError
 
 if TYPE_CHECKING:
@@ -22,9 +24,7 @@ FORWARDS = False
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "images", nargs="+", type=Path, metavar="IMAGES", help="images, or folders of them at any depth"
-    )
+    parser.add_argument("images", nargs="+", metavar="IMAGES", help=HELP)
     parser.add_argument(
         "--weights",
         required=True,
@@ -73,7 +73,9 @@ def main(args: argparse.Namespace) -> int:
     model = _load(args)
     input = given.input = _input(model, args.weights)
     predictor = ReconstructionPredictor(model, input, seed=args.seed)
-    writer = ReconstructionWriter(args.output, model.mask_ratio)
+    writer = ReconstructionWriter(
+        args.output, model.mask_ratio, PredictOptions(root=common_parent(files)), name="reconstructions"
+    )
     lines = [_description(model, args)]
     device = torch.device(next(model.parameters()).device)
     given.choose_reading(files)
@@ -100,13 +102,11 @@ def _check(args: argparse.Namespace, given: GivenImages) -> list[Path]:
     check_least("batch_size", args.batch_size, 1)
     if not 0 < args.mask_ratio < 1:
         raise UserError(f"--mask_ratio: got {args.mask_ratio:g}, expected above 0 and below 1 (the paper: 0.75)")
-    if args.output.exists() and not args.output.is_dir():
-        raise UserError(f"--output {args.output}: is a file, expected a folder; choose another")
-    files: dict[Path, Path] = {}
-    for path in args.images:
-        files |= {file.absolute(): file for file in given.find(path)}
-        refuse_results_among_images(path, args.output)
-    return list(files.values())
+    refuse_file(args.output)
+    files = given.find_all(args.images)
+    for folder in given.folders:
+        refuse_results_among_images(folder, args.output)
+    return files
 
 
 def _load(args: argparse.Namespace) -> "Pretrainer":

@@ -19,6 +19,7 @@ from maekit.system.size import HeightWidth
 
 SMALLEST, _CELL, _MOST_CLASSES = 640, 560, 24  # longest sides in pixels, classes in the legend
 _OPACITY = 0.4
+SHOWN_SCORE = 0.3  # objects of a lower score are neither drawn, listed nor counted unless it is said
 # Okabe and Ito's seven (2008), then five of Tol's muted scheme (2021): distinct with any colour vision.
 COLOURS: tuple[Colour, ...] = (
     (230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (213, 94, 0), (204, 121, 167),
@@ -44,7 +45,7 @@ class Shown(NamedTuple):
     crowd: bool = False
 
 
-def shown_results(found: CocoResults, above: float = 0.5) -> list[Shown]:
+def shown_results(found: CocoResults, above: float) -> list[Shown]:
     """Returns the found objects with a score of at least `above`, the best first."""
     rles = found.rles if found.rles is not None else [None] * len(found.scores)
     rows = zip(found.boxes.tolist(), found.labels.tolist(), rles, found.scores.tolist(), strict=True)

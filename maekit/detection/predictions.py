@@ -10,17 +10,26 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from maekit.base.predict_options import PredictOptions
+from maekit.base.prediction_table import PredictionTable, number
 from maekit.base.result_places import ResultPlaces
 from maekit.data.images.bands.pixels import size_of
 from maekit.data.images.decode import upright
+from maekit.detection.crops import ObjectCrops
 from maekit.detection.mask_rcnn.types import Detections
 from maekit.detection.metrics.coco_eval import SeenImage, standard_results
-from maekit.detection.metrics.coco_masks import CocoResults, coco_results
-from maekit.detection.pictures import detection_picture, shown_results
+from maekit.detection.metrics.coco_masks import CocoResults, coco_results, mask_areas
+from maekit.detection.pictures import SHOWN_SCORE, Shown, detection_picture, shown_results
 from maekit.drawing.views import LARGEST
 from maekit.errors import UserError
 from maekit.system.files import atomic_write_text
 from maekit.system.size import HeightWidth
+
+COLUMNS = (
+    *("file", "width", "height", "object", "class", "category_id", "score", "x0", "y0", "x1", "y1"),
+    *("mask_pixels", "crop"),
+)
+COCO_RESULTS = "coco_results.json"
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,35 +104,40 @@ class DetectionPredictor:
 
 
 class DetectionWriter:
-    """Writes a picture `<name>.png` for each image, and the objects found in all images in COCO's form.
+    """Writes the objects found in images: a picture `<name>.png` for each image, tables, and COCO's own form.
 
-    `predictions.json` is a list of COCO's result dicts, whatever their scores; `images.json` has the images, whose ids
-    count from 1, and the categories, as an annotation file would. Both appear when all images are done. Pictures lie
-    below the folder as the images do below their common parent.
+    `predictions.csv` has a row for each object whose score is high enough, the best of an image first; in
+    `predictions.json` they stand with their image, also if there are none. The same objects are drawn, and cropped if
+    that is asked. `coco_results.json` is a list of COCO's result dicts, whatever their scores, which COCO's evaluation
+    needs; `images.json` has the images, whose ids count from 1, and the categories, as an annotation file would. All
+    appear when all images are done. Pictures lie below the folder as the images do below their common parent.
 
     Args:
         folder: where the results go; no image may lie in it or below it.
         class_names: one a class, in label order.
         category_ids: COCO's id of each class.
-        draw_above: the lowest score, 0 to 1, of an object that is drawn.
+        options: what else is asked; the lowest score is 0.3 unless said.
 
     Raises:
-        UserError: `draw_above` is out of range, or there are more or fewer ids than names.
+        UserError: more or fewer ids than names.
     """
 
     def __init__(
-        self, folder: Path, class_names: Sequence[str], category_ids: Sequence[int], *, draw_above: float = 0.5
+        self, folder: Path, class_names: Sequence[str], category_ids: Sequence[int], options: PredictOptions
     ) -> None:
-        if not 0 <= draw_above <= 1:
-            raise UserError(f"draw_above: got {draw_above}, expected a score from 0 to 1")
         if len(class_names) != len(category_ids):
             raise UserError(f"got {len(category_ids)} category ids for {len(class_names)} classes, expected one each")
+        options.refuse("objects", "top")
         self.names, self.category_ids = class_names, [int(category) for category in category_ids]
-        self.draw_above = draw_above
-        self.places = ResultPlaces(folder, ("",))
+        self.least = SHOWN_SCORE if options.score is None else options.score
+        self.draws, self.writes_images = options.pictures, options.pictures or options.crops
+        self.places = ResultPlaces(folder, ("",), options.root)
+        classes = [{"class": name, "category_id": c} for name, c in zip(class_names, self.category_ids, strict=True)]
+        self.table = PredictionTable(folder, COLUMNS, {"kind": "objects", "score": self.least, "classes": classes})
+        self.crops = ObjectCrops(folder, options.full_picture) if options.crops else None
         self.images: list[dict[str, object]] = []
-        self.num_results = 0
-        self.partial = folder / ".predictions.json.partial"  # left by an interrupted run and overwritten by the next
+        self.num_results = self.num_objects = 0
+        self.partial = folder / "coco_results.partial.json"  # left by an interrupted run and overwritten by the next
         self.partial.write_text("[")
 
     def write(self, file: Path, picture: Image.Image, prediction: FoundObjects) -> None:
@@ -133,21 +147,50 @@ class DetectionWriter:
             UserError: the image lies in the folder of the results.
         """
         (picture_file,) = self.places.take(file)
-        size, found = prediction.size, prediction.objects
-        detection_picture(picture, shown_results(found, self.draw_above), size, self.names).save(picture_file)
+        size, shown = prediction.size, shown_results(prediction.objects, self.least)
+        if self.draws:
+            detection_picture(picture, shown, size, self.names).save(picture_file)
+        self._list(file, size, shown, self._cropped(file, picture, size, shown))
         self.images.append({"id": len(self.images) + 1, "file_name": str(file), **size._asdict()})
-        self._append(SeenImage(len(self.images), size, found, []))
+        self._append(SeenImage(len(self.images), size, prediction.objects, []))
 
     def close(self) -> Path:
-        """Finishes `predictions.json` and `images.json`, and returns the folder."""
+        """Finishes the tables and COCO's files, and returns the folder."""
+        folder = self.places.folder
         with self.partial.open("a") as file:
             file.write("\n]\n")
-        self.partial.replace(self.places.folder / "predictions.json")
+        self.partial.replace(folder / COCO_RESULTS)
         ids_and_names = zip(self.category_ids, self.names, strict=True)
         categories = [{"id": category, "name": name} for category, name in ids_and_names]
         text = json.dumps({"images": self.images, "categories": categories, "annotations": []}, indent=1)
-        atomic_write_text(self.places.folder / "images.json", text + "\n")
-        return self.places.folder
+        atomic_write_text(folder / "images.json", text + "\n")
+        self.table.close()
+        return folder
+
+    def _cropped(
+        self, file: Path, picture: Image.Image, size: HeightWidth, shown: Sequence[Shown]
+    ) -> Sequence[str | None]:
+        """Returns the crop of each object, below the folder; None where none are asked."""
+        if self.crops is None or not shown:
+            return [None] * len(shown)
+        image, first = self.crops.image(file, picture), self.num_objects + 1
+        return [
+            self.crops.write(image, size, one.box, first + number, file, self.names[one.label])
+            for number, one in enumerate(shown)
+        ]
+
+    def _list(self, file: Path, size: HeightWidth, shown: Sequence[Shown], crops: Sequence[str | None]) -> None:
+        """Adds an image's objects to the tables; they are numbered on from 1 over all images."""
+        areas = [None if one.rle is None else mask_areas([one.rle])[0] for one in shown]
+        objects: list[dict[str, Any]] = []
+        for one, area, crop in zip(shown, areas, crops, strict=True):
+            self.num_objects += 1
+            box = dict(zip(("x0", "y0", "x1", "y1"), (number(side, 2) for side in one.box), strict=True))
+            what = {"class": self.names[one.label], "category_id": self.category_ids[one.label]}
+            score = {"score": number(one.score or 0.0)}
+            objects.append({"object": self.num_objects, **what, **score, **box, "mask_pixels": area, "crop": crop})
+        head: dict[str, Any] = {"file": str(file), "width": size.width, "height": size.height}
+        self.table.add([[*head.values(), *one.values()] for one in objects], {**head, "objects": objects})
 
     def _append(self, image: SeenImage) -> None:
         """Writes one line a result, so that only one image's results are in memory."""

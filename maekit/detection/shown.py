@@ -18,11 +18,10 @@ from maekit.detection.mask_rcnn.boxes import sizes_of
 from maekit.detection.mask_rcnn.types import Detections
 from maekit.detection.metrics.coco_masks import coco_results
 from maekit.detection.metrics.image import image_counts
-from maekit.detection.pictures import detection_panel, shown_results, shown_truth
+from maekit.detection.pictures import SHOWN_SCORE, detection_panel, shown_results, shown_truth
 from maekit.detection.predictions import DetectionPredictor, DetectionWriter
 
 PANEL_ROWS = 4
-PANEL_SCORE = 0.3  # detections of a lower score are neither drawn nor counted
 
 
 class Detects(Protocol):
@@ -58,9 +57,9 @@ class ShownDetections(Shown):
         judged = []
         for detections, size, truth in zip(found, sizes_of(batch.original), batch.truth, strict=True):
             results = coco_results(detections, size)
-            counts = image_counts(results, truth, self.model.category_ids, PANEL_SCORE)
+            counts = image_counts(results, truth, self.model.category_ids, SHOWN_SCORE)
             numbers = (
-                f"{counts.objects} objects, {counts.found} found (score {PANEL_SCORE} and up), {counts.right} right"
+                f"{counts.objects} objects, {counts.found} found (score {SHOWN_SCORE} and up), {counts.right} right"
             )
             judged.append(Judged(counts.f1, f"F1 {counts.f1:.1f}: {numbers} in place and class"))
         return judged
@@ -82,7 +81,7 @@ class ShownDetections(Shown):
             (detections,) = self.model.detect(one.image.to(device), one.size.to(device), one.original.to(device))
             (size,), (inside,) = sizes_of(one.original), sizes_of(one.size)
             picture = normalise.undo(one.image[0, :, : inside.height, : inside.width])
-            found = shown_results(coco_results(detections, size), PANEL_SCORE)
+            found = shown_results(coco_results(detections, size), SHOWN_SCORE)
             truth = shown_truth(one.truth[0], size, self.model.category_ids)
             rows.append((picture, size, truth, found))
         return detection_panel(rows, self.model.spec.class_names)
@@ -93,5 +92,5 @@ class ShownDetections(Shown):
         return DetectionPredictor(transform, self.model.detect, transform.normalise.picture)
 
     def prediction_writer(self, folder: Path, options: PredictOptions) -> DetectionWriter:
-        """Returns what draws boxes, masks, names and scores on the images, and writes COCO's result dicts."""
-        return DetectionWriter(folder, self.model.spec.class_names, self.model.category_ids)
+        """Returns what draws boxes, masks, names and scores, and writes tables and COCO's result dicts."""
+        return DetectionWriter(folder, self.model.spec.class_names, self.model.category_ids, options)

@@ -1,7 +1,5 @@
 """What is reconstructed of an image, and what `maekit predict` and `maekit reconstruct` write of it."""
 
-import csv
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -12,16 +10,17 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from maekit.base.predict_options import PredictOptions
+from maekit.base.prediction_table import PredictionTable, number
 from maekit.base.result_places import ResultPlaces
 from maekit.data.images.bands.pixels import size_of
 from maekit.data.images.decode import upright
 from maekit.data.images.transforms import EvalTransform
 from maekit.pretraining.pictures import LARGE_CELL, Row, as_seen, decibels, picture_of, row_of, sheet_of
 from maekit.pretraining.reconstruction import Reconstruction, Reconstructs
-from maekit.system.files import atomic_write_text
 
 SHEET = "contact_sheet.png"
-TABLE = "reconstructions.csv"
+COLUMNS = ("file", "psnr", "mask_ratio", "masked_patches")
 MOST_ROWS = 16  # of the contact sheet, the first images: a picture of thousands opens nowhere
 
 
@@ -88,7 +87,7 @@ class ReconstructionPredictor:
 
 
 class ReconstructionWriter:
-    """A picture `<name>_reconstruction.png` for each image; `contact_sheet.png` and `reconstructions.csv` of all.
+    """A picture `<name>_reconstruction.png` for each image; `contact_sheet.png`, a CSV and a JSON of all.
 
     Where the model predicts normalised pixels, each patch is drawn with its own true mean and deviation, which are not
     predicted: colours of large areas are right then whatever the model is worth, and the PSNR is no measure between
@@ -101,11 +100,15 @@ class ReconstructionWriter:
     Args:
         folder: where the results go; no image may lie in it or below it.
         mask_ratio: share of the patches that are hidden.
+        options: what else is asked.
+        name: of CSV and JSON.
     """
 
-    def __init__(self, folder: Path, mask_ratio: float) -> None:
-        self.mask_ratio = mask_ratio
-        self.places = ResultPlaces(folder, ("_reconstruction",))
+    def __init__(self, folder: Path, mask_ratio: float, options: PredictOptions, *, name: str = "predictions") -> None:
+        options.refuse("hidden pixels", "top", "score", "crops")
+        self.mask_ratio, self.writes_images = mask_ratio, options.pictures
+        self.places = ResultPlaces(folder, ("_reconstruction",), options.root)
+        self.table = PredictionTable(folder, COLUMNS, {"kind": "reconstructions", "mask_ratio": mask_ratio}, name=name)
         self.rows: list[Row] = []
         self.captions: list[str] = []
         self.files: list[Path] = []
@@ -120,25 +123,29 @@ class ReconstructionWriter:
         """
         (place,) = self.places.take(file)
         caption = f"{file.name}: {decibels(prediction.psnr)}"
-        picture_of(prediction.outcome, 0, caption).save(place)
-        if len(self.rows) < MOST_ROWS:
+        if self.writes_images:
+            picture_of(prediction.outcome, 0, caption).save(place)
+        if self.writes_images and len(self.rows) < MOST_ROWS:
             self.rows.append(row_of(prediction.outcome, 0))
             self.captions.append(caption)
+        self._list(file, prediction)
         self.files.append(file)
         self.psnr.append(prediction.psnr)
         self.hidden.append(prediction.hidden)
 
     def close(self) -> Path:
-        """Writes the contact sheet and the table, and returns the folder."""
+        """Writes the contact sheet, finishes the tables, and returns the folder."""
         if self.rows:
             sheet_of(self.rows, self.captions).save(self.places.folder / SHEET)
-        text = io.StringIO()
-        table = csv.writer(text, lineterminator="\n")
-        table.writerow(["file", "psnr", "mask_ratio", "masked_patches"])
-        for file, psnr, hidden in zip(self.files, self.psnr, self.hidden, strict=True):
-            table.writerow([str(file), f"{psnr:.4f}", f"{self.mask_ratio:g}", " ".join(map(str, hidden))])
-        atomic_write_text(self.places.folder / TABLE, text.getvalue())
+        self.table.close()
         return self.places.folder
+
+    def _list(self, file: Path, prediction: ReconstructedImage) -> None:
+        """Adds an image to the tables."""
+        psnr, hidden = prediction.psnr, prediction.hidden
+        row = (str(file), f"{psnr:.4f}", f"{self.mask_ratio:g}", " ".join(map(str, hidden)))
+        image = {"file": str(file), "psnr": number(psnr, 4), "mask_ratio": self.mask_ratio, "masked_patches": hidden}
+        self.table.add([row], image)
 
 
 def _seed_of(image: Image.Image | Tensor, seed: int) -> int:

@@ -65,4 +65,4 @@ class ShownReconstructions(Shown):
 
     def prediction_writer(self, folder: Path, options: PredictOptions) -> ReconstructionWriter:
         """Returns what writes a picture of each image: original, masked, reconstructed."""
-        return ReconstructionWriter(folder, self.model.mask_ratio)
+        return ReconstructionWriter(folder, self.model.mask_ratio, options)

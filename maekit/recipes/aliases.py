@@ -113,6 +113,7 @@ _COMMAND_ANSWERS = {word: answer for answer, words in _COMMANDS.items() for word
 
 # For commands that read a checkpoint: the words that ask for one of their own flags, of which a command has some.
 _OWN = {
+    "--model": "weights checkpoint ckpt ckpt_path model_path resume load",
     "--ckpt_path": "weights checkpoint ckpt model model_path resume load",
     "--weights": "ckpt_path checkpoint ckpt model model_path pretrained load",
     "--images": "source input inputs img path data folder image dir",

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from maekit.base.predict_options import PredictOptions
+from maekit.base.prediction_table import PredictionTable
 from maekit.base.result_places import ResultPlaces
 from maekit.data.images.bands.pixels import size_of
 from maekit.data.images.decode import upright
@@ -18,6 +20,8 @@ from maekit.drawing.text import Colour
 from maekit.drawing.views import LARGEST
 from maekit.segmentation.pictures import check_palette, overlay
 from maekit.system.size import HeightWidth
+
+COLUMNS = ("file", "width", "height", "class", "label", "pixels", "share", "labels_file")
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,37 +84,74 @@ class LabelPredictor:
 
 
 class SegmentationWriter:
-    """Writes two PNGs for each image: `<name>.png` for people, and `<name>_labels.png`, the labels at the file's size.
+    """Writes two PNGs for each image, and the classes of all images as CSV and JSON.
 
-    The labels' PNG holds one byte a pixel, the label, and has the class colours as its palette (mode P). The results'
-    folders mirror the images' folders, see `ResultPlaces`.
+    `<name>.png` is for people; `<name>_labels.png` is one byte a pixel, the label, at the file's size, with the class
+    colours as its palette (mode P). The results' folders mirror the images' folders, see `ResultPlaces`. The CSV has a
+    row for each class of an image, the largest first: its pixels and its share of the image, 0 to 1.
 
     Args:
         folder: where the results go; no image may lie in it or below it.
         class_names: one a class, in label order; at most 255.
         palette: one colour a class.
+        options: what else is asked.
 
     Raises:
         UserError: more classes than a byte can hold, or another number of colours than of names.
     """
 
-    def __init__(self, folder: Path, class_names: Sequence[str], palette: Sequence[Colour]) -> None:
+    writes_images = True
+
+    def __init__(
+        self, folder: Path, class_names: Sequence[str], palette: Sequence[Colour], options: PredictOptions
+    ) -> None:
         check_palette(palette, class_names)
-        self.names, self.palette = class_names, palette
-        self.places = ResultPlaces(folder, ("", "_labels"))
+        options.refuse("pixels", "top", "score", "crops")
+        self.names, self.palette, self.draws = class_names, palette, options.pictures
+        self.places = ResultPlaces(folder, ("", "_labels"), options.root)
+        about = {"kind": "label maps", "classes": list(class_names), "palette": [list(colour) for colour in palette]}
+        self.table = PredictionTable(folder, COLUMNS, about)
 
     def write(self, file: Path, picture: Image.Image, prediction: LabelMap) -> None:
-        """Writes the two pictures of an image.
+        """Writes the two pictures of an image and its classes.
 
         Raises:
             UserError: the image lies in the folder of the results.
         """
         picture_file, labels_file = self.places.take(file)
-        overlay(picture, prediction.labels, self.palette, self.names).save(picture_file)
+        if self.draws:
+            overlay(picture, prediction.labels, self.palette, self.names).save(picture_file)
         indexed = Image.fromarray(prediction.labels)
         indexed.putpalette(np.asarray(self.palette, dtype=np.uint8).tobytes())
         indexed.save(labels_file)
+        counts = np.bincount(prediction.labels.ravel(), minlength=len(self.names)).tolist()
+        self.list_classes(file, counts, HeightWidth(*prediction.labels.shape), labels_file)
+
+    def list_classes(self, file: Path, counts: Sequence[int], size: HeightWidth, labels_file: Path) -> None:
+        """Adds the classes of an image to the tables.
+
+        Args:
+            file: of the image.
+            counts: pixels of each class, C integers.
+            size: of the image.
+            labels_file: its label map.
+        """
+        total, labels_name = size.height * size.width, self.places.relative(labels_file)
+        present = sorted((label for label, count in enumerate(counts) if count), key=lambda label: -counts[label])
+        found = [(label, self.names[label], int(counts[label]), round(counts[label] / total, 6)) for label in present]
+        head = (str(file), size.width, size.height)
+        self.table.add(
+            [(*head, name, label, pixels, f"{share:.6f}", labels_name) for label, name, pixels, share in found],
+            {
+                **{"file": str(file), "width": size.width, "height": size.height, "labels_file": labels_name},
+                "classes": [
+                    {"class": name, "label": label, "pixels": pixels, "share": share}
+                    for label, name, pixels, share in found
+                ],
+            },
+        )
 
     def close(self) -> Path:
-        """Returns the folder of the results."""
+        """Finishes the tables, and returns the folder of the results."""
+        self.table.close()
         return self.places.folder

@@ -80,5 +80,5 @@ class ShownLabels(Shown):
         return LabelPredictor(transform, self.model.labels, transform.normalise.picture)
 
     def prediction_writer(self, folder: Path, options: PredictOptions) -> SegmentationWriter:
-        """Returns what writes colour overlays with a legend, and the labels themselves."""
-        return SegmentationWriter(folder, self.model.spec.class_names, self.model.palette)
+        """Returns what writes colour overlays with a legend, the labels themselves, and each class's share."""
+        return SegmentationWriter(folder, self.model.spec.class_names, self.model.palette, options)

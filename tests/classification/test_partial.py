@@ -14,7 +14,7 @@ from maekit.backbone.sizes import load_size
 from maekit.backbone.vit import ViT
 from maekit.base.spec import DataSpec
 from maekit.cli import main
-from maekit.commands.predict import load_model
+from maekit.commands.shared.loaded_model import load_model
 from maekit.data.images.batch import ImageBatch
 from maekit.errors import UserError
 from maekit.recipes.recipe import load_recipe

@@ -70,8 +70,9 @@ BAD: dict[str, dict[str, tuple[str, ...]]] = {
         "--share": ("0", "2", "-1", "x", "nan"),
     },
     "predict": {
-        "--ckpt_path": ("nothere",), "--images": ("nothere",), "--output": (), "--task": ("nothere.py",),
-        "--device": DEVICE, "--batch_size": COUNT,
+        "--model": ("nothere",), "--images": ("nothere", "http://a.b/c.jpg", "*.nothere", "@nothere.txt"),
+        "--output": (), "--task": ("nothere.py",), "--device": DEVICE, "--batch_size": COUNT,
+        "--top": COUNT, "--score": ("-0.1", "1.1", "x", "nan"),
     },
     "reconstruct": {
         "--weights": ("nothere",), "--output": (), "--mask_ratio": ("0", "1", "-1", "x", "nan"), "--masking": ("x",),

@@ -10,6 +10,7 @@ from PIL import Image
 from pycocotools.coco import COCO  # type: ignore[import-untyped, unused-ignore]
 from torch import Tensor
 
+from maekit.base.predict_options import PredictOptions
 from maekit.detection.data.annotation import Annotation
 from maekit.detection.mask_rcnn.types import Detections
 from maekit.detection.metrics.coco_masks import CocoResults, encode_masks
@@ -215,7 +216,7 @@ def test_annotations_and_results_become_objects() -> None:
     assert (crowd.box, crowd.label, crowd.rle, crowd.score, crowd.crowd) == ((0, 0, 50, 40), 0, whole[0], None, True)
     assert (plain.box, plain.label, plain.crowd) == ((1, 2, 4, 6), 1, False)
     found = CocoResults(np.array([[0, 1, 2, 3], [4, 5, 6, 7]]), np.array([0.5, 0.9]), np.array([1, 0]), whole)
-    assert [one.score for one in shown_results(found)] == [0.9, 0.5]
+    assert [one.score for one in shown_results(found, 0.5)] == [0.9, 0.5]
     assert [one.box for one in shown_results(found, 0.6)] == [(4, 5, 6, 7)]
 
 
@@ -237,8 +238,8 @@ def _detect(images: Tensor, inside: Tensor, original: Tensor) -> list[Detections
     return [Detections(boxes, torch.tensor([0.8, 0.3]), torch.tensor([1, 0]), torch.ones(2, 28, 28))]
 
 
-def _writer(folder: Path, **more: Any) -> DetectionWriter:
-    return DetectionWriter(folder, NAMES, [3, 9, 4], **more)
+def _writer(folder: Path, **options: Any) -> DetectionWriter:
+    return DetectionWriter(folder, NAMES, [3, 9, 4], PredictOptions(**options))
 
 
 def _write(writer: DetectionWriter, *files: Path, level: int = 128) -> None:
@@ -253,12 +254,13 @@ def test_pictures_and_cocos_own_files_are_written(tmp_path: Path, capsys: pytest
     _write(writer, tmp_path / "in/a.jpg", tmp_path / "in/b.jpg")
     _write(writer, tmp_path / "in/c.jpg", level=0)
     _write(writer, tmp_path / "in/a.png")
-    assert not (tmp_path / "out" / "predictions.json").exists()
+    assert not (tmp_path / "out" / "coco_results.json").exists()
     assert writer.close() == tmp_path / "out"
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
-        "a.png", "a.png.png", "b.png", "c.png", "images.json", "predictions.json"
+        *("a.png", "a.png.png", "b.png", "c.png", "coco_results.json", "images.json"),
+        *("predictions.csv", "predictions.json"),
     ]  # fmt: skip
-    results = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    results = json.loads((tmp_path / "out" / "coco_results.json").read_text())
     assert [(one["image_id"], one["category_id"]) for one in results] == [(k, c) for k in (1, 2, 4) for c in (9, 3)]
     assert results[0]["bbox"] == [2, 2, 28, 18]
     assert results[1]["score"] == pytest.approx(0.3)
@@ -267,7 +269,7 @@ def test_pictures_and_cocos_own_files_are_written(tmp_path: Path, capsys: pytest
         str(tmp_path / "in" / name) for name in ("a.jpg", "b.jpg", "c.jpg", "a.png")
     ]
     assert {number: one["name"] for number, one in peer.cats.items()} == {3: "cat", 9: "a dog", 4: "椅子"}
-    found = peer.loadRes(str(tmp_path / "out" / "predictions.json"))
+    found = peer.loadRes(str(tmp_path / "out" / "coco_results.json"))
     mask = found.annToMask(found.anns[1])
     assert mask.shape == (40, 60)
     assert mask[2:20, 2:30].all()
@@ -281,19 +283,19 @@ def test_nothing_found_is_an_empty_list(level: int | None, tmp_path: Path) -> No
     if level is not None:
         _write(writer, tmp_path / "in/a.jpg", level=level)
     writer.close()
-    assert json.loads((tmp_path / "out" / "predictions.json").read_text()) == []
+    assert json.loads((tmp_path / "out" / "coco_results.json").read_text()) == []
     assert len(json.loads((tmp_path / "out" / "images.json").read_text())["images"]) == (level is not None)
 
 
 @pytest.mark.parametrize(("above", "count"), [(0.0, 2), (0.5, 1), (0.9, 0)])
-def test_only_good_objects_are_drawn_and_all_are_written(above: float, count: int, tmp_path: Path) -> None:
-    writer = _writer(tmp_path / "out", draw_above=above)
+def test_only_good_objects_are_drawn_and_all_are_results(above: float, count: int, tmp_path: Path) -> None:
+    writer = _writer(tmp_path / "out", score=above)
     _write(writer, tmp_path / "in/a.jpg")
     writer.close()
-    assert len(json.loads((tmp_path / "out" / "predictions.json").read_text())) == 2
+    assert len(json.loads((tmp_path / "out" / "coco_results.json").read_text())) == 2
     image = Image.new("RGB", (60, 40), (128,) * 3)
     found = _detect(_half(image)[0][None], torch.tensor([[20, 30]]), torch.tensor([[40, 60]]))[0]
-    rles = [result["segmentation"] for result in json.loads((tmp_path / "out" / "predictions.json").read_text())]
+    rles = [result["segmentation"] for result in json.loads((tmp_path / "out" / "coco_results.json").read_text())]
     boxes, scores, labels = (column.numpy() for column in found[:3])
     shown = shown_results(CocoResults(boxes, scores, labels, rles), above)
     assert len(shown) == count
@@ -310,7 +312,7 @@ def test_a_large_image_is_kept_small_and_its_masks_are_not(tmp_path: Path) -> No
     (objects,) = predictor.predict([sample], torch.device("cpu"))
     writer.write(tmp_path / "a.jpg", sample.picture, objects)
     writer.close()
-    (result,) = json.loads((tmp_path / "out" / "predictions.json").read_text())
+    (result,) = json.loads((tmp_path / "out" / "coco_results.json").read_text())
     assert result["segmentation"]["size"] == [2000, 3200]
 
 
@@ -318,28 +320,18 @@ def test_a_run_that_broke_off_leaves_the_results_of_the_one_before(tmp_path: Pat
     whole = _writer(tmp_path / "out")
     _write(whole, tmp_path / "in/a.jpg")
     whole.close()
-    before = (tmp_path / "out" / "predictions.json").read_bytes()
+    before = (tmp_path / "out" / "coco_results.json").read_bytes()
     broken = _writer(tmp_path / "out")
     _write(broken, tmp_path / "in/a.jpg", tmp_path / "in/b.jpg")
     del broken
-    assert (tmp_path / "out" / "predictions.json").read_bytes() == before
+    assert (tmp_path / "out" / "coco_results.json").read_bytes() == before
 
 
-@pytest.mark.parametrize(
-    ("more", "message"),
-    [
-        ({"draw_above": 50}, "draw_above: got 50, expected a score from 0 to 1"),
-        ({"draw_above": -0.1}, "draw_above: got -0.1, expected a score from 0 to 1"),
-        ({"category_ids": [3, 9]}, "got 2 category ids for 3 classes, expected one each"),
-    ],
-)
-def test_a_wrong_setting_is_refused_before_anything_is_written(
-    more: dict[str, Any], message: str, tmp_path: Path
-) -> None:
-    given: dict[str, Any] = {"category_ids": [3, 9, 4], **more}
-    with pytest.raises(UserError) as error:
-        DetectionWriter(tmp_path / "out", NAMES, **given)
-    assert str(error.value) == message
+def test_a_wrong_setting_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="got 2 category ids for 3 classes, expected one each"):
+        DetectionWriter(tmp_path / "out", NAMES, [3, 9], PredictOptions())
+    with pytest.raises(UserError, match="--top: got it for a model of objects"):
+        _writer(tmp_path / "out", top=1)
     assert not (tmp_path / "out").exists()
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 import maekit
 from maekit.cli import main
-from maekit.commands.predict import load_model
+from maekit.commands.shared.loaded_model import load_model
 from maekit.data.images.transforms import EvalTransform
 from maekit.export.convert import convert
 from maekit.training.metadata import card

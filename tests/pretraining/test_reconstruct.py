@@ -10,6 +10,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
+from maekit.base.predict_options import PredictOptions
 from maekit.base.spec import DataSpec
 from maekit.errors import UserError
 from maekit.pretraining.from_weights import load_pretrainer
@@ -202,7 +203,10 @@ def photographs(folder: Path, count: int = 5) -> list[Path]:
 def written(folder: Path, files: list[Path], batch: int, seed: int = 0) -> list[list[str]]:
     torch.manual_seed(0)
     model = Pretrainer.build(spec(), {**MODEL, "target": "normalised_pixels"}).eval()
-    predictor, writer = ReconstructionPredictor(model, INPUT, seed=seed), ReconstructionWriter(folder, 0.75)
+    predictor, writer = (
+        ReconstructionPredictor(model, INPUT, seed=seed),
+        ReconstructionWriter(folder, 0.75, PredictOptions(), name="reconstructions"),
+    )
     for start in range(0, len(files), batch):
         names = files[start : start + batch]
         samples = [predictor.prepare(Image.open(file)) for file in names]
@@ -236,7 +240,7 @@ def test_pictures_lie_as_the_images_do(tmp_path: Path) -> None:
     written(tmp_path / "out", files, 2)
     found = {str(path.relative_to(tmp_path / "out")) for path in (tmp_path / "out").rglob("*") if path.is_file()}
     names = {"0_reconstruction.png", "1_reconstruction.png", "sub/2_reconstruction.png"}
-    assert found == names | {"contact_sheet.png", "reconstructions.csv"}
+    assert found == names | {"contact_sheet.png", "reconstructions.csv", "reconstructions.json"}
     with Image.open(tmp_path / "out" / "contact_sheet.png") as sheet:
         assert sheet.height > 3 * 224
 

@@ -89,7 +89,7 @@ def other_size(folder: Path) -> Path:
 
 def test_images_and_folders_become_pictures(run: Run) -> None:
     status, out, err = run("images", "images/a.png", "--weights", "full.pth", "--norm_pix_loss", "true")
-    assert (status, err) == (0, "")
+    assert (status, err) == (0, "maekit: 1 image named more than once, taken once\n")
     first, *_, caution, last = out.splitlines()
     assert caution.startswith("normalised pixels: each patch is drawn with its true mean and deviation")
     assert (
@@ -100,7 +100,7 @@ def test_images_and_folders_become_pictures(run: Run) -> None:
     folder = Path("reconstructions")
     found = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     pictures = {"a_reconstruction.png", "sub/b_reconstruction.png"}
-    assert found == pictures | {"contact_sheet.png", "reconstructions.csv"}
+    assert found == pictures | {"contact_sheet.png", "reconstructions.csv", "reconstructions.json"}
     assert (folder / "reconstructions.csv").read_text().count("\n") == 3
 
 

@@ -9,6 +9,7 @@ from PIL import Image
 from sklearn.datasets import load_sample_images
 from torch import Tensor
 
+from maekit.base.predict_options import PredictOptions
 from maekit.drawing.legend import Entry, draw_legend
 from maekit.drawing.text import font_for, plain_name, shortened
 from maekit.errors import UserError
@@ -208,7 +209,7 @@ def _half_size(image: Image.Image) -> Tensor:
 
 
 def _writer(folder: Path) -> SegmentationWriter:
-    return SegmentationWriter(folder, NAMES, PALETTE)
+    return SegmentationWriter(folder, NAMES, PALETTE, PredictOptions())
 
 
 def _predicted(image: Image.Image) -> tuple[Sample, LabelMap]:
@@ -321,4 +322,4 @@ def test_images_are_never_overwritten(files: list[str], tmp_path: Path, monkeypa
 def test_more_classes_than_a_byte_has_are_refused(tmp_path: Path) -> None:
     names = [str(label) for label in range(256)]
     with pytest.raises(UserError, match=r"^got 256 colours for 256 classes, expected one each and at most 255 classes"):
-        SegmentationWriter(tmp_path, names, [(0, 0, 0)] * 256)
+        SegmentationWriter(tmp_path, names, [(0, 0, 0)] * 256, PredictOptions())

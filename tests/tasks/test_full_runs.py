@@ -156,7 +156,7 @@ def test_detection_learns_the_digit_scenes(
     names = {image["id"]: Path(image["file_name"]).stem for image in images}
     assert {path.stem for path in predictions.glob("*.png")} == set(names.values())
     assert len(names) == 60
-    found = {(int(names[image]), label): s for (image, label), s in scores(predictions / "predictions.json").items()}
+    found = {(int(names[image]), label): s for (image, label), s in scores(predictions / "coco_results.json").items()}
     expected = scores(run / "coco_results.json")
     assert found.keys() == expected.keys()
     for key, values in expected.items():

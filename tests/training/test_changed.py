@@ -11,7 +11,7 @@ from torch import Tensor
 from maekit.backbone.sizes import load_size
 from maekit.backbone.vit import ViT
 from maekit.base.checkpoint_card import read_card
-from maekit.commands.predict import load_model
+from maekit.commands.shared.loaded_model import load_model
 from maekit.errors import UserError
 from maekit.export.convert import convert
 from maekit.features.source import find_source

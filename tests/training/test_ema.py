@@ -18,7 +18,7 @@ from torch import Tensor
 
 import maekit
 from maekit.cli import main
-from maekit.commands.predict import load_model
+from maekit.commands.shared.loaded_model import load_model
 from maekit.errors import Interrupted
 from maekit.recipes.model_settings import settings_class
 from maekit.recipes.tasks import find_task, shipped_tasks

@@ -61,5 +61,5 @@ class ShownGrades(Shown):
         return [ImageGrade(grade, row) for grade, row in zip(grades.tolist(), on_host(probabilities), strict=True)]
 
     def prediction_writer(self, folder: Path, options: PredictOptions) -> GradeTable:
-        """Returns what writes a CSV with the grade of each image and the probability of each grade."""
-        return GradeTable(folder, self.model.spec.class_names)
+        """Returns what writes the grade of each image and the probability of each grade."""
+        return GradeTable(folder, self.model.spec.class_names, options)

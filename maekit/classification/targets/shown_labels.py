@@ -18,7 +18,6 @@ from maekit.classification.shown import example_view
 from maekit.data.images.batch import ImageBatch
 from maekit.data.images.transforms import EvalTransform
 from maekit.drawing.views import short_name
-from maekit.system.terminal import say
 
 NAMED = 3  # labels that a caption names
 
@@ -73,7 +72,7 @@ class ShownLabels(Shown):
         return [LabelScores(row) for row in on_host(self.model.probabilities(images))]
 
     def prediction_writer(self, folder: Path, options: PredictOptions) -> LabelTable:
-        """Returns what writes a CSV with the labels of each image, and says from which probability they are given."""
-        threshold = self.model.threshold_in_use()
-        say(f"labels  are given from a probability of {threshold:g} on: {self.model.threshold_origin()}")
-        return LabelTable(folder, self.model.spec.class_names, threshold)
+        """Returns what writes the labels of each image, and says from which probability they are given."""
+        model = self.model
+        threshold, origin = model.threshold_in_use(), model.threshold_origin()
+        return LabelTable(folder, model.spec.class_names, threshold, options, origin=origin)

@@ -69,5 +69,5 @@ class ShownValues(Shown):
         return [ImageValues(row) for row in on_host(self.model.values(images))]
 
     def prediction_writer(self, folder: Path, options: PredictOptions) -> ValueTable:
-        """Returns what writes a CSV with the values of each image."""
-        return ValueTable(folder, self.model.spec.value_names)
+        """Returns what writes the values of each image."""
+        return ValueTable(folder, self.model.spec.value_names, options)

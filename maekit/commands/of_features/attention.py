@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from maekit.commands.shared.flags import add_device_argument, add_weights_argument, parse_image_size
 from maekit.commands.shared.given_images import GivenImages
+from maekit.commands.shared.image_words import HELP
 from maekit.commands.shared.output import refuse_results_among_images
 from maekit.system.size import HeightWidth
 
@@ -20,7 +21,7 @@ FORWARDS = False
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("images", type=Path, nargs="+", metavar="IMAGES", help="images, or folders of them")
+    parser.add_argument("images", nargs="+", metavar="IMAGES", help=HELP)
     add_weights_argument(parser)
     parser.add_argument("--block", type=int, default=-1, help="the block, from 0 or from the end; default: the last")
     parser.add_argument(
@@ -39,9 +40,9 @@ def main(args: argparse.Namespace) -> int:
     """Draws one picture for each image; names unreadable images and leaves them out."""
     size = parse_image_size(args.image_size)
     given = GivenImages()
-    files = [file for path in args.images for file in given.find(path)]
-    for path in args.images:
-        refuse_results_among_images(path, args.output)
+    files = given.find_all(args.images)
+    for folder in given.folders:
+        refuse_results_among_images(folder, args.output)
     from maekit.base.result_places import ResultPlaces
     from maekit.features.attention_maps import PatchColours
     from maekit.features.attention_pictures import attention_picture

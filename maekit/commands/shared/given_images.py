@@ -6,7 +6,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from maekit.commands.shared.image_words import list_lines, list_of, listed_path, matches, refuse_url, unique
 from maekit.errors import UserError, nearest
+from maekit.system.numbers import plural
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -23,7 +25,8 @@ Sample = TypeVar("Sample")
 class GivenImages:
     """Finds and reads images, and collects what cannot be used.
 
-    Call `find` for each path, then `choose_reading` once, then `read` or `batches`, and `write_skipped` at the end.
+    Call `find_all`, or `find` for each path, then `choose_reading` once, then `read` or `batches`, and `write_skipped`
+    at the end.
 
     Attributes:
         input: the input transform in the model's card or configuration; its `white` and `clip` are used.
@@ -31,6 +34,7 @@ class GivenImages:
         num_unread: how many of those are images that could not be read.
         notices: lines about what `find` left out, which `choose_reading` prints.
         reading: how images are read; `choose_reading` decides it.
+        folders: that images were looked for in.
     """
 
     input: Mapping[str, object] = field(default_factory=dict)
@@ -38,6 +42,70 @@ class GivenImages:
     num_unread: int = 0
     notices: list[str] = field(default_factory=list)
     reading: "AnyReading | None" = None
+    folders: list[Path] = field(default_factory=list)
+
+    def find_all(self, words: Sequence[str]) -> list[Path]:
+        """Returns the images that some words name, each once: files, folders, patterns and lists (`image_words`).
+
+        Lines of a list that name nothing are left out.
+
+        Raises:
+            UserError: a word names no image, or is an address.
+        """
+        found = [file for word in words for file in self._named(word)]
+        files = list(unique(found))
+        if twice := len(found) - len(files):
+            self.notices.append(f"{plural(twice, 'image')} named more than once, taken once")
+        return files
+
+    def _named(self, word: str) -> list[Path]:
+        refuse_url(word)
+        if list_file := list_of(word):
+            return self._listed(list_file)
+        if (matched := matches(word)) is not None:
+            return self._matched(word, *matched)
+        return self.find(Path(word).expanduser())
+
+    def _matched(self, pattern: str, paths: Sequence[Path], folder: Path) -> list[Path]:
+        """Returns the images that a pattern found; of files only those that are images by their names."""
+        from maekit.data.folders.file_names import EXPECTED_IMAGES, is_array_name, is_image_name
+
+        recursive = "**" in pattern
+        self.folders += [folder] if recursive else []
+        files: list[Path] = []
+        for path in paths:
+            if path.is_dir():
+                files += [] if recursive else self.find(path)
+            elif is_image_name(path.name) or is_array_name(path.name):
+                files.append(path)
+            else:
+                self.skipped.append((str(path), "its name is not an image's"))
+        if not files:
+            what = f"matches {plural(len(paths), 'path')}, none an image" if paths else "matches nothing"
+            raise UserError(f"{pattern}: {what}, {EXPECTED_IMAGES}")
+        return files
+
+    def _listed(self, list_file: Path) -> list[Path]:
+        files: list[Path] = []
+        missing: list[str] = []
+        lines = list_lines(list_file)
+        for number, line in lines:
+            path = listed_path(line, list_file)
+            if path.exists():
+                files += self.find(path)
+            else:
+                missing.append(line)
+                self.skipped.append((str(path), f"no such file (line {number} of {list_file})"))
+        if len(missing) == len(lines):
+            raise UserError(
+                f"{list_file}: none of its {plural(len(lines), 'line')} is an image or folder, such as {missing[0]}; "
+                f"paths are relative to the current folder or to {list_file.absolute().parent}"
+            )
+        if missing:
+            self.num_unread += len(missing)
+            lost = plural(len(missing), "line")
+            self.notices.append(f"{list_file}: left out: {lost} that name no file, the first: {missing[0]}")
+        return files
 
     def find(self, path: Path) -> list[Path]:
         """Returns the image itself, or every image below a folder, sorted by relative path.
@@ -53,6 +121,7 @@ class GivenImages:
         if not path.is_dir():
             near = nearest(path.name, [file.name for file in path.parent.iterdir()]) if path.parent.is_dir() else ""
             raise UserError(f"no image or folder {path}{near}")
+        self.folders.append(path)
         names, left_out = scan_images(path)
         if not names:
             raise UserError(f"{path}: no images in this folder, {EXPECTED_IMAGES}")

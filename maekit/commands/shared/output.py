@@ -1,35 +1,30 @@
 """Folders of results: no `maekit predict` replaces another model's results or mixes with them, none go among images."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from maekit.errors import UserError
 from maekit.system.files import write_json
 
-if TYPE_CHECKING:
-    from maekit.base.checkpoint_card import Card
-
+Record = Mapping[str, str | int]
 DEFAULT, RECORD = "predictions", "predicted_by.json"
 _RESULTS = ("predictions.csv", "predictions.json")
 
 
 @contextmanager
-def results_folder(given: Path | None, checkpoint: Path, card: "Card") -> Iterator[Path]:
-    """Gives the folder of the results, and records there which checkpoint they are of; removes a new one left empty.
+def results_folder(given: Path | None, record: Record) -> Iterator[Path]:
+    """Gives the folder of the results, and records there which model they are of; removes a new one left empty.
 
     Args:
         given: `--output`; None takes the first of predictions, predictions2, predictions3 that does not exist.
-        checkpoint: the file of the weights.
-        card: the checkpoint's card.
+        record: what is kept of the model; `checkpoint` is its file.
 
     Raises:
-        UserError: the folder has another checkpoint's results, or cannot be made.
+        UserError: the folder has another model's results, or cannot be made.
     """
-    record: dict[str, str | int] = {"checkpoint": str(checkpoint), "step": card.step, "task": card.task}
     is_new = given is None or not given.exists()
     if given is None:
         folder = _new_folder()
@@ -45,6 +40,12 @@ def results_folder(given: Path | None, checkpoint: Path, card: "Card") -> Iterat
         raise
     if folder.is_dir():
         write_json(folder / RECORD, record)
+
+
+def refuse_file(output: Path | None) -> None:
+    """Refuses an `--output` that is a file, before anything is loaded."""
+    if output is not None and output.exists() and not output.is_dir():
+        raise UserError(f"--output {output}: is a file, expected a folder; choose another")
 
 
 def refuse_results_among_images(images: Path, output: Path) -> None:
@@ -71,7 +72,7 @@ def _new_folder() -> Path:
     raise AssertionError
 
 
-def _refuse_other_results(folder: Path, record: dict[str, str | int]) -> None:
+def _refuse_other_results(folder: Path, record: Record) -> None:
     try:
         found = json.loads((folder / RECORD).read_text(encoding="utf-8"))
     except (OSError, ValueError):
@@ -79,7 +80,7 @@ def _refuse_other_results(folder: Path, record: dict[str, str | int]) -> None:
     if found == record or (found is None and not any((folder / name).exists() for name in _RESULTS)):
         return
     known = isinstance(found, dict) and found.get("checkpoint")
-    whose = f"{found['checkpoint']} (step {found.get('step')})" if known else "a checkpoint that is not recorded"
+    whose = f"{found['checkpoint']} (step {found.get('step')})" if known else "a model that is not recorded"
     raise UserError(
         f"--output {folder}: holds the results of {whose}, got {record['checkpoint']} (step {record['step']}); give "
         "another folder, or leave --output out for a new one"

@@ -1,0 +1,65 @@
+"""What `maekit predict` predicts with: a checkpoint's model."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from maekit.base.predict_options import PredictOptions
+from maekit.commands.shared.loaded_model import load_model
+from maekit.commands.shared.output import Record
+from maekit.errors import UserError
+from maekit.runs.checkpoint_path import find_checkpoint, weights_line
+
+if TYPE_CHECKING:
+    import torch
+
+    from maekit.base.shown import PredictionWriter, Predictor
+
+
+@dataclass(frozen=True)
+class PredictionSource:
+    """A model that predicts images, and what writes its predictions.
+
+    Attributes:
+        predictor: of images.
+        writer: makes what writes predictions into a folder.
+        input: the input transform that the model was evaluated with.
+        device: that it runs on.
+        record: tells its results from another model's.
+        line: that says which file was chosen.
+    """
+
+    predictor: "Predictor"
+    writer: "Callable[[Path, PredictOptions], PredictionWriter]"
+    input: Mapping[str, Any]
+    device: "torch.device"
+    record: Record
+    line: str
+
+
+def open_source(given: str, device: str, task: str | None) -> PredictionSource:
+    """Opens what `--model` means.
+
+    Args:
+        given: the flag's value.
+        device: as `choose_device` takes it.
+        task: a name or a task.py in place of the one that is recorded.
+
+    Raises:
+        UserError: there is no such model, or it cannot be read.
+    """
+    try:
+        path = find_checkpoint(given, Path("runs"))
+    except UserError as error:  # other commands call this flag by its older name
+        raise UserError(str(error).replace("--ckpt_path", "--model")) from None
+    model, card = load_model(path, device, task)
+    shown = model.shown()
+    return PredictionSource(
+        shown.predictor(card.input),
+        shown.prediction_writer,
+        card.input,
+        next(model.parameters()).device,
+        {"checkpoint": str(path), "step": card.step, "task": card.task},
+        weights_line(path, card.step),
+    )
