@@ -2,6 +2,7 @@
 
 import json
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -17,6 +18,12 @@ newest_names = pytest.mark.skipif(
     Version(transformers.__version__) < Version("5.9"),
     reason="transformers before 5.9 names the ViT's modules otherwise in memory",
 )
+
+
+def need(library: ModuleType, version: str) -> None:
+    """Skips the test where the installed release is older, and lacks or names otherwise what the test looks at."""
+    if Version(library.__version__) < Version(version):
+        pytest.skip(f"needs {library.__name__} {version} or newer, found {library.__version__}")
 
 
 def timm_peer(name: str, **settings: Any) -> Any:

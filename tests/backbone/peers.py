@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import timm
 import torch
 import transformers
 from timm.layers.mlp import SwiGLUPacked
@@ -13,12 +14,11 @@ from timm.models.beit import Beit
 from timm.models.eva import Eva
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
-from transformers.models.dinov3_vit import modeling_dinov3_vit
 
 from maekit.backbone.sizes import Size, load_size
+from tests.peers import need
 
 TAPS = (0, 2)
-_their_coordinates = modeling_dinov3_vit.get_patches_center_coordinates
 Tensors = Mapping[str, Tensor]
 Run = Callable[[Any, Tensor], tuple[Tensor, tuple[Tensor, ...]]]
 
@@ -180,6 +180,7 @@ def _timm(size: Size | str, **options: Any) -> Peer:
 
 def _eva(size: str, **options: Any) -> Peer:
     def make(image_size: tuple[int, int]) -> nn.Module:
+        need(timm, "1.0.26")
         model = Eva(
             image_size,
             **_TEST,
@@ -206,15 +207,25 @@ def _periods() -> Tensor:
     return torch.pow(100, torch.arange(6, dtype=torch.get_default_dtype()) / 6)
 
 
-def _coordinates(*args: Any, dtype: torch.dtype, **options: Any) -> Tensor:
-    found: Tensor = _their_coordinates(*args, dtype=torch.get_default_dtype(), **options)
-    return found  # theirs are rounded to fp32
+def _leave_coordinates_unrounded() -> None:
+    """Theirs are rounded to fp32."""
+    from transformers.models.dinov3_vit import modeling_dinov3_vit
+
+    theirs = modeling_dinov3_vit.get_patches_center_coordinates
+    if theirs.__module__ == modeling_dinov3_vit.__name__:
+
+        def coordinates(*args: Any, dtype: torch.dtype, **options: Any) -> Tensor:
+            found: Tensor = theirs(*args, dtype=torch.get_default_dtype(), **options)
+            return found
+
+        modeling_dinov3_vit.get_patches_center_coordinates = coordinates
 
 
 def _beit(size: Size | str, **options: Any) -> Peer:
     norm: Any = partial(nn.LayerNorm, eps=1e-6)
 
     def make(image_size: tuple[int, int]) -> nn.Module:
+        need(timm, "1.0.26")
         return Beit(
             image_size,
             **_TEST,
@@ -262,10 +273,9 @@ def _hf_names(tensors: Tensors) -> dict[str, Tensor]:
 
 
 def _hf(size: Size | str, kind: str, *, final_norm: bool = True, **options: Any) -> Peer:
-    config_of = getattr(transformers, f"{kind}Config")
-    model_of = getattr(transformers, f"{kind}Model")
-
     def make(image_size: tuple[int, int]) -> nn.Module:
+        need(transformers, "5.9")  # earlier ones name the modules otherwise in memory
+        config_of, model_of = (getattr(transformers, f"{kind}{part}") for part in ("Config", "Model"))
         # their position tables are of square images, and are resized to others
         sides: Any = list(image_size) if kind in ("Beit", "DINOv3ViT") else image_size[0]
         config = config_of(
@@ -280,7 +290,7 @@ def _hf(size: Size | str, kind: str, *, final_norm: bool = True, **options: Any)
         model: Any = model_of(config, **{"add_pooling_layer": False} if kind in ("Beit", "IJepa") else {})
         if kind == "DINOv3ViT":
             model.rope_embeddings.inv_freq = 1 / _periods()
-            modeling_dinov3_vit.get_patches_center_coordinates = _coordinates
+            _leave_coordinates_unrounded()
         assert isinstance(model, nn.Module)
         return model
 

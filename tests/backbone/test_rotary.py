@@ -6,7 +6,6 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor, nn
-from transformers import DINOv3ViTConfig, DINOv3ViTModel
 
 from maekit.backbone.attention import Attention, Plain
 from maekit.backbone.decomposed import Decomposed
@@ -15,6 +14,7 @@ from maekit.backbone.sizes import load_size
 from maekit.backbone.vit import ViT
 from tests.backbone.peers import peers
 from tests.numeric import assert_float64
+from tests.peers import transformers_peer
 
 pytestmark = pytest.mark.numeric
 SIZE = load_size("vit_test_patch8_dinov3")
@@ -72,11 +72,12 @@ def test_a_window_of_the_whole_grid_is_no_window() -> None:
 @pytest.mark.parametrize("num_registers", [0, 4])
 def test_augmented_coordinates_are_transformers_with_the_same_draws(num_registers: int) -> None:
     peer = peers()["dinov3, transformers"]
-    config = DINOv3ViTConfig(
+    config_of, model_of = transformers_peer("DINOv3ViT")
+    config = config_of(
         hidden_size=48, num_hidden_layers=3, num_attention_heads=2, intermediate_size=192, patch_size=8,
         num_register_tokens=num_registers, pos_embed_shift=0.3, pos_embed_jitter=1.3, pos_embed_rescale=2.0,
     )  # fmt: skip
-    theirs: Any = DINOv3ViTModel(config)
+    theirs: Any = model_of(config)
     size = replace(SIZE, num_registers=num_registers, rotary_shift=0.3, rotary_jitter=1.3)
     ours = ViT(size, image_size=(32, 48))
     for parameter in theirs.parameters():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import nn
+from torch import Tensor, nn
 
 from maekit.backbone.sizes import Size
 from maekit.base.spec import DataSpec, Draw
@@ -199,20 +199,31 @@ def test_a_run_written_for_detectron2_loads_there_and_gives_the_same(detector: s
 
 @peer.live
 @pytest.mark.usefixtures("patch16")
-def test_both_engines_have_the_same_losses_and_gradients() -> None:
+def test_both_engines_have_the_same_losses_and_gradients(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In float64: an activation within a rounding of 0 in fp32 may have its gradient in one engine alone."""
+    from detectron2.modeling.proposal_generator import proposal_utils
+    from torchvision.ops import batched_nms
+
+    def nms(boxes: Tensor, scores: Tensor, *rest: Any) -> Tensor:
+        return batched_nms(boxes.to(scores.dtype), scores, *rest)  # detectron2's boxes are always fp32
+
+    monkeypatch.setattr(proposal_utils, "batched_nms", nms)
     values = []
     for engine in ("maekit", "detectron2"):
         net = model(scenes().spec(), detector=engine, rcnn={"rpn_batch": 2**15, "roi_batch": 2**11})
         case.fill(net)
-        losses = net.train().training_losses(batch(bitmaps=False))
+        made = batch(bitmaps=False)
+        losses = net.double().train().training_losses(made._replace(image=made.image.double()))
         losses["loss"].backward()
         gradients = {name: parameter.grad for name, parameter in net.named_parameters()}
-        values.append(({name: loss.item() for name, loss in losses.items()}, gradients))
+        values.append(({name: loss.detach() for name, loss in losses.items()}, gradients))
     (ours, our_gradients), (theirs, their_gradients) = values
-    assert ours == pytest.approx(theirs, rel=1e-4)
+    assert ours.keys() == theirs.keys()
+    for name, loss in theirs.items():
+        torch.testing.assert_close(ours[name].double(), loss.double(), rtol=1e-5, atol=0)
     assert our_gradients.keys() == their_gradients.keys()
     for name, gradient in their_gradients.items():
-        torch.testing.assert_close(our_gradients[name], gradient, rtol=0, atol=1e-3 * gradient.abs().max().item())
+        torch.testing.assert_close(our_gradients[name], gradient, rtol=0, atol=1e-5 * gradient.abs().max().item())
 
 
 @peer.live
