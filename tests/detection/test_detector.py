@@ -205,7 +205,8 @@ def test_both_engines_have_the_same_losses_and_gradients(monkeypatch: pytest.Mon
     from torchvision.ops import batched_nms
 
     def nms(boxes: Tensor, scores: Tensor, *rest: Any) -> Tensor:
-        return batched_nms(boxes.to(scores.dtype), scores, *rest)  # detectron2's boxes are always fp32
+        kept: Tensor = batched_nms(boxes.to(scores.dtype), scores, *rest)  # detectron2's boxes are always fp32
+        return kept
 
     monkeypatch.setattr(proposal_utils, "batched_nms", nms)
     values = []
