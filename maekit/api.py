@@ -81,7 +81,7 @@ class Session:
     Attributes:
         data: the task's data, read from its folder.
         model: the task's model with its initial weights; `fit` and `validate` load `--model.weights` into it.
-        results: after `validate`, contents of the evaluation's JSON files, by file name.
+        results: after `validate`, contents of the evaluation's files, by file name: text of a table, else JSON.
         environment: after `validate`, task, recipe, versions, devices and command.
     """
 
@@ -244,7 +244,7 @@ class Session:
             with interruption, one_line_errors([]), refusals():
                 job.trainer.validate(job.module, ckpt_path=path, verbose=False, weights_only=True)
         say_all(job.module.table)
-        self.results = job.module.results
+        self.results = run.evaluation_files(job)
         self.environment = {**job.environment, **({"checkpoint": measured} if measured else {})}
         return job.record.validated
 

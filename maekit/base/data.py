@@ -39,6 +39,10 @@ class DrawDataset(Dataset[object], ABC):
     def __getitem__(self, draw: Draw) -> Any:
         """Returns the sample of one draw; an index of -1 gives sample 0's picture, marked as padding."""
 
+    def files(self) -> list[str]:
+        """Returns the path of each sample's image, in their order; empty where samples have no file of their own."""
+        return []
+
 
 class RunData(ABC):
     """What a run needs of its data. Building one reads nothing.
@@ -97,6 +101,14 @@ class RunData(ABC):
     @abstractmethod
     def val_dataset(self) -> DrawDataset:
         """Returns the validation samples, without any randomness."""
+
+    def val_files(self) -> list[str]:
+        """Returns the path of each validation image, in the order of `val_dataset`; empty where they have no files."""
+        return self.val_dataset().files()
+
+    def class_counts(self) -> dict[str, list[int]]:
+        """Returns by split how many images, or annotated objects, have each class; empty where that is not known."""
+        return {}
 
     @abstractmethod
     def input_transform(self) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from maekit.backbone.vit import ViT, ViTOptions
 from maekit.base.checkpoint_card import measured_in
 from maekit.base.data import RunData, TransferData
 from maekit.base.exportable import Exportable
+from maekit.base.image_records import ImageRecords
 from maekit.base.settings import AdaptedSettings, BackboneSettings, TrainedSettings
 from maekit.base.shown import Shown
 from maekit.base.spec import DataSpec
@@ -198,6 +199,10 @@ class TransferModel(nn.Module, ABC):
     def results(self, metrics: Any) -> dict[str, object]:
         """Returns what of an evaluation is kept as JSON files, by name, if anything; every process calls it."""
         return {}
+
+    def image_records(self, metrics: Any) -> ImageRecords | None:
+        """Returns what an evaluation found of each image, if that is kept; every process calls it."""
+        return None
 
     def side_metrics(self, data: RunData) -> dict[str, float]:
         """Returns more of an evaluation, by name, that is not of the validation images; only the first process asks.

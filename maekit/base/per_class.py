@@ -13,12 +13,16 @@ class ClassValue(NamedTuple):
         value: in percent, 0 to 100; nan where there is nothing to measure.
         more: a second such value, or None where the task has none.
         images: evaluated images that have the class, or None where that is not known.
+        taken_for: the class it is most often taken for, or None where it is for none.
+        taken: the share of it that is taken for that one, in percent.
     """
 
     name: str
     value: float
     more: float | None = None
     images: int | None = None
+    taken_for: str | None = None
+    taken: float | None = None
 
 
 class ClassRow(TypedDict):
@@ -28,6 +32,8 @@ class ClassRow(TypedDict):
     value: float | None
     more: float | None
     images: int | None
+    taken_for: str | None
+    taken: float | None
 
 
 class PerClass(TypedDict):
@@ -47,7 +53,15 @@ def per_class_json(metric: str, more: str | None, rows: Sequence[ClassValue]) ->
         rows: one a class, in label order.
     """
     classes = [
-        ClassRow(name=row.name, value=_finite(row.value), more=_finite(row.more), images=row.images) for row in rows
+        ClassRow(
+            name=row.name,
+            value=_finite(row.value),
+            more=_finite(row.more),
+            images=row.images,
+            taken_for=row.taken_for,
+            taken=_finite(row.taken),
+        )
+        for row in rows
     ]
     return PerClass(metric=metric, more=more, classes=classes)
 

@@ -102,6 +102,14 @@ class CachedFeatures(RunData):
         """Returns the validation images' features."""
         return FeatureDataset(self.folder, "val")
 
+    def val_files(self) -> list[str]:
+        """Returns the paths of the images whose features these are."""
+        return self.data.val_files()
+
+    def class_counts(self) -> dict[str, list[int]]:
+        """Returns the counts of the images."""
+        return self.data.class_counts()
+
     def sample_weights(self) -> np.ndarray | None:
         """Returns how often each training image is drawn, as the images say."""
         return self.data.sample_weights()

@@ -7,7 +7,8 @@ import torch
 from torch import Tensor
 from torchmetrics.functional.classification import binary_auroc
 
-from maekit.classification.metrics import ClassificationMetrics
+from maekit.classification.metrics import ClassificationMetrics, whole
+from maekit.classification.records import ClassRecords
 from maekit.errors import UserError, nearest
 
 Mode = Literal["max", "min"]
@@ -126,17 +127,17 @@ class ChosenMetrics(ClassificationMetrics):
         with self.sync_context(dist_sync_fn=self.dist_sync_fn):
             return reliability_bins(*self._joined())
 
+    def image_records(self, names: Sequence[str] = ()) -> ClassRecords:
+        """Returns the images of all processes, each once; the metrics are those of the list."""
+        with self.sync_context(dist_sync_fn=self.dist_sync_fn):
+            shares = whole(self.shares, 1) if "auroc" in self.names else None
+            return self._records(self.names, shares)
+
     def _joined(self) -> tuple[Tensor, Tensor]:
         """Returns class and prediction [n, 2] int64 and float64 probabilities [n, C] of the real images, on the CPU."""
-        pairs, shares = (_whole(parts) for parts in (self.outcomes, self.shares))
+        pairs, shares = (whole(parts, 2) for parts in (self.outcomes, self.shares))
         real = pairs[:, 0] >= 0
         return pairs[real].cpu(), (shares[real] if len(shares) else shares).cpu().double()
-
-
-def _whole(parts: "list[Tensor] | Tensor") -> Tensor:
-    if isinstance(parts, Tensor):
-        return parts
-    return torch.cat(parts) if parts else torch.empty(0, 2, dtype=torch.int64)
 
 
 def measured(names: Sequence[str], pairs: Tensor, shares: Tensor) -> dict[str, float]:

@@ -9,6 +9,7 @@ from torch.nn.functional import cross_entropy
 from torchmetrics import Metric
 
 from maekit.base.per_class import ClassValue, PerClass, per_class_json
+from maekit.classification.records import ClassRecords
 
 WHOLE_MATRIX, MOST_PAIRS = 100, 100  # classes of a matrix that is kept whole; pairs that are kept of a larger one
 _LOSS_UNIT = 2.0**-24  # integer sums do not depend on their order, and every device has them
@@ -39,6 +40,8 @@ class ClassificationMetrics(Metric):
     full_state_update = False
     sums: Tensor
     outcomes: list[Tensor]  # torchmetrics joins them into one tensor
+    places: list[Tensor]
+    judged: list[Tensor]
 
     def __init__(self) -> None:
         super().__init__()
@@ -47,6 +50,10 @@ class ClassificationMetrics(Metric):
         # of each image its class and the predicted one, [n, 2], -1 for padding: a matrix of 8,142 classes would be half
         # a gigabyte
         self.add_state("outcomes", [], dist_reduce_fx="cat")
+        # of each image, in the order of `outcomes`: its place in the listing, and whether it is a top-5 hit, [n, 2];
+        # and in `judged` the probabilities of the predicted class and of its own, and its loss, [n, 3]
+        self.add_state("places", [], dist_reduce_fx="cat")
+        self.add_state("judged", [], dist_reduce_fx="cat")
 
     def update(self, logits: Tensor, labels: Tensor, index: Tensor) -> None:
         """Adds a batch: logits [B, C], int64 labels [B] in [0, C), int64 index [B], -1 for padding.
@@ -63,6 +70,9 @@ class ClassificationMetrics(Metric):
         counts = [torch.ones_like(labels), hits[:, 0], hits.any(1), units, ~finite]
         self.sums += torch.stack([(count.long() * real).sum() for count in counts])
         self.outcomes.append(torch.stack([labels, best[:, 0]], dim=1).where(real[:, None], -1))
+        self.places.append(torch.stack([index, hits.any(1)], dim=1).where(real[:, None], -1))
+        shares = logits.softmax(1).gather(1, torch.stack([best[:, 0], labels], dim=1))
+        self.judged.append(torch.cat([shares, loss[:, None]], dim=1))
 
     def compute(self) -> dict[str, Tensor]:
         """Returns float scalars: `top1` and `top5` in percent (0 to 100), `loss` in nats per image."""
@@ -73,12 +83,30 @@ class ClassificationMetrics(Metric):
     def outcome_counts(self) -> list[Outcome]:
         """Returns the outcomes of all processes that happened at least once; every process must call it."""
         with self.sync_context(dist_sync_fn=self.dist_sync_fn):
-            parts = self.outcomes if isinstance(self.outcomes, list) else [self.outcomes]
-            if not parts:
-                return []
-            pairs, counts = torch.unique(torch.cat(parts), dim=0, return_counts=True)
+            pairs, counts = torch.unique(whole(self.outcomes, 2), dim=0, return_counts=True)
             rows = torch.cat([pairs, counts[:, None]], dim=1).tolist()
             return [Outcome(*row) for row in rows if row[0] >= 0]
+
+    def image_records(self, names: Sequence[str] = ("top1", "top5")) -> ClassRecords:
+        """Returns the images of all processes, each once, and which metrics are asked; every process must call it."""
+        with self.sync_context(dist_sync_fn=self.dist_sync_fn):
+            return self._records(names)
+
+    def _records(self, names: Sequence[str], shares: Tensor | None = None) -> ClassRecords:
+        """Returns the images of joined states; `shares` [n, C] in the order of `outcomes`."""
+        places, pairs = (whole(part, 2).cpu() for part in (self.places, self.outcomes))
+        judged, order = whole(self.judged, 3).cpu().double(), places[:, 0].argsort(stable=True)
+        order = order[places[order, 0] >= 0]
+        every = None if shares is None else shares.cpu().double()[order].numpy()
+        (index, top5), judged = places[order].T.numpy(), judged[order]
+        return ClassRecords(index, pairs[order].numpy(), judged.numpy(), top5, names, every)
+
+
+def whole(parts: "list[Tensor] | Tensor", columns: int) -> Tensor:
+    """Returns the rows [n, columns] of a state that torchmetrics has joined, or will join; int64 if there are none."""
+    if isinstance(parts, Tensor):
+        return parts
+    return torch.cat(parts) if parts else torch.empty(0, columns, dtype=torch.int64)
 
 
 class Mistake(TypedDict):
@@ -126,10 +154,15 @@ def class_json(names: Sequence[str], outcomes: Sequence[Outcome]) -> PerClass:
         names: one a class, in label order.
         outcomes: see `ClassificationMetrics.outcome_counts`.
     """
-    seen, hits = [0] * len(names), [0] * len(names)
+    seen, hits, taken = [0] * len(names), [0] * len(names), [(0, -1)] * len(names)
     for true, predicted, images in outcomes:
         seen[true] += images
         hits[true] += images * (true == predicted)
-    values = [100 * hit / images if images else float("nan") for hit, images in zip(hits, seen, strict=True)]
-    rows = [ClassValue(name, value, None, images) for name, value, images in zip(names, values, seen, strict=True)]
+        if true != predicted and images > taken[true][0]:
+            taken[true] = images, predicted
+    rows = []
+    for name, images, hit, (often, other) in zip(names, seen, hits, taken, strict=True):
+        value = 100 * hit / images if images else float("nan")
+        mistake = (names[other], 100 * often / images) if often else (None, None)
+        rows.append(ClassValue(name, value, None, images, *mistake))
     return per_class_json("top1", None, rows)

@@ -28,6 +28,7 @@ from maekit.classification.exportable import class_exportable
 from maekit.classification.metrics import ClassificationMetrics, class_json, confusion_json
 from maekit.classification.mix_settings import MixSettings
 from maekit.classification.pooled import PooledModel
+from maekit.classification.records import ClassRecords
 from maekit.classification.shown import ShownClasses
 from maekit.data.images.batch import ImageBatch, blank_images
 from maekit.errors import UserError
@@ -143,6 +144,10 @@ class Classifier(PooledModel):
             "per_class.json": class_json(names, outcomes),
             **more,
         }
+
+    def image_records(self, metrics: ClassificationMetrics) -> ClassRecords:
+        """Returns class and predicted class of each image, and how sure the model was."""
+        return metrics.image_records().named(self.spec.class_names)
 
     @torch.inference_mode()
     def class_probabilities(self, images: Tensor) -> Tensor:

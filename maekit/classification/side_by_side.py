@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from maekit.classification.metrics import ClassificationMetrics, Outcome
+from maekit.classification.records import ClassRecords
 
 CHOSEN = "classifier"  # the metric that says which one is best, from 0
 
@@ -75,6 +76,10 @@ class SideBySideMetrics(nn.Module):
     def of_best(self) -> ClassificationMetrics:
         """The metrics of the classifier that the last `compute` found best."""
         return cast(ClassificationMetrics, self.each[self.best])
+
+    def image_records(self) -> ClassRecords:
+        """Returns the images with what the best one makes of them."""
+        return self.of_best.image_records()
 
     def outcome_counts(self) -> list[Outcome]:
         """Returns the outcomes of the best one, see `ClassificationMetrics.outcome_counts`."""

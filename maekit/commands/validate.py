@@ -14,7 +14,9 @@ from maekit.commands.shared.session import (
 )
 from maekit.errors import UserError
 from maekit.runs.checkpoint_path import weights_line
+from maekit.runs.files import EVALUATION
 from maekit.system.files import atomic_write_text, finite, write_json
+from maekit.system.plain import table
 from maekit.system.rank import rank
 from maekit.system.terminal import say
 
@@ -64,6 +66,7 @@ def write_results(folder: Path, metrics: Mapping[str, object], results: Mapping[
         for name, content in results.items():
             text = content if isinstance(content, str) else json.dumps(content, separators=(",", ":")) + "\n"
             atomic_write_text(folder / name, text)
-        write_json(folder / "metrics.json", {"status": "validated", "val": metrics})
+        intervals = table(results.get(EVALUATION))
+        write_json(folder / "metrics.json", {"status": "validated", "val": metrics, **intervals})
     except OSError as error:
         raise UserError(f"--output {folder}: cannot be written ({error.strerror}); give another folder") from None

@@ -54,6 +54,10 @@ class FolderDataset(DrawDataset):
     def __len__(self) -> int:
         return len(self.listing)
 
+    def files(self) -> list[str]:
+        """Returns the paths of the images."""
+        return list(self.listing.paths())
+
     def __getitem__(self, draw: Draw) -> Sample:
         index = max(draw.index, 0)
         label = self.listing.label(index)

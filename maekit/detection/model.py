@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from maekit.backbone.vit import ViTOptions
+from maekit.base.confusion import BACKGROUND, confused
 from maekit.base.model import TransferModel
 from maekit.base.settings import TunedSettings
 from maekit.base.spec import DataSpec
@@ -19,11 +20,13 @@ from maekit.detection.mask_rcnn.mask_rcnn import MaskRCNN
 from maekit.detection.mask_rcnn.settings import MaskRCNNSettings
 from maekit.detection.mask_rcnn.types import Detections
 from maekit.detection.metrics.coco_masks import coco_results
+from maekit.detection.metrics.curves import curves_json
 from maekit.detection.metrics.detection import DetectionMetrics, class_json
+from maekit.detection.metrics.records import BoxRecords
 from maekit.detection.metrics.table import class_table, summary_table
 from maekit.detection.planned import most_detections, most_losses
 from maekit.detection.pyramids import SimplePyramid, TapPyramid
-from maekit.detection.shown import ShownDetections
+from maekit.detection.shown import PANEL_SCORE, ShownDetections
 from maekit.errors import UserError
 from maekit.system.ranges import check_numbers, check_range
 
@@ -181,16 +184,25 @@ class Detector(TransferModel):
         )
         for detections, image_id, size, truth, index in rows:
             if index >= 0:
-                metrics.update(coco_results(detections, size), image_id, size, truth)
+                metrics.update(coco_results(detections, size), image_id, size, truth, index)
 
     def table(self, metrics: DetectionMetrics) -> list[str]:
         """Returns lines: box and mask AP of each class, the worst first, and COCO's 12 numbers for boxes and masks."""
         return [*class_table(self.spec.class_names, metrics), "", *summary_table(metrics)]
 
     def results(self, metrics: DetectionMetrics) -> dict[str, object]:
-        """Returns `coco_results.json`, which COCO's servers read, and `per_class.json`, the AP of each class."""
-        per_class = class_json(self.spec.class_names, metrics)
-        return {"coco_results.json": metrics.results(), "per_class.json": per_class}
+        """Returns `coco_results.json`, which COCO's servers read, the AP of each class, confusions and PR curves."""
+        names, scores, counts = self.spec.class_names, metrics.scores(), metrics.confusion(PANEL_SCORE)
+        return {
+            "coco_results.json": metrics.results(),
+            "per_class.json": class_json(names, metrics, counts),
+            "confusion.json": {**confused([*names, BACKGROUND], counts, "objects"), "min_score": PANEL_SCORE},
+            "curves.json": {kind: curves_json(names, scores.objects, of) for kind, of in scores.curves.items()},
+        }
+
+    def image_records(self, metrics: DetectionMetrics) -> BoxRecords:
+        """Returns the boxes of each image, and which are right."""
+        return metrics.image_records(PANEL_SCORE)
 
     def shown(self) -> ShownDetections:
         """Returns the F1 of images, panels of objects and detections, and the files of predictions."""

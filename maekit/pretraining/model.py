@@ -19,7 +19,7 @@ from maekit.errors import UserError
 from maekit.pretraining.decoder import MAEDecoder
 from maekit.pretraining.masking import Grid, Masking, check_masking, draw_noise, fixed_noise, mask_by_noise
 from maekit.pretraining.masking import Kind as MaskKind
-from maekit.pretraining.metrics import PretrainingMetrics
+from maekit.pretraining.metrics import PretrainingMetrics, ReconstructionRecords
 from maekit.pretraining.online_probe import probe_accuracies
 from maekit.pretraining.reconstruction import Reconstruction
 from maekit.pretraining.shown import ShownReconstructions
@@ -192,6 +192,10 @@ class Pretrainer(TransferModel):
     def update_metrics(self, metrics: PretrainingMetrics, batch: ImageBatch) -> None:
         """Adds one evaluated batch, each image under a mask that depends on its place in the listing alone."""
         metrics.update(*self.hidden_loss_and_psnr(batch), batch.index)
+
+    def image_records(self, metrics: PretrainingMetrics) -> ReconstructionRecords:
+        """Returns loss and PSNR of each image."""
+        return metrics.image_records()
 
     def hidden_loss_and_psnr(self, batch: ImageBatch) -> tuple[Tensor, Tensor]:
         """Returns of each image the loss of its hidden patches and their PSNR in dB, both [B].

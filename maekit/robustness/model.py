@@ -93,6 +93,9 @@ class RobustnessClassifier(Classifier):
         """Returns `robustness.json`: all numbers by data set, corruption and severity."""
         return {RESULTS: robustness_json(metrics.counts(), self._num_candidates(), len(self.spec.ids()))}
 
+    def image_records(self, metrics: RobustnessMetrics) -> None:  # type: ignore[override]
+        """Keeps nothing of single images: those of several data sets and corruptions share no metric."""
+
     def load_start(self, *, complete: bool) -> Report | None:
         """Loads the weights, and never makes a new head.
 

@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 from torchmetrics import Metric
 
 from maekit.base.per_class import ClassValue, PerClass, per_class_json
 from maekit.errors import UserError
+from maekit.segmentation.records import PixelRecords
 
 _WRONG = -(2**50)  # instead of a count; negative also in the sum of many processes
 
@@ -47,6 +49,7 @@ class SegmentationMetrics(Metric):
     full_state_update = False
     confusion: Tensor
     outside: Tensor
+    images: list[Tensor]  # torchmetrics joins them into one tensor
 
     def __init__(self, num_classes: int, ignore: int = 255) -> None:
         super().__init__()
@@ -54,12 +57,20 @@ class SegmentationMetrics(Metric):
         self.ignore = ignore
         # rows: labels, columns: predictions
         self.add_state("confusion", torch.zeros(num_classes, num_classes, dtype=torch.int64), dist_reduce_fx="sum")
+        # of each image its place in the listing, then of each class the pixels that have it and are predicted as it,
+        # that have it, that are predicted as it, [1, 1 + 3 C]; int32 holds images of up to 46,000 x 46,000 pixels
+        self.add_state("images", [], dist_reduce_fx="cat")
         self.register_buffer("outside", torch.zeros(4, dtype=torch.int64), persistent=False)  # see `PixelCounts`
 
-    def update(self, predicted: Tensor, label: Tensor) -> None:
+    def update(self, predicted: Tensor, label: Tensor, index: int = -1) -> None:
         """Adds one image or several: predictions and labels, integers of the same shape such as [h, w].
 
         An accelerator is not waited for: there `compute` raises what `update` raises on a CPU for a wrong label.
+
+        Args:
+            predicted: class of each pixel.
+            label: likewise, or `ignore`.
+            index: the image's place in the listing, for `image_records`; below 0 none is made.
 
         Raises:
             UserError: the shapes differ, or a counted pixel has a label or a prediction outside 0 to C-1.
@@ -76,6 +87,10 @@ class SegmentationMetrics(Metric):
             refuse_outside(counts.outside.tolist(), self.num_classes, self.ignore)
         self.outside = torch.maximum(self.outside, counts.outside)
         self.confusion += counts.confusion
+        matrix = counts.confusion
+        sums = torch.cat([matrix.diagonal(), matrix.sum(1), matrix.sum(0)]).int()
+        # also without an index: processes join their states only where each has some
+        self.images.append(torch.cat([torch.full_like(sums[:1], index), sums])[None])
         first = self.confusion[0, 0]
         first.copy_(torch.where((self.outside > 0).any(), _WRONG, first))  # seen by every process that joins
 
@@ -112,6 +127,22 @@ class SegmentationMetrics(Metric):
             ClassScore(i, a, pixels, other if count else None, 100 * count / max(pixels, 1))
             for i, a, pixels, other, count in zip(*columns, strict=True)
         ]
+
+    def image_records(self, names: Sequence[str]) -> PixelRecords:
+        """Returns the images of all processes, each once, with the classes' names; every process must call it."""
+        with self.sync_context(dist_sync_fn=self.dist_sync_fn):
+            rows: Any = self.images  # a list, or one tensor where processes have joined theirs
+            empty = self.confusion.new_zeros(0, 1 + 3 * self.num_classes)
+            found = (torch.cat([empty, *rows]) if isinstance(rows, list) else rows).cpu().long().numpy()
+        found = found[found[:, 0] >= 0]
+        found = found[np.unique(found[:, 0], return_index=True)[1]]
+        return PixelRecords(found[:, 0], found[:, 1:].reshape(len(found), 3, self.num_classes), names)
+
+    def whole_confusion(self) -> list[list[int]]:
+        """Returns the pixels [C][C] of all processes by label and prediction; every process must call it."""
+        with self.sync_context(dist_sync_fn=self.dist_sync_fn):
+            counts: list[list[int]] = self.confusion.tolist()
+            return counts
 
 
 class PixelCounts(NamedTuple):
@@ -211,8 +242,18 @@ def class_json(names: Sequence[str], metrics: SegmentationMetrics) -> PerClass:
         names: one a class, in label order.
         metrics: filled; every process must call this.
     """
-    rows = [ClassValue(name, score.iou, score.acc) for name, score in zip(names, metrics.per_class(), strict=True)]
+    images = metrics.image_records(names).images_with()
+    rows = [
+        ClassValue(name, score.iou, score.acc, count, *_taken(names, score))
+        for name, score, count in zip(names, metrics.per_class(), images, strict=True)
+    ]
     return per_class_json("IoU", "Acc", rows)
+
+
+def _taken(names: Sequence[str], score: ClassScore) -> tuple[str | None, float | None]:
+    if score.mistaken_for is None or not score.pixels:
+        return None, None
+    return names[score.mistaken_for], score.mistaken
 
 
 def _row(names: Sequence[str], label: int, score: ClassScore, width: int) -> str:

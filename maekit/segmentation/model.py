@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from maekit.backbone.protocol import Features
+from maekit.base.confusion import confused
 from maekit.base.data import RunData, TransferData
 from maekit.base.model import TransferModel
 from maekit.base.spec import DataSpec
@@ -20,6 +21,7 @@ from maekit.segmentation.head.mmseg.head import MmsegHead
 from maekit.segmentation.head.mmseg.inputs import Maps
 from maekit.segmentation.head.pixel_loss import pixel_cross_entropy
 from maekit.segmentation.metrics import SegmentationMetrics, class_json, class_table
+from maekit.segmentation.records import PixelRecords
 from maekit.segmentation.settings import HeadSettings, SegmenterSettings
 from maekit.segmentation.shown import ShownLabels
 from maekit.segmentation.windows import predict_labels, slide
@@ -187,7 +189,7 @@ class Segmenter(TransferModel):
             if index < 0:
                 label = torch.full_like(label[:1, :1], 255)
             predicted = self.labels(image, HeightWidth(*label.shape)) if index >= 0 else torch.zeros_like(label)
-            metrics.update(predicted, label)
+            metrics.update(predicted, label, index)
 
     @torch.inference_mode()
     def labels(self, image: Tensor, size: HeightWidth) -> Tensor:
@@ -199,8 +201,16 @@ class Segmenter(TransferModel):
         return class_table(self.spec.class_names, metrics)
 
     def results(self, metrics: SegmentationMetrics) -> dict[str, object]:
-        """Returns `per_class.json`: the IoU and accuracy of each class."""
-        return {"per_class.json": class_json(self.spec.class_names, metrics)}
+        """Returns `per_class.json`, the IoU and accuracy of each class, and `confusion.json`, pixels by class."""
+        names = self.spec.class_names
+        return {
+            "per_class.json": class_json(names, metrics),
+            "confusion.json": confused(names, metrics.whole_confusion(), "pixels"),
+        }
+
+    def image_records(self, metrics: SegmentationMetrics) -> PixelRecords:
+        """Returns the pixels of each class in each image."""
+        return metrics.image_records(self.spec.class_names)
 
     def shown(self) -> ShownLabels:
         """Returns the mIoU of images, panels of labels and predictions, and colour overlays with a legend."""

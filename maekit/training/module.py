@@ -69,8 +69,7 @@ class TransferModule(RunModule):
         self.metrics: Any = model.new_metrics()
         self.batches = Batches(data, plan, seed)
         self.steps_per_epoch = self.batches.steps_per_epoch
-        self.table: list[str] = []  # of the last validation, such as a line for each class
-        self.results: dict[str, object] = {}  # of the last validation: JSON files by name
+        self.table, self.results, self.records = [], {}, None  # of the last validation
         self.resume: Resume | None = None  # the checkpoint that is resumed, and what may differ from it
         self.start: Start | None = None  # what checkpoints leave out, unless they are whole
         self.guard = StepGuard(torch.device("cpu"))  # of the run's device, once it is there
@@ -242,6 +241,7 @@ class TransferModule(RunModule):
         self.model.measured = {name: float(values[f"val/{name}"]) for name in self.model.kept_metrics}
         self.table = self.model.table(self.metrics)
         self.results = self.model.results(self.metrics)
+        self.records = None if self.trainer.sanity_checking else self.model.image_records(self.metrics)
         self.metrics.reset()
         if self.global_rank == 0 and not self.trainer.sanity_checking:
             with self.trainer.precision_plugin.forward_context():

@@ -32,6 +32,7 @@ from maekit.system.files import atomic_write_text, write_json
 from maekit.system.hardware import set_matmul_precision
 from maekit.system.terminal import say, say_all
 from maekit.training.callbacks.checkpoint_io import AtomicCheckpointIO
+from maekit.training.callbacks.evaluation import of_images
 from maekit.training.callbacks.interruption import Interruption
 from maekit.training.callbacks.of_run import shared_callbacks, training_callbacks
 from maekit.training.callbacks.patience import require_validations
@@ -203,8 +204,7 @@ def start_records(run: Run) -> None:
     optimisation = run.module.optimisation
     rows = optimisation.rows(run.module.model, run.module.model.backbone, run.plan.total)
     say(f"run     {shown(run.folder)}")
-    pin = run.trainer.strategy.root_device.type == "cuda"
-    loading = run.module.batches.loading.describe(pin=pin)
+    loading = run.module.batches.loading.describe(pin=run.trainer.strategy.root_device.type == "cuda")
     say(f"data    {run.module.data.summary()}; {loading}")
     say(f"batch   {describe(run.plan, base_lr=optimisation.base_lr, lr=optimisation.peak_lr(run.plan.total))}")
     share = describe_share(run.module.model, random=run.settings.values["model"]["weights"] == "none")
@@ -285,6 +285,11 @@ def finish(run: Run) -> RunResult:
         assert run.folder is not None
         say(f"        {shown(run.folder)}: {written_files(run.folder)}")
     return result
+
+
+def evaluation_files(run: Run) -> dict[str, object]:
+    """Returns the contents of the newest validation's files by name: text of a table, else plain values for JSON."""
+    return {**run.module.results, **of_images(run.module)}
 
 
 def seed_all(seed: int) -> None:

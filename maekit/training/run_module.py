@@ -9,6 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from maekit.base.data import RunData
+from maekit.base.image_records import ImageRecords
 from maekit.base.model import TransferModel
 from maekit.optim.batch_plan import BatchPlan
 from maekit.optim.groups import TorchGroup
@@ -30,6 +31,7 @@ class RunModule(LightningModule):
         nan_step: where a step is kept whose loss is not finite; None keeps none.
         table: lines of the last validation, such as one for each class; empty where the task prints none.
         results: contents of the last validation's JSON files, by file name.
+        records: what the last validation found of each image; None where the task keeps nothing of them.
         gradient_norm: L2 norm over all gradients of the last optimizer step, before clipping; a scalar on the device.
     """
 
@@ -42,6 +44,7 @@ class RunModule(LightningModule):
     nan_step: Path | None
     table: list[str]
     results: dict[str, object]
+    records: ImageRecords | None
     gradient_norm: Tensor
 
     @property

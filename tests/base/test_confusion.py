@@ -5,6 +5,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
@@ -20,6 +21,7 @@ from tests.detection.helpers_metrics import CATEGORIES, SIZE, filled, found_squa
 from tests.helpers_run import tiny
 
 CLASSES, ABSENT = 8, 5
+KEYS = ("name", "value", "more", "images", "taken_for", "taken")
 NAMES = [f"class {label}" for label in range(CLASSES)]
 Batch = tuple[Tensor, Tensor, Tensor]
 
@@ -59,7 +61,9 @@ def test_the_matrix_is_sklearns() -> None:
     for label, row in enumerate(classes["classes"]):
         seen = int(expected[label].sum())
         value = 100 * int(expected[label, label]) / seen if seen else None
-        assert row == {"name": NAMES[label], "value": value, "more": None, "images": seen}
+        wrong = np.where(np.arange(CLASSES) == label, 0, expected[label])
+        taken = (NAMES[wrong.argmax()], 100 * wrong.max() / seen) if wrong.any() else (None, None)
+        assert row == dict(zip(KEYS, (NAMES[label], value, None, seen, *taken), strict=True))
     assert classes["classes"][ABSENT]["value"] is None
 
 
@@ -107,7 +111,9 @@ def rank(number: int, folder: str) -> None:
             metrics.update(*one)
             metrics.update(*padding(3))
         top1 = metrics.compute()["top1"].item()
-        said[name] = [confusion_json(NAMES, metrics.outcome_counts()), len(metrics.outcomes), top1]
+        records = metrics.image_records()
+        kept = [records.places.tolist(), records.named(NAMES).columns()]
+        said[name] = [confusion_json(NAMES, metrics.outcome_counts()), len(metrics.outcomes), top1, kept]
     Path(folder, f"{number}.json").write_text(json.dumps(said))
     dist.destroy_process_group()
 
@@ -121,10 +127,13 @@ def test_two_processes_count_as_one(tmp_path: Path) -> None:
         for process in context.processes:
             process.kill()
     expected = confusion_json(NAMES, outcomes(batch()))
+    alone = ClassificationMetrics()
+    alone.update(*batch())
     right = sum(row[label] for label, row in enumerate(expected["counts"]))
     for number in range(2):
-        for name, (found, own, top1) in json.loads((tmp_path / f"{number}.json").read_text()).items():
+        for name, (found, own, top1, kept) in json.loads((tmp_path / f"{number}.json").read_text()).items():
             assert found == expected, name
+            assert kept == [list(range(101)), alone.image_records().named(NAMES).columns()]
             assert own == 2 * len(SHARES[name][number]), "the joined state must not stay, or it counts twice"
             assert top1 == pytest.approx(100 * right / 101)
 
@@ -132,17 +141,17 @@ def test_two_processes_count_as_one(tmp_path: Path) -> None:
 def test_a_segmenters_classes_are_those_of_its_table() -> None:
     """Two classes of three pixels each; the third is in no label and no prediction, the fourth only predicted."""
     metrics = seg.SegmentationMetrics(4)
-    metrics.update(torch.tensor([[0, 0, 3, 1, 1, 0]]), torch.tensor([[0, 0, 0, 1, 1, 1]]))
-    assert seg.class_json(["wall", "sky", "lamp", "bed"], metrics) == {
-        "metric": "IoU",
-        "more": "Acc",
-        "classes": [
-            {"name": "wall", "value": 50.0, "more": pytest.approx(200 / 3), "images": None},
-            {"name": "sky", "value": pytest.approx(200 / 3), "more": pytest.approx(200 / 3), "images": None},
-            {"name": "lamp", "value": None, "more": None, "images": None},
-            {"name": "bed", "value": 0.0, "more": None, "images": None},
-        ],
-    }
+    metrics.update(torch.tensor([[0, 0, 3, 1, 1, 0]]), torch.tensor([[0, 0, 0, 1, 1, 1]]), 0)
+    third = pytest.approx(100 / 3)
+    rows = [
+        ("wall", 50.0, pytest.approx(200 / 3), 1, "bed", third),
+        ("sky", pytest.approx(200 / 3), pytest.approx(200 / 3), 1, "wall", third),
+        ("lamp", None, None, 0, None, None),
+        ("bed", 0.0, None, 0, None, None),
+    ]
+    expected = [dict(zip(KEYS, row, strict=True)) for row in rows]
+    found = seg.class_json(["wall", "sky", "lamp", "bed"], metrics)
+    assert found == {"metric": "IoU", "more": "Acc", "classes": expected}
 
 
 def test_a_detectors_classes_are_pycocotools() -> None:

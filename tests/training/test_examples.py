@@ -1,5 +1,6 @@
 """The best and worst images of a run: scores are the metric's own, pictures the data's, and no run is lost by them."""
 
+import csv
 import json
 import math
 from collections.abc import Callable
@@ -49,13 +50,23 @@ def test_a_runs_examples_are_judged_by_its_best_average(
     """20 images: each loss is that of the weights in best.ckpt, which with averaged weights is the average."""
     monkeypatch.setattr(Classifier, "monitor", ("loss", "max" if best == 1 else "min"))  # the loss falls
     options: dict[str, Any] = {"trainer__val_check_interval": 1, "trainer__limit_val_batches": 1.0}
-    session = tiny(tmp_path, trainer__max_steps=3, model__ema_decay=0.5, **options)
+    session: Any = tiny(tmp_path, trainer__max_steps=3, model__ema_decay=0.5, **options)
     result = session.fit()
     run = Path(result["folder"])
     said = shown(run)
     assert result["best"]["step"] == said["step"] == best
     assert said["checkpoint"] == "best.ckpt"
-    assert json.loads((run / "evaluation.json").read_text()) == {"checkpoint": "best.ckpt", "step": best}
+    evaluation = json.loads((run / "evaluation.json").read_text())
+    assert (evaluation["checkpoint"], evaluation["step"]) == ("best.ckpt", best)
+    intervals = evaluation["intervals"]
+    assert result["intervals"] == json.loads((run / "metrics.json").read_text())["intervals"] == intervals
+    assert (intervals["images"], intervals["resamples"]) == (20, 1000)
+    rows = list(csv.DictReader((run / "image_scores.csv").read_text().splitlines()))
+    root = session.data.data_root()
+    assert [row["file"] for row in rows] == sorted(str(file.relative_to(root)) for file in root.glob("val/*/*.*"))
+    assert sum(float(row["loss"]) for row in rows) / 20 == pytest.approx(result["best"]["value"], rel=1e-5)
+    low, high = intervals["values"]["loss"]
+    assert low <= result["best"]["value"] <= high
     assert (said["of"], said["score"], said["best"]) == ("all 20 validation images", "loss", "low")
     model, last = session.model, torch.load(run / "last.ckpt", weights_only=True)["state_dict"]
     for name, tensor in model.state_dict().items():  # the model itself has its last weights again

@@ -14,6 +14,7 @@ from maekit.classification.targets.grade_results import grade_outcomes, per_grad
 from maekit.classification.targets.losses import grade_loss, grade_probabilities, predicted_grades
 from maekit.classification.targets.metrics import GradeMetrics
 from maekit.classification.targets.model import TargetModel, TargetSettings
+from maekit.classification.targets.records import GradeRecords
 from maekit.classification.targets.shown_grades import ShownGrades
 from maekit.data.images.batch import ImageBatch, blank_images
 
@@ -50,6 +51,10 @@ class GradeModel(TargetModel):
         names, outcomes = self.spec.class_names, grade_outcomes(metrics.of_all())
         confusion = {**confusion_json(names, outcomes), "ordered": True}
         return {"confusion.json": confusion, "per_class.json": per_grade_json(names, outcomes)}
+
+    def image_records(self, metrics: GradeMetrics) -> GradeRecords:
+        """Returns grade and predicted grade of each image."""
+        return GradeRecords(metrics.of_all(), self.spec.class_names)
 
     @torch.inference_mode()
     def graded(self, images: Tensor) -> tuple[Tensor, Tensor]:

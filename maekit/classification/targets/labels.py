@@ -18,6 +18,7 @@ from maekit.classification.targets.losses import asymmetric_loss, binary_loss
 from maekit.classification.targets.metrics import LabelMetrics, label_scores
 from maekit.classification.targets.mix import MixedBatch, PairMix
 from maekit.classification.targets.model import TargetModel, TargetSettings
+from maekit.classification.targets.records import LabelRecords
 from maekit.classification.targets.shown_labels import ShownLabels
 from maekit.data.images.batch import ImageBatch
 from maekit.errors import UserError
@@ -126,6 +127,12 @@ class LabelModel(TargetModel):
         scores = label_scores(predicted, truth, self.threshold)
         labels = labels_json(self.spec.class_names, predicted, truth, scores)
         return {"labels.json": labels, "per_class.json": per_label_json(labels)}
+
+    def image_records(self, metrics: LabelMetrics) -> LabelRecords:
+        """Returns the labels of each image, and their probabilities."""
+        joined = metrics.of_all()
+        scores = label_scores(joined.predicted, joined.truth, self.threshold)
+        return LabelRecords(joined, self.spec.class_names, scores)
 
     @torch.inference_mode()
     def probabilities(self, images: Tensor) -> Tensor:

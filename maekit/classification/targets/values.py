@@ -15,6 +15,7 @@ from maekit.classification.targets.losses import value_loss
 from maekit.classification.targets.metrics import ValueMetrics
 from maekit.classification.targets.mix import MixedBatch, PairMix
 from maekit.classification.targets.model import TargetModel, TargetSettings
+from maekit.classification.targets.records import ValueRecords
 from maekit.classification.targets.shown_values import ShownValues
 from maekit.classification.targets.value_results import values_json
 from maekit.data.images.batch import ImageBatch
@@ -76,6 +77,10 @@ class ValueModel(TargetModel):
     def results(self, metrics: ValueMetrics) -> dict[str, object]:
         """Returns `values.json`: the errors of each value, and true and predicted values of some images."""
         return {"values.json": values_json(self.spec, metrics.of_all())}
+
+    def image_records(self, metrics: ValueMetrics) -> ValueRecords:
+        """Returns true and predicted values of each image."""
+        return ValueRecords(metrics.of_all(), self.spec.value_names)
 
     @torch.inference_mode()
     def values(self, images: Tensor) -> Tensor:

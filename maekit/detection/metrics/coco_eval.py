@@ -50,12 +50,27 @@ class SeenImage(NamedTuple):
         size: of the file.
         found: the objects that the model found.
         truth: its annotations.
+        place: its place in the listing from 0; -1 where that is not known.
     """
 
     image_id: int
     size: HeightWidth
     found: CocoResults
     truth: list[SeenAnnotation]
+    place: int = -1
+
+
+class PrecisionCurves(NamedTuple):
+    """Precision over recall at an IoU of 0.5, of boxes or masks of any size.
+
+    Attributes:
+        precision: float64 [101, C] in 0..1 at the recalls 0, 0.01, ... 1: the best at that recall or a higher one; 0
+            where that recall is not reached, NaN of a class without objects.
+        score: float64 [101, C], the score from which on boxes count to reach that recall; 0 where it is not reached.
+    """
+
+    precision: NDArray[np.float64]
+    score: NDArray[np.float64]
 
 
 class Scores(NamedTuple):
@@ -65,11 +80,13 @@ class Scores(NamedTuple):
         values: COCO's 12 numbers of each kind that was asked for, by `box_AP` to `mask_ARl`.
         per_class: AP of each class in label order, by `box` and `mask`.
         objects: how many objects each class has, crowds left out.
+        curves: by `box` and `mask`, the precision of each class at an IoU of 0.5.
     """
 
     values: dict[str, float]
     per_class: dict[str, list[float]]
     objects: list[int]
+    curves: dict[str, PrecisionCurves]
 
 
 def evaluate(images: Sequence[SeenImage], category_ids: Sequence[int], kinds: Sequence[str] = tuple(KINDS)) -> Scores:
@@ -87,14 +104,15 @@ def evaluate(images: Sequence[SeenImage], category_ids: Sequence[int], kinds: Se
     truth, found = _truth(images, category_ids), _found(images, category_ids)
     values: dict[str, float] = {}
     per_class: dict[str, list[float]] = {}
+    curves: dict[str, PrecisionCurves] = {}
     objects = Counter(note["category_id"] for note in truth.dataset["annotations"] if not note["iscrowd"])
     for name in kinds:
         _ignore_boxes(truth, name == "mask")
         if name == "mask":
             _measure_masks(found)
-        stats, per_class[name] = _run(truth, found, KINDS[name], category_ids)
+        stats, per_class[name], curves[name] = _run(truth, found, KINDS[name], category_ids)
         values |= {f"{name}_{number}": stat for number, stat in zip(NUMBERS, stats, strict=True)}
-    return Scores(values, per_class, [objects[category] for category in category_ids])
+    return Scores(values, per_class, [objects[category] for category in category_ids], curves)
 
 
 def standard_results(images: Iterable[SeenImage], category_ids: Sequence[int]) -> list[CocoResult]:
@@ -152,8 +170,10 @@ def _coco(images: Sequence[SeenImage], category_ids: Sequence[int], notes: Seque
     return COCO({"images": sizes, "categories": categories, "annotations": notes}, print_function=_silent)
 
 
-def _run(truth: COCO, found: COCO, kind: str, category_ids: Sequence[int]) -> tuple[list[float], list[float]]:
-    """Returns the 12 numbers in percent, and the AP of each label."""
+def _run(
+    truth: COCO, found: COCO, kind: str, category_ids: Sequence[int]
+) -> tuple[list[float], list[float], PrecisionCurves]:
+    """Returns the 12 numbers in percent, the AP of each label, and the curves of the labels."""
     evaluation = COCOeval_faster(truth, found, kind, print_function=_silent)
     evaluation.evaluate()
     evaluation.accumulate()
@@ -162,7 +182,10 @@ def _run(truth: COCO, found: COCO, kind: str, category_ids: Sequence[int]) -> tu
     aps = [_mean(precision[:, :, place]) for place in range(precision.shape[2])]
     place_of = {category: place for place, category in enumerate(sorted(category_ids))}
     stats = [_percent(float(stat)) for stat in evaluation.stats]
-    return stats, [_percent(aps[place_of[category]]) for category in category_ids]
+    places = [place_of[category] for category in category_ids]
+    at_half, scores = precision[0][:, places], evaluation.eval["scores"][0, :, :, 0, -1][:, places]
+    curves = PrecisionCurves(np.where(at_half < 0, np.nan, at_half), np.maximum(scores, 0.0))
+    return stats, [_percent(aps[place]) for place in places], curves
 
 
 def _mean(values: NDArray[np.float64]) -> float:

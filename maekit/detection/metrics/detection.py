@@ -9,6 +9,7 @@ from torch import Tensor, distributed, nn
 
 from maekit.base.per_class import ClassValue, PerClass, per_class_json
 from maekit.detection.data.annotation import Annotation
+from maekit.detection.metrics.box_matches import confusion
 from maekit.detection.metrics.coco_eval import (
     KINDS,
     CocoResult,
@@ -19,6 +20,7 @@ from maekit.detection.metrics.coco_eval import (
     standard_results,
 )
 from maekit.detection.metrics.coco_masks import CocoResults, mask_areas, truth_rle
+from maekit.detection.metrics.records import BoxRecords
 from maekit.errors import UserError
 from maekit.system.size import HeightWidth
 
@@ -49,7 +51,9 @@ class DetectionMetrics(nn.Module):
         self._joined: list[SeenImage] | None = None
         self._scores: Scores | None = None
 
-    def update(self, found: CocoResults, image_id: int, size: HeightWidth, truth: Sequence[Annotation]) -> None:
+    def update(
+        self, found: CocoResults, image_id: int, size: HeightWidth, truth: Sequence[Annotation], place: int = -1
+    ) -> None:
         """Adds one image with what was found in it.
 
         Args:
@@ -57,6 +61,7 @@ class DetectionMetrics(nn.Module):
             image_id: COCO's id of the image.
             size: of the image file.
             truth: the image's annotations.
+            place: of the image in the listing from 0.
 
         Raises:
             UserError: a label without a class, masks of another size, or not one score, label and mask for each box.
@@ -64,7 +69,7 @@ class DetectionMetrics(nn.Module):
         rles = found.rles if "mask" in self.kinds else None
         found = CocoResults(np.asarray(found.boxes), np.asarray(found.scores), np.asarray(found.labels), rles)
         self._check(found, size)
-        self.seen.append(SeenImage(int(image_id), size, found, [_annotation(note, size) for note in truth]))
+        self.seen.append(SeenImage(int(image_id), size, found, [_annotation(note, size) for note in truth], place))
         self._joined = self._scores = None
 
     def compute(self) -> dict[str, Tensor]:
@@ -95,6 +100,16 @@ class DetectionMetrics(nn.Module):
             for category in {note["category_id"] for note in image.truth if not note["iscrowd"]}
         )
         return [found[category] for category in self.category_ids]
+
+    def image_records(self, min_score: float) -> BoxRecords:
+        """Returns the images; a box counts in their columns from `min_score` on. Every process must call it."""
+        images = self._all()
+        places = [number if image.place < 0 else image.place for number, image in enumerate(images)]
+        return BoxRecords(images, places, self.category_ids, min_score)
+
+    def confusion(self, min_score: float) -> list[list[int]]:
+        """Returns which classes were found as which, see `box_matches.confusion`. Every process must call it."""
+        return confusion(self._all(), self.category_ids, min_score)
 
     def _all(self) -> list[SeenImage]:
         """Returns the images of all processes without duplicates, by rising id."""
@@ -130,17 +145,26 @@ class DetectionMetrics(nn.Module):
             )
 
 
-def class_json(names: Sequence[str], metrics: DetectionMetrics) -> PerClass:
+def class_json(names: Sequence[str], metrics: DetectionMetrics, confused: Sequence[Sequence[int]] = ()) -> PerClass:
     """Returns the box AP and, of masks, the mask AP of each class, as `per_class.json` keeps them.
 
     Args:
         names: one a class, in label order.
         metrics: filled; every process must call this.
+        confused: of `DetectionMetrics.confusion`; empty leaves out what a class is taken for.
     """
     aps = metrics.scores().per_class
     mask = aps.get("mask", [None] * len(names))
-    columns = zip(names, aps["box"], mask, metrics.images_with(), strict=True)
+    taken = [_taken(names, row, label) for label, row in enumerate(confused[:-1])] or [(None, None)] * len(names)
+    columns = zip(names, aps["box"], mask, metrics.images_with(), *zip(*taken, strict=True), strict=True)
     return per_class_json("box AP", "mask AP" if "mask" in aps else None, [ClassValue(*row) for row in columns])
+
+
+def _taken(names: Sequence[str], row: Sequence[int], label: int) -> tuple[str | None, float | None]:
+    """Returns which other class the objects of one are most often found as, and the share in percent."""
+    others = [0 if place in (label, len(names)) else count for place, count in enumerate(row)]
+    most = max(others)
+    return (names[others.index(most)], 100 * most / sum(row)) if most else (None, None)
 
 
 def _annotation(note: Annotation, size: HeightWidth) -> SeenAnnotation:

@@ -80,6 +80,10 @@ class SegTrainDataset(DrawDataset):
     def __len__(self) -> int:
         return len(self.pairs)
 
+    def files(self) -> list[str]:
+        """Returns the paths of the images."""
+        return self.pairs.image_paths()
+
     def __getitem__(self, draw: Draw) -> SegSample:
         index = max(draw.index, 0)
         image, label = read_pair(
@@ -107,6 +111,10 @@ class SegEvalDataset(DrawDataset):
 
     def __len__(self) -> int:
         return len(self.pairs)
+
+    def files(self) -> list[str]:
+        """Returns the paths of the images."""
+        return self.pairs.image_paths()
 
     def __getitem__(self, draw: Draw) -> SegSample:
         index = max(draw.index, 0)

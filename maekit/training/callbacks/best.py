@@ -86,7 +86,7 @@ class SaveBest(Checkpoint):
             trainer.save_checkpoint(self.file(kept), weights_only=True)
             self._add(kept)
             self._trim(trainer)
-        module.results = {}  # frees their memory
+        module.results, module.records = {}, None  # frees their memory
 
     def file(self, kept: Kept) -> Path:
         """Returns where a checkpoint beside best.ckpt is."""

@@ -3,6 +3,7 @@
 import resource
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NotRequired, TypedDict
 
@@ -10,7 +11,9 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from lightning.pytorch.callbacks import EarlyStopping, Timer
 
+from maekit.runs.files import EVALUATION, read_mapping
 from maekit.system.files import write_json
+from maekit.system.plain import JSON, table
 from maekit.training.callbacks.best import SaveBest
 from maekit.training.callbacks.patience import Patience
 from maekit.training.callbacks.pause import Pause
@@ -30,11 +33,13 @@ class RunResult(TypedDict):
     """What `metrics.json` holds: times in seconds and peak memory in GiB, of all sessions of the run together.
 
     `data_share` is the share of the training time, 0..1, in which the process waited for its batches. `early_stop` is
-    there if a finished run ended before its last step, and `kept` with `--run.keep_best`.
+    there if a finished run ended before its last step, and `kept` with `--run.keep_best`. `intervals` are those of
+    best.ckpt's metrics over its validation images, see `base.image_records.Intervals`.
     """
 
     status: str
     stopped_by: NotRequired[str]
+    intervals: NotRequired[Mapping[str, JSON]]
     early_stop: NotRequired[dict[str, str | float | None]]
     kept: NotRequired[list[dict[str, str | float]]]
     step: int
@@ -174,6 +179,8 @@ class Record(Callback):
         if early is not None:
             result["early_stop"] = early.ended()._asdict()
         if trainer.is_global_zero:
+            if intervals := table(read_mapping(self.folder / EVALUATION).values.get("intervals")):
+                result["intervals"] = intervals
             write_json(self.folder / "metrics.json", result)
         return result
 

@@ -52,6 +52,8 @@ class TableLog(Logger):
         """Drops the rows of later steps than the one from which a run resumes: those steps are repeated."""
         for file in self.folder.glob("*.csv"):
             found = text_rows(file)
+            if found and "step" not in found[0]:
+                continue  # of an evaluation, as image_scores.csv
             kept = [row for row in found if int(row["step"]) <= step]
             if len(kept) < len(found) or not whole(file):
                 rewrite(file, list(found[0]) if found else [], kept)

@@ -80,6 +80,10 @@ class DetTrainDataset(DrawDataset):
     def __len__(self) -> int:
         return len(self.rows)
 
+    def files(self) -> list[str]:
+        """Returns the paths of the images."""
+        return [self.file.image(int(row)) for row in self.rows]
+
     def __getitem__(self, draw: Draw) -> DetSample:
         index = max(draw.index, 0)
         row, objects = int(self.rows[index]), self.file.objects
@@ -111,6 +115,10 @@ class DetEvalDataset(DrawDataset):
 
     def __len__(self) -> int:
         return len(self.file)
+
+    def files(self) -> list[str]:
+        """Returns the paths of the images."""
+        return [self.file.image(row) for row in range(len(self.file))]
 
     def __getitem__(self, draw: Draw) -> DetEvalSample:
         row = max(draw.index, 0)
