@@ -16,8 +16,8 @@ from maekit.backbone.sizes import load_size
 from maekit.backbone.vit import ViT, ViTOptions
 from maekit.base.checkpoint_card import measured_in
 from maekit.base.data import RunData, TransferData
+from maekit.base.evaluation.image_records import ImageRecords
 from maekit.base.exportable import Exportable
-from maekit.base.image_records import ImageRecords
 from maekit.base.settings import AdaptedSettings, BackboneSettings, TrainedSettings
 from maekit.base.shown import Shown
 from maekit.base.spec import DataSpec

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from maekit.base.image_records import Counts, Floats, ImageRecords, mean_of
+from maekit.base.evaluation.image_records import Counts, Floats, ImageRecords, mean_of
 from maekit.classification.resampled import auroc, balanced_accuracy, macro_f1, mean_over, quadratic_kappa
 
 Ints = NDArray[np.int64]

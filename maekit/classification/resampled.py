@@ -6,7 +6,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from maekit.base.image_records import Counts, Floats
+from maekit.base.evaluation.image_records import Counts, Floats
 
 Ints = NDArray[np.int64]
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from maekit.backbone.vit import ViTOptions
-from maekit.base.confusion import BACKGROUND, confused
+from maekit.base.evaluation.confusion import BACKGROUND, confused
 from maekit.base.model import TransferModel
 from maekit.base.settings import TunedSettings
 from maekit.base.spec import DataSpec
@@ -24,9 +24,10 @@ from maekit.detection.metrics.curves import curves_json
 from maekit.detection.metrics.detection import DetectionMetrics, class_json
 from maekit.detection.metrics.records import BoxRecords
 from maekit.detection.metrics.table import class_table, summary_table
+from maekit.detection.pictures import SHOWN_SCORE
 from maekit.detection.planned import most_detections, most_losses
 from maekit.detection.pyramids import SimplePyramid, TapPyramid
-from maekit.detection.shown import PANEL_SCORE, ShownDetections
+from maekit.detection.shown import ShownDetections
 from maekit.errors import UserError
 from maekit.system.ranges import check_numbers, check_range
 
@@ -192,17 +193,17 @@ class Detector(TransferModel):
 
     def results(self, metrics: DetectionMetrics) -> dict[str, object]:
         """Returns `coco_results.json`, which COCO's servers read, the AP of each class, confusions and PR curves."""
-        names, scores, counts = self.spec.class_names, metrics.scores(), metrics.confusion(PANEL_SCORE)
+        names, scores, counts = self.spec.class_names, metrics.scores(), metrics.confusion(SHOWN_SCORE)
         return {
             "coco_results.json": metrics.results(),
             "per_class.json": class_json(names, metrics, counts),
-            "confusion.json": {**confused([*names, BACKGROUND], counts, "objects"), "min_score": PANEL_SCORE},
+            "confusion.json": {**confused([*names, BACKGROUND], counts, "objects"), "min_score": SHOWN_SCORE},
             "curves.json": {kind: curves_json(names, scores.objects, of) for kind, of in scores.curves.items()},
         }
 
     def image_records(self, metrics: DetectionMetrics) -> BoxRecords:
         """Returns the boxes of each image, and which are right."""
-        return metrics.image_records(PANEL_SCORE)
+        return metrics.image_records(SHOWN_SCORE)
 
     def shown(self) -> ShownDetections:
         """Returns the F1 of images, panels of objects and detections, and the files of predictions."""

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torchmetrics import Metric
 
-from maekit.base.image_records import Counts, Floats, ImageRecords, mean_of
+from maekit.base.evaluation.image_records import Counts, Floats, ImageRecords, mean_of
 
 _UNIT = 2.0**-24  # integer sums do not depend on their order, and every device has them
 

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from maekit.backbone.protocol import Features
-from maekit.base.confusion import confused
 from maekit.base.data import RunData, TransferData
+from maekit.base.evaluation.confusion import confused
 from maekit.base.model import TransferModel
 from maekit.base.spec import DataSpec
 from maekit.data.tables.class_weights import file_weights

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from maekit.base.image_records import Counts, Floats, ImageRecords
+from maekit.base.evaluation.image_records import Counts, Floats, ImageRecords
 
 
 class PixelRecords(ImageRecords):

@@ -9,7 +9,7 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from torch import Tensor
 
 from maekit.base.data import RunData
-from maekit.base.image_records import ImageRecords
+from maekit.base.evaluation.image_records import ImageRecords
 from maekit.base.model import TransferModel
 from maekit.optim.batch_plan import BatchPlan
 from maekit.optim.groups import TorchGroup

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from maekit.base.image_records import Counts, Floats, ImageRecords, mean_of
+from maekit.base.evaluation.image_records import Counts, Floats, ImageRecords, mean_of
 from maekit.classification.records import different
 from maekit.classification.resampled import auroc, average_precision, mean_over, quadratic_kappa
 from maekit.classification.targets.metrics import Joined, LabelScores

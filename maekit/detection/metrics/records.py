@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from maekit.base.image_records import Counts, Floats, ImageRecords
+from maekit.base.evaluation.image_records import Counts, Floats, ImageRecords
 from maekit.detection.metrics.box_matches import IOUS, ClassMatches, confusion, match_classes
 from maekit.detection.metrics.coco_eval import SeenImage
 

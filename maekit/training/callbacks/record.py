@@ -34,7 +34,7 @@ class RunResult(TypedDict):
 
     `data_share` is the share of the training time, 0..1, in which the process waited for its batches. `early_stop` is
     there if a finished run ended before its last step, and `kept` with `--run.keep_best`. `intervals` are those of
-    best.ckpt's metrics over its validation images, see `base.image_records.Intervals`.
+    best.ckpt's metrics over its validation images, see `base.evaluation.image_records.Intervals`.
     """
 
     status: str

@@ -10,8 +10,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from maekit.base import image_records
-from maekit.base.image_records import Counts, Floats, ImageRecords, as_csv, bootstrap, mean_of
+from maekit.base.evaluation import image_records
+from maekit.base.evaluation.image_records import Counts, Floats, ImageRecords, as_csv, bootstrap, mean_of
 from maekit.classification.chosen_metrics import METRICS, ChosenMetrics
 from maekit.classification.metrics import ClassificationMetrics
 from maekit.classification.targets.metrics import GradeMetrics, LabelMetrics, ValueMetrics, label_scores
