@@ -1,4 +1,4 @@
-"""SLURM on this machine: the README's batch script, `srun` and `scontrol` that do what SLURM's do, and deaths on time.
+"""SLURM on this machine: the documented script, `srun` and `scontrol` that do what SLURM's do, and deaths on time.
 
 `python -m tests.helpers_nodes ARGS` is `maekit ARGS`; MAEKIT_TEST_END="STEP SIGNAL RANK..." has processes of these
 ranks send themselves a signal once so many optimizer steps are done.
@@ -22,8 +22,9 @@ PORT, JOB = "29517", "4711"
 
 
 def batch_script() -> str:
-    """The README's script for `sbatch`."""
-    found = re.search(r"```bash\n(#!/bin/bash\n#SBATCH.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    """The script for `sbatch` of docs/many_gpus.md."""
+    page = (ROOT / "docs/many_gpus.md").read_text()
+    found = re.search(r"```bash[^\n]*\n(#!/bin/bash\n#SBATCH.*?)```", page, re.DOTALL)
     assert found is not None
     return found[1]
 

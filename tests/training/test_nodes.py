@@ -84,7 +84,7 @@ def _torchrun(folder: Path) -> None:
 
 
 def _slurm(folder: Path, whole: Path) -> None:
-    """The README's job: SIGUSR1 to one process requeues it; then a node is killed; then one machine goes on."""
+    """The documented job: SIGUSR1 to one process requeues it; then a node is killed; then one machine goes on."""
     folder.mkdir()
     given = batch_script().partition("maekit fit ")[2].partition("--trainer.num_nodes")[0]
     script = batch_script().replace(given, " ".join(command("--run.save_every_minutes=0")[1:]) + " ")

@@ -1,0 +1,22 @@
+"""How each page is run: what its folder holds, and which flags its commands get beside the stand-ins of all pages."""
+
+from tests.docs.stand_ins import Page
+
+IMAGES = ("my_images", "photos")
+PAGES: dict[str, Page] = {
+    "adapt.md": Page(("photos=my_images",), {"adapt": "--trainer.max_epochs 1"}),
+    "bands.md": Page(("fields",)),
+    "coming_from/lightly_train.md": Page(("my_images",)),
+    "coming_from/retfound.md": Page(("my_images",)),
+    "commands.md": Page((*IMAGES, "my_masks"), {"adapt": "--trainer.max_epochs 1"}),
+    "dense_features.md": Page(("photos", "my_masks")),
+    "getting_started.md": Page(IMAGES),
+    "layer_decay.md": Page(("my_images",)),
+    "own_data.md": Page(("my_images", "my_objects", "flowers")),
+    "plan.md": Page(("photos",)),
+    "rare_classes.md": Page(("my_images",)),
+    "reference/python.md": Page(("my_images",)),
+    "reports.md": Page(("my_images",)),
+    "targets.md": Page(("my_table",)),
+    "weights.md": Page(("photos",)),
+}
