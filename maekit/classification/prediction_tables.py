@@ -18,6 +18,7 @@ from maekit.system.terminal import say
 
 Values = Mapping[str, object]
 
+CAPTION_LETTERS = 21  # that fit below a tile
 CAPTION_LINES = 3  # labels or values that stand below an image of the contact sheet
 
 
@@ -59,7 +60,7 @@ class ImageTable(ABC):
         cells, values, captions = self.written(prediction)
         self.table.add([[str(file), *cells]], {"file": str(file), **values})
         if self.pages is not None:
-            self.pages.add(Tile(picture, (*captions, file.name)))
+            self.pages.add(Tile(picture, (*captions, _file_caption(file.name))))
 
     def close(self) -> Path:
         """Finishes all files and returns the CSV, or the folder if there are pictures beside it."""
@@ -69,6 +70,11 @@ class ImageTable(ABC):
         if left := self.pages.close():
             say(left)
         return path.parent
+
+
+def _file_caption(name: str) -> str:
+    """Returns a file's name; of a long one its end, by which names of a folder differ."""
+    return name if len(name) <= CAPTION_LETTERS else f"...{name[3 - CAPTION_LETTERS :]}"
 
 
 class ClassTable(ImageTable):

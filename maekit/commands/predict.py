@@ -11,7 +11,7 @@ from maekit.commands.shared.flags import add_device_argument, check_least
 from maekit.commands.shared.given_images import GivenImages
 from maekit.commands.shared.image_words import HELP, common_parent
 from maekit.commands.shared.output import refuse_file, refuse_results_among_images, results_folder
-from maekit.commands.shared.prediction_source import PredictionSource, open_source
+from maekit.commands.shared.prediction_source import PredictionSource, find_model, open_source
 from maekit.commands.shared.stopwatch import Stopwatch
 from maekit.errors import UserError
 from maekit.system.numbers import plural
@@ -66,8 +66,9 @@ def main(args: argparse.Namespace) -> int:
     options = PredictOptions(top=args.top, score=args.score, crops=args.crops, pictures=not args.tables_only)
     refuse_file(args.output)
     given = GivenImages()
-    model, files = _one_model(args), given.find_all(_given_images(args))
-    source = open_source(model, args.device, args.task)
+    path, words = find_model(_one_model(args)), _given_images(args)
+    files = given.find_all(words)
+    source = open_source(path, args.device, args.task)
     given.input = source.input
     print(source.line, flush=True)
     with results_folder(args.output, source.record) as output:

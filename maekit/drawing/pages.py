@@ -9,7 +9,7 @@ COLUMNS, ROWS, MOST_PAGES = 5, 8, 25
 
 
 class SheetPages:
-    """Writes `contact_sheet.png`, `contact_sheet_2.png` and so on, each of 5 x 8 images; no more than 25 pages.
+    """Writes `contact_sheet.png`, `contact_sheet_02.png` and so on, each of 5 x 8 images; no more than 25 pages.
 
     Pages of an earlier run with more images are removed.
 
@@ -46,4 +46,4 @@ class SheetPages:
         self.tiles = []
 
     def _page(self, number: int) -> Path:
-        return self.folder / ("contact_sheet.png" if number == 1 else f"contact_sheet_{number}.png")
+        return self.folder / ("contact_sheet.png" if number == 1 else f"contact_sheet_{number:02}.png")

@@ -38,21 +38,29 @@ class PredictionSource:
     line: str
 
 
-def open_source(given: str, device: str, task: str | None) -> PredictionSource:
-    """Opens what `--model` means.
+def find_model(given: str) -> Path:
+    """Returns the file that `--model` means; nothing is read.
+
+    Raises:
+        UserError: there is no such file.
+    """
+    try:
+        return find_checkpoint(given, Path("runs"))
+    except UserError as error:  # other commands call this flag by its older name
+        raise UserError(str(error).replace("--ckpt_path", "--model")) from None
+
+
+def open_source(path: Path, device: str, task: str | None) -> PredictionSource:
+    """Loads a model from its file.
 
     Args:
-        given: the flag's value.
+        path: the checkpoint.
         device: as `choose_device` takes it.
         task: a name or a task.py in place of the one that is recorded.
 
     Raises:
-        UserError: there is no such model, or it cannot be read.
+        UserError: it cannot be read, or is no model of a run.
     """
-    try:
-        path = find_checkpoint(given, Path("runs"))
-    except UserError as error:  # other commands call this flag by its older name
-        raise UserError(str(error).replace("--ckpt_path", "--model")) from None
     model, card = load_model(path, device, task)
     shown = model.shown()
     return PredictionSource(
