@@ -36,8 +36,9 @@ class TableBias(nn.Module):
                 "relative position table; give images of that size, or evaluate in windows of it"
             )
         bias = self.bias().to(q.dtype)
-        if q.is_cpu and bias.requires_grad:
-            # torch's fused CPU kernel gives a mask no gradient, and what it falls back to takes half as long again.
+        # torch's fused CPU kernel gives a mask no gradient, and what it falls back to takes half as long again. While a
+        # graph is exported, its output has other strides than that of the operators which ONNX has in its place.
+        if (q.is_cpu and bias.requires_grad) or torch.compiler.is_exporting():
             scores = (q * q.shape[-1] ** -0.5) @ k.transpose(-2, -1)
             out: Tensor = scores.add_(bias).softmax(-1) @ v
             return out

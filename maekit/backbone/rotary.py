@@ -55,7 +55,7 @@ class Rotary:
         if drawn is not None:
             axes = [(axis + drawn.shift[i]) * drawn.scale[i] for i, axis in enumerate(axes)]
         rows, columns = (axis[:, None] * self._frequencies(like.device, dtype) for axis in axes)
-        shape = (len(rows), len(columns), rows.shape[1])
+        shape = (rows.shape[0], columns.shape[0], rows.shape[1])
         angles = torch.cat([rows[:, None].expand(shape), columns[None].expand(shape)], dim=-1).flatten(0, 1)
         angles = F.pad(angles, (0, 0, num_prefix, 0))
         cos, sin = angles.cos(), angles.sin()

@@ -95,11 +95,11 @@ class Exportable:
     further: Callable[[Tensor], Inputs] = no_more
     evaluated_with: Callable[[Runs], AbstractContextManager[None]] | None = None
 
-    def example(self, count: int = 2, wider: int = 0) -> Inputs:
-        """Returns made inputs of `count` images, `wider` pixels wider than `image_size`."""
-        height, width = self.image_size
+    def example(self, count: int = 2, taller: int = 0, wider: int = 0) -> Inputs:
+        """Returns made inputs of `count` images, by so many pixels taller and wider than `image_size`."""
+        height, width = self.image_size[0] + taller, self.image_size[1] + wider
         generator = torch.Generator().manual_seed(0)
-        images = torch.randn(count, self.channels, height, width + wider, generator=generator)
+        images = torch.randn(count, self.channels, height, width, generator=generator)
         return images, *self.further(images)
 
 

@@ -1,6 +1,7 @@
 """Exports a model and checks the file; or checks a file that is there."""
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,7 +46,8 @@ def export(args: argparse.Namespace) -> list[str]:
     wanted = Wanted(args.to, args.out or subject.folder / f"{name}{ENDING[args.to]}", args.precision, args.opset)
     data, samples = _samples(args, subject, args.precision)
     with work_folder(wanted.out) as folder:
-        file, lines = write(subject.exportable, wanted, folder, subject.origin)
+        file, taken, lines = write(subject.exportable, wanted, folder, subject.origin)
+        subject = replace(subject, exportable=taken)
         check = _checked(args, subject, open_graph(file), samples, data, args.precision)
         place = settle(file, wanted.out, check)
     return _outcome(place, [*lines, *_lines(check)], check)

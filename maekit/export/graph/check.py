@@ -137,7 +137,8 @@ def _more(exportable: Exportable, samples: Samples) -> list[Inputs]:
         more.append(tuple(torch.cat([given[:1]] * OTHER_BATCH) for given in first))
     if exportable.side_multiple:
         multiple, (height, width) = exportable.side_multiple, exportable.image_size
-        for size in ((height + multiple, width + 2 * multiple), (max(height - multiple, multiple), width)):
+        sizes = (height + multiple, width + 2 * multiple), (max(height - multiple, 2 * multiple), width + multiple)
+        for size in sizes:
             images = torch.nn.functional.interpolate(first[0][:2], size, mode="bilinear")
             more.append((images, *exportable.further(images)))
     return more

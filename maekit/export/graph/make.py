@@ -4,7 +4,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -52,7 +52,9 @@ class Wanted:
                 raise UserError(f"{taken} exists already; give another OUT, or remove it first")
 
 
-def write(exportable: Exportable, wanted: Wanted, folder: Path, origin: dict[str, object]) -> tuple[Path, list[str]]:
+def write(
+    exportable: Exportable, wanted: Wanted, folder: Path, origin: dict[str, object]
+) -> tuple[Path, Exportable, list[str]]:
     """Writes a model into a folder, under the name that it is to have.
 
     Args:
@@ -62,26 +64,28 @@ def write(exportable: Exportable, wanted: Wanted, folder: Path, origin: dict[str
         origin: what the metadata say of the weights.
 
     Returns:
-        The file, and lines of text on what was done.
+        The file; the model with the sizes that the file takes; and lines of text on what was done.
     """
     file = folder / wanted.out.name
-    plain, merged = plain_layers(exportable)
+    plain, merged = plain_layers(exportable)  # the file is compared with the model as it is, adapters and all
     lines = [f"merged  adapters (LoRA) of {merged} layers into their weights"] if merged else []
-    program = trace(plain)
+    program, traced = trace(plain)
+    if traced.side_multiple != plain.side_multiple:
+        lines.append(f"size    fixed: {traced.fixed_because}")
     opset = wanted.opset or DEFAULT_OPSET
     made = {**origin, "precision": wanted.precision, "torch": torch.__version__}
     if wanted.to == "torch":
-        write_torch(program, file, describe(exportable, origin=made))
-        return file, lines
-    metadata = describe(exportable, origin={**made, "opset": opset})
+        write_torch(program, file, describe(traced, origin=made))
+        return file, replace(traced, module=exportable.module), lines
+    metadata = describe(traced, origin={**made, "opset": opset})
     if wanted.precision == "fp32":
         write_onnx(program, exportable, file, metadata, opset)
-        return file, lines
+        return file, replace(traced, module=exportable.module), lines
     whole = folder / f"fp32-{wanted.out.name}"
     write_onnx(program, exportable, whole, metadata, opset)
     lines.append(f"reduced {reduce_precision(whole, file, wanted.precision)}")
     whole.unlink()
-    return file, lines
+    return file, replace(traced, module=exportable.module), lines
 
 
 @contextmanager

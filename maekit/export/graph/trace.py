@@ -2,6 +2,7 @@
 
 import copy
 import io
+import warnings
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 
@@ -9,7 +10,7 @@ import torch
 from torch.export import Dim, ExportedProgram
 
 from maekit.backbone.lora import LoraLinear, merge_layers
-from maekit.base.exportable import Exportable, Inputs
+from maekit.base.exportable import Exportable
 from maekit.errors import UserError
 
 MOST_IMAGES, MOST_PATCHES = 65_536, 4_096  # upper ends of what a traced batch and a traced side may be
@@ -23,22 +24,42 @@ def plain_layers(exportable: Exportable) -> tuple[Exportable, int]:
     return replace(exportable, module=module), merge_layers(module)
 
 
-def trace(exportable: Exportable) -> ExportedProgram:
-    """Returns the program of a module in evaluation mode, traced with made images of its size.
+def trace(exportable: Exportable) -> tuple[ExportedProgram, Exportable]:
+    """Traces a module in evaluation mode, with made images.
+
+    Returns:
+        The program, and what was traced: its size is fixed where the model's code binds the graph to one.
 
     Raises:
         UserError: torch cannot trace it.
     """
+    program = _traced(exportable)
+    if exportable.side_multiple and not _runs(program, exportable):
+        fixed = replace(exportable, side_multiple=0, fixed_because="the model's code binds its graph to one size")
+        return trace(fixed)
+    if exportable.dynamic_batch and not _runs(program, exportable):
+        raise UserError(
+            "the model's code binds its graph to the number of images it was traced with, expected any; take it from "
+            "`.shape[0]`, not from `len()`, in the model's code"
+        )
+    return program, exportable
+
+
+def _traced(exportable: Exportable) -> ExportedProgram:
     batch: dict[int, object] = {0: Dim("batch", min=1, max=MOST_IMAGES)} if exportable.dynamic_batch else {}
     sides = dict(batch)
     if exportable.side_multiple:
         for axis, name in ((2, "rows"), (3, "columns")):
-            sides[axis] = exportable.side_multiple * Dim(name, min=1, max=MOST_PATCHES)
+            sides[axis] = exportable.side_multiple * Dim(name, min=2, max=MOST_PATCHES)
+    shapes = tuple(sides if place == 0 else batch for place in range(len(exportable.inputs)))
+    # Free sides differ, since equal ones could become one symbol, and have two patches or more: one would be bound.
+    more = exportable.side_multiple
+    inputs = exportable.example(2 if exportable.dynamic_batch else 1, taller=more, wider=2 * more)
     noise = io.StringIO()
     try:
-        with torch.no_grad(), redirect_stdout(noise), redirect_stderr(noise):
-            shapes = tuple(sides if place == 0 else batch for place in range(len(exportable.inputs)))
-            return torch.export.export(exportable.module, _example(exportable), dynamic_shapes=shapes, strict=False)
+        with warnings.catch_warnings(), torch.no_grad(), redirect_stdout(noise), redirect_stderr(noise):
+            warnings.simplefilter("ignore")
+            return torch.export.export(exportable.module, inputs, dynamic_shapes=shapes, strict=False)
     except Exception as error:  # whatever the tracer or the model's own code raises
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
@@ -46,7 +67,13 @@ def trace(exportable: Exportable) -> ExportedProgram:
         ) from error
 
 
-def _example(exportable: Exportable) -> Inputs:
-    """Returns inputs to trace with, whose height and width differ where they are free: equal ones could be merged."""
-    device = next(exportable.module.parameters()).device
-    return tuple(given.to(device) for given in exportable.example(wider=exportable.side_multiple))
+def _runs(program: ExportedProgram, exportable: Exportable) -> bool:
+    """Whether a program takes another batch and size than it was traced with: torch can bind it without a word."""
+    more = exportable.side_multiple
+    inputs = exportable.example(3 if exportable.dynamic_batch else 1, taller=2 * more, wider=4 * more)
+    try:
+        with torch.no_grad():
+            program.module()(*inputs)
+    except (RuntimeError, AssertionError, ValueError):
+        return False
+    return True
