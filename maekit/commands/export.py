@@ -9,7 +9,7 @@ from maekit.errors import UserError
 FORWARDS = False
 DESCRIPTION = """write a model as ONNX or in torch.export's format, with the constants of its preprocessing, class names
 and thresholds inside; then run the file on validation images and compare it with torch. A file that differs is not
-kept under its name: it becomes OUT with `.refused` before its ending, and the exit status is 2."""
+kept under its name: it becomes FILE.refused.onnx, and the exit status is 2."""
 EPILOG = """what is written, and of which size images may be (the number of images at once is free everywhere):
   classification      logits, probabilities                any multiples of the patch
   labels              logits, probabilities                any multiples of the patch
@@ -23,7 +23,7 @@ EPILOG = """what is written, and of which size images may be (the number of imag
 examples:
   maekit export runs/TASK/base/0 --to onnx
   maekit export runs/TASK/base/0 --to onnx --precision int8
-  maekit export mae_vit_base --to onnx encoder.onnx --features --images photos/
+  maekit export mae_vit_base --to onnx --features --output encoder.onnx --images photos/
   maekit export runs/TASK/base/0 --check model.onnx"""
 
 
@@ -37,7 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--features also a file of weights or its name, such as mae_vit_base",
     )
     parser.add_argument(
-        "out", nargs="?", type=Path, metavar="OUT", help="the file to make; default: model.onnx beside the checkpoint"
+        "--output",
+        type=Path,
+        metavar="FILE",
+        help="the file to make, which is not there yet; default: model.onnx, or features.onnx, model_int8.onnx, "
+        "model.pt2 and so on, beside the checkpoint",
     )
     parser.add_argument("--to", choices=("onnx", "torch"), help="ONNX, or torch.export's .pt2")
     parser.add_argument("--features", action="store_true", help="the backbone's features instead of predictions")
@@ -81,8 +85,8 @@ def _check_flags(args: argparse.Namespace) -> None:
         check_least(flag, value, 1)
     if args.limit is not None and not args.limit >= 0:
         raise UserError(f"--limit: got {args.limit}, expected 0 or more")
-    if args.check is not None and (args.to or args.out or args.opset is not None or args.precision != "fp32"):
-        raise UserError("got --check with --to, OUT, --opset or --precision, expected it alone: it writes nothing")
+    if args.check is not None and (args.to or args.output or args.opset is not None or args.precision != "fp32"):
+        raise UserError("got --check with --to, --output, --opset or --precision, expected it alone: it writes nothing")
     if args.check is None and args.to is None:
         raise UserError("no format given; add --to onnx or --to torch, or --check FILE to compare a file that is there")
     if args.to == "torch" and (args.precision != "fp32" or args.opset is not None):

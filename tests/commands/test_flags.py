@@ -48,7 +48,7 @@ BAD: dict[str, dict[str, tuple[str, ...]]] = {
     "export": {
         "--to": ("x", "onnxx"), "--opset": ("0", "17", "99", "x"), "--precision": ("fp64", "16"), "--samples": COUNT,
         "--images": ("nothere",), "--root": ("nothere",), "--limit": ("-1", "x", "nan"), "--check": ("nothere",),
-        "--task": ("nothere.py",), "--batch_size": COUNT,
+        "--task": ("nothere.py",), "--batch_size": COUNT, "--output": ("model.txt",),
     },
     "fit": {
         "--task": ("nonsense",), "--recipe": ("nonsense",), "--config": ("nothere.yaml",), "--ckpt_path": ("nothere",),
@@ -168,7 +168,7 @@ def words(command: str, place: Path, free: Path) -> list[str]:
         "data make": ["--task=imagenet_finetune", f"--root={new}"],
         "data stats": [*task, f"--root={few_digits()}", f"--out={new}"],
         "embed": [photos, "--weights=mae_vit_smoke", f"--output={new}", "--num_workers=0"],
-        "export": [str(place / "run"), str(free / "new.onnx"), "--to=onnx"],
+        "export": [str(place / "run"), f"--output={free / 'new.onnx'}", "--to=onnx"],
         "knn": [features],
         "pca": [str(place / "patches"), f"--output={new}"],
         "predict": [f"--ckpt_path={place / 'run'}", f"--images={photos}", f"--output={new}"],

@@ -43,7 +43,7 @@ def export(args: argparse.Namespace) -> list[str]:
         print(line)
     name = "features" if subject.kind == "features" else "model"
     name += "" if args.precision == "fp32" else f"_{args.precision}"
-    wanted = Wanted(args.to, args.out or subject.folder / f"{name}{ENDING[args.to]}", args.precision, args.opset)
+    wanted = Wanted(args.to, args.output or subject.folder / f"{name}{ENDING[args.to]}", args.precision, args.opset)
     data, samples = _samples(args, subject, args.precision)
     with work_folder(wanted.out) as folder:
         file, taken, lines = write(subject.exportable, wanted, folder, subject.origin)

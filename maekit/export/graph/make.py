@@ -45,11 +45,11 @@ class Wanted:
             check_opset(self.opset)
         if self.out.suffix != ENDING[self.to]:
             raise UserError(
-                f"got OUT {self.out}, expected a name that ends in {ENDING[self.to]}, by which it is recognised"
+                f"--output: got {self.out}, expected a name that ends in {ENDING[self.to]}, by which it is recognised"
             )
         for taken in (self.out, checks_of(self.out)):
             if taken.exists() or taken.is_symlink():
-                raise UserError(f"{taken} exists already; give another OUT, or remove it first")
+                raise UserError(f"{taken} exists already; give another --output, or remove it first")
 
 
 def write(
@@ -95,7 +95,7 @@ def work_folder(out: Path) -> Iterator[Path]:
         out.parent.mkdir(parents=True, exist_ok=True)
         folder = Path(tempfile.mkdtemp(prefix=".export-", dir=out.parent))
     except OSError as error:
-        raise UserError(f"{out.parent}: cannot be written ({error.strerror}); give another OUT") from error
+        raise UserError(f"{out.parent}: cannot be written ({error.strerror}); give another --output") from error
     try:
         yield folder
     finally:
