@@ -2,6 +2,9 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
+from importlib import import_module
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +18,8 @@ if TYPE_CHECKING:
     import torch
 
     from maekit.base.shown import PredictionWriter, Predictor
+
+EXPORTED = (".onnx", ".pt2")
 
 
 @dataclass(frozen=True)
@@ -61,6 +66,8 @@ def open_source(path: Path, device: str, task: str | None) -> PredictionSource:
     Raises:
         UserError: it cannot be read, or is no model of a run.
     """
+    if path.suffix in EXPORTED:
+        return _exported(path, task)
     model, card = load_model(path, device, task)
     shown = model.shown()
     return PredictionSource(
@@ -70,4 +77,33 @@ def open_source(path: Path, device: str, task: str | None) -> PredictionSource:
         next(model.parameters()).device,
         {"checkpoint": str(path), "step": card.step, "task": card.task},
         weights_line(path, card.step),
+    )
+
+
+def _exported(path: Path, task: str | None) -> PredictionSource:
+    """Opens a file of `maekit export` with the predictor of its family; none of the model's own code is used."""
+    import torch
+
+    from maekit.export.graph.run import open_graph
+    from maekit.runs.folder import shown
+
+    if task is not None:
+        raise UserError(f"got --task {task} with the exported file {path}, expected none: the file says what it is")
+    graph = open_graph(path)
+    about = graph.metadata
+    family = str(about.get("family"))
+    place = f"maekit.{family}.onnx_predictor"
+    if about.get("kind") != "predictions" or not family.isidentifier() or find_spec(place) is None:
+        raise UserError(
+            f"{path} gives {about.get('kind')} of {family}, expected predictions; export the run without --features"
+        )
+    module = import_module(place)
+    task, step = str(about.get("task")), int(about.get("step", 0))
+    return PredictionSource(
+        module.predictor_of(graph),
+        partial(module.writer_of, graph),
+        about["input"],
+        torch.device("cpu"),
+        {"checkpoint": str(path.resolve()), "step": step, "task": task},
+        f"model   {shown(path)} ({about.get('precision')}; task {task}, step {step})",
     )
