@@ -52,3 +52,52 @@ def text_of_bitmap(bitmap: np.ndarray) -> str:
     """Returns the run lengths of [H, W] bool in COCO's compressed form."""
     text: bytes = coco_mask.encode(np.asfortranarray(bitmap).view(np.uint8))["counts"]
     return text.decode()
+
+
+def cut_out(rle: object) -> tuple[np.ndarray, int, int]:
+    """Returns the mask's part [h, w] bool within its box, and the row and column of that in the image.
+
+    It needs the memory of the columns that the mask covers, not of the image. An empty mask is [0, 0].
+
+    Raises:
+        ValueError: as `whole_counts`.
+    """
+    counts, (height, _) = whole_counts(rle)
+    ends = counts.cumsum()
+    starts, ends = ends[0::2][: len(counts) // 2], ends[1::2]
+    starts, ends = starts[ends > starts], ends[ends > starts]
+    if not len(starts):
+        return np.zeros((0, 0), dtype=bool), 0, 0
+    left, right = int(starts[0]) // height, int(ends[-1] - 1) // height + 1
+    columns = np.zeros((right - left) * height, dtype=bool)
+    for start, end in zip((starts - left * height).tolist(), (ends - left * height).tolist(), strict=True):
+        columns[start:end] = True
+    bitmap = columns.reshape(right - left, height).T
+    rows = np.flatnonzero(bitmap.any(1))
+    top = int(rows[0])
+    return np.ascontiguousarray(bitmap[top : rows[-1] + 1]), top, left
+
+
+def text_of_part(bitmap: np.ndarray, top: int, left: int, size: HeightWidth) -> str:
+    """Returns the run lengths, in COCO's compressed form, of a mask that is given as a part of its image.
+
+    Args:
+        bitmap: [h, w] bool, which lies in the image.
+        top: row of the part in the image.
+        left: column of the part in the image.
+        size: of the image, of fewer than 2^32 pixels.
+    """
+    columns = np.zeros((bitmap.shape[1], bitmap.shape[0] + 2), dtype=np.int8)
+    columns[:, 1:-1] = bitmap.T
+    changes = np.diff(columns, axis=1)
+    first = (np.arange(bitmap.shape[1], dtype=np.int64)[:, None] + left) * size.height + top
+    place = np.arange(bitmap.shape[0] + 1) + first
+    starts, ends = place[changes == 1], place[changes == -1]
+    apart = starts[1:] != ends[:-1]  # else one column's last run goes on in the next column
+    starts, ends = starts[np.append(True, apart)[: len(starts)]], ends[np.append(apart, True)[: len(ends)]]
+    edges = np.stack([starts, ends], axis=1).ravel()
+    counts = np.diff(edges, prepend=0, append=size.height * size.width)
+    counts = counts[:-1] if len(counts) > 1 and not counts[-1] else counts
+    plain = {"size": list(size), "counts": counts.tolist()}
+    text: bytes = coco_mask.frPyObjects(plain, *size)["counts"]
+    return text.decode()
