@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import NoReturn
 
+from maekit.commands.shared.examples import add_examples
 from maekit.errors import UserError, nearest
 from maekit.recipes.aliases import command_answer, own_flag
 from maekit.system.rank import rank
@@ -149,7 +150,7 @@ def _run(argv: list[str]) -> int:
         parser.print_help()
         return 0 if argv else 2
     if argv[0] == "help":
-        return _run([*argv[1:2], "--help"])
+        return _run([*argv[1:], "--help"])
     name = argv[0]
     if name not in COMMANDS:
         answer = command_answer(name)
@@ -158,6 +159,8 @@ def _run(argv: list[str]) -> int:
     command = import_module(module_of(name))
     sub = Parser(prog=f"maekit {name}", description=COMMANDS[name], allow_abbrev=False, add_help=not command.FORWARDS)
     command.add_arguments(sub)
+    if {"-h", "--help"} & set(argv):
+        add_examples(sub, name)
     words = _with_default_action(sub, argv[1:])
     if command.FORWARDS:
         args, flags = sub.parse_known_args(words)

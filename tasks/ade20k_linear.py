@@ -6,6 +6,8 @@ Head: dropout, BatchNorm and a 1x1 convolution on the last map, resized to the c
 Loss: cross entropy over all pixels.
 Metric: mIoU on whole images, in sliding windows; also mAcc, aAcc and the IoU of each class.
 Data: ADE20K, or any folder of images with label maps; random resize, crop, mirroring and colours.
+Own data: DIR/images/{train,val}/*.jpg, DIR/masks/{train,val}/*.png (a class number or colour a pixel), DIR/classes.txt;
+    without a `val` a share is set aside.
 """
 
 from collections.abc import Sequence

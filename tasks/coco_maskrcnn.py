@@ -6,6 +6,8 @@ Losses: two of the proposals, three of the regions (class, box, mask), summed; a
 stage, and without shapes there is no mask.
 Metric: COCO's box AP; also mask AP and COCO's other numbers, and the AP of each class.
 Data: COCO, or any images with COCO-format JSON; large-scale jittering to a square.
+Own data: images and COCO-format JSON of any categories, or YOLO's form (data.yaml, images/, labels/); boxes or masks;
+    without a validation split a share is set aside.
 """
 
 from maekit.base.spec import DataSpec

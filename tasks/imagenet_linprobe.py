@@ -5,6 +5,8 @@ Head: BatchNorm without weights (or none) and a linear layer, on the class token
 Loss: cross entropy.
 Metric: top-1 on centre crops; also top-5, the loss, and the top-1 of each class.
 Data: ImageNet-1K, or any folder of class folders; random crops and mirroring.
+Own data: DIR/train/CLASS/*.jpg and DIR/val/CLASS/*.jpg, or DIR/CLASS/*.jpg, of which a share is set aside; or a table
+    of files and classes (`--data.table labels.csv`).
 """
 
 from dataclasses import dataclass

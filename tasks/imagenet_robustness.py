@@ -5,6 +5,7 @@ Head: the weights' own linear classifier, on the class token or the mean of the 
 Losses: none: there is nothing to train, and so no section `optim`.
 Metric: the corruption error by AlexNet's on ImageNet-C; also top-1 of each data set, and of each corruption.
 Data: the four data sets as released, as far as they are there; each class is brought to the model's by its id.
+Own data: none; imagenet_finetune and `maekit validate` measure a classifier on images of your own.
 
 The model is built by `RobustnessClassifier`, whose classes are those that its weights say.
 """

@@ -5,6 +5,8 @@ Head: the mean of the patch tokens through a LayerNorm, or the class token; then
 Loss: cross entropy against labels that are smoothed and mixed in pairs (mixup and cutmix).
 Metric: top-1 on centre crops; also top-5, the loss, and the top-1 of each class.
 Data: ImageNet-1K, or any folder of class folders; random crops, mirroring, RandAugment.
+Own data: DIR/train/CLASS/*.jpg and DIR/val/CLASS/*.jpg, or DIR/CLASS/*.jpg, of which a share is set aside; or a table
+    of files and classes (`--data.table labels.csv`).
 """
 
 from maekit.base.spec import DataSpec

@@ -5,6 +5,8 @@ Head: the mean of the patch tokens through a LayerNorm, or the class token; then
 Loss: cross entropy against labels that are smoothed and mixed in pairs (mixup and cutmix).
 Metric: top-1 on centre crops; also top-5, the loss, and the top-1 of each class.
 Data: iNaturalist 2017, 2018, 2019 or 2021 by its JSON files; random crops, mirroring, RandAugment.
+Own data: iNaturalist's layout only: DIR/train2018.json, DIR/val2018.json and their images; for folders of classes take
+    imagenet_finetune.
 """
 
 from maekit.base.spec import DataSpec

@@ -5,6 +5,8 @@ Head: the mean of the patch tokens through a LayerNorm, or the class token; then
 Loss: binary cross entropy of each label, smoothed and mixed in pairs where asked, or the asymmetric loss.
 Metric: mAP; also AUROC, macro and micro F1 at a threshold that is given or tuned, and all of each label.
 Data: a table (CSV, TSV, Parquet) of images with their labels; random crops, mirroring, RandAugment.
+Own data: a table, a row an image (`--data.table labels.csv --data.root DIR`): its file, and its labels in one column
+    (cat;dog) or a column of 0 and 1 for each.
 """
 
 from maekit.base.spec import DataSpec

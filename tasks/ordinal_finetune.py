@@ -5,6 +5,8 @@ Head: the mean of the patch tokens through a LayerNorm, or the class token; one 
 Loss: CORAL's, the binary cross entropy of being above each grade but the last.
 Metric: quadratic weighted kappa; also accuracy, the mean distance in grades, and the confusion matrix.
 Data: a table (CSV, TSV, Parquet) with a grade an image, or class folders; random crops, mirroring, RandAugment.
+Own data: DIR/train/GRADE/*.jpg and DIR/val/GRADE/*.jpg, or DIR/GRADE/*.jpg, or a table (`--data.table grades.csv`);
+    grades in the order of their numbers or of `--data.classes`.
 """
 
 from maekit.base.spec import DataSpec

@@ -5,6 +5,7 @@ Head: the mean of the patch tokens through a LayerNorm, or the class token; then
 Loss: cross entropy against labels that are smoothed and mixed in pairs (mixup and cutmix).
 Metric: top-1 on centre crops; also top-5, the loss, and the top-1 of each class.
 Data: Places365 or Places205 by its lists of files; random crops, mirroring, RandAugment.
+Own data: Places' layout only: its lists of files and their images; for folders of classes take imagenet_finetune.
 """
 
 from maekit.base.spec import DataSpec

@@ -5,6 +5,8 @@ Head: the mean of the patch tokens through a LayerNorm, or the class token; then
 Loss: absolute, squared or Huber's, of values that are standardised by the training images.
 Metric: R2; also MAE and RMSE in the unit of the data, of all values and of each.
 Data: a table (CSV, TSV, Parquet) of images with their values; random crops, mirroring, RandAugment.
+Own data: a table, a row an image (`--data.table values.csv --data.root DIR --data.label_column age`): its file, and a
+    number in each column of values.
 """
 
 from maekit.base.spec import DataSpec

@@ -56,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="k-NN top-1 that new weights must have more to be worth having, in percentage points; default: 3",
     )
     parser.add_argument("--ckpt_path", help="the run to go on with, after Ctrl-C: its folder")
+    parser.add_argument("-h", "--help", action="help", help="this help")
 
 
 def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentParser) -> int:

@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from maekit.commands.shared.flags import add_recipe_arguments
+from maekit.commands.shared.flags import add_help_argument, add_recipe_arguments
 from maekit.commands.shared.session import chosen_recipe, open_session
 from maekit.errors import UserError
 from maekit.optim.lr_curve import LrCurve, LrStep
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--output", type=Path, help="a new folder for the curve; default: lr_find, lr_find2, ...")
     parser.add_argument("--json", action="store_true", help="print the suggestion and every step as JSON")
     parser.add_argument("--print_config", action="store_true", help="print the resolved configuration and stop")
-    parser.add_argument("-h", "--help", action="store_true", help="this help; with --task, every flag of the task")
+    add_help_argument(parser)
     parser.set_defaults(ckpt_path=None)
 
 

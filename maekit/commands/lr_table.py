@@ -8,6 +8,7 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
+from maekit.commands.shared.examples import print_help
 from maekit.commands.shared.flags import add_recipe_arguments
 from maekit.errors import UserError
 from maekit.recipes.recipe import load_recipe
@@ -36,8 +37,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentParser) -> int:
     """Prints a row for each parameter, or each optimizer group, as text or JSON; returns the exit status."""
     if args.help:
-        parser.print_help()
-        print("\n--model.*, --optim.* and --data.* flags of the task apply, such as --optim.layer_decay 0.65.")
+        print_help(
+            parser, "The task's --model.*, --optim.* and --data.* flags apply, such as --optim.layer_decay 0.65."
+        )
         return 0
     from maekit.optim.share import describe, parts, share_of
 

@@ -4,6 +4,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING
 
+from maekit.commands.shared.examples import print_help
 from maekit.commands.shared.flags import add_recipe_arguments
 from maekit.errors import UserError
 from maekit.recipes.recipe import Recipe, load_recipe, recipe_names
@@ -31,8 +32,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentParser) -> int:
     """Prints what a run will need and the settings that fit; returns the exit status."""
     if args.help:
-        parser.print_help()
-        print("\n--model.*, --data.*, --optim.* and --trainer.* flags of the task apply, such as --data.root DIR.")
+        print_help(
+            parser, "The task's --model.*, --data.*, --optim.* and --trainer.* flags apply, such as --data.root DIR."
+        )
         return 0
     if args.share is not None and not 0 < args.share <= 1:
         raise UserError(f"--share: got {args.share:g}, expected above 0 and at most 1, such as 0.4")

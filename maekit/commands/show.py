@@ -28,6 +28,8 @@ def main(args: argparse.Namespace) -> int:
     elif args.resolved:
         print(yaml.safe_dump(recipe.values, sort_keys=False), end="")
     else:
+        for line in recipe.task.own_data_lines():
+            print(f"# {line}\n")
         for file in recipe.files:
             print(f"# ---- {file}\n{file.read_text(encoding='utf-8')}")
     return 0

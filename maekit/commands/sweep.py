@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from maekit.commands.shared.examples import print_help
 from maekit.commands.shared.flags import add_recipe_arguments
 from maekit.errors import UserError, nearest
 from maekit.recipes.recipe import load_recipe
@@ -62,8 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentParser) -> int:
     """Runs or resumes a study and prints its table. Returns 1 if no run finished, else 0."""
     if args.help:
-        parser.print_help()
-        print("\nAll other flags are the task's own, and go to every run: maekit fit --task TASK --help")
+        print_help(parser, "All other flags are the task's own, and go to every run: maekit fit --task TASK --help")
         return 0
     _check(args, flags)
     task = find_task(args.task)

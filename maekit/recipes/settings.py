@@ -4,14 +4,17 @@ import difflib
 import re
 from argparse import SUPPRESS
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, is_dataclass
+from textwrap import fill
 from types import ModuleType
+from typing import get_args, get_type_hints
 
 from jsonargparse import ArgumentError, ArgumentParser
 from yaml import safe_dump
 
 from maekit.errors import UserError, nearest
 from maekit.recipes.aliases import flag_answer
+from maekit.recipes.flag_help import NUM_SHOWN, FlagHelp, help_width, short_help, type_words, whole_help
 from maekit.recipes.model_settings import mappings, settings_class
 from maekit.recipes.moved import moved_key
 from maekit.recipes.options import OWNED, RunOptions, TrainerOptions
@@ -128,13 +131,56 @@ def resolve_data(recipe: Recipe, module: ModuleType, flags: Sequence[str]) -> Va
     return values
 
 
-def help_text(recipe: Recipe, module: ModuleType, prog: str) -> str:
-    """Returns the help of every flag of a task, with the recipe's values as defaults."""
-    parser = make_parser(module, training=True, prog=prog)
-    parser.usage = f"{prog} --task {recipe.task.given_as} [--recipe RECIPE] [--config FILE] [--ckpt_path FILE] [flags]"
-    parser.description = f"Defaults are those of the recipe '{recipe.name}'. Lists are written [0.9,0.999]."
-    parser.set_defaults(dict(flat(recipe.values)))
-    return re.sub(r"\(required,\s+type", "(type", parser.format_help())
+def help_text(recipe: Recipe, module: ModuleType, prog: str, *, every: bool = True) -> str:
+    """Returns the help of a task's flags, with the recipe's values as defaults.
+
+    Args:
+        recipe: its values are the defaults.
+        module: the task's.
+        prog: the command.
+        every: all flags by section, or those most used.
+    """
+    flags = flag_helps(recipe, module)
+    task = recipe.task.given_as
+    lines = [
+        f"usage: {prog} --task {task} [--recipe RECIPE] [--config FILE] [--ckpt_path FILE] [flags]",
+        "",
+        f"Defaults are those of the recipe '{recipe.name}'. Lists are written [0.9,0.999].",
+        *(fill(line, help_width()) for line in recipe.task.own_data_lines()),
+        "",
+        (whole_help if every else short_help)(flags),
+    ]
+    if not every and len(flags) > NUM_SHOWN:
+        rest = f"{len(flags) - NUM_SHOWN} more flags: {prog} --task {task} --recipe {recipe.name} --help all"
+        lines += ["", rest]
+    return "\n".join(lines)
+
+
+def flag_helps(recipe: Recipe, module: ModuleType) -> list[FlagHelp]:
+    """Returns what the help says of each flag of a task, in the order of their sections."""
+    parser = make_parser(module, training=True)
+    defaults = {**vars(parser.get_defaults().as_flat()), **dict(flat(recipe.values))}
+    classes = {"model": settings_class(module.Model), "data": module.Data, "trainer": TrainerOptions, "run": RunOptions}
+    if not module.Model.evaluates_only:
+        from maekit.optim.settings import Optimisation
+
+        classes["optim"] = Optimisation
+    return [
+        FlagHelp(key, _type_words(classes, key), defaults[key], action.help or "", str(group.title))
+        for group in parser._action_groups
+        for action in group._group_actions
+        if (key := action.dest) in defaults and "." in key
+    ]
+
+
+def _type_words(classes: Mapping[str, type], key: str) -> str:
+    """Returns the type of a dotted key in short words; nested keys are fields of fields."""
+    section, *names = key.split(".")
+    hint: object = classes[section]
+    for name in names:
+        own = next((one for one in (hint, *get_args(hint)) if is_dataclass(one)), None)
+        hint = get_type_hints(own)[name]
+    return type_words(hint)
 
 
 def _without_unset(section: str, values: object) -> object:

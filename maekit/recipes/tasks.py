@@ -6,12 +6,15 @@ import os
 import sys
 from dataclasses import dataclass
 from importlib.util import find_spec
+from itertools import takewhile
 from pathlib import Path
 from types import ModuleType
 
 from maekit.errors import UserError, nearest
 from maekit.recipes import user_tasks
 from maekit.recipes.moved_modules import moved_module
+
+_OWN_DATA = "Own data:"
 
 
 @dataclass(frozen=True)
@@ -37,11 +40,27 @@ class Task:
 
     def summary(self) -> str:
         """First line of the task's docstring, read without importing it."""
+        return self._docstring().split("\n")[0]
+
+    def own_data(self) -> str:
+        """What data of one's own the task takes, as its page says under `Own data:`; empty where it says nothing."""
+        lines = self._docstring().splitlines()
+        start = next((at for at, line in enumerate(lines) if line.startswith(_OWN_DATA)), len(lines))
+        more = takewhile(lambda line: line.startswith(" "), lines[start + 1 :])
+        return " ".join(
+            [line.removeprefix(_OWN_DATA).strip() for line in lines[start : start + 1]] + [*map(str.strip, more)]
+        )
+
+    def own_data_lines(self) -> list[str]:
+        """The same as a line of a help, or no line."""
+        found = self.own_data()
+        return [f"Data of your own: {found}"] if found else []
+
+    def _docstring(self) -> str:
         try:
-            text = ast.get_docstring(ast.parse(self.file.read_text(encoding="utf-8"))) or ""
+            return ast.get_docstring(ast.parse(self.file.read_text(encoding="utf-8"))) or ""
         except SyntaxError as error:
             raise UserError(f"{self.file}:{error.lineno}: not valid Python: {error.msg}") from error
-        return text.split("\n")[0]
 
     def load(self) -> ModuleType:
         """Imports the task, with torch and all it needs."""

@@ -52,6 +52,7 @@ BAD: dict[str, dict[str, tuple[str, ...]]] = {
     },
     "fit": {
         "--task": ("nonsense",), "--recipe": ("nonsense",), "--config": ("nothere.yaml",), "--ckpt_path": ("nothere",),
+        "--help": ("nonsense",),
     },
     "knn": {
         "--train": ("nothere",), "--val": ("nothere",), "--features": ("nothere",), "--device": DEVICE,
@@ -61,6 +62,7 @@ BAD: dict[str, dict[str, tuple[str, ...]]] = {
     "lr-find": {
         "--task": ("nonsense",), "--recipe": ("nonsense",), "--config": ("nothere.yaml",), "--output": (),
         "--from": ("0", "-1", "x", "nan", "1000x"), "--to": ("0", "-1x", "x", "inf", "1e-9"), "--steps": COUNT,
+        "--help": ("nonsense",),
     },
     "lr-table": {"--task": ("nonsense",), "--recipe": ("nonsense",), "--config": ("nothere.yaml",)},
     "pca": {"--output": (), "--foreground": ("x",), "--overview": COUNT, "--images": ("nothere",)},
@@ -106,7 +108,7 @@ BAD: dict[str, dict[str, tuple[str, ...]]] = {
     "tasks": {},
     "validate": {
         "--task": ("nonsense",), "--recipe": ("nonsense",), "--config": ("nothere.yaml",), "--ckpt_path": ("nothere",),
-        "--output": (),
+        "--output": (), "--help": ("nonsense",),
     },
     "weights card": {"--output": ()},
     "weights convert": {"--to": ("x",), "--norm_pix_loss": ("x",)},

@@ -16,6 +16,18 @@ def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_help_argument(parser: argparse.ArgumentParser) -> None:
+    """Adds --help of a command whose other flags are a task's: `most` (the default) or `all` of them."""
+    parser.add_argument(
+        "--help",
+        "-h",
+        nargs="?",
+        const="most",
+        choices=("most", "all"),
+        help="this help; with --task the task's flags that are used most, with `all` after it every one",
+    )
+
+
 def add_weights_argument(parser: argparse.ArgumentParser) -> None:
     """Adds --weights, for commands that need nothing but a backbone."""
     parser.add_argument(

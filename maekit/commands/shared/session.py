@@ -6,7 +6,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from maekit.commands.shared.flags import add_recipe_arguments
+from maekit.commands.shared.examples import example_text, examples
+from maekit.commands.shared.flags import add_help_argument, add_recipe_arguments
 from maekit.errors import UserError, nearest
 from maekit.recipes.aliases import flag_answer
 from maekit.recipes.flag_value import flag_value
@@ -32,7 +33,7 @@ def add_session_arguments(parser: argparse.ArgumentParser) -> None:
         "--run.name",
     )
     parser.add_argument("--print_config", action="store_true", help="print the resolved configuration and stop")
-    parser.add_argument("-h", "--help", action="store_true", help="this help; with --task, every flag of the task")
+    add_help_argument(parser)
 
 
 def chosen_recipe(
@@ -40,10 +41,11 @@ def chosen_recipe(
 ) -> Recipe | None:
     """Returns the recipe that `--task`, or the card of `--ckpt_path`, names; None if only help was asked for."""
     if args.help and args.task is None:
-        parser.print_help()
-        print(
-            "\nAll other flags are the task's own: --model.*, --data.*, --trainer.*, --run.*; add --task to see them."
+        others = (
+            "All other flags are the task's own: --model.*, --data.*, --trainer.*, --run.*; add --task to see them."
         )
+        parser.epilog = f"{others}\n\n{parser.epilog}"
+        parser.print_help()
         return None
     if args.task is None:
         _refuse_unknown(flags, parser)
@@ -99,7 +101,8 @@ def open_session(
 
     module = recipe.task.load()
     if args.help:
-        print(help_text(recipe, module, prog))
+        print(help_text(recipe, module, prog, every=args.help == "all"))
+        print(f"\n{example_text(examples()[prog.removeprefix('maekit ')])}")
         return None
     settings = resolve(recipe, module, flags, training=True)
     from maekit.base.follow import follow_weights, held_by
