@@ -15,6 +15,7 @@ from typing import NoReturn
 from maekit.commands.shared.examples import add_examples
 from maekit.errors import UserError, nearest
 from maekit.recipes.aliases import command_answer, own_flag
+from maekit.system.light_imports import is_own_program
 from maekit.system.rank import rank
 from maekit.version import __version__
 
@@ -108,6 +109,8 @@ def _actions(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentPars
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status: 0, 2 for a user's error, 1 for a bug, 130 for Ctrl-C."""
+    if argv is None:
+        is_own_program()
     argv = list(sys.argv[1:] if argv is None else argv)
     verbose = bool({"-v", "--verbose"} & set(argv))
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":

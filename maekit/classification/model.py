@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Unpack
 
 import torch
-from timm.data.mixup import Mixup
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -32,6 +31,7 @@ from maekit.classification.records import ClassRecords
 from maekit.classification.shown import ShownClasses
 from maekit.data.images.batch import ImageBatch, blank_images
 from maekit.errors import UserError
+from maekit.system.light_imports import import_alone
 from maekit.system.ranges import check_range
 
 
@@ -182,7 +182,7 @@ class FineTunedClassifier(Classifier):
         self.label_smoothing = settings.label_smoothing
         self.mix: Any = None
         if settings.mixup > 0 or settings.cutmix > 0:
-            mixer: Any = Mixup
+            mixer: Any = import_alone("timm.data.mixup").Mixup
             self.mix = mixer(
                 settings.mixup,
                 settings.cutmix,

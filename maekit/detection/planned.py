@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torchvision.ops import roi_align
 
 from maekit.detection.mask_rcnn.losses import mask_loss
 from maekit.detection.mask_rcnn.roi_heads import RegionHeads
 from maekit.detection.mask_rcnn.rpn import RegionProposals
+from maekit.detection.operators import roi_align
 
 
 def most_losses(proposals: RegionProposals, heads: RegionHeads, maps: Sequence[Tensor]) -> dict[str, Tensor]:

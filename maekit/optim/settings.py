@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from torch import nn
-from torch.optim import SGD, AdamW, Optimizer
+from torch.optim import Optimizer
 
 from maekit.errors import UserError
 from maekit.optim.batch_plan import scaled_lr
@@ -17,6 +17,7 @@ from maekit.optim.groups import (
     parameter_rows,
 )
 from maekit.optim.lars import LARS
+from maekit.optim.never_compiled import SGD, AdamW
 from maekit.optim.schedules import Schedule, make_schedule
 from maekit.system.ranges import check_numbers, check_range
 

@@ -13,6 +13,7 @@ from types import ModuleType
 from maekit.errors import UserError, nearest
 from maekit.recipes import user_tasks
 from maekit.recipes.moved_modules import moved_module
+from maekit.system.light_imports import import_metrics
 
 _OWN_DATA = "Own data:"
 
@@ -64,6 +65,8 @@ class Task:
 
     def load(self) -> ModuleType:
         """Imports the task, with torch and all it needs."""
+        if self.shipped:  # no code of the user's, which might ask for all of torchmetrics
+            import_metrics()
         try:
             module = importlib.import_module(self._import_path())
         except ModuleNotFoundError as error:

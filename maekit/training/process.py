@@ -39,7 +39,9 @@ def restored() -> Iterator[None]:
             distributed.destroy_process_group()
         torch.set_num_threads(threads)
         torch.backends.cudnn.benchmark = benchmark
-        torch.use_deterministic_algorithms(strict, warn_only=warn)
+        now = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+        if now != (strict, warn):  # the call imports torch's compiler, which takes a second
+            torch.use_deterministic_algorithms(strict, warn_only=warn)
         torch.set_float32_matmul_precision(products)
         torch.backends.cudnn.allow_tf32 = tf32
         alone = max(_worlds, default=1) == 1  # else the other processes are still there, for the script's next run

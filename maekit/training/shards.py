@@ -1,27 +1,32 @@
 """Tensors that FSDP2 shards (DTensors) beside plain ones: one process's part, the whole, and back."""
 
+import sys
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, TypeGuard
 
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor, distribute_tensor
+
+if TYPE_CHECKING:
+    from torch.distributed.tensor import DTensor
 
 
-def is_sharded(tensor: Tensor) -> bool:
-    """Whether each process holds a part of this tensor only."""
-    return isinstance(tensor, DTensor)
+def is_sharded(tensor: Tensor) -> "TypeGuard[DTensor]":
+    """Whether each process holds a part of this tensor only; none does before DTensors are imported."""
+    module = sys.modules.get("torch.distributed.tensor")
+    return module is not None and isinstance(tensor, module.DTensor)
 
 
 @torch.no_grad()
 def local(tensor: Tensor) -> Tensor:
     """Returns this process's part of a sharded tensor, sharing its memory; a plain tensor as it is."""
-    return tensor.to_local() if isinstance(tensor, DTensor) else tensor
+    return tensor.to_local() if is_sharded(tensor) else tensor
 
 
 @torch.no_grad()
 def whole(tensor: Tensor) -> Tensor:
     """Returns all of a sharded tensor, so every process must call it; a plain tensor as it is."""
-    return tensor.full_tensor() if isinstance(tensor, DTensor) else tensor
+    return tensor.full_tensor() if is_sharded(tensor) else tensor
 
 
 def gathered(tensors: Mapping[str, Tensor], *, keep: bool) -> dict[str, Tensor]:
@@ -34,9 +39,9 @@ def gathered(tensors: Mapping[str, Tensor], *, keep: bool) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for name, tensor in tensors.items():
         full = whole(tensor)
-        if keep or not isinstance(tensor, DTensor):
+        if keep or not is_sharded(tensor):
             # copied, since the gathered tensor may lie in a larger, padded storage, which would be saved with it
-            found[name] = full.to("cpu", copy=True) if isinstance(tensor, DTensor) else full
+            found[name] = full.to("cpu", copy=True) if is_sharded(tensor) else full
     return found
 
 
@@ -48,7 +53,9 @@ def copied(tensor: Tensor, like: Tensor) -> Tensor:
         like: sharded or plain.
     """
     moved = tensor.detach().to(like.device, like.dtype, copy=True)
-    if isinstance(like, DTensor) and not isinstance(tensor, DTensor):
+    if is_sharded(like) and not is_sharded(tensor):
+        from torch.distributed.tensor import distribute_tensor
+
         return distribute_tensor(moved, like.device_mesh, like.placements, src_data_rank=None)
     return moved
 

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lightning.pytorch import Trainer
@@ -13,12 +13,14 @@ from lightning.pytorch.core.optimizer import LightningOptimizer
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 from torch import Tensor, nn
 from torch.distributed.device_mesh import DeviceMesh
-from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method
 from torch.optim import Optimizer
 
 from maekit.base.model import TransferModel
 from maekit.training.run_module import CheckpointDict, run_module
 from maekit.training.shards import copied, gathered, whole
+
+if TYPE_CHECKING:
+    from torch.distributed.fsdp import FSDPModule
 
 
 class Sharded(ModelParallelStrategy):
@@ -154,8 +156,10 @@ class WholeCopy:
             mine.data = mine.data.new_empty(0)
 
 
-def shard_model(model: TransferModel, mesh: DeviceMesh) -> FSDPModule:
+def shard_model(model: TransferModel, mesh: DeviceMesh) -> "FSDPModule":
     """Shards a model in place, and returns it: each transformer block is a unit, and all else is the last one."""
+    from torch.distributed.fsdp import FSDPModule, fully_shard, register_fsdp_forward_method  # takes half a second
+
     for unit in model.sharded_units():
         fully_shard(unit, mesh=mesh, reshard_after_forward=True)
     # not freed between forward and backward pass: what is no block is used at the end of the one and the start of the

@@ -4,8 +4,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from timm.data.mixup import cutmix_bbox_and_lam
 from torch import Tensor
+
+from maekit.system.light_imports import import_alone
 
 
 class MixedBatch(NamedTuple):
@@ -45,7 +46,7 @@ class PairMix:
         share = float(np.random.beta(alpha, alpha))
         other = image.flip(0)
         if cuts:
-            bounds: Any = cutmix_bbox_and_lam
+            bounds: Any = import_alone("timm.data.mixup").cutmix_bbox_and_lam
             (top, bottom, left, right), share = bounds(image.shape, share)
             mixed = image.clone()
             mixed[..., top:bottom, left:right] = other[..., top:bottom, left:right]

@@ -4,6 +4,7 @@ import math
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from PIL import Image
@@ -16,6 +17,7 @@ from maekit.data.images.bands.facts import Bands
 from maekit.data.images.bands.pixels import size_of
 from maekit.data.images.transforms import BICUBIC, Normalise
 from maekit.errors import UserError
+from maekit.system.light_imports import import_alone
 from maekit.system.ranges import check_numbers
 from maekit.system.size import HeightWidth
 
@@ -196,7 +198,6 @@ def crop_resize(pixels: Tensor, box: Box, size: int) -> Tensor:
 
 
 def _random_erasing(probability: float) -> Erase:
-    from timm.data.random_erasing import RandomErasing
-
-    erase: Erase = RandomErasing(probability, mode="pixel", max_count=1, device="cpu")  # type: ignore[no-untyped-call]
+    erasing: Any = import_alone("timm.data.random_erasing").RandomErasing
+    erase: Erase = erasing(probability, mode="pixel", max_count=1, device="cpu")
     return erase

@@ -6,12 +6,14 @@ is, so that it is moved as often and as far as an RGB one.
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from maekit.data.augment.rand_augment import TimmPolicy, timm_policy
+from maekit.system.light_imports import import_alone
 from maekit.system.size import HeightWidth
 
 Map = tuple[float, float, float, float, float, float]
@@ -32,7 +34,7 @@ class BandRandAugment:
     """
 
     def __init__(self, policy: str) -> None:
-        from timm.data import auto_augment
+        auto_augment: Any = import_alone("timm.data.auto_augment")
 
         moves: dict[object, Callable[..., Map]] = {
             auto_augment.rotate: _rotate,

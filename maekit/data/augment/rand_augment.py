@@ -12,6 +12,7 @@ from torch import Tensor
 from maekit.data.augment import faster_ops
 from maekit.data.images.transforms import BICUBIC
 from maekit.errors import UserError
+from maekit.system.light_imports import import_alone
 
 Operation = Callable[..., Image.Image]
 Picture = TypeVar("Picture")
@@ -54,7 +55,7 @@ class RandAugment:
     """
 
     def __init__(self, policy: str, mean: Sequence[float]) -> None:
-        from timm.data import auto_augment  # takes three seconds to import, and evaluation does not need it
+        auto_augment: Any = import_alone("timm.data.auto_augment")
 
         self.timm: TimmPolicy = timm_policy(policy, tuple(min(255, round(255 * channel)) for channel in mean))
         faster: dict[Callable[..., object], Operation] = {
@@ -85,7 +86,7 @@ def timm_policy(policy: str, fill: tuple[int, ...]) -> Any:
     Raises:
         UserError: timm does not know the policy.
     """
-    from timm.data import auto_augment
+    auto_augment: Any = import_alone("timm.data.auto_augment")
 
     try:
         return auto_augment.rand_augment_transform(policy, {"img_mean": fill, "interpolation": BICUBIC})
@@ -112,9 +113,9 @@ def _record(operation: Operation, steps: tuple[Step, ...], *arguments: object, *
 
 def _posterize(image: Image.Image, bits: int, **_: object) -> Image.Image:
     """timm's posterize, and black for 0 bits, which magnitude 10 asks for: Pillow 12 gives that, Pillow 13 raises."""
-    from timm.data import auto_augment
+    auto_augment: Any = import_alone("timm.data.auto_augment")
 
     if bits < 1:
         return Image.new(image.mode, image.size)
-    changed: Image.Image = auto_augment.posterize(image, bits)  # type: ignore[no-untyped-call]
+    changed: Image.Image = auto_augment.posterize(image, bits)
     return changed

@@ -1,6 +1,7 @@
 """Reading a training image as a tensor: plain JPEG files by torchvision, everything else by Pillow, the same pixels."""
 
 import warnings
+from collections.abc import Iterable
 from io import BytesIO
 from pathlib import Path
 
@@ -11,13 +12,18 @@ from torch import Tensor
 
 from maekit.data.images.decode import UPRIGHT, Reading, orientation
 from maekit.data.images.reduced_size import FRAMES
+from maekit.system.late_compiler import import_torchvision
 
 APP1, START_OF_SCAN = 0xE1, 0xDA
 
 
-def load_decoder() -> None:
-    """Imports torchvision, which takes a second: called before workers are forked, so that they need not import it."""
-    import torchvision.io  # noqa: F401
+def load_decoder(paths: Iterable[str]) -> None:
+    """Imports torchvision, which takes a second, if a path is named as a JPEG.
+
+    Called before workers are forked, so that they need not import it.
+    """
+    if any(path.lower().endswith((".jpg", ".jpeg")) for path in paths):
+        import_torchvision()
 
 
 def read_pixels(path: str | Path, reading: Reading = UPRIGHT) -> Tensor:
@@ -34,12 +40,13 @@ def read_pixels(path: str | Path, reading: Reading = UPRIGHT) -> Tensor:
 
 
 def _decode_jpeg(path: str | Path, upright: bool) -> Tensor | None:
-    from torchvision.io import ImageReadMode, decode_jpeg
-
     try:
         data = np.fromfile(path, np.uint8)
         if not _is_plain(data.data):
             return None
+        import_torchvision()
+        from torchvision.io import ImageReadMode, decode_jpeg
+
         pixels: Tensor = decode_jpeg(torch.from_numpy(data), mode=ImageReadMode.RGB)
     except (OSError, RuntimeError, AttributeError):  # the last where torchvision was built without its decoders
         return None

@@ -6,9 +6,9 @@ import numpy as np
 import torch
 from faster_coco_eval.core import mask as coco
 from torch import Tensor
-from torchvision.ops import roi_align
 
 from maekit.detection.data.batch import InstanceMask
+from maekit.detection.operators import roi_align
 
 
 def mask_targets(masks: Sequence[InstanceMask], objects: Tensor, boxes: Tensor, side: int) -> Tensor:

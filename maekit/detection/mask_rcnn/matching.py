@@ -6,11 +6,10 @@ accelerator they have the same distribution and shapes that do not depend on val
 
 import torch
 from torch import Tensor
-from torchvision.models.detection._utils import BalancedPositiveNegativeSampler
-from torchvision.ops import box_iou
 
 from maekit.detection.mask_rcnn.boxes import not_empty
 from maekit.detection.mask_rcnn.types import IGNORED, Regions
+from maekit.detection.operators import BalancedPositiveNegativeSampler, box_iou
 
 
 @torch.no_grad()

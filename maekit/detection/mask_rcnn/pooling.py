@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torchvision.ops import roi_align
 
 from maekit.detection.host import upload
+from maekit.detection.operators import roi_align
 
 _SIDE, _LEVEL = 224, 4  # a box of 224 x 224 pixels is seen on the map of stride 2^4 (Lin et al., 1612.03144)
 

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms
 
 from maekit.detection.mask_rcnn.boxes import BoxCoder, clipped_each, not_empty
 from maekit.detection.mask_rcnn.suppression import AT_ONCE, suppress_together
+from maekit.detection.operators import batched_nms
 
 Proposals = list[tuple[Tensor, Tensor]]
 

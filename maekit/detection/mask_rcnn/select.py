@@ -6,11 +6,11 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torchvision.ops import batched_nms
 
 from maekit.detection.host import to_host, upload
 from maekit.detection.mask_rcnn.boxes import BoxCoder, clipped, clipped_each, deltas_of
 from maekit.detection.mask_rcnn.suppression import AT_ONCE, suppress_together
+from maekit.detection.operators import batched_nms
 from maekit.system.size import HeightWidth
 
 

@@ -4,7 +4,8 @@ import math
 
 import torch
 from torch import Tensor
-from torchvision.ops import nms
+
+from maekit.detection.operators import nms
 
 AT_ONCE = 2**16  # boxes that are compared with each other: the kernel keeps one bit for each pair, 0.5 GB
 
