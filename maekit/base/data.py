@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any, ClassVar, Literal
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 import torch
@@ -39,9 +39,25 @@ class DrawDataset(Dataset[object], ABC):
     def __getitem__(self, draw: Draw) -> Any:
         """Returns the sample of one draw; an index of -1 gives sample 0's picture, marked as padding."""
 
-    def files(self) -> list[str]:
-        """Returns the path of each sample's image, in their order; empty where samples have no file of their own."""
-        return []
+    def path_of(self, index: int) -> str:
+        """Returns the path of one sample's image; empty where samples have no file of their own."""
+        return ""
+
+
+class Balance(NamedTuple):
+    """How often each class occurs.
+
+    Attributes:
+        unit: what is counted: `images`, `objects` or `label maps` with a class.
+        train: in the training images, one a class.
+        val: in the validation images, likewise.
+        part: words for what was counted where that is a part of them, as `500 of 20,210 training label maps`.
+    """
+
+    unit: str
+    train: list[int]
+    val: list[int]
+    part: str = ""
 
 
 class RunData(ABC):
@@ -104,11 +120,12 @@ class RunData(ABC):
 
     def val_files(self) -> list[str]:
         """Returns the path of each validation image, in the order of `val_dataset`; empty where they have no files."""
-        return self.val_dataset().files()
+        images = self.val_dataset()
+        return [images.path_of(index) for index in range(len(images))]
 
-    def class_counts(self) -> dict[str, list[int]]:
-        """Returns by split how many images, or annotated objects, have each class; empty where that is not known."""
-        return {}
+    def balance(self) -> Balance | None:
+        """Returns how often each class is in both splits; None where there are no classes, or that is not known."""
+        return None
 
     @abstractmethod
     def input_transform(self) -> dict[str, Any]:

@@ -88,6 +88,17 @@ class Shown(ABC):
         """Returns what the model makes of a few fixed validation images, if a task shows such a thing."""
         return None
 
+    def training_picture(self, data: RunData, seed: int) -> Image | None:
+        """Returns a few training images as the first epoch has them, with their labels, if a task shows such a thing.
+
+        Nothing is drawn at random but by the data's own (seed, epoch, index).
+
+        Args:
+            data: set up.
+            seed: the run's.
+        """
+        return None
+
     def judge(self, batch: Any) -> list[Judged]:
         """Scores each image of an evaluated batch; it asks no other process, and draws nothing at random."""
         raise NotImplementedError(f"{type(self).__name__} has a score, and no judge(batch)")

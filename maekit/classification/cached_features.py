@@ -16,7 +16,7 @@ from torch.utils.data import DataLoader
 from tqdm import tqdm
 
 from maekit.backbone.vit import ViT
-from maekit.base.data import DrawDataset, RunData, TransferData
+from maekit.base.data import Balance, DrawDataset, RunData, TransferData
 from maekit.base.identity import DataIdentity
 from maekit.base.spec import DataSpec, Draw
 from maekit.data.images.batch import ImageBatch, Sample, collate_images
@@ -106,9 +106,9 @@ class CachedFeatures(RunData):
         """Returns the paths of the images whose features these are."""
         return self.data.val_files()
 
-    def class_counts(self) -> dict[str, list[int]]:
-        """Returns the counts of the images."""
-        return self.data.class_counts()
+    def balance(self) -> Balance | None:
+        """Returns how often each class is in the images."""
+        return self.data.balance()
 
     def sample_weights(self) -> np.ndarray | None:
         """Returns how often each training image is drawn, as the images say."""

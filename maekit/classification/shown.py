@@ -1,6 +1,6 @@
 """What is shown of a classifier: the loss of an image, the image as the model sees it, a table of classes."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -11,14 +11,17 @@ from torch.nn import functional as F
 
 from maekit.base.data import RunData
 from maekit.base.predict_options import PredictOptions
-from maekit.base.shown import Judged, Shown
+from maekit.base.shown import Judged, Shown, evenly_spread
 from maekit.base.spec import DataSpec, Draw
 from maekit.classification.cached_features import CachedFeatures
 from maekit.classification.prediction_tables import ClassTable
 from maekit.classification.predictions import ClassScores, ImagePredictor, on_host
 from maekit.data.images.batch import ImageBatch
 from maekit.data.images.transforms import EvalTransform, normalise_of
+from maekit.drawing.sheet import Tile, contact_sheet
 from maekit.drawing.views import short_name, single_view
+
+TRAINING_IMAGES, COLUMNS = 12, 4
 
 
 class Classifies(Protocol):
@@ -53,6 +56,10 @@ class ShownClasses(Shown):
             for loss, true, predicted, share in rows
         ]
 
+    def training_picture(self, data: RunData, seed: int) -> Image:
+        """Returns twelve augmented training images with their classes, before mixup and cutmix."""
+        return training_sheet(data, seed, lambda label: short_name(self.model.spec.class_names[label]))
+
     def example_picture(self, data: RunData, index: int) -> Image:
         """Returns the image as the model sees it."""
         return example_view(data, index)
@@ -74,3 +81,18 @@ def example_view(data: RunData, index: int) -> Image:
     images = data.data if isinstance(data, CachedFeatures) else data
     normalise = normalise_of(data.input_transform())
     return single_view(normalise.undo(images.val_dataset()[Draw(0, index)][0]))
+
+
+def training_sheet(data: RunData, seed: int, words: Callable[[Any], str]) -> Image:
+    """Returns a sheet of twelve training images as the first epoch has them, evenly spread over the listing.
+
+    Args:
+        data: set up; of cached features the images are shown, which are not augmented.
+        seed: the run's.
+        words: the caption of an image by its label.
+    """
+    images = data.data.plain_train_dataset() if isinstance(data, CachedFeatures) else data.train_dataset(seed)
+    normalise = normalise_of(data.input_transform())
+    samples = [images[Draw(0, index)] for index in evenly_spread(len(images), TRAINING_IMAGES)]
+    tiles = [Tile(normalise.undo(image), (words(label),)) for image, label, _ in samples]
+    return contact_sheet(tiles, columns=COLUMNS)

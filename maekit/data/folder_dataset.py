@@ -54,9 +54,9 @@ class FolderDataset(DrawDataset):
     def __len__(self) -> int:
         return len(self.listing)
 
-    def files(self) -> list[str]:
-        """Returns the paths of the images."""
-        return list(self.listing.paths())
+    def path_of(self, index: int) -> str:
+        """Returns the path of one image."""
+        return self.listing.path(index)
 
     def __getitem__(self, draw: Draw) -> Sample:
         index = max(draw.index, 0)

@@ -6,10 +6,12 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+from torch import Tensor
 
 from maekit.data.images.bands.pixels import size_of
 from maekit.detection.data.annotation import Annotation, TextRle
-from maekit.detection.metrics.coco_masks import CocoResults, decode_masks, truth_rle
+from maekit.detection.data.batch import InstanceMask
+from maekit.detection.metrics.coco_masks import CocoResults, decode_masks, encode_masks, truth_rle
 from maekit.detection.tags import Box, Tag, draw_tags, ink_on
 from maekit.drawing.legend import Entry, with_legend
 from maekit.drawing.sheet import Row, Tile, picture_sheet
@@ -17,7 +19,7 @@ from maekit.drawing.text import Colour, Font, font_for, plain_name, shortened
 from maekit.drawing.views import LARGEST
 from maekit.system.size import HeightWidth
 
-SMALLEST, _CELL, _MOST_CLASSES = 640, 560, 24  # longest sides in pixels, classes in the legend
+SMALLEST, _CELL, _TRAINED, _MOST_CLASSES = 640, 560, 400, 24  # longest sides in pixels, classes in the legend
 _OPACITY = 0.4
 SHOWN_SCORE = 0.3  # objects of a lower score are neither drawn, listed nor counted unless it is said
 # Okabe and Ito's seven (2008), then five of Tol's muted scheme (2021): distinct with any colour vision.
@@ -69,6 +71,45 @@ def shown_truth(notes: Sequence[Annotation], size: HeightWidth, category_ids: Se
             rle, crowd = truth_rle(note.get("segmentation"), size), bool(note.get("iscrowd", 0))
             shown.append(Shown((x, y, x + width, y + height), label_of[note["category_id"]], rle, crowd=crowd))
     return sorted(shown, key=lambda one: -_area(one.box))
+
+
+def shown_sample(boxes: Tensor, labels: Tensor, masks: Sequence[InstanceMask], size: HeightWidth) -> list[Shown]:
+    """Returns the objects of a training sample, the largest box first.
+
+    Args:
+        boxes: [K, 4], x0 y0 x1 y1 in pixels of the augmented picture.
+        labels: [K], 0 to C-1.
+        masks: K shapes, or none of boxes alone.
+        size: of the picture, which may lie in a larger padded square.
+    """
+    rles: list[TextRle | None] = [None] * len(boxes)
+    for place, mask in enumerate(masks):
+        if mask.bitmap is None:
+            rles[place] = truth_rle([polygon.tolist() for polygon in mask.polygons], size)
+        else:
+            rles[place] = encode_masks(mask.bitmap[None, : size.height, : size.width])[0]
+    rows = zip(boxes.tolist(), labels.tolist(), rles, strict=True)
+    return sorted((Shown(tuple(box), label, rle) for box, label, rle in rows), key=lambda one: -_area(one.box))
+
+
+def training_panel(
+    rows: Sequence[tuple[Image.Image, HeightWidth, Sequence[Shown]]], names: Sequence[str]
+) -> Image.Image:
+    """Returns one picture of training images with their objects, three in a row, and how many there are of each class.
+
+    Args:
+        rows: images, their sizes, and their objects in pixels of these; at least one.
+        names: C class names.
+    """
+    tiles = [
+        Tile(draw_objects(image, objects, size, names, _view_size(size, _TRAINED, _TRAINED)))
+        for image, size, objects in rows
+    ]
+    sheet = picture_sheet(
+        [Row("", tiles[first : first + 3]) for first in range(0, len(tiles), 3)], column=_TRAINED // 2
+    )
+    parts = [[one for *_, objects in rows for one in objects]]
+    return with_legend(sheet, _entries(parts, names), narrowest=SMALLEST // 2, heading="objects:")
 
 
 def detection_picture(

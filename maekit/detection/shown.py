@@ -18,10 +18,18 @@ from maekit.detection.mask_rcnn.boxes import sizes_of
 from maekit.detection.mask_rcnn.types import Detections
 from maekit.detection.metrics.coco_masks import coco_results
 from maekit.detection.metrics.image import image_counts
-from maekit.detection.pictures import SHOWN_SCORE, detection_panel, shown_results, shown_truth
+from maekit.detection.pictures import (
+    SHOWN_SCORE,
+    detection_panel,
+    shown_results,
+    shown_sample,
+    shown_truth,
+    training_panel,
+)
 from maekit.detection.predictions import DetectionPredictor, DetectionWriter
 
 PANEL_ROWS = 4
+TRAINING_IMAGES = 6
 
 
 class Detects(Protocol):
@@ -67,6 +75,16 @@ class ShownDetections(Shown):
     def picture(self, data: RunData) -> Image.Image | None:
         """Returns four validation images, evenly spread, with their objects and what the model finds."""
         return self._panel(data, evenly_spread(len(data.val_dataset()), PANEL_ROWS))
+
+    def training_picture(self, data: RunData, seed: int) -> Image.Image:
+        """Returns six augmented training images with their objects."""
+        images, normalise = data.train_dataset(seed), normalise_of(data.input_transform())
+        rows = []
+        for index in evenly_spread(len(images), TRAINING_IMAGES):
+            one = images[Draw(0, index)]
+            picture = normalise.undo(one.image[:, : one.size.height, : one.size.width])
+            rows.append((picture, one.size, shown_sample(one.boxes, one.labels, one.masks, one.size)))
+        return training_panel(rows, self.model.spec.class_names)
 
     def example_picture(self, data: RunData, index: int) -> Image.Image:
         """Returns the image with its objects, and with what the model finds."""

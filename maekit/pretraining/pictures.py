@@ -34,6 +34,26 @@ def contact_sheet(r: Reconstruction, headings: Sequence[str] | None = None) -> I
     return sheet_of([row_of(r, index) for index in range(len(r.original))], lines)
 
 
+def training_sheet(images: Sequence[Image.Image], hidden: Tensor) -> Image.Image:
+    """Returns one picture of training images, each with what is seen of it beside it, two in a row.
+
+    Args:
+        images: B of one size, RGB.
+        hidden: bool [B, N], the patches that are hidden, which are painted grey.
+    """
+    tiles = []
+    for image, patches in zip(images, hidden, strict=True):
+        side = isqrt(image.width * image.height // len(patches))
+        grid = patches.view(image.height // side, image.width // side).byte().mul(255).cpu().numpy()
+        mask = Image.fromarray(grid).resize(image.size, Image.Resampling.NEAREST)
+        seen = Image.composite(Image.new("RGB", image.size, (128, 128, 128)), image, mask)
+        tiles += [sheet.Tile(fitted(image, CELL)), sheet.Tile(fitted(seen, CELL))]
+    rows = [sheet.Row("", tiles[first : first + 4]) for first in range(0, len(tiles), 4)]
+    return sheet.picture_sheet(
+        rows, heads=("image", "seen") * 2 if len(tiles) > 2 else ("image", "seen"), column=_NARROWEST
+    )
+
+
 def picture_of(r: Reconstruction, index: int, heading: str = "") -> Image.Image:
     """Returns one image of `r` in one row, up to 448 pixels large, below a heading if one is given."""
     return sheet_of([row_of(r, index, LARGE_CELL)], [heading])

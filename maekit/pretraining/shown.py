@@ -10,15 +10,17 @@ from torch import Tensor, nn
 
 from maekit.base.data import RunData
 from maekit.base.predict_options import PredictOptions
-from maekit.base.shown import Judged, Shown
+from maekit.base.shown import Judged, Shown, evenly_spread
 from maekit.base.spec import Draw
 from maekit.data.images.batch import ImageBatch
 from maekit.data.images.transforms import normalise_of
-from maekit.pretraining.pictures import as_seen, contact_sheet
+from maekit.pretraining.masking import Masking
+from maekit.pretraining.pictures import as_seen, contact_sheet, training_sheet
 from maekit.pretraining.predictions import ReconstructionPredictor, ReconstructionWriter
 from maekit.pretraining.reconstruction import Reconstructs
 
 PICTURES = 8
+TRAINING_IMAGES = 6
 
 
 class EvaluatedReconstructs(Reconstructs, Protocol):
@@ -26,6 +28,9 @@ class EvaluatedReconstructs(Reconstructs, Protocol):
 
     def hidden_loss_and_psnr(self, batch: ImageBatch) -> tuple[Tensor, Tensor]:
         """Returns of each image the loss of its hidden patches and their PSNR in dB, both [B]."""
+
+    def draw_masking(self, images: Tensor, noise: Tensor | None = None) -> Masking:
+        """Chooses the hidden patches of images [B, C, H, W]: by noise [B, N], or at random."""
 
     def parameters(self) -> Iterator[nn.Parameter]:
         """Returns the parameters, which are on the model's device."""
@@ -48,6 +53,14 @@ class ShownReconstructions(Shown):
         """Returns eight validation images, masked and reconstructed."""
         count = len(data.val_dataset())
         return self._sheet(data, range(0, count, max(count // PICTURES, 1))[:PICTURES])
+
+    def training_picture(self, data: RunData, seed: int) -> Image:
+        """Returns six augmented training images, and beside each what is left of it under a mask as training draws."""
+        images, normalise = data.train_dataset(seed), normalise_of(data.input_transform())
+        places = evenly_spread(len(images), TRAINING_IMAGES)
+        batch = torch.stack([images[Draw(0, index)][0] for index in places])
+        masked = self.model.draw_masking(batch, self.model.seeded_noise(batch, places)).masked
+        return training_sheet([normalise.undo(image) for image in batch], masked)
 
     def example_picture(self, data: RunData, index: int) -> Image:
         """Returns one image, masked and reconstructed."""

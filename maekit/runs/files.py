@@ -12,6 +12,8 @@ from maekit.system.plain import JSON
 CONFIG, ENVIRONMENT, METRICS = "config.yaml", "environment.json", "metrics.json"
 CLASSES, HISTORY, EVALUATION, PER_CLASS = "classes.txt", "history.json", "evaluation.json", "per_class.json"
 NAN_STEP = "nan_step.pt"
+DATA, SAMPLES = "data.json", "samples.png"
+IMAGE_SCORES, CONFUSION, CURVES = "image_scores.csv", "confusion.json", "curves.json"
 
 
 class Content(NamedTuple):

@@ -10,7 +10,20 @@ from maekit.errors import UserError
 from maekit.recipes.moved import in_todays_form, todays_key, todays_values
 from maekit.recipes.recipe import flat
 from maekit.runs.early import EarlyStop, early_stop_of
-from maekit.runs.files import CLASSES, CONFIG, ENVIRONMENT, METRICS, Content, read_mapping
+from maekit.runs.evaluated import Interval, image_rows, intervals_of
+from maekit.runs.files import (
+    CLASSES,
+    CONFIG,
+    CONFUSION,
+    CURVES,
+    DATA,
+    ENVIRONMENT,
+    EVALUATION,
+    IMAGE_SCORES,
+    METRICS,
+    Content,
+    read_mapping,
+)
 from maekit.runs.rows import Row, number_rows
 from maekit.system.folds import Fold, parse_fold
 from maekit.system.plain import JSON, finite_number, table
@@ -150,6 +163,36 @@ class Run:
     def best(self) -> Best:
         """The best value of the monitored metric."""
         return best_of(self.metrics)
+
+    @cached_property
+    def intervals(self) -> Mapping[str, Interval]:
+        """How far the metrics of best.ckpt may be from what they are, by name; empty where that is not recorded."""
+        return intervals_of(read_mapping(self.folder / EVALUATION).values) or intervals_of(self.metrics)
+
+    @property
+    def interval(self) -> Interval | None:
+        """The interval of the metric by which the run is judged; None where that is not recorded."""
+        return None if self.monitor is None else self.intervals.get(self.monitor[0])
+
+    @cached_property
+    def image_scores(self) -> list[dict[str, str | float]]:
+        """What best.ckpt makes of each validation image, with its `file` within the data's folder; maybe none."""
+        return image_rows(self.folder / IMAGE_SCORES)
+
+    @cached_property
+    def data_facts(self) -> Mapping[str, JSON]:
+        """`data.json`: folder, summary, images, classes, their balance, sizes; empty where it is missing."""
+        return read_mapping(self.folder / DATA).values
+
+    @cached_property
+    def confusion(self) -> Mapping[str, JSON]:
+        """`confusion.json`: classes, and counts or the most frequent pairs; empty where it is missing."""
+        return read_mapping(self.folder / CONFUSION).values
+
+    @cached_property
+    def curves(self) -> Mapping[str, JSON]:
+        """`curves.json`: precision over recall of boxes and masks, for all classes and each; empty where missing."""
+        return read_mapping(self.folder / CURVES).values
 
     @property
     def monitor(self) -> tuple[str, Mode] | None:

@@ -74,6 +74,24 @@ def panel(
     return with_legend(sheet, entries, narrowest=_NARROWEST, heading=heading)
 
 
+def training_panel(
+    samples: Sequence[tuple[Image.Image, Labels]], palette: Sequence[Colour], names: Sequence[str]
+) -> Image.Image:
+    """Returns one picture of training crops with their labels beside them, two in a row, and a legend of the shares.
+
+    Args:
+        samples: image and labels [h, w] as in `overlay`; at least one.
+        palette: C colours of red, green, blue in 0 to 255.
+        names: C class names.
+    """
+    tiles = [Tile(cell) for image, labels in samples for cell in _cells(image, labels, labels, palette)[:2]]
+    rows = [Row("", tiles[first : first + 4]) for first in range(0, len(tiles), 4)]
+    heads = ("image", "labels") * (2 if len(samples) > 1 else 1)
+    sheet = picture_sheet(rows, heads=heads, column=_NARROWEST // 3)
+    shares = label_shares([labels for _, labels in samples], palette, names)
+    return with_legend(sheet, _entries([shares], palette, names), narrowest=_NARROWEST, heading="share of the pixels:")
+
+
 def label_shares(many: Sequence[Labels], palette: Sequence[Colour], names: Sequence[str]) -> Shares:
     """Returns each class's share of all pixels, 0 to 1, and last that of the ignored pixels: [C + 1].
 

@@ -16,11 +16,12 @@ from maekit.drawing.text import Colour
 from maekit.segmentation.data.dataset import SegEvalBatch
 from maekit.segmentation.data.transforms.transforms import SegEvalTransform
 from maekit.segmentation.metrics import image_score
-from maekit.segmentation.pictures import panel
+from maekit.segmentation.pictures import panel, training_panel
 from maekit.segmentation.predictions import LabelPredictor, SegmentationWriter
 from maekit.system.size import HeightWidth
 
 PANEL_ROWS = 4
+TRAINING_CROPS = 6
 
 
 class LabelsPixels(Protocol):
@@ -56,6 +57,13 @@ class ShownLabels(Shown):
     def picture(self, data: RunData) -> Image.Image | None:
         """Returns four validation images, evenly spread, with their labels and what the model makes of them."""
         return self._panel(data, evenly_spread(len(data.val_dataset()), PANEL_ROWS))
+
+    def training_picture(self, data: RunData, seed: int) -> Image.Image:
+        """Returns six augmented training crops with their labels."""
+        images, normalise = data.train_dataset(seed), normalise_of(data.input_transform())
+        drawn = [images[Draw(0, index)] for index in evenly_spread(len(images), TRAINING_CROPS)]
+        samples = [(normalise.undo(one.image), one.label.numpy()) for one in drawn]
+        return training_panel(samples, self.model.palette, self.model.spec.class_names)
 
     def example_picture(self, data: RunData, index: int) -> Image.Image:
         """Returns the image, its labels, and what the model makes of it."""

@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 from PIL import Image
 
 from maekit.base.data import RunData
+from maekit.base.evaluation.image_records import relative
 from maekit.base.shown import Judged, Shown, evenly_spread
 from maekit.base.spec import Draw
 from maekit.system.files import write_json
@@ -119,7 +120,17 @@ def write_examples(
         picture = shown.example_picture(data, example.place).convert("RGB")
         picture.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
         picture.save(place / example.file, quality=_QUALITY)
-    rows = [{"file": e.file, "kind": e.kind, "index": e.place, **e.judged._asdict()} for e in chosen]
+    files, root = data.val_files(), str(data.identity().folder)
+    rows = [
+        {
+            "file": e.file,
+            "kind": e.kind,
+            "index": e.place,
+            "image": relative(files[e.place], root) if files else "",
+            **e.judged._asdict(),
+        }
+        for e in chosen
+    ]
     whole = len(data.val_dataset())
     few = f"{len(judged):,} of the {whole:,} validation images, evenly spread"
     of = few if len(judged) < whole else f"all {whole:,} validation images"

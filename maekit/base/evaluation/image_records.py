@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 
 Counts = NDArray[np.int64]
 Floats = NDArray[np.float64]
-FILE = "image_scores.csv"
 LEVEL, MOST, FEWEST = 0.95, 1000, 100  # of the intervals: share inside, resamples at most and at least
 WORK, AT_ONCE = 500_000_000, 8_000_000  # numbers that are read in all (2 to 5 s on one core), and at once
 

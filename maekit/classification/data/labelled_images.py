@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
 
-from maekit.base.data import TransferData
+from maekit.base.data import Balance, TransferData
 from maekit.base.identity import DataIdentity, whole_fingerprint
 from maekit.base.spec import DataSpec
 from maekit.data.augment.augment import Augmentation, TrainTransform
@@ -216,6 +216,14 @@ class LabelledImages(Augmentation, BandFlags, TransferData):
         """Returns the validation images, resized and centre-cropped."""
         reading = self.form().reading
         return FolderDataset(self._read().val, self._eval, None, reading=reading)
+
+    def balance(self) -> Balance | None:
+        """Returns how many images have each class, label or grade."""
+        train, val, names, _ = self._read()
+        if not names or self.published.target == "none":
+            return None
+        of_train, of_val = (list(_class_counts(part.labels, len(names))) for part in (train, val))
+        return Balance("images", of_train, of_val) if of_train and of_val else None
 
     def train_files(self) -> list[str]:
         """Returns the paths of the training images."""

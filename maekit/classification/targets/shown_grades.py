@@ -13,7 +13,7 @@ from maekit.base.shown import Judged, Shown
 from maekit.base.spec import DataSpec
 from maekit.classification.prediction_tables import GradeTable
 from maekit.classification.predictions import ImageGrade, ImagePredictor, on_host
-from maekit.classification.shown import example_view
+from maekit.classification.shown import example_view, training_sheet
 from maekit.classification.targets.losses import grade_losses, predicted_grades
 from maekit.data.images.batch import ImageBatch
 from maekit.data.images.transforms import EvalTransform
@@ -47,6 +47,10 @@ class ShownGrades(Shown):
         names = [short_name(name) for name in self.model.spec.class_names]
         rows = zip(losses.tolist(), batch.label.tolist(), grades.tolist(), strict=True)
         return [Judged(loss, f"true {names[true]}, predicted {names[found]}") for loss, true, found in rows]
+
+    def training_picture(self, data: RunData, seed: int) -> Image:
+        """Returns twelve augmented training images with their grades."""
+        return training_sheet(data, seed, lambda grade: short_name(self.model.spec.class_names[grade]))
 
     def example_picture(self, data: RunData, index: int) -> Image:
         """Returns the image as the model sees it."""

@@ -14,7 +14,7 @@ from maekit.base.shown import Judged, Shown
 from maekit.base.spec import DataSpec
 from maekit.classification.prediction_tables import LabelTable
 from maekit.classification.predictions import ImagePredictor, LabelScores, on_host
-from maekit.classification.shown import example_view
+from maekit.classification.shown import example_view, training_sheet
 from maekit.data.images.batch import ImageBatch
 from maekit.data.images.transforms import EvalTransform
 from maekit.drawing.views import short_name
@@ -59,6 +59,10 @@ class ShownLabels(Shown):
     def _names(self, has: Sequence[float]) -> str:
         names = [short_name(name) for name, there in zip(self.model.spec.class_names, has, strict=True) if there]
         return (" + ".join(names[:NAMED]) + (" + ..." if names[NAMED:] else "")) or "none"
+
+    def training_picture(self, data: RunData, seed: int) -> Image:
+        """Returns twelve augmented training images with their labels, before mixup and cutmix."""
+        return training_sheet(data, seed, self._names)
 
     def example_picture(self, data: RunData, index: int) -> Image:
         """Returns the image as the model sees it."""

@@ -13,7 +13,7 @@ from maekit.base.shown import Judged, Shown
 from maekit.base.spec import DataSpec
 from maekit.classification.prediction_tables import ValueTable
 from maekit.classification.predictions import ImagePredictor, ImageValues, on_host
-from maekit.classification.shown import example_view
+from maekit.classification.shown import example_view, training_sheet
 from maekit.classification.targets.heads import ValueHead
 from maekit.data.images.batch import ImageBatch
 from maekit.data.images.transforms import EvalTransform
@@ -56,6 +56,16 @@ class ShownValues(Shown):
             for name, t, p in zip(names, true, found, strict=True)
         ]
         return "; ".join(parts[:2]) + ("; ..." if parts[2:] else "")
+
+    def training_picture(self, data: RunData, seed: int) -> Image:
+        """Returns twelve augmented training images with their values, before mixup."""
+        return training_sheet(data, seed, self._words)
+
+    def _words(self, values: Sequence[float]) -> str:
+        """Returns the first two values of an image with their names."""
+        names = self.model.spec.value_names
+        named = [f"{short_name(name)} {value:.4g}" for name, value in zip(names, values, strict=True)]
+        return "; ".join(named[:2]) + ("; ..." if named[2:] else "")
 
     def example_picture(self, data: RunData, index: int) -> Image:
         """Returns the image as the model sees it."""

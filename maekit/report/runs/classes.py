@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import NotRequired, TypedDict, TypeVar
 
 from maekit.report.document import Block, HeatMap, Picture, Pictures, Section, Table, Text
+from maekit.report.runs.precision import precision_blocks
+from maekit.report.runs.suspects import suspect_table
 from maekit.report.runs.targets import label_blocks, reliability_blocks, value_blocks
-from maekit.runs.files import EVALUATION, PER_CLASS, read_mapping
+from maekit.runs.files import CONFUSION, CURVES, EVALUATION, PER_CLASS, read_mapping
 from maekit.runs.read import Run
 from maekit.system.numbers import number
 from maekit.system.plain import table
@@ -27,12 +29,18 @@ class _Pair(TypedDict):
 
 
 class _Confusion(TypedDict):
-    """`confusion.json`: a whole matrix, or the most frequent pairs of many classes; whether these have an order."""
+    """`confusion.json`: a whole matrix, or the most frequent pairs of many classes.
+
+    `ordered` says whether these have an order, `unit` what is counted (images), `min_score` is that of boxes, and
+    makes the last class the background.
+    """
 
     classes: list[str]
     counts: NotRequired[list[list[int]]]
     pairs: NotRequired[list[_Pair]]
     ordered: NotRequired[bool]
+    unit: NotRequired[str]
+    min_score: NotRequired[float]
 
 
 class _ClassScore(TypedDict):
@@ -42,6 +50,8 @@ class _ClassScore(TypedDict):
     value: float | None
     more: NotRequired[float | None]
     images: NotRequired[int | None]
+    taken_for: NotRequired[str | None]
+    taken: NotRequired[float | None]
 
 
 class _PerClass(TypedDict):
@@ -59,6 +69,7 @@ class _Example(TypedDict):
     kind: str
     score: float | None
     caption: str
+    image: NotRequired[str]
 
 
 class _Examples(TypedDict):
@@ -78,8 +89,10 @@ def classes(run: Run, missing: list[str]) -> Section | None:
         missing: gets a line for each file that is damaged.
     """
     blocks = [
-        *_from_json(run.folder / "confusion.json", _confusion, missing),
         *(_from_json(run.folder / "labels.json", label_blocks, missing) or _of_classes(run, missing)),
+        *_from_json(run.folder / CONFUSION, _confusion, missing),
+        *([suspected] if (suspected := suspect_table(run)) else []),
+        *_from_json(run.folder / CURVES, precision_blocks, missing),
         *_from_json(run.folder / "reliability.json", reliability_blocks, missing),
     ]
     return Section("Classes", (Text((f"{evaluated(run)}.",)), *blocks)) if blocks else None
@@ -139,17 +152,29 @@ def _confusion(found: _Confusion, _: Path) -> list[Block]:
         if len(counts) != len(names) or any(len(row) != len(names) for row in counts):
             raise ValueError(f"expected {len(names)} x {len(names)} counts")
         if len(names) <= _MOST_CELLS:
-            return [_confusion_map(names, counts, ordered=bool(found.get("ordered")))]
+            return [_confusion_map(names, counts, found)]
         pairs = [(true, predicted, count) for true, row in enumerate(counts) for predicted, count in enumerate(row)]
     else:
         pairs = [(int(pair["true"]), int(pair["predicted"]), int(pair["count"])) for pair in found["pairs"]]
     wrong = sorted((pair for pair in pairs if pair[0] != pair[1] and pair[2]), key=lambda pair: -pair[2])
     rows = tuple((names[true], names[predicted], count) for true, predicted, count in wrong[:_MOST_PAIRS])
     note = f"The {len(rows)} most frequent of {len(wrong)} that are recorded." if len(rows) < len(wrong) else ""
-    return [Table("confused", ("class", "taken for", "images"), rows, "Classes most often taken for another", note)]
+    columns, title = ("class", "taken for", str(found.get("unit", "images"))), "Classes most often taken for another"
+    return [Table("confused", columns, rows, title, f"{note} {_background(found)}".strip())]
 
 
-def _confusion_map(names: list[str], counts: list[list[int]], *, ordered: bool) -> HeatMap:
+def _background(found: _Confusion) -> str:
+    if "min_score" not in found:
+        return ""
+    score = number(float(found["min_score"]))
+    return (
+        f"Boxes from a score of {score} on, at an IoU of 0.5: in the column background are objects that were missed, "
+        "in its row boxes where there is no object."
+    )
+
+
+def _confusion_map(names: list[str], counts: list[list[int]], found: _Confusion) -> HeatMap:
+    ordered, unit = bool(found.get("ordered")), str(found.get("unit", "images"))
     total = sum(map(sum, counts))
     right = sum(counts[at][at] for at in range(len(names)))
     near = sum(count for at, row in enumerate(counts) for count in row[max(at - 1, 0) : at + 2])
@@ -163,23 +188,45 @@ def _confusion_map(names: list[str], counts: list[list[int]], *, ordered: bool) 
         tuple(names),
         tuple(tuple(float(count) if count else None for count in row) for row in counts),
         log=True,
-        unit="images",
-        caption=f"{right:,} of {total:,} validation images on the diagonal; {steps}an empty cell is 0.",
+        unit=unit,
+        caption=f"{right:,} of {total:,} validation {unit} on the diagonal; {steps}an empty cell is 0. "
+        f"{_background(found)}".strip(),
     )
 
 
 def _per_class(found: _PerClass, _: Path) -> list[Block]:
     metric, more = str(found["metric"]), found.get("more")
-    columns = ["class", f"{metric} %", *([f"{more} %"] if more else []), "images"]
     every = sorted(found["classes"], key=lambda one: (one["value"] is None, one["value"] or 0.0))
+    images, taken = (any(one.get(key) is not None for one in every) for key in ("images", "taken"))
+    columns = (
+        "class",
+        f"{metric} %",
+        *([f"{more} %"] if more else []),
+        *(["images"] if images else []),
+        *(["most often taken for", "in %"] if taken else []),
+    )
     rows = tuple(
-        (str(one["name"]), one["value"], *([one.get("more")] if more else []), one.get("images"))
+        (
+            str(one["name"]),
+            one["value"],
+            *([one.get("more")] if more else []),
+            *([one.get("images")] if images else []),
+            *([one.get("taken_for"), one.get("taken")] if taken else []),
+        )
         for one in every[:_MOST_CLASSES]
     )
     note = "Empty: the class is in no image, so no mean counts it." if any(row[1] is None for row in rows) else ""
     if len(rows) < len(every):
         note = f"The lowest {len(rows)} of {len(every)} classes; per_class.json has all. {note}".strip()
-    return [Table("classes", tuple(columns), rows, f"{metric} of each class, the lowest first", note)]
+    return [Table("classes", columns, rows, f"{metric} of each class, the lowest first", note)]
+
+
+def _example_words(one: _Example, score: str) -> str:
+    """The image's file, what is made of it, and its score where that is not said already."""
+    caption = str(one["caption"])
+    value = "not recorded" if one["score"] is None else number(float(one["score"]))
+    measured = "" if score in caption.split() else f"{score} {value}"
+    return "; ".join(part for part in (one.get("image"), caption, measured) if part)
 
 
 def _examples(found: _Examples, folder: Path) -> list[Block]:
@@ -188,9 +235,8 @@ def _examples(found: _Examples, folder: Path) -> list[Block]:
     blocks: list[Block] = [Text((line,))]
     for kind in ("best", "worst"):
         pictures = [
-            Picture(file, f"{one['caption']}; {found['score']} {score}".removeprefix("; "))
+            Picture(file, _example_words(one, str(found["score"])))
             for one in found["examples"]
-            for score in ["not recorded" if one["score"] is None else number(float(one["score"]))]
             if one["kind"] == kind and (file := folder / Path(one["file"]).name).is_file()
         ]
         if pictures:

@@ -1,6 +1,7 @@
 """Curves over a run's steps, and heat maps of layer by step, from its CSV tables."""
 
 import math
+import re
 import statistics
 from collections.abc import Sequence
 
@@ -10,6 +11,7 @@ from maekit.runs.read import Run
 
 Rows = Sequence[dict[str, float]]
 _KNOWN = ("step", "epoch", "lr", "loss", "images_per_second")
+_COCO = re.compile(r"(\w+)_(AP|AR)(\d*|[sml])")
 _MOST_COLUMNS = 48
 _MOST_SERIES = 4
 _MOST_CHARTS = 8
@@ -48,12 +50,18 @@ def layers(run: Run) -> Section | None:
 
 
 def _metric_charts(run: Run, val: Rows) -> list[LineChart]:
-    """One chart for metrics of similar magnitude, with at most four curves each."""
+    """One chart for metrics of one kind and of similar magnitude, with at most four curves each."""
     monitor = watched(run)
     groups: list[list[Series]] = []
     for name in shown_metrics(_names(val), monitor[0] if monitor else None):
-        series = _series(name, val, name)
-        near = [group for group in groups if len(group) < _MOST_SERIES and _alike(group[0], series)]
+        series, kind = _series(name, val, name), _kind(name)
+        near = [
+            group
+            for group in groups
+            if len(group) < _MOST_SERIES
+            and _kind(group[0].label) == kind
+            and (kind is not None or _alike(group[0], series))
+        ]
         near[0].append(series) if near else groups.append([series])
     return [
         _chart(f"val_{group[0].label}", f"Validation: {', '.join(one.label for one in group)}", _unit(group), group)
@@ -63,6 +71,15 @@ def _metric_charts(run: Run, val: Rows) -> list[LineChart]:
 
 def _unit(group: list[Series]) -> str:
     return group[0].label if len(group) == 1 else "value"
+
+
+def _kind(name: str) -> str | None:
+    """Which of COCO's numbers belong together: AP of boxes, their AP by size, AR, AR by size; None of other metrics."""
+    found = _COCO.fullmatch(name)
+    if found is None:
+        return None
+    prefix, kind, rest = found.groups()
+    return f"{prefix} {kind}{' by size' if rest in ('s', 'm', 'l') else ''}"
 
 
 def _alike(first: Series, second: Series) -> bool:

@@ -7,12 +7,12 @@ from maekit.paper.tables import Cell
 from maekit.report.document import Document, Section, Text
 from maekit.report.runs.classes import classes, examples, values
 from maekit.report.runs.curves import curves, layers
+from maekit.report.runs.data_section import data
 from maekit.report.runs.published import published, published_lines
 from maekit.report.runs.sections import (
     configuration,
     cost,
     cost_line,
-    data,
     environment,
     how_far,
     result,
@@ -38,12 +38,12 @@ def run_document(run: Run, created: str) -> Document:
     beside = targets(run)
     sections = [
         result(run, published(beside)),
-        data(run),
-        curves(run),
-        layers(run),
         classes(run, missing),
         values(run, missing),
         examples(run, missing),
+        curves(run),
+        data(run),
+        layers(run),
         configuration(run),
         cost(run),
         environment(run),

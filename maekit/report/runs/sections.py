@@ -3,16 +3,15 @@
 import shlex
 from collections.abc import Iterator
 
-from maekit.report.document import Block, Code, Facts, Section, Table, Text
+from maekit.report.document import Block, Code, Facts, Section, Table, Text, Value
 from maekit.report.runs.side_by_side import shown_metrics, watched
 from maekit.report.words import setting
-from maekit.runs.data import NOT_RECORDED, recorded_data
 from maekit.runs.differences import differences
+from maekit.runs.evaluated import Interval
 from maekit.runs.read import Run
 from maekit.system.numbers import cell_text, duration, number, plural
 from maekit.system.plain import table
 
-_MOST_CLASSES = 20
 HIGH_DATA_SHARE = 0.15
 LOADING_ADVICE = (
     "The steps wait for images. What helps: more --data.num_workers where there are cores for them, --data.decoder "
@@ -24,9 +23,16 @@ def result(run: Run, beside: Table | None) -> Section:
     """The metrics of the last evaluation, the best value of the monitored one, and the published numbers (`beside`)."""
     monitor = watched(run)
     best = run.best
-    rows = [
-        (name, run.val.get(name), *((best.value, best.step) if monitor and name == monitor[0] else (None, None)))
-        for name in shown_metrics(table(run.metrics.get("val")), monitor[0] if monitor else None)
+    names = shown_metrics(table(run.metrics.get("val")), monitor[0] if monitor else None)
+    rows: list[tuple[Value, ...]] = [
+        (
+            name,
+            run.val.get(name),
+            *((best.value, best.step) if monitor and name == monitor[0] else (None, None)),
+            *_ends(run.intervals.get(name)),
+        )
+        for name in names
+        if name in run.val or name == (monitor and monitor[0])  # those without a number are said in the summary
     ]
     if not rows:
         return Section("Result", (Text((f"None: {how_far(run)}.",)),))
@@ -35,8 +41,20 @@ def result(run: Run, beside: Table | None) -> Section:
         note = f"The run is paused, so these are not its results: {how_far(run)}."
     elif run.status == "validated":
         note = "Of one evaluation, without training."
-    metrics = Table("metrics", ("metric", "value", "best", "at step"), tuple(rows), note=note)
+    level = next((f"{one.level:.0%}".replace("%", " %") for one in run.intervals.values()), "")
+    columns: tuple[str, ...] = ("metric", "value", "best", "at step", f"{level} low", f"{level} high")
+    if not run.intervals:
+        columns, rows = columns[:4], [row[:4] for row in rows]
+    else:
+        whose = "" if run.status == "validated" else " of best.ckpt"
+        words = next(iter(run.intervals.values())).words()
+        note += f" Low and high{whose} are the {words}: other images of the same kind may give any value between."
+    metrics = Table("metrics", columns, tuple(rows), note=note)
     return Section("Result", (metrics, *([beside] if beside is not None else [])))
+
+
+def _ends(interval: Interval | None) -> tuple[float | None, float | None]:
+    return (None, None) if interval is None else (interval.low, interval.high)
 
 
 def how_far(run: Run) -> str:
@@ -59,24 +77,6 @@ def how_far(run: Run) -> str:
     if monitor and val and monitor[0] in val[-1]:
         last = f", the last validation at step {number(val[-1]['step'])}: {monitor[0]} {number(val[-1][monitor[0]])}"
     return f"unfinished, last seen at step {_steps(run, seen).removesuffix(' steps').removesuffix(' step')}{last}"
-
-
-def data(run: Run) -> Section:
-    """The data that the run was trained and measured on: folder, counts, classes, fingerprints."""
-    found = recorded_data(run)
-    if found is None:
-        root = run.flat_config.get("data.root") or run.flat_config.get("data.synthetic")
-        return Section("Data", (Text((f"{root or 'Unknown'}: {NOT_RECORDED}.",)),))
-    classes = f"{len(found.classes):,}: {', '.join(found.classes[:_MOST_CLASSES])}" if found.classes else ""
-    pairs = (
-        ("folder", found.folder),
-        ("fold", "" if run.fold is None else f"{run.fold}: report the runs on all folds together for their mean"),
-        *((f"{split} images", f"{number:,}") for split, number in found.images.items()),
-        ("classes", classes + (", ..." if len(found.classes) > _MOST_CLASSES else "")),
-        *((f"{split} fingerprint", mark) for split, mark in found.fingerprints.items()),
-        ("in words", found.summary),
-    )
-    return Section("Data", (Facts(tuple(pair for pair in pairs if pair[1])),))
 
 
 def configuration(run: Run) -> Section:

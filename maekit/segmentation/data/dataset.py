@@ -80,9 +80,9 @@ class SegTrainDataset(DrawDataset):
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def files(self) -> list[str]:
-        """Returns the paths of the images."""
-        return self.pairs.image_paths()
+    def path_of(self, index: int) -> str:
+        """Returns the path of one image."""
+        return self.pairs.image(index)
 
     def __getitem__(self, draw: Draw) -> SegSample:
         index = max(draw.index, 0)
@@ -112,9 +112,9 @@ class SegEvalDataset(DrawDataset):
     def __len__(self) -> int:
         return len(self.pairs)
 
-    def files(self) -> list[str]:
-        """Returns the paths of the images."""
-        return self.pairs.image_paths()
+    def path_of(self, index: int) -> str:
+        """Returns the path of one image."""
+        return self.pairs.image(index)
 
     def __getitem__(self, draw: Draw) -> SegSample:
         index = max(draw.index, 0)

@@ -7,7 +7,7 @@ from typing import Any, ClassVar, Literal
 
 import numpy as np
 
-from maekit.base.data import TransferData
+from maekit.base.data import Balance, TransferData
 from maekit.base.findings import Findings
 from maekit.base.identity import DataIdentity, whole_fingerprint
 from maekit.base.pixel_labels import PixelLabels
@@ -230,6 +230,10 @@ class SegmentationFolders(SegAugmentation, BandFlags, Division, TransferData):
         if bands is None:
             return self._eval
         return SegEvalTransform(resize=self.resize, min_side=self.crop_size, **bands.plain())
+
+    def balance(self) -> Balance:
+        """Returns how many label maps have each class."""
+        return self.label_maps.balance()
 
     def train_files(self) -> list[str]:
         """Returns the paths of the training images."""

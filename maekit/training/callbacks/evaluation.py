@@ -4,9 +4,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from maekit.base.evaluation.image_records import FILE as IMAGE_SCORES
 from maekit.base.evaluation.image_records import as_csv, bootstrap
-from maekit.runs.files import EVALUATION
+from maekit.runs.files import EVALUATION, IMAGE_SCORES
 from maekit.system.files import atomic_write_text, write_json
 from maekit.system.terminal import say
 from maekit.training.run_module import RunModule

@@ -23,6 +23,7 @@ from maekit.training.callbacks.pictures import Pictures
 from maekit.training.callbacks.progress import Progress
 from maekit.training.callbacks.record import Record
 from maekit.training.callbacks.validation import CatchUp
+from maekit.training.data_facts import DataFacts
 
 
 def shared_callbacks(settings: Settings, record: Record, compare: Callable[[], None]) -> list[Callback]:
@@ -66,6 +67,7 @@ def training_callbacks(
         AtStart(start),
         CatchUp(),  # before those that save, which then see what it measures
         *own,
+        DataFacts(folder, options.seed),
         Pictures(folder),
         LayerLog(folder, record),
         *pause,

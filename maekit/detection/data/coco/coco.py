@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 import yaml
 
-from maekit.base.data import TransferData
+from maekit.base.data import Balance, TransferData
 from maekit.base.findings import Findings
 from maekit.base.identity import DataIdentity, whole_fingerprint
 from maekit.base.spec import DataSpec
@@ -212,6 +212,14 @@ class COCO(BandFlags, Division, TransferData):
         reduced = self.reduced_decode == "train"
         transform = self._train_transform(self.pictures.bands)
         return DetTrainDataset(self.files[0], transform, seed, self.pictures.reading, reduced=reduced)
+
+    def balance(self) -> Balance:
+        """Returns how many objects of each class training uses, and how many the validation images have."""
+        counts = []
+        for file in self.files:
+            labels = np.searchsorted(np.array(list(file.categories)), file.objects.category_ids[file.learned])
+            counts.append(np.bincount(labels, minlength=len(file.categories)).tolist())
+        return Balance("objects", *counts)
 
     def train_files(self) -> list[str]:
         """Returns the paths of the training images."""

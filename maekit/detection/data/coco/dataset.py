@@ -80,9 +80,9 @@ class DetTrainDataset(DrawDataset):
     def __len__(self) -> int:
         return len(self.rows)
 
-    def files(self) -> list[str]:
-        """Returns the paths of the images."""
-        return [self.file.image(int(row)) for row in self.rows]
+    def path_of(self, index: int) -> str:
+        """Returns the path of one image."""
+        return self.file.image(int(self.rows[index]))
 
     def __getitem__(self, draw: Draw) -> DetSample:
         index = max(draw.index, 0)
@@ -116,9 +116,9 @@ class DetEvalDataset(DrawDataset):
     def __len__(self) -> int:
         return len(self.file)
 
-    def files(self) -> list[str]:
-        """Returns the paths of the images."""
-        return [self.file.image(row) for row in range(len(self.file))]
+    def path_of(self, index: int) -> str:
+        """Returns the path of one image."""
+        return self.file.image(index)
 
     def __getitem__(self, draw: Draw) -> DetEvalSample:
         row = max(draw.index, 0)

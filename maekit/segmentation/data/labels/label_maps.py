@@ -5,13 +5,16 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Literal
 
+from maekit.base.data import Balance
 from maekit.data.folders.duplicates import same_images
 from maekit.errors import UserError
 from maekit.segmentation.data.labels.coding import Coding, valued
 from maekit.segmentation.data.labels.decision import Decision, decide
-from maekit.segmentation.data.labels.evidence import Evidence, read_evidence
+from maekit.segmentation.data.labels.evidence import MAX_READ, Evidence, read_evidence
 from maekit.segmentation.data.labels.problems import contradiction, judge
 from maekit.segmentation.data.layout.tree import SegTree
+
+FEW = 100  # label maps that are read for nothing but to count classes
 
 
 @dataclass(frozen=True)
@@ -32,6 +35,20 @@ class LabelMaps:
     def evidence(self) -> Evidence:
         """The content of up to 500 training label maps."""
         return read_evidence(self.tree.train.pairs)
+
+    def balance(self) -> Balance:
+        """Returns how many label maps have each class, of up to 500 of each split, or of 100 where none were read."""
+        known = "evidence" in vars(self)
+        parts = [self.evidence if known else read_evidence(self.tree.train.pairs, FEW)]
+        parts.append(read_evidence(self.tree.val.pairs, MAX_READ if known else FEW))
+        counts = [[len(part.maps_with(value)) for value in self.coding.classes] for part in parts]
+        whole = (len(self.tree.train.pairs), len(self.tree.val.pairs))
+        words = [
+            f"{len(part.looks):,} of {count:,} {split}"
+            for part, count, split in zip(parts, whole, ("training", "validation"), strict=True)
+        ]
+        few = not all(part.whole for part in parts)
+        return Balance("label maps", counts[0], counts[1], f"Of {' and '.join(words)} label maps." if few else "")
 
     @cached_property
     def decision(self) -> Decision:

@@ -1,0 +1,108 @@
+"""What a run records of its data: `data.json`, and `samples.png` with training images as the model is given them."""
+
+import statistics
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from lightning.pytorch import Callback, LightningModule, Trainer
+from PIL import Image, UnidentifiedImageError
+
+from maekit.base.data import RunData
+from maekit.base.shown import evenly_spread
+from maekit.runs.files import DATA, SAMPLES
+from maekit.system.files import atomic_write, write_json
+from maekit.system.generators import untouched_generators
+from maekit.system.terminal import say
+from maekit.training.run_module import RunModule, run_module
+
+MOST_SIZES, SECONDS = 100, 1.0  # training images whose size is read, and the time for it at most
+LARGEST = 1600  # longest side of the sheet in pixels
+
+
+def write_data_facts(folder: Path, module: RunModule, seed: int) -> None:
+    """Writes both files into a run's folder.
+
+    Args:
+        folder: the run's.
+        module: with model and data.
+        seed: the run's, by which training images are augmented.
+    """
+    write_json(folder / DATA, facts(module.data, module.model.spec.class_names))
+    sheet = module.model.shown().training_picture(module.data, seed)
+    if sheet is not None:
+        sheet.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
+        with atomic_write(folder / SAMPLES) as file:
+            sheet.save(file, "PNG", optimize=False)
+
+
+def facts(data: RunData, names: Sequence[str]) -> dict[str, Any]:
+    """Returns plain values: folder, summary, images by split, counts of the classes, and sizes of some images.
+
+    Args:
+        data: set up.
+        names: of the classes, in label order.
+    """
+    identity, balance = data.identity(), data.balance()
+    found: dict[str, Any] = {
+        "folder": str(identity.folder),
+        "summary": data.summary(),
+        "images": {name: split.images for name, split in identity.splits.items()},
+        "classes": list(names),
+    }
+    if balance is not None:
+        found["balance"] = balance._asdict()
+    if sizes := image_sizes(data):
+        found["sizes"] = sizes
+    return found
+
+
+def image_sizes(data: RunData) -> dict[str, Any]:
+    """Returns what the headers of up to 100 training images say, evenly spread over the listing; empty without any.
+
+    `median`, `smallest` and `largest` (by area) are width and height in pixels.
+    """
+    images, started, sizes = data.train_dataset(0), time.monotonic(), []
+    for index in evenly_spread(len(images), MOST_SIZES):
+        if time.monotonic() - started > SECONDS:
+            break
+        try:
+            with Image.open(images.path_of(index)) as image:
+                sizes.append(image.size)
+        except (OSError, UnidentifiedImageError, Image.DecompressionBombError):
+            continue  # of a kind that Pillow does not read, such as an array
+    if not sizes:
+        return {}
+    by_area = sorted(sizes, key=lambda size: (size[0] * size[1], size))
+    median = [int(statistics.median(side)) for side in zip(*sizes, strict=True)]
+    return {"read": len(sizes), "median": median, "smallest": list(by_area[0]), "largest": list(by_area[-1])}
+
+
+class DataFacts(Callback):
+    """Writes `data.json` and `samples.png` after a session's first step, so that it waits for neither.
+
+    The first process does it alone; generators are as they were, so the run is the same with it and without. Where it
+    fails, a line says why and the run goes on.
+
+    Args:
+        folder: the run's folder.
+        seed: the run's.
+    """
+
+    def __init__(self, folder: Path, seed: int) -> None:
+        self.folder, self.seed, self.done = folder, seed, False
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
+    ) -> None:
+        """Writes them once."""
+        if self.done or not trainer.is_global_zero:
+            return
+        self.done = True
+        try:
+            with untouched_generators():
+                write_data_facts(self.folder, run_module(pl_module), self.seed)
+        except Exception as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
+            say(f"no sheet of training images: {reason}; the run goes on")
