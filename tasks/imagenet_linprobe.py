@@ -9,7 +9,8 @@ Own data: DIR/train/CLASS/*.jpg and DIR/val/CLASS/*.jpg, or DIR/CLASS/*.jpg, of 
     of files and classes (`--data.table labels.csv`).
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import torch
@@ -17,6 +18,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from maekit.base.data import RunData, TransferData
+from maekit.base.exportable import Exportable, Runs, method_replaced
 from maekit.base.spec import DataSpec
 from maekit.classification.cached_features import cache_features
 from maekit.classification.data.imagenet import ImageNet as Data
@@ -136,6 +138,18 @@ class Model(Classifier):
         if not self.lr_factors:
             return super().new_metrics()
         return SideBySideMetrics([super(Model, self).new_metrics() for _ in self.lr_factors], self.monitor)
+
+    def exportable(self, input: Mapping[str, Any]) -> Exportable:
+        """As of every classifier; of several the best, whose metrics are then measured as if it were all of them."""
+        found = super().exportable(input)
+        if not self.lr_factors:
+            return found
+        count = len(self.lr_factors)
+
+        def every(runs: Runs) -> Any:
+            return method_replaced(self, "every", lambda images: runs(images)["logits"].expand(count, -1, -1))
+
+        return replace(found, evaluated_with=every)
 
     def update_metrics(self, metrics: ClassificationMetrics | SideBySideMetrics, batch: ImageBatch) -> None:
         """Adds one evaluated batch."""

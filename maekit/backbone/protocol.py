@@ -99,7 +99,7 @@ class Backbone(nn.Module):
 
     @property
     def fixed_size(self) -> str:
-        """Returns in words why images of one size alone can be encoded; empty where others can."""
+        """Returns in words why an exported graph takes images of one size alone; empty where it takes others."""
         return ""
 
     @abstractmethod

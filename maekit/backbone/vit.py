@@ -179,9 +179,10 @@ class ViT(Backbone):
 
     @property
     def fixed_size(self) -> str:
-        """Returns in words why images of one size alone can be encoded: their tables of biases are for one grid."""
-        bound = any(isinstance(module, TableBias) for module in self.modules())
-        return "its tables of relative position biases are for one patch grid" if bound else ""
+        """Returns in words why an exported graph takes images of one size alone; empty where it takes others."""
+        if any(isinstance(module, TableBias) for module in self.modules()):
+            return "its tables of relative position biases are for one patch grid"
+        return "attention in windows is traced with the padding of one patch grid" if any(self.windows) else ""
 
     def features(self, images: Tensor, blocks: Sequence[int]) -> ImageFeatures:
         """Returns the class token (final norm applied, if built) and the raw maps after `blocks`, in that order."""

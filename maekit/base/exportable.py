@@ -112,7 +112,7 @@ def images_of_batch(batch: Any) -> list[Tensor]:
     """Returns the images of a batch whose `image` is one tensor [B, C, H, W]; a UserError for other batches."""
     images = getattr(batch, "image", None)
     if not isinstance(images, Tensor):
-        raise UserError("the validation images of this task are of many sizes; give a folder with --images")
+        raise UserError("the validation images of this task are of many sizes")
     return [images]
 
 

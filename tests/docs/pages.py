@@ -10,6 +10,7 @@ PAGES: dict[str, Page] = {
     "coming_from/retfound.md": Page(("my_images",)),
     "commands.md": Page((*IMAGES, "my_masks"), {"adapt": "--trainer.max_epochs 1"}),
     "dense_features.md": Page(("photos", "my_masks")),
+    "export.md": Page(IMAGES),
     "getting_started.md": Page(IMAGES),
     "layer_decay.md": Page(("my_images",)),
     "own_data.md": Page(("my_images", "my_objects", "flowers")),

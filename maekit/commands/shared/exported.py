@@ -96,7 +96,7 @@ def _samples(args: argparse.Namespace, subject: Subject, precision: str) -> "tup
         if args.root is not None or precision != "fp32":
             advice = "give --data.root DIR, or --images DIR to count equal predictions"
             raise UserError(f"the file cannot be compared on validation images ({error}); {advice}") from error
-        print(f"        no validation images to compare on ({error}); made noise instead, or give --images DIR")
+        print(f"        no validation images to compare on: {error}; made noise is used, or give --images DIR")
         return None, of_noise(subject.exportable, args.samples, args.batch_size)
     measured = precision != "fp32" and subject.exportable.evaluated_with is not None
     return data if measured else None, samples

@@ -94,9 +94,7 @@ def _exported(path: Path, task: str | None) -> PredictionSource:
     family = str(about.get("family"))
     place = f"maekit.{family}.onnx_predictor"
     if about.get("kind") != "predictions" or not family.isidentifier() or find_spec(place) is None:
-        raise UserError(
-            f"{path} gives {about.get('kind')} of {family}, expected predictions; export the run without --features"
-        )
+        raise UserError(f"{path} gives {about.get('kind')}, expected predictions; export the run without --features")
     module = import_module(place)
     task, step = str(about.get("task")), int(about.get("step", 0))
     return PredictionSource(

@@ -14,7 +14,7 @@ from maekit.errors import UserError
 from maekit.export.graph.samples import Samples
 
 DIFFERENCE_LIMIT, SHARE_LIMIT = 1e-4, 0.01
-TIMED, SECONDS = 15, 10.0  # runs of one image each way at most, and for how long
+TIMED, SECONDS = 15, 10.0  # runs of one image by each at most, and for how long in all
 OTHER_BATCH = 3
 
 
@@ -92,8 +92,7 @@ def compare(exportable: Exportable, file: GraphModel, samples: Samples) -> Check
     check.equal = right / check.num_counted if check.num_counted else 1.0
     check.megabytes = sum(part.stat().st_size for part in parts(file.path)) / 1e6
     one = tuple(given[:1] for given in samples.batches[0])
-    check.ms_torch = _milliseconds(lambda: _of_model(exportable, one))
-    check.ms_file = _milliseconds(lambda: file(*one))
+    check.ms_torch, check.ms_file = _milliseconds(lambda: _of_model(exportable, one), lambda: file(*one))
     return check
 
 
@@ -162,12 +161,15 @@ def _of_file(file: GraphModel, inputs: Inputs) -> Mapping[str, np.ndarray]:
         raise UserError(f"{file.path} cannot be run on images {shape}, which it says it takes: {first}") from error
 
 
-def _milliseconds(run: Callable[[], object]) -> float:
-    run()
-    times: list[float] = []
-    began = time.perf_counter()
-    while len(times) < TIMED and time.perf_counter() - began < SECONDS:
-        start = time.perf_counter()
+def _milliseconds(*runs: Callable[[], object]) -> list[float]:
+    """Returns the median of each, timed in turn, so that what else the machine does slows all of them alike."""
+    times: list[list[float]] = [[] for _ in runs]
+    for run in runs:
         run()
-        times.append(time.perf_counter() - start)
-    return 1e3 * statistics.median(times)
+    began = time.perf_counter()
+    while len(times[0]) < TIMED and time.perf_counter() - began < SECONDS:
+        for run, own in zip(runs, times, strict=True):
+            start = time.perf_counter()
+            run()
+            own.append(time.perf_counter() - start)
+    return [1e3 * statistics.median(own) for own in times]
