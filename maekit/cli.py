@@ -36,6 +36,7 @@ GROUPS = {
     },
     "Look at runs": {
         "runs": "list runs and their results; remove some, or all but the best",
+        "watch": "show the page of a run in a browser while it trains",
         "report": "make a page (HTML, Markdown, LaTeX, CSV) of a run, a study or a folder of runs",
         "compare": "put runs side by side: metrics, and where their configurations differ",
     },
@@ -62,7 +63,7 @@ GROUPS = {
 COMMANDS = {name: text for commands in GROUPS.values() for name, text in commands.items()}
 _FOLDERS = {  # commands that are not in maekit/commands itself
     "of_features": {"embed", "knn", "similar", "cluster", "pca", "attention"},
-    "of_runs": {"runs", "compare"},
+    "of_runs": {"runs", "watch", "compare"},
 }
 
 _ELSEWHERE = "choose a folder you can write to"

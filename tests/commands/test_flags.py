@@ -110,6 +110,7 @@ BAD: dict[str, dict[str, tuple[str, ...]]] = {
         "--task": ("nonsense",), "--recipe": ("nonsense",), "--config": ("nothere.yaml",), "--ckpt_path": ("nothere",),
         "--output": (), "--help": ("nonsense",),
     },
+    "watch": {"--port": ("-1", "65536", "x")},
     "weights card": {"--output": ()},
     "weights convert": {"--to": ("x",), "--norm_pix_loss": ("x",)},
     "weights inspect": {},
@@ -182,6 +183,7 @@ def words(command: str, place: Path, free: Path) -> list[str]:
         "runs prune": [str(place / "run")],
         "similar": [str(place / "one.jpg"), features],
         "sweep": [*task, "--grid=optim.layer_decay=0.5,0.9", "--dry_run"],
+        "watch": [str(place / "run")],
         "weights convert": ["mae_vit_smoke", new, "--to=mae"],
     }
     return [*command.split(), *lines.get(command, task)]

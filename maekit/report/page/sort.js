@@ -1,8 +1,8 @@
 "use strict";
-for (const table of document.querySelectorAll("table")) {
+const sortable = (part) => part.querySelectorAll("table").forEach((table) => {
   const body = table.tBodies[0];
   const heads = Array.from(table.tHead.rows[0].cells);
-  if (body.rows.length < 2) continue;
+  if (body.rows.length < 2) return;
   const original = Array.from(body.rows);
   const words = new Intl.Collator(undefined, {numeric: true, sensitivity: "base"});
   const compare = (a, b) => {
@@ -28,4 +28,5 @@ for (const table of document.querySelectorAll("table")) {
       body.append(...rows);
     });
   });
-}
+});
+sortable(document);
