@@ -152,7 +152,7 @@ class ValueTable(ImageTable):
         super().__init__(folder, value_names, {"kind": "values", "values": list(value_names)}, options)
 
     def written(self, prediction: ImageValues) -> Written:
-        """Returns the values with seven significant digits, which is what float32 holds."""
+        """Returns the values with seven significant digits, about what float32 holds."""
         row = [f"{value:.7g}" for value in prediction.values.tolist()]
         values = {name: finite_number(float(text)) for name, text in zip(self.names, row, strict=True)}
         short = [f"{name} {value:.4g}" for name, value in zip(self.names, prediction.values.tolist(), strict=True)]

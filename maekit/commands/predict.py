@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maekit.base.predict_options import TOP, PredictOptions
-from maekit.commands.shared.flags import add_device_argument, check_least
+from maekit.commands.shared.flags import OneValue, add_device_argument, check_least
 from maekit.commands.shared.given_images import GivenImages
 from maekit.commands.shared.image_words import HELP, common_parent
 from maekit.commands.shared.output import refuse_file, refuse_results_among_images, results_folder
@@ -30,7 +30,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         "--ckpt_path",
-        action="append",
+        action=OneValue,
         metavar="RUN_OR_FILE",
         help="a run's folder or number (its best.ckpt, else last.ckpt), a checkpoint, or `last` / `best` of the newest "
         "run; --ckpt_path is the same",
@@ -78,17 +78,19 @@ def main(args: argparse.Namespace) -> int:
             for folder in given.folders:
                 refuse_results_among_images(folder, output)
         given.choose_reading(files)
-        done, timing = predict(source, writer, given, files, args.batch_size)
+        done, watch = predict(source, writer, given, files, args.batch_size)
         written = writer.close()
+        watch.lap("writing")
         skipped = given.write_skipped(output)
+    timing = f" ({watch.line(done)})" if done else ""
     print(f"{plural(done, 'image')} -> {written}{timing}{skipped}")
     return 0 if done else 2
 
 
 def predict(
     source: PredictionSource, writer: "PredictionWriter", given: GivenImages, files: Sequence[Path], batch_size: int
-) -> tuple[int, str]:
-    """Predicts and writes all images that can be read; returns how many, and the time of an image in words."""
+) -> tuple[int, Stopwatch]:
+    """Predicts and writes all images that can be read; returns how many, and where the time went."""
     done, watch = 0, Stopwatch()
     with Progress("predict", len(files)) as progress:
         for names, samples in given.batches(files, source.predictor.prepare, batch_size):
@@ -100,17 +102,14 @@ def predict(
                 watch.lap("writing")
             done += len(names)
             progress.advance(len(names))
-    return done, f" ({watch.line(done)})" if done else ""
+    return done, watch
 
 
 def _one_model(args: argparse.Namespace) -> str:
     """Returns the value of --model or --ckpt_path."""
-    models = list(dict.fromkeys(args.model or ()))
-    if not models:
+    if args.model is None:
         raise UserError("--model is required: a run's folder or number, a checkpoint, or `last` or `best`")
-    if len(models) > 1:
-        raise UserError(f"--model: got {' and '.join(models)}, expected one model; --ckpt_path is the same flag")
-    return str(models[0])
+    return str(args.model)
 
 
 def _given_images(args: argparse.Namespace) -> list[str]:

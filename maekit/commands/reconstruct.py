@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maekit.base.predict_options import PredictOptions
-from maekit.commands.shared.flags import add_device_argument, check_least
+from maekit.commands.shared.flags import add_device_argument, add_weights, check_least
 from maekit.commands.shared.given_images import GivenImages
 from maekit.commands.shared.image_words import HELP, common_parent
 from maekit.commands.shared.output import refuse_file, refuse_results_among_images
@@ -25,10 +25,10 @@ FORWARDS = False
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", nargs="+", metavar="IMAGES", help=HELP)
-    parser.add_argument(
-        "--weights",
-        required=True,
-        help="what has encoder and decoder: a file, a run's folder, a name such as mae_vit_base_full, hf:OWNER/NAME",
+    add_weights(
+        parser,
+        "what has encoder and decoder: a file, a run's folder or number, a name such as mae_vit_base_full, or "
+        "hf:OWNER/NAME; --model is the same",
     )
     parser.add_argument(
         "--output",

@@ -25,7 +25,7 @@ FORWARDS = True
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Adds --task, --recipe, --config, --ckpt_path, --json and --output; the task's own flags are passed on."""
-    add_session_arguments(parser)
+    add_session_arguments(parser, "--model")
     parser.add_argument("--json", action="store_true", help="print the metrics as JSON")
     parser.add_argument(
         "--output", type=Path, help="folder for metrics.json, config.yaml and what else is kept of an evaluation"

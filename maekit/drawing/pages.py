@@ -38,7 +38,8 @@ class SheetPages:
                 break
             self._page(number).unlink()
         shown = COLUMNS * ROWS * MOST_PAGES
-        return f"the contact sheets show the first {shown:,} images" if self.num_left else ""
+        whole = shown + self.num_left
+        return f"the contact sheets show the first {shown:,} of {whole:,} images" if self.num_left else ""
 
     def _write(self) -> None:
         self.num_pages += 1

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,7 @@ from maekit.cli import main
 from maekit.commands.shared.output import refuse_results_among_images
 from maekit.data.images.decode import read_image
 from maekit.data.images.transforms import EvalTransform
+from maekit.drawing.sheet import SIDE
 from maekit.errors import UserError
 from maekit.runs.read import read_run
 from tests.conftest import few_digits
@@ -58,6 +60,67 @@ def test_predict_writes_names_and_probabilities(
         assert row["class_1"] == names[int(probabilities.argmax())]
         assert float(row["probability_1"]) == pytest.approx(float(probabilities.max()), abs=2e-6)
         assert sum(float(row[f"probability_{i}"]) for i in range(1, 6)) <= 1 + 1e-5
+
+
+def test_images_and_model_are_named_as_one_likes(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Words, a pattern, a list and a folder; a run's number; the flags of earlier versions: all give the same table."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "runs").symlink_to(run.parents[2])
+    Path("photos").mkdir()
+    for number, file in enumerate(sorted((few_digits() / "val").rglob("*.JPEG"))[:2]):
+        Path(f"photos/{number}.jpg").write_bytes(file.read_bytes())
+    Path("list.txt").write_text("photos/0.jpg\nphotos/1.jpg\n")
+    tables = []
+    for words in (
+        ["photos/0.jpg", "photos/1.jpg", "--model", "0"],
+        ["photos/*.jpg", "--model", "smoke/0"],
+        ["@list.txt", "--model", str(run)],
+        ["list.txt", "--model", str(run / "best.ckpt")],
+        ["photos", "--images", "photos", "--model", str(run), "--ckpt_path", str(run)],
+        ["--images", "photos", "--ckpt_path", str(run)],
+    ):
+        assert main(["predict", *words, "--output", f"out{len(tables)}", "--top", "3"]) == 0
+        printed = capsys.readouterr()
+        assert printed.err == ""
+        last = printed.out.splitlines()[-1]
+        assert re.fullmatch(
+            rf"2 images -> out{len(tables)} \([\d.]+ ms an image: reading [\d.]+, model [\d.]+, writing [\d.]+\)", last
+        )
+        tables.append((tmp_path / f"out{len(tables)}/predictions.csv").read_text())
+    assert len(set(tables)) == 1 and tables[0].count("class_") == 3
+
+
+def test_the_tables_and_sheets_are_of_the_images_that_could_be_read(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    good = next((few_digits() / "val").rglob("*.JPEG")).read_bytes()
+    for name, content in (("a/x.jpg", good), ("b/x.jpg", good), ("a/empty.png", b""), ("b/cut.jpg", good[:20])):
+        file = tmp_path / "photos" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(content)
+    assert main(["predict", "photos", "--model", str(run)]) == 0
+    held = json.loads(Path("predictions/predictions.json").read_text())
+    assert [one["file"] for one in held["images"]] == ["photos/a/x.jpg", "photos/b/x.jpg"]
+    assert held["images"][0]["classes"] == held["images"][1]["classes"]
+    skipped = [line.split("\t")[0] for line in Path("predictions/skipped.txt").read_text().splitlines()]
+    assert skipped == ["photos/a/empty.png", "photos/b/cut.jpg"]
+    with Image.open("predictions/contact_sheet.png") as sheet:
+        assert 2 * SIDE < sheet.width < 3 * SIDE
+
+
+@pytest.mark.parametrize("command", ["predict", "validate", "embed", "attention", "reconstruct"])
+def test_two_models_are_refused_and_one_said_twice_is_not(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    other = "--ckpt_path" if command in ("predict", "validate") else "--weights"
+    words = [command, *(["--output", "out"] if command == "embed" else []), *(["nothere"] * (command != "validate"))]
+    assert main([*words, "--model", "x.ckpt", other, "y.ckpt"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "got 'x.ckpt' and 'y.ckpt'" in line
+    assert main([*words, "--model", "x.ckpt", other, "x.ckpt"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "got 'x.ckpt'" not in line and ("no checkpoint x.ckpt" in line or "nothere" in line)
 
 
 def test_a_second_predict_replaces_nothing(
@@ -109,6 +172,15 @@ def test_predict_needs_no_lightning(run: Path, tmp_path: Path) -> None:
         (["--images", "empty", "--batch_size", "0"], "--batch_size"),
         (["--images", "one.png", "--device", "cuda:9"], "cuda:9 cannot be used"),
         (["--images", "one.png", "--task", "imagenet_finetun"], "did you mean"),
+        (["one.png", "--images", "two.png"], "got images twice: one.png and --images two.png"),
+        ([], "IMAGES are required"),
+        (["http://a.b/one.png"], "download it first"),
+        (["*.gif"], "*.gif: matches nothing"),
+        (["@list"], "no such file, expected a list"),
+        (["one.png", "--top", "0"], "--top: got 0"),
+        (["one.png", "--score", "1.01"], "--score: got 1.01"),
+        (["one.png", "--output", "one.png"], "--output one.png: is a file"),
+        (["one.png", "--weights", "x"], "use --model"),
     ],
 )
 def test_predict_refuses_in_one_line(
@@ -127,6 +199,17 @@ def test_predict_refuses_in_one_line(
     lines = capsys.readouterr().err.strip().splitlines()
     assert len(lines) == 1
     assert expected in lines[0]
+
+
+def test_crops_of_classes_are_refused_and_leave_no_folder(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Image.fromarray(np.zeros((40, 40, 3), np.uint8)).save("one.png")
+    assert main(["predict", "one.png", "--model", str(run), "--crops"]) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "--crops: got it for a model of classes" in line
+    assert [path.name for path in tmp_path.iterdir()] == ["one.png"]
 
 
 @pytest.mark.parametrize(

@@ -4,7 +4,26 @@ import argparse
 from pathlib import Path
 
 from maekit.errors import UserError
+from maekit.runs.named import named_run
 from maekit.system.size import HeightWidth
+
+
+class OneValue(argparse.Action):
+    """Keeps the value of a flag that has two names or may be typed twice, and refuses two different ones."""
+
+    def __call__(
+        self,
+        parser: argparse.ArgumentParser,
+        namespace: argparse.Namespace,
+        values: object,
+        option_string: str | None = None,
+    ) -> None:
+        """Sets the value; raises UserError through the parser if another was set before."""
+        before = getattr(namespace, self.dest)
+        if before not in (None, values):
+            names = " or ".join(self.option_strings)
+            parser.error(f"got '{before}' and '{values}', expected {names} once")
+        setattr(namespace, self.dest, values)
 
 
 def add_recipe_arguments(parser: argparse.ArgumentParser) -> None:
@@ -29,14 +48,33 @@ def add_help_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def add_weights_argument(parser: argparse.ArgumentParser) -> None:
-    """Adds --weights, for commands that need nothing but a backbone."""
+    """Adds --weights, for commands that need nothing but a backbone, and --model, by which others know a run."""
+    add_weights(
+        parser,
+        "a file of weights, a run's folder, number or checkpoint, a name such as mae_vit_base, or hf:owner/name; "
+        "FILE#KEY for one of several sets of weights in a file, such as run.pth#model_ema; --model is the same",
+    )
+
+
+def add_weights(parser: argparse.ArgumentParser, help: str) -> None:
+    """Adds the required flag --weights, by its other name --model, with a help of the command's own."""
     parser.add_argument(
         "--weights",
+        "--model",
         required=True,
+        action=OneValue,
+        type=weights_word,
         metavar="FILE_OR_NAME",
-        help="a file of weights, a run's folder or checkpoint, a name such as mae_vit_base, or hf:owner/name; "
-        "FILE#KEY for one of several sets of weights in a file, such as run.pth#model_ema",
+        help=help,
     )
+
+
+def weights_word(given: str) -> str:
+    """Returns the folder of the run whose number was given, such as 3 or smoke/3; any other word as it is."""
+    if Path(given).exists() or not given.rpartition("/")[2].isdecimal():
+        return given
+    run = named_run(given, Path("runs"))
+    return given if run is None else str(run)
 
 
 def add_device_argument(parser: argparse.ArgumentParser) -> None:

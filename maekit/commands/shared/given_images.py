@@ -103,8 +103,8 @@ class GivenImages:
             )
         if missing:
             self.num_unread += len(missing)
-            lost = plural(len(missing), "line")
-            self.notices.append(f"{list_file}: left out: {lost} that name no file, the first: {missing[0]}")
+            lost = plural(len(missing), "line that names", "lines that name")
+            self.notices.append(f"{list_file}: left out: {lost} no file, the first: {missing[0]}")
         return files
 
     def find(self, path: Path) -> list[Path]:
@@ -203,5 +203,6 @@ class GivenImages:
         write_lines(folder / SKIPPED, (f"{name}\t{reason}" for name, reason in clean))
         others = len(self.skipped) - self.num_unread
         parts = [f"{self.num_unread:,} could not be read"] if self.num_unread else []
-        parts += [f"{others:,} files are no images by their names"] if others else []
+        names = plural(others, "file is no image by its name", "files are no images by their names")
+        parts += [names] if others else []
         return f"; {', '.join(parts)}, see {folder / SKIPPED}"

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maekit.commands.shared.examples import example_text, examples
-from maekit.commands.shared.flags import add_help_argument, add_recipe_arguments
+from maekit.commands.shared.flags import OneValue, add_help_argument, add_recipe_arguments
 from maekit.errors import UserError, nearest
 from maekit.recipes.aliases import flag_answer
 from maekit.recipes.flag_value import flag_value
@@ -23,11 +23,18 @@ if TYPE_CHECKING:
     from maekit.recipes.settings import Settings
 
 
-def add_session_arguments(parser: argparse.ArgumentParser) -> None:
-    """Adds the flags that `fit` and `validate` share; all others are the task's own."""
+def add_session_arguments(parser: argparse.ArgumentParser, *names: str) -> None:
+    """Adds the flags that `fit` and `validate` share; all others are the task's own.
+
+    Args:
+        parser: of the command.
+        names: other names of --ckpt_path.
+    """
     add_recipe_arguments(parser)
     parser.add_argument(
         "--ckpt_path",
+        *names,
+        action=OneValue,
         help="a checkpoint, a run's folder or number (3, smoke/3; to go on its last.ckpt, to measure its best.ckpt, "
         "else last.ckpt), or `last` / `best`: the file of that name in the newest run, by its last save, or in that of "
         "--run.name",
