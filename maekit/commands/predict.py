@@ -32,8 +32,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--ckpt_path",
         action=OneValue,
         metavar="RUN_OR_FILE",
-        help="a run's folder or number (its best.ckpt, else last.ckpt), a checkpoint, or `last` / `best` of the newest "
-        "run; --ckpt_path is the same",
+        help="a run's folder or number (its best.ckpt, else last.ckpt), a checkpoint, a file of `maekit export`, or "
+        "`last` / `best` of the newest run; --ckpt_path is the same",
     )
     parser.add_argument("--images", action="append", metavar="IMAGES", help="the same as IMAGES")
     parser.add_argument(

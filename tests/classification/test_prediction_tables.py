@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -92,7 +93,10 @@ def test_pictures_are_left_out_where_only_tables_are_asked(tmp_path: Path) -> No
 def test_options_without_a_meaning_are_refused_before_a_file_is_written(tmp_path: Path, flag: str) -> None:
     options = {"top": PredictOptions(top=1), "score": PredictOptions(score=0.5), "crops": PredictOptions(crops=True)}
     folder = tmp_path / "out"
-    tables = [lambda o: ValueTable(folder, ["age"], o), lambda o: GradeTable(folder, NAMES, o)]
+    tables: list[Callable[[PredictOptions], ImageTable]] = [
+        lambda o: ValueTable(folder, ["age"], o),
+        lambda o: GradeTable(folder, NAMES, o),
+    ]
     tables += [lambda o: ClassTable(folder, NAMES, o)] * (flag == "crops")
     tables += [lambda o: LabelTable(folder, NAMES, 0.5, o)] * (flag != "score")
     for make in tables:

@@ -72,7 +72,7 @@ def test_images_and_model_are_named_as_one_likes(
     for number, file in enumerate(sorted((few_digits() / "val").rglob("*.JPEG"))[:2]):
         Path(f"photos/{number}.jpg").write_bytes(file.read_bytes())
     Path("list.txt").write_text("photos/0.jpg\nphotos/1.jpg\n")
-    tables = []
+    tables: list[str] = []
     for words in (
         ["photos/0.jpg", "photos/1.jpg", "--model", "0"],
         ["photos/*.jpg", "--model", "smoke/0"],

@@ -67,7 +67,7 @@ def open_source(path: Path, device: str, task: str | None) -> PredictionSource:
         UserError: it cannot be read, or is no model of a run.
     """
     if path.suffix in EXPORTED:
-        return _exported(path, task)
+        return _exported(path, device, task)
     model, card = load_model(path, device, task)
     shown = model.shown()
     return PredictionSource(
@@ -80,7 +80,7 @@ def open_source(path: Path, device: str, task: str | None) -> PredictionSource:
     )
 
 
-def _exported(path: Path, task: str | None) -> PredictionSource:
+def _exported(path: Path, device: str, task: str | None) -> PredictionSource:
     """Opens a file of `maekit export` with the predictor of its family; none of the model's own code is used."""
     import torch
 
@@ -89,6 +89,8 @@ def _exported(path: Path, task: str | None) -> PredictionSource:
 
     if task is not None:
         raise UserError(f"got --task {task} with the exported file {path}, expected none: the file says what it is")
+    if device not in ("auto", "cpu"):
+        raise UserError(f"--device {device}: exported files such as {path} run on the CPU; leave it out")
     graph = open_graph(path)
     about = graph.metadata
     family = str(about.get("family"))
@@ -102,6 +104,6 @@ def _exported(path: Path, task: str | None) -> PredictionSource:
         partial(module.writer_of, graph),
         about["input"],
         torch.device("cpu"),
-        {"checkpoint": str(path.resolve()), "step": step, "task": task},
+        {"checkpoint": str(path.resolve()), "step": step, "task": task, "precision": str(about.get("precision"))},
         f"model   {shown(path)} ({about.get('precision')}; task {task}, step {step})",
     )
