@@ -91,8 +91,10 @@ class Classifier(PooledModel):
         self.register_buffer("class_weights", None, persistent=False)
         if isinstance(settings, ClassifierSettings):
             self.weighting = settings.class_weights
+        if len(spec.class_names) <= 5:  # of so few top-5 is always 100
+            self.metric_names = ("top1",)
         if isinstance(settings, ClassifierSettings) and (settings.metrics, settings.monitor) != (None, None):
-            self.metric_names = metric_names(settings.metrics)
+            self.metric_names = self.metric_names if settings.metrics is None else metric_names(settings.metrics)
             self.monitor = monitored_metric(settings.monitor, self.metric_names)
 
     def cross_entropy(self, logits: Tensor, target: Tensor, label_smoothing: float = 0.0) -> Tensor:

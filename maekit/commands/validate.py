@@ -14,6 +14,7 @@ from maekit.commands.shared.session import (
 )
 from maekit.errors import UserError
 from maekit.runs.checkpoint_path import weights_line
+from maekit.runs.evaluated import intervals_of
 from maekit.runs.files import EVALUATION
 from maekit.system.files import atomic_write_text, finite, write_json
 from maekit.system.plain import table
@@ -55,6 +56,9 @@ def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentPa
     if args.json:
         print(json.dumps(finite(metrics)))
     else:
+        interval = intervals_of(table(session.results.get(EVALUATION))).get(session.model.monitor[0])
+        if interval is not None:
+            say(f"{interval.metric} from {interval.low:.3f} to {interval.high:.3f}: {interval.words()}")
         print("  ".join(f"{name} {value:.3f}" for name, value in session.model.headlines(metrics).items()))
     return 0
 

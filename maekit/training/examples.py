@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 from PIL import Image
 
 from maekit.base.data import RunData
-from maekit.base.evaluation.image_records import relative
+from maekit.base.evaluation.image_records import within
 from maekit.base.shown import Judged, Shown, evenly_spread
 from maekit.base.spec import Draw
 from maekit.system.files import write_json
@@ -120,13 +120,13 @@ def write_examples(
         picture = shown.example_picture(data, example.place).convert("RGB")
         picture.thumbnail((LARGEST, LARGEST), Image.Resampling.LANCZOS)
         picture.save(place / example.file, quality=_QUALITY)
-    files, root = data.val_files(), str(data.identity().folder)
+    files = within(data.val_files(), str(data.identity().folder))
     rows = [
         {
             "file": e.file,
             "kind": e.kind,
             "index": e.place,
-            "image": relative(files[e.place], root) if files else "",
+            "image": files[e.place] if files else "",
             **e.judged._asdict(),
         }
         for e in chosen

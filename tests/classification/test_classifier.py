@@ -104,3 +104,13 @@ def test_a_pre_trained_file_may_lack_the_head_and_nothing_else(tmp_path: Any) ->
 
 def test_without_a_headline_a_line_shows_every_metric() -> None:
     assert model().headlines({"top1": 1.0, "loss": 2.0}) == {"top1": 1.0, "loss": 2.0}
+
+
+@pytest.mark.parametrize(("classes", "expected"), [(5, ["top1"]), (6, ["top1", "top5"])])
+def test_of_few_classes_top5_says_nothing(classes: int, expected: list[str]) -> None:
+    metrics = model(classes).new_metrics()
+    metrics.update(torch.eye(classes), torch.arange(classes), torch.arange(classes))
+    assert list(metrics.compute()) == [*expected, "loss"]
+    asked = model(classes, metrics="top5,top1").new_metrics()
+    asked.update(torch.eye(classes), torch.arange(classes), torch.arange(classes))
+    assert list(asked.compute()) == ["top5", "top1", "loss"], "asked for, it is measured"

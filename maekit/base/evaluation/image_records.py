@@ -7,6 +7,7 @@ import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -102,10 +103,10 @@ def as_csv(records: ImageRecords, files: Sequence[str], folder: str) -> str:
     Args:
         records: of the evaluated images.
         files: path of each image of the listing; empty where there is none.
-        folder: of the data; paths in it are given relative to it.
+        folder: of the data, see `within`.
     """
-    columns = records.columns()
-    named = [relative(files[place], folder) if place < len(files) else "" for place in records.places.tolist()]
+    columns, names = records.columns(), within(files, folder)
+    named = [names[place] if place < len(names) else "" for place in records.places.tolist()]
     text = io.StringIO(newline="")
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(["image", "file", *columns])
@@ -114,10 +115,14 @@ def as_csv(records: ImageRecords, files: Sequence[str], folder: str) -> str:
     return text.getvalue()
 
 
-def relative(file: str, folder: str) -> str:
-    """Returns a path relative to a folder if it lies in it, else as it is."""
-    above = folder.rstrip(os.sep) + os.sep
-    return file[len(above) :] if file.startswith(above) else file
+def within(files: Sequence[str], folder: str) -> list[str]:
+    """Returns paths relative to a folder; where none lies in it relative to the one above, else as they are.
+
+    The folder of a detector's data is that of its training images, beside that of the validation images.
+    """
+    bases = [base.rstrip(os.sep) + os.sep for base in (folder, str(Path(folder).parent))]
+    base = next((one for one in bases if one != os.sep and any(file.startswith(one) for file in files)), None)
+    return [file.removeprefix(base) if base else file for file in files]
 
 
 def _cell(value: object) -> object:

@@ -12,6 +12,7 @@ from maekit.runs.read import Run
 Rows = Sequence[dict[str, float]]
 _KNOWN = ("step", "epoch", "lr", "loss", "images_per_second")
 _COCO = re.compile(r"(\w+)_(AP|AR)(\d*|[sml])")
+_TITLES = {"grad_norm": "Gradient norm", "data_share": "Share of the time spent waiting for data"}
 _MOST_COLUMNS = 48
 _MOST_SERIES = 4
 _MOST_CHARTS = 8
@@ -28,9 +29,7 @@ def curves(run: Run) -> Section:
     charts = [
         _chart("loss", "Loss", "loss", [_series("training", train, "loss"), _series("validation", val, "loss")]),
         *_metric_charts(run, val),
-        _chart("lr", "Learning rate of the head", "lr", [_series("lr", train, "lr")]),
-        _chart("images_per_second", "Speed", "images/s", [_series("images/s", train, "images_per_second")]),
-        *(_chart(f"train_{name}", name, name, [_series(name, train, name)]) for name in _names(train)[:_MOST_CHARTS]),
+        *_training_charts(train),
     ]
     drawn: list[Block] = [chart for chart in charts if chart.series]
     if not drawn:
@@ -38,6 +37,17 @@ def curves(run: Run) -> Section:
         reason = "A validation alone has no curves." if validated else "No row of train.csv or val.csv could be read."
         drawn = [Text((reason,))]
     return Section("Curves", tuple(drawn))
+
+
+def _training_charts(train: Rows) -> list[LineChart]:
+    """Learning rate, speed and what else a step has; one row alone is no curve."""
+    named = [
+        ("lr", "Learning rate of the head", "lr", "lr"),
+        ("images_per_second", "Speed", "images/s", "images_per_second"),
+        *((f"train_{name}", _TITLES.get(name, name), name, name) for name in _names(train)[:_MOST_CHARTS]),
+    ]
+    charts = [_chart(chart, title, unit, [_series(unit, train, column)]) for chart, title, unit, column in named]
+    return [chart for chart in charts if any(len(series.points) > 1 for series in chart.series)]
 
 
 def layers(run: Run) -> Section | None:

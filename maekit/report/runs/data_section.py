@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from maekit.report.document import Block, Facts, Picture, Pictures, Section, Table, Text
+from maekit.report.document import Block, Facts, Picture, Pictures, Section, Table, Text, Value
 from maekit.runs.data import NOT_RECORDED, RecordedData, recorded_data
 from maekit.runs.files import SAMPLES
 from maekit.runs.read import Run
@@ -74,11 +74,11 @@ def _balance(run: Run) -> Table | None:
     note = f"{_spread(train, unit)} {found.get('part', '')}".strip()
     if len(rows) > _MOST_ROWS:
         note = f"The {_MOST_ROWS} rarest of {len(rows)} classes; data.json has all. {note}".strip()
-    shown = tuple(
-        (name, of_train, _share(of_train, train, unit), of_val, _share(of_val, val, unit))
-        for name, of_train, of_val in rows[:_MOST_ROWS]
-    )
-    columns = ("class", f"training {unit}", "training %", f"validation {unit}", "validation %")
+    columns: tuple[str, ...] = ("class", f"training {unit}", f"validation {unit}")
+    shown: tuple[tuple[Value, ...], ...] = tuple(rows[:_MOST_ROWS])
+    if unit != "label maps":  # of which each has several classes, so that shares would say nothing
+        columns = ("class", f"training {unit}", "training %", f"validation {unit}", "validation %")
+        shown = tuple((name, a, _share(a, train), b, _share(b, val)) for name, a, b in rows[:_MOST_ROWS])
     return Table("balance", columns, shown, "Balance of the classes, the rarest first", note)
 
 
@@ -91,10 +91,10 @@ def _spread(train: list[int], unit: str) -> str:
     return f"From {least:,} to {most:,} training {unit}{times}."
 
 
-def _share(count: int, counts: list[int], unit: str) -> float | None:
-    """In percent of what is counted; a label map has several classes, so shares of these would say nothing."""
+def _share(count: int, counts: list[int]) -> float | None:
+    """In percent of what is counted."""
     total = sum(counts)
-    return None if unit == "label maps" or not total else 100 * count / total
+    return 100 * count / total if total else None
 
 
 def _counts(values: JSON) -> list[int]:

@@ -132,7 +132,7 @@ def _cost(run: Run) -> Iterator[tuple[str, str]]:
     step, sessions, waited = run.number("step"), run.number("sessions"), run.number("data_share")
     batch = None if run.status == "validated" else run.total_batch
     yield "time", "" if seconds is None else duration(seconds)
-    yield "hours", "" if seconds is None else number(seconds / 3600)
+    yield "hours", "" if seconds is None or seconds < 3600 else number(seconds / 3600)
     yield "speed", "" if speed is None else f"{number(speed)} images/s"
     yield "waiting for data", "" if waited is None else f"{waited:.0%} of the training time"
     yield "peak memory", "" if memory is None else f"{number(memory)} GiB"

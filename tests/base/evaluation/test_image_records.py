@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from maekit.base.evaluation import image_records
-from maekit.base.evaluation.image_records import Counts, Floats, ImageRecords, as_csv, bootstrap, mean_of
+from maekit.base.evaluation.image_records import Counts, Floats, ImageRecords, as_csv, bootstrap, mean_of, within
 from maekit.classification.chosen_metrics import METRICS, ChosenMetrics
 from maekit.classification.metrics import ClassificationMetrics
 from maekit.classification.targets.metrics import GradeMetrics, LabelMetrics, ValueMetrics, label_scores
@@ -198,4 +198,6 @@ def test_the_table_has_paths_within_the_data() -> None:
     text = as_csv(Means([0.123456789, np.nan]), ["/data/set/a/1.jpg", "/elsewhere/2, b.jpg"], "/data/set")
     rows = list(csv.reader(io.StringIO(text)))
     assert rows == [["image", "file", "value"], ["0", "a/1.jpg", "0.123457"], ["1", "/elsewhere/2, b.jpg", ""]]
+    assert within(["/data/val/1.jpg"], "/data/train") == ["val/1.jpg"]
+    assert within(["/other/1.jpg"], "/data") == ["/other/1.jpg"]
     assert as_csv(Means([1.0]), [], "/data").splitlines() == ["image,file,value", "0,,1.0"]
