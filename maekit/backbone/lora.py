@@ -74,9 +74,10 @@ def merge_layers(model: nn.Module) -> int:
     for name, layer in layers:
         weights = merged({f"x.{key}": value for key, value in layer.state_dict().items()}, name)
         kind = KeylessLinear if layer.keyless else nn.Linear
-        plain = kind(layer.in_features, layer.out_features, bias=layer.bias is not None)
+        options = {"device": layer.weight.device, "dtype": layer.weight.dtype}
+        plain = kind(layer.in_features, layer.out_features, bias=layer.bias is not None, **options)
         plain.load_state_dict({key.removeprefix("x."): value for key, value in weights.items()})
-        model.set_submodule(name, plain.to(layer.weight.device, layer.weight.dtype).train(layer.training))
+        model.set_submodule(name, plain.train(layer.training))
     return len(layers)
 
 

@@ -30,7 +30,7 @@ class InProcess:
 
     def __init__(self, task: str) -> None:
         self.model = model(task, TASKS[task])
-        found = self.model.exportable(INPUT)  # type: ignore[attr-defined]
+        found = self.model.exportable(INPUT)
         assert found is not None
         self.exportable, self.path, self.metadata = found, Path("model.onnx"), dict(found.metadata)
 

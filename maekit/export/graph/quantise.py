@@ -62,11 +62,12 @@ def _to_int8(model: Any, source: Path, out: Path) -> str:
     products = [node for node in model.graph.node if node.op_type in ("MatMul", "Gemm")]
     layers = [node for node in products if _is_layer(weights.get(node.input[1], []))]
     names = {node.name for node in layers}
+    others = [node.name for node in products if node.name not in names]
     quantization.quantize_dynamic(
         str(source),
         str(out),
         op_types_to_quantize=["MatMul", "Gemm"],
-        nodes_to_exclude=[node.name for node in products if node.name not in names],
+        nodes_to_exclude=[*others, *(f"{name}_MatMul" for name in others)],  # as it calls a Gemm that it splits
         per_channel=True,
         weight_type=quantization.QuantType.QInt8,
     )
