@@ -60,7 +60,7 @@ class Process:
         The child inherits the lock on the folder: it is held as long as the child or one of its workers lives.
         """
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / LOCK).open("a") as lock:
+        with (self.folder / LOCK).open("a+") as lock:  # the run reads how its last session ended
             if not try_lock(lock.fileno()):
                 self.child = None  # how the previous child ended has been reported
                 return False
