@@ -56,7 +56,8 @@ def _output(fence: Fence, folder: Path, program: Path, more: dict[str, str], pla
     if fence.language == "python":
         command = [sys.executable, "-c", fence.text]
     data = {name: str(program / toy) for name, toy in DATA.items()}
-    given = {**os.environ, **data, **more, "PATH": f"{program}:{os.environ['PATH']}", "COLUMNS": "120"}
+    offline = dict.fromkeys(("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"), "http://127.0.0.1:9")
+    given = {**os.environ, **offline, **data, **more, "PATH": f"{program}:{os.environ['PATH']}", "COLUMNS": "120"}
     done = subprocess.run(
         command, cwd=folder, env=given, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
         text=True, timeout=300, check=False,

@@ -10,8 +10,17 @@ import signal
 import socket
 import sys
 import traceback
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
+from pkgutil import walk_packages
 
+import maekit
+
+HEAVY = (
+    "torch._dynamo", "torch.onnx", "torch.export", "torch.utils.tensorboard", "lightning.pytorch", "timm",
+    "torchvision", "torchmetrics", "onnx", "onnxscript", "onnxruntime", "sklearn.linear_model", "sklearn.neighbors", "optuna",
+)  # fmt: skip
 PROGRAM = """#!{python} -IS
 import json, os, socket, sys
 with socket.socket(socket.AF_UNIX) as asked:
@@ -33,14 +42,7 @@ def write_program(folder: Path, address: Path) -> None:
 
 def serve(address: str) -> None:
     """Answers one connection after another, each in a process of its own, until it is ended."""
-    import lightning.pytorch
-    import timm
-    import torchmetrics
-    import torchvision
-
-    import maekit.api  # noqa: F401
-
-    del lightning, timm, torchmetrics, torchvision  # imported for the processes that are forked
+    preload()
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     with socket.socket(socket.AF_UNIX) as door:
         door.bind(address)
@@ -52,6 +54,17 @@ def serve(address: str) -> None:
                 door.close()
                 answer(asked)
             asked.close()
+
+
+def preload() -> None:
+    """Imports what commands import, so that each process that is forked has it: our own modules, and what is heavy."""
+    for module in walk_packages(maekit.__path__, "maekit."):
+        if not module.name.endswith("__main__"):
+            with suppress(ImportError):  # an extra that is not installed
+                import_module(module.name)
+    for name in HEAVY:
+        with suppress(ImportError):
+            import_module(name)
 
 
 def answer(asked: socket.socket) -> None:

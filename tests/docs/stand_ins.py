@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,7 +14,11 @@ WORDS = {
     "large": "smoke",
     "huge": "smoke",
 }
-AFTER = ("--recipe", "--model.weights", "--weights")  # flags whose value is looked up; others keep such a word
+# Flags and actions before a word that is looked up; after others such a word stays.
+AFTER = (
+    "--recipe", "--model.weights", "--weights", "--trainer.max_steps", "--trainer.val_check_interval",
+    "inspect", "convert", "export",
+)  # fmt: skip
 # Flags that a command gets where a page does not give them: few steps, few images, threads that tests share.
 FEW = {  # the recipe few of a task is run as it is, on small images
     "imagenet_finetune": "--data.image_size 32",
@@ -66,6 +71,7 @@ def _value(words: list[str], flag: str) -> str:
 
 
 def _word(words: list[str], index: int, known: dict[str, str]) -> str:
+    words[index] = re.sub(r"^(runs/\w+)/(base|large|huge)\b", r"\1/smoke", words[index])  # of a run that was replaced
     flag, equals, value = words[index].partition("=")
     if equals and flag in AFTER:
         return f"{flag}={known.get(value, value)}"

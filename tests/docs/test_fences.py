@@ -102,6 +102,7 @@ def test_stand_ins(monkeypatch: pytest.MonkeyPatch) -> None:
         "fit", "--recipe", "smoke", "--model.weights=mae_vit_smoke", "--run.name", "base", "--data.num_workers=2",
         "--trainer.max_steps", "3", "--trainer.limit_val_batches", "2",
     ]  # fmt: skip
+    assert stand_in(["report", "runs/mae_pretrain/base/0"]) == ["report", "runs/mae_pretrain/smoke/0"]
     assert stand_in(["fit", "--ckpt_path", "last"]) == ["fit", "--ckpt_path", "last"]
     assert stand_in(["predict", "a.jpg"]) == ["predict", "a.jpg", "--top", "1"]
 
