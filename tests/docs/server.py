@@ -19,7 +19,8 @@ import maekit
 
 HEAVY = (
     "torch._dynamo", "torch.onnx", "torch.export", "torch.utils.tensorboard", "lightning.pytorch", "timm",
-    "torchvision", "torchmetrics", "onnx", "onnxscript", "onnxruntime", "sklearn.linear_model", "sklearn.neighbors", "optuna",
+    "torchvision", "torchmetrics", "onnx", "onnxscript", "onnxruntime",
+    "sklearn.linear_model", "sklearn.neighbors", "optuna",
 )  # fmt: skip
 PROGRAM = """#!{python} -IS
 import json, os, socket, sys
