@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from maekit.errors import UserError
 
@@ -11,6 +11,21 @@ if TYPE_CHECKING:
     from PIL.Image import Image
 
 TOP = 5  # classes that are listed of an image unless the user says how many
+
+
+class Croppable(Protocol):
+    """A picture of which parts are cut: PIL's, or one that is larger than memory."""
+
+    @property
+    def width(self) -> int:
+        """Pixels."""
+
+    @property
+    def height(self) -> int:
+        """Pixels."""
+
+    def crop(self, box: tuple[int, int, int, int], /) -> "Image":
+        """Returns the part within left, top, right and bottom."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +49,7 @@ class PredictOptions:
     crops: bool = False
     pictures: bool = True
     root: Path | None = None
-    full_picture: "Callable[[Path], Image] | None" = None
+    full_picture: "Callable[[Path], Croppable] | None" = None
 
     def __post_init__(self) -> None:
         """Checks the numbers."""

@@ -2,6 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, ClassVar, Literal, NamedTuple, Protocol
 
@@ -10,6 +11,7 @@ from PIL.Image import Image
 
 from maekit.base.data import RunData
 from maekit.base.predict_options import PredictOptions
+from maekit.base.tile_options import TileOptions
 
 
 class Judged(NamedTuple):
@@ -48,6 +50,27 @@ class Predictor(Protocol):
         """
 
 
+class TiledPredictor(Protocol):
+    """Predicts images that are larger than memory, of which it reads a part at a time."""
+
+    @property
+    def words(self) -> str:
+        """How it looks at an image: the size of tiles or windows, what they share, the scale."""
+
+    def predict(self, image: Any, folder: Path, device: torch.device) -> AbstractContextManager[tuple[Image, Any]]:
+        """Gives, for the time of a `with`, a picture and the prediction of one image.
+
+        Args:
+            image: an open `tiles.TiledImage`.
+            folder: on whose disk the prediction may be kept meanwhile.
+            device: of the model.
+
+        Raises:
+            UserError: the image cannot be read to its end.
+            OSError: the disk of the folder is full.
+        """
+
+
 class PredictionWriter(Protocol):
     """Writes predictions into a folder, and knows no model.
 
@@ -79,6 +102,14 @@ class Shown(ABC):
     @abstractmethod
     def predictor(self, input: Mapping[str, Any]) -> Predictor:
         """Returns what predicts images; `input` are the values of the data's `input_transform()`."""
+
+    def tiled_predictor(self, input: Mapping[str, Any], options: TileOptions) -> TiledPredictor | None:
+        """Returns what predicts images larger than memory; None for a task that gives one result an image.
+
+        Raises:
+            UserError: an option does not fit the model.
+        """
+        return None
 
     @abstractmethod
     def prediction_writer(self, folder: Path, options: PredictOptions) -> PredictionWriter:

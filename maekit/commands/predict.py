@@ -1,25 +1,26 @@
 """`maekit predict`: run a model on images. It trains nothing, so it needs no Lightning."""
 
 import argparse
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from maekit.base.predict_options import TOP, PredictOptions
+from maekit.base.tile_options import TileOptions
 from maekit.commands.shared.flags import OneValue, add_device_argument, check_least
+from maekit.commands.shared.full_pictures import FullPictures
 from maekit.commands.shared.given_images import GivenImages
 from maekit.commands.shared.image_words import HELP, common_parent
 from maekit.commands.shared.output import refuse_file, refuse_results_among_images, results_folder
 from maekit.commands.shared.prediction_source import PredictionSource, find_model, open_source
 from maekit.commands.shared.stopwatch import Stopwatch
+from maekit.commands.shared.tiled_images import add_tile_arguments, choose_tiled, predict_tiled
 from maekit.errors import UserError
 from maekit.system.numbers import plural
 from maekit.system.progress import Progress
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from maekit.base.shown import PredictionWriter
 
 FORWARDS = False
@@ -55,6 +56,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--tables_only", action="store_true", help="write tables and label maps, and no pictures for people"
     )
+    add_tile_arguments(parser)
     parser.add_argument("--task", help="where the task is now, if its own file has moved")
     add_device_argument(parser)
     parser.add_argument("--batch_size", type=int, default=32, help="images at a time")
@@ -64,6 +66,7 @@ def main(args: argparse.Namespace) -> int:
     """Predicts; names unreadable images and leaves them out. Returns 2 if no image could be read."""
     check_least("batch_size", args.batch_size, 1)
     options = PredictOptions(top=args.top, score=args.score, crops=args.crops, pictures=not args.tables_only)
+    tiling = TileOptions(args.tile, args.overlap, args.scale)
     refuse_file(args.output)
     given = GivenImages()
     path, words = find_model(_one_model(args)), _given_images(args)
@@ -72,13 +75,18 @@ def main(args: argparse.Namespace) -> int:
     given.input = source.input
     print(source.line, flush=True)
     with results_folder(args.output, source.record) as output:
-        options = replace(options, root=common_parent(files), full_picture=_full_picture(given))
+        pictures = FullPictures(given)
+        options = replace(options, root=common_parent(files), full_picture=pictures)
         writer = source.writer(output, options)
         if writer.writes_images:
             for folder in given.folders:
                 refuse_results_among_images(folder, output)
         given.choose_reading(files)
-        done, watch = predict(source, writer, given, files, args.batch_size)
+        tiled = choose_tiled(tiling, source.tiled, files, given)
+        whole = [file for file in files if tiled is None or file not in tiled.files]
+        done, watch = predict(source, writer, given, whole, args.batch_size)
+        if tiled is not None:
+            done += predict_tiled(tiled, writer, given, output, source.device, pictures.open, watch)
         written = writer.close()
         watch.lap("writing")
         skipped = given.write_skipped(output)
@@ -123,13 +131,3 @@ def _given_images(args: argparse.Namespace) -> list[str]:
             "name all images before the flags"
         )
     return [*(args.given_images or flagged)]
-
-
-def _full_picture(given: GivenImages) -> "Callable[[Path], Image]":
-    def read(file: Path) -> "Image":
-        from maekit.data.images.transforms import normalise_of
-
-        assert given.reading is not None, "choose_reading comes first"
-        return normalise_of(given.input).picture(given.reading(file))
-
-    return read

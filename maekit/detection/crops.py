@@ -7,6 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from maekit.base.predict_options import Croppable
 from maekit.detection.tags import Box
 from maekit.system.size import HeightWidth
 
@@ -22,17 +23,17 @@ class ObjectCrops:
         full_picture: reads an image at its full size; None cuts from the picture at hand, which may be smaller.
     """
 
-    def __init__(self, folder: Path, full_picture: Callable[[Path], Image.Image] | None) -> None:
+    def __init__(self, folder: Path, full_picture: Callable[[Path], Croppable] | None) -> None:
         self.folder, self.full_picture = folder / FOLDER, full_picture
         self.folder.mkdir(parents=True, exist_ok=True)
         for old in self.folder.glob("[0-9]*_*.png"):
             old.unlink()
 
-    def image(self, file: Path, picture: Image.Image) -> Image.Image:
+    def image(self, file: Path, picture: Image.Image) -> Croppable:
         """Returns what the objects of a file are cut out of."""
         return picture if self.full_picture is None else self.full_picture(file)
 
-    def write(self, image: Image.Image, size: HeightWidth, box: Box, number: int, file: Path, name: str) -> str:
+    def write(self, image: Croppable, size: HeightWidth, box: Box, number: int, file: Path, name: str) -> str:
         """Writes an object's crop, and returns its path below the folder of the results.
 
         Args:

@@ -11,7 +11,8 @@ from torch import Tensor
 from maekit.data.images.bands.pixels import size_of
 from maekit.detection.data.annotation import Annotation, TextRle
 from maekit.detection.data.batch import InstanceMask
-from maekit.detection.metrics.coco_masks import CocoResults, decode_masks, encode_masks, truth_rle
+from maekit.detection.data.coco.rle import cut_out
+from maekit.detection.metrics.coco_masks import CocoResults, encode_masks, truth_rle
 from maekit.detection.tags import Box, Tag, draw_tags, ink_on
 from maekit.drawing.legend import Entry, with_legend
 from maekit.drawing.sheet import Row, Tile, picture_sheet
@@ -158,7 +159,7 @@ def draw_objects(
     canvas = np.asarray(image.convert("RGB").resize((view.width, view.height), way)).copy()
     scale, line = (view.width / size.width, view.height / size.height), max(3, round(max(view) / 400))
     for one in sorted(objects, key=lambda one: -_area(one.box)):
-        _paint_mask(canvas, one, size, scale, max(1, line // 2))
+        _paint_mask(canvas, one, scale, max(1, line // 2))
     picture = Image.fromarray(canvas)
     boxes = [_scaled(one.box, scale) for one in objects]
     _draw_boxes(picture, boxes, [_colour(one.label) for one in objects], line)
@@ -169,20 +170,17 @@ def draw_objects(
     return picture
 
 
-def _paint_mask(
-    canvas: NDArray[np.uint8], one: Shown, size: HeightWidth, scale: tuple[float, float], line: int
-) -> None:
+def _paint_mask(canvas: NDArray[np.uint8], one: Shown, scale: tuple[float, float], line: int) -> None:
     """Paints one mask, striped for a crowd; only the rows and columns that it covers are changed."""
     if one.rle is None:
         return
-    whole = decode_masks([one.rle], size)[0]
-    rows, columns = np.flatnonzero(whole.any(1)), np.flatnonzero(whole.any(0))
-    if not len(rows):
+    shape, top, left = cut_out(one.rle)
+    if not shape.size:
         return
-    top, bottom, left, right = rows[0], rows[-1] + 1, columns[0], columns[-1] + 1
+    bottom, right = top + shape.shape[0], left + shape.shape[1]
     y0, y1 = round(top * scale[1]), max(round(bottom * scale[1]), round(top * scale[1]) + 1)
     x0, x1 = round(left * scale[0]), max(round(right * scale[0]), round(left * scale[0]) + 1)
-    part = Image.fromarray(whole[top:bottom, left:right].astype(np.uint8) * 255)
+    part = Image.fromarray(shape.astype(np.uint8) * 255)
     mask = np.asarray(part.resize((x1 - x0, y1 - y0), Image.Resampling.BILINEAR)) >= 128
     region, colour = canvas[y0:y1, x0:x1], np.asarray(_colour(one.label))
     mask = mask[: region.shape[0], : region.shape[1]]

@@ -11,6 +11,7 @@ from maekit.base.data import RunData
 from maekit.base.predict_options import PredictOptions
 from maekit.base.shown import Judged, Shown, evenly_spread
 from maekit.base.spec import DataSpec, Draw
+from maekit.base.tile_options import TileOptions
 from maekit.data.images.transforms import normalise_of
 from maekit.detection.data.batch import DetEvalBatch
 from maekit.detection.data.transforms import DetEvalTransform
@@ -27,6 +28,7 @@ from maekit.detection.pictures import (
     training_panel,
 )
 from maekit.detection.predictions import DetectionPredictor, DetectionWriter
+from maekit.detection.tiled.predictor import TiledDetector
 
 PANEL_ROWS = 4
 TRAINING_IMAGES = 6
@@ -108,6 +110,10 @@ class ShownDetections(Shown):
         """Returns what finds the objects of each image."""
         transform = DetEvalTransform(**input)
         return DetectionPredictor(transform, self.model.detect, transform.normalise.picture)
+
+    def tiled_predictor(self, input: Mapping[str, Any], options: TileOptions) -> TiledDetector:
+        """Returns what finds the objects of images larger than memory."""
+        return TiledDetector.of(self.predictor(input), input, options)
 
     def prediction_writer(self, folder: Path, options: PredictOptions) -> DetectionWriter:
         """Returns what draws boxes, masks, names and scores, and writes tables and COCO's result dicts."""

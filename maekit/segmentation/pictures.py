@@ -26,10 +26,12 @@ def overlay(
     names: Sequence[str],
     *,
     opacity: float = 0.5,
+    largest: int = LARGEST,
+    shares: Shares | None = None,
 ) -> Image.Image:
     """Returns the image with the colours of its labels over it, and below a legend of its classes by share of area.
 
-    A large image is shrunk to 1600 pixels, a small one is enlarged by a whole factor. Ignored pixels are hatched.
+    A large image is shrunk to `largest` pixels, a small one is enlarged by a whole factor. Ignored pixels are hatched.
 
     Args:
         image: of any mode and size.
@@ -37,14 +39,16 @@ def overlay(
         palette: C colours of red, green, blue in 0 to 255.
         names: C class names, of any length.
         opacity: of the colours, 0 to 1.
+        largest: longest side in pixels.
+        shares: what `label_shares` gives, where `labels` are only a sample; None to count them.
 
     Raises:
         UserError: a label outside its range, or another number of colours than of names.
     """
-    shares = label_shares([labels], palette, names)
-    size = view_size(image, enlarge_to=_SMALL, shrink_to=LARGEST)
+    counted = label_shares([labels], palette, names)
+    size = view_size(image, enlarge_to=_SMALL, shrink_to=largest)
     picture = _coloured(image, labels, palette, size, opacity)
-    return with_legend(picture, _entries([shares], palette, names), narrowest=_NARROWEST)
+    return with_legend(picture, _entries([counted if shares is None else shares], palette, names), narrowest=_NARROWEST)
 
 
 def panel(

@@ -19,6 +19,8 @@ from maekit.data.images.decode import upright
 from maekit.drawing.text import Colour
 from maekit.drawing.views import LARGEST
 from maekit.segmentation.pictures import check_palette, overlay
+from maekit.segmentation.tiled.files import tiled_overlay, write_tiff
+from maekit.segmentation.tiled.labels import TiledLabels
 from maekit.system.size import HeightWidth
 
 COLUMNS = ("file", "width", "height", "class", "label", "pixels", "share", "labels_file")
@@ -88,7 +90,8 @@ class SegmentationWriter:
 
     `<name>.png` is for people; `<name>_labels.png` is one byte a pixel, the label, at the file's size, with the class
     colours as its palette (mode P). The results' folders mirror the images' folders, see `ResultPlaces`. The CSV has a
-    row for each class of an image, the largest first: its pixels and its share of the image, 0 to 1.
+    row for each class of an image, the largest first: its pixels and its share of the image, 0 to 1. Labels that are on
+    the disk (`TiledLabels`) become a tiled TIFF file in the PNG's place.
 
     Args:
         folder: where the results go; no image may lie in it or below it.
@@ -112,13 +115,20 @@ class SegmentationWriter:
         about = {"kind": "label maps", "classes": list(class_names), "palette": [list(colour) for colour in palette]}
         self.table = PredictionTable(folder, COLUMNS, about)
 
-    def write(self, file: Path, picture: Image.Image, prediction: LabelMap) -> None:
+    def write(self, file: Path, picture: Image.Image, prediction: LabelMap | TiledLabels) -> None:
         """Writes the two pictures of an image and its classes.
 
         Raises:
             UserError: the image lies in the folder of the results.
         """
         picture_file, labels_file = self.places.take(file)
+        if isinstance(prediction, TiledLabels):
+            labels_file = labels_file.with_suffix(".tif")
+            write_tiff(labels_file, prediction, self.palette)
+            if self.draws:
+                tiled_overlay(picture, prediction, self.palette, self.names).save(picture_file)
+            self.list_classes(file, prediction.counts.tolist(), prediction.size, labels_file)
+            return
         if self.draws:
             overlay(picture, prediction.labels, self.palette, self.names).save(picture_file)
         indexed = Image.fromarray(prediction.labels)

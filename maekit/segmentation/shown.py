@@ -1,6 +1,7 @@
 """What is shown of a segmentation model: the mIoU of an image, labels beside predictions, overlays."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -11,6 +12,7 @@ from maekit.base.data import RunData
 from maekit.base.predict_options import PredictOptions
 from maekit.base.shown import Judged, Shown, evenly_spread
 from maekit.base.spec import DataSpec, Draw
+from maekit.base.tile_options import TileOptions
 from maekit.data.images.transforms import normalise_of
 from maekit.drawing.text import Colour
 from maekit.segmentation.data.dataset import SegEvalBatch
@@ -18,6 +20,7 @@ from maekit.segmentation.data.transforms.transforms import SegEvalTransform
 from maekit.segmentation.metrics import image_score
 from maekit.segmentation.pictures import panel, training_panel
 from maekit.segmentation.predictions import LabelPredictor, SegmentationWriter
+from maekit.segmentation.tiled.predictor import TiledSegmenter, tiled_segmenter
 from maekit.system.size import HeightWidth
 
 PANEL_ROWS = 4
@@ -25,10 +28,17 @@ TRAINING_CROPS = 6
 
 
 class LabelsPixels(Protocol):
-    """A model that gives each pixel one of the classes of its `spec`, whose colours are in its `palette`."""
+    """A model that gives each pixel one of the classes of its `spec`, whose colours are in its `palette`.
+
+    `evaluate_at` is `windows.predict_labels` with all that is known of the model.
+    """
 
     spec: DataSpec
     palette: tuple[Colour, ...]
+    evaluate_at: partial[Tensor]
+
+    def __call__(self, images: Tensor) -> Tensor:
+        """Returns logits [n, classes, h, w] of windows [n, C, h, w], normalised."""
 
     def labels(self, image: Tensor, size: HeightWidth) -> Tensor:
         """Returns the class of each pixel at `size`, int64 [h, w], of one image [C, H, W], normalised, of any size."""
@@ -86,6 +96,10 @@ class ShownLabels(Shown):
         """Returns what predicts the label of each pixel."""
         transform = SegEvalTransform(**input)
         return LabelPredictor(transform, self.model.labels, transform.normalise.picture)
+
+    def tiled_predictor(self, input: Mapping[str, Any], options: TileOptions) -> TiledSegmenter:
+        """Returns what predicts the labels of images larger than memory."""
+        return tiled_segmenter(self.model, self.model.evaluate_at.keywords, input, options)
 
     def prediction_writer(self, folder: Path, options: PredictOptions) -> SegmentationWriter:
         """Returns what writes colour overlays with a legend, the labels themselves, and each class's share."""

@@ -74,7 +74,8 @@ BAD: dict[str, dict[str, tuple[str, ...]]] = {
     "predict": {
         "--model": ("nothere",), "--images": ("nothere", "http://a.b/c.jpg", "*.nothere", "@nothere.txt"),
         "--output": (), "--task": ("nothere.py",), "--device": DEVICE, "--batch_size": COUNT,
-        "--top": COUNT, "--score": ("-0.1", "1.1", "x", "nan"),
+        "--top": COUNT, "--score": ("-0.1", "1.1", "x", "nan"), "--tile": COUNT, "--overlap": ("-1", "x"),
+        "--scale": ("0", "-1", "x", "nan", "inf"),
     },
     "reconstruct": {
         "--weights": ("nothere",), "--output": (), "--mask_ratio": ("0", "1", "-1", "x", "nan"), "--masking": ("x",),

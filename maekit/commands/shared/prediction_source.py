@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maekit.base.predict_options import PredictOptions
+from maekit.base.tile_options import TileOptions
 from maekit.commands.shared.loaded_model import load_model
 from maekit.commands.shared.output import Record
 from maekit.errors import UserError
@@ -17,7 +18,7 @@ from maekit.runs.checkpoint_path import find_checkpoint, weights_line
 if TYPE_CHECKING:
     import torch
 
-    from maekit.base.shown import PredictionWriter, Predictor
+    from maekit.base.shown import PredictionWriter, Predictor, TiledPredictor
 
 EXPORTED = (".onnx", ".pt2")
 
@@ -33,6 +34,7 @@ class PredictionSource:
         device: that it runs on.
         record: tells its results from another model's.
         line: that says which file was chosen.
+        tiled: makes what predicts images larger than memory; it gives None for a task of one result an image.
     """
 
     predictor: "Predictor"
@@ -41,6 +43,7 @@ class PredictionSource:
     device: "torch.device"
     record: Record
     line: str
+    tiled: "Callable[[TileOptions], TiledPredictor | None]" = lambda options: None
 
 
 def find_model(given: str) -> Path:
@@ -77,6 +80,7 @@ def open_source(path: Path, device: str, task: str | None) -> PredictionSource:
         next(model.parameters()).device,
         {"checkpoint": str(path), "step": card.step, "task": card.task},
         weights_line(path, card.step),
+        partial(shown.tiled_predictor, card.input),
     )
 
 

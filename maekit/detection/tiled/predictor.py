@@ -1,9 +1,10 @@
 """Finds the objects of images that are larger than memory, tile by tile."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -14,6 +15,7 @@ from maekit.base.shown import Predictor
 from maekit.base.tile_options import TileOptions
 from maekit.detection.data.annotation import TextRle
 from maekit.detection.data.coco.rle import cut_out, text_of_part
+from maekit.detection.data.transforms import DetEvalTransform
 from maekit.detection.metrics.coco_masks import CocoResults
 from maekit.detection.predictions import FoundObjects
 from maekit.detection.tiled.join import Joined, join
@@ -46,10 +48,25 @@ class TiledDetector:
     overlap: int
     picture_of: Callable[[Tensor], Image.Image] | None = None
 
+    @classmethod
+    def of(cls, predictor: Predictor, input: Mapping[str, Any], options: TileOptions) -> Self:
+        """Returns what runs a predictor on tiles.
+
+        Args:
+            predictor: of single images; it gives `FoundObjects`.
+            input: the values of the data's `input_transform()`.
+            options: the user's, see `detector_tiles`.
+
+        Raises:
+            UserError: the options contradict each other.
+        """
+        transform = DetEvalTransform(**input)
+        return cls(predictor, *detector_tiles(options, transform.image_size), transform.normalise.picture)
+
     @property
     def words(self) -> str:
         """How an image is looked at, for people."""
-        return f"tiles of {self.tile:,} pixels that share {self.overlap:,}"
+        return f"images in tiles of {self.tile:,} x {self.tile:,} pixels that share {self.overlap:,}"
 
     @contextmanager
     def predict(
