@@ -10,6 +10,7 @@ import traceback
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from types import ModuleType
 from typing import NoReturn
 
 from maekit.commands.shared.examples import add_examples
@@ -58,6 +59,7 @@ GROUPS = {
         "copy": "copy a task and its recipes into your own folder",
         "data": "make synthetic data, or check a data set",
         "weights": "say what is in a file of weights, or convert it",
+        "completion": "print what bash, zsh or fish need to complete with Tab",
     },
 }
 COMMANDS = {name: text for commands in GROUPS.values() for name, text in commands.items()}
@@ -112,6 +114,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status: 0, 2 for a user's error, 1 for a bug, 130 for Ctrl-C."""
     if argv is None:
         is_own_program()
+    if "_ARGCOMPLETE" in os.environ:
+        _complete()
     argv = list(sys.argv[1:] if argv is None else argv)
     verbose = bool({"-v", "--verbose"} & set(argv))
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
@@ -170,6 +174,22 @@ def _run(argv: list[str]) -> int:
         args, flags = sub.parse_known_args(words)
         return int(command.main(args, flags, sub))
     return int(command.main(sub.parse_args(words)))
+
+
+def _complete() -> None:
+    """Answers a shell that asks what can stand at the cursor (see `maekit completion`), and ends the process."""
+    import argcomplete
+
+    from maekit.commands.shared.completing import completion_parser
+
+    line = os.environ.get("COMP_LINE", "")[: int(os.environ.get("COMP_POINT", "0") or 0)]
+    words = line.split()
+
+    def module(name: str) -> ModuleType:
+        return import_module(module_of(name))
+
+    parser = completion_parser(words, COMMANDS, module, lambda: Parser(prog="maekit"))
+    argcomplete.autocomplete(parser, always_complete_options="long")
 
 
 def _command_list() -> str:

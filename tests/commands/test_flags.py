@@ -30,6 +30,7 @@ BAD: dict[str, dict[str, tuple[str, ...]]] = {
         "--images": ("nothere",),
     },
     "compare": {},
+    "completion": {},
     "copy": {"--name": ("a-b",)},
     "data check": {
         "--task": ("nonsense",), "--root": (), "--config": ("nothere.yaml",), "--classes": ("x", "1.5"),
