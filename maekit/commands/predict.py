@@ -90,8 +90,9 @@ def main(args: argparse.Namespace) -> int:
         written = writer.close()
         watch.lap("writing")
         skipped = given.write_skipped(output)
-    timing = f" ({watch.line(done)})" if done else ""
-    print(f"{plural(done, 'image')} -> {written}{timing}{skipped}")
+    if done:
+        print(f"time    {watch.line(done)}")
+    print(f"{plural(done, 'image')} -> {written}{skipped}")
     return 0 if done else 2
 
 

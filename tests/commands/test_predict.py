@@ -84,10 +84,14 @@ def test_images_and_model_are_named_as_one_likes(
         assert main(["predict", *words, "--output", f"out{len(tables)}", "--top", "3"]) == 0
         printed = capsys.readouterr()
         assert printed.err == ""
-        last = printed.out.splitlines()[-1]
-        assert re.fullmatch(
-            rf"2 images -> out{len(tables)} \([\d.]+ ms an image: reading [\d.]+, model [\d.]+, writing [\d.]+\)", last
+        _, timing, last = printed.out.splitlines()
+        assert last == f"2 images -> out{len(tables)}"
+        parts = re.fullmatch(
+            r"time    ([\d.]+) ms an image: reading ([\d.]+), model ([\d.]+), writing ([\d.]+)", timing
         )
+        assert parts is not None
+        whole, *each = map(float, parts.groups())
+        assert whole == pytest.approx(sum(each), abs=0.21)
         tables.append((tmp_path / f"out{len(tables)}/predictions.csv").read_text())
     assert len(set(tables)) == 1 and tables[0].count("class_") == 3
 

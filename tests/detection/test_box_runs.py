@@ -82,7 +82,7 @@ def test_predictions_of_boxes_have_no_shapes(boxes: tuple[Path, list[str]], tmp_
     assert (
         main(["predict", "--ckpt_path", str(boxes[0]), "--images", str(tmp_path / "photos"), "--output", str(out)]) == 0
     )
-    found = json.loads((out / "predictions.json").read_text())
+    found = json.loads((out / "coco_results.json").read_text())
     assert {tuple(sorted(note)) for note in found} == {("bbox", "category_id", "image_id", "score")}
     with Image.open(out / "a.png") as picture:
         assert min(picture.size) > 40

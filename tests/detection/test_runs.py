@@ -110,7 +110,7 @@ def test_predictions_of_odd_images(trained: tuple[Path, list[str]], tmp_path: Pa
         "grey.png": (60, 50), "phone.jpg": (50, 60), "thin.png": (5000, 1)
     }  # fmt: skip
     assert images["categories"] == [{"id": ident, "name": name} for ident, name in CATEGORIES.items()]
-    found = COCO(str(out / "images.json")).loadRes(str(out / "predictions.json"))
+    found = COCO(str(out / "images.json")).loadRes(str(out / "coco_results.json"))
     assert {note["image_id"] for note in found.anns.values()} == {1, 2, 3}
     for name in ("grey", "phone", "thin"):
         assert (out / f"{name}.png").stat().st_size > 100
