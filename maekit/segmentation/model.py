@@ -131,7 +131,7 @@ class Segmenter(TransferModel):
         """Returns the last block's map [B, D, h, w] of crops [B, 3, H, W], after the final norm if there is one."""
         found: Features = self.backbone(images)
         patches = self.backbone.patch_tokens(found.tokens)
-        return patches.transpose(1, 2).reshape(len(images), -1, *self.backbone.patch_grid(images))
+        return patches.transpose(1, 2).reshape(images.shape[0], -1, *self.backbone.patch_grid(images))
 
     def forward(self, images: Tensor) -> Tensor:
         """Returns logits [B, C, H, W] of crops [B, 3, H, W], normalised."""

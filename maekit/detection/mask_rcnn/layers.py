@@ -22,6 +22,6 @@ class NormedConv(nn.Conv2d):
         """Turns maps [R, C, h, w] into maps [R, channels, h, w]; R may be 0, and the gradients are zeros then."""
         convolved = super().forward(maps)
         norm = self.norm
-        if len(maps) == 0 and isinstance(norm, nn.BatchNorm2d):  # it measures nothing, but its weights are used
+        if isinstance(norm, nn.BatchNorm2d) and maps.shape[0] == 0:  # it measures nothing, but its weights are used
             return convolved * norm.weight[:, None, None] + norm.bias[:, None, None]
         return F.relu(norm(convolved), inplace=True)

@@ -43,7 +43,7 @@ def best_proposals(
         For each image the boxes float32 [P, 4] and their logits float32 [P], falling. On an accelerator P does not
         depend on what was suppressed: empty boxes with logits of minus infinity follow.
     """
-    boxes, scores, levels = _candidates(anchors, logits, deltas, pre_nms, coder)
+    boxes, scores, levels = candidates(anchors, logits, deltas, pre_nms, coder)
     usable = boxes.isfinite().all(-1) & scores.isfinite()
     boxes = clipped_each(boxes, size[:, None])
     usable &= not_empty(boxes)
@@ -53,7 +53,7 @@ def best_proposals(
     return [_best_of_one(*image, levels, nms_iou, post_nms) for image in images]
 
 
-def _candidates(
+def candidates(
     anchors: Sequence[Tensor], logits: Sequence[Tensor], deltas: Sequence[Tensor], count: int, coder: BoxCoder
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Returns the `count` best boxes of each map [B, N, 4], their logits [B, N], and the maps' numbers [N]."""

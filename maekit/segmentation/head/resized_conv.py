@@ -28,10 +28,10 @@ def conv_of_resized(maps: Sequence[Tensor], weights: Sequence[Tensor], size: Hei
     for image, weight in zip(maps, weights, strict=True):
         tall = _taps_resized_along_rows(image, weight, size.height)
         columns = _resize_and_shift(image.shape[3], size.width, tall)
-        columns = columns.permute(1, 2, 0).reshape(1, size.width, -1).expand(len(tall), -1, -1)
+        columns = columns.permute(1, 2, 0).reshape(1, size.width, -1).expand(tall.shape[0], -1, -1)
         total = torch.bmm(columns, tall) if total is None else torch.baddbmm(total, columns, tall)
     assert total is not None
-    return total.view(len(maps[0]), *size, -1).permute(0, 3, 1, 2)
+    return total.view(maps[0].shape[0], *size, -1).permute(0, 3, 1, 2)
 
 
 def _taps_resized_along_rows(image: Tensor, weight: Tensor, height: int) -> Tensor:

@@ -1,0 +1,1 @@
+"""A detector as one graph whose outputs have fixed shapes, for other programs."""
