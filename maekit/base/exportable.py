@@ -142,7 +142,7 @@ def compare_outputs(ours: Outputs, theirs: Outputs, names: Sequence[str], equal:
 
 @contextmanager
 def method_replaced(model: nn.Module, name: str, method: Callable[..., Any]) -> Iterator[None]:
-    """Lets `model.<name>(images)` call `method` while the block runs; `forward` is what `model(images)` calls."""
+    """Lets `model.<name>(...)` call `method` while the block runs; `forward` is what `model(images)` calls."""
     model.__dict__[name] = method
     try:
         yield

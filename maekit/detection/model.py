@@ -1,6 +1,6 @@
 """Object detection and instance segmentation on the shared backbone: Mask R-CNN on a pyramid of a plain ViT's maps."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal, Unpack
 
@@ -10,11 +10,14 @@ from torch import Tensor, nn
 
 from maekit.backbone.vit import ViTOptions
 from maekit.base.evaluation.confusion import BACKGROUND, confused
+from maekit.base.exportable import Exportable
 from maekit.base.model import TransferModel
 from maekit.base.settings import TunedSettings
 from maekit.base.spec import DataSpec
 from maekit.detection.data.batch import DetBatch, DetEvalBatch, InstanceMask
 from maekit.detection.detectron2.engine import Detectron2MaskRCNN
+from maekit.detection.exportable import object_exportable
+from maekit.detection.graph.detector import FixedDetector
 from maekit.detection.mask_rcnn.boxes import sizes_of
 from maekit.detection.mask_rcnn.mask_rcnn import MaskRCNN
 from maekit.detection.mask_rcnn.settings import MaskRCNNSettings
@@ -113,7 +116,7 @@ class Detector(TransferModel):
         """
         super().__init__(spec, settings, **options)
         check_numbers("model.taps", taps, f"[0, {self.backbone.num_blocks - 1}]")
-        self.taps = taps
+        self.taps, self.pyramid_channels, self.mask_rcnn = taps, settings.pyramid_channels, settings.mask_rcnn
         self.category_ids = category_ids_of(spec)
         self.expect_new = (*TransferModel.expect_new, "blocks.*.attn.position.*", "shared_bias.*")
         self.expect_unused = (*TransferModel.expect_unused, "cls_token", "reg_token", "norm.*", "fc_norm.*")
@@ -204,6 +207,23 @@ class Detector(TransferModel):
     def image_records(self, metrics: DetectionMetrics) -> BoxRecords:
         """Returns the boxes of each image, and which are right."""
         return metrics.image_records(SHOWN_SCORE)
+
+    def exportable(self, input: Mapping[str, Any]) -> Exportable:
+        """Returns the objects of square images, see `object_exportable`."""
+        fixed = FixedDetector(
+            self.backbone, self.head.pyramid, self._own_detector(), taps=self.taps, side=self.spec.image_size[0]
+        )
+        return object_exportable(self, fixed, self.spec, self.category_ids, input)
+
+    def _own_detector(self) -> MaskRCNN:
+        """Returns the detector; of detectron2's modules, which cannot be traced, maekit's with their weights."""
+        detector = self.head.detector
+        if isinstance(detector, MaskRCNN):
+            return detector
+        classes, strides = len(self.spec.class_names), strides_of(self.backbone.patch_size)
+        own = MaskRCNN(self.pyramid_channels, classes, self.mask_rcnn, strides=strides, masks=self.spec.masks)
+        own.load_state_dict(detector.state_dict())
+        return own.to(next(self.parameters()).device)
 
     def shown(self) -> ShownDetections:
         """Returns the F1 of images, panels of objects and detections, and the files of predictions."""

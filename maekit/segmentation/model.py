@@ -1,9 +1,9 @@
 """Semantic segmentation on the shared backbone: what every segmentation task has, whatever its head."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor
@@ -12,11 +12,13 @@ from torch.nn import functional as F
 from maekit.backbone.protocol import Features
 from maekit.base.data import RunData, TransferData
 from maekit.base.evaluation.confusion import confused
+from maekit.base.exportable import Exportable
 from maekit.base.model import TransferModel
 from maekit.base.spec import DataSpec
 from maekit.data.tables.class_weights import file_weights
 from maekit.segmentation.data.dataset import SegBatch, SegEvalBatch
 from maekit.segmentation.data.palette import spread_palette
+from maekit.segmentation.exportable import window_exportable
 from maekit.segmentation.head.mmseg.head import MmsegHead
 from maekit.segmentation.head.mmseg.inputs import Maps
 from maekit.segmentation.head.pixel_loss import pixel_cross_entropy
@@ -211,6 +213,10 @@ class Segmenter(TransferModel):
     def image_records(self, metrics: SegmentationMetrics) -> PixelRecords:
         """Returns the pixels of each class in each image."""
         return metrics.image_records(self.spec.class_names)
+
+    def exportable(self, input: Mapping[str, Any]) -> Exportable:
+        """Returns the logits of windows, see `window_exportable`."""
+        return window_exportable(self, input, self.evaluate_at.keywords, head=self.about_head)
 
     def shown(self) -> ShownLabels:
         """Returns the mIoU of images, panels of labels and predictions, and colour overlays with a legend."""

@@ -47,11 +47,9 @@ def slide(
     """
     _check(window, stride, batch)
     height, width = image.shape[1:]
-    padded = F.pad(image, (0, max(window[1] - width, 0), 0, max(window[0] - height, 0)))
+    padded, boxes = laid_out(image, window, stride)
     total = padded.new_zeros((num_classes, *padded.shape[1:]), dtype=torch.float32)
     hits = total.new_zeros(padded.shape[1:])
-    tops, lefts = (_starts(*sides) for sides in zip(padded.shape[1:], window, stride, strict=True))
-    boxes = [(slice(top, top + window[0]), slice(left, left + window[1])) for top in tops for left in lefts]
     for start in range(0, len(boxes), batch):
         chosen = boxes[start : start + batch]
         logits = logits_of(torch.stack([padded[:, rows, columns] for rows, columns in chosen]))
@@ -61,6 +59,14 @@ def slide(
             total[:, rows, columns] += part
             hits[rows, columns] += 1
     return total.div_(hits)[:, :height, :width]
+
+
+def laid_out(image: Tensor, window: HeightWidth, stride: HeightWidth) -> tuple[Tensor, list[tuple[slice, slice]]]:
+    """Returns an image [C, H, W], padded with zeros to a window at least, and the rows and columns of each window."""
+    height, width = image.shape[1:]
+    padded = F.pad(image, (0, max(window[1] - width, 0), 0, max(window[0] - height, 0)))
+    tops, lefts = (_starts(*sides) for sides in zip(padded.shape[1:], window, stride, strict=True))
+    return padded, [(slice(top, top + window[0]), slice(left, left + window[1])) for top in tops for left in lefts]
 
 
 def resized_logits(logits: Tensor, size: HeightWidth) -> Tensor:

@@ -65,9 +65,7 @@ class FixedDetector(nn.Module):
             reach=self.side,
         )
 
-    def _detections(
-        self, maps: Sequence[Tensor], proposals: Tensor, there: Tensor, sizes: Tensor
-    ) -> FixedDetections:
+    def _detections(self, maps: Sequence[Tensor], proposals: Tensor, there: Tensor, sizes: Tensor) -> FixedDetections:
         heads, settings = self.detector.roi_heads, self.detector.settings
         regions, (logits, deltas) = proposals, self._predicted(maps, proposals, there, 0)
         scores = logits.softmax(-1)
@@ -95,7 +93,8 @@ class FixedDetector(nn.Module):
         heads = self.detector.roi_heads
         pooled = pool_fixed(maps[: len(heads.strides)], heads.strides, regions, there, heads.settings.box_pool)
         logits, deltas = heads.predict(pooled, stage)
-        return tuple(part.float().view(*there.shape, part.shape[1]) for part in (logits, deltas))
+        logits, deltas = (part.float().view(*there.shape, part.shape[1]) for part in (logits, deltas))
+        return logits, deltas
 
     def _masks(self, maps: Sequence[Tensor], found: FixedDetections) -> Tensor:
         """Returns the probabilities [B, D, M, M] of the cells of each detection, zeros where there is none."""

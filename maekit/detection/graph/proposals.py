@@ -33,7 +33,7 @@ def fixed_proposals(
         Boxes float32 [B, P, 4], the best first, zeros where there are fewer than P; and whether there is one, bool
         [B, P].
     """
-    boxes, scores, levels = candidates(*predictions, pre_nms, coder)
+    boxes, scores, _ = candidates(*predictions, pre_nms, coder)
     usable = boxes.isfinite().all(-1) & scores.isfinite()
     boxes = clipped_each(boxes, sizes[:, None])
     usable &= not_empty(boxes)

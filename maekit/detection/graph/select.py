@@ -20,7 +20,7 @@ class FixedDetections(NamedTuple):
         labels: int64 [B, D].
     """
 
-    count: Tensor
+    count: Tensor  # type: ignore[assignment]  # hides tuple.count
     boxes: Tensor
     scores: Tensor
     labels: Tensor
@@ -51,7 +51,7 @@ def fixed_detections(
         reach: side of the images in pixels.
     """
     batch, num_proposals, num_classes = scores.shape[0], scores.shape[1], scores.shape[2] - 1
-    each = deltas.float().unflatten(2, (-1, 4))  # [B, P, C or 1, 4]
+    each = deltas.float().view(batch, num_proposals, deltas.shape[2] // 4, 4)  # [B, P, C or 1, 4]
     boxes = coder.decode(each, proposals[:, :, None].expand(-1, -1, each.shape[2], -1))
     finite = boxes.isfinite().all(-1)
     boxes = torch.where(finite[..., None], clipped_each(boxes, sizes[:, None, None]), 0.0)

@@ -11,8 +11,8 @@ def kept_scores(boxes: Tensor, scores: Tensor, index: Tensor, cells: Tensor, iou
     """Returns the scores [N]; minus infinity for what is suppressed, and for what is not in `index`.
 
     torchvision's `nms` becomes ONNX's NonMaxSuppression, which knows one list of boxes. Boxes that must not meet are
-    moved to cells of a grid, as torchvision's and detectron2's `batched_nms` do on a line: that rounds them to a part of
-    a pixel while they are compared, and not in the result.
+    moved to cells of a grid, as torchvision's and detectron2's `batched_nms` do on a line: that rounds them by less
+    than a hundredth of a pixel while they are compared, and not in the result.
 
     Args:
         boxes: float32 [N, 4], each corner from 0 to `reach`.
