@@ -15,6 +15,8 @@ EPILOG = """what is written, and of which size images may be (the number of imag
   labels              logits, probabilities                any multiples of the patch
   values              values in the unit of the data       any multiples of the patch
   grades              grade, probabilities, logits         any multiples of the patch
+  segmentation        logits [B, C, h, w] of one window    the window (`maekit predict` joins windows of any image)
+  detection           count, boxes, scores, labels, masks  the square that pictures of any size are fitted into
   --features          features, patches [B, D, h, w]       any multiples of the patch
   pre-training        features, patches of its encoder     any multiples of the patch
   ViTs with tables of relative position biases (BEiT, data2vec, SimMIM) take the size of their tables alone.
