@@ -103,18 +103,17 @@ def match(found: Floats, truth: Floats, crowd: Bools) -> tuple[Bools, Bools]:
     ignored = np.zeros_like(right)
     if not len(truth):
         return right, ignored
-    real, ious = np.flatnonzero(~crowd), overlaps(found, truth, crowd)
-    free = np.ones((len(IOUS), len(truth)), dtype=bool)
-    least = np.minimum(IOUS, _FAR)
+    ious, least, levels = overlaps(found, truth, crowd), np.minimum(IOUS, _FAR), np.arange(len(IOUS))
+    of_real, on_crowd = ious[:, ~crowd][:, ::-1], ious[:, crowd].max(1, initial=0.0)
+    free = np.ones((len(IOUS), of_real.shape[1]), dtype=bool)
     for row in np.flatnonzero(ious.max(1) >= least[0]).tolist():
-        for level in range(len(IOUS)):
-            own = np.where(free[level, real], ious[row, real], -1.0)
-            # of equal ones the last, as COCO's loop has it
-            best = len(own) - 1 - int(own[::-1].argmax()) if len(own) else -1
-            if best >= 0 and own[best] >= least[level]:
-                right[level, row], free[level, real[best]] = True, False
-            elif (ious[row, crowd] >= least[level]).any():
-                ignored[level, row] = True
+        hit = np.zeros(len(IOUS), dtype=bool)
+        if len(free[0]):
+            own = np.where(free, of_real[row], -1.0)
+            best = own.argmax(1)  # of equal ones the last in the file, as COCO's loop has it: they are turned around
+            hit = own[levels, best] >= least
+            free[levels[hit], best[hit]] = False
+        right[:, row], ignored[:, row] = hit, ~hit & (on_crowd[row] >= least)
     return right, ignored
 
 
