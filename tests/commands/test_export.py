@@ -74,6 +74,7 @@ def test_a_live_run_is_exported_with_a_word_of_its_step(
     assert "still being written" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_images_of_a_folder_or_made_ones_take_the_place_of_missing_data(
     run: Path, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -110,6 +111,7 @@ def test_flags_that_contradict_each_other_are_refused(
     assert fact in error_of(["export", str(run), *words], capsys)
 
 
+@pytest.mark.slow
 def test_features_are_not_predicted_with_and_are_not_compared_with_predictions(
     run: Path, file: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -14,7 +14,7 @@ from maekit.errors import UserError
 from maekit.export.graph.samples import Samples
 
 DIFFERENCE_LIMIT, SHARE_LIMIT = 1e-4, 0.01
-TIMED, SECONDS = 15, 10.0  # runs of one image by each at most, and for how long in all
+TIMED, SECONDS = 15, 5.0  # runs of one image by each at most, and for how long in all
 OTHER_BATCH = 3
 
 

@@ -90,6 +90,7 @@ def _logits(exportable: Exportable, images: Tensor) -> Tensor:
     return scores
 
 
+@pytest.mark.slow
 def test_a_program_of_torch_computes_the_same(tmp_path: Path) -> None:
     found = model().exportable(INPUT)
     assert found is not None
