@@ -125,7 +125,12 @@ def judge(check: Check, precision: str, limit: float | None) -> None:
 
 def parts(path: Path) -> list[Path]:
     """Returns the files of an exported model: itself, and the tensors of a large one beside it."""
-    return [file for file in (path, path.with_name(f"{path.name}.data")) if file.is_file()]
+    return [file for file in (path, data_of(path)) if file.is_file()]
+
+
+def data_of(path: Path) -> Path:
+    """Returns where the tensors of a large ONNX file are: model.onnx.data beside model.onnx."""
+    return path.with_name(f"{path.name}.data")
 
 
 def _more(exportable: Exportable, samples: Samples) -> list[Inputs]:

@@ -12,7 +12,7 @@ import torch
 
 from maekit.base.exportable import Exportable
 from maekit.errors import UserError
-from maekit.export.graph.check import Check, parts
+from maekit.export.graph.check import Check, data_of, parts
 from maekit.export.graph.metadata import describe
 from maekit.export.graph.onnx_file import DEFAULT_OPSET, check_opset, write_onnx
 from maekit.export.graph.quantise import Precision, reduce_precision
@@ -47,7 +47,7 @@ class Wanted:
             raise UserError(
                 f"--output: got {self.out}, expected a name that ends in {ENDING[self.to]}, by which it is recognised"
             )
-        for taken in (self.out, checks_of(self.out)):
+        for taken in (self.out, checks_of(self.out), data_of(self.out)):
             if taken.exists() or taken.is_symlink():
                 raise UserError(f"{taken} exists already; give another --output, or remove it first")
 

@@ -27,7 +27,7 @@ def check_opset(opset: int) -> None:
 def write_onnx(
     program: ExportedProgram, exportable: Exportable, path: Path, metadata: Mapping[str, object], opset: int
 ) -> None:
-    """Writes a program; a model above 2 GB has its tensors in a second file, `<name>.data`, beside it.
+    """Writes a program; a model above 1.5 GB has its tensors in a second file, `<name>.data`, beside it.
 
     Args:
         program: as `trace` returns it.

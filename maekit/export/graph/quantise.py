@@ -30,13 +30,13 @@ def reduce_precision(source: Path, out: Path, precision: Precision) -> str:
         In words what was changed.
 
     Raises:
-        UserError: a library is missing, or the model is above 2 GB, which the libraries do not convert.
+        UserError: a library is missing, or the model is above 1.5 GB and so has its tensors beside it.
     """
     onnx = library("onnx", f"--precision {precision}")
     if source.with_name(f"{source.name}.data").is_file():
         raise UserError(
-            f"--precision {precision}: the model is above 2 GB in fp32, which onnx's converters do not take; export it "
-            "in fp32 and convert it with the tools of the device it is for"
+            f"--precision {precision}: the model is above 1.5 GB in fp32, which onnx's converters do not take; export "
+            "it in fp32 and convert it with the tools of the device it is for"
         )
     model = onnx.load(str(source))
     with _quiet():

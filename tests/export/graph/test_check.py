@@ -101,9 +101,12 @@ def test_a_refused_file_gets_another_name(tmp_path: Path) -> None:
     for passed, name in ((False, "model.refused.onnx"), (True, "model.onnx")):
         made = tmp_path / "work.onnx"
         made.write_bytes(b"x")
+        made.with_name("work.onnx.data").write_bytes(b"tensors")
         place = settle(made, wanted.out, Check("work.onnx", "noise", 4, passed=passed))
         assert place == tmp_path / name and place.read_bytes() == b"x" and not made.exists()
         assert f'"file": "{name}"' in checks_of(place).read_text()
+        data = tmp_path / "work.onnx.data"  # as the file knows it
+        assert data.read_bytes() == b"tensors"
     with pytest.raises(UserError, match="exists already"):
         Wanted("onnx", tmp_path / "model.onnx")
     with pytest.raises(UserError, match=r"\.pt2"):

@@ -41,9 +41,9 @@ def test_int8_quantises_layers_and_nothing_else(tmp_path: Path) -> None:
     assert shapes == sorted([(48, 144), (48, 48), (48, 192), (192, 48)] * 3)
 
 
-def test_a_model_above_two_gigabytes_is_refused(tmp_path: Path) -> None:
+def test_a_model_with_its_tensors_in_another_file_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "large.onnx"
     file.write_bytes(exported()[1].read_bytes())
     file.with_name("large.onnx.data").write_bytes(b"tensors")
-    with pytest.raises(UserError, match="2 GB"):
+    with pytest.raises(UserError, match=r"1\.5 GB"):
         reduce_precision(file, tmp_path / "small.onnx", "int8")
