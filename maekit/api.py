@@ -22,7 +22,7 @@ from maekit.runs.begin import begun, is_finished, resumed
 from maekit.runs.checkpoint_path import find_checkpoint
 from maekit.runs.end import after_stop, finished_lines, says_how_to_resume
 from maekit.runs.read import read_run
-from maekit.system.launch import node_number
+from maekit.system.launch import find_launch, node_number
 from maekit.system.terminal import say_all
 from maekit.training.one_line_errors import one_line_errors
 from maekit.training.process import check_launch, restored
@@ -77,6 +77,7 @@ class Session:
     Args:
         settings: checked values of every section.
         module: the task's Python module.
+        trains: check before the model is built that the data can be trained on, as `fit` does after that.
 
     Attributes:
         data: the task's data, read from its folder.
@@ -85,7 +86,7 @@ class Session:
         environment: after `validate`, task, recipe, versions, devices and command.
     """
 
-    def __init__(self, settings: Settings, module: ModuleType) -> None:
+    def __init__(self, settings: Settings, module: ModuleType, *, trains: bool = False) -> None:
         from maekit.training.run import seed_all
         from maekit.training.trainer import check_hardware
 
@@ -94,6 +95,9 @@ class Session:
         self.data: TransferData = module.Data(**settings.values["data"])
         self.data.setup()
         settings.values["data"].update(self.data.resolved())
+        if trains and find_launch() is None:  # before a large model is built; several processes must fail together
+            self.data.require_trainable()
+            self._num_images()
         seed_all(settings.values["run"]["seed"])
         self.model: TransferModel = module.Model.build(self.data.spec(), settings.values["model"])
         self._module, self._used = module, False
@@ -133,9 +137,7 @@ class Session:
         # for this call only, as is new_data: not kept in checkpoints
         extend, options["extend"] = options["extend"], False
         new_data, options["new_data"] = options["new_data"], False
-        images = len(self.data.train_dataset(options["seed"]))
-        base_lr, few = self.settings.values["optim"]["base_lr"], partial(small_batch, self.settings.recipe)
-        require_batch(images, self.data.total_batch_size, base_lr, few)
+        images = self._num_images()
         with ExitStack() as stack:
             if ckpt_path is None:
                 task, recipe = self.settings.recipe.task.name, self.settings.recipe.name
@@ -277,6 +279,13 @@ class Session:
         ramp = ramp_of(self.settings.values["optim"], str(first), str(last), steps)
         build = partial(self._module.Model.build, self.data.spec(), self.settings.values["model"])
         return find_lr(self.settings, self.data, build, ramp, progress)
+
+    def _num_images(self) -> int:
+        """Returns the number of training images; refuses one below the total batch."""
+        images = len(self.data.train_dataset(self.settings.values["run"]["seed"]))
+        base_lr, few = self.settings.values["optim"]["base_lr"], partial(small_batch, self.settings.recipe)
+        require_batch(images, self.data.total_batch_size, base_lr, few)
+        return images
 
     def _check_process(self, job: "Run", *, trains: bool) -> None:
         strategy = job.trainer.strategy

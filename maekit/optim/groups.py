@@ -3,12 +3,13 @@
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol, TypeAlias, TypedDict, get_args, runtime_checkable
-
-from torch import nn
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias, TypedDict, get_args, runtime_checkable
 
 from maekit.errors import UserError, nearest
 from maekit.system.numbers import plural
+
+if TYPE_CHECKING:
+    from torch import nn
 
 Rule = Literal["1d", "bias", "layer_norm", "pos_embed", "cls_token", "mask_token"]
 # A parameter group as torch's optimizers hold it: a `Group` and the optimizer's own options, such as `betas`.
@@ -21,7 +22,7 @@ class Group(TypedDict):
     `lr` is what the schedule moves; `peak_lr` = the recipe's lr x `lr_scale` stays.
     """
 
-    params: list[nn.Parameter]
+    params: list["nn.Parameter"]
     lr: float
     weight_decay: float
     name: str
@@ -39,7 +40,7 @@ class LayeredBackbone(Protocol):
     def layer_of(self, name: str) -> int:
         """Returns 0 for the embeddings, i + 1 for block i, num_blocks + 1 for the final norm."""
 
-    def named_parameters(self) -> Iterator[tuple[str, nn.Parameter]]:
+    def named_parameters(self) -> "Iterator[tuple[str, nn.Parameter]]":
         """Yields its parameters under the names `layer_of` understands."""
 
 
@@ -66,7 +67,7 @@ class ParameterRow:
 
 
 def parameter_rows(
-    model: nn.Module,
+    model: "nn.Module",
     backbone: LayeredBackbone,
     *,
     lr: float,
@@ -87,6 +88,8 @@ def parameter_rows(
     """
     _check(model, backbone, no_weight_decay)
     layers = {id(p): backbone.layer_of(name) for name, p in backbone.named_parameters()}
+    from torch import nn
+
     norms = {id(p) for m in model.modules() if isinstance(m, nn.LayerNorm) for p in m.parameters(recurse=False)}
     factors = {id(p): m.lr_factor for m in model.modules() if isinstance(m, Scaled) for p in m.parameters(False)}
     top = backbone.num_blocks + 1
@@ -101,7 +104,7 @@ def parameter_rows(
     return rows
 
 
-def _check(model: nn.Module, backbone: LayeredBackbone, rules: Sequence[Rule]) -> None:
+def _check(model: "nn.Module", backbone: LayeredBackbone, rules: Sequence[Rule]) -> None:
     for rule in rules:
         if rule not in get_args(Rule):
             hint = nearest(rule, get_args(Rule))
@@ -114,7 +117,7 @@ def _check(model: nn.Module, backbone: LayeredBackbone, rules: Sequence[Rule]) -
             )
 
 
-def _labels(name: str, parameter: nn.Parameter, norms: set[int]) -> set[str]:
+def _labels(name: str, parameter: "nn.Parameter", norms: set[int]) -> set[str]:
     last = name.rpartition(".")[2]
     labels = {"cls_token" if last == "reg_token" else last}
     if parameter.ndim <= 1:
@@ -124,7 +127,7 @@ def _labels(name: str, parameter: nn.Parameter, norms: set[int]) -> set[str]:
     return labels
 
 
-def parameter_groups(model: nn.Module, rows: Sequence[ParameterRow]) -> list[TorchGroup]:
+def parameter_groups(model: "nn.Module", rows: Sequence[ParameterRow]) -> list[TorchGroup]:
     """Collects rows into optimizer groups, one per (layer, decayed or not, factor), by layer and decayed first.
 
     Besides torch's `params`, `lr` and `weight_decay` a group holds plain `name` (`layer_03_decay`, `head_no_decay`,
@@ -157,7 +160,7 @@ def _empty_group(row: ParameterRow, top: int) -> Group:
     }
 
 
-def check_groups(model: nn.Module, groups: Sequence[TorchGroup]) -> None:
+def check_groups(model: "nn.Module", groups: Sequence[TorchGroup]) -> None:
     """Stops the run with a UserError when a trainable parameter is in no group or in more than one."""
     counts = Counter(id(p) for group in groups for p in group["params"])
     for name, p in model.named_parameters():

@@ -1,10 +1,7 @@
 """The recipe section `optim`: its values, their ranges, and the optimizer and schedule they make."""
 
 from dataclasses import dataclass
-from typing import Literal
-
-from torch import nn
-from torch.optim import Optimizer
+from typing import TYPE_CHECKING, Literal
 
 from maekit.errors import UserError
 from maekit.optim.batch_plan import scaled_lr
@@ -16,10 +13,12 @@ from maekit.optim.groups import (
     parameter_groups,
     parameter_rows,
 )
-from maekit.optim.lars import LARS
-from maekit.optim.never_compiled import SGD, AdamW
 from maekit.optim.schedules import Schedule, make_schedule
 from maekit.system.ranges import check_numbers, check_range
+
+if TYPE_CHECKING:  # flags are checked without torch
+    from torch import nn
+    from torch.optim import Optimizer
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,7 @@ class Optimisation:
         """The head's peak learning rate at this total batch."""
         return scaled_lr(self.base_lr, self.lr, total_batch_size)
 
-    def rows(self, model: nn.Module, backbone: LayeredBackbone, total_batch_size: int) -> list[ParameterRow]:
+    def rows(self, model: "nn.Module", backbone: LayeredBackbone, total_batch_size: int) -> list[ParameterRow]:
         """One row for each trainable parameter: layer, scale, lr, weight decay."""
         return parameter_rows(
             model,
@@ -120,8 +119,11 @@ class Optimisation:
             no_weight_decay=self.no_weight_decay,
         )
 
-    def make_optimizer(self, model: nn.Module, backbone: LayeredBackbone, total_batch_size: int) -> Optimizer:
+    def make_optimizer(self, model: "nn.Module", backbone: LayeredBackbone, total_batch_size: int) -> "Optimizer":
         """The optimizer over real parameter groups, one for each layer and decay kind; fused kernels but for LARS."""
+        from maekit.optim.lars import LARS
+        from maekit.optim.never_compiled import SGD, AdamW
+
         groups = parameter_groups(model, self.rows(model, backbone, total_batch_size))
         check_groups(model, groups)
         if self.optimizer == "adamw":

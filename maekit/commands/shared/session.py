@@ -6,6 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from maekit.commands.shared.early import check_early
 from maekit.commands.shared.examples import example_text, examples
 from maekit.commands.shared.flags import OneValue, add_help_argument, add_recipe_arguments
 from maekit.errors import UserError, nearest
@@ -13,6 +14,7 @@ from maekit.recipes.aliases import flag_answer
 from maekit.recipes.flag_value import flag_value
 from maekit.recipes.known_keys import remember_keys
 from maekit.recipes.recipe import Recipe, flat, load_recipe
+from maekit.recipes.remembered import remember
 from maekit.recipes.tasks import find_task
 from maekit.runs.checkpoint_path import Purpose, find_checkpoint, rank_checkpoint
 from maekit.system.launch import find_launch
@@ -107,7 +109,10 @@ def open_session(
     """
     from maekit.recipes.settings import help_text, resolve
 
+    known = not args.help and check_early(args, recipe, flags, prog, purpose)
     module = recipe.task.load()
+    if not known:
+        remember(recipe.task, module)
     if args.help:
         print(help_text(recipe, module, prog, every=args.help == "all"))
         print(f"\n{example_text(examples()[prog.removeprefix('maekit ')])}")
@@ -137,7 +142,7 @@ def open_session(
     with one_outcome():
         lines = follow_weights(settings, module.Model, held)
         (say_all if fits else print_aside)(lines)
-        return Session(settings, module), path
+        return Session(settings, module, trains=fits), path
 
 
 def given_checkpoint(args: argparse.Namespace, settings: "Settings", purpose: Purpose = "read") -> Path | None:

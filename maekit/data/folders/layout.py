@@ -74,7 +74,7 @@ def require_folder(root: Path) -> None:
         UserError: with the nearest name there is.
     """
     if not root.is_dir():
-        raise UserError(_missing(root))
+        raise UserError(missing(root))
 
 
 def nearby_root(root: Path, holds: Callable[[Path], object]) -> Path | None:
@@ -143,7 +143,8 @@ def _one_class_hint(folder: Path) -> str:
     return f"did you mean --data.root {folder / only}?" if deeper else "put each class into a folder of its own"
 
 
-def _missing(root: Path) -> str:
+def missing(root: Path) -> str:
+    """Returns what is wrong with a root that is no folder, and what there is beside it."""
     if root.exists():
         return f"{root}: this is a file, expected a folder; unpack it if it is an archive, and give the folder"
     parent = next(folder for folder in root.absolute().parents if folder.is_dir())

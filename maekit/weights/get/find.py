@@ -67,6 +67,20 @@ def find_weights(given: str | Path) -> Path:
     return download(official.url, folder, md5=official.md5)
 
 
+def require_known(given: str | Path) -> None:
+    """Refuses what `find_weights` would not find, without reading or downloading anything.
+
+    Raises:
+        UserError: it is no path that exists, and no known name.
+    """
+    file = str(split_key(given)[0])
+    path = Path(file).expanduser()
+    with suppress(OSError):
+        if path.exists() or file.startswith(HUB) or file in shipped_weights() or file in _by_any_name():
+            return
+        raise UserError(_not_found(file, path))
+
+
 def weights_here(given: str | Path) -> Path | None:
     """Returns what `find_weights` would, if it is on this machine's disks; None where it is missing or not downloaded.
 
