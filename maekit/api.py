@@ -12,10 +12,9 @@ from maekit.base.data import TransferData
 from maekit.base.follow import follow_weights
 from maekit.base.model import TransferModel
 from maekit.errors import UserError
-from maekit.optim.batch_plan import require_batch
 from maekit.optim.lr_curve import LrCurve
 from maekit.recipes.overrides import as_flags
-from maekit.recipes.recipe import load_recipe, small_batch
+from maekit.recipes.recipe import load_recipe
 from maekit.recipes.settings import Settings, resolve
 from maekit.recipes.tasks import find_task
 from maekit.runs.begin import begun, is_finished, resumed
@@ -88,6 +87,7 @@ class Session:
 
     def __init__(self, settings: Settings, module: ModuleType, *, trains: bool = False) -> None:
         from maekit.training.run import seed_all
+        from maekit.training.start import num_images
         from maekit.training.trainer import check_hardware
 
         check_hardware(settings)
@@ -97,7 +97,7 @@ class Session:
         settings.values["data"].update(self.data.resolved())
         if trains and find_launch() is None:  # before a large model is built; several processes must fail together
             self.data.require_trainable()
-            self._num_images()
+            num_images(settings, self.data)
         seed_all(settings.values["run"]["seed"])
         self.model: TransferModel = module.Model.build(self.data.spec(), settings.values["model"])
         self._module, self._used = module, False
@@ -128,6 +128,7 @@ class Session:
             Interrupted: a signal stopped the run; the message says what was saved and how to resume.
         """
         from maekit.training import run
+        from maekit.training.start import num_images
 
         self.settings.require_training()
         with self._together(trains=True):
@@ -137,7 +138,7 @@ class Session:
         # for this call only, as is new_data: not kept in checkpoints
         extend, options["extend"] = options["extend"], False
         new_data, options["new_data"] = options["new_data"], False
-        images = self._num_images()
+        images = num_images(self.settings, self.data)
         with ExitStack() as stack:
             if ckpt_path is None:
                 task, recipe = self.settings.recipe.task.name, self.settings.recipe.name
@@ -279,13 +280,6 @@ class Session:
         ramp = ramp_of(self.settings.values["optim"], str(first), str(last), steps)
         build = partial(self._module.Model.build, self.data.spec(), self.settings.values["model"])
         return find_lr(self.settings, self.data, build, ramp, progress)
-
-    def _num_images(self) -> int:
-        """Returns the number of training images; refuses one below the total batch."""
-        images = len(self.data.train_dataset(self.settings.values["run"]["seed"]))
-        base_lr, few = self.settings.values["optim"]["base_lr"], partial(small_batch, self.settings.recipe)
-        require_batch(images, self.data.total_batch_size, base_lr, few)
-        return images
 
     def _check_process(self, job: "Run", *, trains: bool) -> None:
         strategy = job.trainer.strategy

@@ -1,17 +1,32 @@
 """What the processes of a run do together before it begins: find each other, and check that they are alike."""
 
 import os
+from functools import partial
 
 import torch
 
 from maekit.base.data import RunData
 from maekit.errors import UserError
+from maekit.optim.batch_plan import require_batch
+from maekit.recipes.recipe import small_batch
 from maekit.recipes.settings import Settings
 from maekit.system.launch import check_launch_size, find_launch, node_number
 from maekit.training.callbacks.interruption import Interruption
 from maekit.training.processes.meeting import expect, gathered, join, open_control
 from maekit.training.processes.same_start import hosts_of, require_same, start_of
 from maekit.training.trainer import check_hardware, device_count, group_timeout, local_device
+
+
+def num_images(settings: Settings, data: RunData) -> int:
+    """Returns how many images there are to train on.
+
+    Raises:
+        UserError: they are fewer than the total batch.
+    """
+    images = len(data.train_dataset(settings.values["run"]["seed"]))
+    base_lr, few = settings.values["optim"]["base_lr"], partial(small_batch, settings.recipe)
+    require_batch(images, data.total_batch_size, base_lr, few)
+    return images
 
 
 def meet(settings: Settings, *, trains: bool) -> None:
