@@ -21,7 +21,7 @@ from maekit.runs.begin import begun, is_finished, resumed
 from maekit.runs.checkpoint_path import find_checkpoint
 from maekit.runs.end import after_stop, finished_lines, says_how_to_resume
 from maekit.runs.read import read_run
-from maekit.system.launch import find_launch, node_number
+from maekit.system.launch import node_number
 from maekit.system.terminal import say_all
 from maekit.training.one_line_errors import one_line_errors
 from maekit.training.process import check_launch, restored
@@ -86,19 +86,16 @@ class Session:
     """
 
     def __init__(self, settings: Settings, module: ModuleType, *, trains: bool = False) -> None:
-        from maekit.training.run import seed_all
-        from maekit.training.start import num_images
-        from maekit.training.trainer import check_hardware
+        from maekit.training import run, start, trainer
 
-        check_hardware(settings)
+        trainer.check_hardware(settings)
         self.settings = settings
         self.data: TransferData = module.Data(**settings.values["data"])
         self.data.setup()
         settings.values["data"].update(self.data.resolved())
-        if trains and find_launch() is None:  # before a large model is built; several processes must fail together
-            self.data.require_trainable()
-            num_images(settings, self.data)
-        seed_all(settings.values["run"]["seed"])
+        if trains:
+            start.check_images(settings, self.data)
+        run.seed_all(settings.values["run"]["seed"])
         self.model: TransferModel = module.Model.build(self.data.spec(), settings.values["model"])
         self._module, self._used = module, False
         self.results: dict[str, Any] = {}
@@ -127,8 +124,7 @@ class Session:
             UserError: the run was refused before anything was written, or it failed.
             Interrupted: a signal stopped the run; the message says what was saved and how to resume.
         """
-        from maekit.training import run
-        from maekit.training.start import num_images
+        from maekit.training import run, start
 
         self.settings.require_training()
         with self._together(trains=True):
@@ -138,7 +134,7 @@ class Session:
         # for this call only, as is new_data: not kept in checkpoints
         extend, options["extend"] = options["extend"], False
         new_data, options["new_data"] = options["new_data"], False
-        images = num_images(self.settings, self.data)
+        images = start.num_images(self.settings, self.data)
         with ExitStack() as stack:
             if ckpt_path is None:
                 task, recipe = self.settings.recipe.task.name, self.settings.recipe.name

@@ -29,6 +29,17 @@ def num_images(settings: Settings, data: RunData) -> int:
     return images
 
 
+def check_images(settings: Settings, data: RunData) -> None:
+    """Refuses data that cannot be trained on before a large model is built; of several processes all do so later.
+
+    Raises:
+        UserError: as `num_images`, or there is nothing to train on.
+    """
+    if find_launch() is None:
+        data.require_trainable()
+        num_images(settings, data)
+
+
 def meet(settings: Settings, *, trains: bool) -> None:
     """Joins the processes that torchrun or srun started, or returns at once where there is one.
 
