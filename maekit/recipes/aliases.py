@@ -87,6 +87,8 @@ _FLAGS = {
     "a new run never overwrites an earlier one": "exist_ok overwrite force",
     "add -v for the trace of an error": "verbose",
 }
+# Where a task lacks the key of an answer, the one that it has in its place.
+_INSTEAD = {"data.image_size": "data.crop_size"}
 _ANSWERS = {word: answer for answer, words in _FLAGS.items() for word in words.split()}
 
 _COMMANDS = {
@@ -95,11 +97,14 @@ _COMMANDS = {
     "fit --task NAME, with the pre-training task that `maekit tasks` lists": "pretrain pre-train",
     "validate": "test eval evaluate val valid score",
     "predict": "infer inference detect segment classify",
-    "tasks": "list recipes models",
-    "runs": "ls ps history jobs experiments status",
+    "tasks": "list ls recipes models",
+    "runs": "ps history jobs experiments status",
     "runs rm": "rm remove delete",
     "runs prune": "prune clean cleanup",
-    "weights convert": "export convert",
+    "weights convert": "convert",
+    "export": "onnx torchscript deploy",
+    "watch": "tensorboard dashboard monitor live serve",
+    "completion": "completions autocomplete complete",
     "weights inspect": "inspect info",
     "data check": "check verify",
     "data make": "make",
@@ -150,6 +155,7 @@ def flag_answer(word: str, known: Container[str]) -> str | None:
         return answer
     key = answer.removeprefix("--").split()[0]
     if "." in key and known and key not in known:
+        same = _INSTEAD[key] if _INSTEAD.get(key, "") in known else same
         return None if same is None else f"use --{same}"
     return f"use {answer}"
 

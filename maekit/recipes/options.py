@@ -14,7 +14,7 @@ STRATEGIES = ("auto", "ddp", "fsdp2", "ddp_find_unused_parameters_true", "ddp_fi
 
 # Arguments of Lightning's Trainer that are not offered as flags, and what to use instead.
 OWNED = {
-    "accumulate_grad_batches": "data.device_batch_size decides how often gradients are accumulated",
+    "accumulate_grad_batches": "--data.device_batch_size decides how often gradients are accumulated",
     "use_distributed_sampler": "maekit's own samplers always split the data",
     "enable_checkpointing": "last.ckpt and best.ckpt are always written",
     "default_root_dir": "give --run.folder",

@@ -222,13 +222,16 @@ def flag_hint(key: str, known: Sequence[str]) -> str:
     """Returns what to use instead of an unknown flag: the reason, maekit's word for it, or the nearest flag."""
     section, _, name = key.partition(".")
     moved = moved_key(key)
-    if (moved or section == "optim") and not any(name.startswith("optim.") for name in known):
+    answer, elsewhere = flag_answer(key, known), (flag_answer(key, ()) or "").removeprefix("use --").partition(" ")[0]
+    trains = any(name.startswith("optim.") for name in known)
+    if not trains and (moved or section == "optim" or (answer is None and elsewhere.startswith("optim."))):
         return "; this task evaluates only: nothing is trained, so it has no optimizer and no learning rate"
     if reason := moved or _decided_elsewhere(section, name) or _untuned(key):
         return reason
-    answer = flag_answer(key, known)
     if answer is not None:
         return f"; {answer}"
+    if reason := _untuned(elsewhere) or _decided_elsewhere("trainer", key):
+        return reason
     own = ["task", "recipe", "config", "ckpt_path", "print_config"]
     return nearest_key(f"--{key}", [f"--{name}" for name in (*known, *own)]) or "; see --help"
 

@@ -10,7 +10,7 @@ from typing import Literal
 from maekit.errors import UserError, nearest
 from maekit.runs.files import ENVIRONMENT
 from maekit.runs.folder import FOLDER, shown
-from maekit.runs.named import named_run
+from maekit.runs.named import named_run, runs_there
 from maekit.runs.read import Run
 from maekit.system.rank import rank
 
@@ -52,10 +52,19 @@ def find_checkpoint(
     if not path.is_file():
         if run := named_run(given, runs, task, recipe):
             return _of_folder(run, purpose).resolve()
-        names = [file.name for file in path.parent.glob("*.ckpt")] if path.parent.is_dir() else []
-        near = nearest(path.name, [*names, "last", "best"])
-        raise UserError(f"no checkpoint {path}{near}{_TAKES}")
+        raise UserError(f"no checkpoint {path}{_near(given, path, runs)}{_TAKES}")
     return path.resolve()
+
+
+def _near(given: str, path: Path, runs: Path) -> str:
+    """What may have been meant by a checkpoint that is not there: a file beside it, `last`, or the runs there are."""
+    if path.parent.is_dir() and (near := nearest(path.name, [file.name for file in path.parent.glob("*.ckpt")])):
+        return near
+    folder = next((above for above in path.parents[:3] if above.is_dir()), Path())
+    if folder != Path():
+        names = sorted((one.name for one in folder.iterdir() if one.is_dir()), key=lambda name: (len(name), name))
+        return f"; there are {', '.join(names[:12])} in {shown(folder)}" if names else ""
+    return nearest(given, ["last", "best"]) or runs_there(runs)
 
 
 def run_checkpoint(path: Path) -> Path:

@@ -58,10 +58,10 @@ def existing_run(given: Path, runs: Path = Path("runs")) -> Path:
         return found
     siblings = [other.name for other in path.parent.iterdir()] if path.parent.is_dir() else []
     number = "" if path.is_absolute() else f", and no run of that name in {shown(runs)}"
-    raise UserError(f"no folder {path}{number}{nearest(path.name, siblings) or _runs_there(runs)}")
+    raise UserError(f"no folder {path}{number}{nearest(path.name, siblings) or runs_there(runs)}")
 
 
-def _runs_there(runs: Path) -> str:
+def runs_there(runs: Path) -> str:
     """Returns `; there are ...` with the ends of the newest runs' paths; empty where there is no run."""
     found = [folder for folder in runs.glob("*/*/*") if holds_run(folder)]
     newest = sorted(found, key=lambda folder: folder.stat().st_mtime, reverse=True)[:_MOST_LISTED]

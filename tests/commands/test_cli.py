@@ -67,7 +67,7 @@ def test_unknown_attribute_of_the_package_says_what_there_is() -> None:
         (["fit"], "no task given; add --task NAME, one of: "),
         (["fit", "--tsk", "imagenet_finetune"], "did you mean '--task'?"),
         (["tasks", "--jsn"], "--jsn"),
-        (["ls"], "maekit runs"),
+        (["ps"], "maekit runs"),
         (["rm", "3"], "maekit runs rm"),
         (["runs", "--studes"], "--studies"),
         (["runs", "rm"], "RUN"),

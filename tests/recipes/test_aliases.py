@@ -70,6 +70,24 @@ def test_a_flag_of_another_tool_is_answered_with_ours(word: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    ("task", "word", "answer"),
+    [
+        ("ade20k_upernet", "--imgsz", "--data.crop_size"),
+        ("imagenet_robustness", "--lr", "evaluates only"),
+        ("imagenet_robustness", "--freeze", "never trains its backbone"),
+        ("imagenet_robustness", "--epochs", "--trainer.max_epochs"),
+        ("coco_maskrcnn", "--limit_train_batches", "--trainer.max_steps"),
+        ("mae_pretrain", "--trainer.limit_train_batches", "--trainer.max_steps"),
+    ],
+)
+def test_where_a_task_lacks_the_usual_answer_its_own_is_given(task: str, word: str, answer: str) -> None:
+    found = find_task(task)
+    with pytest.raises(UserError) as caught:
+        resolve(load_recipe(found, "smoke"), found.load(), [word, "5"], training=True)
+    assert answer in str(caught.value), str(caught.value)
+
+
 def test_each_flag_that_the_table_answers_with_exists() -> None:
     known: set[str] = set()
     for task in shipped_tasks():
@@ -108,7 +126,9 @@ def test_a_flag_that_this_task_does_not_have_is_not_advised() -> None:
         (["val"], "`maekit validate`"),
         (["list"], "`maekit tasks`"),
         (["ls"], "`maekit tasks`"),
-        (["export"], "`maekit weights convert`"),
+        (["convert"], "`maekit weights convert`"),
+        (["onnx"], "`maekit export`"),
+        (["tensorboard"], "`maekit watch`"),
         (["infer"], "`maekit predict`"),
         (["detect"], "`maekit predict`"),
         (["predict", "--ckpt_path", "x", "--images", "y", "--batch-size", "4"], "use --batch_size"),
@@ -131,7 +151,7 @@ def test_a_command_of_another_tool_is_answered_with_ours(
 
 def test_help_is_a_command_too(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["help"]) == 0
-    assert "commands:" in capsys.readouterr().out
+    assert "\nTrain:\n  fit " in capsys.readouterr().out
     assert main(["help", "knn"]) == 0
     assert "--neighbours" in capsys.readouterr().out
     assert main(["help", "fit"]) == 0

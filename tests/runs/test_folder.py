@@ -172,3 +172,25 @@ def test_a_runs_folder_means_its_best_weights_wherever_weights_are_read(
     assert find_weights(str(folder)) == folder / "last.ckpt"
     (folder / "config.json").touch()
     assert find_weights(folder) == folder  # a folder of transformers
+
+
+@pytest.mark.parametrize(
+    ("given", "there"),
+    [
+        ("runs/t/r/9/best.ckpt", "there are 0, 2, 10 in"),
+        ("runs/t/r/9", "there are 0, 2, 10 in"),
+        ("9", "t/r/10"),
+        ("r/9", "t/r/10"),
+        ("lst", "'last'"),
+        ("runs/t/r/2/bst.ckpt", "'best.ckpt'"),
+    ],
+)
+def test_a_checkpoint_that_is_not_there_is_answered_with_those_that_are(
+    given: str, there: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in ("0", "10", "2"):
+        run_at(tmp_path / "runs/t/r" / name, 5, "last.ckpt", "best.ckpt")
+    with pytest.raises(UserError) as error:
+        find_checkpoint(given, Path("runs"))
+    assert there in str(error.value)
