@@ -12,7 +12,7 @@ from maekit.detection.mask_rcnn.boxes import not_empty, sizes_of
 from maekit.detection.mask_rcnn.select import rescaled
 from maekit.detection.mask_rcnn.types import Detections
 
-SAME_BOX = 0.99  # overlap from which two boxes of one class are of one object
+SAME_BOX = 0.9  # overlap from which two boxes of one class are of one object: after suppression no two others have it
 FEW_LOST = 0.01  # share of objects that two programs may not both have: scores or overlaps at a threshold
 
 
@@ -36,7 +36,7 @@ def detections_of(outputs: Mapping[str, Tensor], size: Tensor, original: Tensor)
 
 
 def compare_objects(ours: Outputs, theirs: Outputs) -> Compared:
-    """Compares the objects that both programs found: same image, same class, boxes that overlap by 99 %.
+    """Compares the objects that both programs found: same image, same class, boxes that overlap by 90 %.
 
     An object whose score or overlap lies at a threshold may be found by one of them alone. Where that is more than one
     in a hundred, and more than one of these images, nothing explains it, and every difference is infinite.
