@@ -152,8 +152,10 @@ def test_a_task_without_an_export_is_refused(
     monkeypatch.setattr(Classifier, "exportable", lambda self, input: None)
     assert "--features" in error_of(["export", str(run), "--to", "torch"], capsys)
     monkeypatch.undo()
-    monkeypatch.setattr(Classifier, "evaluates_only", True)
-    assert "--features" in error_of(["export", str(run), "--to", "torch"], capsys)
+    robust = ["export", str(run), "--to", "torch", "--task", "imagenet_robustness"]
+    assert "evaluates only" in error_of(robust, capsys)
+    assert "is of task" in error_of([*robust[:-1], "imagenet_scratch"], capsys)
+    assert "--features" in error_of(["export", "mae_vit_smoke", "--to", "torch"], capsys)
 
 
 @pytest.mark.slow

@@ -32,6 +32,7 @@ class Subject:
         model: the run's model; None for weights that are no run's.
         card: of the run's checkpoint; likewise.
         path: the checkpoint or the file of weights.
+        task: what `--task` was given, where the task has moved.
     """
 
     exportable: "Exportable"
@@ -41,6 +42,7 @@ class Subject:
     lines: list[str] = field(default_factory=list)
     model: "TransferModel | None" = None
     card: "Card | None" = None
+    task: str | None = None
 
     @property
     def kind(self) -> str:
@@ -63,7 +65,7 @@ class Subject:
         values: dict[str, Any] = dict(self.card.config["data"])
         if root is not None:
             values["root"] = root
-        data: TransferData = find_task(self.card.task).load().Data(**values)
+        data: TransferData = find_task(self.task or self.card.task).load().Data(**values)
         data.setup()
         self.card.require_classes(data.spec(), self.path)
         return data
@@ -81,14 +83,20 @@ def find_subject(given: str, *, features: bool, task: str | None = None) -> Subj
         UserError: nothing is there, or it has no export.
     """
     from maekit.base.checkpoint_card import read_card
+    from maekit.recipes.tasks import find_task
 
     try:
         path = find_checkpoint(given, Path("runs"))
         card = read_card(path)
-    except UserError:
-        if not features:
-            raise
-        return _of_weights(given)
+    except UserError as error:
+        if features:
+            return _of_weights(given)
+        line = str(error).replace("--ckpt_path takes", "RUN is")
+        raise UserError(f"{line}; weights that are no run's are exported with --features") from error
+    name = Path(task or card.task).stem
+    if find_task(task or card.task).load().Model.evaluates_only:
+        raise UserError(f"the task {name} evaluates only, and has no model of its own; export the run that it measures")
+    card.require_task(name, path)
     writer = holder(path.parent)
     lines = [weights_line(path, card.step)]
     if writer is not None:
@@ -100,14 +108,14 @@ def find_subject(given: str, *, features: bool, task: str | None = None) -> Subj
         if encoder and not features:
             lines.append("        a pre-training predicts nothing of an image: its encoder's features are exported")
         exportable = _features_of(model, card)
-        return Subject(exportable, {"kind": "features", **origin}, path.parent, path, lines, model, card)
-    found = None if model.evaluates_only else model.exportable(card.input)
+        return Subject(exportable, {"kind": "features", **origin}, path.parent, path, lines, model, card, task)
+    found = model.exportable(card.input)
     if found is None:
         raise UserError(
             f"{shown(path)}: the task {Path(card.task).stem} has no export of its predictions; export the run that its "
             "weights are of, or the backbone alone with --features"
         )
-    return Subject(found, {"kind": "predictions", **origin}, path.parent, path, lines, model, card)
+    return Subject(found, {"kind": "predictions", **origin}, path.parent, path, lines, model, card, task)
 
 
 def _features_of(model: "TransferModel", card: "Card") -> "Exportable":
