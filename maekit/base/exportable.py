@@ -95,6 +95,12 @@ class Exportable:
     further: Callable[[Tensor], Inputs] = no_more
     evaluated_with: Callable[[Runs], AbstractContextManager[None]] | None = None
 
+    @property
+    def named(self) -> str:
+        """What cannot be exported, in the words of an error: the model, with its head where the metadata name one."""
+        head = self.metadata.get("head")
+        return f"the model with the head {head}" if head else "the model"
+
     def example(self, count: int = 2, taller: int = 0, wider: int = 0) -> Inputs:
         """Returns made inputs of `count` images, by so many pixels taller and wider than `image_size`."""
         height, width = self.image_size[0] + taller, self.image_size[1] + wider

@@ -68,7 +68,7 @@ def window_exportable(
         model: loaded, in evaluation mode.
         input: the values of the evaluation transform.
         evaluation: how whole images are evaluated, an `Evaluation`.
-        head: about a head of another library, in words; empty for maekit's own.
+        head: its name.
     """
     assert isinstance(model, nn.Module)
     spec, transform = model.spec, SegEvalTransform(**input)
@@ -107,7 +107,7 @@ def window_exportable(
             "window_batch": evaluation["batch"],
             "scales": list(evaluation["scales"]),
             "flip": evaluation["flip"],
-            **({"head": head} if head else {}),
+            "head": head,
             "input": dict(input),
         },
         prepare=middle,

@@ -216,7 +216,8 @@ class Segmenter(TransferModel):
 
     def exportable(self, input: Mapping[str, Any]) -> Exportable:
         """Returns the logits of windows, see `window_exportable`."""
-        return window_exportable(self, input, self.evaluate_at.keywords, head=self.about_head)
+        head = self.about_head or type(self.head).__name__
+        return window_exportable(self, input, self.evaluate_at.keywords, head=head)
 
     def shown(self) -> ShownLabels:
         """Returns the mIoU of images, panels of labels and predictions, and colour overlays with a legend."""

@@ -1,5 +1,6 @@
 """A detector with outputs of fixed shapes finds what the trained one finds, and outputs are compared by objects."""
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from maekit.detection.graph.pooling import pool_fixed
 from maekit.detection.graph.suppression import kept_scores
 from maekit.detection.mask_rcnn.pooling import pool_regions
 from maekit.detection.onnx_predictor import predictor_of
+from maekit.errors import UserError
+from maekit.export.graph.metadata import describe, require_same
 from maekit.system.size import HeightWidth
 from tests.detection.helpers_graph import INPUT, KINDS, SIDE, detector, exportable, pictures
 
@@ -169,3 +172,23 @@ def test_what_goes_with_images_follows_from_them() -> None:
     assert torch.equal(whole(torch.zeros(2, 3, SIDE, SIDE))[0], torch.full((2, 2), SIDE))
     (prepared, size) = exportable("mask").prepare(Image.new("RGB", (100, 50)))
     assert prepared.shape == (3, SIDE, SIDE) and size.tolist() == [SIDE // 2, SIDE]
+
+
+def test_a_file_of_another_detector_is_refused() -> None:
+    origin: dict[str, object] = {"kind": "predictions", "task": "coco_maskrcnn"}
+    mask, boxes = (describe(exportable(kind), origin=origin) for kind in ("mask", "boxes"))
+    require_same(mask, mask, "model.onnx")
+    with pytest.raises(UserError, match="is of another model: its outputs"):
+        require_same(boxes, mask, "model.onnx")
+
+
+def test_detectron2s_modules_are_exported_through_maekits_with_their_weights() -> None:
+    """They have the same names of weights; here a module with nothing but these stands for detectron2's."""
+    net = copy.deepcopy(detector("cascade"))
+    own = net.head.detector
+    net.head.detector = torch.nn.ModuleDict({name: getattr(own, name) for name in ("proposal_generator", "roi_heads")})
+    found, images = net.exportable(INPUT), pictures(2)
+    with torch.inference_mode():
+        outputs = dict(zip(found.outputs, found.module(*images), strict=True))
+    expected = outputs_of("cascade", *images)
+    assert all(torch.equal(outputs[name], expected[name]) for name in expected) and found.module.detector is not own

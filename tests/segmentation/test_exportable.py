@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 from maekit.base.exportable import Exportable
 from maekit.base.predict_options import PredictOptions
+from maekit.errors import UserError
+from maekit.export.graph.trace import trace
 from maekit.segmentation.data.dataset import SegEvalBatch
 from maekit.segmentation.exportable import compare_pixels
 from maekit.segmentation.onnx_predictor import predictor_of, writer_of
@@ -124,3 +126,23 @@ def test_pixels_are_compared_by_their_class() -> None:
     found = compare_pixels(ours, theirs)
     assert (found.equal, found.count, found.differences) == (29, 32, {"logits": 0.75})
     assert compare_pixels(ours, {"logits": ours["logits"][:, :2]}).differences == {"logits": float("inf")}
+
+
+class Deciding(nn.Module):
+    """A head that looks at values before it decides what to do, which no graph holds."""
+
+    def __init__(self, head: nn.Module) -> None:
+        super().__init__()
+        self.head = head
+
+    def forward(self, maps: Sequence[Tensor]) -> Tensor:
+        logits: Tensor = self.head(maps)
+        return logits if float(logits.mean()) > 0 else -logits
+
+
+def test_a_head_that_cannot_be_traced_is_named_in_one_line() -> None:
+    net = model(task="ade20k_linear").eval()
+    net.head = Deciding(net.head)
+    with pytest.raises(UserError, match="the head Deciding cannot be traced") as raised:
+        trace(net.exportable(INPUT))
+    assert "\n" not in str(raised.value)

@@ -54,7 +54,9 @@ def write_onnx(
             )
     except Exception as error:  # torch.onnx.errors and whatever a translation raises
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise UserError(f"the model cannot be written as ONNX of opset {opset}: {first}; try --to torch") from error
+        raise UserError(
+            f"{exportable.named} cannot be written as ONNX of opset {opset}: {first}; try --to torch"
+        ) from error
     assert written is not None
     model = written.model
     _name_sides(model)

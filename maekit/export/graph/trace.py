@@ -63,7 +63,8 @@ def _traced(exportable: Exportable) -> ExportedProgram:
     except Exception as error:  # whatever the tracer or the model's own code raises
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
-            f"the model cannot be traced by torch {torch.__version__}: {first}; export its --features, or report it"
+            f"{exportable.named} cannot be traced by torch {torch.__version__}: {first}; export its --features, or "
+            "report it"
         ) from error
 
 
