@@ -139,9 +139,9 @@ class Session:
             if ckpt_path is None:
                 task, recipe = self.settings.recipe.task.name, self.settings.recipe.name
                 with one_outcome():
-                    start = self.model.load_start(complete=False)
+                    loaded = self.model.load_start(complete=False)
                     new = stack.enter_context(begun(Path(options["folder"]), task, recipe, options["name"]))
-                lines = [] if start is None else start.lines()
+                lines = [] if loaded is None else loaded.lines()
                 return self._train(Path(from_first(str(new))), None, lines, words, callbacks)
             saved = on_first(lambda: find_checkpoint(str(ckpt_path), Path(), purpose="resume"))
             path = stack.enter_context(on_this_machine(saved, node_number()))

@@ -13,7 +13,6 @@ import torch
 from numpy.lib.format import open_memmap
 from torch import Tensor
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from maekit.backbone.vit import ViT
 from maekit.base.data import Balance, DrawDataset, RunData, TransferData
@@ -24,6 +23,7 @@ from maekit.data.loader import choose_workers, make_loader
 from maekit.data.sampler import EvalSampler
 from maekit.errors import UserError
 from maekit.system.files import cache_folder, locked
+from maekit.system.progress import tracked
 from maekit.system.terminal import say
 
 _FORMAT = b"2"
@@ -205,7 +205,7 @@ def _store(loader: DataLoader[object], pool: Pool, width: int, device: torch.dev
     features = open_memmap(folder / f"{split}.npy", mode="w+", dtype=np.float32, shape=(count, width))
     labels = np.zeros(count, dtype=np.int64)
     with torch.inference_mode():
-        for batch in tqdm(loader, desc=f"features of {split}", unit="batch", disable=None, leave=False):
+        for batch in tracked(loader, f"features of {split}", len(loader), "batch"):
             at = batch.index.numpy()
             features[at] = pool(batch.image.to(device, non_blocking=True)).float().cpu().numpy()
             labels[at] = batch.label.numpy()

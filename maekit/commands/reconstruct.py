@@ -13,6 +13,7 @@ from maekit.commands.shared.given_images import GivenImages
 from maekit.commands.shared.image_words import HELP, common_parent
 from maekit.commands.shared.output import refuse_file, refuse_results_among_images
 from maekit.errors import UserError
+from maekit.system.progress import tracked
 
 if TYPE_CHECKING:
     from maekit.pretraining.model import Pretrainer
@@ -88,7 +89,8 @@ def main(args: argparse.Namespace) -> int:
         )
     if not args.json:
         print("\n".join(lines))
-    for names, samples in chain(first, stream):
+    batches = chain(first, stream)
+    for names, samples in tracked(batches, "reconstruct", len(files), size=lambda batch: len(batch[0])):
         for file, sample, found in zip(names, samples, predictor.predict(samples, device), strict=True):
             writer.write(file, sample.picture, found)
     writer.close()

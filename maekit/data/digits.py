@@ -12,6 +12,7 @@ from PIL import Image
 from maekit.data.folders.text import MAPPING
 from maekit.errors import UserError
 from maekit.system.files import cache_folder
+from maekit.system.terminal import print_aside
 
 IMAGE_SIZE = 32
 JPEG_QUALITY = 95
@@ -34,6 +35,7 @@ def cached(name: str, write: Callable[[Path], None]) -> Path:
     """
     folder = cache_folder() / name
     if not folder.is_dir():
+        print_aside([f"makes the small data set {name}, once, in {folder.parent}"])
         _write_whole(folder, write)
     return folder
 

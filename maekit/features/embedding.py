@@ -13,7 +13,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from torch.utils.data import DataLoader
-from tqdm import tqdm
 
 from maekit.data.loader import choose_workers, worker_error_line
 from maekit.errors import UserError
@@ -25,6 +24,7 @@ from maekit.features.images import ImageFolder, ImageReader, Read, image_loader
 from maekit.features.metadata import CompleteMetadata, Format, Metadata
 from maekit.features.patches.plan import PatchPlan, WholeReader
 from maekit.system.files import locked, write_json
+from maekit.system.progress import Progress as Shown
 
 SAVE_SECONDS = 5.0  # between two writes of the progress: what a kill costs at most
 _PART, _PROGRESS, _METADATA, _FEATURES = "features.partial", "progress.json", "features.json", "features.npy"
@@ -191,7 +191,7 @@ def _compute(
 ) -> None:
     total = progress.done + len(loader.sampler)  # type: ignore[arg-type]
     rows = RowFile(output / _PART, extractor.shape, dtype, progress.rows(plan))
-    bar = tqdm(total=total, initial=progress.done, desc="embed", unit="image", disable=None, leave=False)
+    bar = Shown("embed", total, done=progress.done)
     saved = time.monotonic()
     try:
         for batch in loader:
@@ -199,7 +199,7 @@ def _compute(
                 rows.append(_finite(_features(batch, extractor), dtype))
             progress.skipped += batch.skipped
             progress.done += batch.total
-            bar.update(batch.total)
+            bar.advance(batch.total)
             if time.monotonic() - saved > SAVE_SECONDS:
                 _save(output, progress, rows)
                 saved = time.monotonic()

@@ -51,6 +51,7 @@ class Progress:
         unit: what is counted, in the singular.
         done: how many an earlier process did.
         show: false to show nothing.
+        bar: false to print lines on a terminal too.
         clock: gives the time in seconds.
     """
 
@@ -62,13 +63,14 @@ class Progress:
         *,
         done: int = 0,
         show: bool = True,
+        bar: bool = True,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.name, self.total, self.unit, self.done = name, total, unit, done
         self._before, self._pace = done, Pace(clock)
         self._shown = show and rank() == 0
         self._bar: Bar[NoReturn] | None = None
-        if self._shown and sys.stderr.isatty():
+        if self._shown and bar and sys.stderr.isatty():
             from tqdm import tqdm
 
             self._bar = tqdm(total=total, initial=done, desc=name, unit=unit, dynamic_ncols=True, leave=False)
@@ -96,8 +98,10 @@ class Progress:
 
     def _line(self) -> str:
         passed, made = self._pace.seconds(), self.done - self._before
-        of = f"{self.done:,} {self.unit}s" if self.total is None else f"{self.done:,}/{self.total:,} {self.unit}s"
-        return f"{self.name}: {of}  {times(passed, made, None if self.total is None else self.total - self.done)}"
+        units = f"{self.unit}{'es' if self.unit.endswith('ch') else 's'}"
+        count = f"{self.done:,}" if self.total is None else f"{self.done:,}/{self.total:,}"
+        missing = None if self.total is None else self.total - self.done
+        return f"{self.name}: {count} {units}  {times(passed, made, missing)}"
 
 
 def times(passed: float, made: int, missing: int | None) -> str:

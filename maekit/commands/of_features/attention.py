@@ -9,6 +9,7 @@ from maekit.commands.shared.flags import add_device_argument, add_weights_argume
 from maekit.commands.shared.given_images import GivenImages
 from maekit.commands.shared.image_words import HELP
 from maekit.commands.shared.output import refuse_results_among_images
+from maekit.system.progress import tracked
 from maekit.system.size import HeightWidth
 
 if TYPE_CHECKING:
@@ -52,12 +53,12 @@ def main(args: argparse.Namespace) -> int:
     shared = PatchColours()
     if args.joint:
         readable = []
-        for file, _, view in viewer.views(files):
+        for file, _, view in tracked(viewer.views(files), "attention: colours", len(files)):
             shared.add(view.patches[0])
             readable.append(file)
         files = readable
     places, done = ResultPlaces(args.output, ("",)), 0
-    for file, image, view in viewer.views(files):
+    for file, image, view in tracked(viewer.views(files), "attention", len(files)):
         colours = shared if args.joint else PatchColours()
         if not args.joint:
             colours.add(view.patches[0])

@@ -10,6 +10,7 @@ from maekit.errors import UserError
 from maekit.recipes.recipe import load_recipe
 from maekit.recipes.tasks import find_task
 from maekit.system.numbers import plural
+from maekit.system.progress import tracked
 
 if TYPE_CHECKING:
     from maekit.base.pixel_labels import PixelLabels
@@ -58,8 +59,6 @@ class ToldPixels:
         self, counts: list[int], temperature: float | None, device: str, batch: int
     ) -> dict[int, dict[str, float]]:
         """Returns mIoU, mAcc and aAcc in percent for each number of neighbours."""
-        from tqdm import tqdm
-
         from maekit.features.patches.segment import measure, segment
         from maekit.system.hardware import choose_device
 
@@ -67,7 +66,7 @@ class ToldPixels:
 
         def search(neighbours: int) -> "Iterator[tuple[int, Neighbours]]":
             found = segment(self.val, images, self.bank, neighbours, device=place, batch=batch)
-            yield from tqdm(found, total=len(images), desc="knn", unit="image", disable=None, leave=False)
+            yield from tracked(found, "knn", len(images))
 
         return measure(self.val, self.maps, self.bank, self.labels, counts, temperature, search)
 

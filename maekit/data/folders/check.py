@@ -13,6 +13,7 @@ from maekit.data.folders.listing import Listing
 from maekit.data.images.decode import UPRIGHT
 from maekit.data.loader import usable_cores
 from maekit.errors import UserError
+from maekit.system.progress import tracked
 
 MAX_QUICK = 10_000
 MAX_QUICK_DECODED = 2_000
@@ -75,4 +76,5 @@ def _run(jobs: list[tuple[str, bool, ReadFile]]) -> list[str | None]:
     if len(jobs) <= FEW:
         return [file_problem(*job) for job in jobs]
     with ProcessPoolExecutor(usable_cores()) as pool:
-        return list(pool.map(file_problem, *zip(*jobs, strict=True), chunksize=64))
+        found = pool.map(file_problem, *zip(*jobs, strict=True), chunksize=64)
+        return list(tracked(found, "data check", len(jobs), "file"))

@@ -18,6 +18,7 @@ from maekit.segmentation.data.labels.label_maps import LabelMaps
 from maekit.segmentation.data.labels.problems import absent, judge, wrong_values
 from maekit.segmentation.data.labels.read import require_same_size, sizes
 from maekit.segmentation.data.layout.layout import Pairs
+from maekit.system.progress import tracked
 
 MAX_QUICK = {"training": 1_000, "validation": 2_000}  # pairs that the check reads without --full
 
@@ -110,4 +111,4 @@ def _look_at(pairs: Pairs, most: int, full: bool, reading: AnyReading) -> list[L
     if count <= FEW:
         return list(map(one, images, labels))
     with ProcessPoolExecutor(usable_cores()) as pool:
-        return list(pool.map(one, images, labels, chunksize=16))
+        return list(tracked(pool.map(one, images, labels, chunksize=16), "data check", count, "pair"))

@@ -33,6 +33,7 @@ from maekit.detection.data.coco.remarks import (
 from maekit.detection.data.coco.shared_images import shared_images
 from maekit.detection.data.coco.values import Tally
 from maekit.errors import UserError
+from maekit.system.progress import tracked
 from maekit.system.size import HeightWidth
 
 MAX_QUICK = 1_000, 2_000
@@ -232,4 +233,5 @@ def _look_at(file: CocoFile, most: int, full: bool, reading: AnyReading) -> list
     if count <= FEW:
         return [look(*job) for job in jobs]
     with ProcessPoolExecutor(usable_cores()) as pool:
-        return list(pool.map(look, *zip(*jobs, strict=True), chunksize=16))
+        found = pool.map(look, *zip(*jobs, strict=True), chunksize=16)
+        return list(tracked(found, "data check", len(jobs)))
