@@ -19,6 +19,7 @@ import maekit
 from maekit.data.loader import worker_error_line
 from maekit.errors import UserError
 from maekit.recipes.overrides import as_flags
+from maekit.runs.evaluated import intervals_of
 from maekit.runs.read import read_run
 from maekit.runs.rows import text_rows
 from maekit.training import process
@@ -49,6 +50,9 @@ def test_a_fit_after_a_validation_starts_afresh_and_its_report_is_true(
     plain = tiny(tmp_path / "b", trainer__max_steps=2).fit()
     session = tiny(tmp_path / "c", trainer__max_steps=2)
     measured = session.validate(checkpoint)
+    interval = intervals_of(session.results["evaluation.json"])["top1"]
+    assert interval.low <= measured["top1"] <= interval.high
+    assert session.results["image_scores.csv"].count("\n") == interval.images + 1
     assert rows(session.fit()) == rows(plain)
     assert session.validate(checkpoint) == measured  # after a fit, another model's weights do not matter either
     started = tiny(tmp_path / "d", trainer__max_steps=1, model__weights=str(checkpoint), model__new_head=True)

@@ -64,7 +64,7 @@ class Intervals:
 
     def plain(self) -> dict[str, Any]:
         """Returns plain values for JSON."""
-        return asdict(self)
+        return {**asdict(self), "values": {name: [low, high] for name, (low, high) in self.values.items()}}
 
 
 def bootstrap(records: ImageRecords) -> Intervals | None:

@@ -2,6 +2,7 @@
 
 import csv
 import io
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -183,6 +184,7 @@ def test_an_interval_is_that_of_the_mean_and_the_same_each_time(monkeypatch: pyt
     assert low == pytest.approx(values.mean() - error, abs=0.15 * error)
     assert high == pytest.approx(values.mean() + error, abs=0.15 * error)
     monkeypatch.setattr(image_records, "AT_ONCE", 1)
+    assert found.plain() == json.loads(json.dumps(found.plain())), "as a file has it"
     again = bootstrap(Means(values.tolist()))  # the number of choices at once changes nothing
     assert again is not None and again.values["mean"] == pytest.approx((low, high), rel=1e-12)
 
