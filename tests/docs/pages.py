@@ -14,7 +14,7 @@ PAGES: dict[str, Page] = {
     "getting_started.md": Page(IMAGES),
     "layer_decay.md": Page(("my_images",)),
     "own_data.md": Page(("my_images", "my_objects", "flowers")),
-    "pictures.md": Page(words={"300": "3"}),
+    "pictures.md": Page(("mine=my_images",), words={"300": "3"}),
     "plan.md": Page(("photos",)),
     "rare_classes.md": Page(("my_images",)),
     "reference/python.md": Page(("my_images",)),
