@@ -16,6 +16,7 @@ PAGES: dict[str, Page] = {
     "own_data.md": Page(("my_images", "my_objects", "flowers")),
     "pictures.md": Page(("mine=my_images",), words={"300": "3"}),
     "plan.md": Page(("photos",)),
+    "predict.md": Page((*IMAGES, "my_masks", "my_objects")),
     "rare_classes.md": Page(("my_images",)),
     "reference/python.md": Page(("my_images",)),
     "reports.md": Page(("my_images",)),
