@@ -9,6 +9,7 @@ from torch import Tensor
 from maekit.base.exportable import GraphModel
 from maekit.base.predict_options import PredictOptions
 from maekit.base.shown import PredictionWriter
+from maekit.base.tile_options import TileOptions
 from maekit.classification.prediction_tables import ClassTable, GradeTable, LabelTable, ValueTable
 from maekit.classification.predictions import (
     ClassScores,
@@ -32,6 +33,10 @@ def predictor_of(model: GraphModel) -> ImagePredictor[Found]:
         return of_outputs(model(images))
 
     return ImagePredictor(EvalTransform(**model.metadata["input"]), predict)
+
+
+def tiled_of(model: GraphModel, options: TileOptions) -> None:
+    """Returns nothing: one result an image is not made of tiles."""
 
 
 def writer_of(model: GraphModel, folder: Path, options: PredictOptions) -> PredictionWriter:

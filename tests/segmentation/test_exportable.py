@@ -13,11 +13,12 @@ from torch import Tensor, nn
 
 from maekit.base.exportable import Exportable
 from maekit.base.predict_options import PredictOptions
+from maekit.base.tile_options import TileOptions
 from maekit.errors import UserError
 from maekit.export.graph.trace import trace
 from maekit.segmentation.data.dataset import SegEvalBatch
 from maekit.segmentation.exportable import compare_pixels
-from maekit.segmentation.onnx_predictor import predictor_of, writer_of
+from maekit.segmentation.onnx_predictor import predictor_of, tiled_of, writer_of
 from tests.segmentation.helpers import CLASSES, SIDE, model
 
 pytestmark = pytest.mark.numeric
@@ -146,3 +147,13 @@ def test_a_head_that_cannot_be_traced_is_named_in_one_line() -> None:
     with pytest.raises(UserError, match="the head Deciding cannot be traced") as raised:
         trace(net.exportable(INPUT))
     assert "\n" not in str(raised.value)
+
+
+def test_images_larger_than_memory_are_looked_at_as_by_the_run() -> None:
+    given = ("ade20k_linear", (0.75, 1.25), True)
+    ours = tiled_of(OfTheModel(exportable(*given)), TileOptions())
+    theirs = segmenter(*given).shown().tiled_predictor(INPUT, TileOptions())
+    assert ours.words == theirs.words and ours.looks.scales == [0.75, 1.25] and ours.looks.flip
+    windows = torch.randn(2, 3, SIDE, SIDE)
+    with torch.inference_mode():
+        assert torch.equal(ours.looks.windows.logits_of(windows), theirs.looks.windows.logits_of(windows))

@@ -110,4 +110,5 @@ def _exported(path: Path, device: str, task: str | None) -> PredictionSource:
         torch.device("cpu"),
         {"checkpoint": str(path.resolve()), "step": step, "task": task, "precision": str(about.get("precision"))},
         f"model   {shown(path)} ({about.get('precision')}; task {task}, step {step})",
+        partial(module.tiled_of, graph),
     )
