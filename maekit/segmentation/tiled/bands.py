@@ -10,6 +10,8 @@ from torch.nn import functional as F
 from maekit.system.size import HeightWidth
 from maekit.tiles.region import Region, starts, whole
 
+PART_VALUES = 2**22  # mean logits that are given away at once: 16 MB
+
 
 @dataclass(frozen=True)
 class Windows:
@@ -71,19 +73,21 @@ class LogitBand:
         self.hits[rows, columns] += 1
         self.used = max(self.used, rows.stop)
 
-    def take(self, bottom: int) -> Tensor:
-        """Returns the mean logits [C, h, w] of the rows up to `bottom`, which no later window reaches, and drops them.
+    def take(self, bottom: int) -> Iterator[Tensor]:
+        """Yields the mean logits [C, h, w] of the rows up to `bottom`, which no later window reaches, and drops them.
 
-        Rows that no window covered are NaN.
+        They come a few rows at a time, so that there is no second copy of the band.
         """
         count = bottom - self.top
-        mean = self.total[:, :count] / self.hits[:count]
+        step = max(1, PART_VALUES // self.total[:, 0].numel())
+        for start in range(0, count, step):
+            rows = slice(start, min(start + step, count))
+            yield self.total[:, rows] / self.hits[rows]
         kept = self.used - count
         for plane in (*self.total, self.hits):  # one by one: rows move within the same memory, which needs a copy
             plane[:kept] = plane[count : self.used].clone()
             plane[kept : self.used] = 0
         self.top, self.used = bottom, kept
-        return mean
 
 
 def finished_rows(
@@ -119,7 +123,7 @@ def finished_rows(
     for start in range(0, len(places), windows.batch):
         chosen = places[start : start + windows.batch]
         if chosen[0].top > band.top:
-            yield band.take(chosen[0].top)
+            yield from band.take(chosen[0].top)
         pixels.hold(chosen[0].top, chosen[-1].bottom)
         inputs = torch.stack([pixels.window(place, normalise) for place in chosen]).to(device, non_blocking=True)
         logits = windows.logits_of(inputs.flip(-1) if mirrored else inputs)
@@ -128,7 +132,7 @@ def finished_rows(
         for place, part in zip(chosen, logits.flip(-1) if mirrored else logits, strict=True):
             band.add(place, part)
         done(len(chosen))
-    yield band.take(size.height)
+    yield from band.take(size.height)
 
 
 class _Pixels:

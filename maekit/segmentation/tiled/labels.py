@@ -19,7 +19,7 @@ from maekit.system.size import HeightWidth
 from maekit.tiles.scaled import ScaledImage
 from maekit.tiles.tiled_image import TiledImage
 
-BAND_VALUES = 2**26  # logits that are summed at once: 256 MB
+BAND_VALUES = 2**25  # logits that are summed at once: 128 MB
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +67,7 @@ class Looks:
         normalise: turns pixels [channels, h, w] of the file into the network's.
         scales: factors of the image's size that are averaged, see `windows.predict_labels`.
         flip: whether each is also seen mirrored.
-        columns: the most columns of the file whose logits are summed at once; None for what 256 MB hold.
+        columns: the most columns of the file whose logits are summed at once; None for what 128 MB hold.
     """
 
     windows: Windows
@@ -167,11 +167,11 @@ def _file_rows(
 def _decided(views: Sequence[View], logits: Sequence[Tensor]) -> Tensor:
     """Returns the labels [h, w]: of one view the highest logit's, of several the highest mean softmax's."""
     if len(views) == 1:
-        return logits[0].argmax(0)
+        return logits[0].max(0).indices  # the first of equals as argmax, in a third of its time on a CPU
     total = torch.zeros_like(logits[0])
     for view, each in zip(views, logits, strict=True):
         total.add_(each.softmax(0), alpha=view.times)
-    return total.argmax(0)
+    return total.max(0).indices
 
 
 def _write(file: BinaryIO, labels: NDArray[np.uint8], top: int, left: int, width: int) -> None:

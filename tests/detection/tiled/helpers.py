@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,13 @@ import torch
 from PIL import Image
 from sklearn.datasets import load_digits
 
-from maekit.detection.metrics.coco_masks import CocoResults, encode_masks
+from maekit.data.images.decode import Reading
+from maekit.detection.metrics.coco_masks import CocoResults, decode_masks, encode_masks
 from maekit.detection.predictions import FoundObjects
+from maekit.detection.tiled.predictor import TiledDetector
+from maekit.detection.tiled.views import overlaps
 from maekit.system.size import HeightWidth
+from maekit.tiles.open import open_tiled
 from maekit.tiles.region import tiles
 
 NUM_CLASSES = 10
@@ -117,3 +122,28 @@ class Detector:
         return CocoResults(
             np.array(boxes).reshape(-1, 4), np.array(scores), np.array(labels, dtype=np.int64), encode_masks(shapes)
         )
+
+
+def found_in(made: Scene, folder: Path, tile: int, overlap: int, detector: Detector) -> CocoResults:
+    path = folder / "scene.png"
+    Image.fromarray(made.picture).save(path)
+    with open_tiled(path, Reading()) as image:
+        return TiledDetector(detector, tile, overlap).objects(image, torch.device("cpu"))
+
+
+def faults(made: Scene, found: CocoResults, *, classes: bool) -> list[str]:
+    """Returns what is lost, doubled, of another class or of another shape."""
+    sure = found.scores >= SURE
+    same = overlaps(made.boxes, found.boxes[sure])
+    wrong = [f"object {n} found {hits} times" for n, hits in enumerate((same >= 0.5).sum(1).tolist()) if hits != 1]
+    wrong += [f"result {n} is no object" for n, best in enumerate(same.max(0).tolist()) if best < 0.5]
+    if wrong or found.rles is None:
+        return wrong
+    rles = [rle for rle, kept in zip(found.rles, sure, strict=True) if kept]
+    for number, row in enumerate(same):
+        at = int(row.argmax())
+        if classes and found.labels[sure][at] != made.labels[number]:
+            wrong.append(f"object {number} is taken for another class")
+        if (decode_masks([rles[at]], HeightWidth(*made.picture.shape[:2]))[0] != made.mask(number)).any():
+            wrong.append(f"object {number} has another mask")
+    return wrong

@@ -6,48 +6,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from maekit.base.tile_options import TileOptions
-from maekit.data.images.decode import Reading
 from maekit.detection.data.coco.rle import cut_out, text_of_bitmap, text_of_part
 from maekit.detection.metrics.coco_masks import CocoResults, decode_masks, encode_masks
 from maekit.detection.tiled.join import join
-from maekit.detection.tiled.predictor import TiledDetector, detector_tiles, joined_results
-from maekit.detection.tiled.views import Views, overlaps
+from maekit.detection.tiled.predictor import detector_tiles, joined_results
+from maekit.detection.tiled.views import Views
 from maekit.errors import UserError
 from maekit.system.size import HeightWidth
-from maekit.tiles.open import open_tiled
 from maekit.tiles.region import tiles
-from tests.detection.tiled.helpers import SURE, Detector, Scene, scene
+from tests.detection.tiled.helpers import Detector, faults, found_in, scene
 
 CPU = torch.device("cpu")
 SIZE = HeightWidth(300, 340)
-
-
-def found_in(made: Scene, folder: Path, tile: int, overlap: int, detector: Detector) -> CocoResults:
-    path = folder / "scene.png"
-    Image.fromarray(made.picture).save(path)
-    with open_tiled(path, Reading()) as image:
-        return TiledDetector(detector, tile, overlap).objects(image, CPU)
-
-
-def faults(made: Scene, found: CocoResults, *, classes: bool) -> list[str]:
-    """Returns what is lost, doubled, of another class or of another shape."""
-    sure = found.scores >= SURE
-    same = overlaps(made.boxes, found.boxes[sure])
-    wrong = [f"object {n} found {hits} times" for n, hits in enumerate((same >= 0.5).sum(1).tolist()) if hits != 1]
-    wrong += [f"result {n} is no object" for n, best in enumerate(same.max(0).tolist()) if best < 0.5]
-    if wrong or found.rles is None:
-        return wrong
-    rles = [rle for rle, kept in zip(found.rles, sure, strict=True) if kept]
-    for number, row in enumerate(same):
-        at = int(row.argmax())
-        if classes and found.labels[sure][at] != made.labels[number]:
-            wrong.append(f"object {number} is taken for another class")
-        if (decode_masks([rles[at]], HeightWidth(*made.picture.shape[:2]))[0] != made.mask(number)).any():
-            wrong.append(f"object {number} has another mask")
-    return wrong
 
 
 @pytest.mark.parametrize("seed", range(8))
@@ -68,7 +40,7 @@ def test_objects_larger_than_the_overlap_are_joined(overlap: int, seed: int, tmp
 
 @pytest.mark.slow
 def test_many_scenes_lose_and_double_no_object(tmp_path: Path) -> None:
-    """benchmarks/seams.py has 200 of them."""
+    """`python -m benchmarks.seams` makes 200 of them."""
     wrong = {}
     for seed in range(8, 60):
         made = scene(seed, SIZE, 128, 48, (16, 44))
