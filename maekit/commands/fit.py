@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from maekit.commands.shared.run_end import end_lines
 from maekit.commands.shared.session import (
     add_session_arguments,
     chosen_recipe,
@@ -13,8 +14,10 @@ from maekit.commands.shared.session import (
     open_session,
 )
 from maekit.runs.checkpoint_path import requeued_checkpoint
+from maekit.runs.lock import HANDLE
 from maekit.system import parent
-from maekit.system.terminal import say
+from maekit.system.rank import rank
+from maekit.system.terminal import say, say_all
 
 if TYPE_CHECKING:
     from maekit.api import Session
@@ -35,7 +38,11 @@ def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentPa
     session, path = opened
     if path is None:
         path = _of_requeued(session, recipe.task.name, recipe.name)
-    session.fit(path, words=sys.argv[1:])
+    wanted = session.settings.values["run"]["report"]
+    report = HANDLE not in os.environ if wanted is None else wanted  # a study hands a run its lock
+    result = session.fit(path, words=sys.argv[1:])
+    if rank() == 0:
+        say_all(end_lines(Path(result["folder"]), report=report))
     return 0
 
 

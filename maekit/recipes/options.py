@@ -62,6 +62,8 @@ class RunOptions:
             checkpoint: with LoRA or frozen blocks a small part of the size.
         keep_nan_step: if a loss is not finite, keep that step in nan_step.pt (weights, batch and the generators'
             states) for `maekit replay`; false where the disk is short. Its size is that of the weights in 32 bits.
+        report: write the run's page, report/report.html in its folder, when it has come to its end; null: unless a
+            study makes the run.
         wandb: also log to this Weights & Biases project (needs `pip install wandb`).
         compile: compile the training losses with torch.compile (of detection the backbone and the pyramid), which takes
             a minute or more; validation is never compiled. auto: on a CUDA device the run times its first steps
@@ -88,6 +90,7 @@ class RunOptions:
     save_every_minutes: float = 10.0
     checkpoint_content: Literal["whole", "changed"] = "whole"
     keep_nan_step: bool = True
+    report: bool | None = None
     wandb: str | None = None
     compile: Literal["auto"] | bool = "auto"
     matmul_precision: Literal["highest", "high"] = "highest"

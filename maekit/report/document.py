@@ -27,6 +27,21 @@ class Text:
 
 
 @dataclass(frozen=True)
+class Finding:
+    """A sentence, and the title of the section that has the numbers on which it rests."""
+
+    text: str
+    section: str
+
+
+@dataclass(frozen=True)
+class Findings:
+    """Sentences that each rest on numbers of another section."""
+
+    items: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
 class Facts:
     """Names and their values, such as the parts of a machine."""
 
@@ -121,7 +136,7 @@ class Code:
 
 
 Chart = LineChart | HeatMap
-Block = Text | Facts | Table | LineChart | HeatMap | Pictures | Code
+Block = Text | Findings | Facts | Table | LineChart | HeatMap | Pictures | Code
 
 
 @dataclass(frozen=True)

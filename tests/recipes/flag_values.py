@@ -234,6 +234,7 @@ FLAGS = {
     "run.keep_best": whole("1", "3", bad="0 -1 null"),
     "run.keep_nan_step": SWITCH,
     "run.num_threads": whole("1", "null", bad="0 -1"),
+    "run.report": choice("true", "false", "null", bad="later"),
     "run.save_every_minutes": real("0", "0.5", bad="-1"),
     "run.seed": whole("0", "5", bad="-1 4294967296"),
     "run.stop_at_step": whole("1", "null", bad="0 -1"),

@@ -3,7 +3,7 @@ r"""A document as LaTeX: booktabs tables in a file that compiles by itself, each
 import re
 from collections.abc import Iterator
 
-from maekit.report.document import Block, Code, Document, Facts, Pictures, Table, Text, Value, as_table
+from maekit.report.document import Block, Code, Document, Facts, Findings, Pictures, Table, Text, Value, as_table
 from maekit.system.numbers import cell_text
 from maekit.system.plain import is_number
 
@@ -74,6 +74,10 @@ def _block(block: Block) -> Iterator[str]:
     if isinstance(block, Text):
         for line in block.lines:
             yield f"{escape(line)}\n"
+    elif isinstance(block, Findings):
+        yield r"\begin{itemize}"
+        yield from (rf"\item {escape(one.text)} (\emph{{{escape(one.section)}}})" for one in block.items)
+        yield r"\end{itemize}"
     elif isinstance(block, Facts):
         yield from latex_table(Table("facts", ("", ""), block.pairs))
     elif isinstance(block, Table):

@@ -9,6 +9,7 @@ from maekit.report.document import (
     Code,
     Document,
     Facts,
+    Findings,
     HeatMap,
     LineChart,
     Pictures,
@@ -46,6 +47,8 @@ def escape(text: str) -> str:
 def _block(block: Block, charts: Mapping[int, Path], pictures: Mapping[Path, Path]) -> Iterator[str]:
     if isinstance(block, Text):
         yield from "\n\n".join(escape(line) for line in block.lines).split("\n")
+    elif isinstance(block, Findings):
+        yield from (f"- {escape(one.text)} (*{escape(one.section)}*)" for one in block.items)
     elif isinstance(block, Facts):
         yield from _rows(("", ""), [(name, value) for name, value in block.pairs])
     elif isinstance(block, Table):

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from maekit.report.charts.charts import draw, remarks
 from maekit.report.charts.frame import NARROW, WIDE
-from maekit.report.document import Chart, Code, Facts, LineChart, Pictures, Table, Text, Value, as_table
+from maekit.report.document import Chart, Code, Facts, Findings, LineChart, Pictures, Table, Text, Value, as_table
 from maekit.report.page.pictures import Shown
 from maekit.system.numbers import number_texts
 from maekit.system.plain import is_number
@@ -22,6 +22,14 @@ class TextView:
 
     macro: ClassVar = "text"
     lines: Sequence[str]
+
+
+@dataclass(frozen=True)
+class FindingsView:
+    """Sentences with the section they rest on; `part` is its number on the page, 0 where it is not there."""
+
+    macro: ClassVar = "findings"
+    items: Sequence[tuple[str, str, int]]
 
 
 @dataclass(frozen=True)
@@ -85,11 +93,14 @@ class PicturesView:
     pictures: Sequence[Shown]
 
 
-View = TextView | FactsView | TableView | ChartView | CodeView | PicturesView
+View = TextView | FindingsView | FactsView | TableView | ChartView | CodeView | PicturesView
 
 
 def view(
-    block: Text | Facts | Table | Pictures | Code, pictures: Mapping[int, Sequence[Shown]], most_rows: int
+    block: Text | Findings | Facts | Table | Pictures | Code,
+    pictures: Mapping[int, Sequence[Shown]],
+    most_rows: int,
+    titles: Sequence[str],
 ) -> View:
     """The view of a block other than a chart.
 
@@ -97,9 +108,13 @@ def view(
         block: the block.
         pictures: `id` of a block of pictures -> its pictures, as far as the page has room for them.
         most_rows: longer tables are cut, and say so.
+        titles: of the page's sections, in their order.
     """
     if isinstance(block, Text):
         return TextView([line for line in block.lines if line])
+    if isinstance(block, Findings):
+        places = {title: place for place, title in reversed([*enumerate(titles, 1)])}
+        return FindingsView([(one.text, one.section, places.get(one.section, 0)) for one in block.items])
     if isinstance(block, Facts):
         return FactsView(block.pairs)
     if isinstance(block, Table):

@@ -58,11 +58,14 @@ def _page(
     most_rows: int,
     left_out: str,
 ) -> str:
+    titles = [section.title for section in document.sections]
     sections = [
         {
             "title": section.title,
             "blocks": [
-                charts[id(block)] if isinstance(block, LineChart | HeatMap) else view(block, pictures, most_rows)
+                charts[id(block)]
+                if isinstance(block, LineChart | HeatMap)
+                else view(block, pictures, most_rows, titles)
                 for block in section.blocks
             ],
         }

@@ -19,6 +19,7 @@ from maekit.report.runs.sections import (
     whole_configuration,
 )
 from maekit.report.runs.side_by_side import watched
+from maekit.report.runs.verdict.verdict import verdict
 from maekit.report.words import TOY, is_toy, setting, small_recipe, task_name
 from maekit.runs.data import recorded_data
 from maekit.runs.differences import Difference, differences
@@ -37,6 +38,7 @@ def run_document(run: Run, created: str) -> Document:
     missing = list(run.problems)
     beside = targets(run)
     sections = [
+        verdict(run),
         result(run, published(beside)),
         classes(run, missing),
         values(run, missing),

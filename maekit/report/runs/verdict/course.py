@@ -1,0 +1,95 @@
+"""How a run went over its steps: still better at its end, flat, or past its best; and whether it overfitted."""
+
+import statistics
+
+from maekit.report.document import Finding
+from maekit.report.runs.verdict import limits
+from maekit.runs.read import Run
+from maekit.runs.rows import Row
+from maekit.system.numbers import number
+
+CURVES = "Curves"
+
+
+def course(run: Run) -> list[Finding] | None:
+    """Whether training longer can help, or less would have done; None with too few validations to tell."""
+    points = _course_points(run)
+    if run.monitor is None or len(points) < limits.VALIDATIONS:
+        return None
+    name, mode = run.monitor
+    sign = 1 if mode == "max" else -1
+    values = [sign * value for _, value in points]
+    best = max(values)
+    at, last, gain = points[values.index(best)][0], points[-1][0], best - values[0]
+    if gain <= 0:
+        return [Finding(f"{name} was never better than {number(points[0][1])} of the first validation.", CURVES)]
+    earlier = max(values[: -max(1, len(values) // 3)])
+    recent = best - earlier
+    lost = best - values[-1]
+    found = []
+    if recent >= limits.RISING_SHARE * gain and at >= limits.LATE * last:
+        longer = "" if run.early_stop else "; longer training may help (--trainer.max_epochs, with its own schedule)"
+        found.append(
+            Finding(
+                f"{name} was still improving at the end: {number(sign * earlier)} to {number(sign * best)} in the last "
+                f"third of the validations{longer}.",
+                CURVES,
+            )
+        )
+    elif recent <= limits.FLAT_SHARE * gain:
+        since = next(step for (step, _), value in zip(points, values, strict=True) if best - value <= 0.02 * gain)
+        found.append(
+            Finding(
+                f"{name} has been flat since step {since:,} of {last:,}: {number(sign * best)} at best, "
+                f"{number(sign * values[-1])} at the end. Longer training with these settings will not help.",
+                CURVES,
+            )
+        )
+    if lost > max(0.05 * gain, run.interval.half_width if run.interval else 0.0):
+        found.append(
+            Finding(
+                f"The best {name} is of step {at:,} of {last:,}; the last is {number(lost)} worse. best.ckpt is that "
+                "of the best; --run.patience 5 would have ended the run earlier.",
+                CURVES,
+            )
+        )
+    return found
+
+
+def overfitting(run: Run) -> list[Finding] | None:
+    """Whether the validation loss rose while the training loss went on falling; None without both curves."""
+    val = [(row["step"], row["loss"]) for row in run.rows("val") if "loss" in row and row["step"] > 0]
+    train = [row for row in run.rows("train") if "loss" in row]
+    if len(val) < limits.VALIDATIONS or len(train) < limits.VALIDATIONS:
+        return None
+    step, lowest = min(val, key=lambda point: point[1])
+    last_step, last = val[-1]
+    before, after = _train_loss(train, step), _train_loss(train, last_step)
+    if before is None or after is None or lowest <= 0 or before <= 0:
+        return []
+    rise, fall = last / lowest - 1, 1 - after / before
+    if rise < limits.LOSS_RISE or fall < limits.TRAIN_FALL:
+        return []
+    return [
+        Finding(
+            f"It overfits: the validation loss is {number(last)}, {round(100 * rise)} % above its lowest of step "
+            f"{int(step):,}, while the training loss fell by another {round(100 * fall)} %. Fewer epochs, more "
+            "augmentation or fewer tuned blocks may help.",
+            CURVES,
+        )
+    ]
+
+
+def _course_points(run: Run) -> list[tuple[int, float]]:
+    """The monitored metric by step, once each, of the trained model."""
+    if run.monitor is None or run.status == "validated":
+        return []
+    name = run.monitor[0]
+    points = {int(row["step"]): row[name] for row in run.rows("val") if name in row and row["step"] > 0}
+    return sorted(points.items())
+
+
+def _train_loss(rows: list[Row], step: float) -> float | None:
+    """The median training loss of up to five rows that end at a step; None where none does."""
+    before = [row["loss"] for row in rows if row["step"] <= step][-5:]
+    return statistics.median(before) if before else None

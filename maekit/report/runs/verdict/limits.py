@@ -1,0 +1,15 @@
+"""From where on a number is worth a sentence. Chosen so that a sentence is rarely made of noise; none is published."""
+
+VALIDATIONS = 5  # of fewer nothing is said about a run's course
+FLAT_SHARE = 0.02  # a last third that adds at most this share of the whole gain is a plateau
+RISING_SHARE = 0.10  # one that adds at least this share is still rising
+LATE = 0.8  # share of the steps after which the best value is a late one
+LOSS_RISE = 0.10  # of the validation loss over its lowest, relative, while the training loss falls:
+TRAIN_FALL = 0.05  # by this, relative, in the same time
+UNSURE = 0.03  # half of the metric's interval over its value
+SMALL_CLASS = 3  # images, objects or percent of pixels of a class of which nothing is said
+TAKEN = 0.20  # share of a class that is taken for one other
+MISSED = 0.30  # share of a class's objects that no box is on
+SPURIOUS = 0.50  # boxes where there is no object, by the number of objects
+UNBALANCED = 10.0  # training images of the most frequent class by those of the rarest
+MOST = 3  # sentences of one kind

@@ -1,0 +1,113 @@
+"""Which class is taken for which, which is never predicted, and what a detector misses or invents."""
+
+from typing import NamedTuple
+
+from maekit.report.document import Finding
+from maekit.report.runs.verdict import limits
+from maekit.runs.read import Run
+from maekit.system.numbers import number
+from maekit.system.plain import JSON, finite_number
+
+CLASSES = "Classes"
+
+
+class _Counts(NamedTuple):
+    """A confusion: `rows[true][predicted]`; of a detector the last class is the background."""
+
+    names: list[str]
+    rows: list[list[float]]
+    unit: str
+    is_detector: bool
+
+    @property
+    def num_classes(self) -> int:
+        """Without the background."""
+        return len(self.names) - self.is_detector
+
+
+def mistakes(run: Run) -> list[Finding] | None:
+    """The most frequent confusions; None where no confusion of all classes is kept."""
+    found = _counts_of(run)
+    if found is None:
+        return None
+    return [*_taken(found), *_never(found), *(_missed(found) if found.is_detector else [])]
+
+
+def _taken(found: _Counts) -> list[Finding]:
+    pairs = []
+    for true in range(found.num_classes):
+        total = sum(found.rows[true])
+        for predicted in range(found.num_classes):
+            count = found.rows[true][predicted]
+            if predicted != true and _counts_enough(found, total) and count >= limits.TAKEN * total:
+                pairs.append((count / total, count, total, found.names[true], found.names[predicted]))
+    worst = sorted(pairs, reverse=True)[: limits.MOST]
+    return [
+        Finding(f"{true} is taken for {predicted} in {_amount(found, count, total)}.", CLASSES)
+        for _, count, total, true, predicted in worst
+    ]
+
+
+def _never(found: _Counts) -> list[Finding]:
+    names = [
+        found.names[at]
+        for at in range(found.num_classes)
+        if _counts_enough(found, sum(found.rows[at])) and not any(row[at] for row in found.rows)
+    ]
+    if not names:
+        return []
+    more = f" and {len(names) - limits.MOST} more" if len(names) > limits.MOST else ""
+    return [Finding(f"Never predicted: {', '.join(names[: limits.MOST])}{more}.", CLASSES)]
+
+
+def _missed(found: _Counts) -> list[Finding]:
+    background = len(found.names) - 1
+    rows = [(found.rows[at][background], sum(found.rows[at]), found.names[at]) for at in range(background)]
+    missed = [
+        (count / total, count, total, name)
+        for count, total, name in rows
+        if total >= limits.SMALL_CLASS and count >= limits.MISSED * total
+    ]
+    findings = [
+        Finding(f"{name} is missed in {_amount(found, count, total)}.", CLASSES)
+        for _, count, total, name in sorted(missed, reverse=True)[: limits.MOST]
+    ]
+    objects, spurious = sum(total for _, total, _ in rows), sum(found.rows[background][:background])
+    if objects and spurious >= limits.SPURIOUS * objects:
+        findings.append(
+            Finding(
+                f"{int(spurious):,} boxes are where there is no object, beside {int(objects):,} objects: predict with "
+                "a higher --score; the table of best F1 has one for each class.",
+                CLASSES,
+            )
+        )
+    return findings
+
+
+def _counts_enough(found: _Counts, total: float) -> bool:
+    """Whether a class is frequent enough for a sentence; of pixels everything that is there is."""
+    return total > 0 if found.unit == "pixels" else total >= limits.SMALL_CLASS
+
+
+def _amount(found: _Counts, count: float, total: float) -> str:
+    if found.unit == "pixels":
+        return f"{number(round(100 * count / total, 1))} % of its pixels"
+    return f"{int(count):,} of {int(total):,} {found.unit}"
+
+
+def _counts_of(run: Run) -> _Counts | None:
+    names, counts = run.confusion.get("classes"), run.confusion.get("counts")
+    if not isinstance(names, list) or not isinstance(counts, list) or len(counts) != len(names) or not names:
+        return None
+    rows = [_numbers(row) for row in counts]
+    if any(row is None or len(row) != len(names) for row in rows):
+        return None
+    whole = [row for row in rows if row is not None]
+    unit = str(run.confusion.get("unit", "images"))
+    return _Counts([str(name) for name in names], whole, unit, "min_score" in run.confusion)
+
+
+def _numbers(row: JSON) -> list[float] | None:
+    values = [finite_number(value) for value in row] if isinstance(row, list) else [None]
+    known = [value for value in values if value is not None]
+    return known if len(known) == len(values) else None

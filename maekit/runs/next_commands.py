@@ -1,0 +1,27 @@
+"""The commands that one types after a run, ready to paste."""
+
+import shlex
+
+from maekit.runs.checkpoint_path import BEST, LAST
+from maekit.runs.folder import shown
+from maekit.runs.read import Run
+
+
+def next_commands(run: Run) -> list[tuple[str, str]]:
+    """Each command with what it does; none of a folder without a checkpoint. `photos/` stands for one's own images."""
+    place = shlex.quote(shown(run.folder))
+    if run.status in ("paused", "unfinished"):
+        return [(f"maekit fit --ckpt_path {place}", "go on")] if (run.folder / LAST).is_file() else []
+    if not any((run.folder / name).is_file() for name in (BEST, LAST)):
+        return []
+    if "model.mask_ratio" in run.flat_config:
+        return [
+            (f"maekit reconstruct photos/ --weights {place}", "original, masked, reconstruction"),
+            (f"maekit embed photos/ --weights {place} --output features", "a feature vector of each image"),
+            (f"maekit weights convert {place} encoder.pth --to timm", "for other programs"),
+        ]
+    return [
+        (f"maekit predict photos/ --model {place}", "on your own images"),
+        (f"maekit export {place} --to onnx", "a file that runs without maekit, checked against this run"),
+        (f"maekit validate --ckpt_path {place}", "measure it again"),
+    ]

@@ -1,0 +1,222 @@
+"""The verdict on a run: each rule speaks where its numbers say so, else not, and says where they are too few."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from maekit.report.document import Code, Finding, Findings, Text
+from maekit.report.formats.markdown import render_markdown
+from maekit.report.page.render import render_html
+from maekit.report.runs.report import run_document
+from maekit.report.runs.verdict.course import course, overfitting
+from maekit.report.runs.verdict.mistakes import mistakes
+from maekit.report.runs.verdict.sureness import balance, certainty, label_noise, waiting
+from maekit.report.runs.verdict.verdict import verdict
+from maekit.runs.next_commands import next_commands
+from maekit.runs.read import Run
+from tests.report.helpers import make_run, write_csv
+
+
+def run_of(folder: Path, values: list[float], *, monitor: tuple[str, str] = ("top1", "max"), **options: Any) -> Run:
+    """A run whose monitored metric has these values at steps 10, 20, ..."""
+    make_run(folder, monitor=monitor, **options)
+    write_csv(folder / "val.csv", [{"step": 10 * (at + 1), monitor[0]: value} for at, value in enumerate(values)])
+    return Run(folder)
+
+
+def words(found: list[Finding] | None) -> str:
+    assert found is not None
+    return " ".join(one.text for one in found)
+
+
+FLAT = [50.0, 80.0, 89.9, 90.0, 90.0, 89.95, 90.0, 90.1, 90.0]
+
+
+@pytest.mark.parametrize(
+    ("values", "said", "unsaid"),
+    [
+        (FLAT, "has been flat since step 30 of 90", "still improving"),
+        ([10.0, 20.0, 30.0, 40.0, 50.0, 60.0], "still improving at the end: 40 to 60", "flat"),
+        ([10.0, 90.0, 85.0, 70.0, 60.0, 50.0], "The best top1 is of step 20 of 60; the last is 40 worse", "improving"),
+        ([90.0, 80.0, 70.0, 60.0, 50.0], "never better than 90", "flat"),
+    ],
+)
+def test_the_course_of_a_run(tmp_path: Path, values: list[float], said: str, unsaid: str) -> None:
+    found = words(course(run_of(tmp_path / "0", values)))
+    assert said in found
+    assert unsaid not in found
+
+
+def test_where_less_is_better_the_course_is_the_same_upside_down(tmp_path: Path) -> None:
+    found = words(course(run_of(tmp_path / "down", [-value for value in FLAT], monitor=("loss", "min"))))
+    assert "loss has been flat since step 30 of 90: -90.1 at best, -90 at the end." in found
+
+
+def test_of_few_validations_a_resumed_step_and_an_evaluation_no_course_is_told(tmp_path: Path) -> None:
+    assert course(run_of(tmp_path / "0", [1.0, 2.0, 3.0, 4.0])) is None
+    assert course(run_of(tmp_path / "1", FLAT, status="validated")) is None
+    run = run_of(tmp_path / "2", [1.0, 2.0, 3.0, 4.0])
+    rows = [{"step": step, "top1": value} for step, value in ((10, 1.0), (20, 2.0), (20, 2.0), (30, 3.0), (40, 4.0))]
+    write_csv(run.folder / "val.csv", rows)
+    assert course(run) is None  # one step was validated twice
+    unknown = run_of(tmp_path / "3", [float("nan")] * 6)
+    assert course(unknown) is None
+
+
+def losses(folder: Path, train: list[float], val: list[float]) -> Run:
+    make_run(folder)
+    for name, values in (("train", train), ("val", val)):
+        write_csv(folder / f"{name}.csv", [{"step": 10 * (at + 1), "loss": loss} for at, loss in enumerate(values)])
+    return Run(folder)
+
+
+def test_overfitting_is_a_rising_validation_loss_beside_a_falling_training_loss(tmp_path: Path) -> None:
+    falling = [2.0, 1.5, 1.0, 0.7, 0.5, 0.3, 0.2, 0.1]
+    rising = [2.0, 1.0, 0.8, 0.9, 1.0, 1.1, 1.2, 1.2]
+    assert "1.2, 50 % above its lowest of step 30" in words(overfitting(losses(tmp_path / "0", falling, rising)))
+    assert overfitting(losses(tmp_path / "1", falling, falling)) == []
+    assert overfitting(losses(tmp_path / "2", rising, rising)) == []  # both rise: something else is wrong
+    assert overfitting(losses(tmp_path / "3", falling, rising[:3])) is None
+
+
+def interval(folder: Path, low: float, high: float) -> Run:
+    make_run(folder)
+    ends = {"level": 0.95, "resamples": 1000, "images": 36, "values": {"top1": [low, high]}}
+    (folder / "evaluation.json").write_text(json.dumps({"intervals": ends}))
+    return Run(folder)
+
+
+def test_a_wide_interval_says_that_there_are_few_images(tmp_path: Path) -> None:
+    assert "36 validation images are few: top1 90.5 may be anything from 80 to 97" in words(
+        certainty(interval(tmp_path / "0", 80, 97))
+    )
+    assert certainty(interval(tmp_path / "1", 90, 91)) == []
+    make_run(tmp_path / "2")
+    assert certainty(Run(tmp_path / "2")) is None
+
+
+def confusion(folder: Path, **content: Any) -> Run:
+    make_run(folder)
+    (folder / "confusion.json").write_text(json.dumps(content))
+    return Run(folder)
+
+
+def test_classes_that_are_taken_for_others(tmp_path: Path) -> None:
+    names = ["brick", "grass", "gravel"]
+    found = mistakes(confusion(tmp_path / "0", classes=names, counts=[[10, 2, 0], [0, 12, 0], [0, 7, 5]]))
+    assert words(found) == "gravel is taken for grass in 7 of 12 images."
+    assert mistakes(confusion(tmp_path / "1", classes=names, counts=[[9, 1, 0], [0, 9, 1], [1, 0, 9]])) == []
+    few = mistakes(confusion(tmp_path / "2", classes=names, counts=[[9, 0, 0], [0, 9, 0], [0, 2, 0]]))
+    assert few == []  # two images of a class say nothing
+    never = mistakes(confusion(tmp_path / "3", classes=names, counts=[[9, 0, 0], [0, 9, 0], [3, 3, 0]]))
+    assert "Never predicted: gravel." in words(never)
+    pixels = confusion(tmp_path / "4", classes=names, unit="pixels", counts=[[90, 10, 0], [0, 50, 0], [0, 30, 70]])
+    assert words(mistakes(pixels)) == "gravel is taken for grass in 30 % of its pixels."
+    every: list[dict[str, Any]] = [{"classes": names, "counts": [[1, 2]]}, {"classes": names, "counts": None}, {}]
+    for at, damaged in enumerate(every):
+        assert mistakes(confusion(tmp_path / f"damaged{at}", **damaged)) is None
+
+
+def test_what_a_detector_misses_and_invents(tmp_path: Path) -> None:
+    run = confusion(
+        tmp_path / "0", classes=["cat", "dog", "background"], unit="objects", min_score=0.3,
+        counts=[[6, 0, 4], [0, 10, 0], [12, 3, 0]],
+    )  # fmt: skip
+    found = words(mistakes(run))
+    assert "cat is missed in 4 of 10 objects." in found
+    assert "15 boxes are where there is no object, beside 20 objects" in found
+    assert "background" not in found
+
+
+def scores(folder: Path, rows: list[dict[str, Any]]) -> Run:
+    make_run(folder)
+    write_csv(folder / "image_scores.csv", rows)
+    return Run(folder)
+
+
+def scored(at: int, label: str, predicted: str, sure: float) -> dict[str, Any]:
+    of_label = sure if label == predicted else 1 - sure
+    return {
+        "image": at, "file": f"{at}.png", "label": label, "predicted": predicted, "probability": sure,
+        "probability_of_label": of_label, "loss": 1.0,
+    }  # fmt: skip
+
+
+def test_labels_to_check_are_named_with_their_files(tmp_path: Path) -> None:
+    right = [scored(at, "cat", "cat", 0.9) for at in range(4)] + [scored(at + 4, "dog", "dog", 0.9) for at in range(4)]
+    found = label_noise(scores(tmp_path / "0", [*right, scored(8, "cat", "dog", 0.99)]))
+    assert words(found) == "Labels to check of 1 validation image: 8.png (cat, predicted dog)."
+    assert label_noise(scores(tmp_path / "1", right)) == []
+    make_run(tmp_path / "2")
+    assert label_noise(Run(tmp_path / "2")) is None
+
+
+def counted(folder: Path, train: list[int], val: list[int]) -> Run:
+    make_run(folder, changed={"data.sampling": None})
+    content = {"classes": ["cat", "dog"], "balance": {"unit": "images", "train": train, "val": val}}
+    (folder / "data.json").write_text(json.dumps(content))
+    return Run(folder)
+
+
+def test_unbalanced_and_unseen_classes(tmp_path: Path) -> None:
+    found = balance(counted(tmp_path / "0", [500, 20], [10, 0]))
+    assert "The validation images have no dog" in words(found)
+    assert "20 training images of dog, 500 of cat. Rare classes count more with --data.sampling balanced." in words(
+        found
+    )
+    assert balance(counted(tmp_path / "1", [50, 20], [10, 5])) == []
+    assert balance(counted(tmp_path / "2", [50], [10, 5])) is None
+
+
+def test_waiting_for_images(tmp_path: Path) -> None:
+    make_run(tmp_path / "0")
+    assert "31 % of the time" in words(waiting(Run(tmp_path / "0")))
+    metrics = json.loads((tmp_path / "0" / "metrics.json").read_text())
+    (tmp_path / "0" / "metrics.json").write_text(json.dumps({**metrics, "data_share": 0.02}))
+    assert waiting(Run(tmp_path / "0")) == []
+    (tmp_path / "0" / "metrics.json").write_text(json.dumps({**metrics, "data_share": None}))
+    assert waiting(Run(tmp_path / "0")) is None
+
+
+def test_each_sentence_links_to_the_section_that_has_its_numbers(tmp_path: Path) -> None:
+    run = run_of(tmp_path / "0", FLAT)
+    document = run_document(run, "now")
+    first = document.sections[0]
+    assert first.title == "Verdict"
+    (findings,) = (block for block in first.blocks if isinstance(block, Findings))
+    titles = [section.title for section in document.sections]
+    page = render_html(document)
+    for one in findings.items:
+        assert f'<a href="#part-{titles.index(one.section) + 1}">{one.section}</a>' in page
+        assert f"(*{one.section}*)" in render_markdown(document, {}, {})
+    (text,) = (block for block in first.blocks if isinstance(block, Text))
+    assert any(line.startswith("Not judged") and "labels that may be wrong" in line for line in text.lines)
+
+
+def test_a_run_without_any_validation_gets_no_verdict(tmp_path: Path) -> None:
+    make_run(tmp_path / "0", status="")
+    for name in ("val.csv", "metrics.json"):
+        (tmp_path / "0" / name).unlink()
+    assert verdict(Run(tmp_path / "0")) is None
+
+
+def test_next_commands_are_those_for_what_the_run_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = make_run(tmp_path / "my runs")
+    assert next_commands(Run(folder)) == []  # there is no checkpoint
+    (folder / "best.ckpt").touch()
+    commands = [command for command, _ in next_commands(Run(folder))]
+    assert commands[0] == "maekit predict photos/ --model 'my runs'"
+    assert "maekit export 'my runs' --to onnx" in commands
+    section = verdict(Run(folder))
+    assert section is not None
+    (code,) = (block for block in section.blocks if isinstance(block, Code))
+    assert "\nmaekit export 'my runs' --to onnx" in code.text
+    pretrained = make_run(tmp_path / "mae", changed={"model.mask_ratio": 0.75})
+    (pretrained / "last.ckpt").touch()
+    assert next_commands(Run(pretrained))[0][0] == "maekit reconstruct photos/ --weights mae"
+    paused = make_run(tmp_path / "paused", status="paused")
+    (paused / "last.ckpt").touch()
+    assert [command for command, _ in next_commands(Run(paused))] == ["maekit fit --ckpt_path paused"]
