@@ -27,7 +27,9 @@ FEW = {  # the recipe few of a task is run as it is, on small images
     "ordinal_finetune": "--data.image_size 32",
     "regression_finetune": "--data.image_size 32",
     "ade20k_upernet": "--data.crop_size 64 --data.resize [64,64] --model.window_stride 42 --model.taps [0,1,2,3]",
-    "coco_maskrcnn": "--data.image_size 64 --model.global_blocks [1,3] --model.taps [3] --model.window 3",
+    "coco_maskrcnn": "--data.image_size 64 --model.global_blocks [1,3] --model.taps [3] --model.window 3 "
+    "--model.pyramid_channels 32 --model.mask_rcnn.head_channels 32 --model.mask_rcnn.fc_channels 128 "
+    "--model.mask_rcnn.rpn_pre_nms [100,100] --model.mask_rcnn.rpn_post_nms [50,50] --model.mask_rcnn.roi_batch 16",
 }
 FLAGS = {"fit": "--trainer.max_steps 3 --trainer.limit_val_batches 2 --data.num_workers 0"}
 
