@@ -232,7 +232,7 @@ def flag_hint(key: str, known: Sequence[str]) -> str:
         return f"; {answer}"
     if reason := _untuned(elsewhere) or _decided_elsewhere("trainer", key):
         return reason
-    own = ["task", "recipe", "config", "ckpt_path", "print_config"]
+    own = {"task", "recipe", "config", "ckpt_path", "print_config"} - {key}  # one of these, where a command lacks it
     return nearest_key(f"--{key}", [f"--{name}" for name in (*known, *own)]) or "; see --help"
 
 

@@ -10,7 +10,9 @@ from pathlib import Path
 import pytest
 
 from maekit.cli import main
-from maekit.recipes.known_keys import known_keys, remember_keys
+from maekit.recipes.known_keys import known_keys
+from maekit.recipes.remembered import remember
+from maekit.recipes.settings import make_parser
 from maekit.recipes.tasks import find_task
 from tests.runs.listing.helpers import make
 
@@ -109,20 +111,17 @@ def test_what_is_offered(line: str, some: set[str], none: set[str], answers: dic
     assert not [word for word in found if word.startswith("imported")]
 
 
-def test_all_keys_of_a_task_are_known_once_it_was_loaded(place: Path) -> None:
-    task = find_task("imagenet_finetune")
-    assert "model.mix_switch_probability" not in known_keys("mae_pretrain")
-    remember_keys(task, ["model.brand_new", "data.root"])
-    known = known_keys("imagenet_finetune")
-    assert {"model.brand_new", "data.root", "trainer.devices"} <= set(known)
-    assert "model.brand_new" not in known_keys("mae_pretrain") and "model.brand_new" not in known_keys(None)
-    (next((place / "cache/flags").iterdir())).write_text("{")
-    assert "optim.layer_decay" in known_keys("imagenet_finetune")
-
-
-def test_a_fit_that_is_asked_for_its_configuration_remembers_the_keys(place: Path) -> None:
-    assert main(["fit", "--task", "imagenet_finetune", "--recipe", "smoke", "--print_config"]) == 0
-    assert "model.mix_switch_probability" in known_keys("imagenet_finetune")
+def test_all_keys_of_a_task_are_known_once_it_was_imported(place: Path) -> None:
+    task = find_task("coco_maskrcnn")
+    assert {"optim.layer_decay", "trainer.devices"} <= set(known_keys("coco_maskrcnn"))
+    module = task.load()
+    remember(task, module)
+    known = known_keys("coco_maskrcnn")
+    every = make_parser(module, training=True).get_defaults().as_flat().__dict__
+    assert set(map(str, every)) - {"config"} <= set(known)
+    assert "detectron2" in known["model.detector"].split("|")
+    assert known["data.root"] == "TEXT|null"
+    assert {key.split(".")[0] for key in known_keys(None)} == {"trainer", "run"}
 
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])

@@ -20,6 +20,7 @@ PAGES: dict[str, Page] = {
     "rare_classes.md": Page(("my_images",)),
     "reference/python.md": Page(("my_images",)),
     "reports.md": Page(("my_images",)),
+    "runs.md": Page(IMAGES),
     "targets.md": Page(("my_table",)),
     "tasks/ade20k_linear.md": Page(("my_masks",)),
     "tasks/ade20k_upernet.md": Page(("my_masks",)),

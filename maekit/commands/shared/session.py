@@ -12,7 +12,6 @@ from maekit.commands.shared.flags import OneValue, add_help_argument, add_recipe
 from maekit.errors import UserError, nearest
 from maekit.recipes.aliases import flag_answer
 from maekit.recipes.flag_value import flag_value
-from maekit.recipes.known_keys import remember_keys
 from maekit.recipes.recipe import Recipe, flat, load_recipe
 from maekit.recipes.remembered import remember
 from maekit.recipes.tasks import find_task
@@ -118,7 +117,6 @@ def open_session(
         print(f"\n{example_text(examples()[prog.removeprefix('maekit ')])}")
         return None
     settings = resolve(recipe, module, flags, training=True)
-    remember_keys(recipe.task, settings.defaults)
     from maekit.base.follow import follow_weights, held_by
 
     if args.print_config:
