@@ -2,7 +2,7 @@
 
 import statistics
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -88,10 +88,11 @@ class DataFacts(Callback):
     Args:
         folder: the run's folder.
         seed: the run's.
+        leave_out: called afterwards, so that the time is not counted as training.
     """
 
-    def __init__(self, folder: Path, seed: int) -> None:
-        self.folder, self.seed, self.done = folder, seed, False
+    def __init__(self, folder: Path, seed: int, leave_out: Callable[[], None]) -> None:
+        self.folder, self.seed, self.leave_out, self.done = folder, seed, leave_out, False
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: object, batch: object, batch_idx: int
@@ -106,3 +107,4 @@ class DataFacts(Callback):
         except Exception as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
             say(f"no sheet of training images: {reason}; the run goes on")
+        self.leave_out()

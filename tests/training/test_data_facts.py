@@ -11,6 +11,7 @@ from PIL import Image
 
 import maekit
 from maekit.training import data_facts
+from maekit.training.callbacks.record import Record
 from maekit.training.data_facts import DataFacts
 from tests.helpers_families import few_labelled, few_objects, few_plain
 from tests.helpers_run import tiny
@@ -48,10 +49,13 @@ def test_a_fault_is_one_line_and_the_run_goes_on(
     def broken(*_: Any) -> None:
         raise RuntimeError("no room\nat all")
 
+    left_out: list[bool] = []
     monkeypatch.setattr(data_facts, "facts", broken)
+    monkeypatch.setattr(Record, "leave_out", lambda _: left_out.append(True))
     assert tiny(tmp_path, trainer__max_steps=1).fit()["status"] == "finished"
     lines = [line for line in capsys.readouterr().out.splitlines() if "no room" in line]
     assert lines == ["no sheet of training images: no room; the run goes on"]
+    assert left_out == [True], "no training time"
 
 
 def test_sizes_are_those_of_the_files_that_can_be_read(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def training_callbacks(
         AtStart(start),
         CatchUp(),  # before those that save, which then see what it measures
         *own,
-        DataFacts(folder, options.seed),
+        DataFacts(folder, options.seed, record.leave_out),
         Pictures(folder),
         LayerLog(folder, record),
         *pause,

@@ -95,6 +95,10 @@ class Record(Callback):
         }
         return {name: value + self.earlier.get(name, 0) for name, value in now.items()}
 
+    def leave_out(self) -> None:
+        """Leaves out of the training time what was done since the last step ended, such as drawing pictures."""
+        self.step_started = time.monotonic()
+
     def state_dict(self) -> dict[str, object]:
         """Returns totals and last metrics, which a resumed run needs even if `metrics.json` was never written."""
         return {"spent": self.spent(), "validated": dict(self.validated), "peak_memory_gib": self.peak_memory}
