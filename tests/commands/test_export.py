@@ -139,6 +139,12 @@ def test_a_file_predicts_what_the_run_does(run: Path, file: Path, tmp_path: Path
         assert float(a[2]) == pytest.approx(float(b[2]), abs=1e-4)
 
 
+def test_an_exported_file_takes_neither_device_nor_task(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    words = ["predict", str(few_digits() / "val"), "--model", str(file)]
+    assert "CPU" in error_of([*words, "--device", "cuda"], capsys)
+    assert "--task" in error_of([*words, "--task", "imagenet_finetune"], capsys)
+
+
 def test_a_missing_library_is_named(
     run: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -91,6 +91,8 @@ def _exported(path: Path, device: str, task: str | None) -> PredictionSource:
     from maekit.export.graph.run import open_graph
     from maekit.runs.folder import shown
 
+    if device not in ("auto", "cpu"):
+        raise UserError(f"got --device {device} with the exported file {path}, which runs on the CPU; leave it out")
     if task is not None:
         raise UserError(f"got --task {task} with the exported file {path}, expected none: the file says what it is")
     if device not in ("auto", "cpu"):

@@ -1,5 +1,7 @@
 """What an exported file says of itself, as one JSON object."""
 
+import json
+from pathlib import Path
 from typing import Any
 
 from maekit.base.exportable import Exportable
@@ -30,6 +32,21 @@ def describe(exportable: Exportable, *, origin: dict[str, object]) -> dict[str, 
         "outputs": list(exportable.outputs),
         **exportable.metadata,
     }
+
+
+def read_metadata(text: str, path: Path) -> dict[str, Any]:
+    """Returns the metadata of a file from the text that it holds.
+
+    Raises:
+        UserError: a newer maekit wrote it.
+    """
+    values: dict[str, Any] = json.loads(text)
+    if values["format"] > FORMAT:
+        raise UserError(
+            f"{path} was written by maekit {values.get('maekit')}, whose files have the format {values['format']}, "
+            f"expected {FORMAT} or older; install that maekit, or export the run again with this one"
+        )
+    return values
 
 
 def require_same(found: Any, expected: dict[str, object], name: str) -> None:

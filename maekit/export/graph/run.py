@@ -1,9 +1,6 @@
 """Runs an exported file: its metadata, and onnxruntime or torch's own program; none of the model's code."""
 
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -11,6 +8,7 @@ from torch import Tensor
 from maekit.base.exportable import GraphModel
 from maekit.errors import UserError
 from maekit.export.graph.libraries import library
+from maekit.export.graph.metadata import read_metadata
 from maekit.export.graph.onnx_file import KEY
 from maekit.export.graph.torch_file import TorchModel
 
@@ -49,7 +47,7 @@ class OnnxModel:
                 f"{path} is an ONNX file that maekit did not write: it does not say how images are prepared and what "
                 "its outputs are; export the run with `maekit export RUN --to onnx`"
             )
-        self.path, self.metadata = path, _metadata(kept)
+        self.path, self.metadata = path, read_metadata(kept, path)
         self.names = [output.name for output in self.session.get_outputs()]
 
     def __call__(self, *inputs: Tensor) -> dict[str, Tensor]:
@@ -84,8 +82,3 @@ def open_graph(path: Path, threads: int | None = None) -> GraphModel:
     if path.suffix not in ENDINGS:
         raise UserError(f"{path}: got a file ending in '{path.suffix}', expected {' or '.join(ENDINGS)}")
     return TorchModel(path) if path.suffix == ".pt2" else OnnxModel(path, threads)
-
-
-def _metadata(text: str) -> Mapping[str, Any]:
-    values: dict[str, Any] = json.loads(text)
-    return values

@@ -4,13 +4,13 @@ import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
 from maekit.errors import UserError
+from maekit.export.graph.metadata import read_metadata
 from maekit.export.graph.onnx_file import KEY
 
 
@@ -37,7 +37,7 @@ class TorchModel:
             raise UserError(f"{path} is no file of torch.export, or damaged; export the run again") from error
         if not extra[KEY]:
             raise UserError(f"{path} is a program of torch.export that maekit did not write; export the run again")
-        self.path, self.metadata = path, _plain(extra[KEY])
+        self.path, self.metadata = path, read_metadata(extra[KEY], path)
         self.module = program.module()
 
     def __call__(self, *inputs: Tensor) -> dict[str, Tensor]:
@@ -45,8 +45,3 @@ class TorchModel:
         with torch.no_grad():
             found = self.module(*inputs)
         return dict(zip(self.metadata["outputs"], found, strict=True))
-
-
-def _plain(text: str) -> dict[str, Any]:
-    values: dict[str, Any] = json.loads(text)
-    return values

@@ -1,5 +1,6 @@
 """The comparison of a file with its model finds what differs, and judges by its precision."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ from maekit.base.exportable import largest_difference
 from maekit.errors import UserError
 from maekit.export.graph.check import Check, compare, judge
 from maekit.export.graph.make import Wanted, checks_of, settle
-from maekit.export.graph.metadata import describe, require_same
+from maekit.export.graph.metadata import describe, read_metadata, require_same
 from maekit.export.graph.run import OnnxModel
 from tests.export.graph.helpers import ORIGIN, exported, noise, samples
 
@@ -120,6 +121,14 @@ def test_a_file_of_another_model_is_refused() -> None:
     for key, value in (("task", "other"), ("class_names", ["a"]), ("kind", "features"), ("channels", 4)):
         with pytest.raises(UserError, match=key):
             require_same(OnnxModel(file).metadata, {**own, key: value}, "x.onnx")
+
+
+def test_a_file_of_a_newer_maekit_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "model.onnx"
+    text = json.dumps({"format": 1, "maekit": "0.1"})
+    assert read_metadata(text, file) == {"format": 1, "maekit": "0.1"}
+    with pytest.raises(UserError, match="format 2"):
+        read_metadata(text.replace("1,", "2,"), file)
 
 
 def test_a_check_leaves_the_model_as_it_was() -> None:
