@@ -100,9 +100,9 @@ def begins(child: Child) -> bool:
     return True
 
 
-def wait_for(condition: Callable[[], object]) -> None:
-    """Waits up to 20 seconds until something is true."""
-    for _ in range(400):
+def wait_for(condition: Callable[[], object], seconds: float = 20) -> None:
+    """Waits up to so many seconds until something is true."""
+    for _ in range(round(20 * seconds)):
         if condition():
             return
         time.sleep(0.05)

@@ -14,6 +14,7 @@ from typing import Literal
 from maekit.runs.folder import FOLDER, LOCK
 from maekit.runs.lock import HANDLE, hand_over
 from maekit.study.work.devices import Slot
+from maekit.study.work.forks import Child, ForkServer
 from maekit.system.parent import PARENT
 from maekit.system.processes import try_lock
 
@@ -43,14 +44,24 @@ class Process:
         flags: of `maekit fit`, without `--ckpt_path`.
         slot: where it runs.
         fit: the command that the flags are for.
+        server: starts `maekit fit` without its imports; None, or where it cannot: a process of its own.
     """
 
-    def __init__(self, folder: Path, log: Path, flags: Sequence[str], slot: Slot, fit: Sequence[str] = FIT) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        log: Path,
+        flags: Sequence[str],
+        slot: Slot,
+        fit: Sequence[str] = FIT,
+        server: ForkServer | None = None,
+    ) -> None:
         self.folder = folder
         self.log = log
         self.command = [*fit, *flags]
         self.slot = slot
-        self.child: subprocess.Popen[bytes] | None = None
+        self.server = server
+        self.child: Child | None = None
         self.log_start = 0
         self.stop_requested = False
 
@@ -72,17 +83,22 @@ class Process:
             self.log.parent.mkdir(parents=True, exist_ok=True)
             self.log_start = self.log.stat().st_size if self.log.exists() else 0
             with self.log.open("ab") as out:
-                self.child = subprocess.Popen(
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=out,
-                    stderr=subprocess.STDOUT,
-                    env={**environment(self.slot), HANDLE: str(lock.fileno())},
-                    start_new_session=True,
-                    pass_fds=[lock.fileno()],
-                )
+                self.child = self._begun(command, out.fileno(), lock.fileno())
             hand_over(lock.fileno(), self.child.pid)
         return True
+
+    def _begun(self, command: Sequence[str], out: int, lock: int) -> Child:
+        env = {**environment(self.slot), HANDLE: str(lock)}
+        forked = self.server.start(command[len(FIT) - 1 :], env, out, lock) if self.server is not None else None
+        return forked or subprocess.Popen(
+            command,
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=subprocess.STDOUT,
+            env=env,
+            start_new_session=True,
+            pass_fds=[lock],
+        )
 
     def poll(self) -> Ended | None:
         """How the run ended; None while it has not."""

@@ -14,7 +14,8 @@ from maekit.study.queue.retry import DatabaseUnreachable, Say, Stopped
 from maekit.study.queue.study_file import study_values, write_study
 from maekit.study.queue.trials import spec_of
 from maekit.study.work.devices import Slot
-from maekit.study.work.process import Ended, Process
+from maekit.study.work.forks import ForkServer
+from maekit.study.work.process import FIT, Ended, Process
 from maekit.study.work.running import RunningTrial, fit_flags, run_folder
 from maekit.study.work.signals import Signals
 
@@ -54,6 +55,7 @@ class Worker:
         self.say = say
         self.signals = signals
         self.fit = fit
+        self.server = ForkServer(queue.plan.definition.task) if tuple(fit) == FIT else None
         self.running: list[RunningTrial] = []
         self.last_refresh = self.last_heartbeat = self.last_report = 0.0
         self.written: dict[str, object] | None = None
@@ -87,6 +89,9 @@ class Worker:
         except BaseException:
             self._stop_runs()
             raise
+        finally:
+            if self.server is not None:
+                self.server.close()
 
     def _step(self) -> bool:
         """Does one round; returns whether the study is complete."""
@@ -116,7 +121,9 @@ class Worker:
                 start = {"step": self.plan.start_step(spec), "seconds": seconds_so_far(folder) if spec.rung else 0.0}
             self.trial_list.save(trial, "start", start)
         flags = fit_flags(self.folder, self.plan, spec)
-        process = Process(folder, self.folder / "logs" / f"{spec.run_name}.log", flags, self.free[0], self.fit)
+        process = Process(
+            folder, self.folder / "logs" / f"{spec.run_name}.log", flags, self.free[0], self.fit, self.server
+        )
         one = RunningTrial(trial, spec, process, self.plan, start, reported=set(trial.intermediate_values))
         if one.reached() is not None:
             self._finish(one, Ended("exited"))
