@@ -10,6 +10,7 @@ from onnx import numpy_helper
 
 from maekit.export.graph.check import compare, judge
 from maekit.export.graph.make import Wanted, write
+from maekit.export.graph.quantise import reduce_precision
 from maekit.export.graph.run import OnnxModel, open_graph
 from maekit.export.graph.samples import Samples
 from tests.detection.helpers_graph import exportable, pictures
@@ -35,6 +36,7 @@ def test_a_file_finds_the_objects_of_its_run(kind: str, ending: str, tmp_path: P
     assert nothing["count"].shape == (2,) and not nothing["boxes"].isnan().any()
     if ending == ".onnx" and kind == "mask":
         _a_changed_weight_is_found(file, tmp_path)
+        _boxes_are_not_of_float16(file, tmp_path)
 
 
 def _a_changed_weight_is_found(file: Path, folder: Path) -> None:
@@ -45,3 +47,14 @@ def _a_changed_weight_is_found(file: Path, folder: Path) -> None:
     check = compare(exportable("mask"), OnnxModel(folder / "broken.onnx"), samples(4))
     judge(check, "fp32", None)
     assert not check.passed and check.differences["boxes"] > 1e-3
+
+
+def _boxes_are_not_of_float16(file: Path, folder: Path) -> None:
+    """Its steps are of a thirty-second of a pixel here, and of a whole one in images of 1024."""
+    reduce_precision(file, folder / "half.onnx", "fp16")
+    found = OnnxModel(folder / "half.onnx")(*pictures(4))
+    boxes = np.concatenate(
+        [image[:count] for image, count in zip(found["boxes"].numpy(), found["count"].tolist(), strict=True)]
+    )
+    inside = boxes[(boxes > 0) & (boxes < boxes.max())]
+    assert len(inside) > 50 and np.mean(inside == inside.astype(np.float16)) < 0.05

@@ -30,7 +30,7 @@ def windows(count: int) -> Tensor:
         ("ade20k_linear", ".onnx", "maekit"),
         ("ade20k_upernet", ".onnx", "maekit"),
         ("ade20k_upernet", ".pt2", "maekit"),
-        ("ade20k_linear", ".onnx", "mmseg:FCNHead"),
+        ("ade20k_linear", ".pt2", "mmseg:FCNHead"),
     ],
 )
 def test_a_file_gives_the_logits_of_its_run(task: str, ending: str, head: str, tmp_path: Path) -> None:

@@ -12,14 +12,17 @@ from maekit.export.graph.libraries import library
 
 Precision = Literal["fp32", "fp16", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
+_COORDINATES = {"NonMaxSuppression": (0,), "RoiAlign": (1,)}  # the inputs that are boxes
+_LAYERS = ("Conv", "ConvTranspose", "Gemm", "MatMul", "RoiAlign", "NonMaxSuppression", "LayerNormalization")
 _LEAST_SIDE = 16  # of a weight that is worth int8; smaller ones are no layer's
 
 
 def reduce_precision(source: Path, out: Path, precision: Precision) -> str:
     """Writes a file of fewer bits; input and outputs stay float32, and the metadata are kept.
 
-    float16: all but what computes position tables. int8: dynamic quantisation by onnxruntime, each output channel with
-    a scale of its own; the matrix products with a layer's weights, and neither patch embedding nor attention.
+    float16: all but what computes position tables and boxes. int8: dynamic quantisation by onnxruntime, each output
+    channel with a scale of its own; the matrix products with a layer's weights, and neither patch embedding nor
+    attention.
 
     Args:
         source: the ONNX file in fp32.
@@ -50,10 +53,11 @@ def reduce_precision(source: Path, out: Path, precision: Precision) -> str:
 def _to_half(model: Any, out: Path) -> str:
     half = library("onnxruntime.transformers.float16", "--precision fp16")
     onnx = library("onnx", "--precision fp16")
-    kept = _before_positions(model)
+    kept = sorted({*_before_positions(model), *_on_coordinates(model)})
     written = half.convert_float_to_float16(model, keep_io_types=True, node_block_list=kept, disable_shape_infer=False)
+    _stay_in_float32(written, onnx)
     onnx.save(written, str(out))
-    return f"float16, {len(kept)} operators of positions in float32" if kept else "float16"
+    return f"float16, {len(kept)} operators of positions and boxes in float32" if kept else "float16"
 
 
 def _to_int8(model: Any, source: Path, out: Path) -> str:
@@ -89,6 +93,42 @@ def _before_positions(model: Any) -> list[str]:
             sizes.update(node.output)
             names += [] if node.op_type == "Shape" else [node.name]
     return names
+
+
+def _on_coordinates(model: Any) -> list[str]:
+    """Returns the operators that boxes pass through, back to the layers that predict them.
+
+    float16 holds pixels from 512 on in steps of half a pixel, and from 1024 on of one.
+    """
+    makers = {name: node for node in model.graph.node for name in node.output if name}
+    open_names = [node.input[place] for node in model.graph.node for place in _COORDINATES.get(node.op_type, ())]
+    if not open_names:
+        return []
+    open_names += [output.name for output in model.graph.output if output.name == "boxes"]
+    found: set[str] = set()
+    while open_names:
+        node = makers.get(open_names.pop())
+        if node is not None and node.op_type not in _LAYERS and node.name not in found:
+            found.add(node.name)
+            open_names += [name for name in node.input if name]
+    return sorted(found)
+
+
+def _stay_in_float32(model: Any, onnx: Any) -> None:
+    """Lets what goes from one operator in float32 to the next stay so: the converter rounds it to float16 between.
+
+    A cast to float32 of what it cast to float16 becomes the identity.
+    """
+    inserted = {
+        node.output[0]: node.input[0]
+        for node in model.graph.node
+        if node.op_type == "Cast" and node.name.endswith("_cast_to_fp16_node")
+    }
+    for node in model.graph.node:
+        to_whole = node.op_type == "Cast" and node.attribute[0].i == onnx.TensorProto.FLOAT
+        if to_whole and node.input[0] in inserted:
+            source, name = inserted[node.input[0]], node.output[0]
+            node.CopyFrom(onnx.helper.make_node("Identity", [source], [name], node.name))
 
 
 @contextmanager
