@@ -176,6 +176,8 @@ def test_predict_needs_no_lightning(run: Path, tmp_path: Path) -> None:
         (["--images", "empty", "--batch_size", "0"], "--batch_size"),
         (["--images", "one.png", "--device", "cuda:9"], "cuda:9 cannot be used"),
         (["--images", "one.png", "--task", "imagenet_finetun"], "did you mean"),
+        (["one.png", "--task", "ade20k_upernet"], "--task ade20k_upernet: its model has no setting"),
+        (["one.png", "--task", "imagenet_robustness"], "--task imagenet_robustness: its model has no setting"),
         (["one.png", "--images", "two.png"], "got images twice: one.png and --images two.png"),
         ([], "IMAGES are required"),
         (["http://a.b/one.png"], "download it first"),
