@@ -10,6 +10,8 @@ from maekit.runs.read import Run
 def next_commands(run: Run) -> list[tuple[str, str]]:
     """Each command with what it does; none of a folder without a checkpoint. `photos/` stands for one's own images."""
     place = shlex.quote(shown(run.folder))
+    if run.status == "unfinished" and run.is_live:  # a run that ends holds its lock while it prints these
+        return [(f"maekit watch {place}", "this page, refreshed while it trains")]
     if run.status in ("paused", "unfinished"):
         return [(f"maekit fit --ckpt_path {place}", "go on")] if (run.folder / LAST).is_file() else []
     if not any((run.folder / name).is_file() for name in (BEST, LAST)):

@@ -24,6 +24,7 @@ from maekit.runs.files import (
     Content,
     read_mapping,
 )
+from maekit.runs.lock import holder
 from maekit.runs.rows import Row, number_rows
 from maekit.system.folds import Fold, parse_fold
 from maekit.system.plain import JSON, finite_number, table
@@ -80,9 +81,17 @@ class Run:
 
     @cached_property
     def problems(self) -> tuple[str, ...]:
-        """One line for each of the three files that is missing or damaged, and for each metric that is no number."""
-        files = (self._config, self._environment, self._metrics)
+        """One line for each of the three files that is missing or damaged, and for each metric that is no number.
+
+        A run that is written now has no metrics.json yet, which is no problem.
+        """
+        files = (self._config, self._environment, *(() if self.is_live else (self._metrics,)))
         return (*(file.problem for file in files if file.problem), *_not_numbers(table(self.metrics.get("val"))))
+
+    @cached_property
+    def is_live(self) -> bool:
+        """Whether a process writes into the folder now."""
+        return holder(self.folder) is not None
 
     @property
     def task(self) -> str:

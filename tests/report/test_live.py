@@ -89,6 +89,14 @@ def test_the_state_says_how_far_the_run_is_and_when_it_is_over(folder: Path) -> 
     assert not run.state()["live"] and run.state()["version"] != state["version"]
 
 
+def test_a_live_run_s_page_says_that_it_is_running_and_misses_no_result(folder: Path) -> None:
+    with writer(folder):
+        page = WatchedRun(folder).page()
+        assert "Still running, last seen at step 40" in page and "metrics.json is missing" not in page
+    page = WatchedRun(folder).page()
+    assert "Unfinished, last seen at step 40" in page and "metrics.json is missing" in page
+
+
 def test_only_this_machine_is_answered_and_only_two_paths(folder: Path) -> None:
     with served(folder) as server:
         assert server.server_address[0] == "127.0.0.1"

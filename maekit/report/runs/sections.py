@@ -71,12 +71,13 @@ def how_far(run: Run) -> str:
         return f"paused after {_steps(run, run.number('step'))}"
     train, val = run.rows("train"), run.rows("val")
     seen = max((row["step"] for row in (*train, *val)), default=None)
+    word = "still running" if run.is_live else "unfinished"
     if seen is None:
-        return "unfinished, and no step of it is recorded"
+        return f"{word}, and no step of it is recorded"
     last, monitor = "", watched(run)
     if monitor and val and monitor[0] in val[-1]:
         last = f", the last validation at step {number(val[-1]['step'])}: {monitor[0]} {number(val[-1][monitor[0]])}"
-    return f"unfinished, last seen at step {_steps(run, seen).removesuffix(' steps').removesuffix(' step')}{last}"
+    return f"{word}, last seen at step {_steps(run, seen).removesuffix(' steps').removesuffix(' step')}{last}"
 
 
 def configuration(run: Run) -> Section:
