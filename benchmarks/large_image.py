@@ -86,23 +86,27 @@ def segment(path: Path, folder: Path, classes: int, tile: int | None) -> dict[st
     tiled, writer = shown.tiled_predictor(INPUT, TileOptions(tile)), shown.prediction_writer(folder, PredictOptions())
     before, start = _peak(), time.perf_counter()
     with open_tiled(path, Reading()) as image, tiled.predict(image, folder, torch.device("cpu")) as (picture, labels):
-        middle = time.perf_counter()
+        middle, labelled = time.perf_counter(), _peak()
         writer.write(path, picture, labels)
     writer.close()
     end = time.perf_counter()
-    return {"GB": _peak(), "GB before": before, "labelling s": middle - start, "writing s": end - middle}
+    memory = {"GB before": before, "GB labelled": labelled, "GB written": _peak()}
+    return memory | {"labelling s": middle - start, "writing s": end - middle}
 
 
 def compare(path: Path, labels_file: Path, classes: int) -> dict[str, float]:
-    """Compares the labels with those of a crop that begins at a window's start, away from the crop's edges."""
-    side, inner = CROP, slice(WINDOW - STRIDE, CROP - WINDOW + STRIDE)
+    """Compares the labels with those of a crop that begins at a window's start.
+
+    Compared are the pixels that no window beyond the crop's edges and no window that was shifted back into it covers.
+    """
+    side, inner = CROP, slice(WINDOW - STRIDE, CROP - WINDOW)
     with tifffile.TiffFile(path) as file:
         middle = file.pages.first.aspage().imagelength - CROP
         middle = middle // 2 // STRIDE * STRIDE
     place = Region(middle, middle, middle + side, middle + side)
     with open_tiled(path, Reading()) as image:
         pixels = np.asarray(image.read(place))
-    planes = Normalise(**COLOURS).planes(torch.from_numpy(pixels.transpose(2, 0, 1).copy()))
+    planes = Normalise(COLOURS["mean"], COLOURS["std"]).planes(torch.from_numpy(pixels.transpose(2, 0, 1).copy()))
     expected = network(classes).labels(planes, HeightWidth(side, side)).numpy()
     with tifffile.TiffFile(labels_file) as file:
         found = file.asarray()[place.rows, place.columns]
@@ -111,7 +115,7 @@ def compare(path: Path, labels_file: Path, classes: int) -> dict[str, float]:
 
 
 def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e9
 
 
 def _in_child(args: argparse.Namespace, what: str) -> dict[str, float]:

@@ -8,7 +8,7 @@ from torch import Tensor
 from maekit.tiles.region import Region
 from maekit.tiles.tiled_image import TiledImage
 
-READ = 2**24  # pixels that are read at once
+READ = 2**22  # pixels that are read at once
 
 
 def shrunk(image: TiledImage, longest: int, picture_of: Callable[[Tensor], Image.Image] | None = None) -> Image.Image:

@@ -16,7 +16,7 @@ from maekit.tiles.region import Region, whole
 if TYPE_CHECKING:
     from tifffile import TiffPage
 
-CACHED = 128 * 2**20  # bytes of decoded tiles: two rows of 512 pixels in an image of 40,000 RGB pixels a row
+CACHED = 64 * 2**20  # bytes of decoded tiles: two rows of them, of 512 pixels, in an image of 20,000 RGB pixels a row
 CONVERT = (
     "convert it to a tiled TIFF, as by `vips tiffsave IN OUT.tif --tile --bigtiff --compression deflate` or "
     "`gdal_translate -co TILED=YES -co BIGTIFF=YES IN OUT.tif`"

@@ -31,7 +31,8 @@ def join(views: Views) -> list[Joined]:
     """Returns the objects of an image, each once, the highest score first."""
     verdict = judge(views)
     kept = _kept(len(views.scores), verdict)
-    groups = _groups(kept, verdict.joined)
+    pairs = [(_survivor(one, verdict), _survivor(other, verdict)) for one, other in verdict.joined]
+    groups = _groups(kept, pairs)
     found = [_object(views, verdict.scores, group) for group in groups]
     parts = [one for one in found if len(one.views) > 1]
     found = [one for one in found if len(one.views) > 1 or not _in_a_joined(views, one, parts)]
@@ -42,13 +43,23 @@ def _kept(count: int, verdict: Verdict) -> list[int]:
     """Returns what is not dropped, and of views that were dropped for each other in a circle the one of best score."""
     kept = {place for place in range(count) if place not in verdict.dropped}
     for place in verdict.dropped:
-        seen, now = {place}, place
-        while now in verdict.dropped and verdict.dropped[now] not in seen:
-            now = verdict.dropped[now]
-            seen.add(now)
-        if now in verdict.dropped and not kept & seen:
+        seen = _line(place, verdict)
+        if seen[-1] in verdict.dropped and not kept.intersection(seen):
             kept.add(max(seen, key=lambda one: float(verdict.scores[one])))
     return sorted(kept)
+
+
+def _survivor(place: int, verdict: Verdict) -> int:
+    """Returns what stands for a view in the end: a part of a view is a part of what was kept in its place."""
+    return _line(place, verdict)[-1]
+
+
+def _line(place: int, verdict: Verdict) -> list[int]:
+    """Returns a view, the one that it was dropped for, the one that this was dropped for, and so on, each once."""
+    line = [place]
+    while line[-1] in verdict.dropped and verdict.dropped[line[-1]] not in line:
+        line.append(verdict.dropped[line[-1]])
+    return line
 
 
 def _groups(kept: Sequence[int], pairs: Sequence[tuple[int, int]]) -> list[tuple[int, ...]]:

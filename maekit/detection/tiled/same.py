@@ -59,8 +59,16 @@ class _Pair:
 
 
 def _cut_by(views: Views, cut: Bools, first: int, second: int) -> tuple[Bools, Bools]:
+    """Returns of the objects of two tiles whether an edge that faces the other tile cuts them.
+
+    Of tiles that share hardly more than an edge this one alone counts.
+    """
     a, b = views.tiles[first], views.tiles[second]
-    one, other = cut[views.of(first)] & facing(a, b), cut[views.of(second)] & facing(b, a)
+    shared = a.inside(b).size
+    across, down = shared.height >= NARROW or shared.width < NARROW, shared.width >= NARROW or shared.height < NARROW
+    sides = np.array([across, down, across, down])
+    one = cut[views.of(first)] & facing(a, b) & sides
+    other = cut[views.of(second)] & facing(b, a) & sides
     return np.asarray(one.any(1)), np.asarray(other.any(1))
 
 

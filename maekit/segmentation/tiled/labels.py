@@ -19,7 +19,8 @@ from maekit.system.size import HeightWidth
 from maekit.tiles.scaled import ScaledImage
 from maekit.tiles.tiled_image import TiledImage
 
-BAND_VALUES = 2**25  # logits that are summed at once: 128 MB
+BAND_VALUES = 2**24  # logits that are summed at once: 64 MB
+LEAST_WINDOWS = 2  # a stripe is at least so many windows wide: those at its edges are computed in two stripes
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +68,7 @@ class Looks:
         normalise: turns pixels [channels, h, w] of the file into the network's.
         scales: factors of the image's size that are averaged, see `windows.predict_labels`.
         flip: whether each is also seen mirrored.
-        columns: the most columns of the file whose logits are summed at once; None for what 128 MB hold.
+        columns: the most columns of the file whose logits are summed at once; None for what 64 MB hold.
     """
 
     windows: Windows
@@ -133,7 +134,7 @@ def _stripes(looks: Looks, views: Sequence[View], size: HeightWidth) -> list[tup
         windows, width = looks.windows, max(view.image.size.width for view in views)
         rows = windows.band_rows(max(1, width // windows.stride.width))
         fitting = BAND_VALUES // (windows.num_classes * rows * len(views)) * size.width // width
-        most = max(fitting, windows.window.width * size.width // width, 1)
+        most = max(fitting, LEAST_WINDOWS * windows.window.width * size.width // width, 1)
     number = -(-size.width // most)
     ends = [size.width * place // number for place in range(number + 1)]
     return list(pairwise(ends))

@@ -23,7 +23,7 @@ from maekit.system.size import HeightWidth
 from maekit.tiles.thumbnail import shrunk
 from maekit.tiles.tiled_image import TiledImage
 
-LARGEST = 4096  # longest side of the picture in pixels
+LARGEST = 2048  # longest side of the picture in pixels; drawing makes several copies of it
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class TiledSegmenter:
     def predict(
         self, image: TiledImage, folder: Path, device: torch.device
     ) -> Iterator[tuple[Image.Image, TiledLabels]]:
-        """Gives a picture of an open image, no side above 4096 pixels, and its labels, which are in an unnamed file.
+        """Gives a picture of an open image, no side above 2048 pixels, and its labels, which are in an unnamed file.
 
         Raises:
             UserError: a tile of the image is damaged.
