@@ -19,6 +19,7 @@ def photos(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         file.parent.mkdir(parents=True, exist_ok=True)
         Image.new("RGB", (8, 8)).save(file)
     (tmp_path / "photos/notes.md").write_text("no image")
+    (tmp_path / "photos/._a.png").write_text("left by another system")
     (tmp_path / "empty").mkdir()
     return Path("photos")
 
@@ -36,6 +37,7 @@ def found(*words: str) -> list[str]:
         (["photos/?.png"], ["a.png"]),
         (["photos/b [1].png"], ["b [1].png"]),  # a file of that very name is no pattern
         (["photos/**/*.png"], ["a.png", "b [1].png", "deep/c.png", "deep/deeper/d.png"]),
+        (["photos/**"], ["a.png", "b [1].png", "deep/c.png", "deep/deeper/d.png"]),
         (["photos/de*"], ["deep/c.png", "deep/deeper/d.png"]),
         (["photos/*"], ["a.png", "b [1].png", "deep/c.png", "deep/deeper/d.png"]),
         (["photos/deep", "photos/a.png", "photos/deep/../deep/c.png"], ["deep/c.png", "deep/deeper/d.png", "a.png"]),

@@ -59,13 +59,17 @@ def matches(pattern: str) -> tuple[list[Path], Path] | None:
     """Returns what a pattern with `*`, `?` or `[...]` finds, in order, and the folder below which it looks.
 
     Returns None for a word that is no pattern; a file of that very name is none either. `**` stands for any folders.
+    Hidden files and those of file systems are passed over, as in folders.
     """
+    from maekit.data.folders.file_names import is_passed_over
+
     if not glob.has_magic(pattern) or Path(pattern).exists():
         return None
     parts = Path(pattern).expanduser().parts
     first = next(place for place, part in enumerate(parts) if glob.has_magic(part))
-    folder = Path(*parts[:first])
-    return sorted(folder.glob(str(Path(*parts[first:])))), folder
+    folder, below = Path(*parts[:first]), Path(*parts[first:])
+    found = folder.glob(str(below / "*" if below.name == "**" else below))  # `**` alone finds folders before 3.13
+    return sorted(path for path in found if not any(map(is_passed_over, path.relative_to(folder).parts))), folder
 
 
 def unique(files: Sequence[Path]) -> Iterator[Path]:
