@@ -12,6 +12,7 @@ PAGES: dict[str, Page] = {
     "dense_features.md": Page(("photos", "my_masks")),
     "export.md": Page(IMAGES),
     "getting_started.md": Page(IMAGES),
+    "large_images.md": Page(("my_masks", "scene.tif")),
     "layer_decay.md": Page(("my_images",)),
     "own_data.md": Page(("my_images", "my_objects", "flowers")),
     "pictures.md": Page(("mine=my_images",), words={"300": "3"}),

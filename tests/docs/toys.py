@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import tifffile
+from PIL import Image
 
 from maekit.data.digit_pairs import TABLE, pairs_root
 from maekit.data.digit_scenes import OWN_FORM, scenes_root
@@ -66,6 +68,14 @@ def masks(root: Path) -> None:
     _copy(made / "classes.txt", root / "classes.txt")
 
 
+def scene(path: Path) -> None:
+    """One image of 1,024 x 1,024 pixels, as a tiled TIFF file."""
+    files = sorted((scenes_root(OWN_FORM) / "images" / "train").iterdir())[:64]
+    scenes = [np.asarray(Image.open(file).convert("RGB")) for file in files]
+    rows = [np.concatenate(scenes[first : first + 8], axis=1) for first in range(0, 64, 8)]
+    tifffile.imwrite(path, np.concatenate(rows), tile=(256, 256), photometric="rgb", compression="zlib")
+
+
 def objects(root: Path) -> None:
     """COCO's form: `train/*.jpg`, `val/*.jpg` and `annotations/{train,val}.json`."""
     made = object_scenes_root()
@@ -100,6 +110,7 @@ def _copy(source: Path, target: Path) -> None:
 
 
 TOYS: dict[str, Callable[[Path], None]] = {
+    "scene.tif": scene,
     "photos": photos, "my_images": class_folders, "my_masks": masks, "my_objects": objects, "my_table": pairs,
     "flowers": one_folder, "fields": fields,
 }  # fmt: skip
