@@ -56,5 +56,5 @@ def _boxes_are_not_of_float16(file: Path, folder: Path) -> None:
     boxes = np.concatenate(
         [image[:count] for image, count in zip(found["boxes"].numpy(), found["count"].tolist(), strict=True)]
     )
-    inside = boxes[(boxes > 0) & (boxes < boxes.max())]
+    inside = boxes[boxes != boxes.round()]  # corners at a picture's side are whole numbers
     assert len(inside) > 50 and np.mean(inside == inside.astype(np.float16)) < 0.05
