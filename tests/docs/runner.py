@@ -60,7 +60,7 @@ def _output(fence: Fence, folder: Path, program: Path, more: dict[str, str], pla
     given = {**os.environ, **offline, **data, **more, "PATH": f"{program}:{os.environ['PATH']}", "COLUMNS": "120"}
     done = subprocess.run(
         command, cwd=folder, env=given, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-        text=True, timeout=300, check=False,
+        text=True, timeout=600, check=False,
     )  # fmt: skip
     if done.returncode:
         raise WrongPageError(f"{place}: exit status {done.returncode}\n{fence.text}\n{done.stdout[-3000:]}")
