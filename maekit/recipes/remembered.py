@@ -43,7 +43,7 @@ def remember(task: Task, module: ModuleType) -> None:
         file = _place(task)
         file.parent.mkdir(parents=True, exist_ok=True)
         atomic_write_text(file, json.dumps({"format": FORMAT, "files": files, **kept}))
-    except OSError:
+    except (OSError, RuntimeError):  # the second where the user has no home
         return
 
 
@@ -59,7 +59,7 @@ def remembered(task: Task) -> ModuleType | None:
             return None
         module = ModuleType(task.name)
         vars(module).update(Model=_model(kept["model"], bool(kept["evaluates_only"])), Data=_made(kept["data"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):  # damaged, or another version's
+    except (OSError, RuntimeError, ValueError, KeyError, TypeError, AttributeError):  # damaged, or another version's
         return None
     return module
 

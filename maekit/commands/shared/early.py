@@ -32,6 +32,8 @@ def check_early(args: argparse.Namespace, recipe: Recipe, flags: list[str], prog
 
     known = remembered(recipe.task)
     if known is None:
+        if prog == "maekit fit" and not args.print_config and rank() == 0:
+            say(f"task    {recipe.task.name}, recipe {recipe.name}")
         return False
     settings = resolve(recipe, known, flags, training=True)
     launch = find_launch()
@@ -65,7 +67,7 @@ def _check_root(settings: "Settings") -> None:
     if not isinstance(root, str) or others or "data.root" not in settings.given:
         return
     path = Path(root).expanduser()
-    if not path.is_dir():
+    if not path.exists():  # a file may be what the task reads
         from maekit.data.folders.layout import missing
 
         raise UserError(missing(path.absolute()))
