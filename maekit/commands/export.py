@@ -9,7 +9,7 @@ from maekit.errors import UserError
 FORWARDS = False
 DESCRIPTION = """write a model as ONNX or in torch.export's format, with the constants of its preprocessing, class names
 and thresholds inside; then run the file on validation images and compare it with torch. A file that differs is not
-kept under its name: it becomes FILE.refused.onnx, and the exit status is 2."""
+kept under its name: it becomes model.refused.onnx, and the exit status is 2."""
 EPILOG = """what is written, and of which size images may be (the number of images at once is free everywhere):
   classification      logits, probabilities                any multiples of the patch
   labels              logits, probabilities                any multiples of the patch
@@ -19,7 +19,7 @@ EPILOG = """what is written, and of which size images may be (the number of imag
   detection           count, boxes, scores, labels, masks  the square that pictures of any size are fitted into
   --features          features, patches [B, D, h, w]       any multiples of the patch
   pre-training        features, patches of its encoder     any multiples of the patch
-  ViTs with tables of relative position biases (BEiT, data2vec, SimMIM) take the size of their tables alone.
+  Features of ViTs with tables of relative position biases (BEiT, data2vec, SimMIM) or with windows are of one size.
   `maekit predict --model FILE` runs the file; docs/export.md says more.
 
 examples:
@@ -35,8 +35,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "run",
         metavar="RUN",
-        help="a run's folder (its best.ckpt, else last.ckpt), a checkpoint, `last` or `best` of the newest run; with "
-        "--features also a file of weights or its name, such as mae_vit_base",
+        help="a run's folder or number (its best.ckpt, else last.ckpt), a checkpoint, `last` or `best` of the newest "
+        "run; with --features also a file of weights or its name, such as mae_vit_base",
     )
     parser.add_argument(
         "--output",
