@@ -81,9 +81,9 @@ def test_labels_equal_those_of_the_whole_image_at_its_own_scale(
     np.testing.assert_array_equal(tiled(path, batch=batch), untiled(path, batch=batch))
 
 
-@pytest.mark.parametrize("columns", [1, 17, 32, 64, 130])
+@pytest.mark.parametrize("columns", [1, 17, 32, 70])
 def test_they_do_not_depend_on_the_columns_at_once(columns: int, tmp_path: Path) -> None:
-    path = image(tmp_path, 70, 131)
+    path = image(tmp_path, 40, 71)
     np.testing.assert_array_equal(tiled(path, batch=1, columns=columns), untiled(path, batch=1))
 
 
