@@ -212,7 +212,7 @@ def test_the_end_of_a_killed_run_is_reported_once(tmp_path: Path) -> None:
     assert process.poll() is None  # it waits; its end was reported
     wait_for(process.start)
     process.kill()
-    process.child.wait()
+    wait_for(lambda: process.poll() is not None)
 
 
 def test_what_a_run_inherits(monkeypatch: pytest.MonkeyPatch) -> None:
