@@ -41,7 +41,19 @@ class TorchModel:
         self.module = program.module()
 
     def __call__(self, *inputs: Tensor) -> dict[str, Tensor]:
-        """Returns the outputs by name, on the CPU, of images [B, C, H, W], normalised, and what goes with them."""
-        with torch.no_grad():
-            found = self.module(*inputs)
+        """Returns the outputs by name, on the CPU, of images [B, C, H, W], normalised, and what goes with them.
+
+        Raises:
+            UserError: they are of a size that the file does not take.
+        """
+        try:
+            with torch.no_grad():
+                found = self.module(*inputs)
+        except (AssertionError, RuntimeError) as error:  # of torch's guards, by its version
+            shape, first = "x".join(map(str, inputs[0].shape)), str(error).strip().splitlines()[0][:200]
+            sides = " x ".join(map(str, self.metadata["image_size"]))
+            raise UserError(
+                f"{self.path}: got images {shape}, expected {sides} pixels (the size is {self.metadata['size']}), "
+                f"which it was exported for: {first}"
+            ) from error
         return dict(zip(self.metadata["outputs"], found, strict=True))
