@@ -66,10 +66,12 @@ def test_a_validation_finds_the_same_and_prints_it(
     logged = {key: float(last[key]) for key in values}  # nan in the table is null in JSON
     assert values == {key: None if math.isnan(value) else pytest.approx(value) for key, value in logged.items()}
     assert main(["validate", "--ckpt_path", str(run / "last.ckpt"), "--data.device_batch_size=2"]) == 0
-    *_, box, mask, line = (out := capsys.readouterr().out).splitlines()
+    *_, box, mask, interval, line = (out := capsys.readouterr().out).splitlines()
     assert f"weights {run / 'last.ckpt'} (step " in out
     assert "; evaluation ignores 3 of 11 annotations that are crowds (iscrowd 1)" in out
     assert (box.split()[0], mask.split()[0]) == ("box", "mask")
+    assert interval.startswith("box_AP from ")
+    assert interval.endswith("95 % interval over 5 images (1,000 resamples)")
     assert line.split()[::2] == ["box_AP", "box_AP50", "mask_AP", "mask_AP50"]
 
 

@@ -346,7 +346,7 @@ WRONG = {
     "(a run's own begin with --model., --data. and so on)",
     "--table 5 B": f"got 'B', expected a flag{HELP}",
     "--table 5 --which last": "argument --which: invalid choice: 'last' (choose from 'final', 'best')" + HELP,
-    "--table 5 --runs rnus": "no folder rnus; did you mean 'runs'?",
+    "--table 5 --runs rnus": "no folder rnus, and no run of that name in runs; did you mean 'runs'?",
     "--table 5 --run --data.root /a --model.weights w.pth": "got --model.weights for 2 missing runs, expected one: "
     "add --row and --column",
 }
