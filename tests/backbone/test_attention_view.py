@@ -39,7 +39,7 @@ def test_attention_is_that_of_transformers(name: str, block: int) -> None:
     peer = peers()[name]
     ours, theirs = pair(peer)
     pictures = images(32, 32).double()
-    with torch.inference_mode():
+    with torch.no_grad():  # not inference_mode: transformers caches indexes, which others differentiate through
         whole = theirs(pictures, output_attentions=True).attentions[block]  # [B, heads, P + N, P + N]
         found = view_block(ours, pictures, block)
     prefix = ours.num_prefix
@@ -59,7 +59,7 @@ def test_images_that_are_not_square_and_many_patches(name: str, monkeypatch: pyt
     vit = ViT(load_size(name), image_size=(32, 48)).eval()
     for parameter in vit.parameters():
         nn.init.normal_(parameter, std=0.3)
-    with torch.inference_mode():
+    with torch.no_grad():
         found = view_block(vit, images(32, 48).double(), 1)
         monkeypatch.setattr(attention_view, "_QUERIES", 5)
         vit.has_class_token = False
@@ -80,7 +80,7 @@ def test_any_position_module_is_asked_and_not_imitated(relative: Any) -> None:
     seen: list[tuple[Tensor, Tensor]] = []
     attention = [module for module in vit.modules() if isinstance(module, Attention)][1]
     attention.position.register_forward_hook(lambda module, given, out: seen.append((given[2], out)))
-    with torch.inference_mode():
+    with torch.no_grad():
         view: View = view_block(vit, images(32, 32).double(), 1)
     values, out = seen[0]
     expected = torch.einsum("bhn,bhnd->bhd", view.attention.flatten(2), values)
@@ -90,7 +90,7 @@ def test_any_position_module_is_asked_and_not_imitated(relative: Any) -> None:
 
 def test_windows_are_refused() -> None:
     vit = ViT(load_size("vit_test_patch8"), image_size=(32, 32), class_token=False, window=2, global_blocks=[2]).eval()
-    with torch.inference_mode():
+    with torch.no_grad():
         assert view_block(vit, images(32, 32), 2).attention.shape == (2, 2, 4, 4)
         with pytest.raises(UserError, match="block 0 attends in windows, expected to the whole image"):
             view_block(vit, images(32, 32), 0)

@@ -33,10 +33,10 @@ def main(args: argparse.Namespace) -> int:
     run = WatchedRun(_folder(args.run))
     server, state = LiveServer(run, args.port), run.state()
     Thread(target=server.serve_forever, kwargs={"poll_interval": 0.2}, daemon=True).start()
-    print(f"watch   {server.url} shows {shown(run.folder)}; Ctrl-C ends it", flush=True)
-    if not state["live"]:
-        print(f"        nothing writes there now: {state['line']}", flush=True)
     try:
+        print(f"watch   {server.url} shows {shown(run.folder)}; Ctrl-C ends it", flush=True)
+        if not state["live"]:
+            print(f"        nothing writes there now: {state['line']}", flush=True)
         _until_over(run, server, live=state["live"])
     except KeyboardInterrupt:
         print("\nended; the run is not touched" if run.state()["live"] else "\nended")
