@@ -240,13 +240,13 @@ def test_the_real_fit_killed_at_random_moments(tmp_path: Path) -> None:
     made = definition(0.65, 1.0, task="imagenet_finetune", recipe="smoke", flags=flags, max_steps=6)
     timing = replace(FAST, refresh=1.0)
     chance, killed = random.Random(0), 0
-    for _ in range(3):
+    for _ in range(4):
         with begin(made, tmp_path / "killed", real=True) as study:
             if not begins(study):
                 break
-            time.sleep(chance.uniform(0, 9))
+            time.sleep(chance.uniform(0, 3))
             killed += kill_children(study)
-            time.sleep(chance.uniform(0, 9))
+            time.sleep(chance.uniform(0, 3))
             study.kill()
             study.communicate()
     assert killed
@@ -258,10 +258,14 @@ def test_the_real_fit_killed_at_random_moments(tmp_path: Path) -> None:
 
 
 def kill_children(parent: Child) -> int:
-    """Kills the processes that a study has started; returns how many there were."""
-    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(parent.pid)], capture_output=True, text=True, check=False)
-    numbers = [int(word) for word in found.stdout.split()]
+    """Kills the runs that a study has started, which a server of its own forks; returns how many there were."""
+    numbers = [run for server in children_of(parent.pid) for run in children_of(server)] or children_of(parent.pid)
     for number in numbers:
         with suppress(ProcessLookupError):  # it has just ended
             os.kill(number, signal.SIGKILL)
     return len(numbers)
+
+
+def children_of(process: int) -> list[int]:
+    found = subprocess.run(["ps", "-o", "pid=", "--ppid", str(process)], capture_output=True, text=True, check=False)
+    return [int(word) for word in found.stdout.split()]
