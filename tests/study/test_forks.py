@@ -36,6 +36,7 @@ def free(folder: Path) -> bool:
         return try_lock(lock.fileno())
 
 
+@pytest.mark.slow
 def test_forked_runs_end_as_processes_of_their_own(tmp_path: Path) -> None:
     server = ForkServer("imagenet_finetune")
     try:
