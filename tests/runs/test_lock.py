@@ -5,8 +5,6 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -16,25 +14,9 @@ from maekit.runs import lock as run_lock
 from maekit.runs.folder import LOCK
 from maekit.runs.lock import HANDLE, holder, only_writer
 from maekit.system.processes import flock, owner
+from tests.runs.listing.helpers import HOLD, writer
 
 pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="locks are those of Unix")
-HOLD = (
-    "import sys, time; from pathlib import Path; from maekit.runs.lock import only_writer\n"
-    "with only_writer(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
-)
-
-
-@contextmanager
-def another(folder: Path) -> Iterator[subprocess.Popen[str]]:
-    """Another process that writes into a folder."""
-    process = subprocess.Popen([sys.executable, "-c", HOLD, str(folder)], stdout=subprocess.PIPE, text=True)
-    assert process.stdout is not None
-    try:
-        assert process.stdout.readline() == "held\n"
-        yield process
-    finally:
-        process.kill()
-        process.communicate(timeout=30)
 
 
 def no_locks(handle: int, *, shared: bool = False) -> None:
@@ -42,7 +24,7 @@ def no_locks(handle: int, *, shared: bool = False) -> None:
 
 
 def test_a_second_writer_is_refused_by_process_and_host(tmp_path: Path) -> None:
-    with another(tmp_path) as process:
+    with writer(tmp_path) as process:
         said = f"process {process.pid} on {os.uname().nodename} since 20"
         assert (holder(tmp_path) or "").startswith(said)
         with pytest.raises(UserError, match=f"in use: {said}"), only_writer(tmp_path):
@@ -76,7 +58,7 @@ def test_a_record_that_says_nothing_is_no_lock(text: str, tmp_path: Path) -> Non
 
 def test_a_lock_without_a_record_is_a_lock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_lock, "RECORD_SECONDS", 0.0)
-    with another(tmp_path):
+    with writer(tmp_path):
         (tmp_path / LOCK).write_text("")
         with pytest.raises(UserError, match="another process"), only_writer(tmp_path):
             raise AssertionError

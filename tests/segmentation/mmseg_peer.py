@@ -9,12 +9,12 @@ import pytest
 from torch import Tensor, nn
 
 from maekit.segmentation.head.mmseg.library import mmseg_module as library_module
-from maekit.segmentation.head.mmseg.library import quiet
+from maekit.system.remarks import without_remarks
 
 
 def mmseg_module(name: str) -> Any:
     """Imports a module of mmsegmentation; a test that asks for it is skipped where mmsegmentation is not installed."""
-    with quiet():
+    with without_remarks():
         pytest.importorskip("mmseg")
     return library_module(name)
 
@@ -58,7 +58,7 @@ def _head(name: str, **options: Any) -> nn.Module:
     """A decode head with the published settings, initialised as its own training would."""
     loss = {"type": "CrossEntropyLoss", "use_sigmoid": False, "loss_weight": 1.0}
     made = getattr(mmseg().decode_heads, name)
-    with quiet():
+    with without_remarks():
         head: nn.Module = made(norm_cfg={"type": "BN"}, align_corners=False, loss_decode=loss, **options)
         head.init_weights()  # type: ignore[operator]
     return head

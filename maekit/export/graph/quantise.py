@@ -1,14 +1,11 @@
 """Brings an ONNX file to fewer bits: float16, or int8 weights with activations quantised as they come."""
 
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Literal
 
 from maekit.errors import UserError
 from maekit.export.graph.libraries import library
+from maekit.system.remarks import without_remarks
 
 Precision = Literal["fp32", "fp16", "int8"]
 PRECISIONS: tuple[Precision, ...] = ("fp32", "fp16", "int8")
@@ -42,7 +39,7 @@ def reduce_precision(source: Path, out: Path, precision: Precision) -> str:
             "it in fp32 and convert it with the tools of the device it is for"
         )
     model = onnx.load(str(source))
-    with _quiet():
+    with without_remarks():
         words = _to_half(model, out) if precision == "fp16" else _to_int8(model, source, out)
     written = onnx.load(str(out))
     onnx.helper.set_model_props(written, {prop.key: prop.value for prop in model.metadata_props})
@@ -129,16 +126,3 @@ def _stay_in_float32(model: Any, onnx: Any) -> None:
         if to_whole and node.input[0] in inserted:
             source, name = inserted[node.input[0]], node.output[0]
             node.CopyFrom(onnx.helper.make_node("Identity", [source], [name], node.name))
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keeps the converters' remarks from the terminal."""
-    before = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)

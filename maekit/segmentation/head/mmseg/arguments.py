@@ -5,7 +5,8 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from maekit.errors import UserError, nearest
-from maekit.segmentation.head.mmseg.library import mmseg_module, quiet
+from maekit.segmentation.head.mmseg.library import mmseg_module
+from maekit.system.remarks import without_remarks
 
 PREFIX = "mmseg:"
 # Arguments of every head that a run decides elsewhere.
@@ -128,7 +129,7 @@ def _check_layer(key: str, value: object) -> None:
             f"{key}: got {value['type']}, expected BN: --trainer.sync_batchnorm decides whether processes join their "
             "statistics; give {type: BN}"
         )
-    with quiet():
+    with without_remarks():
         layers = mmseg_module("mmengine.registry").MODELS
         known = layers.get(str(value["type"])) is not None
     if not known:

@@ -12,8 +12,9 @@ from maekit.segmentation.head.four_scales import FourScales
 from maekit.segmentation.head.layers import check_batch
 from maekit.segmentation.head.mmseg.arguments import HeadClass, check_arguments, find_head
 from maekit.segmentation.head.mmseg.inputs import Maps, derived_arguments, inputs_of, kind_of
-from maekit.segmentation.head.mmseg.library import OperatorMissingError, quiet, version
+from maekit.segmentation.head.mmseg.library import OperatorMissingError, version
 from maekit.segmentation.head.mmseg.trial import needs_operator, refused, try_head
+from maekit.system.remarks import without_remarks
 
 
 class MmsegHead(MapModule):
@@ -96,7 +97,7 @@ class MmsegHead(MapModule):
 def _built(head: HeadClass, values: Mapping[str, Any], classifier_std: float) -> nn.Module:
     """Builds a head on the CPU, since some compute there, and initialises it: its classifier by maekit's setting."""
     try:
-        with torch.device("cpu"), quiet():
+        with torch.device("cpu"), without_remarks():
             module: Any = head.cls(**values)
             module.init_weights()
             if module.dropout is None:  # with a dropout of 0; ANNHead calls it all the same

@@ -3,15 +3,13 @@
 import importlib
 import importlib.metadata
 import importlib.util
-import logging
 import sys
-import warnings
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from types import ModuleType
 from typing import NoReturn
 
 from maekit.errors import UserError
+from maekit.system.remarks import without_remarks
 
 INSTALL = "python -m pip install 'maekit[mmseg]'"
 _COMPILED = "mmcv._ext"
@@ -34,19 +32,6 @@ class _Absent(ModuleType):
         return missing
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keeps mmsegmentation's warnings and log lines off the terminal, which are not the user's to mend."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(disabled)
-
-
 def mmseg_module(name: str, flag: str = "model.head") -> ModuleType:
     """Returns a module of mmsegmentation, such as `mmseg.models`.
 
@@ -61,7 +46,7 @@ def mmseg_module(name: str, flag: str = "model.head") -> ModuleType:
         UserError: mmsegmentation or what it needs is not installed, or of versions that do not go together.
     """
     try:
-        with quiet():
+        with without_remarks():
             if _COMPILED not in sys.modules and importlib.util.find_spec(_COMPILED) is None:
                 sys.modules[_COMPILED] = _Absent(_COMPILED)
             return importlib.import_module(name)

@@ -10,7 +10,8 @@ from torch import Tensor, nn
 from maekit.errors import UserError
 from maekit.segmentation.head.mmseg.arguments import PREFIX, HeadClass
 from maekit.segmentation.head.mmseg.inputs import Kind, Maps, inputs_of
-from maekit.segmentation.head.mmseg.library import OperatorMissingError, quiet
+from maekit.segmentation.head.mmseg.library import OperatorMissingError
+from maekit.system.remarks import without_remarks
 
 _PIXEL = "more than 1 value per channel"  # torch, of BatchNorm
 
@@ -43,7 +44,7 @@ def try_head(head: HeadClass, module: nn.Module, kind: Kind, maps: Maps, num_cla
     word = f"{PREFIX}{head.name}"
     tried = _without_values(module)
     try:
-        with torch.device("meta"), quiet():
+        with torch.device("meta"), without_remarks():
             try:
                 least, logits = 1, tried(_inputs(kind, maps, 1))
             except ValueError as error:
