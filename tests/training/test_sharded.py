@@ -62,6 +62,7 @@ def one_family(rank: int, folder: Path) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 def test_a_sharded_run_has_the_files_of_ddp_and_half_the_memory(tmp_path: Path) -> None:
     found = in_two(one_family, tmp_path)
     task = "imagenet_finetune"
