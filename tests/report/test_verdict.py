@@ -37,10 +37,15 @@ FLAT = [50.0, 80.0, 89.9, 90.0, 90.0, 89.95, 90.0, 90.1, 90.0]
 @pytest.mark.parametrize(
     ("values", "said", "unsaid"),
     [
-        (FLAT, "has been flat since step 30 of 90", "still improving"),
-        ([10.0, 20.0, 30.0, 40.0, 50.0, 60.0], "still improving at the end: 40 to 60", "flat"),
-        ([10.0, 90.0, 85.0, 70.0, 60.0, 50.0], "The best top1 is of step 20 of 60; the last is 40 worse", "improving"),
-        ([90.0, 80.0, 70.0, 60.0, 50.0], "never better than 90", "flat"),
+        (FLAT, "has hardly improved since step 30 of 90: 89.9 there, 90.1 at best", "still improving"),
+        ([10.0, 20.0, 30.0, 40.0, 50.0, 60.0], "still improving at the end: 40 to 60", "hardly"),
+        (
+            [10.0, 90.0, 85.0, 70.0, 60.0, 50.0],
+            "The best top1 is of step 20 of 60; the last is 40 worse. best.ckpt is that of the best.",
+            "improv",
+        ),
+        ([10.0, 90.0, *[50.0] * 6], "--run.patience 5 would have ended the run earlier", "improv"),
+        ([90.0, 80.0, 70.0, 60.0, 50.0], "never better than 90", "hardly"),
     ],
 )
 def test_the_course_of_a_run(tmp_path: Path, values: list[float], said: str, unsaid: str) -> None:
@@ -51,7 +56,7 @@ def test_the_course_of_a_run(tmp_path: Path, values: list[float], said: str, uns
 
 def test_where_less_is_better_the_course_is_the_same_upside_down(tmp_path: Path) -> None:
     found = words(course(run_of(tmp_path / "down", [-value for value in FLAT], monitor=("loss", "min"))))
-    assert "loss has been flat since step 30 of 90: -90.1 at best, -90 at the end." in found
+    assert "loss has hardly improved since step 30 of 90: -89.9 there, -90.1 at best." in found
 
 
 def test_of_few_validations_a_resumed_step_and_an_evaluation_no_course_is_told(tmp_path: Path) -> None:

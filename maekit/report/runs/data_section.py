@@ -67,7 +67,7 @@ def _balance(run: Run) -> Table | None:
     """How often each class is in both splits, the rarest in training first."""
     found = table(run.data_facts.get("balance"))
     names, unit = run.data_facts.get("classes"), str(found.get("unit", "images"))
-    train, val = (_counts(found.get(split)) for split in ("train", "val"))
+    train, val = (counts_of(found.get(split)) for split in ("train", "val"))
     if not isinstance(names, list) or not names or not len(names) == len(train) == len(val):
         return None
     rows = sorted(zip(map(str, names), train, val, strict=True), key=lambda row: row[1])
@@ -97,6 +97,7 @@ def _share(count: int, counts: list[int]) -> float | None:
     return 100 * count / total if total else None
 
 
-def _counts(values: JSON) -> list[int]:
+def counts_of(values: JSON) -> list[int]:
+    """Returns the whole numbers of a list of `data.json`; those that are none are left out."""
     known = [finite_number(value) for value in values] if isinstance(values, list) else []
     return [int(value) for value in known if value is not None]

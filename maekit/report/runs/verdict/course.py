@@ -26,34 +26,36 @@ def course(run: Run) -> list[Finding] | None:
     earlier = max(values[: -max(1, len(values) // 3)])
     recent = best - earlier
     lost = best - values[-1]
-    found = []
+    if lost > max(limits.LOST_SHARE * gain, run.interval.half_width if run.interval else 0.0):
+        after = len(values) - 1 - values.index(best)
+        ended = f"; --run.patience {limits.PATIENCE} would have ended the run earlier" * (after > limits.PATIENCE)
+        return [
+            Finding(
+                f"The best {name} is of step {at:,} of {last:,}; the last is {number(lost)} worse. best.ckpt is that "
+                f"of the best{ended}.",
+                CURVES,
+            )
+        ]
     if recent >= limits.RISING_SHARE * gain and at >= limits.LATE * last:
         longer = "" if run.early_stop else "; longer training may help (--trainer.max_epochs, with its own schedule)"
-        found.append(
+        return [
             Finding(
                 f"{name} was still improving at the end: {number(sign * earlier)} to {number(sign * best)} in the last "
                 f"third of the validations{longer}.",
                 CURVES,
             )
+        ]
+    if recent > limits.FLAT_SHARE * gain:
+        return []
+    near = best - limits.FLAT_SHARE * gain
+    since, there = next((step, value) for (step, _), value in zip(points, values, strict=True) if value >= near)
+    return [
+        Finding(
+            f"{name} has hardly improved since step {since:,} of {last:,}: {number(sign * there)} there, "
+            f"{number(sign * best)} at best. Longer training with these settings will not help.",
+            CURVES,
         )
-    elif recent <= limits.FLAT_SHARE * gain:
-        since = next(step for (step, _), value in zip(points, values, strict=True) if best - value <= 0.02 * gain)
-        found.append(
-            Finding(
-                f"{name} has been flat since step {since:,} of {last:,}: {number(sign * best)} at best, "
-                f"{number(sign * values[-1])} at the end. Longer training with these settings will not help.",
-                CURVES,
-            )
-        )
-    if lost > max(0.05 * gain, run.interval.half_width if run.interval else 0.0):
-        found.append(
-            Finding(
-                f"The best {name} is of step {at:,} of {last:,}; the last is {number(lost)} worse. best.ckpt is that "
-                "of the best; --run.patience 5 would have ended the run earlier.",
-                CURVES,
-            )
-        )
-    return found
+    ]
 
 
 def overfitting(run: Run) -> list[Finding] | None:

@@ -2,12 +2,14 @@
 
 VALIDATIONS = 5  # of fewer nothing is said about a run's course
 FLAT_SHARE = 0.02  # a last third that adds at most this share of the whole gain is a plateau
+LOST_SHARE = 0.05  # the last value is past the best one if it is worse by more than this share, and by the interval
+PATIENCE = 5  # validations without improvement after which a run may as well end
 RISING_SHARE = 0.10  # one that adds at least this share is still rising
 LATE = 0.8  # share of the steps after which the best value is a late one
 LOSS_RISE = 0.10  # of the validation loss over its lowest, relative, while the training loss falls:
 TRAIN_FALL = 0.05  # by this, relative, in the same time
 UNSURE = 0.03  # half of the metric's interval over its value
-SMALL_CLASS = 3  # images, objects or percent of pixels of a class of which nothing is said
+SMALL_CLASS = 3  # images or objects of a class: of fewer nothing is said
 TAKEN = 0.20  # share of a class that is taken for one other
 MISSED = 0.30  # share of a class's objects that no box is on
 SPURIOUS = 0.50  # boxes where there is no object, by the number of objects

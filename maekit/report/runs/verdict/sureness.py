@@ -1,12 +1,13 @@
 """How sure the result is: the metric's interval, classes without validation images, labels that may be wrong."""
 
 from maekit.report.document import Finding
+from maekit.report.runs.data_section import counts_of
 from maekit.report.runs.sections import HIGH_DATA_SHARE
 from maekit.report.runs.suspects import suspects
 from maekit.report.runs.verdict import limits
 from maekit.runs.read import Run
 from maekit.system.numbers import number, plural
-from maekit.system.plain import JSON, finite_number, table
+from maekit.system.plain import table
 
 RESULT, CLASSES, DATA, COST = "Result", "Classes", "Data", "Cost"
 
@@ -45,7 +46,7 @@ def balance(run: Run) -> list[Finding] | None:
     """Rare classes, and classes that no validation image has; None where the classes were not counted."""
     found = table(run.data_facts.get("balance"))
     names = run.data_facts.get("classes")
-    train, val = _counts(found.get("train")), _counts(found.get("val"))
+    train, val = counts_of(found.get("train")), counts_of(found.get("val"))
     if not isinstance(names, list) or not names or not len(names) == len(train) == len(val):
         return None
     rows = sorted(zip(train, map(str, names), strict=True))
@@ -83,8 +84,3 @@ def waiting(run: Run) -> list[Finding] | None:
     if share < HIGH_DATA_SHARE:
         return []
     return [Finding(f"The steps waited for images {round(100 * share)} % of the time; what helps stands there.", COST)]
-
-
-def _counts(values: JSON) -> list[int]:
-    known = [finite_number(value) for value in values] if isinstance(values, list) else []
-    return [int(value) for value in known if value is not None]
