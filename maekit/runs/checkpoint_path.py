@@ -91,7 +91,7 @@ def _of_folder(folder: Path, purpose: Purpose) -> Path:
 
 def _of_newest(file: str, runs: Path, task: str | None, recipe: str | None, name: str | None) -> Path:
     """A file of the run that saved a checkpoint last."""
-    pattern = "/".join(glob.escape(part) if part else "*" for part in (task, recipe, name))
+    pattern = "/".join(glob.escape(part) if part else "[!.]*" for part in (task, recipe, name))
     saved = _newest_first(path for each in (LAST, BEST) for path in runs.glob(f"{pattern}/{each}"))
     if not saved:
         where = runs / (task or "") / (recipe or "")

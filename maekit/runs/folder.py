@@ -5,14 +5,17 @@ import platform
 import shlex
 import subprocess
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TypedDict
 
 from maekit.errors import UserError
+from maekit.system.files import atomic_write_text
 
 FOLDER = "MAEKIT_RUN_FOLDER"
+NEXT = ".next_number"  # beside the numbered runs: the number that follows those that `maekit runs rm` removed
 LOCK = ".lock"  # held by the process that writes into the folder, see `runs.lock`
 PACKAGES = ("maekit", "torch", "torchvision", "lightning", "timm", "torchmetrics", "jsonargparse", "numpy", "pillow")
 
@@ -71,7 +74,7 @@ def _named(base: Path, name: str) -> Path:
 
 def _numbered(base: Path) -> Path:
     base.mkdir(parents=True, exist_ok=True)
-    number = max((int(path.name) for path in base.iterdir() if path.name.isdecimal()), default=-1) + 1
+    number = max(_following(base), _kept_number(base))
     while True:
         try:
             (base / str(number)).mkdir(parents=True)
@@ -79,6 +82,29 @@ def _numbered(base: Path) -> Path:
         except FileExistsError:
             number += 1
     return base / str(number)
+
+
+def keep_number(folder: Path) -> None:
+    """Makes sure that no later run gets the number of a folder that is about to be removed.
+
+    Notes, predictions and other runs' settings name runs by their numbers.
+    """
+    if folder.name.isdecimal():
+        base = folder.parent
+        with suppress(UserError):  # the removal itself reports a folder that cannot be written
+            atomic_write_text(base / NEXT, f"{max(_following(base), _kept_number(base))}\n")
+
+
+def _following(base: Path) -> int:
+    """The number after those of the runs that are there."""
+    return max((int(path.name) for path in base.iterdir() if path.name.isdecimal()), default=-1) + 1
+
+
+def _kept_number(base: Path) -> int:
+    try:
+        return int((base / NEXT).read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return 0
 
 
 def shown(path: Path) -> str:

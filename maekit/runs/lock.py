@@ -79,7 +79,7 @@ class End(NamedTuple):
     """How the last process that wrote into a run's folder ended, if it did not come to its end.
 
     Attributes:
-        how: `stopped` by a signal or Ctrl-C, `failed` by an error, or `killed`: it left no word.
+        how: `stopped` by a signal or Ctrl-C, `failed` by an error, or `killed`: it left no record.
         reason: the error's line, or which process it was.
         since: when it began to write, in seconds since 1970; 0 where that is not known.
     """
@@ -101,7 +101,7 @@ def how_it_ended(folder: Path) -> End | None:
         return End("stopped" if how == "stopped" else "failed", record.get("reason", ""), since)
     if record.get("owner", "").count("|") < 4 or not is_gone(record["owner"]):
         return None
-    return End("killed", f"{_holder_text(record)} has ended without a word", since)
+    return End("killed", f"{_holder_text(record)} ended without saying why (kill -9, out of memory, power)", since)
 
 
 def _end_record(error: BaseException, since: float) -> bytes:

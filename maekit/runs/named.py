@@ -63,6 +63,6 @@ def existing_run(given: Path, runs: Path = Path("runs")) -> Path:
 
 def runs_there(runs: Path) -> str:
     """Returns `; there are ...` with the ends of the newest runs' paths; empty where there is no run."""
-    found = [folder for folder in runs.glob("*/*/*") if holds_run(folder)]
+    found = [folder for folder in runs.glob("*/*/[!.]*") if holds_run(folder)]  # `.removed` may be left of a removal
     newest = sorted(found, key=lambda folder: folder.stat().st_mtime, reverse=True)[:_MOST_LISTED]
     return "; there are " + ", ".join(folder.relative_to(runs).as_posix() for folder in newest) if newest else ""

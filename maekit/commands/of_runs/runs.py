@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from maekit.runs.listing.rows import RunRow
 
 FORWARDS = False
+_MOST_KILLED = 3  # runs of which the list says how to go on with them
 RUNS, STUDIES = Path("runs"), Path("studies")
 
 
@@ -50,7 +51,7 @@ def _add_list(parser: argparse.ArgumentParser) -> None:
         "folder", type=Path, nargs="?", help="a folder with runs at any depth; default: runs, and studies beside it"
     )
     parser.add_argument("--task", help="runs of this task only")
-    parser.add_argument("--state", help="running, finished, paused, stopped, failed or validated")
+    parser.add_argument("--state", help="running, finished, paused, stopped, failed, killed or validated")
     parser.add_argument("--data", help="runs on the data folder of this name, or with this text in its path")
     parser.add_argument("--since", metavar="TIME", help="runs that wrote something in the last 12h, 2d or 1w, or since "
                         "a date such as 2026-11-30")  # fmt: skip
@@ -68,6 +69,7 @@ def main(args: argparse.Namespace) -> int:
 
 
 def _list(args: argparse.Namespace) -> int:
+    from maekit.runs.folder import shown
     from maekit.runs.listing.choose import Filters, chosen, in_order, since_of
     from maekit.runs.listing.rows import rows_in
     from maekit.runs.listing.table import as_values, named, shared_name, text_table
@@ -88,6 +90,9 @@ def _list(args: argparse.Namespace) -> int:
             print(line)
     else:
         print(_nothing(args.folder or RUNS, ours))
+    killed = [row for row in listed if row.state.word == "killed" and row.study is None]
+    for row in killed[:_MOST_KILLED]:
+        print(f"killed: {shown(row.folder)}: {row.state.reason}")
     if len(every) > len(ours):
         studies = len({row.study for row in every if row.study is not None})
         counted = plural(len(every) - len(ours), "run")
@@ -121,7 +126,7 @@ def _remove(args: argparse.Namespace) -> int:
     folders = [existing_run(Path(given)) for given in args.runs]
     folders = [folder.resolve() if ".." in folder.parts else folder for folder in folders]
     unique = {folder.resolve(): folder for folder in folders}
-    return _confirmed([whole(folder) for folder in unique.values()], args.yes)
+    return _confirmed([whole(folder) for folder in unique.values()], args.yes, RUNS)
 
 
 def _prune(args: argparse.Namespace) -> int:
@@ -143,13 +148,21 @@ def _prune(args: argparse.Namespace) -> int:
     removals += [checkpoint(row.folder, "last.ckpt") for row in found.checkpoints]
     if found.checkpoints:
         print("without last.ckpt a finished run cannot be trained on (--run.extend); its weights are in best.ckpt")
-    return _confirmed(removals, args.yes)
+    return _confirmed(removals, args.yes, args.folder)
 
 
-def _confirmed(removals: Sequence["Removal"], yes: bool) -> int:
-    """Prints what goes, asks, and removes it; returns 0, or 1 if the answer was no."""
+def _confirmed(removals: Sequence["Removal"], yes: bool, folder: Path) -> int:
+    """Prints what goes and which runs need it, asks, and removes it; returns 0, or 1 if the answer was no.
+
+    Args:
+        removals: what goes.
+        yes: does not ask.
+        folder: of runs that are looked at too, beside those of the current folder.
+    """
     from maekit.runs.folder import shown
+    from maekit.runs.listing.begun_from import begun_lines
     from maekit.runs.listing.remove import removed
+    from maekit.runs.listing.rows import rows_in
     from maekit.runs.listing.table import size_text
 
     for one in removals:
@@ -159,6 +172,12 @@ def _confirmed(removals: Sequence["Removal"], yes: bool) -> int:
     if not removals:
         print("nothing to remove")
         return 0
+    beside = {
+        one.folder.absolute().parents[2] for one in removals if one.folder.absolute().parents[2].name == RUNS.name
+    }
+    looked = {top.resolve(): top for top in (RUNS, STUDIES, folder, *beside) if top.is_dir()}
+    for line in begun_lines(removals, rows_in(list(looked.values()))):
+        print(f"needed: {line}")
     total = size_text(sum(one.bytes for one in removals))
     if not yes:
         if not sys.stdin.isatty():

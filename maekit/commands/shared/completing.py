@@ -9,7 +9,7 @@ from typing import Any
 _OF_RUNS = {"ckpt_path", "run", "runs", "paths", "model"}
 _OF_WEIGHTS = {"weights", "source"}
 _OF_CHOICE = {
-    "state": ("running", "finished", "paused", "stopped", "failed", "validated"),
+    "state": ("running", "finished", "paused", "stopped", "failed", "killed", "validated"),
     "sort": ("age", "metric", "size", "step", "name"),
     "device": ("auto", "cpu", "cuda", "mps"),
 }

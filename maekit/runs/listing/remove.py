@@ -8,7 +8,7 @@ from pathlib import Path
 
 from maekit.errors import UserError
 from maekit.runs.files import CONFIG, ENVIRONMENT, read_mapping
-from maekit.runs.folder import shown
+from maekit.runs.folder import keep_number, shown
 from maekit.runs.listing.rows import size_of, study_of
 from maekit.runs.lock import holder, only_writer
 from maekit.runs.named import holds_run
@@ -81,6 +81,7 @@ def removed(removals: Sequence[Removal], say: Callable[[str], None]) -> int:
 
 
 def _remove_folder(folder: Path) -> None:
+    keep_number(folder)
     gone = folder.with_name(f".removed.{folder.name}.{os.getpid()}")
     try:
         folder.rename(gone)

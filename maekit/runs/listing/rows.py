@@ -81,7 +81,7 @@ class RunRow:
     def step(self) -> int | None:
         """The last optimizer step that it recorded; None where it recorded none."""
         ended = self.run.number("step")
-        if ended is not None and self.state.word not in ("running", "failed", "stopped"):
+        if ended is not None and self.state.word not in ("running", "failed", "killed", "stopped"):
             return int(ended)
         seen = [last_step_of(self.folder / name) for name in ("train.csv", "val.csv")]
         steps = [step for step in (*seen, None if ended is None else int(ended)) if step is not None]

@@ -36,7 +36,8 @@ def make(
         "monitor": ["val/top1", mode],
         "total_steps": 40,
         "versions": {"torch": "2.14"},
-        "command": ["maekit", "fit"],
+        "command": ["maekit", "fit", "--task", task],
+        "folder": str(place.parents[3]),
         "data": {"folder": data, "classes": ["a", "b"], "splits": {"train": split, "val": split}},
     }
     (place / "environment.json").write_text(json.dumps(environment))

@@ -1,6 +1,7 @@
 """What `maekit runs` says of runs that are running, have ended, or were cut short."""
 
 import json
+import shlex
 import sys
 from pathlib import Path
 
@@ -118,13 +119,20 @@ def test_no_runs_is_no_error(
     assert listed(capsys) == []
 
 
-def test_a_live_run_is_running_and_a_killed_one_failed(tmp_path: Path) -> None:
+def test_a_live_run_is_running_and_a_killed_one_says_how_to_go_on(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = make(tmp_path / "t/r/0", status=None)
     with writer(folder) as process:
         state = state_of(Run(folder))
         assert state.word == "running" and f"process {process.pid} " in state.reason
     state = state_of(Run(folder))
-    assert state.word == "failed" and f"process {process.pid} " in state.reason
+    assert state.word == "killed" and f"process {process.pid} " in state.reason
+    assert state.reason.endswith(f"go on with: maekit fit --task t --ckpt_path {shlex.quote(str(folder))}")
+    (folder / "last.ckpt").unlink()
+    assert state_of(Run(folder)).reason.endswith("start again with: maekit fit --task t")
+    assert main(["runs", str(tmp_path)]) == 0
+    assert "start again with: maekit fit --task t" in capsys.readouterr().out.splitlines()[-1]
 
 
 @pytest.mark.parametrize(

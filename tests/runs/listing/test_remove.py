@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from maekit.cli import main
+from maekit.runs.folder import FOLDER, new_folder
 from tests.helpers_run import error_line
 from tests.runs.listing.helpers import files_below, make, writer
 
@@ -16,6 +17,7 @@ pytestmark = pytest.mark.skipif(sys.platform == "win32", reason="locks are those
 @pytest.fixture
 def top(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(FOLDER, "")  # `new_folder` sets it
     return tmp_path / "runs"
 
 
@@ -39,8 +41,9 @@ def test_rm_removes_whole_runs_and_nothing_else(top: Path, capsys: pytest.Captur
     make(top / "u/r/2")
     before = files_below(top / "t/r/0")
     assert main(["runs", "rm", "1", "runs/u/r/2", "named", "runs/t/r/1/", "--yes"]) == 0
-    assert files_below(top) == {f"t/r/0/{name}" for name in before}
-    assert [path.name for path in (top / "t/r").iterdir()] == ["0"]
+    kept = {"t/r/.next_number", "u/r/.next_number"}
+    assert files_below(top) == {f"t/r/0/{name}" for name in before} | kept
+    assert [path.name for path in (top / "t/r").iterdir() if path.is_dir()] == ["0"]
     out = capsys.readouterr().out
     assert "runs/t/r/1, the whole run" in out and out.count("runs/t/r/1,") == 1
 
@@ -181,7 +184,7 @@ def test_prune_of_two_keeps_two_and_equal_values_keep_the_newer(top: Path) -> No
     for name, value, second in (("0", 90.0, 10), ("1", 90.0, 30), ("2", 90.0, 20), ("3", 50.0, 40)):
         make(top / "t/r" / name, value, second=1_000_000_000 + second)
     assert main(["runs", "prune", "--keep-best", "2", "--yes"]) == 0
-    assert sorted(path.name for path in (top / "t/r").iterdir()) == ["1", "2"]
+    assert sorted(path.name for path in (top / "t/r").glob("[!.]*")) == ["1", "2"]
 
 
 def test_prune_of_checkpoints_removes_last_ckpt_of_finished_runs_only(top: Path) -> None:
@@ -199,3 +202,31 @@ def test_prune_says_what_it_needs(top: Path, capsys: pytest.CaptureFixture[str])
     for value in ("0", "-1", "x"):
         assert main(["runs", "prune", f"--keep-best={value}", "--yes"]) == 2
     assert (top / "t/r/0/last.ckpt").exists()
+
+
+def test_it_says_which_runs_began_from_one_that_goes_and_gives_its_number_to_no_other(
+    top: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(6):
+        make(top / f"t/r/{number}")
+    (top / "t/r/1/config.yaml").write_text("# task t, recipe r\nmodel:\n  weights: runs/t/r/5/best.ckpt#model\n")
+    changed = "# task t, recipe r\nmodel:\n  weights: runs/t/r/5\nrun:\n  checkpoint_content: changed\n"
+    (top / "t/r/2/config.yaml").write_text(changed)
+    (top / "t/r/3/config.yaml").write_text("# task t, recipe r\nmodel:\n  weights: runs/t/r/5/last.ckpt\n")
+    record = json.loads((top / "t/r/4/environment.json").read_text())
+    (top / "t/r/4/environment.json").write_text(
+        json.dumps(record | {"command": ["maekit", "validate", "--ckpt_path=5"]})
+    )
+    (top / "t/r/4/metrics.json").write_text(json.dumps({"status": "validated"}))
+    assert main(["runs", "prune", "--checkpoints", "--yes"]) == 0
+    needed = [line for line in capsys.readouterr().out.splitlines() if line.startswith("needed: ")]
+    assert len(needed) == 1 and "runs/t/r/3 began from runs/t/r/5/last.ckpt" in needed[0]
+    (top / "t/r/5/last.ckpt").touch()
+    assert main(["runs", "rm", "5", "3", "--yes"]) == 0
+    out = capsys.readouterr().out
+    needed = [line for line in out.splitlines() if line.startswith("needed: ")]
+    assert [line.split()[1] for line in needed] == ["runs/t/r/1", "runs/t/r/2", "runs/t/r/4"]
+    assert out.index("needed: ") < out.index("removed ")
+    assert "cannot be used" in needed[1] and "measured runs/t/r/5/best.ckpt" in needed[2]
+    assert new_folder(Path("runs"), "t", "r").name == "6"
+    assert main(["runs", "rm", "4", "--yes"]) == 0 and new_folder(Path("runs"), "t", "r").name == "7"
