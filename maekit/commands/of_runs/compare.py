@@ -233,12 +233,14 @@ def _compared_run(label: str, run: "Run", data_set: int) -> ComparedRun:
 
 
 def _notes(runs: Sequence["Run"], names: list[str]) -> Iterator[str]:
+    from maekit.report.runs.overview_verdict import told_apart
     from maekit.report.runs.sections import how_far
     from maekit.runs.data import data_sets, data_words, joined_key
 
     tasks = list(dict.fromkeys(run.task for run in runs))
     if len(tasks) > 1:
         yield f"the runs are of different tasks ({', '.join(tasks)}), so no best is marked"
+    yield from (finding.text for finding in told_apart(runs) or ())
     sets = data_sets(runs)
     if len(set(sets)) > 1:
         if len(set(data_sets(runs, joined_key))) == 1:

@@ -1,12 +1,14 @@
 """The report of a folder of runs: by task, the results and what they cost."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from maekit.report.document import Block, Document, Facts, LineChart, Section, Series, Table, Text
+from maekit.report.runs.overview_verdict import best_two, overview_verdict
+from maekit.report.runs.ranked import comparable, ranked
 from maekit.report.runs.side_by_side import REPEATS, Group, groups, results, setting_of, split_keys, varying, watched
 from maekit.report.words import TOY, is_toy, task_name
-from maekit.runs.data import data_sets, data_words, joined_key
+from maekit.runs.data import data_words
 from maekit.runs.find import labels
 from maekit.runs.read import Run
 from maekit.study.define.space import short_keys
@@ -26,7 +28,9 @@ def overview_document(runs: Sequence[Run], created: str) -> Document:
     """
     named = labels(runs)
     tasks = list(dict.fromkeys(run.task for run in runs))
-    sections = [_task(task, [run for run in runs if run.task == task], named) for task in tasks]
+    found = overview_verdict(runs)
+    sections = [found] if found is not None else []
+    sections += [_task(task, [run for run in runs if run.task == task], named) for task in tasks]
     sections.append(_cost(runs))
     problems = [f"{named[run.folder]}: {problem}." for run in runs for problem in run.problems]
     if problems:
@@ -38,7 +42,7 @@ def overview_document(runs: Sequence[Run], created: str) -> Document:
 def _summary(runs: Sequence[Run], tasks: Sequence[str]) -> list[str]:
     counts = {status: sum(run.status == status for run in runs) for status in dict.fromkeys(r.status for r in runs)}
     lines = [f"{', '.join(f'{count} {status}' for status, count in counts.items())}."]
-    for task, found in _comparable(runs, tasks):
+    for task, found in comparable(runs, tasks):
         best = _best(groups(found))
         monitor = watched(best.runs[0]) if best is not None else None
         if best is not None and monitor is not None:
@@ -53,27 +57,8 @@ def _summary(runs: Sequence[Run], tasks: Sequence[str]) -> list[str]:
     return lines
 
 
-def _comparable(runs: Sequence[Run], tasks: Sequence[str]) -> Iterator[tuple[str, list[Run]]]:
-    """The runs of each task and data set, folds of the same images as one: results on different data are not ranked."""
-    for task in tasks:
-        of_task = [run for run in runs if run.task == task]
-        sets = data_sets(of_task, joined_key)
-        for one in dict.fromkeys(sets):
-            yield task, [run for run, own in zip(of_task, sets, strict=True) if own == one]
-
-
-def _ranked(found: Sequence[Group]) -> list[Group]:
-    """The best mean first, then those of which a fold is missing, since folds differ; those without any result last."""
-    known = [(group.mean, group) for group in found if group.mean is not None]
-    monitor = watched(known[0][1].runs[0]) if known else None
-    more = monitor is None or monitor[1] == "max"
-    known.sort(key=lambda pair: pair[0], reverse=more)
-    ranked = [group for _, group in sorted(known, key=lambda pair: bool(pair[1].missing))]
-    return [*ranked, *(group for group in found if group.mean is None)]
-
-
 def _best(found: Sequence[Group]) -> Group | None:
-    first = next(iter(_ranked(found)), None)
+    first = next(iter(ranked(found)), None)
     return first if first is not None and first.mean is not None else None
 
 
@@ -94,7 +79,7 @@ def _mean_std(group: Group) -> str:
 
 def _task(task: str, runs: list[Run], named: dict[Path, str]) -> Section:
     """One section a task; a table for each of its data sets."""
-    parts = [found for _, found in _comparable(runs, [task])]
+    parts = [found for _, found in comparable(runs, [task])]
     if len(parts) == 1:
         return Section(task_name(task), tuple(_blocks(task_name(task), runs, named)))
     blocks: list[Block] = [Text((f"Of {len(parts)} data sets, which are not compared with each other.",))]
@@ -118,6 +103,8 @@ def _blocks(place: str, runs: list[Run], named: dict[Path, str]) -> list[Block]:
     if len(groups(runs)) < len(runs) or any(run.fold for run in runs):
         blocks.append(_groups(place, runs, keys[:_MOST_KEYS], monitor))
     blocks.append(_runs(place, runs, keys[:_MOST_KEYS], monitor, named))
+    if (pair := best_two(runs, named, place)) is not None:
+        blocks.append(pair.numbers)
     if monitor:
         blocks.extend(_curves(place, runs, monitor, named))
     if len(keys) > _MOST_KEYS:
@@ -137,7 +124,7 @@ def _groups(place: str, runs: list[Run], keys: list[str], monitor: str | None) -
             group.std,
             *([group.parts, ", ".join(group.missing)] if folds else []),
         )
-        for group in _ranked(groups(runs))
+        for group in ranked(groups(runs))
     )
     note = "Runs that differ in their seed alone stand together; std is over n - 1 and empty for one run."
     if not folds:

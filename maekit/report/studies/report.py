@@ -7,6 +7,9 @@ from maekit.report.document import Block, Document, Facts, Section, Table, Text
 from maekit.report.studies.charts import cell_curves, cell_label, heat_map, key_charts, metric_name, rung_chart
 from maekit.report.studies.pretrainings import pretrainings_section
 from maekit.report.studies.summary import agreement_line, known_or_not, run_seconds, summary
+from maekit.report.studies.verdict.cells import ended_cells
+from maekit.report.studies.verdict.compared import lead
+from maekit.report.studies.verdict.verdict import study_verdict
 from maekit.report.words import setting, task_name
 from maekit.study.define.labels import value_label
 from maekit.study.define.space import Choice, short_keys
@@ -37,6 +40,7 @@ def study_document(study: Study, full: Study | None, created: str) -> Document:
     results = cell_results(study)
     agreement = halving_agreement(study, full) if full is not None else None
     sections = [
+        study_verdict(study),
         _charts(study, results),
         pretrainings_section(study, results),
         _ranking(study, results),
@@ -87,7 +91,28 @@ def _ranking(study: Study, results: Sequence[CellResult]) -> Section:
             "overlapping images, so the std error is too small by an unknown amount."
         )
     table = Table("ranking", tuple(columns), tuple(map(tuple, rows)), "Cells, the best first", note)
-    return Section("Ranking", (table,))
+    behind = _behind(study)
+    return Section("Ranking", (table, *([behind] if behind is not None else [])))
+
+
+def _behind(study: Study) -> Table | None:
+    """How far each cell is behind the best one, with the interval of that; None without two cells of several runs."""
+    keys, known = [axis.key for axis in study.definition.space], ended_cells(study)
+    names, rows = short_keys(keys), []
+    for one in known[1:]:
+        found = lead(study, known[0], one)
+        if found.difference is not None:
+            low, high = (found.difference.low, found.difference.high) if found.words() else (None, None)
+            settings = (_value(study, key, one.values.get(key)) for key in keys)
+            rows.append((*settings, found.difference.mean, low, high, found.difference.size))
+    if not rows:
+        return None
+    columns = (*(names[key] for key in keys), "behind by", "95 % low", "95 % high", "n")
+    note = (
+        "n seeds or folds of both cells were subtracted one by one; low and high are Student's interval of the mean, "
+        "and empty below 3. The best of many cells is partly the luckiest, so its lead is rather smaller than that."
+    )
+    return Table("behind", columns, tuple(rows), f"How far behind the best, {cell_label(study, known[0].values)}", note)
 
 
 def _halving(study: Study, agreement: Agreement | None) -> Section | None:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from maekit.report.document import Block, Document, HeatMap, Section, Table, Text, Value
 from maekit.report.studies.charts import key_charts, metric_name
 from maekit.report.studies.pretrainings import Standing, best_numbers, standings
+from maekit.report.studies.verdict.several import differences, studies_verdict
 from maekit.report.words import TOY, is_toy, task_name
 from maekit.study.define.labels import weights_labels
 from maekit.study.results import cell_results
@@ -23,8 +24,11 @@ def studies_document(studies: Sequence[Study], created: str) -> Document:
     found = {name: standings(study, cell_results(study)) for name, study in _named(studies).items()}
     labels = weights_labels(list(dict.fromkeys(str(one.value) for column in found.values() for one in column)))
     table = _by_task(found, labels)
+    apart = differences(_named(studies), found)
+    verdict = studies_verdict(_named(studies), found)
     sections = [
-        Section("Weights by task", (table, *_ranks(found, labels))),
+        *([verdict] if verdict is not None else []),
+        Section("Weights by task", (table, *_ranks(found, labels), *([apart] if apart is not None else []))),
         Section("Where runs are missing", (_missing(found, labels),)),
         *(Section(name, _of_study(study)) for name, study in _named(studies).items()),
     ]

@@ -2,8 +2,8 @@
 
 import statistics
 
+from maekit.report import limits
 from maekit.report.document import Finding
-from maekit.report.runs.verdict import limits
 from maekit.runs.read import Run
 from maekit.runs.rows import Row
 from maekit.system.numbers import number

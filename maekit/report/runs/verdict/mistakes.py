@@ -2,8 +2,8 @@
 
 from typing import NamedTuple
 
+from maekit.report import limits
 from maekit.report.document import Finding
-from maekit.report.runs.verdict import limits
 from maekit.runs.read import Run
 from maekit.system.numbers import number
 from maekit.system.plain import JSON, finite_number

@@ -1,10 +1,10 @@
 """How sure the result is: the metric's interval, classes without validation images, labels that may be wrong."""
 
+from maekit.report import limits
 from maekit.report.document import Finding
 from maekit.report.runs.data_section import counts_of
 from maekit.report.runs.sections import HIGH_DATA_SHARE
 from maekit.report.runs.suspects import suspects
-from maekit.report.runs.verdict import limits
 from maekit.runs.read import Run
 from maekit.system.numbers import number, plural
 from maekit.system.plain import table

@@ -15,3 +15,12 @@ MISSED = 0.30  # share of a class's objects that no box is on
 SPURIOUS = 0.50  # boxes where there is no object, by the number of objects
 UNBALANCED = 10.0  # training images of the most frequent class by those of the rarest
 MOST = 3  # sentences of one kind
+
+# Of studies, and of runs that are compared
+PAIRS = 3  # seeds or folds of both sides: of fewer no difference is called clear, since two may agree by chance
+POWER = 2.8  # standard errors between two means that are found 4 times of 5 with a 95 % interval (1.96 + 0.84)
+MOST_SEEDS = 10  # of a command; a difference that needs more is seldom worth their cost
+FEW_SEEDS = 3  # of a command where there was one seed
+CURVE = 3  # values of a key: of fewer there is no shape
+END_SHARE = 0.05  # of a range: a best value closer to one end than this is at it; a random one is in 1 of 10 studies
+UNLIKELY = 0.05  # probability of a split of images that is called clear, as that of the intervals
