@@ -288,8 +288,8 @@ def finish(run: Run) -> RunResult:
 
 
 def evaluation_files(run: Run) -> dict[str, object]:
-    """Returns the contents of the newest validation's files by name: text of a table, else plain values for JSON."""
-    return {**run.module.results, **of_images(run.module)}
+    """Returns the newest validation's files by name, text or plain values for JSON; the first process has them."""
+    return {**run.module.results, **of_images(run.module)} if run.trainer.is_global_zero else {}
 
 
 def seed_all(seed: int) -> None:

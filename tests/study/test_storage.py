@@ -95,6 +95,15 @@ def test_retries_end() -> None:
         with_retries(lambda: 1 / 0, "sqlite:///x", print, never, 0.3)
 
 
+def test_a_damaged_database_is_not_waited_for(tmp_path: Path) -> None:
+    (tmp_path / "study.db").write_bytes(b"no database " * 300)
+    with (
+        pytest.raises(UserError, match=r"study.db is damaged .*move that file away"),
+        opened(default_url(tmp_path), print, never, FAST) as database,
+    ):
+        open_trials(database, definition(0.55), tmp_path, join=False)
+
+
 Pair = tuple[TrialList, TrialList]
 
 

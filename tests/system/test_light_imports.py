@@ -20,9 +20,17 @@ unused = {"torch._dynamo", "sympy", "scipy", "matplotlib", "transformers", "timm
 assert not unused, unused
 from maekit.system.light_imports import import_alone
 alone = import_alone("timm.data.mixup").Mixup
+from maekit.robustness.data.sets import imagenet_synsets
+from maekit.weights.load.classes import Classes, plain, words
+ids = imagenet_synsets()
+called = words(Classes(ids, ids))
 assert "timm" not in sys.modules
 import timm.data
 assert timm.data.Mixup is alone
+info = timm.data.ImageNetInfo("imagenet-1k")
+assert list(ids) == info.label_names()
+says = info.label_name_to_description
+assert all(plain(says(i)) in word.whole for i, word in zip(ids, called))
 """
 
 

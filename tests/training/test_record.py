@@ -2,13 +2,15 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from maekit.runs.rows import text_rows
 from maekit.training.callbacks import record as of_record
 from maekit.training.callbacks.record import Record
+from maekit.training.run import Run, evaluation_files
 from tests.helpers_run import tiny
 
 
@@ -91,3 +93,9 @@ def test_a_run_killed_before_its_last_file_was_written_gets_it(tmp_path: Path) -
     assert kept["sessions"] == 2
     assert len(text_rows(run / "val.csv")) == 1
     assert (run / "examples/examples.json").is_file() and (run / "examples/best_0.jpg").is_file()
+
+
+def test_only_the_first_process_computes_what_is_kept_of_an_evaluation() -> None:
+    """A bootstrap interval takes seconds, and only the first of several processes writes or prints it."""
+    other = SimpleNamespace(trainer=SimpleNamespace(is_global_zero=False), module=None)
+    assert evaluation_files(cast(Run, other)) == {}

@@ -2,6 +2,7 @@
 
 import argparse
 import datetime
+import re
 from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path, PurePosixPath, PureWindowsPath
@@ -35,6 +36,11 @@ def under(prefix: str, tensors: State) -> State:
     return {prefix + name: tensor for name, tensor in tensors.items()}
 
 
+def inside(wrapper: str, tensors: State) -> State:
+    """Names as torch gives them where each block was compiled, recomputed or sharded by itself."""
+    return {re.sub(r"^blocks\.\d+\.", rf"\g<0>{wrapper}.", name): tensor for name, tensor in tensors.items()}
+
+
 AVERAGES = ["model_ema", "state_dict_ema", "ema", "ema_state_dict", "model_ema_state_dict", "swa_model", "teacher"]
 
 
@@ -54,6 +60,17 @@ def test_the_other_set_is_named_and_can_be_chosen(tmp_path: Path, average: str) 
     same(read_state(f"{path}#{main_key}").tensors, encoder())
 
 
+@pytest.mark.parametrize("without", [Tensor.to_sparse, lambda tensor: tensor.to("meta")])
+def test_a_tensor_without_its_numbers_is_refused_by_all_that_reads(
+    tmp_path: Path, without: Callable[[Tensor], Tensor]
+) -> None:
+    path, name = tmp_path / "a.pth", "blocks.0.mlp.fc1.weight"
+    torch.save({"model": {**encoder(), name: without(encoder()[name])}}, path)
+    for read in (read_state, inspect):
+        with pytest.raises(UserError, match=name):
+            read(path)
+
+
 @pytest.mark.parametrize(
     "wrap",
     [
@@ -70,6 +87,9 @@ def test_the_other_set_is_named_and_can_be_chosen(tmp_path: Path, average: str) 
         lambda t: {"model_state_dict": t, "ema_state_dict": other()},
         lambda t: {"net": t, "net_ema": other()},
         lambda t: {**under("module.", t), "n_averaged": torch.tensor(7)},
+        lambda t: {"model": inside("_orig_mod", t)},
+        lambda t: {"state_dict": under("module._orig_mod.", inside("_checkpoint_wrapped_module", t))},
+        lambda t: under("_fsdp_wrapped_module.", inside("_fsdp_wrapped_module", t)),
     ],
 )
 def test_wrapped_files_are_unwrapped(tmp_path: Path, wrap: Callable[[State], dict[str, Any]]) -> None:

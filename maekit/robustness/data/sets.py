@@ -7,6 +7,8 @@ from typing import NamedTuple, NotRequired, TypedDict
 
 import yaml
 
+from maekit.system.light_imports import package_file
+
 SETS = ("imagenet_a", "imagenet_r", "imagenet_sketch", "imagenet_c")
 WHOLE, CORRUPTED = SETS[:3], SETS[3]
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -89,10 +91,7 @@ def cells() -> tuple[Cell, ...]:
 @cache
 def imagenet_synsets() -> tuple[str, ...]:
     """Returns ImageNet-1K's 1,000 class ids in label order, which is their sorted order (`n01440764` is 0)."""
-    from timm.data.imagenet_info import ImageNetInfo
-
-    names: tuple[str, ...] = tuple(ImageNetInfo().label_names())  # type: ignore[no-untyped-call]
-    return names
+    return tuple(package_file("timm", "data/_info/imagenet_synsets.txt").read_text(encoding="utf-8").split())
 
 
 def title(name: str) -> str:

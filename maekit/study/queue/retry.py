@@ -13,6 +13,7 @@ from maekit.errors import UserError
 T = TypeVar("T")
 Say = Callable[[str], None]
 
+_DAMAGED = ("file is not a database", "database disk image is malformed")  # of SQLite
 _NOT_RETRIED = ("authentication failed", "does not exist", "no password supplied", "no pg_hba.conf entry")
 
 
@@ -77,6 +78,11 @@ def with_retries(
         except (StorageInternalError, SQLAlchemyError) as error:
             reset()
             reason, now = _reason(error), time.monotonic()
+            if any(words in reason for words in _DAMAGED):
+                raise UserError(
+                    f"the study's database {shown_url} is damaged ({reason}); move that file away and give the same "
+                    "command again: finished runs are read from their folders"
+                ) from error
             if first_failure is None:
                 if any(words in reason for words in _NOT_RETRIED):
                     raise UserError(f"the study's database {shown_url} refuses: {reason}; see --storage") from error

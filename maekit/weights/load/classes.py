@@ -1,11 +1,13 @@
 """The classes of a head: names in a file's metadata, and the spellings under which a class is found."""
 
+import csv
 import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from functools import cache
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
+from maekit.system.light_imports import package_file
 from maekit.system.plain import table
 from maekit.weights.read.metadata import card_of
 
@@ -91,10 +93,10 @@ def _lemmas(synset: str) -> list[str]:
 
 @cache
 def _synset_words() -> dict[str, str]:
-    from timm.data.imagenet_info import ImageNetInfo
-
-    info: Any = ImageNetInfo("imagenet-1k")
-    return {name: info.label_name_to_description(name) for name in info.label_names()}
+    known = package_file("timm", "data/_info/imagenet_synsets.txt").read_text(encoding="utf-8").split()
+    lines = package_file("timm", "data/_info/imagenet_synset_to_lemma.txt").read_text(encoding="utf-8").splitlines()
+    every = dict(csv.reader(lines, delimiter="\t"))
+    return {synset: every[synset] for synset in known}
 
 
 def are_synsets(classes: Classes) -> bool:

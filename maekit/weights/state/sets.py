@@ -18,6 +18,8 @@ _STATE = ("optim", "lr_sched", "sched", "scaler", "callbacks", "loops", "rng")  
 _DEEPEST = 3
 # What follows another set: an average of it, or a momentum encoder.
 _FOLLOWS = re.compile(r"ema|averag|(?:^|[._])(?:avg|swa|shadow|polyak|momentum|target|trained)(?:[._]|$)")
+# What torch puts into names: torch.compile of a part, recomputed blocks, FSDP.
+_WRAPPED = re.compile(r"(?:^|(?<=\.))(?:_orig_mod|_checkpoint_wrapped_module|_fsdp_wrapped_module)\.")
 BARE = "."  # the key of names without a prefix, beside others that have one
 
 
@@ -75,10 +77,11 @@ def whole_set(tensors: dict[str, Tensor]) -> WeightSet:
 def _find(
     contents: Mapping[object, object], place: str = "", depth: int = 0
 ) -> Iterator[tuple[str, dict[str, Tensor]]]:
-    """Yields every level of nested dicts that has tensors by name, with its key."""
+    """Yields every level of nested dicts that has tensors by name, with its key; torch's wrappers are left out."""
     tensors = {str(name): value for name, value in contents.items() if isinstance(value, Tensor)}
     if tensors:
-        yield place, tensors
+        plain = {_WRAPPED.sub("", name): value for name, value in tensors.items()}
+        yield place, plain if len(plain) == len(tensors) else tensors
     for key, value in contents.items():
         known = isinstance(value, Mapping) and isinstance(key, str) and not key.lower().startswith(_STATE)
         if known and depth < _DEEPEST:

@@ -23,6 +23,7 @@ from maekit.weights.families.registry import kind_of, kinds
 from maekit.weights.get.find import official_of
 from maekit.weights.layouts.layout import NOTHING_SAID, Contents, Said
 from maekit.weights.layouts.registry import layouts
+from maekit.weights.read.floats import require_numbers
 from maekit.weights.read.input_config import open_clip_config, timm_config
 from maekit.weights.read.metadata import card_of, decoder_heads
 from maekit.weights.read.safe_load import load_file, read_metadata
@@ -111,6 +112,7 @@ def read_state(path: str | Path, *, values: bool = True) -> StateFile:
         raise UserError(f"{path} holds a {type(contents).__name__}, expected a dict of tensors; save a state_dict()")
     contents = completed(contents, path, lambda file: read_state(file).tensors) if values else contents
     chosen = choose_set(path, contents, wanted)
+    require_numbers(path, chosen.tensors)
     chosen = replace(chosen, tensors=_outlines(chosen.tensors, values))
     inside = _NOT_META | chosen.tensors.keys() | chosen.places
     meta = {str(key): value for key, value in contents.items() if str(key) not in inside}
