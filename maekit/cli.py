@@ -23,23 +23,23 @@ from maekit.version import __version__
 GROUPS = {
     "Train": {
         "fit": "train a task, or resume a run with --ckpt_path",
-        "plan": "say what memory, time and disk a run will need, and which settings fit",
+        "plan": "say what memory, time and disk a run needs, and what fits",
         "lr-find": "train shortly while the learning rate rises, and suggest one",
         "lr-table": "print parameter -> layer -> scale -> lr -> weight decay",
-        "adapt": "go on with a pre-training on your own images, and say whether it was worth it",
+        "adapt": "go on with a pre-training on your own images: was it worth it?",
         "replay": "compute a step whose loss was NaN again, layer by layer",
     },
     "Use a model": {
         "validate": "measure a checkpoint or a weights file",
-        "predict": "run a checkpoint on a folder of images",
-        "export": "write a model as ONNX or in torch.export's format, and check the file",
+        "predict": "run a model on images: tables, label maps, boxes, pictures",
+        "export": "write a model as ONNX or in torch.export's form, and check it",
         "reconstruct": "mask images and draw what a pre-trained model makes of the rest",
     },
     "Look at runs": {
         "runs": "list runs and their results; remove some, or all but the best",
         "watch": "show the page of a run in a browser while it trains",
-        "report": "make a page (HTML, Markdown, LaTeX, CSV) of a run, a study or a folder of runs",
-        "compare": "put runs side by side: metrics, and where their configurations differ",
+        "report": "make a page of a run, a study or many runs",
+        "compare": "put runs side by side: metrics, and settings that differ",
     },
     "Features of images": {
         "embed": "compute the features of a folder of images",
@@ -54,11 +54,11 @@ GROUPS = {
         "reproduce": "print the paper's tables with your own runs in their cells",
     },
     "Tasks, data and weights": {
-        "tasks": "list the tasks, their recipes, and what data of your own each takes",
+        "tasks": "list the tasks, their recipes, and which own data each takes",
         "show": "print a task's recipe with its sources",
         "copy": "copy a task and its recipes into your own folder",
-        "data": "make synthetic data, or check a data set",
-        "weights": "say what is in a file of weights, or convert it",
+        "data": "check a data set, make a small one, or measure its bands",
+        "weights": "say what is in a file of weights, or write another layout",
         "completion": "print what bash, zsh or fish need to complete with Tab",
     },
 }

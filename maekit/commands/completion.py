@@ -11,7 +11,7 @@ SHELLS = ("bash", "zsh", "fish")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description = (
-        "prints what a shell reads to complete with Tab; put one of the lines below into your shell's start-up file"
+        "print what a shell reads to complete with Tab; put one of the lines below into your shell's start-up file"
     )
     parser.add_argument("shell", nargs="?", choices=SHELLS, help="default: the shell that $SHELL names")
 

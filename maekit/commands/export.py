@@ -7,20 +7,25 @@ from maekit.commands.shared.flags import check_least
 from maekit.errors import UserError
 
 FORWARDS = False
-DESCRIPTION = """write a model as ONNX or in torch.export's format, with the constants of its preprocessing, class names
-and thresholds inside; then run the file on validation images and compare it with torch. A file that differs is not
-kept under its name: it becomes model.refused.onnx, and the exit status is 2."""
-EPILOG = """what is written, and of which size images may be (the number of images at once is free everywhere):
-  classification      logits, probabilities                any multiples of the patch
-  labels              logits, probabilities                any multiples of the patch
-  values              values in the unit of the data       any multiples of the patch
-  grades              grade, probabilities, logits         any multiples of the patch
-  segmentation        logits [B, C, h, w] of one window    the window (`maekit predict` joins windows of any image)
-  detection           count, boxes, scores, labels, masks  the square that pictures of any size are fitted into
-  --features          features, patches [B, D, h, w]       any multiples of the patch
-  pre-training        features, patches of its encoder     any multiples of the patch
-  Features of ViTs with tables of relative position biases (BEiT, data2vec, SimMIM) or with windows are of one size.
-  `maekit predict --model FILE` runs the file; docs/export.md says more.
+DESCRIPTION = (
+    "write a model as ONNX or in torch.export's format, with the constants of its preprocessing, class names "
+    "and thresholds inside; then run the file on validation images and compare it with torch. A file that differs is "
+    "not kept under its name: it becomes model.refused.onnx, and the exit status is 2."
+)
+EPILOG = """what is written, and which sizes images may have (their number is free everywhere):
+  classification   logits, probabilities              any multiples of the patch
+  labels           logits, probabilities              any multiples of the patch
+  values           values, in the unit of the data    any multiples of the patch
+  grades           grade, probabilities, logits       any multiples of the patch
+  segmentation     logits [B, C, h, w] of a window    the window
+  detection        count, boxes, scores, labels,      the square, into which
+                   masks                              pictures are fitted
+  --features       features, patches [B, D, h, w]     any multiples of the patch
+  pre-training     features, patches of its encoder   any multiples of the patch
+
+`maekit predict --model FILE` runs the file, and joins the windows of a segmenter
+to images of any size. Features of ViTs with tables of relative position biases
+(BEiT, data2vec, SimMIM) or with windows have one size. docs/export.md says more.
 
 examples:
   maekit export runs/TASK/base/0 --to onnx
@@ -31,7 +36,6 @@ examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.description, parser.epilog = DESCRIPTION, EPILOG
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
     parser.add_argument(
         "run",
         metavar="RUN",

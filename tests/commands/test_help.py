@@ -28,10 +28,16 @@ def pages() -> Iterator[str]:
 
 
 @pytest.mark.parametrize("page", pages())
-def test_every_help_ends_with_examples(page: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_help_fits_and_ends_with_examples(
+    page: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
     assert main([*page.split(), "--help"]) == 0
     out = capsys.readouterr().out
-    shown = out.partition("\nexamples:\n")[2].strip().splitlines()
+    text, _, after = out.partition("\nexamples:\n")
+    assert [line for line in text.splitlines() if len(line) > 80] == []
+    assert text.startswith(f"usage: maekit {page.removesuffix(' list')} ") and "\n\n" in text
+    shown = after.strip().splitlines()
     assert shown and all(line.strip().startswith("maekit ") for line in shown)
     assert any(f"maekit {page.removesuffix(' list')}" in line for line in shown)
     assert main(["help", *page.split()]) == 0
@@ -75,3 +81,10 @@ def test_tasks_and_show_say_what_data_of_one_s_own_a_task_takes(capsys: pytest.C
         assert own and own in words
         assert main(["show", task.name]) == 0
         assert own in " ".join(capsys.readouterr().out.split())
+
+
+def test_a_default_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["embed", "--help"]) == 0
+    words = " ".join(capsys.readouterr().out.split())
+    assert "images at a time; default: 64 --num_workers" in words  # from the parser, since the text has none
+    assert "processes that read images; default: by the cores --device" in words  # the text's own

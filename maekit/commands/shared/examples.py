@@ -1,10 +1,26 @@
-"""The examples at the end of each `--help`, from `examples.yaml`."""
+"""The form of each `--help`, and the examples at its end, from `examples.yaml`."""
 
 import argparse
+import textwrap
 from functools import cache
 from importlib.resources import files
 
 import yaml
+
+
+class HelpFormatter(argparse.RawDescriptionHelpFormatter):
+    """Wraps paragraphs to the terminal, keeps indented lines as they are, and tells each default once."""
+
+    def _fill_text(self, text: str, width: int, indent: str) -> str:
+        lines = ([line] if line.startswith(" ") else textwrap.wrap(line, width) or [""] for line in text.splitlines())
+        return "\n".join(indent + line for wrapped in lines for line in wrapped)
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        told = action.default in (None, False, "", [], argparse.SUPPRESS) or "default" in (action.help or "").lower()
+        return action.help if told or not action.help else f"{action.help}; default: %(default)s"
+
+    def _get_default_metavar_for_positional(self, action: argparse.Action) -> str:
+        return action.dest.upper()
 
 
 @cache
@@ -17,13 +33,15 @@ def examples() -> dict[str, list[str]]:
 def add_examples(parser: argparse.ArgumentParser, command: str) -> None:
     """Puts a command's examples at the end of its help, and those of its actions at the end of theirs."""
     own = examples().get(command, [])
+    parser.formatter_class = HelpFormatter
     if own:
-        parser.formatter_class = argparse.RawDescriptionHelpFormatter  # keeps the lines as they are
         before = f"{parser.epilog}\n\n" if parser.epilog else ""
         parser.epilog = f"{before}{example_text(own)}"
     for action in parser._actions:
         if isinstance(action, argparse._SubParsersAction):
+            helps = {choice.dest: choice.help for choice in action._choices_actions}
             for name, inner in action.choices.items():
+                inner.description = inner.description or helps.get(name)
                 add_examples(inner, f"{command} {name}")
 
 
