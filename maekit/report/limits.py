@@ -6,9 +6,14 @@ LOST_SHARE = 0.05  # the last value is past the best one if it is worse by more 
 PATIENCE = 5  # validations without improvement after which a run may as well end
 RISING_SHARE = 0.10  # one that adds at least this share is still rising
 LATE = 0.8  # share of the steps after which the best value is a late one
+LOW_LR = 0.5  # share of the peak below which a plateau may be the schedule's doing
 LOSS_RISE = 0.10  # of the validation loss over its lowest, relative, while the training loss falls:
 TRAIN_FALL = 0.05  # by this, relative, in the same time
 UNSURE = 0.03  # half of the metric's interval over its value
+RULE_OF_THREE = 3  # of n images without a mistake up to 3 / n may still go wrong, at 95 % (0.05 = (1 - p)^n)
+RECOGNISED = 0.5  # share of a class that is predicted right; below it a wrong prediction says nothing of the label
+COLLAPSED = 0.95  # share of all images that are predicted as one class
+LITTLE = 5  # training images or objects of a class: of fewer it can hardly be learned
 SMALL_CLASS = 3  # images or objects of a class: of fewer nothing is said
 TAKEN = 0.20  # share of a class that is taken for one other
 MISSED = 0.30  # share of a class's objects that no box is on

@@ -3,6 +3,7 @@
 import shlex
 
 from maekit.runs.checkpoint_path import BEST, LAST
+from maekit.runs.files import NAN_STEP
 from maekit.runs.folder import shown
 from maekit.runs.read import Run
 
@@ -13,7 +14,9 @@ def next_commands(run: Run) -> list[tuple[str, str]]:
     if run.status == "unfinished" and run.is_live:  # a run that ends holds its lock while it prints these
         return [(f"maekit watch {place}", "this page, refreshed while it trains")]
     if run.status in ("paused", "unfinished"):
-        return [(f"maekit fit --ckpt_path {place}", "go on")] if (run.folder / LAST).is_file() else []
+        step = (run.folder / NAN_STEP).is_file()
+        looked = [(f"maekit replay {place}", "the step that was not finite, layer by layer")] if step else []
+        return [*looked, (f"maekit fit --ckpt_path {place}", "go on")] if (run.folder / LAST).is_file() else looked
     if not any((run.folder / name).is_file() for name in (BEST, LAST)):
         return []
     if "model.mask_ratio" in run.flat_config:

@@ -10,7 +10,9 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from PIL import Image, UnidentifiedImageError
 
 from maekit.base.data import RunData
+from maekit.base.evaluation.image_records import within
 from maekit.base.shown import evenly_spread
+from maekit.data.folders.duplicates import sample, twins
 from maekit.runs.files import DATA, SAMPLES
 from maekit.system.files import atomic_write, write_json
 from maekit.system.generators import untouched_generators
@@ -18,6 +20,7 @@ from maekit.system.terminal import say
 from maekit.training.run_module import RunModule, run_module
 
 MOST_SIZES, SECONDS = 100, 1.0  # training images whose size is read, and the time for it at most
+MOST_LISTED, MOST_COMPARED = 200_000, 2_000  # training images; files of each split that are compared
 LARGEST = 1600  # longest side of the sheet in pixels
 
 
@@ -38,7 +41,7 @@ def write_data_facts(folder: Path, module: RunModule, seed: int) -> None:
 
 
 def facts(data: RunData, names: Sequence[str]) -> dict[str, Any]:
-    """Returns plain values: folder, summary, images by split, counts of the classes, and sizes of some images.
+    """Returns plain values: folder, summary, images by split, counts of the classes, sizes, files in both splits.
 
     Args:
         data: set up.
@@ -55,7 +58,27 @@ def facts(data: RunData, names: Sequence[str]) -> dict[str, Any]:
         found["balance"] = balance._asdict()
     if sizes := image_sizes(data):
         found["sizes"] = sizes
+    if shared := shared_files(data):
+        found["in_both_splits"] = shared
     return found
+
+
+def shared_files(data: RunData) -> dict[str, Any]:
+    """Returns how many validation files have the bytes of a training file; empty for data that are too many to list.
+
+    `compared` is the number of training and of validation files that were looked at, `count` how many validation files
+    have a twin, `first` a training file and the validation file that is the same.
+    """
+    images = data.train_dataset(0)
+    if len(images) > MOST_LISTED:
+        return {}
+    train = {images.path_of(index) for index in range(len(images))}
+    here, there = sample(sorted(train), data.val_files(), MOST_COMPARED)
+    if not here or not there:
+        return {}
+    pairs = twins(here, there)
+    first = within(list(pairs[0]), str(data.identity().folder)) if pairs else []
+    return {"compared": [len(here), len(there)], "count": len(pairs), "first": first}
 
 
 def image_sizes(data: RunData) -> dict[str, Any]:

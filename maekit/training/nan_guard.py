@@ -41,8 +41,8 @@ class NotFiniteError(UserError):
     def __str__(self) -> str:
         parts = (self.found, self.kept or "nothing was saved", *([self.replay] if self.replay else []))
         return (
-            f"{'; '.join(parts)}. Try --trainer.precision 32-true, a lower learning rate, or "
-            "--trainer.gradient_clip_val 1"
+            f"{'; '.join(parts)}. Try a lower learning rate, --trainer.gradient_clip_val 1, or "
+            "--trainer.precision 32-true where another is used"
         )
 
 

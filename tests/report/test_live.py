@@ -139,7 +139,7 @@ def test_the_command_ends_with_the_run_or_by_ctrl_c(live: bool, folder: Path) ->
             watching.send_signal(signal.SIGINT)
         rest = watching.communicate(timeout=60)[0]
     assert watching.returncode == 0
-    assert ("over    failed" if live else "ended") in rest
+    assert ("over    killed" if live else "ended") in rest
 
 
 def test_a_browser_s_page_is_refreshed_where_the_run_has_changed(folder: Path, browser: Browser) -> None:

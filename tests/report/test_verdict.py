@@ -12,8 +12,9 @@ from maekit.report.page.render import render_html
 from maekit.report.runs.report import run_document
 from maekit.report.runs.verdict.course import course, overfitting
 from maekit.report.runs.verdict.mistakes import mistakes
-from maekit.report.runs.verdict.sureness import balance, certainty, label_noise, waiting
+from maekit.report.runs.verdict.sureness import balance, certainty, label_noise, shared_files, waiting
 from maekit.report.runs.verdict.verdict import verdict
+from maekit.runs.lock import only_writer
 from maekit.runs.next_commands import next_commands
 from maekit.runs.read import Run
 from tests.report.helpers import make_run, write_csv
@@ -52,6 +53,28 @@ def test_the_course_of_a_run(tmp_path: Path, values: list[float], said: str, uns
     found = words(course(run_of(tmp_path / "0", values)))
     assert said in found
     assert unsaid not in found
+
+
+@pytest.mark.parametrize(
+    ("rates", "ends", "said"),
+    [
+        ([1.0] * 9, None, "Longer training with these settings is unlikely to help."),
+        ([1.0, 1.0, 0.2, *[0.1] * 6], None, "down to 20 % of its peak by then, so a longer schedule may still help."),
+        ([1.0] * 9, (80, 97), ", as far as 36 validation images can tell."),
+        ([], None, "90.1 at best."),
+    ],
+)
+def test_what_a_plateau_says_of_longer_training(
+    tmp_path: Path, rates: list[float], ends: tuple[float, float] | None, said: str
+) -> None:
+    folder = run_of(tmp_path / "0", FLAT).folder
+    write_csv(
+        folder / "train.csv", [{"step": 10 * (at + 1), "lr": rate} for at, rate in enumerate(rates)] or [{"step": 1}]
+    )
+    if ends is not None:
+        found = {"level": 0.95, "resamples": 1000, "images": 36, "values": {"top1": ends}}
+        (folder / "evaluation.json").write_text(json.dumps({"intervals": found}))
+    assert words(course(Run(folder))).endswith(said)
 
 
 def test_where_less_is_better_the_course_is_the_same_upside_down(tmp_path: Path) -> None:
@@ -98,6 +121,10 @@ def test_a_wide_interval_says_that_there_are_few_images(tmp_path: Path) -> None:
         certainty(interval(tmp_path / "0", 80, 97))
     )
     assert certainty(interval(tmp_path / "1", 90, 91)) == []
+    assert "36 validation images are few: top1 90.5 without any spread" in words(
+        certainty(interval(tmp_path / "3", 100, 100))  # 1 - 0.05 ** (1 / 36)
+    )
+    assert "up to 8 % of new images" in words(certainty(interval(tmp_path / "4", 100, 100)))
     make_run(tmp_path / "2")
     assert certainty(Run(tmp_path / "2")) is None
 
@@ -113,6 +140,9 @@ def test_classes_that_are_taken_for_others(tmp_path: Path) -> None:
     found = mistakes(confusion(tmp_path / "0", classes=names, counts=[[10, 2, 0], [0, 12, 0], [0, 7, 5]]))
     assert words(found) == "gravel is taken for grass in 7 of 12 images."
     assert mistakes(confusion(tmp_path / "1", classes=names, counts=[[9, 1, 0], [0, 9, 1], [1, 0, 9]])) == []
+    assert mistakes(confusion(tmp_path / "8", classes=names, counts=[[2, 0, 0], [0, 1, 0], [1, 0, 1]])) is None
+    collapsed = mistakes(confusion(tmp_path / "all", classes=names, counts=[[0, 9, 0], [0, 9, 0], [0, 9, 0]]))
+    assert words(collapsed).startswith("27 of 27 images are predicted as grass: it tells no classes apart.")
     few = mistakes(confusion(tmp_path / "2", classes=names, counts=[[9, 0, 0], [0, 9, 0], [0, 2, 0]]))
     assert few == []  # two images of a class say nothing
     never = mistakes(confusion(tmp_path / "3", classes=names, counts=[[9, 0, 0], [0, 9, 0], [3, 3, 0]]))
@@ -133,6 +163,10 @@ def test_what_a_detector_misses_and_invents(tmp_path: Path) -> None:
     assert "cat is missed in 4 of 10 objects." in found
     assert "15 boxes are where there is no object, beside 20 objects" in found
     assert "background" not in found
+    none = confusion(
+        tmp_path / "1", classes=["cat", "background"], unit="objects", min_score=0.3, counts=[[0, 4], [0, 0]]
+    )
+    assert words(mistakes(none)).startswith("No box has a score of 0.3 or more, so all objects count as missed here")
 
 
 def scores(folder: Path, rows: list[dict[str, Any]]) -> Run:
@@ -154,6 +188,9 @@ def test_labels_to_check_are_named_with_their_files(tmp_path: Path) -> None:
     found = label_noise(scores(tmp_path / "0", [*right, scored(8, "cat", "dog", 0.99)]))
     assert words(found) == "Labels to check of 1 validation image: 8.png (cat, predicted dog)."
     assert label_noise(scores(tmp_path / "1", right)) == []
+    unknown = [scored(at + 9, "cow", "dog", 0.99) for at in range(4)]  # a class that was not learned, not wrong labels
+    assert label_noise(scores(tmp_path / "3", [*right, *unknown])) == []
+    assert label_noise(scores(tmp_path / "4", [right[0], right[4]])) is None  # an image of each class says nothing
     make_run(tmp_path / "2")
     assert label_noise(Run(tmp_path / "2")) is None
 
@@ -172,7 +209,22 @@ def test_unbalanced_and_unseen_classes(tmp_path: Path) -> None:
         found
     )
     assert balance(counted(tmp_path / "1", [50, 20], [10, 5])) == []
+    assert "Fewer than 5 training images: dog (1)." in words(balance(counted(tmp_path / "3", [9, 1], [10, 5])))
     assert balance(counted(tmp_path / "2", [50], [10, 5])) is None
+
+
+def test_validation_files_that_are_training_files(tmp_path: Path) -> None:
+    for count, first in ((0, []), (8, ["train/a.png", "val/b.png"])):
+        run = counted(tmp_path / str(count), [50, 20], [10, 5])
+        known = json.loads((run.folder / "data.json").read_text())
+        shared = {"compared": [70, 15], "count": count, "first": first}
+        (run.folder / "data.json").write_text(json.dumps({**known, "in_both_splits": shared}))
+    said = words(shared_files(Run(tmp_path / "8")))
+    assert said.startswith(
+        "8 of 15 validation images are training images too, byte for byte, such as val/b.png (train/a"
+    )
+    assert shared_files(Run(tmp_path / "0")) == []
+    assert shared_files(counted(tmp_path / "older", [50, 20], [10, 5])) is None
 
 
 def test_waiting_for_images(tmp_path: Path) -> None:
@@ -200,11 +252,21 @@ def test_each_sentence_links_to_the_section_that_has_its_numbers(tmp_path: Path)
     assert any(line.startswith("Not judged") and "labels that may be wrong" in line for line in text.lines)
 
 
-def test_a_run_without_any_validation_gets_no_verdict(tmp_path: Path) -> None:
-    make_run(tmp_path / "0", status="")
+def test_a_run_that_was_cut_short_says_why_and_nothing_else_before_a_validation(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "0", status="")
     for name in ("val.csv", "metrics.json"):
-        (tmp_path / "0" / name).unlink()
-    assert verdict(Run(tmp_path / "0")) is None
+        (folder / name).unlink()
+    (folder / "nan_step.pt").touch()
+    (folder / ".lock").write_text(json.dumps({"ended": "failed", "reason": "loss is nan at step 2"}))
+    section = verdict(Run(folder))
+    assert section is not None
+    findings, code = section.blocks
+    assert isinstance(findings, Findings)
+    assert [one.text for one in findings.items] == ["It failed: loss is nan at step 2."]
+    assert isinstance(code, Code)
+    assert "maekit replay" in code.text
+    with only_writer(folder):
+        assert verdict(Run(folder)) is None
 
 
 def test_next_commands_are_those_for_what_the_run_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

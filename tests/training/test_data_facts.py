@@ -41,6 +41,14 @@ def test_a_run_with_them_is_the_run_without(tmp_path: Path, monkeypatch: pytest.
         counts = [len(list(folder.iterdir())) for folder in sorted((root / split).iterdir())]
         assert found["balance"][split] == counts and len(counts) == len(found["classes"]) == 10
     assert found["sizes"] == {"read": 80, "median": [32, 32], "smallest": [32, 32], "largest": [32, 32]}
+    assert found["in_both_splits"] == {"compared": [80, 20], "count": 0, "first": []}
+    one, other = (next(root.glob(f"{split}/*/*")) for split in ("train", "val"))
+    before = other.read_bytes()
+    other.write_bytes(one.read_bytes())
+    copied = data_facts.shared_files(session.data)
+    other.write_bytes(before)  # other tests use this folder too
+    assert copied["count"] == 1
+    assert copied["first"] == [str(one.relative_to(root)), str(other.relative_to(root))]
 
 
 def test_a_fault_is_one_line_and_the_run_goes_on(

@@ -1,7 +1,6 @@
 """Finds files with the same bytes in two splits: training on validation images makes the validation worthless."""
 
 import random
-from collections import defaultdict
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from hashlib import blake2b
@@ -11,6 +10,7 @@ from typing import TypeVar
 from maekit.data.folders.listing import SCAN_THREADS
 
 MAX_QUICK = 10_000  # files of each split that the quick look compares
+HEAD = 16_384  # bytes by which files of one size are told apart before whole files are read
 Result = TypeVar("Result")
 
 
@@ -26,8 +26,7 @@ def same_images(train: Sequence[str], val: Sequence[str], *, full: bool = False)
     """
     here, there = train, val
     if not full and max(len(train), len(val)) > MAX_QUICK:
-        shared = {_last(path) for path in train} & {_last(path) for path in val}
-        here, there = _sample(train, shared), _sample(val, shared)
+        here, there = sample(train, val, MAX_QUICK)
     pairs = twins(here, there)
     if not pairs:
         return ""
@@ -42,23 +41,30 @@ def same_images(train: Sequence[str], val: Sequence[str], *, full: bool = False)
 def twins(here: Sequence[str], there: Sequence[str]) -> list[tuple[str, str]]:
     """Returns (file of `here`, file of `there`) for each pair with the same bytes; unreadable files are left out.
 
-    Only files of a size that occurs on both sides are read.
+    Only files of a size that occurs on both sides are read, and whole only those that begin alike.
     """
-    by_size: dict[int, tuple[list[str], list[str]]] = defaultdict(lambda: ([], []))
-    for side, paths in enumerate((here, there)):
-        for path, size in zip(paths, _map(_size, paths), strict=True):
-            if size:
-                by_size[size][side].append(path)
-    both = [group for group in by_size.values() if group[0] and group[1]]
-    mine, others = [path for group in both for path in group[0]], [path for group in both for path in group[1]]
-    known = {digest: path for path, digest in zip(mine, _map(_digest, mine), strict=True) if digest}
-    pairs = [(known.get(digest), path) for path, digest in zip(others, _map(_digest, others), strict=True)]
+    first, second = list(here), list(there)
+    for mark in (_size, _head):
+        marks = [_map(mark, side) for side in (first, second)]
+        shared = {*marks[0]} & {*marks[1]} - {0, b""}
+        first, second = (
+            [path for path, own in zip(side, of_side, strict=True) if own in shared]
+            for side, of_side in zip((first, second), marks, strict=True)
+        )
+    known = {digest: path for path, digest in zip(first, _map(_digest, first), strict=True) if digest}
+    pairs = [(known.get(digest), path) for path, digest in zip(second, _map(_digest, second), strict=True)]
     return [(twin, path) for twin, path in pairs if twin is not None]
 
 
-def _sample(paths: Sequence[str], first: set[str]) -> list[str]:
+def sample(train: Sequence[str], val: Sequence[str], most: int) -> tuple[list[str], list[str]]:
+    """Returns at most so many files of each split, those with a name that is in both splits first."""
+    shared = {_last(path) for path in train} & {_last(path) for path in val}
+    return _sample(train, shared, most), _sample(val, shared, most)
+
+
+def _sample(paths: Sequence[str], first: set[str], most: int) -> list[str]:
     chosen = random.Random(0).sample(paths, len(paths))
-    return sorted(chosen, key=lambda path: _last(path) not in first)[:MAX_QUICK]
+    return sorted(chosen, key=lambda path: _last(path) not in first)[:most]
 
 
 def _map(what: Callable[[str], Result], paths: Sequence[str]) -> list[Result]:
@@ -75,6 +81,14 @@ def _size(path: str) -> int:
         return Path(path).stat().st_size
     except OSError:
         return 0
+
+
+def _head(path: str) -> bytes:
+    try:
+        with Path(path).open("rb") as file:
+            return blake2b(file.read(HEAD), digest_size=16).digest()
+    except OSError:
+        return b""
 
 
 def _digest(path: str) -> bytes:

@@ -66,10 +66,11 @@ def compare_groups(first: Group, second: Group, named: Mapping[Path, str], place
     first_words = f"{best} {verb} better than {worse}" if test.lead else f"Cannot tell {left} from {right}"
     words = f"{first_words}: {test.rows[0][0]} {values}; {test.how.format(left=left, right=right)}."
     words = words if by_seed else f"{words} Other seeds may change it by more: repeat both with another --run.seed."
-    caption = f"{left} beside {right}"
+    caption = "The best two beside each other"
+    sides = tuple((label, *(row[at] for row in test.rows)) for at, label in ((1, left), (2, right)))
     return Compared(
         f"T{words[1:]}" if words.startswith("the ") else words,
-        Table(f"compared_{place}", ("", left, right), test.rows, caption, test.note),
+        Table(f"compared_{place}", ("run", *(str(row[0]) for row in test.rows)), sides, caption, test.note),
         (one, other),
     )
 

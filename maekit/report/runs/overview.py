@@ -8,7 +8,7 @@ from maekit.report.runs.overview_verdict import best_two, overview_verdict
 from maekit.report.runs.ranked import comparable, ranked
 from maekit.report.runs.side_by_side import REPEATS, Group, groups, results, setting_of, split_keys, varying, watched
 from maekit.report.words import TOY, is_toy, task_name
-from maekit.runs.data import data_words
+from maekit.runs.data import data_words, recorded_data
 from maekit.runs.find import labels
 from maekit.runs.read import Run
 from maekit.study.define.space import short_keys
@@ -47,8 +47,10 @@ def _summary(runs: Sequence[Run], tasks: Sequence[str]) -> list[str]:
         monitor = watched(best.runs[0]) if best is not None else None
         if best is not None and monitor is not None:
             name, most = monitor[0], "highest" if monitor[1] == "max" else "lowest"
-            alone = all(run in found for run in runs if run.task == task)
-            where = "" if alone else f" on {data_words(found[0])}"
+            sets = [one for own, one in comparable(runs, [task]) if own == task]
+            folder = recorded_data(found[0])
+            named = "" if folder is None else f" ({Path(folder.folder).name})"
+            where = "" if len(sets) == 1 else f", data set {sets.index(found) + 1}{named}"
             lines.append(f"{task_name(task)}{where}: the {most} {name} is {_mean_std(best)}, {_what(best, found)}.")
     toys = sum(is_toy(run.recipe, run.flat_config) for run in runs)
     if toys:

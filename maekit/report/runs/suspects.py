@@ -3,6 +3,7 @@
 import statistics
 from typing import NamedTuple
 
+from maekit.report import limits
 from maekit.report.document import Table
 from maekit.runs.read import Run
 
@@ -33,16 +34,21 @@ def suspects(run: Run) -> list[Suspect]:
 
     An image is one if another class than its label's is predicted with at least the mean probability that the images
     of that class have for it, and more than 0.5 (confident learning, arXiv 1911.00068, equation 2).
+    Of a class that is mostly predicted as another none is one: the model does not know it.
     """
     rows = [found for row in run.image_scores if (found := _suspect(row)) is not None]
     own: dict[str, list[float]] = {}
     for row in rows:
         own.setdefault(row.label, []).append(row.of_label)
+    right = {label: [row.predicted == label for row in rows if row.label == label] for label in own}
+    known = {label for label, found in right.items() if statistics.mean(found) >= limits.RECOGNISED}
     usual = {label: statistics.mean(values) for label, values in own.items()}
     surer = [
         row
         for row in rows
-        if row.predicted != row.label and row.probability >= max(usual.get(row.predicted, 1.0), LEAST_SURE)
+        if row.label in known
+        and row.predicted != row.label
+        and row.probability >= max(usual.get(row.predicted, 1.0), LEAST_SURE)
     ]
     return sorted(surer, key=lambda row: (row.of_label - row.probability, row.file))
 

@@ -6,7 +6,7 @@ from maekit.report import limits
 from maekit.report.document import Finding
 from maekit.runs.read import Run
 from maekit.runs.rows import Row
-from maekit.system.numbers import number
+from maekit.system.numbers import number, plural
 
 CURVES = "Curves"
 
@@ -49,13 +49,27 @@ def course(run: Run) -> list[Finding] | None:
         return []
     near = best - limits.FLAT_SHARE * gain
     since, there = next((step, value) for (step, _), value in zip(points, values, strict=True) if value >= near)
-    return [
-        Finding(
-            f"{name} has hardly improved since step {since:,} of {last:,}: {number(sign * there)} there, "
-            f"{number(sign * best)} at best. Longer training with these settings will not help.",
-            CURVES,
-        )
-    ]
+    words = (
+        f"{name} has hardly improved since step {since:,} of {last:,}: {number(sign * there)} there, "
+        f"{number(sign * best)} at best"
+    )
+    return [Finding(f"{words}{_outlook(run, since, best)}", CURVES)]
+
+
+def _outlook(run: Run, since: int, best: float) -> str:
+    """What a plateau says of longer training: little where the rates were low by then, or the images are few."""
+    found = run.interval
+    if found is not None and found.half_width > limits.UNSURE * abs(best):
+        return f", as far as {plural(found.images, 'validation image')} can tell."
+    rates = [(row["step"], row["lr"]) for row in run.rows("train") if "lr" in row]
+    later = next((rate for step, rate in rates if step >= since), None)
+    peak = max((rate for _, rate in rates), default=0.0)
+    if later is None or peak <= 0:
+        return "."
+    if later >= limits.LOW_LR * peak:
+        return ". Longer training with these settings is unlikely to help."
+    share = round(100 * later / peak)
+    return f". The learning rate was down to {share} % of its peak by then, so a longer schedule may still help."
 
 
 def overfitting(run: Run) -> list[Finding] | None:

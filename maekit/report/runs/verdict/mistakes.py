@@ -30,7 +30,39 @@ def mistakes(run: Run) -> list[Finding] | None:
     found = _counts_of(run)
     if found is None:
         return None
+    if not any(_counts_enough(found, sum(row)) for row in found.rows[: found.num_classes]):
+        return None
+    for known in (_collapsed(found), _boxless(run, found)):
+        if known is not None:
+            return [known]
     return [*_taken(found), *_never(found), *(_missed(found) if found.is_detector else [])]
+
+
+def _collapsed(found: _Counts) -> Finding | None:
+    """Whether nearly all images are predicted as one class of several that they have."""
+    total, most = sum(map(sum, found.rows)), max(sum(row) for row in found.rows)
+    predicted = [sum(row[at] for row in found.rows) for at in range(len(found.names))]
+    count = max(predicted)
+    if found.is_detector or count < limits.COLLAPSED * total or most >= limits.COLLAPSED * total:
+        return None
+    name = found.names[predicted.index(count)]
+    words = f"{int(count):,} of {int(total):,} {found.unit} are predicted as {name}: it tells no classes apart."
+    return Finding(
+        f"{words} The learning rate may be too high or too low (maekit lr-find), or the labels mixed up.", CLASSES
+    )
+
+
+def _boxless(run: Run, found: _Counts) -> Finding | None:
+    """Whether a detector has no box of the score from which the confusion counts them."""
+    if not found.is_detector or any(sum(row[:-1]) for row in found.rows):
+        return None
+    score = finite_number(run.confusion.get("min_score"))
+    words = f"No box has a score of {number(score)} or more" if score is not None else "No box is counted"
+    return Finding(
+        f"{words}, so all objects count as missed here: train longer, or predict with a lower --score; the table of "
+        "best F1 has one for each class.",
+        CLASSES,
+    )
 
 
 def _taken(found: _Counts) -> list[Finding]:
@@ -57,7 +89,8 @@ def _never(found: _Counts) -> list[Finding]:
     if not names:
         return []
     more = f" and {len(names) - limits.MOST} more" if len(names) > limits.MOST else ""
-    return [Finding(f"Never predicted: {', '.join(names[: limits.MOST])}{more}.", CLASSES)]
+    score = " with a score from which boxes are counted" if found.is_detector else ""
+    return [Finding(f"Never predicted{score}: {', '.join(names[: limits.MOST])}{more}.", CLASSES)]
 
 
 def _missed(found: _Counts) -> list[Finding]:
