@@ -1,7 +1,15 @@
 """`python -m maekit` is `maekit`."""
 
-import sys
+from typing import NoReturn
 
 from maekit.cli import main
+from maekit.system.processes import leave
 
-sys.exit(main())
+
+def run() -> NoReturn:
+    """Runs one command and ends the process."""
+    leave(main())
+
+
+if __name__ == "__main__":
+    run()

@@ -35,7 +35,7 @@ ALLOWED = {
     "planning": "backbone base optim recipes system",
     "replay": "base recipes system weights version",
     "training": "base data optim planning recipes replay runs system weights",
-    "study": "base optim recipes runs system training",
+    "study": "base optim recipes runs system training weights",
     "export": "backbone base data recipes runs system weights",
     "paper": "recipes runs system",
     "report": "paper recipes runs study system",
@@ -44,7 +44,7 @@ ALLOWED = {
     "replay study system tiles training weights",
     "maekit": "api",
     "cli": "commands recipes system",
-    "__main__": "cli",
+    "__main__": "cli system",
 }
 FAMILIES = {"classification", "segmentation", "detection", "pretraining", "robustness"}
 MOST_FILES, MOST_AT_THE_TOP, MOST_LINES = 20, 8, 260

@@ -29,19 +29,20 @@ def sincos_pos_embed(dim: int, grid: tuple[int, int], class_token: bool) -> Tens
     The first half of the channels encodes the column, the second half the row; each half is a block of sines and
     a block of cosines at frequencies 10000^(-k / (dim/4)). Positions are row by row; a class token's row is zero.
     Source: facebookresearch/mae @ efb2a80 util/pos_embed.py, where the grid is made with the width first.
-    `dim` must be a multiple of 4.
+    `dim` must be a multiple of 4. It is computed on the CPU and given on the default device: on the meta device torch
+    would import its compiler for that.
     """
     height, width = grid
-    frequencies = 10000.0 ** -(torch.arange(dim // 4, dtype=torch.float64) / (dim // 4))
+    frequencies = 10000.0 ** -(torch.arange(dim // 4, dtype=torch.float64, device="cpu") / (dim // 4))
 
     def encode(length: int) -> Tensor:
-        angles = torch.arange(length, dtype=torch.float64)[:, None] * frequencies
+        angles = torch.arange(length, dtype=torch.float64, device="cpu")[:, None] * frequencies
         return torch.cat([angles.sin(), angles.cos()], dim=1)
 
     columns = encode(width)[None, :].expand(height, width, dim // 2)
     rows = encode(height)[:, None].expand(height, width, dim // 2)
     table = torch.cat([columns, rows], dim=2).flatten(0, 1).float()
-    return F.pad(table, (0, 0, int(class_token), 0))[None]
+    return F.pad(table, (0, 0, int(class_token), 0))[None].to(torch.get_default_device())
 
 
 def resize_pos_embed(

@@ -10,6 +10,7 @@ from typing import Any, Literal, get_args
 import yaml
 
 from maekit.errors import UserError, nearest
+from maekit.system.plain import YAML_LOADER
 
 MlpKind = Literal["gelu", "quick_gelu", "gelu_tanh", "swiglu"]
 QkvBias = Literal["all", "no_key", "none"]
@@ -106,7 +107,9 @@ class Size:
 
 @cache
 def _table() -> dict[str, Any]:
-    table: dict[str, Any] = yaml.safe_load(files("maekit.backbone").joinpath("sizes.yaml").read_text(encoding="utf-8"))
+    table: dict[str, Any] = yaml.load(
+        files("maekit.backbone").joinpath("sizes.yaml").read_text(encoding="utf-8"), YAML_LOADER
+    )
     return table
 
 

@@ -66,11 +66,10 @@ def table(args: argparse.Namespace, flags: list[str]) -> "tuple[list[ParameterRo
     The model is built on torch's meta device, for the classes of the published data set at the recipe's image size.
     """
     recipe = load_recipe(find_task(args.task), args.recipe, args.config)
-    import torch
-
     from maekit.base.follow import follow_weights
     from maekit.optim.settings import Optimisation
     from maekit.recipes.settings import resolve
+    from maekit.system.hardware import on_meta
 
     module = recipe.task.load()
     if module.Model.evaluates_only:
@@ -78,7 +77,7 @@ def table(args: argparse.Namespace, flags: list[str]) -> "tuple[list[ParameterRo
     settings = resolve(recipe, module, flags, training=False, prog="maekit lr-table")
     print_aside(follow_weights(settings, module.Model, download=False))
     spec = module.Data(**settings.values["data"]).assumed_spec()
-    with torch.device("meta"):
+    with on_meta():
         model = module.Model.build(spec, settings.values["model"])
     rows = Optimisation(**settings.values["optim"]).rows(
         model, model.backbone, settings.values["data"]["total_batch_size"]

@@ -12,12 +12,13 @@ from maekit.commands.shared.examples import print_help
 from maekit.commands.shared.flags import add_recipe_arguments
 from maekit.errors import UserError, nearest
 from maekit.recipes.recipe import load_recipe
-from maekit.recipes.tasks import find_task
+from maekit.recipes.tasks import Task, find_task
 from maekit.study.define.presets import Preset, find_preset
 from maekit.study.define.space import cell_name, flags_of
 from maekit.study.results import cell_results, full_grid_steps, spent_steps
 from maekit.study.saved import Study
 from maekit.study.text_table import text_table
+from maekit.study.work.forks import ForkServer
 
 if TYPE_CHECKING:
     from maekit.study.define.definition import Definition
@@ -68,6 +69,17 @@ def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentPa
     _check(args, flags)
     task = find_task(args.task)
     preset = find_preset(args.preset, task) if args.preset else None
+    server = ForkServer(task.given_as)
+    try:
+        if not args.slurm and not args.dry_run and "torch" not in sys.modules:
+            server.begin()  # it imports what runs need, while this process imports what looks at flags and data
+        return _study(args, flags, task, preset, server)
+    finally:
+        server.close()
+
+
+def _study(args: argparse.Namespace, flags: list[str], task: Task, preset: Preset | None, server: ForkServer) -> int:
+    """Defines a study, then prints its script or its runs, or runs it. Returns the exit status."""
     definition = _define(args, flags, preset)
     folder = args.output or Path("studies", task.name, definition.recipe, definition.name)
     if args.slurm:
@@ -92,6 +104,7 @@ def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentPa
         only=args.trial,
         retry_failed=args.retry_failed,
         say=_print_progress,
+        server=server,
     )
     print(json.dumps(as_json(study)) if args.json else "\n".join(text_table(study)))
     return 0 if any(result.num_finished for result in cell_results(study)) else 1

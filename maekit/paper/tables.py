@@ -9,8 +9,7 @@ from typing import NotRequired, TypedDict
 import yaml
 
 from maekit.errors import UserError, nearest
-from maekit.runs.files import YAML_LOADER
-from maekit.system.plain import JSON
+from maekit.system.plain import JSON, YAML_LOADER
 
 # How sure a number is: what was read for it.
 CONFIDENCE = ("paper", "repository", "thread", "computed", "from memory")

@@ -10,6 +10,7 @@ import yaml
 
 from maekit.errors import UserError, nearest
 from maekit.system.memory import cgroup_room
+from maekit.system.plain import YAML_LOADER
 
 GIB = 2**30
 EXAMPLES = "such as 4x24GiB, 8xA100-80GB, 1xcpu or auto"
@@ -73,7 +74,7 @@ def find_devices(text: str) -> Devices:
 
 
 def _card(text: str, count: int, kind: str) -> Devices:
-    cards = yaml.safe_load(Path(__file__).with_name("devices.yaml").read_text(encoding="utf-8"))
+    cards = yaml.load(Path(__file__).with_name("devices.yaml").read_text(encoding="utf-8"), YAML_LOADER)
     exact = [name for name in cards if _plain(name) == _plain(kind)]
     found = exact or [name for name in cards if _plain(name).startswith(_plain(kind))]
     if len(found) != 1:

@@ -5,8 +5,6 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-import torch
-
 from maekit.backbone.block import Block
 from maekit.base.model import TransferModel
 from maekit.base.spec import DataSpec
@@ -14,6 +12,7 @@ from maekit.optim.batch_plan import device_batches
 from maekit.planning.state import State, Strategy, state_of
 from maekit.planning.step import Step, count_evaluation, count_step, fake
 from maekit.planning.target import Target
+from maekit.system.hardware import on_meta
 
 FEW, MANY = 2, 8  # images at which a step is counted; what lies between and beyond is on the line through both
 CONTEXT = 2**30  # bytes of an accelerator that the driver, cuBLAS, cuDNN and NCCL keep: an allowance
@@ -98,7 +97,7 @@ def build_on_meta(module: ModuleType, spec: DataSpec, values: Mapping[str, Any])
         spec: of the data.
         values: of the recipe's section `model`.
     """
-    with torch.device("meta"):
+    with on_meta():
         model: TransferModel = module.Model.build(spec, values)
     return model
 

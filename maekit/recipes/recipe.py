@@ -10,6 +10,7 @@ import yaml
 
 from maekit.errors import UserError, nearest
 from maekit.recipes.tasks import Task
+from maekit.system.plain import YAML_LOADER
 
 # Sections of a recipe, then keys: what YAML holds. jsonargparse checks each value against the type of its flag.
 Values: TypeAlias = dict[str, Any]
@@ -150,7 +151,7 @@ def header(file: Path) -> str:
     return "\n".join(line.removeprefix("#").removeprefix(" ") for line in block)
 
 
-class _Loader(yaml.SafeLoader):
+class _Loader(YAML_LOADER):  # type: ignore[misc,valid-type]
     """Safe YAML whose floats are YAML 1.2's and whose mappings refuse a key given twice."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:

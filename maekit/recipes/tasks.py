@@ -85,6 +85,10 @@ class Task:
                 )
         return module
 
+    def loaded(self) -> ModuleType | None:
+        """Returns a shipped task if this process has imported it, else None."""
+        return sys.modules.get(self._import_path()) if self.shipped else None
+
     def _import_path(self) -> str:
         if self.shipped:
             return f"maekit.tasks.{self.name}"

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 import yaml
 
-from maekit.system.plain import JSON
+from maekit.system.plain import JSON, YAML_LOADER
 
 CONFIG, ENVIRONMENT, METRICS = "config.yaml", "environment.json", "metrics.json"
 CLASSES, HISTORY, EVALUATION, PER_CLASS = "classes.txt", "history.json", "evaluation.json", "per_class.json"
@@ -39,7 +39,3 @@ def read_mapping(file: Path) -> Content:
     except (OSError, ValueError, yaml.YAMLError, RecursionError):
         return damaged
     return Content(found, None) if isinstance(found, dict) else damaged
-
-
-# libyaml where PyYAML was built with it: a hundred configurations in a second, not in five.
-YAML_LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -3,11 +3,17 @@
 Standard library only.
 """
 
+import atexit
 import os
+import select
 import socket
 import sys
+import threading
+import time
+from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
+from typing import NoReturn
 
 _PROC = Path("/proc")
 
@@ -73,6 +79,47 @@ def _start_time(pid: int) -> str:
     except PermissionError:
         pass
     return "-"
+
+
+def wait_for_end(pids: Iterable[int], seconds: float) -> None:
+    """Waits until one of these processes ends, and at most so long; all of it where the system cannot tell (Linux can).
+
+    Args:
+        pids: of processes whose status nobody has collected yet.
+        seconds: at most.
+    """
+    handles: list[int] = []
+    try:
+        ends = select.poll()
+        for pid in pids:
+            handles.append(os.pidfd_open(pid))
+            ends.register(handles[-1], select.POLLIN)
+        ends.poll(1000 * seconds)
+    except (OSError, AttributeError):
+        time.sleep(seconds)
+    finally:
+        for handle in handles:
+            os.close(handle)
+
+
+def leave(status: int) -> NoReturn:
+    """Ends this process as `sys.exit` does, but without taking apart its modules and objects, which nobody needs.
+
+    Threads are waited for, exit functions called and the output flushed, as Python itself does. What is left out took
+    0.4 s of the processor after a training, and longer by the clock.
+
+    Args:
+        status: of the process; 120 as in Python if the output cannot be written.
+    """
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None and not stream.closed:
+                stream.flush()
+        except (OSError, ValueError):
+            status = 120
+    os._exit(status)
 
 
 def flock(handle: int, *, shared: bool = False) -> bool | None:

@@ -17,6 +17,7 @@ from maekit.errors import UserError
 from maekit.study.define.definition import Definition
 from maekit.study.saved import Study
 from maekit.study.work import engine
+from maekit.study.work.forks import ForkServer
 from tests.study.helpers import decay_of, trial
 
 SMOKE = ("sweep", "--task", "imagenet_finetune", "--recipe", "smoke")
@@ -62,6 +63,7 @@ def test_a_study_is_handed_on_and_its_table_printed(fake: FakeEngine, capsys: py
     assert cli.main([*SMOKE, *GRID, "--seeds", "2", "--parallel", "cpu:2", "--model.drop_path", "0.1"]) == 0
     definition, folder, options = fake.calls[0]
     assert folder == Path("studies/imagenet_finetune/smoke/layer_decay")
+    assert isinstance(options.pop("server"), ForkServer)
     assert options == {
         "storage": None,
         "slots": ["cpu 1", "cpu 2"],

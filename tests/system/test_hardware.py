@@ -4,7 +4,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from torch import nn
 
+from maekit.backbone.pos_embed import sincos_pos_embed
 from maekit.system import hardware
 
 
@@ -39,3 +41,20 @@ def test_the_autocast_of_a_precision_is_that_of_lightning(precision: str, dtype:
 def test_this_cpus_answer_is_the_kernels() -> None:
     features = set(Path("/proc/cpuinfo").read_text().split())
     assert hardware.cpu_has_bf16() == bool({"avx512_bf16", "amx_bf16", "bf16"} & features)
+
+
+def test_normal_draws_are_left_out_on_the_meta_device_alone() -> None:
+    def module() -> nn.Module:
+        built = nn.Sequential(nn.Linear(3, 2), nn.Embedding(4, 3))
+        for weight in built.parameters():
+            nn.init.normal_(weight, mean=100.0)
+        return built
+
+    expected = {name: weight.shape for name, weight in module().named_parameters()}
+    with hardware.on_meta():
+        shapes = module()
+        drawn = torch.zeros(5, device="cpu").normal_(mean=100.0)
+        table = sincos_pos_embed(8, (2, 3), class_token=True)
+    assert {name: weight.shape for name, weight in shapes.named_parameters()} == expected
+    assert all(weight.is_meta for weight in (*shapes.parameters(), table))
+    assert drawn.min() > 50

@@ -4,11 +4,12 @@ import os
 import signal
 import subprocess
 import sys
+import time
 
 import pytest
 
 from maekit.system import parent
-from maekit.system.processes import host_of, is_gone, is_here, owner
+from maekit.system.processes import host_of, is_gone, is_here, owner, wait_for_end
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="reads /proc, or sends signal 0")
@@ -26,6 +27,41 @@ def test_which_processes_are_gone() -> None:
         assert not is_here(elsewhere) and host_of(elsewhere) == "elsewhere"
         child.kill()
     assert is_gone(theirs)
+
+
+LEAVES = """
+import atexit, sys, threading, time
+from maekit.system.processes import leave
+class Kept:
+    def __del__(self):
+        print("taken apart", flush=True)
+kept = Kept()
+atexit.register(print, "exit function")
+threading.Thread(target=lambda: (time.sleep(0.05), print("thread"))).start()
+print("not flushed", end=" ")
+leave(3)
+"""
+
+
+def test_a_process_leaves_with_its_output_threads_and_exit_functions() -> None:
+    buffered, command = {**os.environ, "PYTHONUNBUFFERED": ""}, [sys.executable, "-c", LEAVES]
+    done = subprocess.run(command, env=buffered, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (3, "not flushed thread\nexit function\n", "")
+    reading, writing = os.pipe()
+    os.close(reading)
+    assert subprocess.run(command, env=buffered, stdout=writing).returncode == 120
+    os.close(writing)
+
+
+def test_the_end_of_a_process_is_seen_at_once() -> None:
+    begun = time.monotonic()
+    with subprocess.Popen(["sleep", "0.05"]) as short, subprocess.Popen(["sleep", "60"]) as long:
+        wait_for_end([long.pid, short.pid], 30)
+        assert short.poll() == 0 and long.poll() is None and time.monotonic() - begun < 25
+        long.kill()
+    begun = time.monotonic()
+    wait_for_end([], 0.01)
+    assert time.monotonic() - begun >= 0.01
 
 
 CHILD = """

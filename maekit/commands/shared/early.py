@@ -2,6 +2,7 @@
 
 import argparse
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from maekit.errors import UserError
@@ -17,28 +18,43 @@ if TYPE_CHECKING:
     from maekit.recipes.settings import Settings
 
 
-def check_early(args: argparse.Namespace, recipe: Recipe, flags: list[str], prog: str, purpose: Purpose) -> bool:
+def check_early(
+    args: argparse.Namespace,
+    recipe: Recipe,
+    flags: list[str],
+    prog: str,
+    purpose: Purpose,
+    loaded: ModuleType | None = None,
+) -> "Settings | None":
     """Refuses what needs no torch to be refused, if the task's flags are remembered; `fit` then says what it begins.
 
     All of it is checked again with the task itself, so what is not remembered is only refused later.
 
+    Args:
+        args: of the command.
+        recipe: the chosen one.
+        flags: the task's own.
+        prog: the command, as `maekit fit`.
+        purpose: of its `--ckpt_path`.
+        loaded: the task, where this process has imported it already; its settings then need no second check.
+
     Returns:
-        Whether they are remembered.
+        The settings; None if the flags are not remembered.
 
     Raises:
         UserError: as `resolve`, and for a folder, a file of weights or a checkpoint that does not exist.
     """
     from maekit.recipes.settings import resolve
 
-    known = remembered(recipe.task)
+    known = loaded or remembered(recipe.task)
     if known is None:
         if prog == "maekit fit" and not args.print_config and rank() == 0:
             say(f"task    {recipe.task.name}, recipe {recipe.name}")
-        return False
+        return None
     settings = resolve(recipe, known, flags, training=True)
     launch = find_launch()
     if args.print_config or rank() > 0 or (launch is not None and launch.world > 1):
-        return True
+        return settings
     _check_root(settings)
     if args.ckpt_path is None:
         _check_weights(settings)
@@ -48,7 +64,7 @@ def check_early(args: argparse.Namespace, recipe: Recipe, flags: list[str], prog
         find_checkpoint(args.ckpt_path, runs, recipe.task.name, recipe.name, purpose=purpose, name=name)
     if prog == "maekit fit":
         say(first_line(settings))
-    return True
+    return settings
 
 
 def first_line(settings: "Settings") -> str:

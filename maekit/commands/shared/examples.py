@@ -7,6 +7,8 @@ from importlib.resources import files
 
 import yaml
 
+from maekit.system.plain import YAML_LOADER
+
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):
     """Wraps paragraphs to the terminal, keeps indented lines as they are, and tells each default once."""
@@ -26,7 +28,7 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
 @cache
 def examples() -> dict[str, list[str]]:
     """Returns the examples by command, or by command and action such as `weights convert`."""
-    found: dict[str, list[str]] = yaml.safe_load(files("maekit.commands").joinpath("examples.yaml").read_text())
+    found: dict[str, list[str]] = yaml.load(files("maekit.commands").joinpath("examples.yaml").read_text(), YAML_LOADER)
     return found
 
 

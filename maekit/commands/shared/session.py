@@ -108,15 +108,16 @@ def open_session(
     """
     from maekit.recipes.settings import help_text, resolve
 
-    known = not args.help and check_early(args, recipe, flags, prog, purpose)
-    module = recipe.task.load()
-    if not known:
+    loaded = recipe.task.loaded()
+    early = None if args.help else check_early(args, recipe, flags, prog, purpose, loaded)
+    module = loaded or recipe.task.load()
+    if early is None:
         remember(recipe.task, module)
     if args.help:
         print(help_text(recipe, module, prog, every=args.help == "all"))
         print(f"\n{example_text(examples()[prog.removeprefix('maekit ')])}")
         return None
-    settings = resolve(recipe, module, flags, training=True)
+    settings = early if early and loaded else resolve(recipe, module, flags, training=True)
     from maekit.base.follow import follow_weights, held_by
 
     if args.print_config:

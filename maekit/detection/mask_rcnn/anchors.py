@@ -32,13 +32,13 @@ def grid_anchors(maps: Sequence[Tensor], strides: Sequence[int], shapes: Tensor)
 
 
 def anchor_shapes(sizes: Sequence[float], ratios: Sequence[float]) -> Tensor:
-    """Returns boxes around the origin, not rounded: float32 [sizes, ratios, 4].
+    """Returns boxes around the origin, not rounded: float32 [sizes, ratios, 4]; on the CPU, as `sincos_pos_embed`.
 
     Args:
         sizes: square root of the area.
         ratios: height over width.
     """
-    ratio = torch.tensor(ratios, dtype=torch.float64)
-    width = (torch.tensor(sizes, dtype=torch.float64)[:, None] ** 2 / ratio).sqrt()
+    ratio = torch.tensor(ratios, dtype=torch.float64, device="cpu")
+    width = (torch.tensor(sizes, dtype=torch.float64, device="cpu")[:, None] ** 2 / ratio).sqrt()
     height = ratio * width
-    return torch.stack((-width, -height, width, height), -1).div_(2).float()
+    return torch.stack((-width, -height, width, height), -1).div_(2).float().to(torch.get_default_device())

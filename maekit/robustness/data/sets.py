@@ -8,6 +8,7 @@ from typing import NamedTuple, NotRequired, TypedDict
 import yaml
 
 from maekit.system.light_imports import package_file
+from maekit.system.plain import YAML_LOADER
 
 SETS = ("imagenet_a", "imagenet_r", "imagenet_sketch", "imagenet_c")
 WHOLE, CORRUPTED = SETS[:3], SETS[3]
@@ -58,7 +59,7 @@ class _Table(TypedDict):
 @cache
 def _table() -> _Table:
     text = files("maekit.robustness.data").joinpath("robustness.yaml").read_text(encoding="utf-8")
-    table: _Table = yaml.safe_load(text)
+    table: _Table = yaml.load(text, YAML_LOADER)
     return table
 
 

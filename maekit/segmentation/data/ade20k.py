@@ -16,6 +16,7 @@ from maekit.segmentation.data.folders import SegmentationFolders
 from maekit.segmentation.data.layout.layout import Pairs, holds_pairs
 from maekit.segmentation.data.layout.tree import SegTree
 from maekit.segmentation.data.palette import Colour, spread_palette
+from maekit.system.plain import YAML_LOADER
 
 NUM_TRAIN, NUM_VAL = 20_210, 2_000
 RELEASE = "ADEChallengeData2016"
@@ -25,7 +26,7 @@ INDICES = ("index_ade20k.mat", "index_ade20k.pkl")
 
 def published_classes() -> list[tuple[str, Colour]]:
     """Returns name and colour of the 150 classes, in label order, from `ade20k_classes.yaml`."""
-    lines = yaml.safe_load(Path(__file__).with_name("ade20k_classes.yaml").read_text(encoding="utf-8"))
+    lines = yaml.load(Path(__file__).with_name("ade20k_classes.yaml").read_text(encoding="utf-8"), YAML_LOADER)
     return [(str(name), (red, green, blue)) for name, red, green, blue in lines]
 
 

@@ -9,8 +9,6 @@ from functools import partial
 from types import ModuleType
 from typing import Any, Literal
 
-import torch
-
 from maekit.base.data import TransferData
 from maekit.base.follow import follow_weights
 from maekit.base.spec import DataSpec
@@ -25,6 +23,7 @@ from maekit.study.define.definition import Definition
 from maekit.study.define.presets import Preset
 from maekit.study.define.space import Choice, Interval, Space, grid_cells, parse_grid, parse_range, short_keys
 from maekit.system.folds import all_folds
+from maekit.system.hardware import on_meta
 from maekit.system.plain import JSON, is_number
 
 FOLD = "data.fold"
@@ -224,7 +223,7 @@ def _refusal(settings: Settings, module: ModuleType, spec: DataSpec) -> str | No
     """The error of the task's data or model about settings, in one line; None without one."""
     try:
         module.Data(**settings.values["data"])  # reads no files
-        with torch.device("meta"):  # shapes alone: no memory, no weights
+        with on_meta():  # shapes alone: no memory, no weights
             module.Model.build(spec, settings.values["model"])
             Optimisation(**settings.values["optim"])
     except UserError as error:
@@ -238,7 +237,7 @@ def _refusal(settings: Settings, module: ModuleType, spec: DataSpec) -> str | No
 def _monitor(settings: Settings, module: ModuleType, spec: DataSpec) -> tuple[str, Literal["max", "min"]]:
     """The metric that the runs are compared by, which settings may choose; that of the class if it cannot be built."""
     found: tuple[str, Literal["max", "min"]] = module.Model.monitor
-    with suppress(Exception), torch.device("meta"):
+    with suppress(Exception), on_meta():
         found = module.Model.build(spec, settings.values["model"]).monitor
     return found
 

@@ -19,6 +19,7 @@ from maekit.study.queue.study_file import study_file
 from maekit.study.queue.trials import TrialList, TrialSpec
 from maekit.study.saved import Study, read_study
 from maekit.study.work.devices import Slot
+from maekit.study.work.forks import ForkServer
 from maekit.study.work.process import FIT
 from maekit.study.work.signals import Signals
 from maekit.study.work.worker import Worker
@@ -42,6 +43,7 @@ def run_study(
     timing: Timing = Timing(),  # noqa: B008 - frozen
     fit: Sequence[str] = FIT,
     worker: str | None = None,
+    server: ForkServer | None = None,
 ) -> Study:
     """Runs a study until it is complete, or resumes it; finished trials are not run again.
 
@@ -57,6 +59,7 @@ def run_study(
         timing: how often to look at what.
         fit: the command that trains a run.
         worker: this worker's name in the database, as `owner()` makes it; default: this process.
+        server: starts runs of `maekit fit`, and is closed at the end; default: one that begins when the first run does.
 
     Returns:
         The study; with `only`, what is known of that run.
@@ -89,7 +92,7 @@ def run_study(
                     queue.retry_failed()
                 if not (folder / DEFINITION).is_file():
                     write_json(folder / DEFINITION, definition.as_json())
-                Worker(queue, folder, folder / study_file(only), slots, say, signals, fit).run()
+                Worker(queue, folder, folder / study_file(only), slots, say, signals, fit, server).run()
         except Stopped as stop:
             line = f"stopped by {signals.name} while the database was unreachable; go on with the same command"
             raise Interrupted(line, signals.number) from stop

@@ -5,6 +5,7 @@ own, with its own environment, arguments, log and lock; it stops in order when t
 study that started it were killed. This process ends when the study closes its socket, or dies.
 """
 
+import gc
 import json
 import os
 import runpy
@@ -20,6 +21,7 @@ from maekit.system.parent import PARENT
 SIGNALS = ("SIGINT", "SIGTERM", "SIGUSR1", "SIGHUP")
 MOST_BYTES = 100_000  # of a message; the system takes twice as much
 READY = b"ready"
+MODULES = ("maekit.cli", "maekit.api", "maekit.training.run", "maekit.commands.fit", "maekit.recipes.settings")
 
 
 def main(handle: int, task: str) -> NoReturn:
@@ -63,18 +65,31 @@ def main(handle: int, task: str) -> NoReturn:
 
 
 def _import(task: str) -> None:
+    """Imports what a run needs, also what it would import late; what it makes of files of the package is kept too."""
+    from maekit.system.late_compiler import import_torchvision
     from maekit.system.light_imports import import_metrics, is_own_program
 
     is_own_program()
     import_metrics()
-    for name in ("maekit.api", "maekit.training.run", "maekit.commands.fit", "maekit.recipes.settings"):
+    import_torchvision()
+    for name in MODULES:
         import_module(name)
     if task:
         import_module(f"maekit.tasks.{task}")
     import torch
+    from PIL import Image
+
+    from maekit.weights.get.official import official_weights
+    from maekit.weights.layouts.registry import layouts
+
+    Image.preinit()
+    layouts()
+    official_weights()
 
     if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]  # a fork could not use it, nor be given another device
         os._exit(1)
+    gc.collect()
+    gc.freeze()  # a run's garbage collector need not look through all of it each time
 
 
 def _status(process: int) -> int | None:

@@ -75,6 +75,14 @@ class ForkServer:
         self.ready = False
         self.failed = sys.platform != "linux"  # forking after such imports is only safe there
 
+    def begin(self) -> None:
+        """Begins the server's imports, so that they are made while a study is still being prepared."""
+        if not self.failed and self.connection is None:
+            try:
+                self.connection = self._begun()
+            except OSError:
+                self.failed = True
+
     def start(self, arguments: Sequence[str], environment: Mapping[str, str], log: int, lock: int) -> Forked | None:
         """Starts a run.
 
@@ -115,14 +123,15 @@ class ForkServer:
             self.connection.close()
             self.connection = None
         if self.process is not None:
+            if not self.ready:  # it is importing, and has no runs
+                self.process.kill()
             self.process.wait()
             self.process = None
 
     def _connected(self) -> socket.socket | None:
-        if self.failed:
-            return None
+        self.begin()
         if self.connection is None:
-            self.connection = self._begun()
+            return None
         if not self.ready:
             self.connection.settimeout(WAIT_SECONDS)
             try:

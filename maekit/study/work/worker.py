@@ -18,6 +18,7 @@ from maekit.study.work.forks import ForkServer
 from maekit.study.work.process import FIT, Ended, Process
 from maekit.study.work.running import RunningTrial, fit_flags, run_folder
 from maekit.study.work.signals import Signals
+from maekit.system.processes import wait_for_end
 
 MAX_KILLS = 3  # of a run that is killed again and again without saving
 
@@ -33,6 +34,7 @@ class Worker:
         say: prints a line.
         signals: the signals that came.
         fit: the command that trains a run.
+        server: starts runs of `maekit fit`; default: one of its own.
     """
 
     def __init__(
@@ -44,6 +46,7 @@ class Worker:
         say: Say,
         signals: Signals,
         fit: Sequence[str],
+        server: ForkServer | None = None,
     ) -> None:
         self.queue = queue
         self.trial_list = queue.trial_list
@@ -55,7 +58,7 @@ class Worker:
         self.say = say
         self.signals = signals
         self.fit = fit
-        self.server = ForkServer(queue.plan.definition.task) if tuple(fit) == FIT else None
+        self.server = server or (ForkServer(queue.plan.definition.task) if tuple(fit) == FIT else None)
         self.running: list[RunningTrial] = []
         self.last_refresh = self.last_heartbeat = self.last_report = 0.0
         self.written: dict[str, object] | None = None
@@ -71,7 +74,8 @@ class Worker:
             while not self._step():
                 if self.signals.received():
                     raise Stopped
-                time.sleep(self.timing.poll)
+                children = (one.process.child for one in self.running)
+                wait_for_end([child.pid for child in children if child is not None], self.timing.poll)
         except Stopped as stop:
             self._stop_runs()
             try:

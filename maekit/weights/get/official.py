@@ -8,6 +8,8 @@ from typing import Any
 
 import yaml
 
+from maekit.system.plain import YAML_LOADER
+
 ENDS = (".tar", ".pth")  # of file names, taken off from the right
 
 
@@ -61,7 +63,7 @@ class HubLicence:
 @cache
 def _table() -> dict[str, Any]:
     text = files("maekit.weights").joinpath("official.yaml").read_text(encoding="utf-8")
-    table: dict[str, Any] = yaml.safe_load(text)
+    table: dict[str, Any] = yaml.load(text, YAML_LOADER)
     return table
 
 

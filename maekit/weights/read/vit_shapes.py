@@ -4,6 +4,7 @@ import torch
 
 from maekit.backbone.sizes import Size, load_size
 from maekit.backbone.vit import ViT
+from maekit.system.hardware import on_meta
 
 Grid = tuple[int, int]
 _MLP = {"mlp.fc1.weight": (1, 0), "mlp.fc1.bias": (1,), "mlp.fc2.weight": (0, 1)}  # axes: 1 hidden, 0 the ViT's width
@@ -36,7 +37,7 @@ def vit_shapes(
     """
     if width <= 0 or width % 4 or not num_blocks:
         return {}
-    with torch.device("meta"):
+    with on_meta():
         size = Size("", width, num_blocks, 1, 1, num_registers)
         vit = ViT(size, image_size=(1, 1), channels=channels, class_token=class_token, final_norm=final_norm)
     shapes = {name: parameter.shape for name, parameter in vit.named_parameters()}
@@ -64,6 +65,6 @@ def row_shapes(
     """
     size = load_size(name)
     height, width = (side * size.patch_size for side in grid)
-    with torch.device("meta"):
+    with on_meta():
         vit = ViT(size, image_size=(height, width), channels=channels, class_token=class_token, final_norm=final_norm)
     return {parameter: tensor.shape for parameter, tensor in vit.named_parameters()}

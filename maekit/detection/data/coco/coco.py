@@ -35,11 +35,12 @@ from maekit.detection.data.division import Division
 from maekit.detection.data.listed import Listed
 from maekit.detection.data.transforms import DetEvalTransform, DetTrainTransform
 from maekit.errors import UserError
+from maekit.system.plain import YAML_LOADER
 
 
 def published_categories() -> dict[int, str]:
     """Returns the name of each of COCO's 80 categories, by ascending id."""
-    found = yaml.safe_load(Path(__file__).with_name("coco_classes.yaml").read_text(encoding="utf-8"))
+    found = yaml.load(Path(__file__).with_name("coco_classes.yaml").read_text(encoding="utf-8"), YAML_LOADER)
     return {int(ident): str(name) for ident, name in found.items()}
 
 
