@@ -63,7 +63,7 @@ def check_class_folders(
     findings.facts.append(f"training: {len(train):,} images of {len(train.classes):,} classes")
     findings.facts.append(f"validation: {len(val):,} images" if val else NO_VAL)
     findings.facts += nested(train)
-    findings.problems += class_problems(train.classes, classes) + missing(train, val)
+    findings.problems += class_problems(train.classes, classes, train.root) + missing(train, val)
     check_pictures(data, train, val, findings, full=full)
     return findings
 
@@ -84,7 +84,7 @@ def check_table(data: LabelledImages, read: Callable[[], Splits], *, classes: in
         findings.problems.append(str(error))
         return findings
     findings.facts += [f"training: {len(train):,} images", f"validation: {len(val):,} images", f"table: {origin}"]
-    findings.problems += class_problems(names, classes if names else None)
+    findings.problems += class_problems(names, classes if names else None, train.root)
     check_pictures(data, train, val, findings, full=full)
     return findings
 
@@ -107,7 +107,7 @@ def check_pictures(
         findings.facts += data.notes()
         reading = data.form().reading
     except UserError as error:
-        findings.problems.append(str(error))
+        findings.problems += [str(error)] if str(error) not in findings.problems else []
     parts = [part for part in (train, val) if part is not None]
     check_files(parts, full, findings, reading)
     if val is not None:

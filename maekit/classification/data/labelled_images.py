@@ -14,6 +14,7 @@ from maekit.base.identity import DataIdentity, whole_fingerprint
 from maekit.base.spec import DataSpec
 from maekit.data.augment.augment import Augmentation, TrainTransform
 from maekit.data.folder_dataset import FolderDataset
+from maekit.data.folders.alike import case_note, require_distinct
 from maekit.data.folders.file_names import LeftOut
 from maekit.data.folders.listing import Listing
 from maekit.data.images.bands.facts import Bands
@@ -199,7 +200,9 @@ class LabelledImages(Augmentation, BandFlags, TransferData):
         decoding = decode_note(self.reduced_decode, form.jpeg_side, self.image_size)
         skipped = TrainTransform(self, form.bands).left_out
         colours = f"RandAugment leaves out {', '.join(skipped)}, which are for 8-bit RGB" if skipped else ""
-        return [note for note in (not_judged, left_out, *form.notes, colours, decoding) if note]
+        return [
+            note for note in (not_judged, case_note(train.classes), left_out, *form.notes, colours, decoding) if note
+        ]
 
     def train_dataset(self, seed: int) -> FolderDataset:
         """Returns the training images, augmented by (seed, epoch, index)."""
@@ -264,7 +267,9 @@ class LabelledImages(Augmentation, BandFlags, TransferData):
 
     def _read(self) -> Splits:
         if self._splits is None:
-            self._splits = self.read_splits(self.data_root())
+            splits = self.read_splits(self.data_root())
+            require_distinct(splits.train.classes, splits.train.root)
+            self._splits = splits
         return self._splits
 
 

@@ -54,7 +54,7 @@ def check_lists(data: LabelledImages, lists: Lists, findings: Findings, *, class
     train, val = lists.train, lists.val
     findings.facts.append(f"training: {len(train):,} images of {len(train.classes):,} classes")
     findings.facts.append(f"validation: {len(val):,} images")
-    findings.problems += class_problems(train.classes, classes) + _wrong_counts(lists)
+    findings.problems += class_problems(train.classes, classes, lists.train_file) + _wrong_counts(lists)
     findings.problems += _in_both_splits(lists) + _classes_without_images(lists)
     present = []
     for listing, file in ((train, lists.train_file), (val, lists.val_file)):

@@ -9,6 +9,7 @@ from pathlib import Path
 from PIL import Image
 
 from maekit.base.findings import Findings
+from maekit.data.folders.alike import same_names
 from maekit.data.folders.listing import Listing
 from maekit.data.images.decode import UPRIGHT
 from maekit.data.loader import usable_cores
@@ -44,20 +45,19 @@ def _looks_whole(path: str) -> bool:
         return False
 
 
-def class_problems(names: tuple[str, ...], head_classes: int | None) -> list[str]:
-    """Returns a line if a head has another number of classes, and one for each pair of class names that look alike."""
+def class_problems(names: tuple[str, ...], head_classes: int | None, where: object) -> list[str]:
+    """Returns a line if a head has another number of classes, and one for each pair of class names that mean the same.
+
+    Args:
+        names: of the classes; each pair that `same_names` finds stops a run too.
+        head_classes: number of classes of the head to use; None for any.
+        where: the names are from, for messages.
+    """
     problems = []
     if head_classes is not None and head_classes != len(names):
         advice = "use this head's own data, or weights without a head (a new one is sized from the data)"
         problems.append(f"the head has {head_classes:,} classes, the data {len(names):,}; {advice}")
-    seen: dict[str, str] = {}
-    for name in names:
-        other = seen.setdefault(" ".join(name.casefold().split()), name)
-        if other != name:
-            problems.append(
-                f"class folders '{other}' and '{name}' differ only in case or spaces; join them or rename one"
-            )
-    return problems
+    return problems + same_names(names, where)
 
 
 def check_files(splits: list[Listing], full: bool, findings: Findings, reading: ReadFile = UPRIGHT) -> None:

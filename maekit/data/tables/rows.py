@@ -6,9 +6,13 @@ from pathlib import Path
 
 import numpy as np
 
+from maekit.data.folders.alike import meaning
 from maekit.data.folders.listing import files_in
 from maekit.data.folders.splits import SPLIT_NAMES, SplitName, split_of
 from maekit.errors import UserError, nearest
+from maekit.system.numbers import plural
+
+MISSING = {"", "nan", "null", "none", "na", "n/a"}
 
 
 def require_table(table: Path) -> None:
@@ -62,6 +66,22 @@ def weights_of(table: Path, column: str, values: Sequence[str]) -> np.ndarray:
         if not 0 < weights[row] < np.inf:
             raise UserError(f"{table}: row {row + 2} has '{value}' in '{column}', expected a weight above 0; mend it")
     return weights
+
+
+def groups_of(table: Path, column: str, values: Sequence[str]) -> list[str]:
+    """Returns the group of each row; spellings that mean the same (`P1` and `p1`, `007` and `7`) are one group.
+
+    Raises:
+        UserError: a row has no group, so that nobody knows which images belong to it.
+    """
+    gone = [row for row, value in enumerate(values) if value.casefold() in MISSING]
+    if gone:
+        raise UserError(
+            f"{table}: {plural(len(gone), 'row')} without a group in '{column}', the first is row {gone[0] + 2} "
+            f"('{values[gone[0]]}'), expected one in each; add it, with a value of its own where an image stands alone"
+        )
+    first: dict[str, str] = {}
+    return [first.setdefault(meaning(value).casefold(), value) for value in values]
 
 
 def splits_of(table: Path, words: Sequence[str], groups: Sequence[str] = ()) -> list[SplitName]:

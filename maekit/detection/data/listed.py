@@ -13,7 +13,7 @@ from maekit.data.folders.shares import Share
 from maekit.data.folders.splits import split_of
 from maekit.data.tables.columns import choose_columns
 from maekit.data.tables.read import column_names, read_columns
-from maekit.data.tables.rows import require_both, require_once, require_table, splits_of, weights_of
+from maekit.data.tables.rows import groups_of, require_both, require_once, require_table, splits_of, weights_of
 from maekit.errors import UserError, nearest
 
 BOXES = {"xmin", "ymin", "xmax", "ymax", "bbox"}  # columns of tables that have a row for each box
@@ -80,7 +80,8 @@ class Listed:
         chosen = choose_columns(self.table, names, self.columns)
         read = read_columns(self.table, chosen.names())
         weights = None if chosen.weight is None else weights_of(self.table, chosen.weight, read[chosen.weight])
-        splits, groups = ([] if name is None else read[name] for name in (chosen.split, chosen.group))
+        splits = [] if chosen.split is None else read[chosen.split]
+        groups = [] if chosen.group is None else groups_of(self.table, chosen.group, read[chosen.group])
         paths = [os.path.normpath(path.replace("\\", "/")) for path in read[chosen.path]]
         return Rows(paths, splits, groups, weights, chosen.note)
 

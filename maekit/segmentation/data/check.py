@@ -47,7 +47,7 @@ def check_pairs(maps: LabelMaps, reading: AnyReading, findings: Findings, *, cla
     train, val = splits.values()
     findings.facts.append(f"training: {len(train.pairs):,} images of {len(maps.tree.names):,} classes")
     findings.facts.append(f"validation: {len(val.pairs):,} images")
-    findings.problems += class_problems(maps.tree.names, classes) + train.problems + val.problems
+    findings.problems += class_problems(maps.tree.names, classes, train.pairs.labels) + train.problems + val.problems
     looks = {name: _look_at(part.pairs, MAX_QUICK[name], full, reading) for name, part in splits.items()}
     all_looks = [look for found in looks.values() for look in found]
     findings.problems += sorted(look.problem for look in all_looks if look.problem)

@@ -5,6 +5,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
+from maekit.data.folders.alike import meaning
 from maekit.errors import UserError, nearest
 
 CLASSES_FILE = "classes.txt"
@@ -67,11 +68,13 @@ def _text(path: Path) -> str:
 
 
 def _checked(names: list[str], places: list[str], where: str) -> tuple[str, ...]:
-    for index, (name, place) in enumerate(zip(names, places, strict=True)):
+    seen = set[str]()
+    for name, place in zip(names, places, strict=True):
         if not name:
             raise UserError(f"{place}: an empty line, expected one class name a line, in label order")
-        if name.casefold() in (other.casefold() for other in names[:index]):
+        if meaning(name).casefold() in seen:
             raise UserError(f"{place}: '{name}' stands twice; give each class a name of its own")
+        seen.add(meaning(name).casefold())
     if not 2 <= len(names) <= MAX_CLASSES:
         advice = "; where all else is background, that is a class too: name it first" if len(names) == 1 else ""
         raise UserError(f"{where}: {len(names)} class names, expected 2 to {MAX_CLASSES}, one a line{advice}")

@@ -116,8 +116,12 @@ def test_classes_that_differ_in_case_only(root: Path) -> None:
         (root / split / "Cat ").mkdir()
         Image.new("RGB", (2, 2), (shade, 0, 0)).save(root / split / "Cat " / "1.png")
     assert check(ClassFolders, root).problems == [
-        "class folders 'Cat ' and 'cat' differ only in case or spaces; join them or rename one"
+        f"{root}/train: classes 'Cat ' and 'cat' differ only in case or spaces; make them one class, or rename one"
     ]
+    for split in ("train", "val"):
+        (root / split / "Cat ").rename(root / split / "Cat")
+    findings = check(ClassFolders, root)
+    assert findings.ok and "two classes each, though they differ in case alone: 'Cat' and 'cat'" in findings.facts
 
 
 def test_a_wrong_layout_is_one_finding(root: Path, tmp_path: Path) -> None:

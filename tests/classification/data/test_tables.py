@@ -201,6 +201,24 @@ REFUSED: list[tuple[Callable[[list[Row]], list[Row]], dict[str, Any], str]] = [
     (lambda rows: [row | {"w": "-1"} for row in rows], {"weight_column": "w"}, "row 2 has '-1' in 'w', expected"),
     (relabelled("cow", at=11), {}, "class 'cow' has no training image"),
     (lambda rows: rows, {"classes": ["a", "a"]}, "got a, a, expected two names or more, each once"),
+    (
+        lambda rows: [r | {"label": "0" * (at // 2 % 2) + str(at % 2)} for at, r in enumerate(rows)], {},
+        "'0' and '00' are",
+    ),
+    (lambda rows: [r | {"label": ("1", "2", "1.0")[at % 3]} for at, r in enumerate(rows)], {}, "'1' and '1.0' are the"),
+    (
+        lambda rows: [r | {"label": ("\xe9", "e\u0301", "x")[at % 3]} for at, r in enumerate(rows)], {},
+        "print alike, but",
+    ),
+    (lambda rows: [r | {"label": ("a  b", "A b")[at % 2]} for at, r in enumerate(rows)], {}, "only in case or spaces"),
+    (
+        lambda rows: [row | {"patient": ("7", "007")[at > 8]} for at, row in enumerate(rows)],
+        {"group_column": "patient"}, "group '7' is in",
+    ),
+    (
+        lambda rows: [row | {"patient": "" if at == 3 else "p"} for at, row in enumerate(rows)],
+        {"group_column": "patient"}, r"1 row without a group in 'patient', the first is row 5 \(''\)",
+    ),
     (lambda rows: rows, {"classes": "dog"}, "got dog, expected two names or more, each once"),
 ]  # fmt: skip
 

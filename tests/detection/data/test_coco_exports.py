@@ -137,6 +137,13 @@ def test_roboflows_root_category_is_no_class(name: str, tmp_path: Path) -> None:
 
 def test_a_category_without_objects_stays_and_is_told(tmp_path: Path) -> None:
     more = [{"id": 7, "name": "blue", "supercategory": "none"}, {"id": 8, "name": "person", "supercategory": "person"}]
+    same = [{"id": 7, "name": "7"}, {"id": 8, "name": "7.0"}, {"id": 9, "name": "Red"}]
+    assert "'7' and '7.0' are the same number" in refused(
+        export(tmp_path / "s", edit=lambda values: values["categories"].extend(same))
+    )
+    del same[1]
+    data = used(export(tmp_path / "c", edit=lambda values: values["categories"].extend(same)))
+    assert "two classes each, though they differ in case alone: 'red' and 'Red'" in data.summary()
     data = used(export(tmp_path / "d", edit=lambda values: values["categories"].extend(more)))
     assert data.spec().class_names == ("red", "blue", "person")
     assert "; no training object of blue, person" in data.summary()

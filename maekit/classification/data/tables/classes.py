@@ -7,7 +7,9 @@ import numpy as np
 
 from maekit.classification.data.tables.division import divided
 from maekit.classification.data.tables.labels import require_one_label
-from maekit.classification.data.tables.rows import MISSING, TableFlags, TableSplits, read_cells, sorted_rows
+from maekit.classification.data.tables.rows import TableFlags, TableSplits, read_cells, sorted_rows
+from maekit.data.folders.alike import require_distinct
+from maekit.data.tables.rows import MISSING
 from maekit.errors import UserError, nearest
 
 
@@ -42,6 +44,7 @@ def _classes(table: Path, labels: Sequence[str], given: tuple[str, ...] | None) 
             "or remove the row"
         )
     found = tuple(sorted(set(labels)))
+    require_distinct(found, table)
     if given is not None:
         known = set(given)
         other = next((label for label in labels if label not in known), None)

@@ -8,7 +8,9 @@ import numpy as np
 
 from maekit.base.task_of import tasks_of
 from maekit.classification.data.tables.division import divided
-from maekit.classification.data.tables.rows import MISSING, Cells, TableFlags, TableSplits, read_cells, sorted_rows
+from maekit.classification.data.tables.rows import Cells, TableFlags, TableSplits, read_cells, sorted_rows
+from maekit.data.folders.alike import require_distinct
+from maekit.data.tables.rows import MISSING
 from maekit.errors import UserError, nearest
 
 SEPARATORS = ";|,"
@@ -91,6 +93,7 @@ def _of_lists(
     rows = [_split(text, separator) for text in texts]
     classes = given or tuple(sorted({label for row in rows for label in row}))
     place = {name: number for number, name in enumerate(classes)}
+    require_distinct(classes, cells.table)
     labels = np.zeros((len(rows), len(classes)), dtype=np.uint8)
     for number, row in enumerate(rows):
         for label in row:

@@ -12,11 +12,9 @@ from maekit.data.folders.text import read_text
 from maekit.data.tables.columns import Columns, choose_columns
 from maekit.data.tables.paths import Found, find_files
 from maekit.data.tables.read import column_names, read_columns
-from maekit.data.tables.rows import require_once, require_table, weights_of
+from maekit.data.tables.rows import groups_of, require_once, require_table, weights_of
 from maekit.errors import UserError
 from maekit.system.folds import Fold
-
-MISSING = {"", "nan", "null", "none", "na", "n/a"}
 
 
 @dataclass(frozen=True)
@@ -130,8 +128,7 @@ def sorted_rows(cells: Cells, classes: tuple[str, ...], labels: np.ndarray) -> R
     if columns.weight is not None:
         weights = weights_of(cells.table, columns.weight, cells.read[columns.weight])[order]
 
-    def column(name: str | None) -> list[str]:
-        return [] if name is None else [cells.read[name][row] for row in order]
-
+    splits = [] if columns.split is None else cells.read[columns.split]
+    groups = [] if columns.group is None else groups_of(cells.table, columns.group, cells.read[columns.group])
     listing = Listing(cells.found.root, classes, Names(names[row] for row in order), labels[order], weights=weights)
-    return Rows(listing, column(columns.split), column(columns.group))
+    return Rows(listing, *([part[row] for row in order] if part else [] for part in (splits, groups)))

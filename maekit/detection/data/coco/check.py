@@ -90,7 +90,7 @@ def check_coco(
     findings.facts += [line for line in remarks(train, val) if not (shared and shared.startswith(line))]
     together = [nothing_to_learn(train), nothing_to_evaluate(val), other_categories(train, val)]
     findings.problems += filter(None, together)
-    findings.problems += class_problems(tuple(train.categories.values()), classes)
+    findings.problems += class_problems(tuple(train.categories.values()), classes, train.path)
     mixed = share.overlap(list(train.names), list(val.names)) if share else None
     findings.problems += [line for line in [shared, mixed, _crowds(train)] if line]
     reading = _reading(files, white, asked, root or train.path.parent, findings)

@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from maekit.data.folders.alike import case_note, same_names
 from maekit.detection.data.coco.boxes import compare_boxes
 from maekit.detection.data.coco.file import CocoFile
 from maekit.detection.data.coco.layout import Part, read_part
@@ -52,6 +53,7 @@ def read_parts(parts: Sequence[Part], root: Path | None, *, masks: Masks = "auto
         *map(absent_images, (train, val)),
         *map(wrong_boxes, (train, val)),
         other_categories(train, val),
+        *same_names(train.categories.values(), train.path),
         nothing_to_learn(train),
         nothing_to_evaluate(val),
     ]
@@ -86,7 +88,8 @@ def _trained(train: CocoFile) -> list[str]:
     if empty:
         more = f" and {len(empty) - 5:,} more" if empty[5:] else ""
         lines.append(f"no training object of {', '.join(empty[:5])}{more}")
-    return lines
+    alike = case_note(train.categories.values())
+    return [*lines, alike] if alike else lines
 
 
 def _evaluated(val: CocoFile) -> list[str]:

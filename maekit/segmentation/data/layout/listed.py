@@ -12,7 +12,7 @@ from maekit.data.folders.splits import split_of
 from maekit.data.tables.columns import choose_columns
 from maekit.data.tables.paths import find_files
 from maekit.data.tables.read import column_names, read_columns
-from maekit.data.tables.rows import require_both, require_once, require_table, splits_of, weights_of
+from maekit.data.tables.rows import groups_of, require_both, require_once, require_table, splits_of, weights_of
 from maekit.segmentation.data.layout.layout import Paired, Pairs, require_lossless
 
 
@@ -58,12 +58,12 @@ def read_listed(table: Path, columns: dict[str, str | None], root: Path) -> List
     weights = None if chosen.weight is None else weights_of(table, chosen.weight, read[chosen.weight])[order]
     names, labels = (Names(found.names[row] for row in order) for found in (images, masks))
 
-    def column(name: str | None) -> list[str]:
-        return [] if name is None else [read[name][row] for row in order]
-
+    splits = [] if chosen.split is None else read[chosen.split]
+    groups = [] if chosen.group is None else groups_of(table, chosen.group, read[chosen.group])
     notes = [f"{len(order):,} rows of {table.name}", chosen.note, images.note, masks.note]
     pairs = Pairs(images.root, masks.root, names, labels, weights=weights)
-    return Listed(table, pairs, column(chosen.split), column(chosen.group), [note for note in notes if note])
+    splits, groups = ([part[row] for row in order] if part else [] for part in (splits, groups))
+    return Listed(table, pairs, splits, groups, [note for note in notes if note])
 
 
 def divide(listed: Listed, share: Share, held_out: Callable[[Pairs, list[str]], np.ndarray]) -> tuple[Paired, Paired]:
