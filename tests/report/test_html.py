@@ -105,6 +105,12 @@ def test_page_loads_alone_without_errors_and_draws(browser: Browser, page: Path)
     assert browser.run("return document.querySelectorAll('svg.narrow')[0].getBoundingClientRect().width") == 0
 
 
+def test_a_flag_is_one_piece_of_a_line_and_text_stays_text() -> None:
+    page = render_html(document(Text(("Use <b> --run.seed 1.",)), Code("maekit fit --task a--b", "Next")))
+    assert '<p>Use &lt;b&gt; <span class="flag">--run.seed</span> 1.</p>' in page
+    assert '<code>maekit fit <span class="flag">--task</span> a--b</code>' in page
+
+
 def column(browser: Browser, index: int) -> list[str]:
     script = (
         "return Array.from(document.querySelectorAll(arguments[1])).map((row) => row.cells[arguments[0]].textContent)"

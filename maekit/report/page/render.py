@@ -1,11 +1,13 @@
 """The report as one HTML file that needs nothing else: no network, no other file, and no script but for sorting."""
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from importlib.resources import files
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, Template
+from markupsafe import Markup, escape
 
 from maekit.report.charts.charts import CHART_STYLE
 from maekit.report.charts.svg import without_control
@@ -14,6 +16,7 @@ from maekit.report.page.blocks import ChartView, chart_view, view
 from maekit.report.page.pictures import Shown, fitting
 
 LIMIT = 3_000_000  # bytes of the whole file
+_FLAG = re.compile(r"(?<!\w)--\w[\w.-]*\w")
 _ROWS = (2000, 200, 40)  # of a table: the most, and where the page grew too large
 
 
@@ -94,12 +97,18 @@ def _template() -> Template:
         finalize=_printable,
     )
     environment.filters["one_line"] = _one_line
+    environment.filters["whole_flags"] = _whole_flags
     return environment.get_template("page.html.j2")
 
 
 def _printable(value: object) -> object:
     """Text without the characters that HTML may not hold; markup of our own as it is."""
     return without_control(value) if type(value) is str else value
+
+
+def _whole_flags(text: str) -> Markup:
+    """The text, escaped, whose flags no line break cuts after a hyphen."""
+    return Markup(_FLAG.sub(r'<span class="flag">\g<0></span>', str(escape(without_control(text)))))
 
 
 def _one_line(text: str) -> str:

@@ -4,7 +4,7 @@ import statistics
 from collections.abc import Sequence
 
 from maekit.report.document import Block, Document, HeatMap, Section, Table, Text, Value
-from maekit.report.studies.charts import key_charts, metric_name
+from maekit.report.studies.charts import cell_label, key_charts, metric_name
 from maekit.report.studies.pretrainings import Standing, best_numbers, standings
 from maekit.report.studies.verdict.several import differences, studies_verdict
 from maekit.report.words import TOY, is_toy, task_name
@@ -33,6 +33,9 @@ def studies_document(studies: Sequence[Study], created: str) -> Document:
         *(Section(name, _of_study(study)) for name, study in _named(studies).items()),
     ]
     title = f"{len(labels)} weights to start from, in {plural(len(studies), 'study', 'studies')}"
+    if len(labels) == 1:
+        tasks = dict.fromkeys(task_name(study.definition.task) for study in studies)
+        title = f"{plural(len(studies), 'study', 'studies')} of {', '.join(tasks)}"
     return Document(title, _summary(studies, found, labels), tuple(sections), created)
 
 
@@ -78,8 +81,8 @@ def _cell(one: Standing | None) -> str:
 
 
 def _ranks(found: dict[str, list[Standing]], labels: dict[str, str]) -> list[HeatMap]:
-    """The ranks as a map; none for a single column."""
-    if len(found) < 2:
+    """The ranks as a map; none for a single column or row."""
+    if len(found) < 2 or len(labels) < 2:
         return []
     ranks = [{str(one.value): one.rank for one in column} for column in found.values()]
     cells = tuple(tuple(column.get(value) for column in ranks) for value in labels)
@@ -125,7 +128,8 @@ def _summary(studies: Sequence[Study], found: dict[str, list[Standing]], labels:
             continue
         label = labels[str(first.value)]
         equal = [labels[str(one.value)] for one in column[1:2] if one.equal]
-        line = f"{name}: {label} is best, {metric_name(study)} {number(first.best.mean)}"
+        best = label if len(column) > 1 else cell_label(study, first.best.values)
+        line = f"{name}: {best} is best, {metric_name(study)} {number(first.best.mean)}"
         lines.append(line + (f"; {equal[0]} is not told from it." if equal else "."))
     if any(is_toy(study.definition.recipe, study.definition.fixed) for study in studies):
         lines.append(f"Studies with a smoke recipe are {TOY}.")

@@ -71,9 +71,11 @@ def shape(study: Study) -> list[Finding] | None:
     worse = [one for one in others if leads[id(one)].is_clear and leads[id(one)].ahead > 0]
     if not worse:
         values = sorted(one.mean for one in line if one.mean is not None)
+        some = leads[id(others[0])]
+        assert some.difference is not None
         words = (
-            f"{metric} is flat over {short}: between {number(values[0])} and {number(values[-1])} from {label[0]} to "
-            f"{label[-1]}, no value told from the best by its {leads[id(others[0])].repeat}s."
+            f"{metric} is flat over {short} as far as {plural(some.difference.size, some.repeat)} can tell: between "
+            f"{number(values[0])} and {number(values[-1])} from {label[0]} to {label[-1]}, no value told from the best."
         )
         return [Finding(words, CHARTS)]
     falls = [f"{label[line.index(one)]} is {number(leads[id(one)].ahead)} worse" for one in worse]

@@ -33,11 +33,11 @@ class _Pair(NamedTuple):
 
 def studies_verdict(studies: Mapping[str, Study], found: Mapping[str, Sequence[Standing]]) -> Section | None:
     """The sentences on studies by their names, whose weights stand in `found`, the best first."""
-    rules: tuple[Rule[Mapping[str, Study]], ...] = (
-        Rule("best weights that are told from the next", lambda _: _findings(_within(studies, found))),
-        Rule("a better one of two studies of one task", lambda _: _findings(_between(studies, found))),
-        Rule("runs that are missing", _unfinished),
-    )
+    rules: list[Rule[Mapping[str, Study]]] = [Rule("runs that are missing", _unfinished)]
+    if between := _between(studies, found):
+        rules.insert(0, Rule("a better one of two studies of one task", lambda _: _findings(between)))
+    if within := _within(studies, found):
+        rules.insert(0, Rule("best weights that are told from the next", lambda _: _findings(within)))
     return verdict_section(rules, studies, [])
 
 
@@ -101,8 +101,8 @@ def _kind(study: Study) -> tuple[object, ...]:
 
 
 def _findings(pairs: Sequence[_Pair]) -> list[Finding] | None:
-    if not pairs or all(one.found.difference is None for one in pairs):
-        return [] if not pairs else None
+    if all(one.found.difference is None for one in pairs):
+        return None
     return [_finding(one) for one in pairs if one.found.difference is not None]
 
 
