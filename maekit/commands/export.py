@@ -25,13 +25,7 @@ EPILOG = """what is written, and which sizes images may have (their number is fr
 
 `maekit predict --model FILE` runs the file, and joins the windows of a segmenter
 to images of any size. Features of ViTs with tables of relative position biases
-(BEiT, data2vec, SimMIM) or with windows have one size. docs/export.md says more.
-
-examples:
-  maekit export runs/TASK/base/0 --to onnx
-  maekit export runs/TASK/base/0 --to onnx --precision int8
-  maekit export mae_vit_base --to onnx --features --output encoder.onnx --images photos/
-  maekit export runs/TASK/base/0 --check model.onnx"""
+(BEiT, data2vec, SimMIM) or with windows have one size. docs/export.md says more."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
