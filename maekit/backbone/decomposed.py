@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from maekit.backbone.attention import Grid
 from maekit.backbone.tiled import attend_in_tiles
-from maekit.backbone.traced_resize import is_symbolic, linear_weights
+from maekit.system.tracing.sides import is_symbolic, linear_weights
 
 
 class Decomposed(nn.Module):

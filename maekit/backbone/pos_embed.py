@@ -7,8 +7,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from maekit.backbone.sizes import PositionResize
-from maekit.backbone.traced_resize import is_symbolic, resize_by_weights
+from maekit.backbone.traced_resize import resize_by_weights
 from maekit.errors import UserError
+from maekit.system.tracing.sides import is_symbolic
 
 
 def patch_grid(height: int, width: int, patch_size: int) -> tuple[int, int]:

@@ -4,19 +4,13 @@
 weights [new, old] of each axis are computed in the graph from its side, by additions and multiplications alone.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
 from maekit.backbone.sizes import PositionResize
+from maekit.system.tracing.sides import as_number
 
 OFFSET = 0.1  # of a patch, by which the grid of `offset` is larger; facebookresearch/dinov2
-
-
-def is_symbolic(*sides: Any) -> bool:
-    """Whether any side is a symbol of a graph that is being traced, and no number yet."""
-    return any(isinstance(side, torch.SymInt) for side in sides)
 
 
 def resize_by_weights(image: Tensor, new_grid: tuple[int, int], how: PositionResize) -> Tensor:
@@ -24,7 +18,7 @@ def resize_by_weights(image: Tensor, new_grid: tuple[int, int], how: PositionRes
     old_grid = (image.shape[2], image.shape[3])
     weights = [cubic_weights(old, new, how, image.device) for old, new in zip(old_grid, new_grid, strict=True)]
     if how == "offset":  # which leaves the stored grid as it is, though its offset is not zero
-        same = [_as_number(new, image.device) == old for old, new in zip(old_grid, new_grid, strict=True)]
+        same = [as_number(new, image.device) == old for old, new in zip(old_grid, new_grid, strict=True)]
         plain = [cubic_weights(old, new, "plain", image.device) for old, new in zip(old_grid, new_grid, strict=True)]
         both = same[0] & same[1]
         weights = [torch.where(both, own, other) for own, other in zip(plain, weights, strict=True)]
@@ -38,7 +32,7 @@ def cubic_weights(old: int, new: int, how: PositionResize, device: torch.device)
     Bicubic with align_corners False: a kernel of -0.75 whose places beyond the ends are the ends, or for `antialias` of
     -0.5, as wide as the step where that is above one, and normalised to a sum of one.
     """
-    side = _as_number(new, device)
+    side = as_number(new, device)
     step = old / (side + OFFSET if how == "offset" else side)
     centre = (torch.arange(new, device=device, dtype=torch.float32) + 0.5) * step
     if how == "antialias":
@@ -50,19 +44,6 @@ def cubic_weights(old: int, new: int, how: PositionResize, device: torch.device)
     ends = torch.arange(-2, old + 2, device=device).clamp(0, old - 1)
     folded = torch.nn.functional.one_hot(ends, old).float()
     return kernel @ folded
-
-
-def linear_weights(old: int, new: int, device: torch.device) -> Tensor:
-    """Returns the weights [new, old], float32, of a linear interpolation with align_corners False."""
-    step = old / _as_number(new, device)
-    centre = ((torch.arange(new, device=device, dtype=torch.float32) + 0.5) * step - 0.5).clamp(0.0, old - 1.0)
-    places = torch.arange(old, device=device, dtype=torch.float32)
-    return (1.0 - (centre[:, None] - places[None]).abs()).clamp(min=0.0)
-
-
-def _as_number(side: int, device: torch.device) -> Tensor:
-    """Returns a side as a float32 scalar that stays part of the graph."""
-    return torch.ones(side, device=device, dtype=torch.float32).sum()
 
 
 def _cubic(distance: Tensor, a: float) -> Tensor:

@@ -71,6 +71,7 @@ class Exportable:
         compare: the model's outputs and the file's, of the same images.
         unit: what `Compared.count` counts, in the plural.
         side_multiple: height and width may be any multiple of so many pixels; 0 where they are fixed.
+        least_multiple: how many times that a side is at least.
         fixed_because: why they are, in words.
         dynamic_batch: whether any number of images may be given at once.
         inputs: names of what the module is given; images first.
@@ -89,6 +90,7 @@ class Exportable:
     compare: Callable[[Outputs, Outputs], Compared]
     unit: str = "predictions"
     side_multiple: int = 0
+    least_multiple: int = 2
     fixed_because: str = ""
     dynamic_batch: bool = True
     inputs: tuple[str, ...] = ("images",)

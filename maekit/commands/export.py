@@ -17,7 +17,7 @@ EPILOG = """what is written, and which sizes images may have (their number is fr
   labels           logits, probabilities              any multiples of the patch
   values           values, in the unit of the data    any multiples of the patch
   grades           grade, probabilities, logits       any multiples of the patch
-  segmentation     logits [B, C, h, w] of a window    the window
+  segmentation     logits [B, C, h, w] of a window    any from four patches on
   detection        count, boxes, scores, labels,      the square, into which
                    masks                              pictures are fitted
   --features       features, patches [B, D, h, w]     any multiples of the patch

@@ -1,12 +1,14 @@
 """Relative position biases: their definition, the class token's rows, gradients, and the backbone that has them."""
 
+from itertools import product
+
 import pytest
 import torch
 from torch import Tensor
 
-from maekit.backbone.attention import Plain
+from maekit.backbone.attention import Grid, Plain
 from maekit.backbone.pos_embed import resize_patches
-from maekit.backbone.relative_bias import TableBias
+from maekit.backbone.relative_bias import TableBias, on_any_grid
 from maekit.backbone.sizes import Size
 from maekit.backbone.vit import ViT
 from maekit.errors import UserError
@@ -94,6 +96,27 @@ def test_another_grid_than_the_tables_is_refused() -> None:
     vit = ViT(TINY, image_size=(32, 32), relative_position="table")
     with pytest.raises(UserError, match="got a patch grid of 4x5, expected 4x4, that of the relative position table"):
         vit(torch.zeros(1, 3, 32, 40))
+
+
+@pytest.mark.parametrize("grid", [(2, 2), (3, 5), (5, 2), (1, 6)], ids=str)
+@pytest.mark.parametrize("class_token", [False, True])
+def test_on_any_grid_a_shift_beyond_the_table_has_the_farthest_ones_bias(grid: Grid, class_token: bool) -> None:
+    own, module = (3, 2), filled((3, 2), class_token)
+    with on_any_grid(module), torch.no_grad():
+        found = module.bias(grid)
+    places = list(product(range(grid[0]), range(grid[1])))
+    patches = found[:, int(class_token) :, int(class_token) :]
+    for query, key in product(range(len(places)), repeat=2):
+        row, column = (
+            min(max(one - other, 1 - side), side - 1) + side - 1
+            for one, other, side in zip(places[query], places[key], own, strict=True)
+        )
+        assert torch.equal(patches[:, query, key], module.table[row * (2 * own[1] - 1) + column])
+    if class_token:
+        as_query, as_key, alone = module.table[-3:]
+        assert torch.equal(found[:, 0, 0], alone) and torch.equal(found[:, 0, -1], as_query)
+        assert torch.equal(found[:, -1, 0], as_key)
+    assert not module.any_grid
 
 
 def test_windows_and_tables_exclude_each_other() -> None:

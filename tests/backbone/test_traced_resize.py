@@ -2,11 +2,10 @@
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 from maekit.backbone.pos_embed import resize_pos_embed
 from maekit.backbone.sizes import PositionResize
-from maekit.backbone.traced_resize import linear_weights, resize_by_weights
+from maekit.backbone.traced_resize import resize_by_weights
 
 pytestmark = pytest.mark.numeric
 GRIDS = [(4, 4), (7, 3), (2, 9), (14, 5), (1, 4)]
@@ -26,10 +25,3 @@ def test_products_with_weights_are_torchs_interpolation(how: PositionResize, new
 def test_the_stored_grid_is_left_as_it_is(how: PositionResize) -> None:
     image = torch.randn(1, 6, 4, 5, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(resize_by_weights(image, (4, 5), how), image, rtol=0, atol=1e-5)
-
-
-@pytest.mark.parametrize(("old", "new"), [(7, 7), (7, 15), (13, 5), (3, 1)])
-def test_linear_weights_are_torchs_interpolation(old: int, new: int) -> None:
-    table = torch.randn(old, 8, generator=torch.Generator().manual_seed(0))
-    expected = F.interpolate(table.T[None], size=new, mode="linear")[0].T
-    torch.testing.assert_close(linear_weights(old, new, table.device) @ table, expected, rtol=0, atol=1e-5)

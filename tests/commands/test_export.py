@@ -1,5 +1,6 @@
 """`maekit export`: a file with its check beside it, and one line for what cannot be exported."""
 
+import errno
 import json
 import shutil
 import sys
@@ -10,6 +11,8 @@ import torch
 
 from maekit.classification.model import Classifier
 from maekit.cli import main
+from maekit.export.graph.make import work_folder
+from maekit.export.graph.torch_file import write_torch
 from maekit.runs.lock import only_writer
 from tests.conftest import few_digits
 from tests.helpers_run import tiny
@@ -103,6 +106,7 @@ def test_images_of_a_folder_or_made_ones_take_the_place_of_missing_data(
         (["--to", "torch", "--output", "model.onnx"], ".pt2"),
         (["--to", "onnx", "--images", "x", "--root", "y"], "one of them"),
         (["--check", "missing.onnx"], "missing.onnx"),
+        (["--to", "torch", "--task", "nothing", "--output", "named.onnx"], ".pt2"),  # before anything is loaded
     ],
 )
 def test_flags_that_contradict_each_other_are_refused(
@@ -124,6 +128,22 @@ def test_features_are_not_predicted_with_and_are_not_compared_with_predictions(
     assert "features" in error_of(["predict", photos, "--model", str(made), "--output", str(tmp_path / "out")], capsys)
     assert "another model" in error_of(["export", str(run), "--check", str(made)], capsys)
     assert "predictions" in error_of(["export", str(run), "--check", str(file), "--features"], capsys)
+
+
+def test_an_exported_file_in_the_place_of_the_run_is_named(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert f"--check {file}" in error_of(["export", str(file), "--to", "torch"], capsys)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="/dev/full stands for a full disk")
+def test_a_full_disk_ends_the_writing_in_an_error(tmp_path: Path) -> None:
+    """torch's archive writer writes once more when it is destroyed, where a second error ends the process."""
+    program = torch.export.export(torch.nn.Linear(2, 2), (torch.zeros(1, 2),))
+    (tmp_path / "model.pt2").symlink_to("/dev/full")
+    with pytest.raises(OSError, match="No space"):
+        write_torch(program, tmp_path / "model.pt2", {})
+    with pytest.raises(OSError, match=r"wanted\.pt2"), work_folder(tmp_path / "wanted.pt2"):
+        raise OSError(errno.ENOSPC, "No space left")
+    assert not list(tmp_path.glob(".export-*"))
 
 
 def test_a_file_predicts_what_the_run_does(run: Path, file: Path, tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from maekit.base.exportable import largest_difference
 from maekit.errors import UserError
 from maekit.export.graph.check import Check, compare, judge
 from maekit.export.graph.make import Wanted, write
@@ -16,6 +17,7 @@ from tests.segmentation.helpers import CLASSES, SIDE, model
 
 pytestmark = [pytest.mark.slow, pytest.mark.numeric]
 
+PATCH = 8
 INPUT = {"resize": [96, 64], "min_side": 64, "mean": [0.5, 0.4, 0.3], "std": [0.2, 0.3, 0.4]}
 
 
@@ -50,5 +52,11 @@ def test_a_file_gives_the_logits_of_its_run(task: str, ending: str, head: str, t
     assert check.equal > 0.999 and check.num_counted == 72 * SIDE * SIDE
     logits = graph(windows(2))["logits"]
     assert logits.shape == (2, CLASSES, SIDE, SIDE) and bool((logits.argmax(1) != logits[0, :, 0, 0].argmax()).any())
-    with pytest.raises(UserError, match=str(SIDE)):  # a window is never smaller: images are padded before
-        graph(windows(2)[:, :, :48])
+    assert len(check.shapes) == 8  # four batches, one and three windows, and two other sizes
+    for height, width in ((SIDE - 24, SIDE + 40), (4 * PATCH, 2 * SIDE)):
+        images = torch.nn.functional.interpolate(windows(3), (height, width), mode="bilinear")
+        with torch.no_grad():
+            expected = found.module(images)[0]
+        assert largest_difference(expected.numpy(), graph(images)["logits"].numpy()) < 1e-4
+    with pytest.raises(UserError, match="any multiples of 8 px from 32 on"):
+        graph(windows(2)[:, :, : SIDE - 20])

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from maekit.commands.shared.loaded_model import load_model
+from maekit.commands.shared.prediction_source import EXPORTED
 from maekit.errors import UserError
 from maekit.runs.checkpoint_path import find_checkpoint, weights_line
 from maekit.runs.folder import shown
@@ -85,6 +86,11 @@ def find_subject(given: str, *, features: bool, task: str | None = None) -> Subj
     from maekit.base.checkpoint_card import read_card
     from maekit.recipes.tasks import find_task
 
+    if Path(given).suffix in EXPORTED:
+        raise UserError(
+            f"RUN: got {given}, which is an exported file, expected the run that it is of; to compare it with that, "
+            f"add --check {given}"
+        )
     try:
         path = find_checkpoint(given, Path("runs"))
         card = read_card(path)

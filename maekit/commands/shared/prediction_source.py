@@ -95,8 +95,6 @@ def _exported(path: Path, device: str, task: str | None) -> PredictionSource:
         raise UserError(f"got --device {device} with the exported file {path}, which runs on the CPU; leave it out")
     if task is not None:
         raise UserError(f"got --task {task} with the exported file {path}, expected none: the file says what it is")
-    if device not in ("auto", "cpu"):
-        raise UserError(f"--device {device}: exported files such as {path} run on the CPU; leave it out")
     graph = open_graph(path)
     about = graph.metadata
     family = str(about.get("family"))

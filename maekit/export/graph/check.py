@@ -90,7 +90,7 @@ def compare(exportable: Exportable, file: GraphModel, samples: Samples) -> Check
             right, check.num_counted = right + found.equal, check.num_counted + found.count
         check.shapes.append([inputs[0].shape[0], *inputs[0].shape[2:]])
     check.equal = right / check.num_counted if check.num_counted else 1.0
-    check.megabytes = sum(part.stat().st_size for part in parts(file.path)) / 1e6
+    check.megabytes = sum(part.stat().st_size for part in parts(file)) / 1e6
     one = tuple(given[:1] for given in samples.batches[0])
     check.ms_torch, check.ms_file = _milliseconds(lambda: _of_model(exportable, one), lambda: file(*one))
     return check
@@ -123,14 +123,10 @@ def judge(check: Check, precision: str, limit: float | None) -> None:
     check.why = "" if check.passed else why
 
 
-def parts(path: Path) -> list[Path]:
+def parts(file: GraphModel) -> list[Path]:
     """Returns the files of an exported model: itself, and the tensors of a large one beside it."""
-    return [file for file in (path, data_of(path)) if file.is_file()]
-
-
-def data_of(path: Path) -> Path:
-    """Returns where the tensors of a large ONNX file are: model.onnx.data beside model.onnx."""
-    return path.with_name(f"{path.name}.data")
+    tensors = file.metadata.get("tensors")
+    return [file.path] if tensors is None else [file.path, file.path.with_name(tensors["file"])]
 
 
 def _more(exportable: Exportable, samples: Samples) -> list[Inputs]:
@@ -141,7 +137,8 @@ def _more(exportable: Exportable, samples: Samples) -> list[Inputs]:
         more.append(tuple(torch.cat([given[:1]] * OTHER_BATCH) for given in first))
     if exportable.side_multiple:
         multiple, (height, width) = exportable.side_multiple, exportable.image_size
-        sizes = (height + multiple, width + 2 * multiple), (max(height - multiple, 2 * multiple), width + multiple)
+        least = exportable.least_multiple * multiple
+        sizes = (height + multiple, width + 2 * multiple), (max(height - multiple, least), width + multiple)
         for size in sizes:
             images = torch.nn.functional.interpolate(first[0][:2], size, mode="bilinear")
             more.append((images, *exportable.further(images)))

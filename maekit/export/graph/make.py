@@ -1,9 +1,11 @@
 """Makes an exported file: traced, written, brought to its precision, and put in its place once it is checked."""
 
+import errno
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
@@ -12,15 +14,18 @@ import torch
 
 from maekit.base.exportable import Exportable
 from maekit.errors import UserError
-from maekit.export.graph.check import Check, data_of, parts
+from maekit.export.graph.check import Check
 from maekit.export.graph.metadata import describe
 from maekit.export.graph.onnx_file import DEFAULT_OPSET, check_opset, write_onnx
 from maekit.export.graph.quantise import Precision, reduce_precision
+from maekit.export.graph.tensors import data_of, keep_tensors
 from maekit.export.graph.torch_file import write_torch
 from maekit.export.graph.trace import plain_layers, trace
 from maekit.system.files import write_json
 
 Format = Literal["onnx", "torch"]
+_WORK, _OLD = ".export-", 24 * 3600.0  # seconds from which no process works in a folder any more
+_FULL = (errno.ENOSPC, errno.EDQUOT)
 ENDING: dict[Format, str] = {"onnx": ".onnx", "torch": ".pt2"}
 
 
@@ -90,29 +95,43 @@ def write(
 
 @contextmanager
 def work_folder(out: Path) -> Iterator[Path]:
-    """Makes a folder beside the file to come, on its disk, and removes it at the end."""
+    """Makes a folder beside the file to come, on its disk, and removes it at the end; those of killed processes too."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=".export-", dir=out.parent))
+        _remove_old(out.parent)
+        folder = Path(tempfile.mkdtemp(prefix=_WORK, dir=out.parent))
     except OSError as error:
         raise UserError(f"{out.parent}: cannot be written ({error.strerror}); give another --output") from error
     try:
         yield folder
+    except OSError as error:  # of a full disk the name of the file to come says more than that of one within
+        if error.errno in _FULL:
+            raise OSError(error.errno, error.strerror, str(out)) from error
+        raise
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_old(parent: Path) -> None:
+    for folder in parent.glob(f"{_WORK}*"):
+        with suppress(OSError):
+            if folder.is_dir() and time.time() - folder.stat().st_mtime > _OLD:
+                shutil.rmtree(folder, ignore_errors=True)
 
 
 def settle(file: Path, out: Path, check: Check) -> Path:
     """Moves a checked file to its name, or a refused one to `<name>.refused.<ending>`, with the check's JSON beside it.
 
-    The tensors of a large model keep the name that the file knows them by.
+    The file itself is moved last: whoever sees it sees all of it, tensors and check included.
     """
     place = out if check.passed else out.with_name(f"{out.stem}.refused{out.suffix}")
-    for part in parts(file)[1:]:
-        part.replace(out.with_name(part.name))
-    file.replace(place)
     check.file = place.name
+    if data_of(file).is_file():
+        if not check.passed:
+            keep_tensors(file, data_of(place).name)
+        file.with_name(data_of(place).name).replace(data_of(place))
     write_json(checks_of(place), check.plain())
+    file.replace(place)
     return place
 
 

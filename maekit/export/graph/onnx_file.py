@@ -1,7 +1,6 @@
 """Writes a traced program as an ONNX file, with the model's metadata inside."""
 
 import json
-import warnings
 from collections.abc import Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from io import StringIO
@@ -13,8 +12,10 @@ from torch.export import ExportedProgram
 from maekit.base.exportable import Exportable
 from maekit.errors import UserError
 from maekit.export.graph.libraries import library
+from maekit.export.graph.metadata import KEY
+from maekit.export.graph.tensors import LARGE, data_of, keep_tensors
+from maekit.system.remarks import without_remarks
 
-KEY = "maekit"  # of the metadata in the file
 OPSETS, DEFAULT_OPSET = range(18, 24), 20  # what torch.onnx's exporter writes, and every onnxruntime from 1.20 reads
 
 
@@ -41,8 +42,7 @@ def write_onnx(
     """
     library("onnxscript", "--to onnx")
     try:
-        with warnings.catch_warnings(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
-            warnings.simplefilter("ignore")
+        with without_remarks(), redirect_stdout(StringIO()), redirect_stderr(StringIO()):
             written = torch.onnx.export(
                 program,
                 (),
@@ -62,7 +62,13 @@ def write_onnx(
     _name_sides(model)
     model.metadata_props[KEY] = json.dumps(metadata)
     model.producer_name = "maekit"
-    written.save(str(path))
+    sizes = [
+        tensor.const_value.nbytes for tensor in model.graph.initializers.values() if tensor.const_value is not None
+    ]
+    large = sum(sizes) > LARGE
+    written.save(str(path), external_data=large)
+    if large:
+        keep_tensors(path, data_of(path).name)
 
 
 def _name_sides(model: "object") -> None:

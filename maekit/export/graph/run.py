@@ -8,8 +8,8 @@ from torch import Tensor
 from maekit.base.exportable import GraphModel
 from maekit.errors import UserError
 from maekit.export.graph.libraries import library
-from maekit.export.graph.metadata import read_metadata
-from maekit.export.graph.onnx_file import KEY
+from maekit.export.graph.metadata import KEY, read_metadata, require_sides
+from maekit.export.graph.tensors import require_tensors, tensors_missing
 from maekit.export.graph.torch_file import TorchModel
 
 ENDINGS = (".onnx", ".pt2")
@@ -39,6 +39,8 @@ class OnnxModel:
         try:
             self.session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's classes differ with its version
+            if missing := tensors_missing(path):
+                raise UserError(missing) from error
             first = str(error).strip().splitlines()[0]
             raise UserError(f"{path}: onnxruntime {runtime.__version__} cannot open it: {first}") from error
         kept = self.session.get_modelmeta().custom_metadata_map.get(KEY)
@@ -48,6 +50,7 @@ class OnnxModel:
                 "its outputs are; export the run with `maekit export RUN --to onnx`"
             )
         self.path, self.metadata = path, read_metadata(kept, path)
+        require_tensors(self.metadata, path)
         self.names = [output.name for output in self.session.get_outputs()]
 
     def __call__(self, *inputs: Tensor) -> dict[str, Tensor]:
@@ -69,6 +72,7 @@ class OnnxModel:
             if isinstance(taken, int) and given != taken:
                 what = ("images at once", "channels", "rows", "columns")[axis]
                 raise UserError(f"{self.path}: got {given} {what}, expected {taken}, which it was exported for")
+        require_sides(self.metadata, images.shape, self.path)
 
 
 def open_graph(path: Path, threads: int | None = None) -> GraphModel:

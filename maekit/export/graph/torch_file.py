@@ -1,22 +1,68 @@
 """Writes and opens a traced program in torch.export's own format, `.pt2`."""
 
+import io
 import json
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, BinaryIO, cast
 
 import torch
 from torch import Tensor
 from torch.export import ExportedProgram
 
 from maekit.errors import UserError
-from maekit.export.graph.metadata import read_metadata
-from maekit.export.graph.onnx_file import KEY
+from maekit.export.graph.metadata import KEY, read_metadata, require_sides
+from maekit.system.remarks import without_remarks
 
 
 def write_torch(program: ExportedProgram, path: Path, metadata: Mapping[str, object]) -> None:
-    """Writes a program, with its metadata as the extra file `maekit`."""
-    torch.export.save(program, str(path), extra_files={KEY: json.dumps(metadata)})
+    """Writes a program, with its metadata as the extra file `maekit`.
+
+    Raises:
+        OSError: the disk is full.
+    """
+    with path.open("wb") as file:
+        given = _Unfailing(file)
+        torch.export.save(program, cast(BinaryIO, given), extra_files={KEY: json.dumps(metadata)})
+        if given.error is not None:
+            raise given.error
+
+
+class _Unfailing(io.RawIOBase):
+    """A file for torch's archive writer, whose destructor writes the rest: a second error there ends the process.
+
+    Args:
+        file: what is written to, until it fails.
+
+    Attributes:
+        error: the first error of a write; what comes after it goes nowhere.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.file = file
+        self.error: OSError | None = None
+
+    def write(self, piece: Any) -> int:
+        """Returns the piece's length."""
+        try:
+            if self.error is None:
+                self.file.write(piece)
+        except OSError as error:
+            self.error = error
+        return len(piece)
+
+    def writable(self) -> bool:
+        """Returns true, as torch asks of a file."""
+        return True
+
+    def seekable(self) -> bool:
+        """Returns true, as torch asks of a file."""
+        return True
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        """Goes to a place, which torch does when all is written."""
+        return self.file.seek(offset, whence)
 
 
 class TorchModel:
@@ -32,7 +78,8 @@ class TorchModel:
     def __init__(self, path: Path) -> None:
         extra = {KEY: ""}
         try:
-            program = torch.export.load(str(path), extra_files=extra)
+            with without_remarks():  # torch logs the whole trace of what it raises
+                program = torch.export.load(str(path), extra_files=extra)
         except (RuntimeError, ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
             raise UserError(f"{path} is no file of torch.export, or damaged; export the run again") from error
         if not extra[KEY]:
@@ -46,6 +93,7 @@ class TorchModel:
         Raises:
             UserError: they are of a size that the file does not take.
         """
+        require_sides(self.metadata, inputs[0].shape, self.path)
         try:
             with torch.no_grad():
                 found = self.module(*inputs)

@@ -2,7 +2,6 @@
 
 import copy
 import io
-import warnings
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import replace
 
@@ -12,6 +11,7 @@ from torch.export import Dim, ExportedProgram
 from maekit.backbone.lora import LoraLinear, merge_layers
 from maekit.base.exportable import Exportable
 from maekit.errors import UserError
+from maekit.system.remarks import without_remarks
 
 MOST_IMAGES, MOST_PATCHES = 65_536, 4_096  # upper ends of what a traced batch and a traced side may be
 
@@ -33,10 +33,18 @@ def trace(exportable: Exportable) -> tuple[ExportedProgram, Exportable]:
     Raises:
         UserError: torch cannot trace it.
     """
-    program = _traced(exportable)
+    bound = f"the code of {exportable.named} binds its graph to one size"
+    least = exportable.least_multiple * exportable.side_multiple
+    if min(exportable.image_size) < least:
+        return trace(_of_one_size(exportable, f"a free side has {least} pixels or more"))
+    try:
+        program = _traced(exportable)
+    except UserError:
+        if not exportable.side_multiple:
+            raise
+        return trace(_of_one_size(exportable, bound))  # whose own error tells what cannot be traced at any size
     if exportable.side_multiple and not _runs(program, exportable):
-        fixed = replace(exportable, side_multiple=0, fixed_because="the model's code binds its graph to one size")
-        return trace(fixed)
+        return trace(_of_one_size(exportable, bound))
     if exportable.dynamic_batch and not _runs(program, exportable):
         raise UserError(
             "the model's code binds its graph to the number of images it was traced with, expected any; take it from "
@@ -45,20 +53,23 @@ def trace(exportable: Exportable) -> tuple[ExportedProgram, Exportable]:
     return program, exportable
 
 
+def _of_one_size(exportable: Exportable, why: str) -> Exportable:
+    return replace(exportable, side_multiple=0, fixed_because=why)
+
+
 def _traced(exportable: Exportable) -> ExportedProgram:
     batch: dict[int, object] = {0: Dim("batch", min=1, max=MOST_IMAGES)} if exportable.dynamic_batch else {}
     sides = dict(batch)
     if exportable.side_multiple:
         for axis, name in ((2, "rows"), (3, "columns")):
-            sides[axis] = exportable.side_multiple * Dim(name, min=2, max=MOST_PATCHES)
+            sides[axis] = exportable.side_multiple * Dim(name, min=exportable.least_multiple, max=MOST_PATCHES)
     shapes = tuple(sides if place == 0 else batch for place in range(len(exportable.inputs)))
-    # Free sides differ, since equal ones could become one symbol, and have two patches or more: one would be bound.
+    # Free sides differ, since equal ones could become one symbol, and are not of one patch, which would be bound.
     more = exportable.side_multiple
     inputs = exportable.example(2 if exportable.dynamic_batch else 1, taller=more, wider=2 * more)
     noise = io.StringIO()
     try:
-        with warnings.catch_warnings(), torch.no_grad(), redirect_stdout(noise), redirect_stderr(noise):
-            warnings.simplefilter("ignore")
+        with without_remarks(), torch.no_grad(), redirect_stdout(noise), redirect_stderr(noise):
             return torch.export.export(exportable.module, inputs, dynamic_shapes=shapes, strict=False)
     except Exception as error:  # whatever the tracer or the model's own code raises
         first = (str(error).strip() or type(error).__name__).splitlines()[0]

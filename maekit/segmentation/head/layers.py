@@ -9,6 +9,7 @@ from torch.nn import functional as F
 from maekit.errors import UserError
 from maekit.segmentation.head.resized_conv import conv_of_resized
 from maekit.system.size import HeightWidth
+from maekit.system.tracing.sides import is_symbolic, mean_weights
 
 
 class ConvBlock(nn.Module):
@@ -47,6 +48,22 @@ class JoinBlock(nn.Module):
         total = F.conv2d(first, weight, padding=1)
         total += conv_of_resized(others, weights, HeightWidth(*first.shape[2:]))
         return F.relu(self.bn(total), inplace=True)
+
+
+class PoolTo(nn.AdaptiveAvgPool2d):
+    """Adaptive average pooling to a square; of sides that are unknown while a graph is traced as products."""
+
+    def __init__(self, side: int) -> None:
+        super().__init__(side)
+        self.side = side
+
+    def forward(self, image: Tensor) -> Tensor:
+        """Returns [B, C, side, side] of a map [B, C, h, w]."""
+        if not is_symbolic(*image.shape[2:]):
+            pooled: Tensor = super().forward(image)
+            return pooled
+        rows, columns = (mean_weights(old, self.side, image.device).to(image.dtype) for old in image.shape[2:])
+        return rows @ image @ columns.T
 
 
 def pixel_classifier(channels: int, num_classes: int, std: float) -> nn.Conv2d:

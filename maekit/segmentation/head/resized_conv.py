@@ -7,6 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from maekit.system.size import HeightWidth
+from maekit.system.tracing.sides import is_symbolic, linear_weights
 
 
 def conv_of_resized(maps: Sequence[Tensor], weights: Sequence[Tensor], size: HeightWidth) -> Tensor:
@@ -56,5 +57,7 @@ def _resize_and_shift(old: int, new: int, like: Tensor) -> Tensor:
 
 def resize_matrix(old: int, new: int, like: Tensor) -> Tensor:
     """Returns the matrix [new, old] of a linear resize (align_corners False), of the type and device of `like`."""
+    if is_symbolic(old, new):
+        return linear_weights(old, new, like.device).to(like.dtype)
     lines = torch.eye(old, device=like.device, dtype=torch.promote_types(like.dtype, torch.float32))[None]
     return F.interpolate(lines, size=new, mode="linear", align_corners=False)[0].T.to(like.dtype)

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 from maekit.segmentation.head.fcn import FCNHead
 from maekit.segmentation.head.four_scales import FourScales
-from maekit.segmentation.head.layers import ConvBlock, JoinBlock, check_batch, pixel_classifier
+from maekit.segmentation.head.layers import ConvBlock, JoinBlock, PoolTo, check_batch, pixel_classifier
 
 
 class UperHead(nn.Module):
@@ -31,7 +31,7 @@ class UperHead(nn.Module):
         super().__init__()
         *larger, smallest = in_channels
         self.psp_modules = nn.ModuleList(
-            nn.Sequential(nn.AdaptiveAvgPool2d(scale), ConvBlock(smallest, channels, 1)) for scale in pool_scales
+            nn.Sequential(PoolTo(scale), ConvBlock(smallest, channels, 1)) for scale in pool_scales
         )
         self.bottleneck = JoinBlock([smallest] + [channels] * len(pool_scales), channels)
         self.lateral_convs = nn.ModuleList(ConvBlock(width, channels, 1) for width in larger)

@@ -102,12 +102,9 @@ def test_a_refused_file_gets_another_name(tmp_path: Path) -> None:
     for passed, name in ((False, "model.refused.onnx"), (True, "model.onnx")):
         made = tmp_path / "work.onnx"
         made.write_bytes(b"x")
-        made.with_name("work.onnx.data").write_bytes(b"tensors")
         place = settle(made, wanted.out, Check("work.onnx", "noise", 4, passed=passed))
         assert place == tmp_path / name and place.read_bytes() == b"x" and not made.exists()
         assert f'"file": "{name}"' in checks_of(place).read_text()
-        data = tmp_path / "work.onnx.data"  # as the file knows it
-        assert data.read_bytes() == b"tensors"
     with pytest.raises(UserError, match="exists already"):
         Wanted("onnx", tmp_path / "model.onnx")
     with pytest.raises(UserError, match=r"\.pt2"):
@@ -125,10 +122,15 @@ def test_a_file_of_another_model_is_refused() -> None:
 
 def test_a_file_of_a_newer_maekit_is_refused(tmp_path: Path) -> None:
     file = tmp_path / "model.onnx"
-    text = json.dumps({"format": 1, "maekit": "0.1"})
-    assert read_metadata(text, file) == {"format": 1, "maekit": "0.1"}
+    whole = {"format": 1, "maekit": "0.1", **OnnxModel(exported()[1]).metadata}
+    text = json.dumps(whole)
+    assert read_metadata(text, file) == whole
     with pytest.raises(UserError, match="format 2"):
-        read_metadata(text.replace("1,", "2,"), file)
+        read_metadata(text.replace('"format": 1', '"format": 2'), file)
+    del whole["input"]
+    for others in ("", "[]", "{}", '{"format": 1}', json.dumps(whole)):
+        with pytest.raises(UserError, match="got metadata without"):
+            read_metadata(others, file)
 
 
 def test_a_check_leaves_the_model_as_it_was() -> None:

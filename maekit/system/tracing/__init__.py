@@ -1,0 +1,1 @@
+"""What code does differently while torch.export traces it."""
