@@ -15,6 +15,7 @@ from maekit.classification.data.labelled_images import Splits
 from maekit.classification.data.tables.classes import read_table
 from maekit.classification.data.tables.rows import given_classes
 from maekit.data.digit_pairs import GRADES, TABLE, make_pairs, pairs_root
+from maekit.data.folders.alike import meaning
 from maekit.data.folders.listing import Listing
 from maekit.errors import UserError, nearest
 
@@ -101,12 +102,13 @@ def grade_order(names: Sequence[str], given: Sequence[str] | None, where: Path) 
                 f"{len(names)} in both; mend --data.classes"
             )
         return [names.index(name) for name in given]
-    if not all(name.removeprefix("-").isdecimal() for name in names):
+    numbers = [meaning(name) for name in names]
+    if not all(number.removeprefix("-").isdecimal() for number in numbers):
         raise UserError(
             f"{where}: got the grades {', '.join(names[:MOST_SAID])}, whose order is not known, expected whole "
             "numbers, or their names from the lowest to the highest; add --data.classes LOWEST,...,HIGHEST"
         )
-    return sorted(range(len(names)), key=lambda place: int(names[place]))
+    return sorted(range(len(names)), key=lambda place: int(numbers[place]))
 
 
 def _in_order(listing: Listing, order: Sequence[int]) -> Listing:

@@ -18,7 +18,8 @@ class LabelTable(TargetTable):
     Args:
         label_column: its column of the labels' names, as `cat;dog`; or columns of 0 and 1, one a label, with commas
             between: cat,dog,cow; null: the one with a usual name, such as `labels`.
-        label_separator: stands between the labels of a row; null: the first of ; | and , that some row has.
+        label_separator: stands between the labels of a row, a blank too; null: the first of ; | and , that some row
+            has, or none where the cells are lists, as ['cat', 'dog'].
         classes: the labels in order: names, or a file with one a line; null: all of the table, sorted.
     """
 
@@ -31,8 +32,8 @@ class LabelTable(TargetTable):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.label_separator is not None and not self.label_separator.strip():
-            raise UserError(f"data.label_separator: got {self.label_separator!r}, expected a mark such as ; or |")
+        if self.label_separator == "":
+            raise UserError("data.label_separator: got nothing, expected a mark such as ; or |, or a blank")
 
     def read_target(self, table: Path, root: Path) -> TableSplits:
         """Reads the labels of each image; see `read_labels`."""

@@ -6,6 +6,7 @@ import numpy as np
 
 from maekit.data.folders.shares import rank_of
 from maekit.errors import UserError
+from maekit.system.numbers import plural
 
 
 def require_pairs(labels: np.ndarray, classes: Sequence[str], where: object) -> None:
@@ -46,13 +47,15 @@ def fold_of_each(
     ranks = np.array([rank_of(seed, name) for name in names])
     units = len(ranks) if groups is None else len(set(groups))
     if units < count:
-        what = "images" if groups is None else "groups"
-        raise UserError(f"got {units} {what} for {count} folds, expected as many {what} or more; take fewer folds")
+        what = "image" if groups is None else "group"
+        advice = "take fewer folds" if units > 1 else "one cannot be divided: say which images are for validation"
+        raise UserError(f"got {plural(units, what)} for {count} folds, expected as many {what}s or more; {advice}")
     order = ranks.argsort(kind="stable")
     chosen = labels[order]
+    if np.bincount(chosen).max() < count:
+        chosen = np.zeros_like(chosen)  # all classes are rarer than folds, which scikit-learn refuses
     if groups is None:
-        common = np.bincount(chosen).max() >= count  # else scikit-learn refuses: all classes are rarer than folds
-        divided = StratifiedKFold(count).split(order, chosen if common else np.zeros_like(chosen))
+        divided = StratifiedKFold(count).split(order, chosen)
     else:
         # it takes groups of equal spread in the order of their names: these names depend on the seed
         wholes = np.array([rank_of(seed, group) for group in groups])

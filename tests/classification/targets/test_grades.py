@@ -40,6 +40,10 @@ def test_numbers_are_in_their_own_order_and_names_in_the_given_one(tmp_path: Pat
     numbers = grades(made(tmp_path, graded("2 10 1")), label_column="grade")
     assert numbers.spec().class_names == ("1", "2", "10")
     assert [label for _, label in sorted_of(numbers)] == [1, 2, 0] * 3
+    floats = grades(made(tmp_path, graded("2.0 10.0 +1")), label_column="grade")
+    assert floats.spec().class_names == ("+1", "2.0", "10.0")
+    unhurt = grades(made(tmp_path, graded("none severe mild")), label_column="grade", classes="none,mild,severe")
+    assert [label for _, label in sorted_of(unhurt)] == [0, 2, 1] * 3
     table = made(tmp_path, graded("mild severe moderate"))
     named = grades(table, label_column="grade", classes="mild,moderate,severe")
     assert (named.spec().class_names, named.spec().target) == (("mild", "moderate", "severe"), "grades")

@@ -21,7 +21,7 @@ from maekit.data.digit_pairs import pairs_root
 from maekit.data.digits import DIGITS
 from maekit.errors import UserError
 from maekit.recipes.tasks import find_task
-from tests.classification.targets.helpers import Change, changed, data, made, without
+from tests.classification.targets.helpers import Change, Row, changed, data, made, without
 from tests.conftest import TINY
 
 
@@ -72,6 +72,12 @@ REFUSED: list[tuple[Change, dict[str, Any], str]] = [
     (lambda rows: rows, {"label_column": "cat,dog", "classes": ["cat", "cow"]}, "expected the same names in both"),
     (changed("labels", "cat", range(12)), {}, "has one label of 1, expected rows with .*--task imagenet_finetune"),
     (changed("labels", "", range(12)), {}, "no row has a label"),
+    (changed("labels", "cat,dog"), {}, "row 5 has 'cat,dog', expected labels with one mark between in all rows"),
+    (changed("labels", "['cat', dog]", range(12)), {}, r"row 2 has '\['cat', dog\]', expected a list such as"),
+    (
+        lambda rows: [row | {"labels": ("cat dog", "cat")[at % 2]} for at, row in enumerate(rows)], {},
+        "where blanks divide labels, as in 'cat dog', give --data.label_separator ' '",
+    ),
     (lambda rows: [*rows, rows[4]], {}, "listed more than once"),
 ]  # fmt: skip
 
@@ -85,11 +91,33 @@ def test_what_a_table_of_labels_cannot_mean_is_refused(
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.parametrize(("form", "mark"), [("['{}']", "', '"), ('["{}"]', '", "'), ("['{}']", "' '"), ("{}", " ")])
+def test_lists_and_blanks_are_read_as_the_names_they_hold(tmp_path: Path, form: str, mark: str) -> None:
+    def written(row: Row) -> Row:
+        none = "" if form == "{}" else "[]"
+        return row | {"labels": form.format(row["labels"].replace(";", mark)) if row["labels"] else none}
+
+    expected, blank = labels(made(tmp_path)).read_splits(tmp_path), " " if form == "{}" else None
+    found = labels(made(tmp_path, lambda rows: [*map(written, rows)]), label_separator=blank).read_splits(tmp_path)
+    assert found.names == expected.names == ("cat", "dog")
+    assert (found.train.labels == expected.train.labels).all()
+    assert ("labels are lists of Python or JSON" in found.origin) == (blank is None)
+
+
+def test_a_label_that_is_called_none_is_one_where_it_is_given(tmp_path: Path) -> None:
+    table = made(tmp_path, lambda rows: [row | {"labels": ("none", "cat;dog")[at % 2]} for at, row in enumerate(rows)])
+    given, found = (labels(table, classes=names).read_splits(tmp_path) for names in ("none,cat,dog", None))
+    assert (given.train.labels.sum(1) > 0).all() and (found.train.labels.sum(1) == 0).any()
+
+
 def test_data_of_another_task_are_told_which_one(tmp_path: Path) -> None:
     table = made(tmp_path)
     single: type[TableImages] = find_task("imagenet_finetune").load().Data
     with pytest.raises(UserError, match=r"several labels, 'cat;dog', .*--task multilabel_finetune"):
         data(single, table, label_column="labels").setup()
+    listed = made(tmp_path, lambda rows: [row | {"labels": f"['{row['labels']}']"} for row in rows])
+    with pytest.raises(UserError, match=r"row 2 has a list, '\[''\]', .*--task multilabel_finetune, or write the name"):
+        data(single, listed, label_column="labels").setup()
     (tmp_path / "folders").mkdir()
     with pytest.raises(UserError, match=r"no table .*--task imagenet_finetune"):
         data(LabelTable, None, root=str(tmp_path / "folders")).setup()

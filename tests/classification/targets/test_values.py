@@ -38,6 +38,9 @@ def test_values_are_standardised_by_the_training_images(tmp_path: Path) -> None:
     assert spec.value_std == pytest.approx([np.arange(9).std()] * 2)
     assert np.asarray(found.val_dataset()[Draw(0, 2)][1]).tolist() == [11, 39.5]
     assert "age (mean 4, deviation 2.582), weight (mean 46.5, deviation 2.582)" in found.summary()
+    marked = values(made(tmp_path, changed("age", "-9999")))
+    assert "'age' is -9999 in 1 row, far from all others: if it marks a missing value" in marked.summary()
+    assert "far from" not in found.summary()
     head = ValueHead(8, spec.value_mean, spec.value_std, pooling="class", init_std=0.02)
     label = torch.tensor([[4.0, 46.5], [0.0, 50.5]])
     torch.testing.assert_close(head.in_unit(head.standardised(label)), label)
@@ -57,6 +60,12 @@ REFUSED: list[tuple[Change, dict[str, Any], str]] = [
     (changed("age", ""), {}, "row 5 has '' in 'age', expected a number"),
     (changed("age", "nan"), {}, "row 5 has 'nan' in 'age', expected a finite number"),
     (changed("age", "inf"), {}, "row 5 has 'inf' in 'age', expected a finite number"),
+    (changed("age", "1e300"), {}, r"row 5 has '1e300' in 'age', expected a number up to 1e\+15"),
+    (
+        lambda rows: [row | {"age": f"{1e9 + at / 100}"} for at, row in enumerate(rows)],
+        {},
+        r"'age' is from 1000000000 to 1000000000\.11, which 32 bits round by up to .*; subtract 1000000000 from all",
+    ),
     (changed("age", "7", range(9)), {}, "'age' is 7 in all 9 training images, expected numbers that differ"),
     (changed("age", "7", range(9, 12)), {}, "'age' is 7 in all 3 validation images"),
     (lambda rows: rows, {"label_column": "age,wieght"}, "no column 'wieght'.*did you mean 'weight'"),

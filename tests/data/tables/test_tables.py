@@ -151,5 +151,9 @@ def test_a_fold_is_written_as_a_share() -> None:
             parse_fold(wrong)
     with pytest.raises(UserError, match="got 2 groups for 3 folds"):
         fold_of_each("abcd", np.zeros(4, int), 3, 0, ["x", "x", "y", "y"])
+    alone = fold_of_each("abcdef", np.array([0, 0, 1, 1, 2, 2]), 4, 0, list("uvwxyz"))
+    assert sorted(np.bincount(alone)) == [1, 1, 2, 2]
+    with pytest.raises(UserError, match=r"got 1 group for 2 folds, .*; one cannot be divided: say which"):
+        fold_of_each("abcd", np.zeros(4, int), 2, 0, ["x"] * 4)
     with pytest.raises(UserError, match="got 2 images for 3 folds"):
         fold_of_each("ab", np.zeros(2, int), 3, 0)

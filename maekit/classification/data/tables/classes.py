@@ -37,7 +37,7 @@ def _classes(table: Path, labels: Sequence[str], given: tuple[str, ...] | None) 
     """The classes in label order: those given, else those of the table, sorted as class folders are."""
     if given is None:
         require_one_label(table, labels)
-    gone = [row for row, label in enumerate(labels) if label.casefold() in MISSING]
+    gone = [row for row, label in enumerate(labels) if label.casefold() in MISSING and label not in (given or ())]
     if gone:
         raise UserError(
             f"{table}: {len(gone):,} rows have no label, the first is row {gone[0] + 2} ('{labels[gone[0]]}'); add it, "

@@ -1,5 +1,7 @@
 """Several labels an image from a table: one column of names with a separator, or a column of 0 and 1 for each label."""
 
+import ast
+import re
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,16 +37,13 @@ def read_labels(flags: TableFlags, root: Path, separator: str | None) -> TableSp
     if len(cells.columns.labels) > 1:
         classes, labels = _of_columns(cells, flags.classes)
     else:
-        (texts,) = cells.labels()
-        if separator is None:
-            found = next((mark for mark in SEPARATORS if any(mark in text for text in texts)), None)
-            how = f"labels divided at '{found}', the first of {' '.join(SEPARATORS)} that some row has" if found else ""
-            separator = found or SEPARATORS[0]
-        classes, labels = _of_lists(cells, flags.classes, texts, separator)
+        rows, how = _names_of_each(cells, flags.classes, separator)
+        classes, labels = _of_lists(cells, flags.classes, rows)
     if flags.classes is None and (labels.sum(1) == 1).all():
         raise UserError(
             f"{flags.file}: each of its {len(labels):,} rows has one label of {len(classes)}, expected rows with "
             f"several or none; use {tasks_of('classes')}, or give --data.classes to train with one all the same"
+            f"{_blank_hint(classes)}"
         )
     splits = divided(flags, cells, sorted_rows(cells, classes, labels), how, _none_note(labels))
     return splits._replace(origin="; ".join([splits.origin, *_unseen(splits)]))
@@ -56,6 +55,12 @@ def require_one_label(table: Path, labels: Sequence[str]) -> None:
     Raises:
         UserError: with the row and the task for such data.
     """
+    lists = [row for row, label in enumerate(labels) if _is_list(label)]
+    if len(lists) == len(labels):
+        raise UserError(
+            f"{table}: row {lists[0] + 2} has a list, '{labels[lists[0]]}', expected one class; use "
+            f"{tasks_of('labels')}, or write the name alone"
+        )
     for separator in ";|":
         found = [row for row, label in enumerate(labels) if separator in label]
         parts = Counter(part.strip() for row in found for part in set(labels[row].split(separator)))
@@ -86,11 +91,64 @@ def _of_columns(cells: Cells, given: tuple[str, ...] | None) -> tuple[tuple[str,
     return classes, labels
 
 
+def _names_of_each(cells: Cells, given: tuple[str, ...] | None, separator: str | None) -> tuple[list[list[str]], str]:
+    """The names in each cell of one column, and how they were told apart; a missing cell has none, unless given."""
+    (texts,) = cells.labels()
+    filled = ["" if text.casefold() in MISSING and text not in (given or ()) else text for text in texts]
+    if separator is None and any(filled) and all(_is_list(text) for text in filled if text):
+        return [_names_in(cells, row, text) for row, text in enumerate(filled)], "labels are lists of Python or JSON"
+    found = separator or next((mark for mark in SEPARATORS if any(mark in text for text in filled)), None)
+    rows = [[part.strip() for part in text.split(found or SEPARATORS[0]) if part.strip()] for text in filled]
+    if separator is not None or found is None:
+        return rows, ""
+    _require_one_mark(cells, rows, found)
+    return rows, f"labels divided at '{found}', the first of {' '.join(SEPARATORS)} that some row has"
+
+
+def _is_list(text: str) -> bool:
+    return text.startswith("[") and text.endswith("]")
+
+
+def _names_in(cells: Cells, row: int, text: str) -> list[str]:
+    """The names in a list as Python, JSON or NumPy write it: `['a', 'b']`, `["a", "b"]`, `['a' 'b']`."""
+    try:
+        names = ast.literal_eval(re.sub(r"""(['"])\s+(?=['"])""", r"\1, ", text)) if text else []
+    except (SyntaxError, ValueError):
+        raise UserError(
+            f"{cells.table}: row {row + 2} has '{text}', expected a list such as ['cat', 'dog'], as most rows have it; "
+            "mend it, or write cat;dog"
+        ) from None
+    return [str(name).strip() for name in names if str(name).strip()]
+
+
+def _require_one_mark(cells: Cells, rows: Sequence[Sequence[str]], mark: str) -> None:
+    """Refuses a label such as `a,c` where labels are divided at `;` and `a` or `c` is one itself.
+
+    Raises:
+        UserError: with the row.
+    """
+    known = {name for row in rows for name in row}
+    for number, row in enumerate(rows):
+        for name in row:
+            others = [other for other in SEPARATORS if other != mark and other in name]
+            if any(part.strip() in known for other in others for part in name.split(other)):
+                raise UserError(
+                    f"{cells.table}: row {number + 2} has '{name}', expected labels with one mark between in all rows, "
+                    f"which is '{mark}' elsewhere; mend it, or give --data.label_separator '{mark}' if it is one label"
+                )
+
+
+def _blank_hint(classes: Sequence[str]) -> str:
+    """Advice where the labels look as if blanks divided them, as `haze primary` beside `primary`."""
+    parts = Counter(part for name in classes for part in set(name.split()))
+    fits = next((name for name in classes if " " in name and any(parts[part] > 1 for part in name.split())), None)
+    return f"; where blanks divide labels, as in '{fits}', give --data.label_separator ' '" if fits else ""
+
+
 def _of_lists(
-    cells: Cells, given: tuple[str, ...] | None, texts: Sequence[str], separator: str
+    cells: Cells, given: tuple[str, ...] | None, rows: Sequence[Sequence[str]]
 ) -> tuple[tuple[str, ...], np.ndarray]:
     """Labels from one column, sorted or in the order of the classes that are given."""
-    rows = [_split(text, separator) for text in texts]
     classes = given or tuple(sorted({label for row in rows for label in row}))
     place = {name: number for number, name in enumerate(classes)}
     require_distinct(classes, cells.table)
@@ -106,11 +164,6 @@ def _of_lists(
     if not classes:
         raise UserError(f"{cells.table}: no row has a label in '{cells.columns.labels[0]}', expected names; add some")
     return classes, labels
-
-
-def _split(text: str, separator: str) -> list[str]:
-    parts = [part.strip() for part in text.split(separator)]
-    return [] if text.casefold() in MISSING else [part for part in parts if part]
 
 
 def _none_note(labels: np.ndarray) -> str:
