@@ -27,7 +27,7 @@ from maekit.training.one_line_errors import one_line_errors
 from maekit.training.process import check_launch, restored
 from maekit.training.processes.meeting import from_first, joined, on_first, one_outcome
 from maekit.training.processes.sent_file import on_this_machine
-from maekit.training.resume_changes import Resume, change_lines, resume_of
+from maekit.training.resume_changes import Resume, change_lines, resume_of, say_measured_otherwise
 from maekit.weights.load.backbone import load_backbone
 
 if TYPE_CHECKING:
@@ -239,8 +239,10 @@ class Session:
                         self.model.load_checkpoint(path, self.settings.given_weights())
                 elif report := self.model.load_start(complete=True):
                     say_all(report.lines())
+                    say_measured_otherwise(self.settings, report.path if report.layout == "maekit" else None)
+                changed = say_measured_otherwise(self.settings, path)
                 self._check_process(job, trains=False)
-            with interruption, one_line_errors([]), refusals():
+            with interruption, one_line_errors(changed), refusals():
                 job.trainer.validate(job.module, ckpt_path=path, verbose=False, weights_only=True)
         say_all(job.module.table)
         self.results = run.evaluation_files(job)
@@ -278,8 +280,7 @@ class Session:
         return find_lr(self.settings, self.data, build, ramp, progress)
 
     def _check_process(self, job: "Run", *, trains: bool) -> None:
-        strategy = job.trainer.strategy
-        check_launch(job.trainer.world_size, launches=strategy.launcher is not None, trains=trains)
+        check_launch(job.trainer.world_size, launches=job.trainer.strategy.launcher is not None, trains=trains)
 
     def _start_afresh(self) -> None:
         """Builds the model anew if this session has trained or loaded it before."""

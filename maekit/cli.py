@@ -121,7 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors == "strict":
         sys.stdout.reconfigure(errors="surrogateescape")  # file names in no known encoding
     try:
-        return _run([_home(word) for word in argv if word not in ("-v", "--verbose")])
+        return _run(_negative([_home(word) for word in argv if word not in ("-v", "--verbose")]))
     except UserError as error:
         if verbose:
             traceback.print_exc()
@@ -219,6 +219,18 @@ def _home(word: str) -> str:
     """Expands `~` at the beginning of a path, which a shell leaves alone in quotes or after `=`."""
     flag, equals, value = word.partition("=") if word.startswith("--") else ("", "", word)
     return f"{flag}{equals}{Path(value).expanduser()}" if value == "~" or value.startswith("~/") else word
+
+
+def _negative(words: Sequence[str]) -> list[str]:
+    """Joins flags with negative values such as `-1e-3` or `-inf`, which argparse takes for flags of their own."""
+    joined: list[str] = []
+    for word in words:
+        number = re.fullmatch(r"-(\d+\.?\d*|\.\d+)[eE][-+]?\d+|-\.?(inf|nan)", word, re.IGNORECASE)
+        if number and joined and re.fullmatch(r"--[^=]+", joined[-1]):
+            joined[-1] += f"={word}"
+        else:
+            joined.append(word)
+    return joined
 
 
 def _os_line(error: OSError) -> str:

@@ -27,3 +27,10 @@ def use_channels_last(model: nn.Module) -> int:
     for part in parts:
         part.memory_format = torch.channels_last
     return len(parts)
+
+
+def layout_lines(model: nn.Module, *, channels_last: bool) -> list[str]:
+    """Changes the layout of a model's maps if that is asked for; returns a line where it has none."""
+    if not channels_last or use_channels_last(model):
+        return []
+    return ["note    --run.channels_last: this task has no convolutional head that it would change"]

@@ -4,7 +4,9 @@ import argparse
 import json
 import sys
 from collections.abc import Mapping
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from maekit.commands.shared.session import (
     add_session_arguments,
@@ -21,6 +23,9 @@ from maekit.system.plain import table
 from maekit.system.rank import rank
 from maekit.system.terminal import say
 
+if TYPE_CHECKING:
+    from maekit.api import Session
+
 FORWARDS = True
 
 
@@ -35,21 +40,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentParser) -> int:
     """Validates; prints the task's table, if it has one, and its headline metrics, or all metrics as JSON."""
-    with ending_together():
-        recipe = chosen_recipe(args, flags, parser)
-        opened = open_session(args, recipe, flags, "maekit validate") if recipe is not None else None
-    if recipe is None or opened is None:
+    with redirect_stdout(sys.stderr) if args.json and not args.print_config else nullcontext():
+        measured = _measure(args, flags, parser)
+    if measured is None or rank() > 0:
         return 0
-    session, path = opened
-    if not args.json:
-        say(f"data    {session.data.summary()}")
-    if path is not None and rank() == 0:
-        from maekit.base.checkpoint_card import read_card
-
-        print(weights_line(path, read_card(path).step), file=sys.stderr if args.json else sys.stdout)
-    metrics = session.validate(path)
-    if rank() > 0:
-        return 0
+    session, metrics = measured
     if args.output:
         records = {"config.yaml": session.settings.yaml(), "environment.json": session.environment}
         write_results(args.output, finite(metrics), {**records, **session.results})
@@ -61,6 +56,25 @@ def main(args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentPa
             say(f"{interval.metric} from {interval.low:.3f} to {interval.high:.3f}: {interval.words()}")
         print("  ".join(f"{name} {value:.3f}" for name, value in session.model.headlines(metrics).items()))
     return 0
+
+
+def _measure(
+    args: argparse.Namespace, flags: list[str], parser: argparse.ArgumentParser
+) -> "tuple[Session, dict[str, float]] | None":
+    """Validates and says what was measured; None where only help or the configuration was asked for."""
+    with ending_together():
+        recipe = chosen_recipe(args, flags, parser)
+        opened = open_session(args, recipe, flags, "maekit validate") if recipe is not None else None
+    if recipe is None or opened is None:
+        return None
+    session, path = opened
+    if not args.json:
+        say(f"data    {session.data.summary()}")
+    if path is not None and rank() == 0:
+        from maekit.base.checkpoint_card import read_card
+
+        print(weights_line(path, read_card(path).step))
+    return session, session.validate(path)
 
 
 def write_results(folder: Path, metrics: Mapping[str, object], results: Mapping[str, object]) -> None:

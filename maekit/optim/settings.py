@@ -69,11 +69,9 @@ class Optimisation:
 
     def __post_init__(self) -> None:
         """Refuses values outside their range, with the flag's name."""
-        _require(
-            (self.base_lr is None) != (self.lr is None), "exactly one of optim.base_lr and optim.lr", "both or none"
-        )
-        one = self.warmup_epochs is None or self.warmup_steps is None
-        _require(one, "optim.warmup_epochs or optim.warmup_steps, the other null", "both")
+        _require_one("optim.base_lr", self.base_lr, "optim.lr", self.lr)
+        if self.warmup_epochs is not None:
+            _require_one("optim.warmup_epochs", self.warmup_epochs, "optim.warmup_steps", self.warmup_steps)
         _require(0 < self.layer_decay <= 1, "optim.layer_decay in (0, 1]", self.layer_decay)
         check_range("optim.weight_decay", self.weight_decay, "[0, inf)")
         check_range("optim.warmup_epochs", self.warmup_epochs, "[0, inf)")
@@ -135,13 +133,17 @@ class Optimisation:
         assert self.trust_coefficient is not None
         return LARS(groups, momentum=self.momentum, trust_coefficient=self.trust_coefficient)
 
+    def num_warmup_steps(self, steps_per_epoch: int) -> int:
+        """Optimizer steps of the linear warmup."""
+        warmup = self.warmup_steps if self.warmup_epochs is None else round(self.warmup_epochs * steps_per_epoch)
+        return warmup or 0
+
     def factor(self, total_steps: int, steps_per_epoch: int) -> Schedule:
         """The schedule `factor(step, group)` that multiplies each group's peak lr."""
-        warmup = self.warmup_steps if self.warmup_epochs is None else round(self.warmup_epochs * steps_per_epoch)
         return make_schedule(
             self.schedule,
             total_steps=total_steps,
-            warmup_steps=warmup or 0,
+            warmup_steps=self.num_warmup_steps(steps_per_epoch),
             warmup_start=self.warmup_start,
             min_lr=self.min_lr,
             min_lr_scaled=self.min_lr_scaled,
@@ -155,3 +157,14 @@ class Optimisation:
 def _require(holds: bool, expected: str, got: object) -> None:
     if not holds:
         raise UserError(f"got {got}, expected {expected}; set it in the recipe or by its flag")
+
+
+def _require_one(name: str, value: float | None, other: str, others: float | None) -> None:
+    """Refuses two settings of one number, or neither; with the flag that makes the other null."""
+    if value is not None and others is not None:
+        raise UserError(
+            f"got {name} {value:g} and {other} {others:g}, expected one of them; add --{name} null to use {other}, or "
+            f"--{other} null"
+        )
+    if value is None and others is None:
+        raise UserError(f"got neither {name} nor {other}, expected one of them; give --{name} or --{other}")

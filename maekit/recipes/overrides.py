@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from maekit.errors import UserError
+from maekit.recipes.settings import SECTIONS
 from maekit.system.plain import JSON
 
 
@@ -29,7 +30,7 @@ def _dotted(overrides: Mapping[str, object]) -> Iterator[tuple[str, object]]:
     for key, value in overrides.items():
         if not isinstance(key, str):
             raise UserError(f"overrides: got the key {key!r}, expected text such as 'data.root'")
-        if isinstance(value, Mapping) and key in ("model", "data", "trainer", "run"):
+        if isinstance(value, Mapping) and key in SECTIONS:
             yield from ((f"{key}.{inner}", plain) for inner, plain in value.items())
         else:
             yield key.removeprefix("--"), value

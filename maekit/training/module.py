@@ -270,8 +270,8 @@ class TransferModule(RunModule):
             checkpoint["loops"] = {"fit_loop": counters}
             take_trained(checkpoint)
             self.model.measured = measured_in(checkpoint)  # a checkpoint before the next validation has it too
-            if self.resume is not None and "val" in self.resume.new_data:
-                forget_best(checkpoint)  # measured on other images
+            if self.resume is not None and self.resume.new_evaluation:
+                forget_best(checkpoint)  # measured in another way, or on other images
 
     def resumed_optimizer(self, checkpoint: CheckpointDict) -> OptimizerState:
         """Returns a checkpoint's optimizer state with this run's groups and options; does not change the checkpoint.

@@ -32,7 +32,19 @@ def one_line_errors(changed: Sequence[str]) -> Iterator[None]:
         if line is None and (failure := compile_failure(error)):
             line = f"torch could not compile ({failure}); leave out --run.compile true, or install what is missing"
         if line is None and "Error(s) in loading state_dict" in str(error):
-            line = f"the checkpoint does not fit the model; {'; '.join(changed) or 'it was made by another version'}"
+            line = _misfit(changed)
         if line is None:
             raise
         raise UserError(line) from error
+
+
+def _misfit(changed: Sequence[str]) -> str:
+    """Says why a checkpoint does not fit: of the changed settings only those of model and data decide about shapes."""
+    found = [line.removeprefix("changed: ") for line in changed]
+    shapes = [line for line in found if line.startswith(("model.", "data."))]
+    if not shapes:
+        return "the checkpoint does not fit the model: it was made by another version; use it as --model.weights FILE"
+    return (
+        f"the checkpoint does not fit the model ({'; '.join(shapes)}); leave that as it was, or take its weights alone "
+        "with --model.weights FILE"
+    )

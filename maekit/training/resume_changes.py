@@ -5,13 +5,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from maekit.base.checkpoint_card import Card
+from maekit.base.checkpoint_card import Card, read_card
 from maekit.base.identity import DataIdentity
 from maekit.errors import UserError
 from maekit.recipes.recipe import Values, flat
 from maekit.recipes.settings import Settings
 from maekit.runs.folder import shown
 from maekit.runs.read import Run
+from maekit.system.terminal import say
 
 Changes = dict[str, tuple[object, object]]
 
@@ -27,6 +28,7 @@ class Resume:
         changes: settings that differ, as (then, now).
         may_differ: options of the optimizer's groups that differ on purpose.
         new_data: for each split of the data that differs, how it differs.
+        new_evaluation: why values measured before cannot be compared with those after; empty where they can.
         lines: all of the above as lines for the terminal.
     """
 
@@ -36,6 +38,7 @@ class Resume:
     changes: Changes
     may_differ: frozenset[str]
     new_data: Mapping[str, str]
+    new_evaluation: str
     lines: tuple[str, ...]
 
 
@@ -57,8 +60,12 @@ def resume_of(path: Path, card: Card, settings: Settings, identity: DataIdentity
     differs = data_changes(card.data, identity.plain())
     data = require_same_data(differs, path, str(identity.folder), confirmed=new_data)
     allowed = may_differ(changes, settings.given)
-    lines = [f"resume  {shown(path)} at step {card.step}", *change_lines(changes), *kept, *data]
-    return Resume(path, card.step, card.plan, changes, allowed, differs, tuple(lines))
+    another = new_evaluation(changes, differs)
+    afresh = (
+        [f"best    best.ckpt is chosen afresh: {another}, so values before and after do not compare"] if another else []
+    )
+    lines = [f"resume  {shown(path)} at step {card.step}", *change_lines(changes), *kept, *data, *afresh]
+    return Resume(path, card.step, card.plan, changes, allowed, differs, another, tuple(lines))
 
 
 # setting -> the option of an optimizer's parameter groups that it decides
@@ -75,6 +82,13 @@ _OPTIONS = {
 _FIXED = (
     "optim.optimizer", "data.total_batch_size", "data.reduce_zero_label", "data.label_values", "model.tuned_blocks",
     "model.freeze", "model.lora_rank", "model.lora_alpha", "model.lora_targets",
+)  # fmt: skip
+# With another value an evaluation gives another number for the same weights.
+_EVALUATION = (
+    "trainer.limit_val_batches", "data.eval_crop_fraction", "data.image_size", "data.crop_size", "data.resize",
+    "data.mean", "data.std", "data.white", "data.orientation", "data.reduced_decode", "data.probe_root",
+    "data.probe_image_size", "model.window_stride", "model.scales", "model.flip", "model.mask_ratio", "model.masking",
+    "model.target", "model.probe_images", "model.probe_neighbours",
 )  # fmt: skip
 _UNUSED = ("model.weights", "model.new_head")  # a resumed run has its weights from the checkpoint
 _PLACES = ("run.folder", "run.name", "run.extend", "run.new_data")
@@ -132,6 +146,45 @@ def require_same_monitor(folder: Path, metric: str) -> None:
             f"got {metric} as the metric that chooses best.ckpt, expected {recorded[0]}, by which {shown(folder)} has "
             "chosen so far; leave it, or start a new run from its weights with --model.weights FILE"
         )
+
+
+def new_evaluation(changes: Changes, new_data: Mapping[str, str]) -> str:
+    """Returns what makes the evaluations of a resumed run others than those before it; empty where they are the same.
+
+    Args:
+        changes: settings that differ from the checkpoint.
+        new_data: of `data_changes`.
+    """
+    if "val" in new_data:
+        return "the validation images differ"
+    found = [key for key in changes if _decides_evaluation(key)]
+    return f"{', '.join(found)} changed" if found else ""
+
+
+def say_measured_otherwise(settings: Settings, checkpoint: Path | None) -> list[str]:
+    """Says by which settings a run is measured otherwise than it measured itself, unless a flag asks for it.
+
+    Args:
+        settings: of this evaluation, whose recipe may be another than the run's, or the same without its flags.
+        checkpoint: of the run; None for weights that are of no run.
+
+    Returns:
+        What differs, as lines for a checkpoint that does not fit.
+    """
+    if checkpoint is None:
+        return []
+    changes = changes_of(read_card(checkpoint).config, settings.values)
+    for key, (then, now) in changes.items():
+        if _decides_evaluation(key) and key not in settings.given:
+            say(
+                f"note    measured with {key} {now} of the recipe {settings.recipe.name}, {then} in the run: add "
+                f"--{key} {_flag(then)}, or give --ckpt_path without --task and --recipe, to measure as the run did"
+            )
+    return change_lines(changes)
+
+
+def _decides_evaluation(key: str) -> bool:
+    return key in _EVALUATION or key.startswith("model.mask_rcnn.")
 
 
 def keep_unused(changes: Changes, values: Values) -> list[str]:

@@ -9,7 +9,7 @@ from lightning.pytorch import Callback, Trainer, seed_everything
 
 from maekit.base.checkpoint_card import read_card
 from maekit.base.data import RunData
-from maekit.base.memory_format import use_channels_last
+from maekit.base.memory_format import layout_lines
 from maekit.base.model import TransferModel
 from maekit.data.loader import choose_workers
 from maekit.data.loading_plan import plan_loading
@@ -19,6 +19,7 @@ from maekit.optim.groups import describe as describe_groups
 from maekit.optim.groups import parameter_groups
 from maekit.optim.settings import Optimisation
 from maekit.optim.share import describe as describe_share
+from maekit.recipes.notes import setting_notes
 from maekit.recipes.options import RunOptions
 from maekit.recipes.recipe import flat, load_recipe, recipe_names
 from maekit.recipes.settings import Settings
@@ -114,8 +115,7 @@ def prepare(
     say_all(resolve_auto(settings, model, data, trains=folder is not None))
     trainer = make_trainer(settings, own, loggers(folder, options) if folder else [])
     interruption.trainer = trainer
-    if options.channels_last and not use_channels_last(model):
-        say("note    --run.channels_last: this task has no convolutional head that it would change")
+    say_all(layout_lines(model, channels_last=options.channels_last))
     together = settings.values["trainer"].get("sync_batchnorm") and trainer.world_size > 1
     least = 1 if folder is None or (together and trainer.strategy.root_device.type != "cpu") else model.least_images
     size, paired = data.images_at_once(), model.pairs_images
@@ -133,9 +133,9 @@ def prepare(
     count_in_batches(trainer, plan.accumulation, module.steps_per_epoch)
     if folder is not None:
         module.nan_step = folder / FILE if options.keep_nan_step else None
-        say_all(
-            require_validations(trainer, module, options, settings.given, total_steps(settings, module.steps_per_epoch))
-        )
+        total = total_steps(settings, module.steps_per_epoch)
+        say_all(require_validations(trainer, module, options, settings.given, total))
+        say_all(setting_notes(settings, plan.total, total, module.steps_per_epoch))
     run = Run(module, trainer, plan, folder, record, settings, hosts=hosts)
     if options.num_threads is not None:
         torch.set_num_threads(options.num_threads)

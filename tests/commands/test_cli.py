@@ -74,6 +74,8 @@ def test_unknown_attribute_of_the_package_says_what_there_is() -> None:
         (["fit", "--task", "imagenet_finetune", "--config", "mine.yaml"], "no recipe file mine.yaml"),
         (["fit", "--task", "elsewhere/mine.py"], "no task file"),
         (["data", "make", "--task", "imagenet_finetune"], "--root"),
+        (["fit", "--task", "imagenet_finetune", "--run.min_delta", "-1e-3"], "run.min_delta: got -0.001"),
+        (["fit", "--task", "imagenet_finetune", "--run.min_delta", "-.inf"], "run.min_delta"),
         (["copy", "imagenet_finetune", "x", "--name", "a-b"], "letters, digits and underscores"),
     ],
 )

@@ -112,7 +112,7 @@ def with_file(folder: Path, text: str, **options: Any) -> maekit.Session:
         ("optim: {no_weight_decay: []}", {}, "optimizer group"),
         ("{}", {"data__total_batch_size": 32, "optim__base_lr": 1e-3}, "data.total_batch_size 32, expected 16"),
         ("optim: {momentum: 0.9, trust_coefficient: 0.01}", {"optim__optimizer": "lars"}, "optimizer lars"),
-        ("{}", {"model__backbone": "vit_smoke_patch8"}, "does not fit the model"),
+        ("{}", {"model__backbone": "vit_smoke_patch8"}, r"model \(model.backbone vit_test_patch8 -> vit"),
         ("{}", {"run__stop_at_step": 2}, "at step 3, beyond --run.stop_at_step 2"),
         ("{}", {"trainer__max_epochs": -1, "trainer__max_steps": 2}, "step 3"),
     ],
@@ -236,6 +236,34 @@ def test_other_data_under_a_run_is_refused_unless_confirmed(
     assert result["best"]["step"] > 7 or change is add  # a value of other validation images is not compared with
     assert best <= 7
     tiny(tmp_path / "runs", run__extend=True, **options | {"trainer__max_epochs": 4}).fit(run / "last.ckpt")  # its data
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [{"trainer__limit_val_batches": 2}, {"data__mean": [0.5, 0.5, 0.5]}, {"data__eval_crop_fraction": 0.9}],
+)
+def test_values_of_another_evaluation_are_not_compared_with(flags: dict[str, Any], tmp_path: Path) -> None:
+    run = paused(tmp_path, optim__base_lr=1e-9)  # no value is better than another but by how it is measured
+    contents = state(run / "last.ckpt")
+    contents["callbacks"]["SaveBest"]["value"] = 100.0
+    torch.save(contents, run / "last.ckpt")
+    result = tiny(tmp_path, trainer__max_epochs=2, optim__base_lr=1e-9, **flags).fit(run / "last.ckpt")
+    assert result["best"]["value"] < 100 and result["best"]["step"] > 3
+
+
+def test_a_run_measured_by_its_recipe_alone_is_said_to_be_measured_otherwise(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = paused(tmp_path, data__eval_crop_fraction=0.5, trainer__limit_val_batches=1)
+    words = "measured with data.eval_crop_fraction 1.0 of the recipe smoke, 0.5 in the run"
+    tiny(tmp_path).validate(run)
+    assert words in capsys.readouterr().out
+    tiny(tmp_path, model__weights=run / "best.ckpt").validate()
+    assert words in capsys.readouterr().out
+    tiny(tmp_path, data__eval_crop_fraction=0.5).validate(run)
+    assert "measured with" not in capsys.readouterr().out
+    with pytest.raises(UserError, match=r"does not fit the model \(model.pooling mean -> class"):
+        tiny(tmp_path, model__pooling="class").validate(run)
 
 
 def test_a_data_set_that_was_moved_is_the_same(tmp_path: Path) -> None:
