@@ -173,6 +173,17 @@ def flag_helps(recipe: Recipe, module: ModuleType) -> list[FlagHelp]:
     ]
 
 
+def flag_texts(module: ModuleType) -> dict[str, str]:
+    """Returns what the help says of each flag of a task's model and data, in one line each; of a group its title."""
+    parser, found = make_parser(module, training=False), {}
+    keys = [action.dest for action in parser._actions]
+    for group in parser._action_groups:
+        for action in group._group_actions:
+            whole = any(key.startswith(f"{action.dest}.") for key in keys)
+            found[action.dest] = " ".join(str((group.title if whole else action.help) or "").split())
+    return found
+
+
 def _type_words(classes: Mapping[str, type], key: str) -> str:
     """Returns the type of a dotted key in short words; nested keys are fields of fields."""
     section, *names = key.split(".")

@@ -22,25 +22,32 @@ sys.exit(status)
 
 
 @pytest.mark.parametrize(
-    ("flags", "fact"),
+    ("flags", "fact", "kept"),
     [
-        (["--epochs", "5"], "--trainer.max_epochs"),
-        (["--optim.layer_decay=x"], "optim.layer_decay"),
-        (["--data.root=nowhere"], "nowhere: no such folder"),
-        (["--model.weights=nosuch"], "nosuch"),
-        (["--ckpt_path=runs/none"], "runs/none"),
+        (["--epochs", "5"], "--trainer.max_epochs", True),
+        (["--optim.layer_decay=x"], "optim.layer_decay", False),
+        (["--data.root=nowhere"], "nowhere: no such folder", True),
+        (["--model.weights=nosuch"], "nosuch", False),
+        (["--ckpt_path=runs/none"], "runs/none", False),
     ],
 )
 def test_a_mistake_is_answered_without_torch(
-    flags: list[str], fact: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    flags: list[str], fact: str, kept: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MAEKIT_CACHE", str(tmp_path / "cache"))
-    task = find_task(TASK)
-    remember(task, task.load())
+    if kept:
+        remember(find_task(TASK), find_task(TASK).load())
     command = [sys.executable, "-c", PROGRAM, "fit", "--task", TASK, "--recipe", "smoke", *flags]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 2 and fact in done.stderr, done.stderr
     assert len(done.stderr.splitlines()) == 1
+
+
+def test_help_is_answered_without_torch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MAEKIT_CACHE", str(tmp_path / "cache"))
+    command = [sys.executable, "-c", PROGRAM, "fit", "--task", TASK, "--help"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0 and "--data.root" in done.stdout, done.stderr
 
 
 def test_too_few_images_are_counted_before_the_model_is_built(

@@ -1,8 +1,9 @@
-"""The flags of a task are remembered from its import: the same values and errors, until a file of it changes."""
+"""The flags of a task are remembered, or came with the package: the same values, errors and help until it changes."""
 
+import json
 import os
 import shutil
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from types import ModuleType
@@ -10,11 +11,13 @@ from types import ModuleType
 import pytest
 
 from maekit.errors import UserError
+from maekit.recipes.flag_help import FlagHelp
 from maekit.recipes.recipe import load_recipe
-from maekit.recipes.remembered import remember, remembered
-from maekit.recipes.settings import make_parser, resolve
+from maekit.recipes.remembered import SHIPPED, described, remember, remembered
+from maekit.recipes.settings import flag_helps, make_parser, resolve
 from maekit.recipes.tasks import Task, find_task, shipped_tasks
 
+STALE = "flags were changed: run `python benchmarks/ship_flags.py`"
 MISTAKES = (
     ["--epochs", "5"],
     ["--model.backbonne=x"],
@@ -42,14 +45,34 @@ def kinds(module: object) -> dict[str, tuple[str, str]]:
     return {key: (repr(value), types.get(key, "")) for key, value in defaults.items()}
 
 
+def helps(task: Task, module: object) -> list[FlagHelp]:
+    """Returns what the help says of each flag, its lines joined."""
+    found = flag_helps(load_recipe(task, None), module)  # type: ignore[arg-type]
+    return [replace(one, text=" ".join(one.text.split())) for one in found]
+
+
+def shipped(task: Task, cache: Path) -> object:
+    """Returns what is known of a task when nothing is remembered."""
+    for kept in (cache / "flags").iterdir():
+        kept.unlink()
+    found = remembered(task)
+    assert found is not None, STALE
+    return found
+
+
+@pytest.mark.numeric  # so that it is repeated with the oldest dependencies, which must not change a flag
 @pytest.mark.parametrize("task", shipped_tasks(), ids=lambda task: task.name)
 def test_the_flags_of_every_task_are_remembered(task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MAEKIT_CACHE", str(tmp_path))
+    monkeypatch.setattr("maekit.recipes.settings.make_parser", cache(make_parser))
     remember(task, task.load())
     known = remembered(task)
     assert known is not None
-    found = kinds(known)
-    assert found == kinds(task.load()) and len(found) > 10
+    assert described(task.load()).items() <= json.loads(SHIPPED.read_text())["tasks"][task.name].items(), STALE
+    for given in (known, shipped(task, tmp_path)):
+        found = kinds(given)
+        assert found == kinds(task.load()) and len(found) > 10
+        assert helps(task, given) == helps(task, task.load())
 
 
 @pytest.mark.parametrize("name", ["imagenet_finetune", "coco_maskrcnn"])
@@ -105,7 +128,7 @@ def test_a_setting_of_an_unusual_type_is_not_remembered(tmp_path: Path, monkeypa
 
         phase: complex = 1j
 
-    task = find_task("imagenet_finetune")
+    task = replace(find_task("imagenet_finetune"), shipped=False)
     module = ModuleType("unusual")
     vars(module).update(Model=task.load().Model, Data=Data)
     remember(task, module)

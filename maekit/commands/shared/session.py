@@ -4,6 +4,7 @@ import argparse
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from maekit.commands.shared.early import check_early
@@ -13,7 +14,7 @@ from maekit.errors import UserError, nearest
 from maekit.recipes.aliases import flag_answer
 from maekit.recipes.flag_value import flag_value
 from maekit.recipes.recipe import Recipe, flat, load_recipe
-from maekit.recipes.remembered import remember
+from maekit.recipes.remembered import remember, remembered
 from maekit.recipes.tasks import find_task
 from maekit.runs.checkpoint_path import Purpose, find_checkpoint, rank_checkpoint
 from maekit.system.launch import find_launch
@@ -106,16 +107,18 @@ def open_session(
         The session, and the file that `--ckpt_path` means, whose backbone the model then has; None if only help or the
         configuration was asked for.
     """
-    from maekit.recipes.settings import help_text, resolve
+    from maekit.recipes.settings import resolve
 
     loaded = recipe.task.loaded()
+    if args.help and (known := loaded or remembered(recipe.task)):
+        _print_help(args, recipe, known, prog)
+        return None
     early = None if args.help else check_early(args, recipe, flags, prog, purpose, loaded)
     module = loaded or recipe.task.load()
     if early is None:
         remember(recipe.task, module)
     if args.help:
-        print(help_text(recipe, module, prog, every=args.help == "all"))
-        print(f"\n{example_text(examples()[prog.removeprefix('maekit ')])}")
+        _print_help(args, recipe, module, prog)
         return None
     settings = early if early and loaded else resolve(recipe, module, flags, training=True)
     from maekit.base.follow import follow_weights, held_by
@@ -142,6 +145,13 @@ def open_session(
         lines = follow_weights(settings, module.Model, held)
         (say_all if fits else print_aside)(lines)
         return Session(settings, module, trains=fits), path
+
+
+def _print_help(args: argparse.Namespace, recipe: Recipe, module: ModuleType, prog: str) -> None:
+    from maekit.recipes.settings import help_text
+
+    print(help_text(recipe, module, prog, every=args.help == "all"))
+    print(f"\n{example_text(examples()[prog.removeprefix('maekit ')])}")
 
 
 def given_checkpoint(args: argparse.Namespace, settings: "Settings", purpose: Purpose = "read") -> Path | None:
