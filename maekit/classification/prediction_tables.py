@@ -12,13 +12,12 @@ from maekit.base.predict_options import TOP, PredictOptions
 from maekit.base.prediction_table import Cell, PredictionTable, number
 from maekit.classification.predictions import ClassScores, ImageGrade, ImageValues, LabelScores
 from maekit.drawing.pages import SheetPages
-from maekit.drawing.sheet import Tile
+from maekit.drawing.sheet import Tile, named_with_folder
 from maekit.system.plain import finite_number
 from maekit.system.terminal import say
 
 Values = Mapping[str, object]
 
-CAPTION_LETTERS = 21  # that fit below a tile
 CAPTION_LINES = 3  # labels or values that stand below an image of the contact sheet
 
 
@@ -46,10 +45,12 @@ class ImageTable(ABC):
         options: whether there are contact sheets.
     """
 
+    title = ""  # of the contact sheets: what stands below each image
+
     def __init__(self, folder: Path, columns: Sequence[str], about: Values, options: PredictOptions) -> None:
         self.writes_images = options.pictures
         self.table = PredictionTable(folder, ["file", *columns], about)
-        self.pages = SheetPages(folder) if options.pictures else None
+        self.pages = SheetPages(folder, self.title) if options.pictures else None
 
     @abstractmethod
     def written(self, prediction: Any) -> Written:
@@ -60,7 +61,7 @@ class ImageTable(ABC):
         cells, values, captions = self.written(prediction)
         self.table.add([[str(file), *cells]], {"file": str(file), **values})
         if self.pages is not None:
-            self.pages.add(Tile(picture, (*captions, _file_caption(file.name))))
+            self.pages.add(Tile(picture, (*captions, named_with_folder(file))))
 
     def close(self) -> Path:
         """Finishes all files and returns the CSV, or the folder if there are pictures beside it."""
@@ -72,11 +73,6 @@ class ImageTable(ABC):
         return path.parent
 
 
-def _file_caption(name: str) -> str:
-    """Returns a file's name; of a long one its end, by which names of a folder differ."""
-    return name if len(name) <= CAPTION_LETTERS else f"...{name[3 - CAPTION_LETTERS :]}"
-
-
 class ClassTable(ImageTable):
     """The best classes of each image and their probabilities.
 
@@ -85,6 +81,8 @@ class ClassTable(ImageTable):
         class_names: one name a class, in label order.
         options: how many classes are listed (5 unless said), and from which probability on.
     """
+
+    title = "the most likely class and its probability"
 
     def __init__(self, folder: Path, class_names: Sequence[str], options: PredictOptions) -> None:
         options.refuse("classes", "crops")
@@ -115,6 +113,8 @@ class LabelTable(ImageTable):
         options: what else is asked.
         origin: why that is the threshold, in words; it is printed.
     """
+
+    title = "the labels and their probabilities"
 
     def __init__(
         self, folder: Path, class_names: Sequence[str], threshold: float, options: PredictOptions, *, origin: str = ""

@@ -15,10 +15,11 @@ class SheetPages:
 
     Args:
         folder: where the pages go; it exists when the first is written.
+        title: a line above each page; the pages are numbered from the second on.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.tiles, self.num_pages, self.num_left = folder, list[Tile](), 0, 0
+    def __init__(self, folder: Path, title: str = "") -> None:
+        self.folder, self.title, self.tiles, self.num_pages, self.num_left = folder, title, list[Tile](), 0, 0
 
     def add(self, tile: Tile) -> None:
         """Puts an image on the current page, and writes the page if it is full."""
@@ -43,7 +44,9 @@ class SheetPages:
 
     def _write(self) -> None:
         self.num_pages += 1
-        contact_sheet(self.tiles, columns=min(COLUMNS, len(self.tiles))).save(self._page(self.num_pages))
+        number = f" (page {self.num_pages})" if self.title and self.num_pages > 1 else ""
+        sheet = contact_sheet(self.tiles, columns=min(COLUMNS, len(self.tiles)), title=self.title + number)
+        sheet.save(self._page(self.num_pages))
         self.tiles = []
 
     def _page(self, number: int) -> Path:

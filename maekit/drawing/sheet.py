@@ -13,6 +13,7 @@ from maekit.errors import UserError
 
 SIDE = 160  # of a contact sheet's tile in pixels
 GAP = 12
+CAPTION_LETTERS = 21  # that fit below a tile
 _FAINT, _MARK = (235, 235, 235), (200, 60, 20)
 
 
@@ -95,6 +96,14 @@ def contact_sheet(tiles: Sequence[Tile], *, columns: int, title: str = "", side:
     same = [tile._replace(image=tile.image and fitted(tile.image, side)) for tile in tiles]
     rows = [Row("", same[first : first + columns]) for first in range(0, len(same), columns)]
     return picture_sheet(rows, title=title, column=side)
+
+
+def named_with_folder(path: Path) -> str:
+    """Returns the path's file with its folder, if both fit below a tile; else the file, of a long name its end."""
+    whole = f"{path.parent.name}/{path.name}"
+    if len(whole) <= CAPTION_LETTERS:
+        return whole
+    return path.name if len(path.name) <= CAPTION_LETTERS else f"...{path.name[3 - CAPTION_LETTERS :]}"
 
 
 def thumbnail(path: Path, read: Callable[[Path], Image.Image] = UPRIGHT, side: int = SIDE) -> Image.Image | None:

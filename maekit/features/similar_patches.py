@@ -9,7 +9,7 @@ from torch import Tensor
 
 from maekit.data.images.bands.pixels import size_of
 from maekit.drawing.files import Seen
-from maekit.drawing.sheet import Tile, contact_sheet
+from maekit.drawing.sheet import Tile, contact_sheet, named_with_folder
 from maekit.errors import UserError
 from maekit.features.attention_pictures import overlay
 from maekit.features.extractor import Extractor
@@ -119,9 +119,10 @@ def sheet(query: Query, image: Path, found: list[Found], folder: PatchFolder, mo
         try:
             picture = seen(path)
         except UserError:
-            tiles.append(Tile(None, (caption, path.name)))
+            tiles.append(Tile(None, (caption, named_with_folder(path))))
             continue
         picture.thumbnail((_SIDE, _SIDE), Image.Resampling.LANCZOS)
         drawn = overlay(picture, (values - mean).clamp(min=0).reshape(grid), largest=max(1 - mean, 1e-6))
-        tiles.append(Tile(drawn, (caption, path.name), marked=path == image))
-    return contact_sheet(tiles, columns=min(_COLUMNS, len(tiles)), side=_SIDE)
+        tiles.append(Tile(drawn, (caption, named_with_folder(path)), marked=path == image))
+    title = "cosine similarity to the query's patch: yellow is 1, grey the mean or less"
+    return contact_sheet(tiles, columns=min(_COLUMNS, len(tiles)), title=title, side=_SIDE)

@@ -127,13 +127,17 @@ def search(args: argparse.Namespace, folder: "FeatureFolder") -> list[tuple[floa
 def draw(image: Path, found: list[tuple[float, Path]], output: Path, input: Mapping[str, Any], *, quiet: bool) -> None:
     """Draws a contact sheet of the query image and the images found; `input` says how their files are read."""
     from maekit.drawing.files import Seen
-    from maekit.drawing.sheet import Tile, contact_sheet, thumbnail
+    from maekit.drawing.sheet import Tile, contact_sheet, named_with_folder, thumbnail
     from maekit.system.files import atomic_write
 
     seen = Seen(input)
     tiles = [Tile(thumbnail(image, seen), ("query", image.name), marked=True)]
-    tiles += [Tile(thumbnail(path, seen), (f"{n}: {value:.3f}", path.name)) for n, (value, path) in enumerate(found, 1)]
-    sheet = contact_sheet(tiles, columns=min(_COLUMNS, len(tiles)))
+    tiles += [
+        Tile(thumbnail(path, seen), (f"{n}: {value:.3f}", named_with_folder(path)))
+        for n, (value, path) in enumerate(found, 1)
+    ]
+    title = f"the {len(found)} nearest images by cosine similarity, 1 at most"
+    sheet = contact_sheet(tiles, columns=min(_COLUMNS, len(tiles)), title=title)
     with atomic_write(output) as file:
         sheet.save(file, "PNG")
     if not quiet:

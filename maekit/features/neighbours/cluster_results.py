@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from maekit.drawing.files import Seen
-from maekit.drawing.sheet import Row, Tile, contact_sheet, picture_sheet, thumbnail
+from maekit.drawing.sheet import Row, Tile, contact_sheet, named_with_folder, picture_sheet, thumbnail
 from maekit.drawing.views import fitted
 from maekit.features.files.folder import FeatureFolder
 from maekit.features.neighbours.clusters import Clusters
@@ -36,8 +36,11 @@ def write_results(folder: FeatureFolder, clusters: Clusters, output: Path, image
         rows = clusters.members(number).tolist()
         heading = f"cluster {number}: {len(rows):,} images{_classes(folder, rows)}"
         nearest = [(folder.image(row, images), clusters.distance[row]) for row in rows[:SHEET_IMAGES]]
-        tiles = [Tile(thumbnail(path, seen), (f"{distance:.3f}", path.name)) for path, distance in nearest]
-        sheet = contact_sheet(tiles, columns=min(COLUMNS, len(tiles)), title=heading)
+        tiles = [
+            Tile(thumbnail(path, seen), (f"{distance:.3f}", named_with_folder(path))) for path, distance in nearest
+        ]
+        title = f"{heading}; the nearest to its centre, with their distance"
+        sheet = contact_sheet(tiles, columns=min(COLUMNS, len(tiles)), title=title)
         _save(sheet, output / f"cluster_{number:03}.png")
         if number < OVERVIEW_ROWS:
             small = [Tile(tile.image and fitted(tile.image, OVERVIEW_SIDE)) for tile in tiles[:OVERVIEW_IMAGES]]
