@@ -84,7 +84,7 @@ FLAGS = {
     "data.imagenet_c": text("a"),
     "data.imagenet_r": text("a"),
     "data.imagenet_sketch": text("a"),
-    "data.label_separator": text("null", ";", " "),
+    "data.label_separator": text("null", ";"),
     "data.label_values": numbers("null", "[1,2,3]"),
     "data.masks": choice("auto", "true", "false", bad="null"),
     "data.mean": numbers("[0,0,0]", "[0.5,0.4,0.3]", bad=f"{CHANNELS} [-1,0,0] [127,127,127]"),
