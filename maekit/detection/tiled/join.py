@@ -1,12 +1,11 @@
 """Makes one list of the objects that the tiles of an image found."""
 
-from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from maekit.detection.tiled.same import COVERED, Verdict, judge
+from maekit.detection.tiled.same import COVERED, judge
 from maekit.detection.tiled.views import Floats, Views, areas, intersections
 
 
@@ -30,62 +29,42 @@ class Joined:
 def join(views: Views) -> list[Joined]:
     """Returns the objects of an image, each once, the highest score first."""
     verdict = judge(views)
-    kept = _kept(len(views.scores), verdict)
-    pairs = [(_survivor(one, verdict), _survivor(other, verdict)) for one, other in verdict.joined]
-    groups = _groups(kept, pairs)
-    found = [_object(views, verdict.scores, group) for group in groups]
+    kept = [place for place in range(len(views.scores)) if place not in verdict.dropped]
+    found = [_object(views, verdict.scores, group) for group in _groups(views, kept, verdict.parts)]
     parts = [one for one in found if len(one.views) > 1]
     found = [one for one in found if len(one.views) > 1 or not _in_a_joined(views, one, parts)]
     return sorted(found, key=lambda one: -one.score)
 
 
-def _kept(count: int, verdict: Verdict) -> list[int]:
-    """Returns what is not dropped, and of views that were dropped for each other in a circle the one of best score."""
-    kept = {place for place in range(count) if place not in verdict.dropped}
-    for place in verdict.dropped:
-        seen = _line(place, verdict)
-        if seen[-1] in verdict.dropped and not kept.intersection(seen):
-            kept.add(max(seen, key=lambda one: float(verdict.scores[one])))
-    return sorted(kept)
+def _groups(views: Views, kept: Sequence[int], pairs: Sequence[tuple[int, int]]) -> list[list[int]]:
+    """Returns what is kept in groups that pairs connect, of no more than one view a tile.
 
-
-def _survivor(place: int, verdict: Verdict) -> int:
-    """Returns what stands for a view in the end: a part of a view is a part of what was kept in its place."""
-    return _line(place, verdict)[-1]
-
-
-def _line(place: int, verdict: Verdict) -> list[int]:
-    """Returns a view, the one that it was dropped for, the one that this was dropped for, and so on, each once."""
-    line = [place]
-    while line[-1] in verdict.dropped and verdict.dropped[line[-1]] not in line:
-        line.append(verdict.dropped[line[-1]])
-    return line
-
-
-def _groups(kept: Sequence[int], pairs: Sequence[tuple[int, int]]) -> list[tuple[int, ...]]:
-    """Returns what is kept in groups that pairs connect."""
-    parent: dict[int, int] = {place: place for place in kept}
-
-    def root(place: int) -> int:
-        while parent[place] != place:
-            place = parent[place]
-        return place
-
+    A view that would be a tile's second one in its group is another view of the same object, and is left out if it
+    has joined nothing else.
+    """
+    group_of = {place: [place] for place in kept}
+    seconds: list[int] = []
     for one, other in pairs:
-        if one in parent and other in parent:
-            parent[root(other)] = root(one)
-    groups: Mapping[int, list[int]] = defaultdict(list)
-    for place in kept:
-        groups[root(place)].append(place)
-    return [tuple(group) for group in groups.values()]
+        a, b = group_of[one], group_of[other]
+        if a is b:
+            continue
+        if set(views.tile_of[a].tolist()) & set(views.tile_of[b].tolist()):
+            seconds += [one, other]
+            continue
+        a += b
+        group_of.update((place, a) for place in b)
+    for place in seconds:
+        if len(group_of.get(place, ())) == 1:
+            del group_of[place]
+    return list({id(group): group for group in group_of.values()}.values())
 
 
-def _object(views: Views, scores: Floats, group: tuple[int, ...]) -> Joined:
+def _object(views: Views, scores: Floats, group: Sequence[int]) -> Joined:
     boxes = views.boxes[list(group)]
     x0, y0 = boxes[:, :2].min(0).tolist()
     x1, y1 = boxes[:, 2:].max(0).tolist()
     best = max(group, key=lambda place: float(scores[place]))
-    return Joined((x0, y0, x1, y1), float(scores[best]), int(views.labels[best]), group)
+    return Joined((x0, y0, x1, y1), float(scores[best]), int(views.labels[best]), tuple(group))
 
 
 def _in_a_joined(views: Views, one: Joined, parts: Sequence[Joined]) -> bool:

@@ -1,5 +1,6 @@
 """Decides which objects of two tiles are one, and what becomes of them."""
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -19,31 +20,137 @@ class Verdict:
     """What becomes of the objects of all tiles.
 
     Attributes:
-        dropped: the objects that another tile sees better, each with one that stands for it.
-        joined: pairs of which each tile sees a part.
         scores: float64 [K]; an object has the best score of those that it stands for, if they are of its class.
+        dropped: the objects that another tile sees better.
+        parts: pairs of which each tile sees a part, those of one class first, then those that agree best.
     """
 
     scores: Floats
-    dropped: dict[int, int] = field(default_factory=dict)
-    joined: list[tuple[int, int]] = field(default_factory=list)
+    dropped: set[int] = field(default_factory=set)
+    parts: list[tuple[int, int]] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Link:
+    """What an object has in common with one of another tile.
+
+    Attributes:
+        other: the other's place.
+        alike: whether both are of one class.
+        same: intersection over union within what both tiles see.
+        covered: there, of two that are both cut, the intersection over the smaller.
+        holds: share of the other's box that lies in this one's, if the other is cut and this one is not; else 0.
+        cut: whether an edge that faces the other's tile cuts this one.
+        other_cut: likewise of the other.
+    """
+
+    other: int
+    alike: bool
+    same: float
+    covered: float
+    holds: float
+    cut: bool
+    other_cut: bool
+
+    @property
+    def agrees(self) -> bool:
+        """Whether both may be the same object."""
+        return self.same >= (SAME_CLASS if self.alike else ANY_CLASS)
+
+    @property
+    def are_parts(self) -> bool:
+        """Whether both may be parts of one object."""
+        return self.cut and self.other_cut and (self.agrees or (self.alike and self.covered >= COVERED))
 
 
 def judge(views: Views) -> Verdict:
-    """Compares the objects of each two tiles that touch.
+    """Decides, the surest first, which objects of other tiles each object stands for.
 
     Two boxes are one object if they agree within what both tiles see; if both are cut, of one class, it is enough that
     there the larger covers the smaller: a tile may see the tip of a digit alone. Of two views the one that the other
     tile's edge does not cut is kept, or the one deeper inside its tile; where both are cut by the edges that face each
     other, they are parts to be joined.
+    What is dropped stands for nothing: of a detector that finds an object several times, with other classes and low
+    scores, the views would make chains from one object to the next.
     """
-    verdict, cut = Verdict(views.scores.copy()), views.cut()
+    verdict, links, cuts = Verdict(views.scores.copy()), _links(views), views.cut().sum(1)
+    for place in sorted(links, key=lambda one: (cuts[one], -views.scores[one])):
+        for link in _chosen(views, verdict, links[place]):
+            if place in verdict.dropped:
+                break
+            _settle(views, verdict, place, link)
+    pairs = [
+        (not link.alike, -(link.same + link.covered), place, link.other)
+        for place, found in links.items()
+        for link in found
+        if link.are_parts and place < link.other and not verdict.dropped & {place, link.other}
+    ]
+    verdict.parts = [(one, other) for *_, one, other in sorted(pairs)]
+    return verdict
+
+
+def _chosen(views: Views, verdict: Verdict, links: Sequence[Link]) -> Iterator[Link]:
+    """Yields the links to what may go: in each tile the one of the same class that agrees best, and what is clear."""
+    best: dict[int, float] = {}
+    left = [link for link in links if link.other not in verdict.dropped]
+    for link in left:
+        if link.alike:
+            tile = int(views.tile_of[link.other])
+            best[tile] = max(best.get(tile, 0.0), link.same)
+    for link in left:
+        is_best = link.alike and link.agrees and link.same == best[int(views.tile_of[link.other])]
+        if is_best or link.same >= ANY_CLASS or link.holds >= COVERED:
+            yield link
+
+
+def _settle(views: Views, verdict: Verdict, place: int, link: Link) -> None:
+    """Drops one of two views of an object; none if they are parts."""
+    if link.cut and link.other_cut:
+        return
+    other_is_better = link.cut or (not link.other_cut and _is_deeper(views, link.other, place))
+    keeps, goes = (link.other, place) if other_is_better else (place, link.other)
+    if not link.alike and verdict.scores[keeps] < HALF * verdict.scores[goes]:
+        keeps, goes = goes, keeps
+    verdict.dropped.add(goes)
+    if link.alike:
+        verdict.scores[keeps] = max(verdict.scores[keeps], verdict.scores[goes])
+
+
+def _is_deeper(views: Views, one: int, other: int) -> bool:
+    """Whether an object lies deeper inside the tile of one view than inside another's, or as deep and is larger."""
+    boxes = views.boxes[[one, other]]
+    centre = ((boxes[:, :2].min(0) + boxes[:, 2:].max(0)) / 2)[None]
+    depths = [float(views.depth(int(views.tile_of[place]), centre)[0]) for place in (one, other)]
+    sizes = areas(boxes).tolist()
+    return (depths[0], sizes[0]) > (depths[1], sizes[1])
+
+
+def _links(views: Views) -> dict[int, list[Link]]:
+    """Returns what each object has in common with those of other tiles, by its place."""
+    links: dict[int, list[Link]] = {place: [] for place in range(len(views.scores))}
+    cut = views.cut()
     for first, second in touching(views.tiles):
         one, other = views.of(first), views.of(second)
-        if len(one) and len(other):
-            _judge_pair(views, verdict, _Pair(first, second, one, other, *_cut_by(views, cut, first, second)))
-    _drop_covered(views, verdict, cut)
-    return verdict
+        if not len(one) or not len(other):
+            continue
+        pair = _Pair(first, second, one, other, *_cut_by(views, cut, first, second))
+        same, covered = _agreement(views, pair)
+        holds, held = _held(views, pair), _held(views, pair.turned()).T
+        alike = views.labels[one][:, None] == views.labels[other][None]
+        for row, column in np.argwhere((same > 0) | (covered > 0) | (holds > 0) | (held > 0)).tolist():
+            a, b = int(one[row]), int(other[column])
+            common = bool(alike[row, column]), float(same[row, column]), float(covered[row, column])
+            cuts = bool(pair.one_cut[row]), bool(pair.other_cut[column])
+            links[a].append(Link(b, *common, float(holds[row, column]), *cuts))
+            links[b].append(Link(a, *common, float(held[row, column]), *cuts[::-1]))
+    return links
+
+
+def _held(views: Views, pair: "_Pair") -> Floats:
+    """Returns [k, n], the share of each cut box of the second tile that lies in an uncut one of the first; else 0."""
+    reach = views.boxes[pair.one] + views.edge(pair.first) * np.array([-1, -1, 1, 1])
+    share = intersections(reach, views.boxes[pair.other]) / areas(views.boxes[pair.other]).clip(min=1e-9)[None]
+    return np.asarray(share * (~pair.one_cut)[:, None] * pair.other_cut[None])
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +163,10 @@ class _Pair:
     other: NDArray[np.int64]
     one_cut: Bools
     other_cut: Bools
+
+    def turned(self) -> "_Pair":
+        """Returns the same pair with the second tile first."""
+        return _Pair(self.second, self.first, self.other, self.one, self.other_cut, self.one_cut)
 
 
 def _cut_by(views: Views, cut: Bools, first: int, second: int) -> tuple[Bools, Bools]:
@@ -70,48 +181,6 @@ def _cut_by(views: Views, cut: Bools, first: int, second: int) -> tuple[Bools, B
     one = cut[views.of(first)] & facing(a, b) & sides
     other = cut[views.of(second)] & facing(b, a) & sides
     return np.asarray(one.any(1)), np.asarray(other.any(1))
-
-
-def _judge_pair(views: Views, verdict: Verdict, pair: _Pair) -> None:
-    same, covered = _agreement(views, pair)
-    alike = views.labels[pair.one][:, None] == views.labels[pair.other][None]
-    matched = _matches(np.where(alike & ((same >= SAME_CLASS) | (covered >= COVERED)), same + covered, 0))
-    for row, column in matched:
-        _settle(views, verdict, pair, row, column)
-    free_rows = [row for row in range(len(pair.one)) if row not in {row for row, _ in matched}]
-    free_columns = [column for column in range(len(pair.other)) if column not in {column for _, column in matched}]
-    best = np.where(same >= ANY_CLASS, views.scores[pair.other][None] + same, 0)
-    for row in free_rows:
-        if best[row].any():
-            _settle(views, verdict, pair, row, int(best[row].argmax()), loser=pair.one[row])
-    best = np.where(same >= ANY_CLASS, views.scores[pair.one][:, None] + same, 0)
-    for column in free_columns:
-        if best[:, column].any():
-            _settle(views, verdict, pair, int(best[:, column].argmax()), column, loser=pair.other[column])
-
-
-def _settle(views: Views, verdict: Verdict, pair: _Pair, row: int, column: int, loser: int | None = None) -> None:
-    """Joins two views of one object, or drops one of them; where there is a `loser`, only that one can be dropped."""
-    a, b = int(pair.one[row]), int(pair.other[column])
-    if pair.one_cut[row] and pair.other_cut[column]:
-        verdict.joined.append((a, b))
-        return
-    if pair.one_cut[row] != pair.other_cut[column]:
-        keeps = b if pair.one_cut[row] else a
-    else:
-        boxes = views.boxes[[a, b]]
-        low, high = boxes[:, :2].min(0), boxes[:, 2:].max(0)
-        centre = ((low + high) / 2)[None]
-        keeps = a if views.depth(pair.first, centre)[0] >= views.depth(pair.second, centre)[0] else b
-    goes = b if keeps == a else a
-    alike = views.labels[a] == views.labels[b]
-    if not alike and views.scores[keeps] < HALF * views.scores[goes]:
-        keeps, goes = goes, keeps
-    if loser is not None and goes != loser:
-        return
-    verdict.dropped.setdefault(goes, keeps)
-    if alike:
-        verdict.scores[keeps] = max(verdict.scores[keeps], verdict.scores[goes])
 
 
 def _agreement(views: Views, pair: _Pair) -> tuple[Floats, Floats]:
@@ -156,33 +225,3 @@ def _only(boxes: Floats, axis: int) -> Floats:
     flat = np.zeros_like(boxes)
     flat[:, axis], flat[:, axis + 2], flat[:, 3 - axis] = boxes[:, axis], boxes[:, axis + 2], 1
     return flat
-
-
-def _matches(same: Floats) -> list[tuple[int, int]]:
-    """Returns pairs of a row and a column, each used once, the highest values first; 0 is no pair."""
-    rows, columns = np.nonzero(same)
-    order = np.argsort(-same[rows, columns], kind="stable")
-    found: list[tuple[int, int]] = []
-    used_rows, used_columns = set(), set()
-    for row, column in zip(rows[order].tolist(), columns[order].tolist(), strict=True):
-        if row not in used_rows and column not in used_columns:
-            found.append((row, column))
-            used_rows.add(row)
-            used_columns.add(column)
-    return found
-
-
-def _drop_covered(views: Views, verdict: Verdict, cut: Bools) -> None:
-    """Drops what is left of objects cut at a seam within boxes that the tile behind it sees beyond the seam."""
-    for first, second in touching(views.tiles):
-        for inner, outer in ((first, second), (second, first)):
-            cut_inner, cut_outer = _cut_by(views, cut, inner, outer)
-            parts = [place for place in views.of(inner)[cut_inner] if place not in verdict.dropped]
-            wholes = [place for place in views.of(outer)[~cut_outer] if place not in verdict.dropped]
-            if not parts or not wholes:
-                continue
-            reach = views.boxes[wholes] + views.edge(outer) * np.array([-1, -1, 1, 1])
-            share = intersections(views.boxes[parts], reach) / areas(views.boxes[parts]).clip(min=1e-9)[:, None]
-            for part, row in zip(parts, share, strict=True):
-                if row.max() >= COVERED:
-                    verdict.dropped.setdefault(int(part), int(wholes[int(row.argmax())]))

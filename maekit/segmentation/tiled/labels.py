@@ -1,7 +1,7 @@
 """Labels of an image that is larger than memory: made in stripes of columns, kept in a file."""
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import BinaryIO
@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from maekit.segmentation.tiled.bands import Windows, finished_rows
+from maekit.segmentation.tiled.bands import PART_VALUES, Windows, finished_rows
 from maekit.segmentation.tiled.rows import FileRows, columns_between
-from maekit.segmentation.windows import STRIP_VALUES, scaled_size
+from maekit.segmentation.windows import scaled_size
 from maekit.system.progress import Progress
 from maekit.system.size import HeightWidth
 from maekit.tiles.scaled import ScaledImage
@@ -115,16 +115,28 @@ def label_tiled(looks: Looks, image: TiledImage, scale: float, file: BinaryIO, d
         for view, columns in zip(views * len(stripes), ends, strict=True)
     )
     with Progress("predict", total, "window") as progress:
-        for stripe in stripes:
-            rows = [_file_rows(looks, view, image.size, stripe, device, progress.advance) for view in views]
-            step = max(1, STRIP_VALUES // (looks.windows.num_classes * (stripe[1] - stripe[0])))
-            for start in range(0, image.size.height, step):
-                stop = min(start + step, image.size.height)
-                found = _decided(views, [one.take(start, stop) for one in rows]).cpu().numpy()
+        for stripe in stripes:  # in a function of its own: the sums of one stripe are freed before the next begins
+            for start, found in _stripe_labels(looks, views, image.size, stripe, device, progress.advance):
                 counts += np.bincount(found.ravel(), minlength=len(counts))
-                _write(file, found.astype(np.uint8), start, stripe[0], image.size.width)
+                _write(file, found, start, stripe[0], image.size.width)
     file.flush()
     return TiledLabels(image.size, counts, file)
+
+
+def _stripe_labels(
+    looks: Looks,
+    views: Sequence[View],
+    size: HeightWidth,
+    stripe: tuple[int, int],
+    device: torch.device,
+    done: Callable[[int], None],
+) -> Iterator[tuple[int, NDArray[np.uint8]]]:
+    """Yields the labels [h, w] of some rows of a stripe of columns, with the first of the rows, from top to bottom."""
+    rows = [_file_rows(looks, view, size, stripe, device, done) for view in views]
+    step = max(1, PART_VALUES // (looks.windows.num_classes * (stripe[1] - stripe[0])))
+    for start in range(0, size.height, step):
+        stop = min(start + step, size.height)
+        yield start, _decided(views, [one.take(start, stop) for one in rows]).cpu().numpy().astype(np.uint8)
 
 
 def _stripes(looks: Looks, views: Sequence[View], size: HeightWidth) -> list[tuple[int, int]]:

@@ -92,6 +92,22 @@ def test_the_image_s_own_edge_cuts_nothing() -> None:
     assert len(found) == 2
 
 
+def test_objects_of_several_classes_make_no_chain_from_one_object_to_the_next() -> None:
+    """As a trained detector finds them: digits beside a seam, one of them as two classes in each tile."""
+    size = HeightWidth(100, 200)
+    left, right = (62, 10, 98, 50), (100, 10, 130, 50)
+    boxes = np.array([left, left, right, right, right, right], dtype=float)
+    scores, labels = np.array([0.6, 0.9, 0.8, 0.1, 0.7, 0.1]), np.array([1, 1, 2, 1, 2, 1])
+    found = join(Views(tiles(size, 100, 50), size, boxes, scores, labels, np.array([0, 1, 1, 1, 2, 2])))
+    assert [(one.box, one.label, one.score) for one in found] == [(left, 1, 0.9), (right, 2, 0.8), (right, 1, 0.1)]
+
+
+def test_a_tile_s_second_view_of_an_object_joins_no_part_of_it() -> None:
+    boxes = [[60, 10, 100, 50], [62, 12, 100, 48], [80, 10, 130, 50]]
+    (one,) = join(views(boxes, [0.9, 0.4, 0.8], [3, 5, 3], [0, 0, 1]))
+    assert (one.box, one.label, one.views) == ((60, 10, 130, 50), 3, (0, 2))
+
+
 def test_an_object_larger_than_a_tile_is_one_object() -> None:
     size = HeightWidth(100, 260)
     places = tiles(size, 100, 20)
