@@ -55,9 +55,16 @@ class ResultPlaces:
         (self.folder / below).mkdir(parents=True, exist_ok=True)
         return [self.folder / result for result in results]
 
-    def relative(self, result: Path) -> str | None:
-        """Returns a result's path below the folder, with `/`; None where it may still move."""
-        return result.relative_to(self.folder).as_posix() if self.stays else None
+    def relative(self, file: Path, result: Path) -> str:
+        """Returns the path of an image's result below the folder, with `/`; before the last image it may still move.
+
+        Args:
+            file: the image.
+            result: one of those that `take` gave for it.
+        """
+        assert self.root is not None, "take comes first"
+        below = Path(os.path.normpath(file.absolute())).parent.relative_to(self.root)
+        return (below / result.name).as_posix()
 
     def _rise(self, root: Path) -> None:
         """Makes `root` the folder that the results mirror; those there are move down by what it lies above the old."""

@@ -12,8 +12,9 @@ from maekit.commands.shared.flags import OneValue, add_device_argument, check_le
 from maekit.commands.shared.full_pictures import FullPictures
 from maekit.commands.shared.given_images import GivenImages
 from maekit.commands.shared.image_words import HELP, common_parent
-from maekit.commands.shared.output import refuse_file, refuse_results_among_images, results_folder
+from maekit.commands.shared.output import refuse_file, refuse_results_among_images
 from maekit.commands.shared.prediction_source import PredictionSource, find_model, open_source
+from maekit.commands.shared.results_folder import results_folder
 from maekit.commands.shared.stopwatch import Stopwatch
 from maekit.commands.shared.tiled_images import add_tile_arguments, choose_tiled, predict_tiled
 from maekit.errors import UserError
@@ -40,8 +41,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--output",
         type=Path,
-        help="folder of the results; those of the same model are replaced. Default: predictions, or where that "
-        "is taken predictions2, predictions3 and so on",
+        help="folder of the results; those of an earlier call of the same model are replaced. Default: predictions, or "
+        "where that is taken predictions2, predictions3 and so on",
     )
     parser.add_argument(
         "--top", type=int, help=f"of classes: how many of an image are listed, the best first; default: {TOP}"

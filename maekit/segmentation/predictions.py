@@ -114,6 +114,7 @@ class SegmentationWriter:
         self.places = ResultPlaces(folder, ("", "_labels"), options.root)
         about = {"kind": "label maps", "classes": list(class_names), "palette": [list(colour) for colour in palette]}
         self.table = PredictionTable(folder, COLUMNS, about)
+        self.waiting: list[tuple[Path, Sequence[int], HeightWidth, Path]] = []  # for the folder of their labels
 
     def write(self, file: Path, picture: Image.Image, prediction: LabelMap | TiledLabels) -> None:
         """Writes the two pictures of an image and its classes.
@@ -144,9 +145,15 @@ class SegmentationWriter:
             file: of the image.
             counts: pixels of each class, C integers.
             size: of the image.
-            labels_file: its label map.
+            labels_file: its label map; in which folder is known only at the end where `options.root` is not given.
         """
-        total, labels_name = size.height * size.width, self.places.relative(labels_file)
+        if not self.places.stays:
+            self.waiting.append((file, counts, size, labels_file))
+            return
+        self._add(file, counts, size, labels_file)
+
+    def _add(self, file: Path, counts: Sequence[int], size: HeightWidth, labels_file: Path) -> None:
+        total, labels_name = size.height * size.width, self.places.relative(file, labels_file)
         present = sorted((label for label, count in enumerate(counts) if count), key=lambda label: -counts[label])
         found = [(label, self.names[label], int(counts[label]), round(counts[label] / total, 6)) for label in present]
         head = (str(file), size.width, size.height)
@@ -163,5 +170,7 @@ class SegmentationWriter:
 
     def close(self) -> Path:
         """Finishes the tables, and returns the folder of the results."""
+        for image in self.waiting:
+            self._add(*image)
         self.table.close()
         return self.places.folder

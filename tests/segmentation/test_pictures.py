@@ -1,3 +1,4 @@
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -283,6 +284,10 @@ def test_results_mirror_the_folders_of_the_images(tmp_path: Path) -> None:
     _write(writer, tmp_path / "in/a/x.jpg", level=0)
     names = ["a/x", "b/c/c/x", "b/c/x", "b/x"]
     assert _found(tmp_path / "out") == [f"{name}{ending}.png" for name in names for ending in ("", "_labels")]
+    writer.close()
+    images = json.loads((tmp_path / "out/predictions.json").read_text())["images"]
+    places = ["b/c/x_labels.png", "b/c/c/x_labels.png", "b/x_labels.png", "a/x_labels.png"]
+    assert [one["labels_file"] for one in images] == places
     for name, label in zip(names, (0, 0, 1, 2), strict=True):
         assert np.asarray(Image.open(tmp_path / "out" / f"{name}_labels.png")).max() == label
 

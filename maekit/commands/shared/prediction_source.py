@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from maekit.base.predict_options import PredictOptions
 from maekit.base.tile_options import TileOptions
 from maekit.commands.shared.loaded_model import load_model
-from maekit.commands.shared.output import Record
+from maekit.commands.shared.results_folder import Record
 from maekit.errors import UserError
 from maekit.runs.checkpoint_path import find_checkpoint, weights_line
 
