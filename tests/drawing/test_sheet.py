@@ -1,9 +1,11 @@
 """Sheets of pictures: every picture where it belongs, and text that fits."""
 
+from pathlib import Path
+
 import numpy as np
 from PIL import Image
 
-from maekit.drawing.sheet import Row, Tile, contact_sheet, picture_sheet
+from maekit.drawing.sheet import Row, Tile, contact_sheet, named_with_folder, picture_sheet
 from maekit.drawing.text import font_that_fits, plain
 from maekit.drawing.views import resized, view_size
 from maekit.system.size import HeightWidth
@@ -74,3 +76,9 @@ def test_views_keep_proportions_and_enlarge_by_whole_factors() -> None:
     image = Image.fromarray(np.arange(12, dtype=np.uint8).reshape(3, 4))
     enlarged = np.asarray(resized(image, HeightWidth(6, 8)))
     assert (enlarged == np.asarray(image).repeat(2, 0).repeat(2, 1)).all()
+
+
+def test_a_file_is_named_with_its_folder_where_both_fit() -> None:
+    assert named_with_folder(Path("a/three/d1042.png")) == "three/d1042.png"
+    assert named_with_folder(Path("a/a_long_class_name/d1042.png")) == "d1042.png"
+    assert named_with_folder(Path("n0/ILSVRC2012_val_00000048.JPEG")) == "..._val_00000048.JPEG"

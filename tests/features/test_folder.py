@@ -245,7 +245,7 @@ def test_similar_images_are_the_nearest_by_cosine(
     printed = run(capsys, *words, "--output", sheet)
     assert printed.splitlines()[0] == f"{near[best[0]]:.4f}  {place / 'in/train' / files[best[0]]}"
     with Image.open(sheet) as picture:
-        assert picture.size == (6 * 172 + 12, 12 + 160 + 2 * 21 + 12)
+        assert picture.size == (6 * 172 + 12, 12 + 160 + 3 * 21 + 12)  # a title and two captions
     elsewhere = Path(shutil.copy(query, tmp_path / "elsewhere.jpg"))
     again = json.loads(run(capsys, "similar", elsewhere, *words[2:], "--json"))["similar"]
     assert again[0]["file"] == str(query)
