@@ -57,7 +57,7 @@ def build(
         A session with `model`, `data`, `fit()` and `validate()`.
 
     Raises:
-        UserError: unknown task, recipe, key or value, in the one line that the command line prints.
+        UserError: an unknown task, recipe, key or value, data that are not there, or unfit devices, in one line.
     """
     files = [config] if isinstance(config, str | Path) else config
     stacked = load_recipe(find_task(str(task)), recipe, [Path(file) for file in files])
@@ -70,8 +70,7 @@ def build(
 class Session:
     """One task with its model and data, ready to train or to validate.
 
-    Each `fit` and each `validate` starts with the model as it was built: a second one builds it afresh, with the same
-    seed. The trained model stays `model` until then.
+    Each `fit` and `validate` starts with the model as built, with one seed. The trained one stays `model` until then.
 
     Args:
         settings: checked values of every section.
@@ -81,7 +80,7 @@ class Session:
     Attributes:
         data: the task's data, read from its folder.
         model: the task's model with its initial weights; `fit` and `validate` load `--model.weights` into it.
-        results: after `validate`, contents of the evaluation's files, by file name: text of a table, else JSON.
+        results: after `validate`, contents of the evaluation's files, by file name: text of a table, else plain values.
         environment: after `validate`, task, recipe, versions, devices and command.
     """
 
@@ -118,7 +117,7 @@ class Session:
             callbacks: your own Lightning callbacks.
 
         Returns:
-            The run's result, as in its `metrics.json`, and its folder.
+            The run's result, as in its `metrics.json` (`status`, `step`, `val`, `best` and so on), and its `folder`.
 
         Raises:
             UserError: the run was refused before anything was written, or it failed.
@@ -213,7 +212,10 @@ class Session:
                 `model.weights`.
 
         Returns:
-            The value of each metric, by name.
+            The value of each metric, by name, in the unit of the reports: top-1, mIoU and AP are 0 to 100.
+
+        Raises:
+            UserError: there is no such checkpoint, it is of another task or of other classes, or no weights were given.
         """
         from maekit.training import run
         from maekit.training.callbacks.interruption import Interruption
@@ -283,7 +285,6 @@ class Session:
         check_launch(job.trainer.world_size, launches=job.trainer.strategy.launcher is not None, trains=trains)
 
     def _start_afresh(self) -> None:
-        """Builds the model anew if this session has trained or loaded it before."""
         from maekit.training.run import seed_all
 
         if self._used:

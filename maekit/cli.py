@@ -167,6 +167,7 @@ def _run(argv: list[str]) -> int:
     command = import_module(module_of(name))
     sub = Parser(prog=f"maekit {name}", description=COMMANDS[name], allow_abbrev=False, add_help=not command.FORWARDS)
     command.add_arguments(sub)
+    _name_positionals(sub)
     if {"-h", "--help"} & set(argv):
         add_examples(sub, name)
     words = _with_default_action(sub, argv[1:])
@@ -174,6 +175,15 @@ def _run(argv: list[str]) -> int:
         args, flags = sub.parse_known_args(words)
         return int(command.main(args, flags, sub))
     return int(command.main(sub.parse_args(words)))
+
+
+def _name_positionals(parser: argparse.ArgumentParser) -> None:
+    """Writes words without a flag in capitals, in a command's help and in its errors."""
+    for action in parser._actions:
+        if not action.option_strings and action.choices is None and action.metavar is None:
+            action.metavar = action.dest.upper()
+    for inner in _actions(parser).values():
+        _name_positionals(inner)
 
 
 def _complete() -> None:

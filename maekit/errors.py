@@ -51,6 +51,8 @@ class LostProcessError(UserError):
 
 
 def nearest(word: str, known: Iterable[str]) -> str:
-    """Returns `; did you mean 'x'?` for the closest of `known` names, or an empty string when none is close."""
-    close = difflib.get_close_matches(word, list(known), n=1, cutoff=0.5)
+    """Returns `; did you mean 'x'?` for the first of `known` names that begins so, else the closest; "" if none is."""
+    names = list(known)
+    begun = [name for name in names if len(word) > 3 and name.startswith(word)]
+    close = begun or difflib.get_close_matches(word, names, n=1, cutoff=0.5)
     return f"; did you mean '{close[0]}'?" if close else ""

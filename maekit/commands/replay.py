@@ -6,6 +6,7 @@ from pathlib import Path
 
 from maekit.commands.shared.flags import add_device_argument
 from maekit.errors import UserError
+from maekit.runs.named import existing_run
 
 FORWARDS = False
 
@@ -14,7 +15,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "file",
         type=Path,
-        help="nan_step.pt of a run, or the run's folder; the exit status is 0 if what "
+        help="nan_step.pt of a run, or the run's folder or number; the exit status is 0 if what "
         "is not finite was found, 1 if all was finite this time",
     )
     parser.add_argument("--float64", action="store_true", help="compute it in float64 as well")
@@ -30,11 +31,13 @@ def main(args: argparse.Namespace) -> int:
     from maekit.replay.text import as_json, lines
     from maekit.system.hardware import choose_device
 
-    path = args.file / FILE if args.file.is_dir() else args.file
-    if args.file.is_dir() and not path.is_file():
-        raise UserError(
-            f"{args.file} has no {FILE}, which a run leaves there when its loss is not finite; give that file"
-        )
+    path: Path = args.file
+    if path.suffix != ".pt" and not path.is_file():
+        path = existing_run(path) / FILE
+        if not path.is_file():
+            raise UserError(
+                f"{path.parent} has no {FILE}, which a run leaves there when its loss is not finite; give that file"
+            )
     step = read_nan_step(path)
     device = choose_device(_chosen(args.device, step.facts.device))
     if device.type == "mps" and args.float64:

@@ -7,7 +7,10 @@ from pathlib import Path
 import pytest
 
 from maekit.cli import main
+from maekit.commands.shared.early import first_line
+from maekit.recipes.recipe import load_recipe
 from maekit.recipes.remembered import remember
+from maekit.recipes.settings import resolve
 from maekit.recipes.tasks import find_task
 from tests.conftest import few_digits
 
@@ -60,3 +63,12 @@ def test_too_few_images_are_counted_before_the_model_is_built(
     words = ["fit", "--task", TASK, "--data.root", str(few_digits()), "--model.weights=none"]
     assert main([*words, f"--run.folder={tmp_path}"]) == 2
     assert "80 training images" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("flags", "end"), [([], "on photos"), (["--model.weights", "none"], "on photos, from random weights")]
+)
+def test_the_first_line_says_what_is_known(flags: list[str], end: str) -> None:
+    recipe = load_recipe(find_task(TASK), "few")
+    settings = resolve(recipe, recipe.task.load(), ["--data.root", "photos", *flags], training=True)
+    assert first_line(settings) == f"task    {TASK}, recipe few, {end}"

@@ -84,6 +84,8 @@ def test_a_task_without_recipe_or_with_a_bad_name_is_refused(tmp_path: Path) -> 
         find_task(str(tmp_path / "mine.py"))
     with pytest.raises(UserError, match=r"did you mean 'mine.py'"):
         find_task(str(tmp_path / "mina.py"))
+    with pytest.raises(UserError, match=r"did you mean 'imagenet_finetune'\?"):  # the first that begins so
+        find_task("imagenet")
 
 
 def test_the_recipe_for_small_data_is_offered_where_there_is_one() -> None:

@@ -66,11 +66,14 @@ def test_the_file_is_plain_and_its_replay_is_the_step(of_gradient: Path, capsys:
     assert "finite this time" in capsys.readouterr().out
 
 
-def test_a_weight_is_named_with_its_layer(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path, message = failed(tmp_path, spoil_weight)
+def test_a_weight_is_named_with_its_layer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, message = failed(tmp_path / "runs", spoil_weight)
+    monkeypatch.chdir(tmp_path)
     assert f"maekit replay {path} ({path.stat().st_size / 1e6:.1f} MB)" in message
     capsys.readouterr()
-    assert main(["replay", str(path), "--json"]) == 0
+    assert main(["replay", "smoke/0", "--json"]) == 0  # a run's number, as every command takes it
     found = json.loads(capsys.readouterr().out)
     assert (found["where"], found["layer"]) == ("weight", FC1)
     assert f"1 value of {FC1}.weight" in found["cause"]

@@ -71,7 +71,8 @@ def first_line(settings: "Settings") -> str:
     """Returns a line with what is about to be trained: task, recipe, data and weights."""
     root, weights = settings.values["data"].get("root"), settings.values["model"]["weights"]
     data = "its own small data" if root is None else str(root)
-    return f"task    {settings.recipe.task.name}, recipe {settings.recipe.name}, on {data}, from weights {weights}"
+    start = "" if weights is None else ", from random weights" if weights == "none" else f", from weights {weights}"
+    return f"task    {settings.recipe.task.name}, recipe {settings.recipe.name}, on {data}{start}"
 
 
 def _check_root(settings: "Settings") -> None:

@@ -21,9 +21,6 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
         told = action.default in (None, False, "", [], argparse.SUPPRESS) or "default" in (action.help or "").lower()
         return action.help if told or not action.help else f"{action.help}; default: %(default)s"
 
-    def _get_default_metavar_for_positional(self, action: argparse.Action) -> str:
-        return action.dest.upper()
-
 
 @cache
 def examples() -> dict[str, list[str]]:

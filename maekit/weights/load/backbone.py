@@ -27,9 +27,10 @@ def load_backbone(source: str | Path, *, image_size: int | tuple[int, int] = 224
         size: the ViT's size by name; default: read off the file.
 
     Returns:
-        The backbone in evaluation mode. `backbone(images [B, C, H, W], taps=blocks)`, whose channels are the file's,
-        gives `tokens` [B, P + N, D], the class token (if the ViT has one) and registers first, and `maps` [B, D, h, w]
-        after the blocks. Without a final norm in the file (fine-tuned with mean pooling) the tokens are the raw ones.
+        The backbone in evaluation mode. `backbone(images [B, C, H, W], taps=blocks)`, of images with the file's
+        channels, normalised by its mean and deviation (ImageNet's where it says none), gives `tokens` [B, P + N, D],
+        the class token (if the ViT has one) and registers first, and `maps` [B, D, h, w] after the blocks. Without a
+        final norm in the file (fine-tuned with mean pooling) the tokens are the raw ones.
 
     Raises:
         UserError: the file is missing, damaged, or of a ViT of another kind, or cannot be downloaded.
