@@ -7,7 +7,7 @@ from typing import NamedTuple
 from maekit.base.findings import Findings
 from maekit.classification.data.labelled_images import LabelledImages, Splits
 from maekit.data.folders.check import ReadFile, check_files, class_problems
-from maekit.data.folders.duplicates import same_images
+from maekit.data.folders.duplicates import in_two_classes, same_images
 from maekit.data.folders.listing import Listing
 from maekit.data.folders.splits import expected_names
 from maekit.data.images.bands.read import read
@@ -112,6 +112,12 @@ def check_pictures(
     check_files(parts, full, findings, reading)
     if val is not None:
         note_same_images(train, val, findings, full=full)
+    elif not findings.problems:  # a share was set aside, where copies are on both sides as they fall
+        line = same_images(data.train_files(), data.val_files(), full=full)
+        findings.facts += [line] if line else []
+    if len(train.classes) > 1 and train.labels.ndim == 1:
+        line = in_two_classes(list(train.paths()), train.labels.tolist(), full=full)
+        findings.facts += [line] if line else []
 
 
 def note_same_images(train: Listing, val: Listing, findings: Findings, *, full: bool) -> None:

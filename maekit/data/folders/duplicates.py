@@ -1,4 +1,4 @@
-"""Finds files with the same bytes in two splits: training on validation images makes the validation worthless."""
+"""Finds files with the same bytes in two splits, which makes a validation worthless, or in two classes."""
 
 import random
 from collections.abc import Callable, Sequence
@@ -35,6 +35,35 @@ def same_images(train: Sequence[str], val: Sequence[str], *, full: bool = False)
     return (
         f"{len(pairs):,} of {len(there):,} validation images are training images too, byte for byte "
         f"({other} is {mine}){sampled}"
+    )
+
+
+def in_two_classes(paths: Sequence[str], labels: Sequence[int], *, full: bool = False) -> str:
+    """Returns one line if images have the same bytes and different classes, of which one must be wrong; else empty.
+
+    Args:
+        paths: of the images.
+        labels: their classes.
+        full: compare all; else 10,000 of them.
+    """
+    kept = list(range(len(paths)))
+    if not full and len(paths) > MAX_QUICK:
+        kept = random.Random(0).sample(kept, MAX_QUICK)
+    marks: tuple[Callable[[str], object], ...] = (_size, _head, _digest)
+    groups = list[list[int]]()
+    for mark in marks:
+        alike: dict[object, list[int]] = {}
+        for index, own in zip(kept, _map(mark, [paths[index] for index in kept]), strict=True):
+            alike.setdefault(own, []).append(index)
+        groups = [group for own, group in alike.items() if own and len({labels[index] for index in group}) > 1]
+        kept = [index for group in groups for index in group]
+    if not groups:
+        return ""
+    one = groups[0][0]
+    other = next(index for index in groups[0] if labels[index] != labels[one])
+    return (
+        f"{sum(map(len, groups)):,} training images are in another class too, byte for byte "
+        f"({paths[other]} is {paths[one]})"
     )
 
 

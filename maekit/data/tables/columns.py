@@ -19,6 +19,7 @@ USUAL = {
     ),
     "split": ("split", "set", "subset", "partition", "dataset"),
 }
+UNREAD = ("isvalid", "isval", "valid", "istrain", "istest", "fold", "kfold", "cvfold")  # of fastai and Kaggle
 GROUPS = ("patient", "patientid", "subject", "subjectid", "group", "groupid", "site", "plot", "scene", "case", "caseid")
 NEEDED = {"path": True, "label": True, "mask": True, "split": False}
 
@@ -86,6 +87,9 @@ def choose_columns(
     found = {kind: given[kind] or _usual(table, names, kind, known[kind]) for kind in known}
     chosen = [f"{kind} from '{name}'" for kind, name in found.items() if name is not None and given[kind] is None]
     chosen += _unused_group(names, given["group"])
+    if found["split"] is None:
+        ask = "it takes a column of words such as train and val (--data.split_column)"
+        chosen += [f"'{name}' is not used for a split: {ask}" for name in names if _plain(name) in UNREAD][:1]
     path, label = found["path"], found.get("label") or found.get("mask")
     assert path is not None
     labels = labels or ([] if label is None else [label])

@@ -77,7 +77,7 @@ def _of_text(path: Path, names: Sequence[str]) -> dict[str, list[str]]:
 def _rows(path: Path) -> Iterator[list[str]]:
     """Yields the head and the rows of delimited text; the delimiter is the one that the head has most of."""
     lines = iter(read_text(path).splitlines(keepends=True))
-    head = next((line for line in lines if line.strip()), None)
+    blank, head = next(((number, line) for number, line in enumerate(lines) if line.strip()), (0, None))
     if head is None:
         raise UserError(f"{path}: the table is empty, expected a head of column names and a row for each image")
     delimiter = "\t" if path.suffix.lower() == ".tsv" else max(DELIMITERS, key=head.count)
@@ -86,7 +86,7 @@ def _rows(path: Path) -> Iterator[list[str]]:
         yield [name.strip() for name in next(reader)]
         yield from reader
     except csv.Error as error:
-        raise UserError(f"{path}: line {reader.line_num + 1}: {error}; mend its quotes") from None
+        raise UserError(f"{path}: line {blank + reader.line_num}: {error}; mend its quotes") from None
 
 
 def _of_parquet(path: Path, names: Sequence[str]) -> dict[str, list[str]]:

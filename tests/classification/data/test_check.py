@@ -124,6 +124,18 @@ def test_classes_that_differ_in_case_only(root: Path) -> None:
     assert findings.ok and "two classes each, though they differ in case alone: 'Cat' and 'cat'" in findings.facts
 
 
+def test_copies_in_another_class_or_in_a_share_that_is_set_aside_are_told(root: Path) -> None:
+    (root / "train/dog/copy.png").write_bytes((root / "train/cat/0.png").read_bytes())
+    assert (
+        "2 training images are in another class too, byte for byte "
+        f"({root}/train/dog/copy.png is {root}/train/cat/0.png)" in check(ClassFolders, root).facts
+    )
+    for number in range(4):
+        (root / f"train/cat/copy{number}.png").write_bytes((root / "train/cat/2.png").read_bytes())
+    findings = check(ClassFolders, (root / "train").rename(root / "animals"), val_fraction=0.5)
+    assert [fact for fact in findings.facts if "validation images are training images too" in fact]
+
+
 def test_a_wrong_layout_is_one_finding(root: Path, tmp_path: Path) -> None:
     assert check(ClassFolders, tmp_path / "nothing").problems[0].startswith(f"{tmp_path / 'nothing'}: no such folder")
     (root / "train/emu").mkdir()

@@ -52,6 +52,7 @@ def test_parquet_is_read_as_text(tmp_path: Path) -> None:
         (b"file,label\n", "no rows below its head"),
         (b"file,label\na.png\n", "row 2 has 1 values, its head names 2 columns"),
         (b'file,label\n"a.png,cat\n', "mend its quotes"),
+        (b'\nfile,label\na.png,cat\n"b.png" ,cat\n', "line 4: .*mend its quotes"),
         (b"file,file\na.png,cat\n", "2 columns are named 'file'"),
         (b"file,label\n\xff.png,cat\n", "not text in UTF-8"),
     ],
@@ -67,6 +68,8 @@ def test_columns_have_usual_names_or_are_given() -> None:
     assert (found.path, found.labels, found.split, found.group) == ("Image_ID", ("Class Name",), "subset", None)
     assert "path from 'Image_ID', label from 'Class Name', split from 'subset'" in found.note
     assert "'Patient ID' is not used: --data.group_column Patient ID" in found.note
+    folds = choose_columns(Path("t.csv"), ["file", "label", "is_valid"], NOTHING)
+    assert "'is_valid' is not used for a split: it takes a column of words such as train and val" in folds.note
     given = NOTHING | {"path": "a", "label": "b", "group": "c"}
     chosen = choose_columns(Path("t.csv"), ["a", "b", "c", "file", "image"], given)
     assert (chosen.path, chosen.labels, chosen.group, chosen.note) == ("a", ("b",), "c", "")

@@ -417,8 +417,11 @@ def test_shapes_outside_their_image_and_repeated_annotations_are_counted(tmp_pat
 
     root = export(tmp_path / "d", edit=spoil)
     assert "train.json: 1 annotations repeat another one" in build(root).summary()
+    assert "train.json: 1 shapes lie outside their image: training leaves them out" in build(root).summary()
     lines = check(root).problems
     assert any("shapes that lie outside their image: 1 (the first: annotation 1 of image 1)" in line for line in lines)
+    wide = export(tmp_path / "w", edit=lambda values: values["annotations"][1].update(bbox=[40, 5, 30, 20]))
+    assert "train.json: 1 boxes reach beyond their image: training cuts them" in build(wide).summary()
 
 
 def test_pictures_of_twelve_bits_are_not_black(tmp_path: Path) -> None:

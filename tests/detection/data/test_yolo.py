@@ -71,7 +71,10 @@ def test_folders_without_yaml_and_background_images(tmp_path: Path) -> None:
     (root / "data.yaml").unlink()
     with pytest.raises(UserError, match="no class names"):
         build(root).setup()
-    (root / "classes.txt").write_text("red\nblue\n", encoding="utf-8")
+    (root / "classes.txt").write_bytes(b"r\xf6t\nblue\n")
+    with pytest.raises(UserError, match=r"classes\.txt: cannot be read \(not text in UTF-8"):
+        build(root).setup()
+    (root / "classes.txt").write_text("red\nblue\n", encoding="utf-16")
     (root / "labels/train/0.txt").unlink()
     path = root / "labels/train/1.txt"
     path.write_text(path.read_text(encoding="utf-8") * 2, encoding="utf-8")

@@ -162,6 +162,9 @@ def test_files_that_stand_alone(root: Path) -> None:
 
 
 def test_label_maps_as_jpeg(root: Path) -> None:
+    with Image.open(root / LABEL) as image:
+        image.save(root / LABEL, format="JPEG")  # whose name still ends in .png
+    assert f"{root / LABEL}: a label map as JPEG" in refusal(build(root), Draw(0, 0))
     (root / LABEL).rename((root / LABEL).with_suffix(".jpg"))
     assert "a label map as JPEG, which changes its values; save label maps as PNG" in refusal(build(root))
 

@@ -95,6 +95,14 @@ def compare_boxes(objects: Objects, sizes: NDArray[np.int64]) -> Compared:
     return Compared(count, apart, objects.masked & gone.any(axis=1), form)
 
 
+def beyond(objects: Objects, sizes: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Returns [A] bool, whether a bbox reaches more than a pixel, as rounding may, beyond its image."""
+    boxes, size = objects.boxes, sizes[objects.image][:, ::-1]
+    with np.errstate(invalid="ignore"):  # NaN of a missing box is not beyond
+        over = (boxes[:, :2] < -INSIDE) | (boxes[:, :2] + boxes[:, 2:] > size + INSIDE)
+    return np.asarray((objects.image >= 0) & np.isfinite(boxes).all(axis=1) & over.any(axis=1))
+
+
 def agree(boxes: Array, shapes: Array) -> NDArray[np.bool_]:
     """Returns [K] bool, whether all four edges of boxes [K, 4] x y w h are about those of others."""
     left, right = (np.concatenate([box[:, :2], box[:, :2] + box[:, 2:]], axis=1) for box in (boxes, shapes))

@@ -16,7 +16,7 @@ from maekit.data.images.decode import stored_size
 from maekit.data.images.picture_form import White, choose_form
 from maekit.data.images.reading_of import AnyReading
 from maekit.data.loader import usable_cores
-from maekit.detection.data.coco.boxes import compare_boxes
+from maekit.detection.data.coco.boxes import beyond, compare_boxes
 from maekit.detection.data.coco.dataset import AS_STORED, SWAPPED, read_sized
 from maekit.detection.data.coco.file import CocoFile
 from maekit.detection.data.coco.layout import Part, read_part
@@ -37,7 +37,6 @@ from maekit.system.progress import tracked
 from maekit.system.size import HeightWidth
 
 MAX_QUICK = 1_000, 2_000
-MARGIN = 1.0  # pixels that rounding puts a box beyond its image, in COCO's own files too
 LEAST_AREA = 1e-6  # square pixels
 NO_AREA = "training leaves them out, evaluation counts them as they are"
 TRUTH = "training uses the shape, evaluation the box as it is, which nothing can match"
@@ -153,10 +152,8 @@ def file_problems(file: CocoFile) -> list[str]:
     """Returns one line for each kind of problem with the entries of a file, and one for absent images."""
     objects, odd = file.objects, file.remarks
     boxes = objects.boxes
-    sizes = file.sizes[objects.image]
     known = (objects.image >= 0) & np.isfinite(boxes).all(axis=1)
     compared = compare_boxes(objects, file.sizes)
-    beyond = (boxes[:, :2] < -MARGIN).any(axis=1) | (boxes[:, :2] + boxes[:, 2:] > sizes[:, ::-1] + MARGIN).any(axis=1)
     found = [
         ('annotations of images that are not in "images"', odd.unlisted, "they are left out"),
         ("annotation ids that are missing or not unique", odd.same_ids, "all are numbered anew"),
@@ -165,7 +162,11 @@ def file_problems(file: CocoFile) -> list[str]:
         ("bboxes that are not four numbers", odd.bad_boxes, "the shape's box is used"),
         *_shapeless(file),
         ("boxes without width or height", _tally(file, known & (boxes[:, 2:] <= 0).any(axis=1)), TRUTH),
-        ("boxes that reach beyond their image", _tally(file, known & beyond), "shapes are cut to the image"),
+        (
+            "boxes that reach beyond their image",
+            _tally(file, beyond(objects, file.sizes)),
+            "shapes are cut to the image",
+        ),
         ("shapes that lie outside their image", _tally(file, compared.outside), NO_AREA),
         ("shapes without any area", _tally(file, objects.masked & (objects.covered() <= LEAST_AREA)), NO_AREA),
     ]

@@ -8,7 +8,7 @@ from typing import Literal
 import numpy as np
 
 from maekit.data.folders.alike import case_note, same_names
-from maekit.detection.data.coco.boxes import compare_boxes
+from maekit.detection.data.coco.boxes import beyond, compare_boxes
 from maekit.detection.data.coco.file import CocoFile
 from maekit.detection.data.coco.layout import Part, read_part
 from maekit.detection.data.coco.shared_images import shared_images
@@ -109,10 +109,14 @@ def _files(*files: CocoFile) -> list[str]:
         useless = file.remarks.unlisted.count + file.remarks.shapeless.count - int(file.objects.boxed.sum())
         compared = compare_boxes(file.objects, file.sizes)
         apart = int(compared.apart.sum()) if compared.form is None else 0
+        outside = int(compared.outside.sum())
+        over = int((beyond(file.objects, file.sizes) & ~compared.outside).sum())
         near, again = file.found.near, _repeated(file)
         found = [
             (useless, f"{useless:,} annotations without an image, or without box and shape, are left out"),
             (apart, f"{apart:,} bboxes are not around their shapes"),
+            (outside, f"{outside:,} shapes lie outside their image: training leaves them out, evaluation counts them"),
+            (over, f"{over:,} boxes reach beyond their image: training cuts them, evaluation takes them as they are"),
             (near.count, f"{near.count:,} images have other names on disk (the first: {near.first})"),
             (again, f"{again:,} annotations repeat another one: the same image, category and bbox"),
             (file.found.repeated, f"{file.found.repeated:,} images are listed again under another id"),

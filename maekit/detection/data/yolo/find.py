@@ -9,6 +9,7 @@ import yaml
 
 from maekit.data.folders.listing import scan_images, sub_folders
 from maekit.data.folders.splits import SPLIT_NAMES, SplitName, splits_among
+from maekit.data.folders.text import read_text
 from maekit.errors import UserError
 
 NAME_FILES = ("classes.txt", "obj.names", "names.txt")
@@ -164,7 +165,7 @@ def _named_beside(root: Path) -> dict[int, str]:
     if path is None:
         advice = "write a data.yaml with names:, or classes.txt with one name a line"
         raise UserError(f"{root}: label files in YOLO's form, but no class names; {advice}")
-    lines = [line.strip() for line in path.read_text(encoding="utf-8-sig").rstrip().splitlines()]
+    lines = [line.strip() for line in read_text(path).rstrip().split("\n")]
     return _classes(path, lines)
 
 

@@ -99,7 +99,7 @@ def read_map(path: str | Path, colours: ColourTable | None = None) -> LabelMap:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             with Image.open(path) as image:
-                mode, pages = image.mode, int(getattr(image, "n_frames", 1))
+                mode, pages, kind = image.mode, int(getattr(image, "n_frames", 1)), image.format
                 turned = upright(image)
                 seen = mode != "RGBA" or image.getchannel("A").getextrema() == (255, 255)
                 values = np.asarray(turned if colours is None else turned.convert("RGB"))
@@ -110,6 +110,8 @@ def read_map(path: str | Path, colours: ColourTable | None = None) -> LabelMap:
         empty = Path(path).is_file() and Path(path).stat().st_size == 0
         reason = "empty" if empty else " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{path}: cannot be read as a label map ({reason}); {MEND}") from None
+    if kind in ("JPEG", "MPO"):  # whatever its name ends in
+        raise UserError(f"{path}: a label map as JPEG, which changes its values; save label maps as PNG")
     if colours is not None and pages == 1:
         if mode not in COLOURED:
             raise UserError(f"{path}: a label map of mode {mode}, expected 8-bit colours, as {colours.path} has them")
@@ -117,7 +119,8 @@ def read_map(path: str | Path, colours: ColourTable | None = None) -> LabelMap:
             raise UserError(f"{path}: a label map with transparent pixels; save it as RGB without transparency")
         return LabelMap(colours.classes(values, path), None)
     if mode not in INDEXED:
-        advice = "expected one channel of class numbers; give the colours of the classes by --data.colours FILE"
+        mend = "save it with 8 or 16 bits" if mode == "F" else "give the colours of the classes by --data.colours FILE"
+        advice = f"expected one channel of class numbers; {mend}"
         raise UserError(f"{path}: a label map of mode {mode}, {advice}")
     if pages > 1:
         advice = "expected one page of class numbers; save all classes as numbers in one"
