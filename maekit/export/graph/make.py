@@ -17,7 +17,7 @@ from maekit.errors import UserError
 from maekit.export.graph.check import Check
 from maekit.export.graph.metadata import describe
 from maekit.export.graph.onnx_file import DEFAULT_OPSET, check_opset, write_onnx
-from maekit.export.graph.quantise import Precision, reduce_precision
+from maekit.export.graph.quantise import Precision, reduce_precision, require_reducible
 from maekit.export.graph.tensors import data_of, keep_tensors
 from maekit.export.graph.torch_file import write_torch
 from maekit.export.graph.trace import plain_layers, trace
@@ -71,6 +71,7 @@ def write(
     Returns:
         The file; the model with the sizes that the file takes; and lines of text on what was done.
     """
+    require_reducible(sum(each.nbytes for each in exportable.module.parameters()), wanted.precision)
     file = folder / wanted.out.name
     plain, merged = plain_layers(exportable)  # the file is compared with the model as it is, adapters and all
     lines = [f"merged  adapters (LoRA) of {merged} layers into their weights"] if merged else []

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 from maekit.errors import UserError
 from maekit.export.graph.libraries import library
+from maekit.export.graph.tensors import LARGE, data_of
 from maekit.system.remarks import without_remarks
 
 Precision = Literal["fp32", "fp16", "int8"]
@@ -33,11 +34,7 @@ def reduce_precision(source: Path, out: Path, precision: Precision) -> str:
         UserError: a library is missing, or the model is above 1.5 GB and so has its tensors beside it.
     """
     onnx = library("onnx", f"--precision {precision}")
-    if source.with_name(f"{source.name}.data").is_file():
-        raise UserError(
-            f"--precision {precision}: the model is above 1.5 GB in fp32, which onnx's converters do not take; export "
-            "it in fp32 and convert it with the tools of the device it is for"
-        )
+    require_reducible(data_of(source).stat().st_size if data_of(source).is_file() else 0, precision)
     model = onnx.load(str(source))
     with without_remarks():
         words = _to_half(model, out) if precision == "fp16" else _to_int8(model, source, out)
@@ -45,6 +42,20 @@ def reduce_precision(source: Path, out: Path, precision: Precision) -> str:
     onnx.helper.set_model_props(written, {prop.key: prop.value for prop in model.metadata_props})
     onnx.save(written, str(out))
     return words
+
+
+def require_reducible(size: int, precision: Precision) -> None:
+    """Refuses fewer bits for a model that onnx's converters do not take.
+
+    Args:
+        size: of its tensors in fp32, in bytes.
+        precision: that is wanted.
+    """
+    if precision != "fp32" and size > LARGE:
+        raise UserError(
+            f"--precision {precision}: the model has {size / 1e9:.1f} GB in fp32, and onnx's converters take at most "
+            f"{LARGE / 1e9:g}; export it in fp32 and convert it with the tools of the device it is for"
+        )
 
 
 def _to_half(model: Any, out: Path) -> str:

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from maekit.errors import UserError
-from maekit.export.graph.quantise import Precision, reduce_precision
+from maekit.export.graph.make import Wanted, write
+from maekit.export.graph.quantise import Precision, reduce_precision, require_reducible
 from maekit.export.graph.run import OnnxModel
-from tests.export.graph.helpers import exported, noise
+from tests.export.graph.helpers import INPUT, ORIGIN, exported, model, noise
 
 # Of logits of a few units: float16 has 11 bits; int8 weights are off by up to 1/254 of a channel's largest.
 NEAR: dict[Precision, float] = {"fp16": 0.03, "int8": 0.15}
@@ -41,9 +42,15 @@ def test_int8_quantises_layers_and_nothing_else(tmp_path: Path) -> None:
     assert shapes == sorted([(48, 144), (48, 48), (48, 192), (192, 48)] * 3)
 
 
-def test_a_model_with_its_tensors_in_another_file_is_refused(tmp_path: Path) -> None:
-    file = tmp_path / "large.onnx"
-    file.write_bytes(exported()[1].read_bytes())
-    file.with_name("large.onnx.data").write_bytes(b"tensors")
-    with pytest.raises(UserError, match=r"1\.5 GB"):
-        reduce_precision(file, tmp_path / "small.onnx", "int8")
+def test_a_model_that_is_too_large_is_refused_before_it_is_traced(tmp_path: Path) -> None:
+    """The converters load a model as one message of protobuf, which holds 2 GB."""
+    with pytest.raises(UserError, match=r"2\.5 GB"):
+        require_reducible(2_527_000_000, "int8")
+    require_reducible(2_527_000_000, "fp32")
+    large = model()
+    large.backbone.register_module("norm", torch.nn.Linear(30_000, 30_000, device="meta"))
+    found = large.exportable(INPUT)
+    assert found is not None
+    with pytest.raises(UserError, match=r"3\.6 GB"):
+        write(found, Wanted("onnx", tmp_path / "model.onnx", "fp16"), tmp_path, ORIGIN)
+    assert not list(tmp_path.iterdir())
