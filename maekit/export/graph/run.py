@@ -9,7 +9,7 @@ from maekit.base.exportable import GraphModel
 from maekit.errors import UserError
 from maekit.export.graph.libraries import library
 from maekit.export.graph.metadata import KEY, read_metadata, require_sides
-from maekit.export.graph.tensors import require_tensors, tensors_missing
+from maekit.export.graph.tensors import require_tensors, require_tensors_beside
 from maekit.export.graph.torch_file import TorchModel
 
 ENDINGS = (".onnx", ".pt2")
@@ -33,14 +33,13 @@ class OnnxModel:
     def __init__(self, path: Path, threads: int | None = None) -> None:
         runtime = library("onnxruntime", f"running {path.name}")
         options = runtime.SessionOptions()
-        options.log_severity_level = 3
+        options.log_severity_level = 4  # it prints what it raises
         if threads is not None:
             options.intra_op_num_threads = threads
         try:
             self.session = runtime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         except Exception as error:  # onnxruntime's classes differ with its version
-            if missing := tensors_missing(path):
-                raise UserError(missing) from error
+            require_tensors_beside(path)
             first = str(error).strip().splitlines()[0]
             raise UserError(f"{path}: onnxruntime {runtime.__version__} cannot open it: {first}") from error
         kept = self.session.get_modelmeta().custom_metadata_map.get(KEY)

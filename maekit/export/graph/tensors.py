@@ -8,7 +8,7 @@ from typing import Any
 
 from maekit.errors import UserError
 from maekit.export.graph.libraries import library
-from maekit.export.graph.metadata import KEY
+from maekit.export.graph.metadata import KEY, read_metadata
 
 LARGE = 1_500_000_000  # bytes of tensors from which they have a file of their own: protobuf holds 2 GB at most
 PIECES, PIECE = 64, 65_536  # that a fingerprint reads: how many, and how many bytes each
@@ -49,26 +49,27 @@ def require_tensors(metadata: Mapping[str, Any], path: Path) -> None:
         )
 
 
-def tensors_missing(path: Path) -> str:
-    """Returns what to say where a runtime cannot open a file: which tensors are not beside it; empty if none is missed.
+def require_tensors_beside(path: Path) -> None:
+    """Refuses a model, which a runtime could not open, if the tensors beside it are missing or others.
 
-    The file is small if its tensors are elsewhere, so it is read as a whole.
+    A model whose tensors are elsewhere is small, so it is read as a whole.
     """
     if path.stat().st_size > LARGE:
-        return ""
+        return
     onnx = library("onnx", f"reading {path.name}")
     try:
         model = onnx.load(str(path), load_external_data=False)
     except Exception:  # protobuf's classes differ with its version; the runtime has said what is wrong
-        return ""
-    places = {entry.value for entry in _locations(model)}
-    missing = sorted(place for place in places if not path.with_name(place).is_file())
-    if not missing:
-        return ""
-    return (
-        f"{path}: its tensors are in the file {missing[0]}, which is not beside it; move both together, and keep that "
-        "file's name"
-    )
+        return
+    missing = sorted(name for name in {at.value for at in _locations(model)} if not path.with_name(name).is_file())
+    if missing:
+        raise UserError(
+            f"{path}: its tensors are in the file {missing[0]}, which is not beside it; move both together, and keep "
+            "that file's name"
+        )
+    for prop in model.metadata_props:
+        if prop.key == KEY:
+            require_tensors(read_metadata(prop.value, path), path)
 
 
 def keep_tensors(path: Path, name: str) -> None:

@@ -36,19 +36,23 @@ def test_a_split_file_computes_the_same_elsewhere_and_under_another_name(tmp_pat
     assert parts(file) == [renamed, moved / "model.onnx.data"]
 
 
-def test_tensors_that_are_missing_renamed_or_anothers_are_refused_in_a_line(tmp_path: Path) -> None:
+def test_tensors_that_are_missing_renamed_or_anothers_are_refused_in_a_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     path = split(tmp_path)
     data, kept = data_of(path), data_of(path).read_bytes()
     data.rename(tmp_path / "renamed.data")
     with pytest.raises(UserError, match=r"model\.onnx\.data, which is not beside it"):
         OnnxModel(path)
-    for changed, fact in ((bytes(255 - byte for byte in kept), "another model's"), (kept + b"0" * 8, "bytes")):
+    others = bytes(255 - byte for byte in kept)
+    for changed, fact in ((others, "another model's"), (kept + b"0" * 8, "bytes"), (kept[:900], "of 900 bytes")):
         data.write_bytes(changed)
         with pytest.raises(UserError, match=fact) as raised:
             OnnxModel(path)
         assert "copy both" in str(raised.value) and "\n" not in str(raised.value)
     data.write_bytes(kept)
     OnnxModel(path)
+    assert not capfd.readouterr().err  # onnxruntime prints what it raises
 
 
 @pytest.mark.parametrize(("passed", "name"), [(True, "wanted.onnx"), (False, "wanted.refused.onnx")])
