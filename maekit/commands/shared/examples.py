@@ -4,6 +4,7 @@ import argparse
 import textwrap
 from functools import cache
 from importlib.resources import files
+from itertools import groupby
 
 import yaml
 
@@ -14,8 +15,11 @@ class HelpFormatter(argparse.RawDescriptionHelpFormatter):
     """Wraps paragraphs to the terminal, keeps indented lines as they are, and tells each default once."""
 
     def _fill_text(self, text: str, width: int, indent: str) -> str:
-        lines = ([line] if line.startswith(" ") else textwrap.wrap(line, width) or [""] for line in text.splitlines())
-        return "\n".join(indent + line for wrapped in lines for line in wrapped)
+        lines: list[str] = []
+        for is_prose, group in groupby(text.splitlines(), lambda line: line[:1] not in ("", " ")):
+            found = list(group)
+            lines += textwrap.wrap(" ".join(found), width) if is_prose else found
+        return "\n".join(indent + line for line in lines)
 
     def _get_help_string(self, action: argparse.Action) -> str | None:
         told = action.default in (None, False, "", [], argparse.SUPPRESS) or "default" in (action.help or "").lower()
