@@ -5,6 +5,7 @@ import re
 from argparse import SUPPRESS
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, is_dataclass
+from functools import lru_cache
 from textwrap import fill
 from types import ModuleType
 from typing import get_args, get_type_hints
@@ -63,6 +64,7 @@ class Settings:
         return saved_header(self.recipe) + safe_dump(self.values, sort_keys=False)
 
 
+@lru_cache(maxsize=8)  # a study's server makes that of its task, and its runs are forks of it
 def make_parser(module: ModuleType, *, training: bool, prog: str = "maekit fit") -> ArgumentParser:
     """Returns a task's parser: flags of its Model, optimizer and Data, and for training of Trainer and run."""
     parser = ArgumentParser(prog=prog, exit_on_error=False)

@@ -75,7 +75,9 @@ def _import(task: str) -> None:
     for name in MODULES:
         import_module(name)
     if task:
-        import_module(f"maekit.tasks.{task}")
+        from maekit.recipes.settings import make_parser
+
+        make_parser(import_module(f"maekit.tasks.{task}"), training=True, prog="maekit fit")
     import torch
     from PIL import Image
 
