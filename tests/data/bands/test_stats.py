@@ -109,5 +109,10 @@ def test_the_command_measures_the_training_images(tmp_path: Path, capsys: pytest
     task = ["--task", "imagenet_finetune", "--out", str(tmp_path / "other.json"), "--data.bands", "a,b,c"]
     assert cli.main([*words, *task]) == 0
     assert read_stats(tmp_path / "other.json") == first
+    assert "often marks" not in capsys.readouterr().out
+    (tmp_path / "marked").mkdir()
+    written(tmp_path / "marked", [np.where(np.eye(8) > 0, -9999, 5 + np.eye(8)).astype(np.int16)])
+    assert cli.main(["data", "stats", "--root", str(tmp_path / "marked"), "--data.file_bands", "a"]) == 0
+    assert "the smallest number of a is -9,999, which often marks pixels without a value" in capsys.readouterr().out
     assert cli.main([*words, "--data.fold", "1/2"]) == 2
     assert "--task" in capsys.readouterr().err

@@ -76,11 +76,14 @@ def test_folders_without_yaml_and_background_images(tmp_path: Path) -> None:
         build(root).setup()
     (root / "classes.txt").write_text("red\nblue\n", encoding="utf-16")
     (root / "labels/train/0.txt").unlink()
+    (root / "labels/train/zero.txt").write_text("0 0.5 0.5 0.2 0.2\n")
     path = root / "labels/train/1.txt"
     path.write_text(path.read_text(encoding="utf-8") * 2, encoding="utf-8")
     data = build(root)
     assert len(data.files[0]) == NUM and len(data.files[0].trainable()) == NUM - 1
     assert "1 of 4 images have no label file" in data.summary()
+    alone = f"1 label file without an image of that name, not used (the first: {root}/labels/train/zero.txt)"
+    assert alone in data.summary() and "labels/val" not in data.summary()
     assert "1 lines repeat an object" in data.summary() and "1.txt:2" in data.summary()
 
 

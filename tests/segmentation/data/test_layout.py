@@ -151,6 +151,9 @@ def test_another_case_is_the_same_name(tmp_path: Path) -> None:
     data_set(tmp_path, "images/{split}/{n}.png", "masks/{split}/{n}.png")
     (tmp_path / "images/train/im00.png").rename(tmp_path / "images/train/IM00.PNG")
     assert ("IM00.PNG", "im00.png") in pairs(build(tmp_path))["train"]
+    (tmp_path / "images/train/im01.png").rename(tmp_path / "images/train/caf\u00e9.png")
+    (tmp_path / "masks/train/im01.png").rename(tmp_path / "masks/train/cafe\u0301.png")
+    assert ("caf\u00e9.png", "cafe\u0301.png") in pairs(build(tmp_path))["train"]
 
 
 def test_two_label_maps_of_one_image(tmp_path: Path) -> None:

@@ -151,6 +151,14 @@ def test_a_wrong_table_is_one_line(
     assert "\n" not in str(caught.value)
 
 
+def test_a_label_map_of_several_images_is_told(tmp_path: Path) -> None:
+    rows = folder(tmp_path)
+    assert "of several images" not in of_table(tmp_path, rows).summary()
+    shared = rows[0]["mask"]
+    found = of_table(tmp_path, changed(3, mask=shared)(rows)).summary()
+    assert f"1 label map of several images each, the first '{shared}' of 2" in found
+
+
 def test_a_column_needs_a_table(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"got data\.mask_column without data\.table"):
         build(tmp_path, mask_column="mask")

@@ -9,6 +9,9 @@ from maekit.data.images.bands.stats import measure
 from maekit.data.images.bands.stats_file import Stats
 from maekit.system.numbers import number, plural
 
+MARKS, FLOAT_MARK = (-99, -999, -9999, -99999, -32768), -1e30  # of no value, in whole numbers and in floats
+MAX_NAMED = 5
+
 
 def make_stats(paths: Sequence[str], asked: Asked, workers: int = 1) -> tuple[Stats, tuple[str, ...]]:
     """Returns the statistics of all channels of some files, and what the user should know of names and files.
@@ -31,7 +34,20 @@ def make_stats(paths: Sequence[str], asked: Asked, workers: int = 1) -> tuple[St
         if lacking
         else []
     )
-    return stats, (*note, *lines)
+    return stats, (*note, *lines, *_mark_notes(stats))
+
+
+def _mark_notes(stats: Stats) -> list[str]:
+    """Returns a line where a band's smallest number often marks pixels without a value, and no file says so."""
+    marked = [name for name, low in zip(stats.bands, stats.min, strict=True) if low in MARKS or low < FLOAT_MARK]
+    if not marked:
+        return []
+    low = number(stats.min[stats.bands.index(marked[0])])
+    which = ", ".join(marked[:MAX_NAMED]) + (", ..." if marked[MAX_NAMED:] else "")
+    return [
+        f"the smallest number of {which} is {low}, which often marks pixels without a value, and is measured as one: "
+        "write it into the files as GDAL's nodata, if it is a mark"
+    ]
 
 
 def table_lines(stats: Stats) -> list[str]:

@@ -7,10 +7,11 @@ from typing import NamedTuple
 
 import yaml
 
-from maekit.data.folders.listing import scan_images, sub_folders
+from maekit.data.folders.listing import files_in, scan_images, sub_folders
 from maekit.data.folders.splits import SPLIT_NAMES, SplitName, splits_among
 from maekit.data.folders.text import read_text
 from maekit.errors import UserError
+from maekit.system.numbers import plural
 
 NAME_FILES = ("classes.txt", "obj.names", "names.txt")
 NAMES = "expected names such as names: [cat, dog] or names: {0: cat, 1: dog}"
@@ -170,7 +171,21 @@ def _named_beside(root: Path) -> dict[int, str]:
 
 
 def notes_of(split: YoloSplit, without: int, repeated: int, first: object) -> tuple[str, ...]:
-    """Returns a line on images without objects, and one on lines that repeat an object, of which one is `first`."""
+    """Returns a line on images without objects, on lines that repeat an object (`first`), on labels without image."""
+    alone = _without_image(split)
+    first_alone = min(alone, default="")
+    lone = f"{plural(len(alone), 'label file')} without an image of that name, not used (the first: {first_alone})"
     empty = f"{without:,} of {len(split.names):,} images have no label file or an empty one, so they are background"
     twice = f"{repeated:,} lines repeat an object and are left out (the first: {first})"
-    return tuple(line for count, line in ((without, empty), (repeated, twice)) if count)
+    return tuple(line for count, line in ((without, empty), (repeated, twice), (len(alone), lone)) if count)
+
+
+def _without_image(split: YoloSplit) -> list[str]:
+    """Returns the label files whose name no file has in the folder of the images that they would belong to."""
+    folders = {split.label(index).parent: (split.folder / name).parent for index, name in enumerate(split.names)}
+    alone = list[str]()
+    for labels, images in folders.items():
+        known = {Path(name).stem for name in files_in(images)}
+        texts = (name for name in files_in(labels) if name.endswith(".txt") and name not in NAME_FILES)
+        alone += [str(labels / name) for name in texts if Path(name).stem not in known]
+    return alone

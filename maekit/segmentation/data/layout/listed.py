@@ -1,6 +1,7 @@
 """The images and label maps that a table lists."""
 
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ from maekit.data.tables.paths import find_files
 from maekit.data.tables.read import column_names, read_columns
 from maekit.data.tables.rows import groups_of, require_both, require_once, require_table, splits_of, weights_of
 from maekit.segmentation.data.layout.layout import Paired, Pairs, require_lossless
+from maekit.system.numbers import plural
 
 
 class Listed(NamedTuple):
@@ -60,10 +62,19 @@ def read_listed(table: Path, columns: dict[str, str | None], root: Path) -> List
 
     splits = [] if chosen.split is None else read[chosen.split]
     groups = [] if chosen.group is None else groups_of(table, chosen.group, read[chosen.group])
-    notes = [f"{len(order):,} rows of {table.name}", chosen.note, images.note, masks.note]
+    notes = [f"{len(order):,} rows of {table.name}", chosen.note, images.note, masks.note, _shared(masks.names)]
     pairs = Pairs(images.root, masks.root, names, labels, weights=weights)
     splits, groups = ([part[row] for row in order] if part else [] for part in (splits, groups))
     return Listed(table, pairs, splits, groups, [note for note in notes if note])
+
+
+def _shared(masks: Sequence[str]) -> str:
+    """Returns a note on label maps that stand in several rows; empty if there is none."""
+    several = [(name, count) for name, count in Counter(masks).items() if count > 1]
+    if not several:
+        return ""
+    name, count = several[0]
+    return f"{plural(len(several), 'label map')} of several images each, the first '{name}' of {count}"
 
 
 def divide(listed: Listed, share: Share, held_out: Callable[[Pairs, list[str]], np.ndarray]) -> tuple[Paired, Paired]:

@@ -1,6 +1,7 @@
 """Pairs names of images with names of label maps."""
 
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -69,8 +70,8 @@ def stem_of(name: str) -> str:
 
 
 def key(name: str) -> str:
-    """Returns the common part of an image's and its label map's path: in lower case, without suffix and `WORDS`."""
-    folder, _, file = stem_of(name).casefold().rpartition("/")
+    """Returns the common part of an image's and its label map's path: lower case, NFC, without suffix and `WORDS`."""
+    folder, _, file = unicodedata.normalize("NFC", stem_of(name)).casefold().rpartition("/")
     words = [word for word in re.split(r"[\s_.\-]+", file) if word and word not in WORDS]
     return f"{folder}/{'_'.join(words)}" if words else ""
 
