@@ -45,11 +45,13 @@ def fingerprint(page: Path) -> str:
         lines, known = _read(place.file)
         seen[place] = []
         for statement in known.get(place.name, ()):
+            if isinstance(statement, ast.ImportFrom):  # without the other names of the line
+                seen[place].append(f"from {statement.module}")
+                waiting += _imported(statement, place.name, page)
+                continue
             for node in _deciding(statement):
                 seen[place] += lines[node.lineno - 1 : node.end_lineno]
                 waiting += [_Place(place.file, name) for name in _used(node) if name in known]
-            if isinstance(statement, ast.ImportFrom):
-                waiting += _imported(statement, place.name, page)
         if not seen[place]:
             raise NotFollowedError(f"no {place.name} in {place.file}")
     parts = [f"{file.name}:{name}\n{chr(10).join(text)}" for (file, name), text in sorted(seen.items())]
@@ -104,7 +106,8 @@ def _used(node: ast.AST) -> set[str]:
     found = set()
     for one in ast.walk(node):
         if isinstance(one, ast.Name):
-            found.add(one.id)
+            if isinstance(one.ctx, ast.Load):  # else a field of the name of an imported function, such as class_weights
+                found.add(one.id)
         elif isinstance(one, ast.Constant) and isinstance(one.value, str) and not isinstance(node, ast.Expr):
             with suppress(SyntaxError, ValueError):
                 found |= {part.id for part in ast.walk(ast.parse(one.value)) if isinstance(part, ast.Name)}

@@ -19,6 +19,7 @@ class Model(Base):
 import torch
 from maekit.kinds import KINDS, Kind
 from maekit.parent import Parent
+from maekit.more import other, rate
 def middle():
     return sorted(KINDS)[1]
 class Base(torch.nn.Module):
@@ -63,6 +64,8 @@ DO_NOT = [
     ("family/model.py", "unused = 4", "unused = 7"),
     ("family/data.py", "return 5", "return 7"),
     ("tasks/page.py", "settings.rate", "settings.kind"),
+    ("family/model.py", "import other, rate", "import rate"),
+    ("family/model.py", "import KINDS, Kind", "import KINDS, Kind, Other"),
 ]
 
 
