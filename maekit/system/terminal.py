@@ -2,8 +2,14 @@
 
 import sys
 from collections.abc import Iterable
+from unicodedata import category
 
 from maekit.system.rank import rank
+
+
+def on_one_line(text: str) -> str:
+    """Returns a text with its control characters escaped, such as the line breaks and tabs that names may have."""
+    return "".join(repr(one)[1:-1] if category(one) in ("Cc", "Zl", "Zp") else one for one in text)
 
 
 def say(line: str) -> None:

@@ -1,5 +1,6 @@
 """The words by which a user names images: files, folders, patterns, lists; each image once, and no address."""
 
+import io
 import os
 from pathlib import Path
 
@@ -59,6 +60,35 @@ def test_a_name_is_taken_once_and_said(photos: Path, capsys: pytest.CaptureFixtu
 def test_a_list_names_files_and_folders(photos: Path, word: str, encoding: str) -> None:
     Path(word.removeprefix("@")).write_bytes("photos/a.png\r\n\r\n  photos/deep  \r\n".encode(encoding))
     assert found(word) == ["photos/a.png", "photos/deep/c.png", "photos/deep/deeper/d.png"]
+
+
+def test_a_list_may_come_from_standard_input(photos: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = io.TextIOWrapper(io.BytesIO(b"photos/a.png\nphotos/deep\n"))
+    monkeypatch.setattr("sys.stdin", lines)
+    assert found("-") == ["photos/a.png", "photos/deep/c.png", "photos/deep/deeper/d.png"]
+    monkeypatch.setattr(lines, "isatty", lambda: True)
+    with pytest.raises(UserError, match="terminal"):
+        found("-")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="Windows has no pipes among files")
+def test_a_pipe_is_left_out_and_names_with_line_breaks_stay_on_one_line(
+    photos: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(photos / "pipe.png")
+    (photos / "two\nlines.png").touch()
+    given = GivenImages()
+    given.choose_reading(files := given.find_all(["photos"]))
+    assert list(given.batches(files[-1:], lambda image: image, 1)) == []
+    given.write_skipped(Path())
+    lines = dict(line.split("\t") for line in Path("skipped.txt").read_text().splitlines())
+    assert lines["photos/pipe.png"] == "a pipe or a device" and lines["photos/two\\nlines.png"].startswith(
+        "is an empty file"
+    )
+    printed = capsys.readouterr().err.splitlines()
+    assert all(line.startswith("maekit: ") for line in printed) and "1 pipe or device" in printed[0]
+    with pytest.raises(UserError, match="a pipe or a device"):
+        found("photos/pipe.png")
 
 
 def test_a_list_is_relative_to_its_own_folder_too(photos: Path) -> None:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 from maekit.commands.shared.image_words import list_lines, list_of, listed_path, matches, refuse_url, unique
 from maekit.errors import UserError, nearest
 from maekit.system.numbers import plural
+from maekit.system.terminal import on_one_line
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -119,6 +120,8 @@ class GivenImages:
         if path.is_file():
             return [path]
         if not path.is_dir():
+            if path.exists():
+                raise UserError(f"{path}: a pipe or a device, expected an image or a folder")
             near = nearest(path.name, [file.name for file in path.parent.iterdir()]) if path.parent.is_dir() else ""
             raise UserError(f"no image or folder {path}{near}")
         self.folders.append(path)
@@ -184,7 +187,7 @@ class GivenImages:
 
     def leave_out(self, file: Path, reason: str) -> None:
         """Records an image that cannot be used, and prints it to stderr."""
-        print(f"maekit: left out: {reason}", file=sys.stderr)
+        print(f"maekit: left out: {on_one_line(reason)}", file=sys.stderr)
         self.skipped.append((str(file), reason.removeprefix(f"{file}: ")))
         self.num_unread += 1
 
@@ -199,8 +202,8 @@ class GivenImages:
         if not self.skipped:
             (folder / SKIPPED).unlink(missing_ok=True)
             return ""
-        clean = ((name.replace("\n", "\\n"), reason) for name, reason in self.skipped)
-        write_lines(folder / SKIPPED, (f"{name}\t{reason}" for name, reason in clean))
+        lines = (f"{on_one_line(name)}\t{on_one_line(reason)}" for name, reason in self.skipped)
+        write_lines(folder / SKIPPED, lines)
         others = len(self.skipped) - self.num_unread
         parts = [f"{self.num_unread:,} could not be read"] if self.num_unread else []
         names = plural(others, "file is no image by its name", "files are no images by their names")

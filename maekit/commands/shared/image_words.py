@@ -3,6 +3,7 @@
 import glob
 import os
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -10,9 +11,9 @@ from maekit.errors import UserError
 
 HELP = (
     "images, folders of them at any depth, patterns in quotes such as 'photos/**/*.jpg', or a list with one of these a "
-    "line: @files.txt or files.txt"
+    "line: @files.txt or files.txt, or - for one from standard input"
 )
-LIST = ".txt"
+LIST, STANDARD_INPUT = ".txt", Path("-")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+://")
 
 
@@ -23,8 +24,10 @@ def refuse_url(word: str) -> None:
 
 
 def list_of(word: str) -> Path | None:
-    """Returns the file of a list of images, if a word means one: `@FILE`, or an existing file that ends in .txt."""
+    """Returns the file of a list of images, if a word means one: `@FILE`, `-`, or an existing file in .txt."""
     path = Path(word).expanduser()
+    if path == STANDARD_INPUT and not path.exists():
+        return path
     if path.is_file() and path.suffix.lower() == LIST:
         return path
     return Path(word[1:]).expanduser() if word.startswith("@") and not path.exists() else None
@@ -38,9 +41,15 @@ def list_lines(path: Path) -> list[tuple[int, str]]:
     """
     from maekit.data.folders.text import read_text
 
-    if not path.is_file():
+    if path == STANDARD_INPUT:
+        if sys.stdin.isatty():
+            raise UserError("-: standard input is this terminal, expected a list with an image a line from a pipe")
+        text = sys.stdin.buffer.read().decode(errors="surrogateescape")
+    elif not path.is_file():
         raise UserError(f"@{path}: no such file, expected a list with an image a line")
-    lines = [(number, line.strip()) for number, line in enumerate(read_text(path).split("\n"), 1) if line.strip()]
+    else:
+        text = read_text(path)
+    lines = [(number, line.strip()) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if not lines:
         raise UserError(f"{path}: an empty list, expected an image a line")
     for number, line in lines:

@@ -12,7 +12,7 @@ from maekit.commands.shared.given_images import GivenImages
 from maekit.commands.shared.stopwatch import Stopwatch
 from maekit.errors import UserError
 from maekit.system.numbers import plural
-from maekit.system.terminal import say
+from maekit.system.terminal import on_one_line, say
 
 if TYPE_CHECKING:
     import torch
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from maekit.base.shown import PredictionWriter, TiledPredictor
     from maekit.tiles.tiled_image import TiledImage
 
+LEAST_SAID = 10**6  # bytes of an image that is decoded whole from which on this is said
 LEAST_BYTES = 2**18  # of a file whose header is looked at: a smaller one holds no image above the limit
 
 
@@ -148,6 +149,7 @@ def predict_tiled(
 
 
 def _line(image: "TiledImage") -> str:
-    whole = f", decoded whole ({image.decoded / 1e6:,.0f} MB)" if image.decoded else ""
+    whole = f", decoded whole ({image.decoded / 1e6:,.0f} MB)" if image.decoded >= LEAST_SAID else ""
     notices = "".join(f"; {notice}" for notice in image.notices)
-    return f"        {image.path}: {image.size.width:,} x {image.size.height:,} pixels{whole}{notices}"
+    size = f"{image.size.width:,} x {image.size.height:,} pixels"
+    return f"        {on_one_line(str(image.path))}: {size}{whole}{notices}"

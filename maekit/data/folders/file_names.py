@@ -67,7 +67,7 @@ class LeftOut:
     """The files and folders that a listing found and did not take.
 
     Attributes:
-        files: relative paths of files with another suffix than an image's.
+        files: relative paths of files with another suffix than an image's, and of pipes and devices.
         links: relative paths of links to a folder above themselves.
         folders: names of folders beside the split, such as a test split's.
         loose: names of images beside class folders.
@@ -89,7 +89,7 @@ class LeftOut:
 
     def words(self) -> str:
         """Returns the folders and the number of files by suffix, as `left out: folder test, 3 .txt`; empty for none."""
-        counts = Counter(suffix(name.rpartition("/")[2]) or "without a suffix" for name in self.files)
+        counts = Counter(_kind(name.rpartition("/")[2]) for name in self.files)
         parts = [f"folder {name}" for name in self.folders[:MAX_NAMED]]
         parts += [f"{len(self.folders) - MAX_NAMED} more folders"] if self.folders[MAX_NAMED:] else []
         parts += [f"{len(self.loose):,} images beside the class folders ({self.loose[0]})"] if self.loose else []
@@ -101,7 +101,7 @@ class LeftOut:
 
     def reasons(self) -> list[tuple[str, str]]:
         """Returns each relative path and why it was left out, sorted."""
-        reasons = [(name, _reason(suffix(name.rpartition("/")[2]))) for name in self.files]
+        reasons = [(name, _reason(name.rpartition("/")[2])) for name in self.files]
         reasons += [(name, "a link to a folder that it lies in") for name in self.links]
         return sorted(reasons + [(name, "it lies beside the class folders") for name in self.loose])
 
@@ -110,5 +110,12 @@ def _advice(ending: str) -> str:
     return " (read with pip install 'maekit[heic]')" if ending in HEIC_SUFFIXES else ""
 
 
-def _reason(ending: str) -> str:
+def _kind(name: str) -> str:
+    return "pipe or device" if is_image_name(name) else suffix(name) or "without a suffix"
+
+
+def _reason(name: str) -> str:
+    if is_image_name(name):  # images that are files are taken
+        return "a pipe or a device"
+    ending = suffix(name)
     return f"its name ends in {ending}{_advice(ending)}" if ending else "its name has no suffix"

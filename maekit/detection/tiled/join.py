@@ -32,7 +32,15 @@ def join(views: Views) -> list[Joined]:
     kept = [place for place in range(len(views.scores)) if place not in verdict.dropped]
     found = [_object(views, verdict.scores, group) for group in _groups(views, kept, verdict.parts)]
     parts = [one for one in found if len(one.views) > 1]
-    found = [one for one in found if len(one.views) > 1 or not _in_a_joined(views, one, parts)]
+    joined = {label: [part for part in parts if part.label == label] for label in {part.label for part in parts}}
+    boxes = {label: np.array([part.box for part in each]) for label, each in joined.items()}
+    found = [
+        one
+        for one in found
+        if len(one.views) > 1
+        or one.label not in joined
+        or not _in_a_joined(views, one, joined[one.label], boxes[one.label])
+    ]
     return sorted(found, key=lambda one: -one.score)
 
 
@@ -67,12 +75,10 @@ def _object(views: Views, scores: Floats, group: Sequence[int]) -> Joined:
     return Joined((x0, y0, x1, y1), float(scores[best]), int(views.labels[best]), tuple(group))
 
 
-def _in_a_joined(views: Views, one: Joined, parts: Sequence[Joined]) -> bool:
-    """Whether an object lies in one of the same class that was joined from other tiles."""
-    tile = views.tile_of[one.views[0]]
-    others = [part for part in parts if part.label == one.label and tile not in views.tile_of[list(part.views)]]
-    if not others:
-        return False
+def _in_a_joined(views: Views, one: Joined, parts: Sequence[Joined], boxes: Floats) -> bool:
+    """Whether an object lies in one of `parts`, those of its class that were joined, with `boxes`, of other tiles."""
     box = np.array([one.box])
-    shared = intersections(box, np.array([part.box for part in others]))
-    return bool((shared / max(float(areas(box)[0]), 1e-9)).max() >= COVERED)
+    shares = intersections(box, boxes)[0] / max(float(areas(box)[0]), 1e-9)
+    tile = int(views.tile_of[one.views[0]])
+    covering = (parts[place] for place in np.flatnonzero(shares >= COVERED).tolist())
+    return any(tile not in views.tile_of[list(part.views)] for part in covering)

@@ -1,5 +1,6 @@
 """What the tiles of one image found, and how well each tile saw each object."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -74,13 +75,25 @@ def facing(one: Region, other: Region) -> Bools:
 
 
 def touching(tiles: Sequence[Region]) -> list[tuple[int, int]]:
-    """Returns the pairs of tiles that share pixels or an edge, each pair once."""
-    return [
-        (first, second)
-        for first in range(len(tiles))
-        for second in range(first + 1, len(tiles))
-        if min(tiles[first].inside(tiles[second]).size) >= 0
-    ]
+    """Returns the pairs of tiles that share pixels or an edge, each pair once, in order.
+
+    Tiles are looked up by their rows and columns: a slide has tens of thousands of them, and billions of pairs.
+    """
+    rows: dict[int, list[tuple[int, int]]] = {}
+    for place, tile in enumerate(tiles):
+        rows.setdefault(tile.top, []).append((tile.left, place))
+    for row in rows.values():
+        row.sort()
+    tops, widest = sorted(rows), max((tile.size.width for tile in tiles), default=0)
+    found: set[tuple[int, int]] = set()
+    for first, tile in enumerate(tiles):
+        for top in tops[bisect_left(tops, tile.top) : bisect_right(tops, tile.bottom)]:
+            row = rows[top]
+            near = row[bisect_left(row, (tile.left - widest, 0)) : bisect_right(row, (tile.right, len(tiles)))]
+            for _, second in near:
+                if first != second and min(tile.inside(tiles[second]).size) >= 0:
+                    found.add((min(first, second), max(first, second)))
+    return sorted(found)
 
 
 def clipped(boxes: Floats, region: Region) -> Floats:

@@ -12,7 +12,7 @@ from maekit.detection.data.coco.rle import cut_out, text_of_bitmap, text_of_part
 from maekit.detection.metrics.coco_masks import CocoResults, decode_masks, encode_masks
 from maekit.detection.tiled.join import join
 from maekit.detection.tiled.predictor import detector_tiles, joined_results
-from maekit.detection.tiled.views import Views
+from maekit.detection.tiled.views import Views, touching
 from maekit.errors import UserError
 from maekit.system.size import HeightWidth
 from maekit.tiles.region import tiles
@@ -106,6 +106,13 @@ def test_a_tile_s_second_view_of_an_object_joins_no_part_of_it() -> None:
     boxes = [[60, 10, 100, 50], [62, 12, 100, 48], [80, 10, 130, 50]]
     (one,) = join(views(boxes, [0.9, 0.4, 0.8], [3, 5, 3], [0, 0, 1]))
     assert (one.box, one.label, one.views) == ((60, 10, 130, 50), 3, (0, 2))
+
+
+@pytest.mark.parametrize(("size", "overlap"), [((90, 130), 5), ((90, 130), 15), ((20, 100), 0), ((31, 33), 17)])
+def test_touching_tiles_are_those_that_share_pixels_or_an_edge(size: tuple[int, int], overlap: int) -> None:
+    places = tiles(HeightWidth(*size), 20, overlap)
+    every = [(a, b) for b in range(len(places)) for a in range(b)]
+    assert touching(places) == sorted((a, b) for a, b in every if min(places[a].inside(places[b]).size) >= 0)
 
 
 def test_an_object_larger_than_a_tile_is_one_object() -> None:
