@@ -22,7 +22,7 @@ def samples(*counts: int) -> Samples:
     return Samples([pictures(count, seed=count) for count in counts], "noise", real=False)
 
 
-@pytest.mark.parametrize(("kind", "ending"), [("mask", ".onnx"), ("cascade of boxes", ".onnx"), ("cascade", ".pt2")])
+@pytest.mark.parametrize(("kind", "ending"), [("mask", ".onnx"), ("cascade", ".onnx"), ("cascade of boxes", ".pt2")])
 def test_a_file_finds_the_objects_of_its_run(kind: str, ending: str, tmp_path: Path) -> None:
     wanted = Wanted("onnx" if ending == ".onnx" else "torch", tmp_path / "wanted" / f"model{ending}")
     origin: dict[str, object] = {"kind": "predictions", "task": "coco_maskrcnn"}

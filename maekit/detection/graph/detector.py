@@ -51,7 +51,8 @@ class FixedDetector(nn.Module):
         maps = [self.detector.laid_out(level) for level in self.pyramid(self.backbone(images, taps=self.taps).maps)]
         proposals, there = self._proposals(maps, sizes)
         found = self._detections(maps, proposals, there, sizes)
-        return found if self.detector.roi_heads.mask_head is None else (*found, self._masks(maps, found))
+        masks = () if self.detector.roi_heads.mask_head is None else (self._masks(maps, found),)
+        return (*found, *masks)  # a plain tuple: torch.export writes no named one into a file
 
     def _proposals(self, maps: Sequence[Tensor], sizes: Tensor) -> tuple[Tensor, Tensor]:
         generator, settings = self.detector.proposal_generator, self.detector.settings

@@ -20,11 +20,18 @@ def write_torch(program: ExportedProgram, path: Path, metadata: Mapping[str, obj
     """Writes a program, with its metadata as the extra file `maekit`.
 
     Raises:
+        UserError: torch cannot write what was traced.
         OSError: the disk is full.
     """
     with path.open("wb") as file:
         given = _Unfailing(file)
-        torch.export.save(program, cast(BinaryIO, given), extra_files={KEY: json.dumps(metadata)})
+        try:
+            torch.export.save(program, cast(BinaryIO, given), extra_files={KEY: json.dumps(metadata)})
+        except Exception as error:  # whatever the serialisation of an operator or an output raises
+            first = (str(error).strip() or type(error).__name__).splitlines()[0]
+            raise UserError(
+                f"torch {torch.__version__} cannot write the traced model: {first}; try --to onnx"
+            ) from error
         if given.error is not None:
             raise given.error
 

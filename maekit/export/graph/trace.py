@@ -70,13 +70,17 @@ def _traced(exportable: Exportable) -> ExportedProgram:
     noise = io.StringIO()
     try:
         with without_remarks(), torch.no_grad(), redirect_stdout(noise), redirect_stderr(noise):
-            return torch.export.export(exportable.module, inputs, dynamic_shapes=shapes, strict=False)
+            program = torch.export.export(exportable.module, inputs, dynamic_shapes=shapes, strict=False)
     except Exception as error:  # whatever the tracer or the model's own code raises
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise UserError(
             f"{exportable.named} cannot be traced by torch {torch.__version__}: {first}; export its --features, or "
             "report it"
         ) from error
+    for part in program.graph_module.modules():
+        for node in part.graph.nodes if isinstance(part, torch.fx.GraphModule) else ():
+            node.meta.pop("stack_trace", None)  # folders of this machine, which would be written into the file
+    return program
 
 
 def _runs(program: ExportedProgram, exportable: Exportable) -> bool:

@@ -7,8 +7,10 @@ import onnx
 import pytest
 import torch
 
+import maekit
 from maekit.errors import UserError
-from maekit.export.graph.onnx_file import DEFAULT_OPSET, KEY, check_opset
+from maekit.export.graph.metadata import KEY
+from maekit.export.graph.onnx_file import DEFAULT_OPSET, check_opset
 from maekit.export.graph.run import OnnxModel, open_graph
 from tests.export.graph.helpers import CLASSES, INPUT, exported, noise
 
@@ -40,6 +42,8 @@ def test_the_file_says_how_images_are_prepared_and_what_its_outputs_are() -> Non
     assert metadata["outputs"] == ["logits", "probabilities"] and metadata["image_size"] == [16, 16]
     assert (metadata["opset"], metadata["precision"], metadata["batch"]) == (DEFAULT_OPSET, "fp32", "any")
     assert {entry.domain: entry.version for entry in proto.opset_import}[""] == DEFAULT_OPSET
+    assert str(Path(maekit.__file__).parent).encode() not in file.read_bytes()  # nor any other folder of its maker
+    assert not any(node.metadata_props or node.doc_string for node in proto.graph.node)
     axes = [axis.dim_param or axis.dim_value for axis in proto.graph.input[0].type.tensor_type.shape.dim]
     assert axes == ["batch", 3, "height", "width"]
 

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import maekit
 from maekit.backbone.lora import LoraLinear
 from maekit.base.exportable import Exportable, compare_outputs, images_of_batch
 from maekit.errors import UserError
@@ -101,6 +102,7 @@ def test_a_program_of_torch_computes_the_same(tmp_path: Path, capfd: pytest.Capt
     check = compare(taken, file, samples())
     judge(check, "fp32", None)
     assert check.passed and check.equal == 1.0
+    assert str(Path(maekit.__file__).parent).encode() not in (tmp_path / "model.pt2").read_bytes()
     (tmp_path / "damaged.pt2").write_bytes((tmp_path / "model.pt2").read_bytes()[:3000])
     with pytest.raises(UserError, match="damaged"):
         TorchModel(tmp_path / "damaged.pt2")
