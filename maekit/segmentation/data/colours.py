@@ -163,7 +163,8 @@ def _entries(path: Path) -> Iterator[tuple[str, list[str]]]:
     """Yields where an entry stands, and its fields: the name first, then the colour."""
     try:
         text = path.read_text(encoding="utf-8-sig")
-        content = yaml.safe_load(text) if path.suffix.lower() in (".json", ".yaml", ".yml") else None
+        mapping = path.suffix.lower() in (".json", ".yaml", ".yml")
+        content = yaml.load(text, Loader=yaml.BaseLoader) if mapping else None  # all text: `no` is a name, not False
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         raise UserError(f"{path}: cannot be read, {FORM}") from None
     if isinstance(content, dict):

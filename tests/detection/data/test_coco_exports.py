@@ -389,6 +389,12 @@ def test_a_damaged_gzip_is_one_line(tmp_path: Path) -> None:
     assert f"{root}/train.json: a damaged gzip archive" in refused(root)
 
 
+def test_a_list_in_latin_1_is_one_line(tmp_path: Path) -> None:
+    root = export(tmp_path / "d")
+    (root / "train.json").write_bytes((root / "train.json").read_bytes().replace(b'"red"', b'"r\xf6t"'))
+    assert f"{root}/train.json: categories[0]: not text in UTF-8" in refused(root)
+
+
 @pytest.mark.parametrize("ident", [0, -5])
 def test_ids_of_zero_and_below_are_ids(ident: int, tmp_path: Path) -> None:
     def low(values: Entry) -> None:

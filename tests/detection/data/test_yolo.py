@@ -117,6 +117,7 @@ def test_a_wrong_line_is_named(tmp_path: Path, line: str, said: str) -> None:
         ("  0: red\n  1: blue\n", "", "expected names"),
         ("path: .", "path: ../datasets/elsewhere", None),
         ("path: .\n", "", None),
+        ("0: red\n  1: blue", "0: no\n  1: 007", None),
         ("train: images/train", "train: ../images/train", None),
     ],
 )
@@ -127,6 +128,7 @@ def test_data_yaml(tmp_path: Path, old: str, new: str, said: str | None) -> None
     (root / "data.yaml").write_text(text.replace(old, new), encoding="utf-8")
     if said is None:
         assert len(build(root).files[0]) == NUM
+        assert build(root).spec().class_names == (("no", "007") if "no" in new else ("red", "blue"))
         return
     with pytest.raises(UserError, match=said):
         build(root).setup()

@@ -59,6 +59,11 @@ def test_a_wrong_table_is_refused(tmp_path: Path, text: str, said: str) -> None:
         read_table(table(tmp_path, text))
 
 
+def test_names_of_a_yaml_table_are_text(tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text("no: [0, 0, 255]\n007: '#804080'\n", encoding="utf-8")
+    assert read_table(tmp_path / "a.yaml").names == ("no", "007")
+
+
 def test_colours_and_names_must_agree(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no colour for class 'tree'"):
         read_table(table(tmp_path)).in_order(("sky", "road", "tree"))

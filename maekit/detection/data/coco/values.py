@@ -63,6 +63,8 @@ class Collector(ABC, Generic[Entry]):
                 self.take(decode(entry))
             except BadValue as error:
                 self._count(place, error.path, str(error))
+            except UnicodeDecodeError:
+                self._count(place, "", "not text in UTF-8")
             except msgspec.DecodeError as error:
                 text, _, path = str(error).partition(" - at `$")
                 self._count(place, path.rstrip("`"), text)

@@ -61,13 +61,15 @@ def find_yolo(root: Path) -> tuple[YoloSplit, YoloSplit | None] | None:
 def _yaml_of(root: Path) -> tuple[Path, Mapping[object, object]] | None:
     for path in sorted({*root.glob("*.yaml"), *root.glob("*.yml")}):
         try:
-            content = yaml.safe_load(path.read_text(encoding="utf-8-sig"))
+            text = path.read_text(encoding="utf-8-sig")
+            content, plain = yaml.safe_load(text), yaml.load(text, Loader=yaml.BaseLoader)
         except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
             if path.stem == "data":
                 raise UserError(f"{path}: not YAML ({' '.join(str(error).split())[:100]}); mend it") from None
             continue
         if isinstance(content, dict) and ({"names", "train"} <= content.keys() or path.stem == "data"):
-            return path, content
+            # names as they are written: YAML would make False of `no`, and 7 of `007`
+            return path, content | {"names": plain.get("names")}
     return None
 
 
