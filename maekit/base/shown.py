@@ -134,6 +134,17 @@ class Shown(ABC):
         """Scores each image of an evaluated batch; it asks no other process, and draws nothing at random."""
         raise NotImplementedError(f"{type(self).__name__} has a score, and no judge(batch)")
 
+    def judged(self, rows: Sequence[Mapping[str, str]]) -> dict[int, Judged] | None:
+        """Scores images by what an evaluation has found of each, so that none is evaluated again.
+
+        Args:
+            rows: of `image_scores.csv`, by its columns.
+
+        Returns:
+            The scores by place in the listing; None for a task whose rows do not hold them.
+        """
+        return None
+
     def example_picture(self, data: RunData, index: int) -> Image:
         """Returns what there is to see of one validation image, by its place in the listing from 0."""
         raise NotImplementedError(f"{type(self).__name__} has a score, and no example_picture(data, index)")

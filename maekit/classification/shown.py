@@ -1,6 +1,6 @@
 """What is shown of a classifier: the loss of an image, the image as the model sees it, a table of classes."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Protocol
 
@@ -55,6 +55,17 @@ class ShownClasses(Shown):
             Judged(loss, f"true {names[int(true)]}, predicted {names[int(predicted)]} (p {share:.2f})")
             for loss, true, predicted, share in rows
         ]
+
+    def judged(self, rows: Sequence[Mapping[str, str]]) -> dict[int, Judged] | None:
+        """Returns the same of all images of an evaluation."""
+        return {
+            int(row["image"]): Judged(
+                float(row["loss"] or "nan"),
+                f"true {short_name(row['label'])}, predicted {short_name(row['predicted'])} "
+                f"(p {float(row['probability'] or 'nan'):.2f})",
+            )
+            for row in rows
+        }
 
     def training_picture(self, data: RunData, seed: int) -> Image:
         """Returns twelve augmented training images with their classes, before mixup and cutmix."""

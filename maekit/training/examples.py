@@ -1,5 +1,6 @@
 """The best and the worst of a run's validation images: scored, drawn and described."""
 
+import csv
 import math
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -12,6 +13,7 @@ from maekit.base.data import RunData
 from maekit.base.evaluation.image_records import within
 from maekit.base.shown import Judged, Shown, evenly_spread
 from maekit.base.spec import Draw
+from maekit.runs.files import EVALUATION, IMAGE_SCORES, read_mapping
 from maekit.system.files import write_json
 
 FOLDER, FILE = "examples", "examples.json"
@@ -61,6 +63,26 @@ def judge_some(
         batch = move(collated(data, images, [Draw(0, index) for index in indices]))
         judged |= zip(indices, shown.judge(batch), strict=True)
     return judged
+
+
+def evaluated(folder: Path, checkpoint: str, step: int, images: int) -> list[dict[str, str]]:
+    """Returns the rows of `image_scores.csv`; none if it is not of this checkpoint and of the first so many images.
+
+    Args:
+        folder: the run's.
+        checkpoint: the file whose weights are shown.
+        step: its step.
+        images: how many a validation of this run sees.
+    """
+    about = read_mapping(folder / EVALUATION).values
+    if (about.get("checkpoint"), about.get("step")) != (checkpoint, step):
+        return []
+    try:
+        with (folder / IMAGE_SCORES).open(newline="", encoding="utf-8", errors="replace") as file:
+            rows = list(csv.DictReader(file))
+        return rows if sorted(int(row["image"]) for row in rows) == list(range(images)) else []
+    except (OSError, ValueError, KeyError, TypeError):
+        return []
 
 
 def spread(images: int, batch_size: int) -> list[list[int]]:

@@ -82,6 +82,11 @@ def test_a_runs_examples_are_judged_by_its_best_average(
         names = [model.spec.class_names[number] for number in (label, int(likely.indices))]
         caption = f"true {names[0]}, predicted {names[1]} (p {float(likely.values):.2f})"
         expected[index] = float(F.cross_entropy(logits, torch.tensor([label]))), caption, image
+    with torch.no_grad():  # as a run without an evaluation of its weights judges
+        judged = judge_some(model.shown(), session.data, first=20, batch_size=8, move=lambda batch: batch)
+    for index, one in judged.items():
+        assert one.score == pytest.approx(expected[index][0], rel=1e-4) and one.caption == expected[index][1]
+    assert sorted(judged) == list(range(20))
     ranked = sorted(expected, key=lambda index: expected[index][0])
     assert [(row["kind"], row["index"]) for row in said["examples"]] == [
         *(("best", index) for index in ranked[:6]), *(("worst", index) for index in ranked[:-7:-1])
@@ -115,7 +120,7 @@ def test_a_failure_is_one_line_and_the_run_stands(
     def broken(*_: Any) -> None:
         raise RuntimeError("no room\nat all")
 
-    monkeypatch.setattr(ShownClasses, "judge", broken)
+    monkeypatch.setattr(ShownClasses, "judged", broken)
     result = tiny(tmp_path, trainer__max_steps=1).fit()
     assert result["status"] == "finished"
     lines = [line for line in capsys.readouterr().out.splitlines() if "no room" in line]

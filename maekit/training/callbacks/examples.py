@@ -11,7 +11,7 @@ from maekit.base.model import TransferModel
 from maekit.system.generators import untouched_generators
 from maekit.system.terminal import say
 from maekit.training.callbacks.best import SaveBest
-from maekit.training.examples import judge_some, write_examples
+from maekit.training.examples import evaluated, judge_some, write_examples
 from maekit.training.run_module import RunModule, run_module
 from maekit.training.strategies import whole_model
 
@@ -32,7 +32,7 @@ class Examples(Callback):
         self.folder = folder
 
     def on_fit_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        """Scores up to 256 of the images that a validation sees, and draws the best and the worst."""
+        """Draws the best and the worst of the images whose scores the evaluation kept, else of up to 256 it scores."""
         module, (file, step) = run_module(pl_module), shown_weights(trainer)
         done = trainer.global_step >= module.total_steps()
         if not done or module.model.shown().score is None:
@@ -42,17 +42,19 @@ class Examples(Callback):
                 self._keep(trainer, module, model, file, step)
 
     def _keep(self, trainer: Trainer, module: RunModule, model: TransferModel, file: Path | None, step: int) -> None:
-        shown = model.shown()
+        shown, images = model.shown(), validated_images(trainer, module)
         try:
+            rows = [] if file is None else evaluated(self.folder, file.name, step, images)
+            known = shown.judged(rows) if rows else None
             with (
-                holding(model, None if step == trainer.global_step else file),
+                holding(model, None if step == trainer.global_step or known else file),
                 evaluating(model, trainer.strategy.root_device),
                 trainer.precision_plugin.forward_context(),
             ):
-                judged = judge_some(
+                judged = known or judge_some(
                     shown,
                     module.data,
-                    first=validated_images(trainer, module),
+                    first=images,
                     batch_size=module.plan.device_batch,
                     move=lambda batch: module.transfer_batch_to_device(batch, trainer.strategy.root_device, 0),
                 )
