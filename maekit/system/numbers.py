@@ -18,6 +18,17 @@ def number(value: float) -> str:
     return f"{value:.4g}" if abs(value) >= 1e-3 else f"{value:.3g}"
 
 
+def written_number(text: str) -> float:
+    """The number that a file or a table writes.
+
+    Raises:
+        ValueError: it is none, or its digits are divided by underscores, which Python alone would read.
+    """
+    if "_" in text:
+        raise ValueError(f"could not convert string to float: {text!r}")
+    return float(text)
+
+
 def cell_text(value: object) -> str:
     """A value in a table to be read: numbers as `number` writes them, `true` and `false`, nothing for None."""
     if value is None:

@@ -42,6 +42,7 @@ def test_a_class_without_training_images_has_no_weight() -> None:
     ("name", "text"),
     [
         ("w.csv", "class,weight\ncat,1\ndog,2\n\nno,8\n"),
+        ("w.csv", "class;weight\ncat;1\ndog;2\nno;8\n"),
         ("w.csv", "no, 8\ncat, 1\ndog, 2\n"),
         ("w.tsv", "n01\t1\nn02\t2\nn03\t8\n"),
         ("w.json", json.dumps(GIVEN)),
@@ -61,6 +62,8 @@ def test_each_form_of_a_file_gives_the_same_weights(tmp_path: Path, name: str, t
         ("w.csv", "cat,1\ndog,2\n", "no weight for class 'no'"),
         ("w.csv", "cat,1\ndgo,2\nno,3\n", "'dgo' is none of the 3 classes of the data; did you mean 'dog'"),
         ("w.csv", "cat,1\ndog,2\nno,0\n", "got '0' for class 'no'"),
+        ("w.csv", 'cat,"1,5"\ndog,2\nno,1\n', "got '1,5' for class 'cat'"),
+        ("w.csv", "cat,1_0\ndog,2\nno,1\n", "got '1_0' for class 'cat'"),
         ("w.yaml", "cat: 1\ndog: .nan\nno: 1\n", "class 'dog'"),
         ("w.json", '{"cat": 1, "dog": 2, "dog": 3, "no": 1}', "'dog' twice"),
         ("w.json", "[1, 2, 3]", "got no mapping"),

@@ -3,7 +3,7 @@
 import csv
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from pathlib import Path
 
 import yaml
@@ -11,7 +11,7 @@ import yaml
 from maekit.base.spec import DataSpec
 from maekit.data.folders.text import read_text
 from maekit.errors import UserError, nearest
-from maekit.system.numbers import plural
+from maekit.system.numbers import plural, written_number
 
 MAPPINGS = (".json", ".yaml", ".yml")
 FORM = "expected one `class,weight` a line (CSV), or a mapping of class to weight (JSON, YAML)"
@@ -25,7 +25,7 @@ def file_weights(file: Path, spec: DataSpec) -> list[float]:
     """
     if not file.is_file():
         raise UserError(f"model.class_weights: got '{file}', expected auto, none or a file that exists; mend the path")
-    found = _pairs(file)
+    found = _pairs(file, {*spec.ids(), *spec.class_names})
     labels = spec.ids() if set(found) & set(spec.ids()) else spec.class_names
     unknown = next((name for name in found if name not in set(labels)), None)
     if unknown is not None:
@@ -42,10 +42,10 @@ def file_weights(file: Path, spec: DataSpec) -> list[float]:
     return [found[name] for name in labels]
 
 
-def _pairs(file: Path) -> dict[str, float]:
-    """The classes of a file and their weights, as far as they are numbers above 0."""
+def _pairs(file: Path, labels: Set[str]) -> dict[str, float]:
+    """The classes of a file and their weights, as far as they are numbers above 0; `labels` are the data's classes."""
     rows = _rows(file)
-    if rows and file.suffix.lower() not in MAPPINGS and _number(rows[0][1]) is None:
+    if rows and file.suffix.lower() not in MAPPINGS and _number(rows[0][1]) is None and rows[0][0] not in labels:
         rows = rows[1:]  # a header
     found: dict[str, float] = {}
     for name, text in rows:
@@ -64,7 +64,9 @@ def _rows(file: Path) -> Sequence[tuple[str, object]]:
     text, ending = read_text(file), file.suffix.lower()
     if ending in MAPPINGS:
         return _mapping(file, text)
-    lines = csv.reader(text.splitlines(), delimiter="\t" if ending == ".tsv" else ",")
+    first = next((line for line in text.splitlines() if line.strip()), "")
+    delimiter = "\t" if ending == ".tsv" else ";" if ";" in first and "," not in first else ","
+    lines = csv.reader(text.splitlines(), delimiter=delimiter)
     cells = [[cell.strip() for cell in line] for line in lines if any(cell.strip() for cell in line)]
     if bad := next((line for line in cells if len(line) != 2), None):
         raise UserError(f"{file}: got a line of {plural(len(bad), 'cell')}, '{','.join(bad)}', {FORM}; mend it")
@@ -91,6 +93,6 @@ def _number(value: object) -> float | None:
     if isinstance(value, bool):
         return None
     try:
-        return float(str(value))
+        return written_number(str(value))
     except ValueError:
         return None

@@ -10,7 +10,7 @@ from maekit.data.folders.alike import meaning
 from maekit.data.folders.listing import files_in
 from maekit.data.folders.splits import SPLIT_NAMES, SplitName, split_of
 from maekit.errors import UserError, nearest
-from maekit.system.numbers import plural
+from maekit.system.numbers import plural, written_number
 
 MISSING = {"", "nan", "null", "none", "na", "n/a"}
 
@@ -60,7 +60,7 @@ def weights_of(table: Path, column: str, values: Sequence[str]) -> np.ndarray:
     weights = np.empty(len(values), dtype=np.float32)
     for row, value in enumerate(values):
         try:
-            weights[row] = float(value)
+            weights[row] = written_number(value)
         except ValueError:
             weights[row] = np.nan
         if not 0 < weights[row] < np.inf:

@@ -199,6 +199,7 @@ REFUSED: list[tuple[Callable[[list[Row]], list[Row]], dict[str, Any], str]] = [
     (lambda rows: relabelled("cow")(without("split")(rows)), {}, "class 'cow' has one image, expected two or more"),
     (lambda rows: rows, {"fold": "1/5", "group_column": "patient"}, "got 4 groups for 5 folds"),
     (lambda rows: [row | {"w": "-1"} for row in rows], {"weight_column": "w"}, "row 2 has '-1' in 'w', expected"),
+    (lambda rows: [row | {"w": "1_0"} for row in rows], {"weight_column": "w"}, "row 2 has '1_0' in 'w', expected"),
     (relabelled("cow", at=11), {}, "class 'cow' has no training image"),
     (lambda rows: rows, {"classes": ["a", "a"]}, "got a, a, expected two names or more, each once"),
     (

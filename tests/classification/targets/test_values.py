@@ -60,6 +60,7 @@ REFUSED: list[tuple[Change, dict[str, Any], str]] = [
     (changed("age", ""), {}, "row 5 has '' in 'age', expected a number"),
     (changed("age", "nan"), {}, "row 5 has 'nan' in 'age', expected a finite number"),
     (changed("age", "inf"), {}, "row 5 has 'inf' in 'age', expected a finite number"),
+    (changed("age", "1_0"), {}, "row 5 has '1_0' in 'age', expected a number"),
     (changed("age", "1e300"), {}, r"row 5 has '1e300' in 'age', expected a number up to 1e\+15"),
     (
         lambda rows: [row | {"age": f"{1e9 + at / 100}"} for at, row in enumerate(rows)],

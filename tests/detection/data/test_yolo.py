@@ -90,6 +90,7 @@ def test_folders_without_yaml_and_background_images(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
+        ("0 0.5 0.5 0_2 0.2", "all numbers"),
         ("0 0.5 0.5 0.2", "3 numbers after the class"),
         ("0 0.5 0.5 0.2 0.2 0.9", "confidence"),
         ("2 0.5 0.5 0.2 0.2", "class 2"),

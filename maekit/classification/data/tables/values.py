@@ -9,7 +9,7 @@ from maekit.base.task_of import tasks_of
 from maekit.classification.data.tables.division import divided
 from maekit.classification.data.tables.rows import Cells, TableFlags, TableSplits, read_cells, sorted_rows
 from maekit.errors import UserError
-from maekit.system.numbers import plural
+from maekit.system.numbers import plural, written_number
 
 USUAL = ("value", "values", "score", "measurement")
 LARGEST = 1e15  # whose square, summed over a data set, still is far below the largest float32
@@ -49,7 +49,7 @@ def _numbers(cells: Cells, name: str) -> np.ndarray:
     numbers = np.empty(len(cells.read[name]))
     for row, cell in enumerate(cells.read[name]):
         try:
-            numbers[row] = float(cell)
+            numbers[row] = written_number(cell)
         except ValueError:
             raise UserError(
                 f"{cells.table}: row {row + 2} has '{cell}' in '{name}', expected a number; mend it, or, where these "

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from maekit.errors import UserError
+from maekit.system.numbers import written_number
 from maekit.system.size import HeightWidth
 
 FORM = "expected `class cx cy width height` or `class x1 y1 x2 y2 x3 y3 ...`"
@@ -63,7 +64,7 @@ def read_labels(path: Path, classes: Mapping[int, str]) -> tuple[list[YoloObject
 
 def _object(fields: list[str], where: str, classes: Mapping[int, str]) -> YoloObject:
     try:
-        first, *numbers = (float(field) for field in fields)
+        first, *numbers = (written_number(field) for field in fields)
     except ValueError:
         raise UserError(f"{where}: got {' '.join(fields)!r:.60}, {FORM}, all numbers") from None
     count = len(numbers)
