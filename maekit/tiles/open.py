@@ -15,6 +15,7 @@ from maekit.data.images.decode import open_image, pixel_limit
 from maekit.data.images.reading_of import AnyReading
 from maekit.errors import UserError
 from maekit.system.size import HeightWidth
+from maekit.tiles.jp2_image import INSTALL, MAGIC, jp2_regions
 from maekit.tiles.region import Region
 from maekit.tiles.tiff_image import tiff_image
 from maekit.tiles.tiff_regions import CONVERT
@@ -25,8 +26,8 @@ from maekit.tiles.tiled_image import TiledImage
 def open_tiled(path: Path, reading: AnyReading) -> Iterator[TiledImage]:
     """Opens an image file to read regions of it.
 
-    A TIFF file is read tile by tile or strip by strip, at the full size of a pyramid. All other formats are decoded
-    whole, by `reading` itself, where they have no more pixels than `pixel_limit()`.
+    A TIFF file is read tile by tile or strip by strip, at the full size of a pyramid, and JPEG2000 by `jp2_regions`.
+    All other formats are decoded whole, by `reading` itself, where they have no more pixels than `pixel_limit()`.
 
     Args:
         path: of the file.
@@ -35,8 +36,10 @@ def open_tiled(path: Path, reading: AnyReading) -> Iterator[TiledImage]:
     Raises:
         UserError: the file is missing or damaged, is too large to be decoded whole, or has other channels.
     """
-    if not one_line(path, _head).startswith(tiff.MAGIC):
-        yield _whole_image(path, reading)
+    head = one_line(path, _head)
+    if not head.startswith(tiff.MAGIC):
+        with jp2_regions(path, head, reading) as regions:
+            yield _whole_image(path, reading, head) if regions is None else regions
         return
     with one_line(path, tiff.opened) as file:
         yield one_line(path, lambda _: tiff_image(path, file, reading))
@@ -66,16 +69,17 @@ def _picture_size(path: Path) -> HeightWidth:
 
 def _head(path: Path) -> bytes:
     with path.open("rb") as file:
-        return file.read(8)
+        return file.read(12)
 
 
-def _whole_image(path: Path, reading: AnyReading) -> TiledImage:
+def _whole_image(path: Path, reading: AnyReading, head: bytes) -> TiledImage:
     size, limit = stored_size(path, reading), pixel_limit()
     decoded = size.height * size.width * _bytes_a_pixel(reading)
     if limit is not None and size.height * size.width > limit:
+        install = f"{INSTALL} reads 8-bit colours or grey of it in parts, or " if head.startswith(MAGIC) else ""
         raise UserError(
             f"{path}: {size.width:,} x {size.height:,} pixels of a format that is decoded whole, which takes "
-            f"{decoded / 1e9:.1f} GB; the limit is {limit:,} pixels; {CONVERT}"
+            f"{decoded / 1e9:.1f} GB; the limit is {limit:,} pixels; {install}{CONVERT}"
         )
     image = reading(path)
     if isinstance(image, Tensor):

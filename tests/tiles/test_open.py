@@ -1,5 +1,6 @@
 """Regions of files are what reading the whole file gives, however the file lies on the disk."""
 
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -120,7 +121,7 @@ def test_a_pyramid_is_read_at_its_full_size(tmp_path: Path) -> None:
     check(path, BandReading(Bands(("R",), ("R", "G", "B"), "uint8", (90.0,), (30.0,), 255.0)))
 
 
-@pytest.mark.parametrize("name", ["image.png", "image.jpg", "image.jp2", "image.bmp"])
+@pytest.mark.parametrize("name", ["image.png", "image.jpg", "image.j2k", "image.bmp"])
 def test_other_formats_are_decoded_whole_which_is_counted(name: str, tmp_path: Path) -> None:
     path = tmp_path / name
     Image.fromarray(smooth(101, 150)).save(path)
@@ -129,7 +130,27 @@ def test_other_formats_are_decoded_whole_which_is_counted(name: str, tmp_path: P
         assert image.decoded == 101 * 150 * 3
 
 
-@pytest.mark.parametrize("name", ["image.png", "image.jp2", "image.tif"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA"])
+@pytest.mark.parametrize("tiled", [{}, {"tile_size": (64, 48)}])
+def test_a_jpeg2000_file_is_read_in_parts(mode: str, tiled: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "image.jp2"
+    Image.fromarray(smooth(101, 150)).convert(mode).save(path, **tiled)
+    check(path, Reading())
+    with open_tiled(path, Reading()) as image:
+        assert image.decoded == 0
+
+
+def test_a_jpeg2000_file_of_more_bits_is_decoded_whole_and_half_of_one_is_one_line(tmp_path: Path) -> None:
+    deep, path = tmp_path / "deep.jp2", tmp_path / "image.jp2"
+    Image.fromarray(smooth(101, 150, 1)[..., 0].astype(np.uint16) * 257).save(deep)
+    check(deep, Reading(white=65535.0))
+    Image.fromarray(smooth(404, 600)).save(path, tile_size=(128, 128))
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(UserError, match=r"image\.jp2"), open_tiled(path, Reading()) as image:
+        image.read(whole(image.size))
+
+
+@pytest.mark.parametrize("name", ["image.png", "image.j2k", "image.tif"])
 def test_what_is_decoded_whole_has_a_limit(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / name
     if name.endswith("tif"):
@@ -141,6 +162,20 @@ def test_what_is_decoded_whole_has_a_limit(name: str, tmp_path: Path, monkeypatc
     with pytest.raises(UserError, match="tiled TIFF"), open_tiled(path, Reading()):
         pass
     assert stored_size(path, Reading()) == (404, 600)
+
+
+def test_a_jpeg2000_file_above_the_limit_names_its_extra_before_it_is_decoded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "image.jp2"
+    Image.fromarray(smooth(404, 600)).save(path)
+    monkeypatch.setenv(PIXEL_LIMIT, "0.2")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+    with open_tiled(path, Reading()) as image:
+        assert image.read(Region(0, 0, 3, 5)).size == (5, 3)
+    monkeypatch.setitem(sys.modules, "rasterio", None)
+    with pytest.raises(UserError, match=r"maekit\[jp2\].*tiled TIFF"), open_tiled(path, Reading()):
+        pass
 
 
 def test_a_tiled_file_above_the_limit_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
