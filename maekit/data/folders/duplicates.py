@@ -97,8 +97,13 @@ def _sample(paths: Sequence[str], first: set[str], most: int) -> list[str]:
 
 
 def _map(what: Callable[[str], Result], paths: Sequence[str]) -> list[Result]:
+    """Calls a function that reads for each path; in threads, each with many paths, as a task a path costs more."""
+    parts = [paths[first::SCAN_THREADS] for first in range(SCAN_THREADS)]
+    found = list[Result]([None]) * len(paths)  # type: ignore[list-item]
     with ThreadPoolExecutor(SCAN_THREADS) as pool:
-        return list(pool.map(what, paths))
+        for first, results in enumerate(pool.map(lambda part: [what(path) for path in part], parts)):
+            found[first::SCAN_THREADS] = results
+    return found
 
 
 def _last(name: str) -> str:
