@@ -52,9 +52,7 @@ class Wanted:
             raise UserError(
                 f"--output: got {self.out}, expected a name that ends in {ENDING[self.to]}, by which it is recognised"
             )
-        for taken in (self.out, checks_of(self.out), data_of(self.out)):
-            if taken.exists() or taken.is_symlink():
-                raise UserError(f"{taken} exists already; give another --output, or remove it first")
+        require_free(self.out)
 
 
 def write(
@@ -124,8 +122,13 @@ def settle(file: Path, out: Path, check: Check) -> Path:
     """Moves a checked file to its name, or a refused one to `<name>.refused.<ending>`, with the check's JSON beside it.
 
     The file itself is moved last: whoever sees it sees all of it, tensors and check included.
+
+    Raises:
+        UserError: the name is taken.
     """
     place = out if check.passed else out.with_name(f"{out.stem}.refused{out.suffix}")
+    if check.passed:
+        require_free(out)  # again: another export may have taken the name since
     check.file = place.name
     if data_of(file).is_file():
         if not check.passed:
@@ -134,6 +137,13 @@ def settle(file: Path, out: Path, check: Check) -> Path:
     write_json(checks_of(place), check.plain())
     file.replace(place)
     return place
+
+
+def require_free(out: Path) -> None:
+    """Refuses to overwrite a model, its check or its tensors."""
+    for taken in (out, checks_of(out), data_of(out)):
+        if taken.exists() or taken.is_symlink():
+            raise UserError(f"{taken} exists already; give another --output, or remove it first")
 
 
 def checks_of(file: Path) -> Path:

@@ -107,6 +107,10 @@ def test_a_refused_file_gets_another_name(tmp_path: Path) -> None:
         assert f'"file": "{name}"' in checks_of(place).read_text()
     with pytest.raises(UserError, match="exists already"):
         Wanted("onnx", tmp_path / "model.onnx")
+    made.write_bytes(b"y")
+    with pytest.raises(UserError, match="exists already"):  # taken by an export at the same time
+        settle(made, wanted.out, Check("work.onnx", "noise", 4, passed=True))
+    assert wanted.out.read_bytes() == b"x"
     with pytest.raises(UserError, match=r"\.pt2"):
         Wanted("torch", tmp_path / "new.onnx")
 
