@@ -162,6 +162,8 @@ def test_images_beside_and_below_class_folders_are_reported(tmp_path: Path) -> N
     picture(tmp_path / "train/cat/siamese/1.png")
     data, findings = build(ClassFolders, tmp_path), check(ClassFolders, tmp_path)
     assert "left out: 1 images beside the class folders (loose.png)" in data.summary()
+    (tmp_path / "train/owl.zip").write_bytes(b"PK")  # a class that was not unpacked
+    assert "left out: 1 images beside the class folders (loose.png), 1 .zip" in build(ClassFolders, tmp_path).summary()
     assert "nested: 1 images lie deeper, such as cat/siamese/1.png; its class is 'cat', not 'siamese'" in findings.facts
 
 

@@ -16,6 +16,7 @@ from maekit.data.folders.file_names import EXPECTED_IMAGES, LeftOut, is_array_na
 from maekit.errors import UserError
 
 SCAN_THREADS = 8
+ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".rar", ".7z")
 FILE_NAMES = sys.getfilesystemencoding(), sys.getfilesystemencodeerrors()
 
 
@@ -200,9 +201,11 @@ def list_classes(root: Path, classes: tuple[str, ...]) -> Listing:
     """
     with ThreadPoolExecutor(SCAN_THREADS) as pool:
         scanned = list(pool.map(lambda name: _scan_class(root, name), classes))
-    loose = [name for name in files_in(root) if is_image_name(name) and not is_passed_over(name)]
+    beside = sorted(name for name in files_in(root) if not is_passed_over(name))
+    loose = [name for name in beside if is_image_name(name)]
+    packed = [name for name in beside if name.lower().endswith(ARCHIVES)]  # perhaps a class that was not unpacked
     found = [images for images, _ in scanned]
-    left_out = LeftOut.join([LeftOut(loose=sorted(loose)), *(left for _, left in scanned)])
+    left_out = LeftOut.join([LeftOut(files=packed, loose=loose), *(left for _, left in scanned)])
     labels = np.repeat(np.arange(len(classes), dtype=np.int32), [len(images) for images in found])
     return Listing(root, classes, Names(name for images in found for name in images), labels, left_out)
 
