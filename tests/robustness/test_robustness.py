@@ -75,8 +75,8 @@ def made() -> Path:
 def validated(capsys: pytest.CaptureFixture[str], *flags: str) -> tuple[dict[str, float], list[str]]:
     capsys.readouterr()
     assert main(["validate", "--task", TASK, *TINY, "--json", *flags]) == 0
-    *printed, last = capsys.readouterr().out.splitlines()
-    return json.loads(last), printed
+    out, printed = capsys.readouterr()
+    return json.loads(out), printed.splitlines()
 
 
 def refused(capsys: pytest.CaptureFixture[str], *words: str) -> str:
