@@ -175,7 +175,7 @@ def test_a_stop_between_two_accumulated_batches_keeps_batch_norms_statistics_who
 def test_a_signal_while_examples_are_drawn_stops_and_the_run_is_finished_later(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("maekit.training.callbacks.examples.judge_some", send(signal.SIGTERM))
+    monkeypatch.setattr("maekit.training.callbacks.examples.write_examples", send(signal.SIGTERM))
     with pytest.raises(Interrupted, match="stopped by SIGTERM at step 5, saved"):
         tiny(tmp_path, trainer__max_epochs=1).fit()
     monkeypatch.undo()
