@@ -72,6 +72,12 @@ def untiled(path: Path, scale: float = 1.0, batch: int = 4, window: int = 32, st
     ).numpy()
 
 
+@pytest.mark.parametrize(("device", "classes", "batch"), [("cpu", 150, 1), ("cpu", 30, 2), ("cuda", 150, 4)])
+def test_windows_with_many_logits_go_one_by_one_on_a_cpu(device: str, classes: int, batch: int) -> None:
+    windows = Windows(lambda images: images, classes, HeightWidth(512, 512), HeightWidth(448, 448), 4)
+    assert Looks(windows, lambda pixels: pixels).fitting(torch.device(device)).windows.batch == batch
+
+
 @pytest.mark.parametrize(("height", "width"), [(100, 131), (32, 32), (33, 32), (20, 90), (90, 20), (5, 7)])
 @pytest.mark.parametrize("batch", [1, 4, 7])
 def test_labels_equal_those_of_the_whole_image_at_its_own_scale(

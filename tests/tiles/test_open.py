@@ -132,20 +132,34 @@ def test_other_formats_are_decoded_whole_which_is_counted(name: str, tmp_path: P
 
 @pytest.mark.parametrize("mode", ["RGB", "RGBA", "L", "LA"])
 @pytest.mark.parametrize("tiled", [{}, {"tile_size": (64, 48)}])
-def test_a_jpeg2000_file_is_read_in_parts(mode: str, tiled: dict[str, Any], tmp_path: Path) -> None:
+def test_a_jpeg2000_file_is_read_in_parts(
+    mode: str, tiled: dict[str, Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     path = tmp_path / "image.jp2"
     Image.fromarray(smooth(101, 150)).convert(mode).save(path, **tiled)
     check(path, Reading())
     with open_tiled(path, Reading()) as image:
-        assert image.decoded == 0
+        assert image.decoded == 101 * 150 * 3
+    expected = np.asarray(Reading()(path))
+    monkeypatch.setenv(PIXEL_LIMIT, "0.01")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+    with open_tiled(path, Reading()) as image:
+        assert (image.decoded, image.size) == (0, (101, 150))
+        for place in (part.inside(whole(image.size)) for part in PLACES):
+            np.testing.assert_array_equal(as_array(image.read(place)), expected[place.rows, place.columns])
 
 
-def test_a_jpeg2000_file_of_more_bits_is_decoded_whole_and_half_of_one_is_one_line(tmp_path: Path) -> None:
+def test_a_jpeg2000_file_of_more_bits_is_not_read_in_parts_and_half_of_one_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     deep, path = tmp_path / "deep.jp2", tmp_path / "image.jp2"
-    Image.fromarray(smooth(101, 150, 1)[..., 0].astype(np.uint16) * 257).save(deep)
-    check(deep, Reading(white=65535.0))
+    Image.fromarray(smooth(404, 600, 1)[..., 0].astype(np.uint16) * 257).save(deep)
     Image.fromarray(smooth(404, 600)).save(path, tile_size=(128, 128))
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    monkeypatch.setenv(PIXEL_LIMIT, "0.2")
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", Image.MAX_IMAGE_PIXELS)
+    with pytest.raises(UserError, match="the limit is"), open_tiled(deep, Reading(white=65535.0)):
+        pass
     with pytest.raises(UserError, match=r"image\.jp2"), open_tiled(path, Reading()) as image:
         image.read(whole(image.size))
 
