@@ -36,8 +36,11 @@ class Segments(Protocol):
     """A segmenter of windows, a module."""
 
     spec: DataSpec
-    backbone: Backbone
     palette: tuple[Colour, ...]
+
+    @property
+    def backbone(self) -> Backbone:
+        """What its patches are of."""
 
     def __call__(self, images: Tensor) -> Tensor:
         """Returns logits [B, C, H, W] of windows [B, C, H, W], normalised."""

@@ -39,7 +39,7 @@ def outcome(task: Task, module: object, flags: list[str]) -> object:
 
 def kinds(module: object) -> dict[str, tuple[str, str]]:
     """Returns the default and the type of each flag, as text."""
-    parser = make_parser(module, training=False)  # type: ignore[arg-type]
+    parser = make_parser(module, training=False)
     defaults = vars(parser.get_defaults().as_flat())
     types = {action.dest: str(vars(action).get("_typehint", action.type)) for action in parser._actions}
     return {key: (repr(value), types.get(key, "")) for key, value in defaults.items()}
