@@ -1,5 +1,6 @@
 """A run that pauses and goes on is the run that never paused."""
 
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,9 @@ import torch
 from lightning.pytorch import Callback, Trainer
 
 import maekit
+from maekit.cli import main
 from maekit.runs.differences import differences
+from maekit.runs.next_commands import next_commands
 from maekit.runs.read import read_run
 from maekit.runs.rows import text_rows
 from tests.conftest import TINY, few_digits
@@ -45,6 +48,33 @@ def test_a_run_with_pauses_ends_as_one_without(tmp_path: Path) -> None:
     losses = [{row["step"]: row["loss"] for row in text_rows(run / "train.csv")} for run in (whole, parts)]
     assert losses[0] == losses[1]
     assert losses[0].keys() == {str(step) for step in range(1, 11)}
+
+
+@pytest.mark.parametrize(
+    ("flags", "off"),
+    [
+        ({"run.stop_at_step": 2}, "--run.stop_at_step null"),
+        ({"trainer.max_time": {"seconds": 0, "microseconds": 1}}, "--trainer.max_time null"),
+    ],
+)
+def test_what_is_printed_after_a_pause_goes_on(
+    flags: dict[str, Any], off: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The plain command would pause again where it is, and say nothing of it."""
+    values: dict[str, Any] = {flag[2:].split("=")[0]: flag.split("=")[1] for flag in TINY}
+    values |= {"run.folder": str(tmp_path), "data.root": str(few_digits()), "trainer.max_epochs": 1}
+    run = Path(maekit.build("imagenet_finetune", "smoke", values | flags).fit()["folder"])
+    at = read_run(run).number("step")
+    capsys.readouterr()
+    (command, _), *_ = next_commands(read_run(run))
+    assert command.endswith(off)
+    again = maekit.build("imagenet_finetune", "smoke", values | flags).fit(run / "last.ckpt")
+    assert (again["status"], again["step"]) == ("paused", at)
+    assert "nothing is trained" in capsys.readouterr().out
+    if "run.stop_at_step" in flags:  # a limit given as a mapping, as only Python can, is not one flag
+        assert main([*shlex.split(command)[1:], "--run.report", "false"]) == 0
+        assert read_run(run).status == "finished"
+        assert "nothing is trained" not in capsys.readouterr().out
 
 
 def test_the_environment_says_what_the_run_is(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A signal always ends a run with a line that says what was saved, and with an exit status of its own."""
 
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -193,11 +194,19 @@ def test_a_validation_of_its_own_is_stopped_with_a_line(tmp_path: Path) -> None:
     assert caught.value.status == 143
 
 
-def test_signals_are_given_back(tmp_path: Path) -> None:
-    before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)]
-    with pytest.raises(Interrupted):
-        tiny(tmp_path, trainer__max_epochs=1).fit(callbacks=[At(2, send(signal.SIGTERM))])
-    assert [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)] == before
+def test_signals_are_given_back_and_a_hangup_saves_unless_it_is_ignored(tmp_path: Path) -> None:
+    handled = (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+    before = [signal.getsignal(number) for number in handled]
+    with pytest.raises(Interrupted, match="stopped by SIGHUP at step 3, saved") as caught:
+        tiny(tmp_path, trainer__max_epochs=1).fit(callbacks=[At(2, send(signal.SIGHUP))])
+    assert caught.value.status == 129 and read_card(tmp_path / RUNS / "last.ckpt").step == 3
+    assert [signal.getsignal(number) for number in handled] == before
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup does
+    try:
+        result = tiny(tmp_path, trainer__max_steps=3).fit(callbacks=[At(2, send(signal.SIGHUP))])
+        assert result["status"] == "finished" and signal.getsignal(signal.SIGHUP) == signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGHUP, before[0])
     descriptor = signal.set_wakeup_fd(-1)
     assert descriptor == -1
 
@@ -239,3 +248,23 @@ def test_a_run_that_waits_for_another_machine_ends_with_a_line(tmp_path: Path) -
     assert process.returncode == 143, error
     assert "nothing was saved; start again with: maekit fit" in error.splitlines()[-1]
     assert "Traceback" not in error
+
+
+@pytest.mark.slow
+def test_a_run_whose_terminal_is_closed_is_saved(tmp_path: Path) -> None:
+    ours, theirs = pty.openpty()
+    words = ["fit", "--task", "imagenet_finetune", "--recipe", "smoke", "--data.root", str(few_digits()), *TINY]
+    command = [sys.executable, "-m", "maekit", *words, "--trainer.max_epochs=100000", "--run.folder=runs"]
+    child = "import fcntl, os, sys, termios; fcntl.ioctl(0, termios.TIOCSCTTY, 0); os.execv(sys.argv[1], sys.argv[1:])"
+    process = subprocess.Popen(
+        [sys.executable, "-c", child, *command],
+        cwd=tmp_path, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True,
+    )  # fmt: skip
+    os.close(theirs)
+    shown = b""
+    while b"/500000" not in shown:  # until it trains
+        shown += os.read(ours, 4096)
+    os.close(ours)
+    assert process.wait(60) == 129
+    assert read_card(tmp_path / "runs" / RUNS / "last.ckpt").step > 0
+    assert "SIGHUP" in (tmp_path / "runs" / RUNS / ".lock").read_text()

@@ -1,4 +1,4 @@
-"""Handles Ctrl-C, SIGTERM and SLURM's signals: saves the run, stops it, and prints what was saved."""
+"""Handles Ctrl-C, SIGTERM, SIGHUP and SLURM's signals: saves the run, stops it, and prints what was saved."""
 
 import os
 import shutil
@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 from types import FrameType
 from typing import Literal
 
@@ -21,7 +22,12 @@ from maekit.training.processes.agreed import Agreed
 from maekit.training.processes.meeting import gathered
 from maekit.training.run_module import run_module
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)  # of several that processes received, the last one counts
+SIGNALS = (
+    signal.SIGHUP,
+    signal.SIGINT,
+    signal.SIGTERM,
+    signal.SIGUSR1,
+)  # of several that processes received, the last one counts
 _DELAY = 2  # batches after which processes on accelerators act on a signal, see `Agreed`
 _AGAIN_SECONDS = 0.3  # a second SIGINT within this time is the same Ctrl-C, passed on by the run's workers
 
@@ -35,7 +41,9 @@ class Interruption(Callback):
 
     A second Ctrl-C stops at once. So does each signal before the first batch, as while a run waits for another
     machine, and after the trained run was saved. If the main thread does not handle such a signal, the `Watchdog` ends
-    the process. SIGUSR1 in a SLURM job (`#SBATCH --signal=SIGUSR1@90`) also puts the job back into the queue.
+    the process. SIGHUP, of a terminal that was closed, is left alone where it is ignored, as under nohup; what is
+    printed after it is lost, and not an error. SIGUSR1 in a SLURM job (`#SBATCH --signal=SIGUSR1@90`) also puts the job
+    back into the queue.
 
     Args:
         trains: whether it is a fit, not a validation alone.
@@ -59,12 +67,14 @@ class Interruption(Callback):
         self.watchdog: Watchdog | None = None
         self.interrupted_at = -1.0
         self.agreed: Agreed | None = None
+        self.terminals = [stream for stream in (1, 2) if os.isatty(stream)]
         self.all_stop = False  # whether every process stops at the same place
 
     def __enter__(self) -> None:
         """Installs the signal handlers, before Lightning does; in other threads than the main one it installs none."""
         if threading.current_thread() is threading.main_thread():
-            self.previous = {number: signal.signal(number, self._receive) for number in SIGNALS}
+            heard = [n for n in SIGNALS if n != signal.SIGHUP or signal.getsignal(n) != signal.SIG_IGN]
+            self.previous = {number: signal.signal(number, self._receive) for number in heard}
             self.watchdog = Watchdog(SIGNALS, self._is_urgent, self._end)
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
@@ -136,12 +146,21 @@ class Interruption(Callback):
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if os.getpid() != self.owner:
             return  # a data-loading worker, forked with this handler: the run still needs it
+        if number == signal.SIGHUP:
+            self._leave_terminal()
         again = self.received == signal.SIGINT == number
         self.received = number
         self.handled += 1
         if again or self.phase == "outside":
             self.phase = "stopping"
             raise Stop
+
+    def _leave_terminal(self) -> None:
+        """Drops what is printed to a terminal that is gone: it would be an error, also while the run is saved."""
+        gone = [stream for stream in self.terminals if not os.isatty(stream)]
+        for stream in gone:
+            with Path(os.devnull).open("wb") as nowhere:
+                os.dup2(nowhere.fileno(), stream)
 
     def _is_urgent(self, number: int) -> bool:
         """Whether a signal that has just arrived must end the process soon; called by the watchdog."""

@@ -61,7 +61,6 @@ def training_callbacks(
     """
     options = RunOptions(**settings.values["run"])
     metric, mode = model.monitor
-    pause = [] if options.stop_at_step is None else [Pause(options.stop_at_step)]
     average = [] if model.ema_decay is None else [WeightAverage(model.ema_decay)]
     return [
         AtStart(start),
@@ -70,7 +69,7 @@ def training_callbacks(
         DataFacts(folder, options.seed, record.leave_out),
         Pictures(folder),
         LayerLog(folder, record),
-        *pause,
+        Pause(options.stop_at_step),
         *average,
         interruption,
         Examples(folder),  # after WeightAverage, so that examples are of the averaged weights

@@ -9,14 +9,14 @@ from typing import NotRequired, TypedDict
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
-from lightning.pytorch.callbacks import EarlyStopping, Timer
+from lightning.pytorch.callbacks import EarlyStopping
 
 from maekit.runs.files import EVALUATION, read_mapping
 from maekit.system.files import write_json
 from maekit.system.plain import JSON, table
 from maekit.training.callbacks.best import SaveBest
 from maekit.training.callbacks.patience import Patience
-from maekit.training.callbacks.pause import Pause
+from maekit.training.callbacks.pause import Pause, is_out_of_time
 from maekit.training.callbacks.table_log import TableLog
 from maekit.training.run_module import CheckpointDict, RunModule, callbacks_of, run_module
 
@@ -207,9 +207,8 @@ def ending(trainer: Trainer, total_steps: int) -> tuple[str, str | None]:
     callbacks = callbacks_of(trainer)
     if trainer.global_step >= total_steps or early_stop(trainer) is not None:
         return "finished", None
-    paused = any(isinstance(c, Pause) and trainer.global_step >= c.step for c in callbacks)
-    timed = any(isinstance(c, Timer) and (c.time_remaining() or 0) <= 0 for c in callbacks)
-    if paused or timed or not trainer.should_stop:
+    paused = any(isinstance(c, Pause) and c.is_reached(trainer) for c in callbacks)
+    if paused or is_out_of_time(trainer) or not trainer.should_stop:
         return "paused", None
     early = [c for c in callbacks if isinstance(c, EarlyStopping)]
     return "stopped", type(early[0]).__name__ if early else "a callback"
