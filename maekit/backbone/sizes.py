@@ -10,7 +10,7 @@ from typing import Any, Literal, get_args
 import yaml
 
 from maekit.errors import UserError, nearest
-from maekit.system.plain import YAML_LOADER
+from maekit.system.yaml_loader import YAML_LOADER
 
 MlpKind = Literal["gelu", "quick_gelu", "gelu_tanh", "swiglu"]
 QkvBias = Literal["all", "no_key", "none"]

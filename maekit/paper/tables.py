@@ -9,7 +9,8 @@ from typing import NotRequired, TypedDict
 import yaml
 
 from maekit.errors import UserError, nearest
-from maekit.system.plain import JSON, YAML_LOADER
+from maekit.system.plain import JSON
+from maekit.system.yaml_loader import YAML_LOADER
 
 # How sure a number is: what was read for it.
 CONFIDENCE = ("paper", "repository", "thread", "computed", "from memory")

@@ -10,7 +10,7 @@ import yaml
 
 from maekit.errors import UserError, nearest
 from maekit.system.memory import cgroup_room
-from maekit.system.plain import YAML_LOADER
+from maekit.system.yaml_loader import YAML_LOADER
 
 GIB = 2**30
 EXAMPLES = "such as 4x24GiB, 8xA100-80GB, 1xcpu or auto"

@@ -10,7 +10,7 @@ import yaml
 
 from maekit.errors import UserError, nearest
 from maekit.recipes.tasks import Task
-from maekit.system.plain import YAML_LOADER
+from maekit.system.yaml_loader import YAML_LOADER
 
 # Sections of a recipe, then keys: what YAML holds. jsonargparse checks each value against the type of its flag.
 Values: TypeAlias = dict[str, Any]

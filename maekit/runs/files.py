@@ -7,7 +7,8 @@ from typing import NamedTuple
 
 import yaml
 
-from maekit.system.plain import JSON, YAML_LOADER
+from maekit.system.plain import JSON
+from maekit.system.yaml_loader import YAML_LOADER
 
 CONFIG, ENVIRONMENT, METRICS = "config.yaml", "environment.json", "metrics.json"
 CLASSES, HISTORY, EVALUATION, PER_CLASS = "classes.txt", "history.json", "evaluation.json", "per_class.json"

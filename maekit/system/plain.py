@@ -4,15 +4,10 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias, TypeGuard, TypeVar
 
-import yaml
-
 T = TypeVar("T")
 
 # What JSON and YAML hold; `float` admits integers.
 JSON: TypeAlias = "str | float | bool | Sequence[JSON] | Mapping[str, JSON] | None"
-
-# libyaml where PyYAML was built with it: a hundred configurations in a second, not in five.
-YAML_LOADER: type[yaml.SafeLoader] = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
 def table(value: object) -> Mapping[str, Any]:

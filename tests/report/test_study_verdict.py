@@ -11,13 +11,13 @@ from scipy import stats  # type: ignore[import-untyped]
 from maekit.report.document import Code, Findings
 from maekit.report.page.render import render_html
 from maekit.report.runs.overview import overview_document
+from maekit.report.significance import difference, sign_test, t_quantile
 from maekit.report.studies.report import study_document
 from maekit.report.studies.several import studies_document
 from maekit.report.studies.verdict.edges import edge_of
 from maekit.runs.find import find_runs
 from maekit.study.define.space import Choice, Interval
 from maekit.study.saved import read_study
-from maekit.system.significance import difference, sign_test, t_quantile
 from tests.report.helpers import blocks, make_run, make_study, table, write_csv
 
 DECAY = "optim.layer_decay"

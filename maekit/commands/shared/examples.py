@@ -8,7 +8,7 @@ from itertools import groupby
 
 import yaml
 
-from maekit.system.plain import YAML_LOADER
+from maekit.system.yaml_loader import YAML_LOADER
 
 
 class HelpFormatter(argparse.RawDescriptionHelpFormatter):

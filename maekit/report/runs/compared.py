@@ -8,9 +8,9 @@ from typing import NamedTuple
 from maekit.report import limits
 from maekit.report.document import Table, Value
 from maekit.report.runs.side_by_side import Group, results, watched
+from maekit.report.significance import difference, paired_difference, sign_test
 from maekit.runs.read import Run
 from maekit.system.numbers import number, plural
-from maekit.system.significance import difference, paired_difference, sign_test
 
 _MEANS = ("loss", "psnr")  # metrics that are the mean of the images' own in image_scores.csv
 _TASK_MODES = {"max": 1.0, "min": -1.0}

@@ -8,7 +8,7 @@ from typing import NamedTuple, NotRequired, TypedDict
 import yaml
 
 from maekit.system.light_imports import package_file
-from maekit.system.plain import YAML_LOADER
+from maekit.system.yaml_loader import YAML_LOADER
 
 SETS = ("imagenet_a", "imagenet_r", "imagenet_sketch", "imagenet_c")
 WHOLE, CORRUPTED = SETS[:3], SETS[3]

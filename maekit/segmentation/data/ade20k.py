@@ -16,7 +16,7 @@ from maekit.segmentation.data.folders import SegmentationFolders
 from maekit.segmentation.data.layout.layout import Pairs, holds_pairs
 from maekit.segmentation.data.layout.tree import SegTree
 from maekit.segmentation.data.palette import Colour, spread_palette
-from maekit.system.plain import YAML_LOADER
+from maekit.system.yaml_loader import YAML_LOADER
 
 NUM_TRAIN, NUM_VAL = 20_210, 2_000
 RELEASE = "ADEChallengeData2016"

@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from maekit.system.plain import YAML_LOADER
+from maekit.system.yaml_loader import YAML_LOADER
 
 ENDS = (".tar", ".pth")  # of file names, taken off from the right
 

@@ -35,7 +35,7 @@ from maekit.detection.data.division import Division
 from maekit.detection.data.listed import Listed
 from maekit.detection.data.transforms import DetEvalTransform, DetTrainTransform
 from maekit.errors import UserError
-from maekit.system.plain import YAML_LOADER
+from maekit.system.yaml_loader import YAML_LOADER
 
 
 def published_categories() -> dict[int, str]:

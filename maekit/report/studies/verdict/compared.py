@@ -5,10 +5,10 @@ from collections.abc import Hashable, Mapping
 from typing import NamedTuple
 
 from maekit.report import limits
+from maekit.report.significance import Difference, difference
 from maekit.study.results import CellResult
 from maekit.study.saved import Study
 from maekit.system.numbers import number, plural
-from maekit.system.significance import Difference, difference
 
 
 class Lead(NamedTuple):
