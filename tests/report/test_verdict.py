@@ -11,6 +11,7 @@ from maekit.report.formats.markdown import render_markdown
 from maekit.report.page.render import render_html
 from maekit.report.runs.report import run_document
 from maekit.report.runs.verdict.course import course, overfitting
+from maekit.report.runs.verdict.guess import guess
 from maekit.report.runs.verdict.mistakes import mistakes
 from maekit.report.runs.verdict.sureness import balance, certainty, label_noise, shared_files, waiting
 from maekit.report.runs.verdict.verdict import verdict
@@ -152,6 +153,61 @@ def test_classes_that_are_taken_for_others(tmp_path: Path) -> None:
     every: list[dict[str, Any]] = [{"classes": names, "counts": [[1, 2]]}, {"classes": names, "counts": None}, {}]
     for at, damaged in enumerate(every):
         assert mistakes(confusion(tmp_path / f"damaged{at}", **damaged)) is None
+
+
+@pytest.mark.parametrize(
+    ("counts", "options", "said"),
+    [
+        (
+            [[5, 4], [3, 1]],
+            {},
+            "No better than a guess: 6 of 13 images are right, and sick for every one",
+        ),
+        (
+            [[90, 2], [4, 4]],
+            {},
+            "and sick for every one of them would be right for 92, a lead that chance",
+        ),
+        ([[90, 2], [0, 8]], {}, "Hardly better than a guess: 98 of 100"),  # 8 against 2
+        ([[90, 2], [0, 18]], {}, ""),  # 18 against 2
+        ([[9, 0], [9, 0]], {}, "No better than a guess: 9 of 18"),  # all as one
+        ([[9, 1], [0, 0]], {}, ""),  # one class alone
+        ([[60, 40], [10, 0]], {"unit": "pixels"}, "No better than a guess: 60 of 110 pixels"),
+        ([[90, 10], [9, 1]], {"unit": "pixels"}, "No better than a guess"),
+        ([[100, 0], [9, 1]], {"unit": "pixels"}, ""),  # hardly, but pixels are no independent draws
+    ],
+)
+def test_classes_are_measured_against_the_most_frequent_one(
+    tmp_path: Path, counts: list[list[int]], options: dict[str, Any], said: str
+) -> None:
+    found = guess(confusion(tmp_path / "0", classes=["sick", "well"], counts=counts, **options))
+    assert found is not None
+    assert bool(found) == bool(said)
+    assert said in words(found)
+
+
+@pytest.mark.parametrize(
+    ("value", "ends", "said"),
+    [
+        (-0.02, (-0.06, 0.01), "No better than a guess: r2 -0.02 (95 % interval -0.06 to 0.01), and the mean of the"),
+        (0.02, (-0.06, 0.1), "Hardly better than a guess: r2 0.02"),
+        (0.2, (0.1, 0.3), ""),
+    ],
+)
+def test_r2_is_measured_against_0(tmp_path: Path, value: float, ends: tuple[float, float], said: str) -> None:
+    folder = run_of(tmp_path / "0", [value], monitor=("r2", "max"), top1=None).folder
+    (folder / "metrics.json").write_text(json.dumps({"val": {"r2": value}, "status": "finished"}))
+    assert guess(Run(folder)) is None
+    found = {"level": 0.95, "resamples": 1000, "images": 36, "values": {"r2": ends}}
+    (folder / "evaluation.json").write_text(json.dumps({"intervals": found}))
+    again = guess(Run(folder))
+    assert again is not None and bool(again) == bool(said)
+    assert said in words(again)
+
+
+def test_a_detector_has_no_guess_to_be_measured_against(tmp_path: Path) -> None:
+    run = confusion(tmp_path / "0", classes=["a", "background"], counts=[[5, 4], [3, 0]], unit="objects", min_score=0.3)
+    assert guess(run) is None
 
 
 def test_what_a_detector_misses_and_invents(tmp_path: Path) -> None:

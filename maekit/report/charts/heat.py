@@ -9,7 +9,7 @@ from maekit.report.charts.frame import NARROW, NARROWEST_GAP, Box, drawing, noth
 from maekit.report.charts.scale import Scale, drawable, fitted
 from maekit.report.charts.svg import FONT, element, hint, px, shortened, text_width, words
 from maekit.report.document import HeatMap
-from maekit.system.numbers import number_text, number_texts
+from maekit.system.numbers import number, number_text, number_texts
 
 NUM_LEVELS = 21
 _MOST_CELLS = {True: 1600, False: 900}  # of a wide and a narrow drawing: what an eye tells apart, and a page can carry
@@ -112,7 +112,8 @@ def _cells(chart: HeatMap, grid: _Grid, box: Box, ramp: Scale) -> str:
 
 def _key(chart: HeatMap, values: list[float], ramp: Scale, width: float) -> str:
     """The ramp with its two ends, under the y axis' name."""
-    low, high = number_text(min(values)), number_text(max(values))
+    shown = number if chart.unit else number_text  # counts have separators
+    low, high = shown(min(values)), shown(max(values))
     x, y, step = text_width(low) + 6, 22.0, 5.0
     parts = [words(low, 0.0, y + 10, class_="soft")]
     parts += [

@@ -131,6 +131,8 @@ def _by_right_images(right: Sequence[tuple[bool, bool]], rows: tuple[tuple[Value
     how = (
         f"of {len(right):,} images {first:,} are right in {{left}} alone and {second:,} in {{right}} alone, a split "
         f"that chance gives with a probability of {number(float(f'{chance:.2g}'))}"
+        if first + second
+        else f"the same of {len(right):,} images are right in both"
     )
     # balanced accuracy and kappa may differ the other way round: then these images say nothing of the metric
     clear = chance < limits.UNLIKELY and (first - second) * lead > 0

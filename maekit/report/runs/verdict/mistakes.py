@@ -11,7 +11,7 @@ from maekit.system.plain import JSON, finite_number
 CLASSES = "Classes"
 
 
-class _Counts(NamedTuple):
+class Counts(NamedTuple):
     """A confusion: `rows[true][predicted]`; of a detector the last class is the background."""
 
     names: list[str]
@@ -27,7 +27,7 @@ class _Counts(NamedTuple):
 
 def mistakes(run: Run) -> list[Finding] | None:
     """The most frequent confusions; None where no confusion of all classes is kept."""
-    found = _counts_of(run)
+    found = counts_of(run)
     if found is None:
         return None
     if not any(_counts_enough(found, sum(row)) for row in found.rows[: found.num_classes]):
@@ -38,7 +38,7 @@ def mistakes(run: Run) -> list[Finding] | None:
     return [*_taken(found), *_never(found), *(_missed(found) if found.is_detector else [])]
 
 
-def _collapsed(found: _Counts) -> Finding | None:
+def _collapsed(found: Counts) -> Finding | None:
     """Whether nearly all images are predicted as one class of several that they have."""
     total, most = sum(map(sum, found.rows)), max(sum(row) for row in found.rows)
     predicted = [sum(row[at] for row in found.rows) for at in range(len(found.names))]
@@ -52,7 +52,7 @@ def _collapsed(found: _Counts) -> Finding | None:
     )
 
 
-def _boxless(run: Run, found: _Counts) -> Finding | None:
+def _boxless(run: Run, found: Counts) -> Finding | None:
     """Whether a detector has no box of the score from which the confusion counts them."""
     if not found.is_detector or any(sum(row[:-1]) for row in found.rows):
         return None
@@ -65,7 +65,7 @@ def _boxless(run: Run, found: _Counts) -> Finding | None:
     )
 
 
-def _taken(found: _Counts) -> list[Finding]:
+def _taken(found: Counts) -> list[Finding]:
     pairs = []
     for true in range(found.num_classes):
         total = sum(found.rows[true])
@@ -80,7 +80,7 @@ def _taken(found: _Counts) -> list[Finding]:
     ]
 
 
-def _never(found: _Counts) -> list[Finding]:
+def _never(found: Counts) -> list[Finding]:
     names = [
         found.names[at]
         for at in range(found.num_classes)
@@ -93,7 +93,7 @@ def _never(found: _Counts) -> list[Finding]:
     return [Finding(f"Never predicted{score}: {', '.join(names[: limits.MOST])}{more}.", CLASSES)]
 
 
-def _missed(found: _Counts) -> list[Finding]:
+def _missed(found: Counts) -> list[Finding]:
     background = len(found.names) - 1
     rows = [(found.rows[at][background], sum(found.rows[at]), found.names[at]) for at in range(background)]
     missed = [
@@ -117,18 +117,19 @@ def _missed(found: _Counts) -> list[Finding]:
     return findings
 
 
-def _counts_enough(found: _Counts, total: float) -> bool:
+def _counts_enough(found: Counts, total: float) -> bool:
     """Whether a class is frequent enough for a sentence; of pixels everything that is there is."""
     return total > 0 if found.unit == "pixels" else total >= limits.SMALL_CLASS
 
 
-def _amount(found: _Counts, count: float, total: float) -> str:
+def _amount(found: Counts, count: float, total: float) -> str:
     if found.unit == "pixels":
         return f"{number(round(100 * count / total, 1))} % of its pixels"
     return f"{int(count):,} of {int(total):,} {found.unit}"
 
 
-def _counts_of(run: Run) -> _Counts | None:
+def counts_of(run: Run) -> Counts | None:
+    """Returns the confusion of a run's classes; None where none of all classes is kept."""
     names, counts = run.confusion.get("classes"), run.confusion.get("counts")
     if not isinstance(names, list) or not isinstance(counts, list) or len(counts) != len(names) or not names:
         return None
@@ -137,7 +138,7 @@ def _counts_of(run: Run) -> _Counts | None:
         return None
     whole = [row for row in rows if row is not None]
     unit = str(run.confusion.get("unit", "images"))
-    return _Counts([str(name) for name in names], whole, unit, "min_score" in run.confusion)
+    return Counts([str(name) for name in names], whole, unit, "min_score" in run.confusion)
 
 
 def _numbers(row: JSON) -> list[float] | None:

@@ -3,6 +3,7 @@
 from maekit.report.document import Finding, Section
 from maekit.report.rules import Rule, verdict_section
 from maekit.report.runs.verdict.course import course, overfitting
+from maekit.report.runs.verdict.guess import guess
 from maekit.report.runs.verdict.mistakes import mistakes
 from maekit.report.runs.verdict.sureness import balance, certainty, label_noise, shared_files, waiting
 from maekit.runs.listing.state import state_of
@@ -25,6 +26,7 @@ def ending(run: Run) -> list[Finding]:
 RULES = (
     Rule("validation images that are training images", shared_files),
     Rule("few validation images", certainty),
+    Rule("a result no better than a guess", guess),
     Rule("a plateau or a late gain", course),
     Rule("overfitting", overfitting),
     Rule("classes taken for others", mistakes),
