@@ -114,6 +114,7 @@ def _rank(rank: int, folder: str) -> None:
     dist.destroy_process_group()
 
 
+@pytest.mark.slow
 def test_two_processes_give_the_bits_of_one(tmp_path: Path) -> None:
     start: Any = start_processes
     context = start(_rank, args=(str(tmp_path),), nprocs=2, join=False, start_method="spawn")

@@ -154,6 +154,7 @@ def test_a_corrupt_image_reaches_the_user_as_one_line(tmp_path: Path, folders: C
     assert "\n" not in line
 
 
+@pytest.mark.slow
 def test_a_killed_worker_is_one_line() -> None:
     with pytest.raises(RuntimeError) as caught:
         list(make_loader(Killed(), EvalSampler(4, 0, 1), 2, 1, pin=False))

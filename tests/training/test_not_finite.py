@@ -141,6 +141,7 @@ class Model(Shipped):
 """
 
 
+@pytest.mark.slow
 def test_one_processs_nan_ends_all_in_one_line(tmp_path: Path) -> None:
     task, configs = tmp_path / "my/tasks/mine.py", tmp_path / "my/configs"
     task.parent.mkdir(parents=True)
