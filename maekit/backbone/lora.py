@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from maekit.backbone.keyless import KeylessLinear, without_key
 from maekit.errors import UserError, nearest
+from maekit.system.plain import listed_names
 
 # The paper adapts attention alone (section 4.2). All linear layers are needed to match full tuning in QLoRA (arXiv
 # 2305.14314, section 4 and Figure 2), and dense tasks are further from pre-training than classification is.
@@ -92,7 +93,7 @@ def target_names(given: str | Sequence[str] | None) -> tuple[str, ...]:
     """
     if given is None:
         return TARGETS
-    names = [name.strip() for name in given.split(",")] if isinstance(given, str) else list(given)
+    names = listed_names(given)
     if not names:
         raise UserError(f"model.lora_targets: got none, expected of {', '.join(TARGETS)}, or null for all of them")
     for name in names:

@@ -10,6 +10,7 @@ from torchmetrics.functional.classification import binary_auroc
 from maekit.classification.metrics import ClassificationMetrics, whole
 from maekit.classification.records import ClassRecords
 from maekit.errors import UserError, nearest
+from maekit.system.plain import listed_names
 
 Mode = Literal["max", "min"]
 METRICS: dict[str, Mode] = {
@@ -33,7 +34,7 @@ def metric_names(given: str | Sequence[str] | None) -> tuple[str, ...]:
     """
     if given is None:
         return DEFAULT
-    names = [name.strip() for name in (given.split(",") if isinstance(given, str) else given)]
+    names = listed_names(given)
     for name in names or [""]:
         if name not in METRICS:
             known = ", ".join(METRICS)

@@ -20,6 +20,19 @@ def of(kind: type[T], value: object) -> T | None:
     return value if type(value) is kind else None
 
 
+def listed_names(given: str | Sequence[str]) -> list[str]:
+    """Returns the names of a flag, without blanks around them: a list, or text with commas between.
+
+    Brackets around the text are no part of it: `[1,2]` reaches a flag of names as text, since 1 is no name.
+    """
+    if not isinstance(given, str):
+        return [name.strip() for name in given]
+    text = given.strip()
+    if text.startswith("[") and text.endswith("]"):
+        return [name.strip().strip("'\"").strip() for name in text[1:-1].split(",")]
+    return [name.strip() for name in text.split(",")]
+
+
 def is_number(value: object) -> TypeGuard[float]:
     """Whether a value is an integer or a float; a truth value is none, NaN is one."""
     return isinstance(value, int | float) and not isinstance(value, bool)

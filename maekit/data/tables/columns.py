@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from maekit.errors import UserError, nearest
+from maekit.system.plain import listed_names
 
 # In lower case without blanks, underscores and hyphens.
 USUAL = {
@@ -99,7 +100,7 @@ def choose_columns(
 def _label_names(given: str | None, names: Sequence[str], several: bool) -> list[str]:
     if given is None:
         return []
-    parts = [name.strip() for name in given.split(",") if name.strip()]
+    parts = [name for name in listed_names(given) if name]
     return parts if several and given not in names else [given]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from maekit.data.folders.alike import meaning
 from maekit.errors import UserError, nearest
+from maekit.system.plain import listed_names
 
 CLASSES_FILE = "classes.txt"
 MAX_CLASSES = 254  # a label file has 8 bits: 255 is ignored, 0 may be
@@ -26,7 +27,7 @@ def given_classes(given: str | Sequence[str]) -> tuple[str, ...]:
         return _of_file(path)
     if "," not in given:
         raise UserError(f"{FLAG}: got '{given}', which is no file; expected names like sky,road,car or a file of names")
-    names = [name.strip() for name in given.split(",")]
+    names = listed_names(given)
     return _checked(names, [f"{FLAG}[{i}]" for i in range(len(names))], FLAG)
 
 

@@ -76,7 +76,10 @@ def test_folders_without_yaml_and_background_images(tmp_path: Path) -> None:
         build(root).setup()
     (root / "classes.txt").write_text("red\nblue\n", encoding="utf-16")
     (root / "labels/train/0.txt").unlink()
-    (root / "labels/train/zero.txt").write_text("0 0.5 0.5 0.2 0.2\n")
+    (root / "labels/train/0.TXT").write_text("0 0.5 0.5 0.2 0.2\n")
+    with pytest.raises(UserError, match=r"0\.TXT: got a label file that ends in \.TXT, expected \.txt"):
+        build(root).setup()
+    (root / "labels/train/0.TXT").rename(root / "labels/train/zero.txt")
     path = root / "labels/train/1.txt"
     path.write_text(path.read_text(encoding="utf-8") * 2, encoding="utf-8")
     data = build(root)

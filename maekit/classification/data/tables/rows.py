@@ -15,6 +15,7 @@ from maekit.data.tables.read import column_names, read_columns
 from maekit.data.tables.rows import groups_of, require_once, require_table, weights_of
 from maekit.errors import UserError
 from maekit.system.folds import Fold
+from maekit.system.plain import listed_names
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ def given_classes(given: Sequence[str] | str) -> tuple[str, ...]:
     """
     if isinstance(given, str):
         file = Path(given).expanduser()
-        given = read_text(file).split("\n") if file.is_file() else given.split(",")
+        given = read_text(file).split("\n") if file.is_file() else listed_names(given)
     names = tuple(name.strip() for name in given if name.strip())
     if not 2 <= len(names) == len(set(names)):
         raise UserError(f"data.classes: got {', '.join(names[:8]) or 'no name'}, expected two names or more, each once")

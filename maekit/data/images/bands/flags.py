@@ -9,6 +9,7 @@ from maekit.base.spec import RGB
 from maekit.data.images.bands.facts import MOST, in_order
 from maekit.data.images.bands.stats_file import read_stats
 from maekit.errors import UserError, nearest
+from maekit.system.plain import listed_names
 
 
 @dataclass(kw_only=True, eq=False, repr=False)
@@ -108,7 +109,7 @@ def _names_or_count(value: Sequence[str] | int | str | None) -> tuple[str, ...] 
 def _names(flag: str, value: Sequence[str] | str | None) -> tuple[str, ...] | None:
     if value is None:
         return None
-    names = tuple(name.strip() for name in (value.split(",") if isinstance(value, str) else value))
+    names = tuple(listed_names(value))
     if not names or not all(names) or any("," in name for name in names):
         raise UserError(f"data.{flag}: got {value!r}, expected names with commas between them, such as B4,B3,B2,B8")
     twice = next((name for place, name in enumerate(names) if name in names[:place]), None)

@@ -188,6 +188,11 @@ def _without_image(split: YoloSplit) -> list[str]:
     alone = list[str]()
     for labels, images in folders.items():
         known = {Path(name).stem for name in files_in(images)}
-        texts = (name for name in files_in(labels) if name.endswith(".txt") and name not in NAME_FILES)
+        texts = [name for name in files_in(labels) if name.lower().endswith(".txt") and name not in NAME_FILES]
+        if other := next((name for name in texts if not name.endswith(".txt") and Path(name).stem in known), None):
+            raise UserError(
+                f"{labels / other}: got a label file that ends in {Path(other).suffix}, expected .txt, so its image "
+                "would have no objects; rename such files"
+            )
         alone += [str(labels / name) for name in texts if Path(name).stem not in known]
     return alone
