@@ -22,6 +22,10 @@ def _both(*keys: str) -> Callable[[_Flat], str]:
     return lambda now: next((f"{key} is {_text(now.get(key))}" for key in keys if not now.get(key)), "")
 
 
+def _null(key: str) -> Callable[[_Flat], str]:
+    return lambda now: "" if now.get(key) is None else f"{key} is {_text(now[key])}"
+
+
 _MULTISTEP, _POLY = _is("optim.schedule", "multistep"), _is("optim.schedule", "poly")
 _USED_WITH: dict[str, Callable[[_Flat], str]] = {
     "optim.betas": _is("optim.optimizer", "adamw"),
@@ -35,6 +39,7 @@ _USED_WITH: dict[str, Callable[[_Flat], str]] = {
     "optim.min_lr_scaled": _both("optim.min_lr"),
     "model.mix_probability": _above_zero("model.mixup", "model.cutmix"),
     "model.mix_switch_probability": _both("model.mixup", "model.cutmix"),
+    "data.synthetic": _null("data.root"),
     "trainer.gradient_clip_algorithm": _both("trainer.gradient_clip_val"),
 }
 

@@ -96,7 +96,7 @@ def resolve(
     defaults = {str(key): value for key, value in vars(parser.get_defaults().as_flat()).items() if key != "config"}
     known = list(defaults)
     sections = {key.split(".")[0] for key in known}
-    free = tuple(f"model.{name}." for name in mappings(settings_class(module.Model)))
+    free = (*(f"model.{name}." for name in mappings(settings_class(module.Model))), "trainer.max_time.")
     values = {key: value for key, value in recipe.values.items() if training or key not in ("trainer", "run")}
     values = {key: _without_unset(key, section) for key, section in values.items()}
     _check_keys((each for each in flat(values) if not each[0].startswith(free)), known, sections, recipe)

@@ -25,6 +25,7 @@ def notes(steps: int = 10, **flags: Any) -> list[str]:
         ({"optim__warmup_start": 0.1, "optim__warmup_epochs": 0}, "optim.warmup_epochs"),
         ({"model__mix_probability": 0.5}, "model.mixup"),
         ({"model__mix_switch_probability": 0.1, "model__mixup": 0.8}, "model.cutmix is 0.0"),
+        ({"data__synthetic": "digits"}, "--data.synthetic digits changes nothing: data.root is "),
         ({"trainer__gradient_clip_algorithm": "value"}, "trainer.gradient_clip_val is null"),
     ],
 )
