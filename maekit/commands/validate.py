@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from maekit.commands.shared.session import (
     add_session_arguments,
@@ -70,11 +70,36 @@ def _measure(
     session, path = opened
     if not args.json:
         say(f"data    {session.data.summary()}")
-    if path is not None and rank() == 0:
+    card = None
+    if path is not None:
         from maekit.base.checkpoint_card import read_card
 
-        print(weights_line(path, read_card(path).step))
+        card = read_card(path)
+    if {"data.root", "data.table"} & session.settings.given:
+        trained_on = card.data if card is not None else None
+        for line in part_measured(session.data.summary(), session.data.identity().plain(), trained_on):
+            say(line)
+    if path is not None and card is not None and rank() == 0:
+        print(weights_line(path, card.step))
     return session, session.validate(path)
+
+
+def part_measured(summary: str, data: Mapping[str, Any], trained_on: Mapping[str, Any] | None) -> list[str]:
+    """Says how few images are measured of data without a validation split, unless they are those of the training.
+
+    Args:
+        summary: of the data, which names the seed of a split that was made of them.
+        data: `DataIdentity.plain()`.
+        trained_on: that of the checkpoint's data; None where it is not known.
+    """
+    train, val = (data["splits"][name] for name in ("train", "val"))
+    if "split_seed" not in summary or (trained_on or {}).get("splits", {}).get("val") == val:
+        return []
+    count, all_images = val["images"], train["images"] + val["images"]
+    return [
+        f"note    {count:,} of {all_images:,} images are measured, since these data have no validation split and "
+        "a part is set aside as for a training; to measure all, give a folder that has them in val/"
+    ]
 
 
 def write_results(folder: Path, metrics: Mapping[str, object], results: Mapping[str, object]) -> None:
