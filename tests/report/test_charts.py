@@ -246,6 +246,7 @@ def test_heat_map_darkens_with_the_value(log: bool, width: float) -> None:
     assert remarks(cells(rows, log)) == [
         "Dashed cells have no value, or none above zero." if log else "Dashed cells have no value."
     ]
+    assert remarks(cells([[None, math.nan]], log)) == []  # nothing is drawn at all, which the chart says itself
 
 
 def test_heat_map_averages_what_an_eye_cannot_tell_apart() -> None:

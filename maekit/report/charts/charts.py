@@ -48,7 +48,8 @@ def remarks(chart: Chart) -> list[str]:
         axis = "finite and above zero, as a log axis needs" if chart.log_x or chart.log_y else "finite"
         return [f"{hidden} of the values are not {axis}, and not drawn."] if hidden else []
     found = []
-    if any(not drawable(value, chart.log) for row in chart.cells for value in row):
+    drawn = [drawable(value, chart.log) for row in chart.cells for value in row]
+    if any(drawn) and not all(drawn):
         found.append("Dashed cells have no value, or none above zero." if chart.log else "Dashed cells have no value.")
     if len(chart.x_values) > most_columns(chart, WIDE):
         found.append(f"Neighbours of the {len(chart.x_values)} columns are drawn as their mean.")
