@@ -236,15 +236,15 @@ def test_why_a_run_failed(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_the_real_fit_killed_at_random_moments(tmp_path: Path) -> None:
-    flags = (*TINY, "--trainer.max_steps=6", "--trainer.val_check_interval=2")
-    made = definition(0.65, 1.0, task="imagenet_finetune", recipe="smoke", flags=flags, max_steps=6)
+    flags = (*TINY, "--trainer.max_steps=60", "--trainer.val_check_interval=15")
+    made = definition(0.65, 1.0, task="imagenet_finetune", recipe="smoke", flags=flags, max_steps=60)
     timing = replace(FAST, refresh=1.0)
     chance, killed = random.Random(0), 0
     for _ in range(4):
         with begin(made, tmp_path / "killed", real=True) as study:
             if not begins(study):
                 break
-            time.sleep(chance.uniform(0, 3))
+            time.sleep(chance.uniform(0, 2))
             killed += kill_children(study)
             time.sleep(chance.uniform(0, 3))
             study.kill()
