@@ -92,10 +92,10 @@ def part_measured(summary: str, data: Mapping[str, Any], trained_on: Mapping[str
         data: `DataIdentity.plain()`.
         trained_on: that of the checkpoint's data; None where it is not known.
     """
-    train, val = (data["splits"][name] for name in ("train", "val"))
+    val = data["splits"].get("val")
     if "split_seed" not in summary or (trained_on or {}).get("splits", {}).get("val") == val:
         return []
-    count, all_images = val["images"], train["images"] + val["images"]
+    count, all_images = val["images"], sum(split["images"] for split in data["splits"].values())
     return [
         f"note    {count:,} of {all_images:,} images are measured, since these data have no validation split and "
         "a part is set aside as for a training; to measure all, give a folder that has them in val/"

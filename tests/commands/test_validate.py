@@ -20,3 +20,4 @@ def test_a_part_of_other_data_that_is_measured_is_told() -> None:
 def test_a_run_s_own_split_and_a_given_one_are_not_told() -> None:
     assert part_measured(SET_ASIDE, data(), data()) == []
     assert part_measured("its own validation split", data(), data("c")) == []
+    assert part_measured("three sets", {"splits": {"imagenet_a": {"images": 9, "fingerprint": "a"}}}, None) == []
