@@ -9,18 +9,19 @@ from maekit.system.numbers import number
 
 RESULT = "Result"
 OF_A_GUESS = {"r2": "the mean of the values for every image", "kappa": "one grade for every image"}  # have 0
+COUNTS = ("top1", "accuracy")  # other metrics may rise while fewer images are right, as of rare classes
 
 
 def guess(run: Run) -> list[Finding] | None:
-    """Says of R2 and kappa whether 0 is within their interval, of classes whether the most frequent one does as well.
+    """Says of R2 and kappa whether 0 is within their interval, of images that are right whether one class does as well.
 
-    None where neither is recorded, and of detectors, for which there is no such guess.
+    None where that is not recorded, or a run is judged by another metric.
     """
-    counts = counts_of(run)
     name = run.monitor[0] if run.monitor is not None else ""
     if name in OF_A_GUESS:
         return _by_interval(run, name)
-    return None if counts is None or counts.is_detector else _by_most_frequent(counts)
+    counts = counts_of(run) if name in COUNTS else None
+    return None if counts is None else _by_most_frequent(counts)
 
 
 def _by_interval(run: Run, name: str) -> list[Finding] | None:
@@ -37,18 +38,18 @@ def _by_interval(run: Run, name: str) -> list[Finding] | None:
 
 
 def _by_most_frequent(counts: Counts) -> list[Finding]:
-    """McNemar's exact test against the most frequent class; of pixels, which hang together, the counts alone."""
+    """McNemar's exact test against the most frequent class."""
     totals = [int(sum(row)) for row in counts.rows]
     at, most = max(enumerate(totals), key=lambda one: one[1])
     right = int(sum(row[place] for place, row in enumerate(counts.rows)))
     hits = int(counts.rows[at][at])
-    pixels, chance = counts.unit == "pixels", sign_test(right - hits, most - hits)
-    if most == sum(totals) or (right > most and (pixels or chance < limits.UNLIKELY)):
+    chance = sign_test(right - hits, most - hits)
+    if most == sum(totals) or (right > most and chance < limits.UNLIKELY):
         return []
     lead = "" if right <= most else f", a lead that chance gives with a probability of {number(float(f'{chance:.2g}'))}"
     return [
         Finding(
-            f"{_lead(right <= most)}: {right:,} of {sum(totals):,} {counts.unit} are right, and {counts.names[at]} for "
+            f"{_lead(right <= most)}: {right:,} of {sum(totals):,} images are right, and {counts.names[at]} for "
             f"every one of them would be right for {most:,}{lead}.",
             CLASSES,
         )
